@@ -1,0 +1,59 @@
+# The one way in: `make help` lists what there is.
+# Everything that needs npm's packages depends on $(DEPS), so a fresh clone needs no other step.
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+
+NODE := sh scripts/node.sh
+DEPS := node_modules/.installed
+SCHEMAS := schemas/generated/types.ts
+BUILD_SCRIPTS := $(wildcard scripts/build.ts scripts/build/*.ts) package.json $(DEPS)
+SOURCES := $(shell find plugins shared schemas -path schemas/generated -prune -o -type f -print)
+
+.PHONY: all build build-pkg test run unit check lint typecheck fmt clean help
+
+all: build build-pkg ## Both builds
+
+build: dist/bin/flannel ## The plugins for this machine, in dist/bin
+
+build-pkg: dist/pkg/flannel ## The same, on Node instead of Bun, in dist/pkg
+
+dist/bin/flannel: $(SOURCES) $(SCHEMAS) $(BUILD_SCRIPTS)
+	@$(NODE) scripts/build.ts bin
+
+dist/pkg/flannel: $(SOURCES) $(SCHEMAS) $(BUILD_SCRIPTS)
+	@$(NODE) scripts/build.ts pkg
+
+$(SCHEMAS): $(wildcard schemas/*.schema.json) scripts/gen_schemas.ts $(DEPS)
+	@$(NODE) scripts/gen_schemas.ts
+
+$(DEPS): package-lock.json
+	@sh scripts/setup.sh deps
+
+test: ## Every check, both builds and all tests (as root)
+	@sh scripts/setup.sh test
+	@$(NODE) scripts/test.ts
+
+run: ## A demonstration: pods that reach each other (as root)
+	@sh scripts/setup.sh run
+	@$(MAKE) build
+	@$(NODE) scripts/demo.ts
+
+unit: $(SCHEMAS) ## The unit tests alone, no root needed
+	@$(NODE) node_modules/vitest/vitest.mjs run --project unit
+
+check: $(SCHEMAS) ## The checks without the tests: format, types, lint, layers, dead code
+	@$(NODE) scripts/check.ts
+
+lint typecheck: $(SCHEMAS) ## One check alone
+	@$(NODE) scripts/check.ts $@
+
+fmt: $(DEPS) ## Formats everything
+	@$(NODE) node_modules/@biomejs/biome/bin/biome format --write
+
+clean: ## Removes what was built and generated (not node_modules)
+	@rm -rf dist schemas/generated .cache
+
+help: ## This list
+	@sed -n 's/^\([a-z][a-z -]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-16s %s\n", $$1, $$2 }'

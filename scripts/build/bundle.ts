@@ -1,0 +1,37 @@
+/** One file out of the sources and the packages they use, with what nothing uses left out. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { build, formatMessages, type Plugin } from "esbuild";
+import { toModule } from "./netlink.ts";
+
+/** Lets the bundler see which of netlink's several hundred codecs are used. */
+const netlinkCodecs: Plugin = {
+  name: "netlink-codecs",
+  setup(builder) {
+    builder.onLoad({ filter: /[\\/]netlink[\\/]dist[\\/](rt[\\/])?\w+\.js$/ }, ({ path }) => ({
+      contents: toModule(readFileSync(path, "utf8"), path),
+    }));
+  },
+};
+
+export async function bundle(entry: string, outfile: string, runtime: "bun" | "node") {
+  const { version } = JSON.parse(readFileSync("package.json", "utf8")) as { version: string };
+  const { warnings } = await build({
+    entryPoints: [entry],
+    outfile,
+    bundle: true,
+    minify: true,
+    format: "cjs",
+    platform: "node",
+    target: "es2024",
+    external: ["bun", "bun:*"],
+    define: { FLANNEL_CNI_VERSION: JSON.stringify(version) },
+    alias: runtime === "node" ? { koffi: join(import.meta.dirname, "embedded_koffi.ts") } : {},
+    plugins: [netlinkCodecs],
+    legalComments: "none",
+    logLevel: "silent",
+  });
+  if (warnings.length > 0) {
+    throw new Error((await formatMessages(warnings, { kind: "warning" })).join("\n"));
+  }
+}

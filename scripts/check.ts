@@ -1,0 +1,24 @@
+/** Runs the checks that need no build, or those that are named: check.ts [lint typecheck ...] */
+import { runSteps, type Step } from "./lib/steps.ts";
+
+const node = process.execPath;
+const bin = (path: string) => `node_modules/${path}`;
+
+export const checks: readonly Step[] = [
+  {
+    name: "format",
+    command: [node, bin("@biomejs/biome/bin/biome"), "format", "--log-level=warn"],
+  },
+  { name: "typecheck", command: [node, bin("typescript/bin/tsc"), "--project", "."] },
+  { name: "lint", command: [node, bin("oxlint/bin/oxlint")] },
+  { name: "layers", command: [node, "scripts/check_layers.ts"] },
+  { name: "dead code", command: [node, bin("knip/bin/knip.js"), "--no-progress"] },
+];
+
+if (import.meta.main) {
+  const names = process.argv.slice(2);
+  const failed = await runSteps(
+    names.length === 0 ? checks : checks.filter(({ name }) => names.includes(name)),
+  );
+  process.exitCode = failed > 0 ? 1 : 0;
+}

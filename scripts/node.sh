@@ -1,0 +1,12 @@
+#!/bin/sh
+# Runs the project's tools with the Node 24 that npm has installed, whatever Node the machine has.
+# Where npm carries none for this processor, the machine's own has to be Node 24 or later.
+here=$(dirname "$0")/..
+for node in "$here"/node_modules/node-linux-*/bin/node; do
+  [ -x "$node" ] && exec "$node" "$@"
+done
+if [ "$(node -p 'process.versions.node.split(".")[0] >= 24' 2>/dev/null)" = true ]; then
+  exec node "$@"
+fi
+echo "flannel-cni: needs Node 24 or later on this processor ($(uname -m)). Install it, then run make again." >&2
+exit 1

@@ -1,0 +1,92 @@
+#!/bin/sh
+# Gets the machine ready: what can be installed is installed, what can't is said, with the cure.
+#
+#   setup.sh deps        npm packages (building and checking need no more)
+#   setup.sh run         and what the demonstration needs: root, namespaces, the network tools
+#   setup.sh test        and what the tests need beyond that
+#
+# Does nothing, in a few milliseconds, when nothing is missing.
+set -eu
+cd "$(dirname "$0")/.."
+
+# command:Debian package
+run_tools="ip:iproute2 iptables:iptables nft:nftables ping:iputils-ping nsenter:util-linux"
+test_tools="conntrack:conntrack tcpdump:tcpdump ipset:ipset arping:iputils-arping socat:socat
+/usr/lib/cni/bridge:containernetworking-plugins"
+
+fail() {
+  echo "flannel-cni: $1" >&2
+  shift
+  for line in "$@"; do echo "  $line" >&2; done
+  exit 1
+}
+
+# quietly LABEL COMMAND...: one line when it works, everything it said when it doesn't.
+quietly() {
+  label=$1
+  shift
+  log=$(mktemp)
+  started=$(date +%s)
+  if "$@" >"$log" 2>&1 </dev/null; then
+    echo "$label ($(($(date +%s) - started)) s)"
+    rm -f "$log"
+  else
+    cat "$log" >&2
+    rm -f "$log"
+    return 1
+  fi
+}
+
+check_node() {
+  [ "$(uname -s)" = Linux ] || fail "runs on Linux only, and this is $(uname -s)."
+  node=$(node -p 'process.versions.node' 2>/dev/null) || fail "Node.js is not installed." \
+    "Install version 20 or later, with npm: https://nodejs.org/en/download"
+  [ "${node%%.*}" -ge 20 ] || fail "Node.js is version $node; 20 or later is needed." \
+    "Install a later one: https://nodejs.org/en/download"
+  command -v npm >/dev/null || fail "npm is not installed; it comes with Node.js." \
+    "On Debian and Ubuntu: apt-get install npm"
+}
+
+# The stamp is a copy of the lock file, so a newer date alone installs nothing.
+install_packages() {
+  stamp=node_modules/.installed
+  if cmp -s package-lock.json "$stamp"; then
+    touch "$stamp"
+    return
+  fi
+  check_node
+  quietly "npm packages installed" npm ci --ignore-scripts --no-audit --no-fund --loglevel=error ||
+    fail "npm could not install the packages; its messages are above." \
+      "Check that the npm registry can be reached (npm ping), then run make again."
+  cp package-lock.json "$stamp"
+}
+
+check_machine() {
+  [ "$(id -u)" = 0 ] || fail "has to be run by root here: it makes network namespaces." \
+    "Run: sudo make $1"
+  unshare --net true 2>/dev/null || fail "may not make network namespaces here." \
+    "In a container, start it with --privileged."
+}
+
+install_tools() {
+  packages=
+  for tool in $*; do
+    command -v "${tool%%:*}" >/dev/null || packages="$packages ${tool#*:}"
+  done
+  [ -n "$packages" ] || return 0
+  command -v apt-get >/dev/null || fail "these packages (by their Debian names) are missing:$packages" \
+    "Install them with this system's package manager, then run make again."
+  export DEBIAN_FRONTEND=noninteractive
+  # shellcheck disable=SC2086
+  quietly "system packages installed:$packages" sh -c '
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@"' apt $packages ||
+    fail "apt-get could not install:$packages" "Its messages are above. Install them, then run make again."
+}
+
+PATH=$PATH:/usr/sbin:/sbin
+case ${1-} in
+  deps) install_packages ;;
+  run) check_machine run && install_packages && install_tools "$run_tools" ;;
+  test) check_machine test && install_packages && install_tools "$run_tools" "$test_tools" ;;
+  *) fail "usage: setup.sh deps|run|test" ;;
+esac

@@ -1,0 +1,49 @@
+/**
+ * Everything that has to hold: the checks, both builds, then all tests on them. The last line is
+ * `N passed, N failed`, which counts the tests, and as failed also checks and builds that failed.
+ */
+import { mkdirSync, readFileSync, rmSync } from "node:fs";
+import { execa } from "execa";
+import { checks } from "./check.ts";
+import { runSteps } from "./lib/steps.ts";
+
+/** What is read of vitest's JSON report. */
+interface Report {
+  readonly numPassedTests: number;
+  readonly numFailedTests: number;
+  readonly testResults: readonly { status: string; assertionResults: readonly unknown[] }[];
+}
+
+const reportFile = "dist/.work/tests.json";
+
+const failedSteps = await runSteps([
+  { name: "builds", command: ["make", "build", "build-pkg"], show: true },
+  ...checks,
+]);
+const tests = failedSteps > 0 ? { passed: 0, failed: 0 } : await runTests();
+const failed = failedSteps + tests.failed;
+console.log(`${tests.passed} passed, ${failed} failed`);
+process.exitCode = failed > 0 ? 1 : 0;
+
+async function runTests(): Promise<{ passed: number; failed: number }> {
+  mkdirSync("dist/.work", { recursive: true });
+  rmSync(reportFile, { force: true });
+  const { exitCode } = await execa(
+    process.execPath,
+    [
+      ...["node_modules/vitest/vitest.mjs", "run"],
+      ...["--reporter=default", "--reporter=json", `--outputFile.json=${reportFile}`],
+      ...process.argv.slice(2),
+    ],
+    { stdio: "inherit", reject: false },
+  );
+  const { numPassedTests, numFailedTests, testResults } = JSON.parse(
+    readFileSync(reportFile, "utf8"),
+  ) as Report;
+  // A file that can't even be loaded has no tests to count.
+  const brokenFiles = testResults.filter(
+    ({ status, assertionResults }) => status === "failed" && assertionResults.length === 0,
+  );
+  const counted = numFailedTests + brokenFiles.length;
+  return { passed: numPassedTests, failed: exitCode === 0 ? counted : Math.max(counted, 1) };
+}
