@@ -1,0 +1,24 @@
+import { NetError, notA } from "./error.ts";
+
+/**
+ * Reads a MAC address of six bytes: 0a:58:0a:f4:01:02, or with `-` for `:`, or as 0a58.0af4.0102.
+ * @throws NetError
+ */
+export function parseMac(text: string): Uint8Array {
+  const groups =
+    /^(?:[\da-f]{2}([:-])(?:[\da-f]{2}\1){4}[\da-f]{2}|(?:[\da-f]{4}\.){2}[\da-f]{4})$/i;
+  if (!groups.test(text)) throw notA("a MAC address, such as 0a:58:0a:f4:01:02", text);
+  const digits = text.replaceAll(/[:.-]/g, "");
+  return Uint8Array.from({ length: 6 }, (_, at) =>
+    Number.parseInt(digits.slice(2 * at, 2 * at + 2), 16),
+  );
+}
+
+/**
+ * Writes a MAC address in lower case with colons.
+ * @throws NetError unless there are six bytes.
+ */
+export function formatMac(bytes: Uint8Array): string {
+  if (bytes.length !== 6) throw new NetError(`${bytes.length} bytes are not a MAC address`);
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(":");
+}
