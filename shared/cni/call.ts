@@ -1,0 +1,158 @@
+import type { Kernel } from "../kernel/mod.ts";
+import { isJsonArray, isJsonObject } from "../net/json.ts";
+import type { JsonObject } from "../net/json.ts";
+import type { Delegate } from "./delegate.ts";
+import { CniError, Code } from "./error.ts";
+import type { Context, Plugin } from "./plugin.ts";
+import { idProblem, ifnameProblem, quote } from "./request.ts";
+import type { Attachment, Request } from "./request.ts";
+import { UndoStack } from "./undo.ts";
+import type { Result } from "./result.ts";
+import { atLeast, checkExpressible, readPrevResult, versionOf } from "./version.ts";
+import type { Version } from "./version.ts";
+
+/** What every call of a plugin needs from outside. */
+export interface Surroundings {
+  readonly kernel: Kernel;
+  readonly delegate: Delegate;
+  /** Says something to the operator: one line on stderr. */
+  warn(line: string): void;
+}
+
+/** A plugin with the type of its config closed over, so that a table can hold all of them. */
+export interface SealedPlugin {
+  readonly name: string;
+  /**
+   * Carries out the request's verb with a config.
+   * @returns a result for ADD.
+   * @throws CniError what went wrong; what ADD had made by then is taken away again.
+   */
+  call(request: Request, raw: JsonObject, around: Surroundings): Promise<Result | undefined>;
+}
+
+/** The version that brought a verb, for those that came after 0.1.0. */
+const since: Readonly<Partial<Record<Request["verb"], Version>>> = {
+  CHECK: "0.4.0",
+  GC: "1.1.0",
+  STATUS: "1.1.0",
+};
+
+/** Closes over the type of a plugin's config. */
+export function seal<Conf>(plugin: Plugin<Conf>): SealedPlugin {
+  return {
+    name: plugin.name,
+    async call(request, raw, around) {
+      const version = versionOf(raw);
+      checkName(raw);
+      checkVerb(request, version);
+      const undo = new UndoStack();
+      const context: Context<Conf> = {
+        request,
+        conf: plugin.parse(raw, request),
+        raw,
+        version,
+        prevResult: readPrevResult(raw, version),
+        kernel: around.kernel,
+        delegate: around.delegate,
+        undo,
+        warn: (line) => {
+          around.warn(line);
+        },
+      };
+      try {
+        const result = await run(plugin, context);
+        if (result !== undefined) checkExpressible(result, version);
+        return result;
+      } catch (error) {
+        for (const failure of await undo.run()) around.warn(failure.message);
+        throw error;
+      }
+    },
+  };
+}
+
+async function run<Conf>(
+  plugin: Plugin<Conf>,
+  context: Context<Conf>,
+): Promise<Result | undefined> {
+  switch (context.request.verb) {
+    case "ADD":
+      return plugin.add(context);
+    case "DEL":
+      await plugin.del(context);
+      return undefined;
+    case "CHECK":
+      if (context.prevResult === undefined) {
+        throw new CniError(
+          Code.InvalidNetworkConfig,
+          "Cannot check the container: the network config has no prevResult.",
+          "CHECK needs the result of the ADD. The runtime puts it there; by hand, use cnitool.",
+        );
+      }
+      await plugin.check(context);
+      return undefined;
+    case "GC":
+      await plugin.gc(context, validAttachments(context.raw));
+      return undefined;
+    case "STATUS":
+      await plugin.status(context);
+      return undefined;
+    case "VERSION":
+      return undefined;
+  }
+}
+
+function checkVerb({ verb }: Request, version: Version): void {
+  const needed = since[verb];
+  if (needed === undefined || atLeast(version, needed)) return;
+  throw new CniError(
+    Code.IncompatibleVersion,
+    `Cannot run ${verb}: the config's cniVersion is ${version}, which has no ${verb}.`,
+    `Set cniVersion to ${needed} or later.`,
+  );
+}
+
+function checkName(raw: JsonObject): void {
+  const name = raw["name"] ?? "";
+  const problem =
+    typeof name !== "string" ? "is no string" : name === "" ? "must be set" : idProblem(name);
+  if (problem === undefined) return;
+  throw new CniError(
+    Code.InvalidNetworkConfig,
+    `Cannot use the network config: its name is ${typeof name === "string" ? quote(name) : typeof name}, which ${problem}.`,
+    "Correct name in the network config (/etc/cni/net.d).",
+  );
+}
+
+/**
+ * GC's list of what is still there (SPEC.md, "GC"): cni.dev/valid-attachments, or cni.dev/attachments
+ * as libcni wrote it at first (containernetworking/cni#1103).
+ * @throws CniError InvalidNetworkConfig when there is no such list: to take its absence for an empty
+ *   one would collect every pod.
+ */
+function validAttachments(raw: JsonObject): Attachment[] {
+  const list = raw["cni.dev/valid-attachments"] ?? raw["cni.dev/attachments"];
+  if (!isJsonArray(list)) {
+    throw new CniError(
+      Code.InvalidNetworkConfig,
+      "Cannot collect garbage: the config has no list cni.dev/valid-attachments.",
+      "The runtime puts it there. An empty list collects everything, an absent one nothing.",
+    );
+  }
+  return list.map((entry): Attachment => {
+    const { containerID, ifname } = isJsonObject(entry) ? entry : {};
+    if (
+      typeof containerID === "string" &&
+      typeof ifname === "string" &&
+      idProblem(containerID) === undefined &&
+      ifnameProblem(ifname) === undefined
+    ) {
+      return { containerId: containerID, ifname };
+    }
+    throw new CniError(
+      Code.InvalidNetworkConfig,
+      "Cannot collect garbage: an entry of cni.dev/valid-attachments has no proper containerID and ifname.",
+      "The runtime made this call wrongly. Its log says more.",
+    );
+  });
+}

@@ -1,0 +1,92 @@
+/**
+ * The one error type that leaves a plugin, and every code it can carry.
+ *
+ * Codes 1–11 and 50–51 are the CNI specification's ("Error", SPEC.md 1.1.0); 100 and up are ours.
+ * 999 is what an unforeseen exception becomes at the edge, and is never thrown on purpose.
+ */
+export const Code = {
+  /** The config asks for a CNI version, or a verb of one, that is not supported. */
+  IncompatibleVersion: 1,
+  /** A field of the config is known but cannot be honoured. */
+  UnsupportedField: 2,
+  /** The container is not known, or is gone: the runtime need not clean up. */
+  UnknownContainer: 3,
+  /** CNI_COMMAND, CNI_CONTAINERID and their kind are missing or malformed. */
+  InvalidEnvironment: 4,
+  /** Reading stdin, or a file that the call cannot do without, failed. */
+  IoFailure: 5,
+  /** The config is no JSON, or not the JSON of a network config. */
+  DecodingFailure: 6,
+  /** The config was read, but says something that cannot be done. */
+  InvalidNetworkConfig: 7,
+  /** A passing condition: the runtime should call again later. */
+  TryAgainLater: 11,
+  /** STATUS: ADD would fail. */
+  PluginNotAvailable: 50,
+  /** STATUS: ADD would fail, and pods that exist may be cut off too. */
+  LimitedConnectivity: 51,
+  /** iptables or nftables refused a change. */
+  Firewall: 100,
+  /** The kernel refused a link, address, route or sysctl. */
+  Kernel: 101,
+  /** What exists on the node contradicts the config, such as a bridge with another address. */
+  Conflict: 102,
+  /** No address is free in a range set. */
+  Exhausted: 103,
+  /** The container already holds an address of this network. */
+  AlreadyAllocated: 104,
+  /** CHECK: what should be there is not. */
+  CheckFailed: 105,
+  /** A delegate could not be started, or did not answer as the specification says. */
+  Delegate: 106,
+  /** Undoing or deleting left something behind. */
+  Incomplete: 107,
+  Internal: 999,
+} as const;
+
+/**
+ * An error with a CNI code.
+ *
+ * `message` says what could not be done and why ("Cannot X: Y is Z."); `details` says what the
+ * operator can do next. Both are shown by kubelet, so neither holds secrets or whole configs.
+ */
+export class CniError extends Error {
+  override readonly name = "CniError";
+  /** A code of {@link Code}, or any other that an executed delegate answered with. */
+  readonly code: number;
+  readonly details: string;
+
+  constructor(code: number, message: string, details: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+    this.details = details;
+  }
+}
+
+/** The text of anything that was thrown. */
+export function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}
+
+/** The errno name ("ENOENT") of an error that a system call of the runtime threw, if it has one. */
+export function errnoOf(thrown: unknown): string | undefined {
+  if (!(thrown instanceof Error) || !("code" in thrown)) return undefined;
+  return typeof thrown.code === "string" ? thrown.code : undefined;
+}
+
+/**
+ * Makes one error of several, for a DEL that went on after the first.
+ *
+ * The first one's code is kept, for it is what stopped the first thing that should have been done.
+ */
+export function joinErrors(errors: readonly CniError[]): CniError {
+  const [first] = errors;
+  if (first === undefined) throw new RangeError("joinErrors needs at least one error");
+  if (errors.length === 1) return first;
+  return new CniError(
+    first.code,
+    errors.map((error) => error.message).join("; "),
+    [...new Set(errors.map((error) => error.details))].join(" "),
+    { cause: first },
+  );
+}

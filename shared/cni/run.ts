@@ -1,0 +1,145 @@
+import type { Kernel } from "../kernel/mod.ts";
+import type { Sys } from "../kernel/sys.ts";
+import { isJsonObject } from "../net/json.ts";
+import type { Json, JsonObject } from "../net/json.ts";
+import type { SealedPlugin } from "./call.ts";
+import { Delegator } from "./delegator.ts";
+import { CniError, Code, messageOf } from "./error.ts";
+import { quote, readRequest } from "./request.ts";
+import type { Request } from "./request.ts";
+import { parseJson } from "./json.ts";
+import { versionOf, versions, writeResult } from "./version.ts";
+import type { Version } from "./version.ts";
+
+/** Bytes of a config. The longest real ones, GC's on a node full of pods, have some 100 KB. */
+const maxConfig = 8 * 1024 * 1024;
+
+/** Set at build time from package.json. */
+declare const FLANNEL_CNI_VERSION: string;
+
+/**
+ * One call of one plugin: from environment and stdin to stdout and the exit code. Nothing else
+ * writes to stdout or ends the process.
+ */
+export async function run(kernel: Kernel, plugins: readonly SealedPlugin[]): Promise<never> {
+  const { sys } = kernel;
+  const held = new Map(plugins.map((plugin) => [plugin.name, plugin]));
+  const name = sys.argv0.slice(sys.argv0.lastIndexOf("/") + 1);
+  if ((sys.env["CNI_COMMAND"] ?? "") === "") {
+    sys.write(2, about(name, held));
+    return sys.exit(1);
+  }
+  let version: Version | undefined;
+  try {
+    const plugin = choose(name, held);
+    const request = readRequest(sys.env);
+    const raw = request.verb === "VERSION" ? {} : await readConfig(sys);
+    version = versionOf(raw);
+    const answer = await call(kernel, plugin, request, raw, held);
+    if (answer !== undefined) print(sys, answer);
+    return sys.exit(0);
+  } catch (thrown) {
+    const error = thrown instanceof CniError ? thrown : unforeseen(thrown);
+    const { code, message, details } = error;
+    printIfRead(sys, { cniVersion: version ?? "1.1.0", code, msg: message, details });
+    return sys.exit(1);
+  }
+}
+
+async function call(
+  kernel: Kernel,
+  plugin: SealedPlugin,
+  request: Request,
+  raw: JsonObject,
+  held: ReadonlyMap<string, SealedPlugin>,
+): Promise<JsonObject | undefined> {
+  if (request.verb === "VERSION") return { cniVersion: "1.1.0", supportedVersions: versions };
+  const warn = (line: string): void => {
+    kernel.sys.write(2, `${plugin.name}: ${line.replaceAll("\n", " ")}\n`);
+  };
+  try {
+    const delegate = new Delegator(request, kernel, held, warn);
+    const result = await plugin.call(request, raw, { kernel, delegate, warn });
+    return result === undefined ? undefined : writeResult(result, versionOf(raw));
+  } finally {
+    kernel.close();
+  }
+}
+
+/** @throws CniError IoFailure, DecodingFailure */
+async function readConfig(sys: Sys): Promise<JsonObject> {
+  const text = await readText(sys);
+  const value = parseJson(text);
+  if (isJsonObject(value)) return value;
+  throw new CniError(
+    Code.DecodingFailure,
+    text.trim() === ""
+      ? "Cannot read the network config: stdin is empty."
+      : value === undefined
+        ? `Cannot read the network config: stdin is no JSON (it begins with ${quote(text.slice(0, 32))}).`
+        : "Cannot read the network config: stdin is JSON, but no object.",
+    "A plugin reads its network config from stdin. By hand, use cnitool, or redirect a file to stdin.",
+  );
+}
+
+async function readText(sys: Sys): Promise<string> {
+  try {
+    return await sys.readStdin(maxConfig);
+  } catch (cause) {
+    if (cause instanceof RangeError) {
+      throw new CniError(
+        Code.DecodingFailure,
+        `Cannot read the network config: it is longer than ${String(maxConfig / 1024 / 1024)} MB.`,
+        "No network config is that long: see what is connected to stdin.",
+        { cause },
+      );
+    }
+    throw new CniError(
+      Code.IoFailure,
+      `Cannot read the network config from stdin: ${messageOf(cause)}.`,
+      "See that the caller keeps stdin open until the config is written.",
+      { cause },
+    );
+  }
+}
+
+function choose(name: string, held: ReadonlyMap<string, SealedPlugin>): SealedPlugin {
+  const plugin = held.get(name);
+  if (plugin !== undefined) return plugin;
+  throw new CniError(
+    Code.InvalidEnvironment,
+    `Cannot tell which plugin to be: the executable is called ${quote(name)}.`,
+    `Name the file, or a link to it, after one of the plugins it holds: ${[...held.keys()].join(", ")}.`,
+  );
+}
+
+function unforeseen(thrown: unknown): CniError {
+  return new CniError(
+    Code.Internal,
+    `Cannot go on: ${messageOf(thrown)}.`,
+    "This is a defect of the plugin. Please report it with the network config and this message.",
+    { cause: thrown },
+  );
+}
+
+function print(sys: Sys, value: Json): void {
+  sys.write(1, `${JSON.stringify(value, undefined, 4)}\n`);
+}
+
+/** Prints to a caller that may have gone, to whom nothing can be said then. */
+function printIfRead(sys: Sys, value: Json): void {
+  try {
+    print(sys, value);
+  } catch {
+    // The exit code says the rest.
+  }
+}
+
+function about(name: string, held: ReadonlyMap<string, SealedPlugin>): string {
+  return [
+    `flannel-cni ${FLANNEL_CNI_VERSION}, called as ${name}`,
+    `Plugins held: ${[...held.keys()].join(", ")}`,
+    `CNI protocol versions supported: ${versions.join(", ")}`,
+    "",
+  ].join("\n");
+}

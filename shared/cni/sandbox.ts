@@ -1,0 +1,32 @@
+import type { Namespace } from "../kernel/mod.ts";
+import type { Context } from "./plugin.ts";
+import { CniError, Code } from "./error.ts";
+
+/**
+ * The container's network namespace, for a verb that cannot do without.
+ * @throws CniError InvalidEnvironment if there is none at CNI_NETNS, or it is the host's own.
+ */
+export function containerOf({ kernel, request }: Context<unknown>): Namespace {
+  const found = kernel.container(request.netns, request.netnsOverride);
+  if (found !== undefined) return found;
+  throw new CniError(
+    Code.InvalidEnvironment,
+    `Cannot use the namespace ${request.netns}: there is nothing at that path.`,
+    "The container may have ended already. If this is by hand, make the namespace first: ip netns add NAME gives /run/netns/NAME.",
+  );
+}
+
+/**
+ * The container's network namespace for DEL, which goes on without: it may have ended, or its
+ * process number may have come round to a process of the host.
+ * @throws CniError InvalidEnvironment if there is something else at CNI_NETNS.
+ */
+export function containerIfAny(context: Context<unknown>): Namespace | undefined {
+  const { kernel, request, warn } = context;
+  if (request.netns === "") return undefined;
+  if (!request.netnsOverride && kernel.isOwn(request.netns)) {
+    warn(`${request.netns} is the host's own namespace now; nothing in it is touched.`);
+    return undefined;
+  }
+  return kernel.container(request.netns, request.netnsOverride);
+}

@@ -1,0 +1,159 @@
+import {
+  accessSync,
+  closeSync,
+  constants,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+  writeSync,
+} from "node:fs";
+
+import { errnoOf, messageOf } from "../cni/error.ts";
+
+/**
+ * Files as the plugins need them: whole, or not there at all. Everything is synchronous, for the
+ * threads of the asynchronous file system pool keep the network namespace they were made in.
+ *
+ * What fails throws the runtime's own error, whose `code` is the errno's name.
+ */
+
+/** The text of a file, or undefined if there is none. */
+export function readIfPresent(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT" || errnoOf(error) === "ENOTDIR") return undefined;
+    throw error;
+  }
+}
+
+/** The names in a folder, or none if there is no such folder. */
+export function listIfPresent(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT" || errnoOf(error) === "ENOTDIR") return [];
+    throw error;
+  }
+}
+
+/** Removes a file. One that is not there is fine. @returns whether it was there. */
+export function removeIfPresent(path: string): boolean {
+  try {
+    unlinkSync(path);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT" || errnoOf(error) === "ENOTDIR") return false;
+    throw error;
+  }
+}
+
+/** Makes a folder and those above it. */
+export function ensureFolder(path: string, mode: number): void {
+  mkdirSync(path, { recursive: true, mode });
+}
+
+/** Puts `text` at `path` in one step: a reader sees the old text or the new, never a part. */
+export function replaceFile(path: string, text: string, mode: number): void {
+  const temporary = temporaryName(path);
+  writeNew(temporary, text, mode);
+  try {
+    renameSync(temporary, path);
+  } catch (error) {
+    removeIfPresent(temporary);
+    throw error;
+  }
+}
+
+/**
+ * Puts `text` at `path` in one step, unless something is there already.
+ * @returns whether the file is ours now.
+ */
+export function createFile(path: string, text: string, mode: number): boolean {
+  const temporary = temporaryName(path);
+  writeNew(temporary, text, mode);
+  try {
+    linkSync(temporary, path);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === "EEXIST") return false;
+    throw error;
+  } finally {
+    removeIfPresent(temporary);
+  }
+}
+
+/** Whether there is a symbolic link at `path` itself. */
+export function isSymlink(path: string): boolean {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() ?? false;
+  } catch (error) {
+    if (errnoOf(error) === "ENOTDIR") return false;
+    throw error;
+  }
+}
+
+/**
+ * Why no file could be made in a folder, or undefined. Where there is no such folder, what counts
+ * is the nearest one above it, in which it would be made.
+ * @param folder an absolute path.
+ */
+export function writeProblem(folder: string): string | undefined {
+  for (let at = folder; ; at = at.slice(0, at.lastIndexOf("/"))) {
+    try {
+      // The '/' makes a file in the place of a folder a problem.
+      accessSync(`${at}/`, constants.W_OK | constants.X_OK);
+      return undefined;
+    } catch (error) {
+      if (errnoOf(error) !== "ENOENT" || at === "") return messageOf(error);
+    }
+  }
+}
+
+/** Whether a file of this name is one that a call was writing: left behind, if it is not running. */
+export function isTemporary(name: string): boolean {
+  return /^\..+\.\d+\.tmp$/.test(name);
+}
+
+/** Beside the file itself, for a rename or link does not cross file systems. */
+function temporaryName(path: string): string {
+  const slash = path.lastIndexOf("/") + 1;
+  return `${path.slice(0, slash)}.${path.slice(slash)}.${String(process.pid)}.tmp`;
+}
+
+/** "wx": a file of that name can only be a crashed call's whose process id came round again. */
+function writeNew(path: string, text: string, mode: number): void {
+  let fd: number;
+  try {
+    fd = openSync(path, "wx", mode);
+  } catch (error) {
+    if (errnoOf(error) !== "EEXIST") throw error;
+    removeIfPresent(path);
+    fd = openSync(path, "wx", mode);
+  }
+  try {
+    const bytes = Buffer.from(text);
+    for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
+  } catch (error) {
+    removeIfPresent(path);
+    throw error;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** The path of an executable file, looked up in folders in order. */
+export function findExecutable(name: string, folders: readonly string[]): string | undefined {
+  return folders
+    .map((folder) => `${folder}/${name}`)
+    .find((path) => {
+      const found = statSync(path, { throwIfNoEntry: false });
+      return found?.isFile() === true && (found.mode & 0o111) !== 0;
+    });
+}
