@@ -1,0 +1,85 @@
+import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
+
+import { CniError, Code, messageOf } from "../cni/error.ts";
+import type { Sys } from "./sys.ts";
+
+const LOCK_EX_NB = 2 | 4;
+const EWOULDBLOCK = 11;
+const EINTR = 4;
+
+/** The reference plugins', for whichever suite comes first makes the file. */
+const lockMode = 0o750;
+
+/** A lock that is held until it is released, or the process ends. */
+export interface Lock {
+  release(): void;
+}
+
+/**
+ * Takes the flock(2) lock of a file, which is made if there is none; the reference plugins take the
+ * same one.
+ * @param timeout milliseconds to wait for another holder at the most.
+ * @throws CniError TryAgainLater, naming the holder, when the wait is over; IoFailure.
+ */
+export function takeLock(sys: Sys, path: string, timeout: number): Lock {
+  let fd: number;
+  try {
+    fd = openSync(path, "a+", lockMode);
+  } catch (cause) {
+    throw new CniError(
+      Code.IoFailure,
+      `Cannot open the lock ${path}: ${messageOf(cause)}.`,
+      "See that the folder is writable and its disk neither full nor read-only.",
+      { cause },
+    );
+  }
+  const end = performance.now() + timeout;
+  for (let pause = 1; ; pause = Math.min(pause * 2, 16)) {
+    const answer = sys.flock(fd, LOCK_EX_NB);
+    if (answer === 0)
+      return {
+        release: () => {
+          closeSync(fd);
+        },
+      };
+    if (answer !== -EWOULDBLOCK && answer !== -EINTR) {
+      closeSync(fd);
+      throw new CniError(
+        Code.IoFailure,
+        `Cannot lock ${path}: the kernel says errno ${String(-answer)}.`,
+        "Its file system does not support flock. Set dataDir to a folder on a local disk.",
+      );
+    }
+    if (performance.now() >= end) {
+      const holder = holderOf(fd);
+      closeSync(fd);
+      throw new CniError(
+        Code.TryAgainLater,
+        `Cannot lock ${path}: ${holder} has held it for ${String(timeout / 1000)} seconds.`,
+        "Many pods at once make this pass by itself. If it does not, see what that process waits for.",
+      );
+    }
+    sleep(pause * (0.5 + Math.random()));
+  }
+}
+
+/** Waits on this thread, without giving other code a turn. @param time milliseconds. */
+export function sleep(time: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, time);
+}
+
+/** Who holds the lock of an open file, by /proc/locks (proc_locks(5)). */
+function holderOf(fd: number): string {
+  try {
+    const inode = `:${String(fstatSync(fd).ino)}`;
+    for (const line of readFileSync("/proc/locks", "utf8").split("\n")) {
+      const [, type, , , pid, file] = line.trim().split(/\s+/);
+      if (type !== "FLOCK" || pid === undefined || file?.endsWith(inode) !== true) continue;
+      const name = readFileSync(`/proc/${pid}/comm`, "utf8").trim();
+      return `process ${pid} (${name})`;
+    }
+  } catch {
+    // It has ended, or belongs to another process namespace: not worth failing over.
+  }
+  return "another process";
+}

@@ -1,0 +1,60 @@
+import { Firewall } from "./firewall.ts";
+import { takeLock } from "./lock.ts";
+import type { Lock } from "./lock.ts";
+import { isOwnNamespace, Namespace } from "./namespace.ts";
+import type { Sys } from "./sys.ts";
+
+export type { Lock } from "./lock.ts";
+export type { Link } from "./netlink/observe.ts";
+export type { Namespace } from "./namespace.ts";
+
+/** The kernel, as one call of a plugin sees it. Nothing else touches links, rules or locks. */
+export class Kernel {
+  readonly sys: Sys;
+  #host: Namespace | undefined;
+  #firewall: Firewall | undefined;
+  readonly #containers = new Map<string, Namespace>();
+
+  constructor(sys: Sys) {
+    this.sys = sys;
+  }
+
+  /** The node's own network namespace. @throws CniError Kernel */
+  get host(): Namespace {
+    return (this.#host ??= Namespace.own(this.sys));
+  }
+
+  /**
+   * A container's network namespace, opened once a call.
+   * @param allowOwn whether it may be the host's (CNI_NETNS_OVERRIDE).
+   * @returns undefined if there is nothing at the path.
+   * @throws CniError InvalidEnvironment if it is no namespace, or the host's.
+   */
+  container(path: string, allowOwn: boolean): Namespace | undefined {
+    const open = this.#containers.get(path);
+    if (open !== undefined) return open;
+    const found = Namespace.open(this.sys, this.host, path, allowOwn);
+    if (found !== undefined) this.#containers.set(path, found);
+    return found;
+  }
+
+  /** Whether a path leads to the host's own network namespace. */
+  isOwn(path: string): boolean {
+    return isOwnNamespace(path);
+  }
+
+  /** The node's firewall. */
+  get firewall(): Firewall {
+    return (this.#firewall ??= new Firewall(this.sys));
+  }
+
+  /** See {@link takeLock}. */
+  lock(path: string, timeout: number): Lock {
+    return takeLock(this.sys, path, timeout);
+  }
+
+  close(): void {
+    for (const namespace of this.#containers.values()) namespace.close();
+    this.#host?.close();
+  }
+}

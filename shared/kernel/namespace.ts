@@ -1,0 +1,272 @@
+import { closeSync, fstatSync, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import type { Stats } from "node:fs";
+
+import { CniError, Code, errnoOf, messageOf } from "../cni/error.ts";
+import type { Cidr } from "../net/cidr.ts";
+import type { SetSysctl, Step } from "../plan/step.ts";
+import { sleep } from "./lock.ts";
+import { describe, encode, tolerated } from "./netlink/encode.ts";
+import type { NetlinkStep } from "./netlink/encode.ts";
+import { getLink, listAddresses, listLinks, listRoutes } from "./netlink/observe.ts";
+import type { Link, Route } from "./netlink/observe.ts";
+import { errnoText, NetlinkSocket } from "./netlink/socket.ts";
+import type { Reply } from "./netlink/socket.ts";
+import type { Sys } from "./sys.ts";
+
+const CLONE_NEWNET = 0x40000000;
+const EINVAL = 22;
+const ownPath = "/proc/self/ns/net";
+
+/**
+ * One network namespace, with one netlink socket that was opened inside it. All of netlink goes
+ * through that socket, so the thread enters the namespace only to open it, and to write sysctls.
+ */
+export class Namespace {
+  readonly #sys: Sys;
+  readonly #path: string;
+  readonly #fd: number;
+  /** What to go back to; undefined for the host's own namespace, which is never left. */
+  readonly #host: Namespace | undefined;
+  readonly #socket: NetlinkSocket;
+  readonly #indices = new Map<string, number>();
+
+  private constructor(sys: Sys, path: string, fd: number, host: Namespace | undefined) {
+    this.#sys = sys;
+    this.#path = path;
+    this.#fd = fd;
+    this.#host = host;
+    this.#socket = this.#within(() => new NetlinkSocket(sys));
+  }
+
+  /** The namespace that the process was started in. @throws CniError Kernel */
+  static own(sys: Sys): Namespace {
+    return new Namespace(sys, ownPath, openSync(ownPath, "r"), undefined);
+  }
+
+  /**
+   * The namespace of a container.
+   * @param path what CNI_NETNS says.
+   * @param allowOwn whether it may be the host's.
+   * @returns undefined if there is nothing at the path.
+   * @throws CniError InvalidEnvironment if what is there is no network namespace, or the host's.
+   */
+  static open(sys: Sys, host: Namespace, path: string, allowOwn: boolean): Namespace | undefined {
+    const fd = openNetns(path);
+    if (fd === undefined) return undefined;
+    try {
+      if (!allowOwn && sameFile(fstatSync(fd), statSync(ownPath))) {
+        throw new CniError(
+          Code.InvalidEnvironment,
+          `Cannot use the namespace ${path}: it is the host's own, not a container's.`,
+          "Its process may have ended and its number been given away. Set CNI_NETNS to the container's namespace, or CNI_NETNS_OVERRIDE=1 if the host's is meant.",
+        );
+      }
+      return new Namespace(sys, path, fd, host);
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+  }
+
+  /** A link by its name. @throws CniError Kernel */
+  link(name: string): Link | undefined {
+    const link = getLink(this.#socket, name);
+    if (link === undefined) this.#indices.delete(name);
+    else this.#indices.set(name, link.index);
+    return link;
+  }
+
+  /** @throws CniError Kernel */
+  links(): Link[] {
+    return listLinks(this.#socket);
+  }
+
+  /** The addresses of a link. @throws CniError Kernel */
+  addresses(link: Link): Cidr[] {
+    return listAddresses(this.#socket, link.index);
+  }
+
+  /** @throws CniError Kernel */
+  routes(): Route[] {
+    return listRoutes(this.#socket);
+  }
+
+  /** A sysctl's value, or undefined if this kernel has no such. */
+  sysctl(key: string): string | undefined {
+    return this.#within(() => {
+      try {
+        return readFileSync(`/proc/sys/${key}`, "utf8").trim();
+      } catch {
+        return undefined;
+      }
+    });
+  }
+
+  /**
+   * Carries steps out in order, as many in one send as can be.
+   * @throws CniError Kernel for the first one that failed; the ones after it may be done or not.
+   */
+  apply(steps: readonly Step[]): void {
+    let batch: NetlinkStep[] = [];
+    const flush = (): void => {
+      const sent = batch;
+      batch = [];
+      if (sent.length > 0) this.#send(sent);
+    };
+    for (const step of steps) {
+      if (step.kind === "set-sysctl") {
+        flush();
+        this.#setSysctl(step);
+        continue;
+      }
+      const named = step.kind === "set-link" ? step.master : "link" in step ? step.link : undefined;
+      if (named !== undefined && !this.#indices.has(named)) flush();
+      batch.push(step);
+    }
+    flush();
+  }
+
+  /**
+   * Waits until packets can pass a link: a bridge forwards nothing to a port before the kernel has
+   * seen its carrier, which it learns on a queue of its own.
+   * @param timeout milliseconds
+   * @throws CniError Kernel when the time is over.
+   */
+  waitOperational(name: string, timeout: number): void {
+    const end = performance.now() + timeout;
+    for (let pause = 0.2; this.link(name)?.operational !== true; pause = Math.min(pause * 2, 50)) {
+      if (performance.now() >= end) {
+        throw new CniError(
+          Code.Kernel,
+          `Cannot use ${name}: it has no carrier after ${String(timeout / 1000)} seconds.`,
+          "See the kernel's log (dmesg); a node with too many links may be slow to bring one up.",
+        );
+      }
+      sleep(pause);
+    }
+  }
+
+  close(): void {
+    this.#socket.close();
+    closeSync(this.#fd);
+  }
+
+  #send(steps: readonly NetlinkStep[]): void {
+    const home = this.#host ?? this;
+    const around = {
+      indexOf: (name: string): number => this.#indexOf(name),
+      hostFd: home.#fd,
+    };
+    const replies = this.#socket.transact(steps.map((step) => encode(step, around)));
+    for (const [at, step] of steps.entries()) {
+      const reply = replies[at];
+      if (reply === undefined || reply.errno === 0) continue;
+      if (!tolerated(step).includes(reply.errno)) throw refusal(step, reply);
+    }
+  }
+
+  #indexOf(name: string): number {
+    const known = this.#indices.get(name) ?? this.link(name)?.index;
+    if (known !== undefined) return known;
+    throw new CniError(
+      Code.Kernel,
+      `Cannot use the link ${name}: there is none of that name.`,
+      "It was there a moment ago: something else on this node deletes it. Find out what does.",
+    );
+  }
+
+  #setSysctl(step: SetSysctl): void {
+    try {
+      this.#within(() => {
+        writeFileSync(`/proc/sys/${step.key}`, step.value);
+      });
+    } catch (cause) {
+      if (step.optional && errnoOf(cause) === "ENOENT") return;
+      throw new CniError(
+        Code.Kernel,
+        `Cannot ${describe(step)}: ${messageOf(cause)}.`,
+        "If /proc/sys is read-only here, mount it writable for the container runtime.",
+        { cause },
+      );
+    }
+  }
+
+  /** Runs `span` with the thread in this namespace. The span is synchronous, and stays so. */
+  #within<T>(span: () => T): T {
+    if (this.#host === undefined) return span();
+    this.#enter(this);
+    try {
+      return span();
+    } finally {
+      this.#enter(this.#host);
+    }
+  }
+
+  #enter(namespace: Namespace): void {
+    const answer = this.#sys.setns(namespace.#fd, CLONE_NEWNET);
+    if (answer >= 0) return;
+    if (answer === -EINVAL) {
+      throw new CniError(
+        Code.InvalidEnvironment,
+        `Cannot use the namespace ${namespace.#path}: the file is no network namespace.`,
+        "Set CNI_NETNS to a path such as /run/netns/NAME or /proc/PID/ns/net.",
+      );
+    }
+    throw new CniError(
+      Code.Kernel,
+      `Cannot enter the namespace ${namespace.#path}: the kernel says ${errnoText(-answer)}.`,
+      "CNI plugins run as root in the host's user namespace. Run the caller with CAP_SYS_ADMIN.",
+    );
+  }
+}
+
+function openNetns(path: string): number | undefined {
+  let fd: number;
+  try {
+    fd = openSync(path, "r");
+  } catch (cause) {
+    const errno = errnoOf(cause);
+    if (errno === "ENOENT" || errno === "ENOTDIR" || errno === "ESRCH") return undefined;
+    throw new CniError(
+      Code.InvalidEnvironment,
+      `Cannot open the namespace ${path}: ${messageOf(cause)}.`,
+      "Set CNI_NETNS to a path such as /run/netns/NAME or /proc/PID/ns/net.",
+      { cause },
+    );
+  }
+  // Opening an ordinary file is harmless, setns on it is EINVAL; a folder or device would do too.
+  return fd;
+}
+
+/** Whether a path leads to the namespace that the process is in. One that leads nowhere does not. */
+export function isOwnNamespace(path: string): boolean {
+  const found = statSync(path, { throwIfNoEntry: false });
+  return found !== undefined && sameFile(found, statSync(ownPath));
+}
+
+function sameFile(one: Stats, other: Stats): boolean {
+  return one.ino === other.ino && one.dev === other.dev;
+}
+
+function refusal(step: NetlinkStep, reply: Reply): CniError {
+  const text = reply.text === "" ? "" : ` (${reply.text})`;
+  return new CniError(
+    Code.Kernel,
+    `Cannot ${describe(step)}: the kernel says ${errnoText(reply.errno)}${text}.`,
+    advice(step, reply.errno),
+  );
+}
+
+function advice(step: NetlinkStep, errno: number): string {
+  if (errno === 1) {
+    return "CNI plugins run as root in the host's user namespace. Run the caller with CAP_NET_ADMIN.";
+  }
+  if (step.kind === "create-veth" && errno === 17) {
+    return `An interface ${step.name} exists in the container already. Run DEL for this container, or give another CNI_IFNAME.`;
+  }
+  if (step.kind === "add-route" && errno === 101) {
+    return "The gateway is in none of the container's subnets. Correct the route or the range's gateway in the config.";
+  }
+  if (errno === 95) return "This kernel lacks the driver for it. Load the module (veth, bridge).";
+  return "See the kernel's log (dmesg) for the reason.";
+}

@@ -1,0 +1,208 @@
+import { formatBridge, formatBridgePort, formatInfo } from "netlink/dist/rt/ifla.js";
+import type { LinkAttrs } from "netlink/dist/rt/ifla.js";
+import type { AddressAttrs, DeviceFlags, RouteAttrs } from "netlink/dist/rt/gen_structs.js";
+import {
+  formatAddressMessage,
+  formatLinkMessage,
+  formatRouteMessage,
+} from "netlink/dist/rt/structs.js";
+import {
+  AttrStream,
+  formatHeader,
+  HEADER_LENGTH,
+  parseAttributes,
+  parseHeader,
+} from "netlink/dist/structs.js";
+import type { StreamData } from "netlink/dist/structs.js";
+
+/**
+ * rtnetlink's wire format, as the `netlink` package's codecs know it. This is the only file that
+ * imports them. Messages are made with its rtnetlink codecs; replies are taken apart with its
+ * generic one, attribute by attribute, for its typed parsers refuse a whole message over one field
+ * that a newer kernel has made longer.
+ */
+
+/** Message types (linux/rtnetlink.h). */
+export const Type = {
+  NEWLINK: 16,
+  DELLINK: 17,
+  GETLINK: 18,
+  SETLINK: 19,
+  NEWADDR: 20,
+  DELADDR: 21,
+  GETADDR: 22,
+  NEWROUTE: 24,
+  GETROUTE: 26,
+} as const;
+
+/** Header flags (linux/netlink.h). */
+export const Flag = {
+  REQUEST: 1,
+  MULTI: 2,
+  ACK: 4,
+  DUMP_INTR: 16,
+  DUMP: 0x300,
+  EXCL: 0x200,
+  CREATE: 0x400,
+} as const;
+
+/** A message without the parts of its header that the socket fills in. */
+export interface Message {
+  readonly type: number;
+  readonly flags: number;
+  readonly body: Uint8Array;
+}
+
+/** What a received message says of itself, and its payload. */
+export interface Received {
+  readonly type: number;
+  readonly flags: number;
+  readonly seq: number;
+  readonly body: Buffer;
+}
+
+function bytes(data: StreamData): Buffer {
+  const out = new AttrStream();
+  out.emit(data);
+  return Buffer.concat(out.bufs);
+}
+
+/** Bytes of a message on the wire, padded to the next one. */
+export function frame(message: Message, seq: number): Buffer {
+  const length = HEADER_LENGTH + message.body.length;
+  const header = formatHeader({ length, type: message.type, flags: message.flags, seq, port: 0 });
+  return Buffer.concat([header, message.body], (length + 3) & ~3);
+}
+
+/** Takes a datagram apart. Throws RangeError on one that is cut short. */
+export function unframe(datagram: Buffer): Received[] {
+  const received: Received[] = [];
+  for (let rest = datagram; rest.length >= HEADER_LENGTH; ) {
+    const { length, type, flags, seq } = parseHeader(rest).x;
+    if (length < HEADER_LENGTH || length > rest.length) {
+      throw new RangeError(
+        `a netlink message of ${String(length)} bytes in ${String(rest.length)}`,
+      );
+    }
+    received.push({ type, flags, seq, body: rest.subarray(HEADER_LENGTH, length) });
+    rest = rest.subarray(Math.min((length + 3) & ~3, rest.length));
+  }
+  return received;
+}
+
+/** The attributes of a message after its fixed header of `skip` bytes, by type. */
+export function attributes(body: Buffer, skip: number): Map<number, Buffer> {
+  const found = new Map<number, Buffer>();
+  parseAttributes(body.subarray(skip), ({ type, data }) => found.set(type, data));
+  return found;
+}
+
+export interface LinkParts {
+  readonly index?: number;
+  readonly family?: number;
+  /** Flags to set or, where `change` has them and `flags` has not, to clear. */
+  readonly flags?: DeviceFlags;
+  readonly change?: DeviceFlags;
+  readonly attrs: LinkAttrs;
+}
+
+export function linkMessage(type: number, flags: number, parts: LinkParts): Message {
+  const { attrs, ...data } = parts;
+  return {
+    type,
+    flags,
+    body: bytes((out) => {
+      formatLinkMessage({ kind: "link", data, attrs }, out);
+    }),
+  };
+}
+
+/** IFLA_LINKINFO of a bridge to be made. */
+export function bridgeInfo(options: { vlanFiltering: boolean }): Buffer {
+  const data = options.vlanFiltering
+    ? bytes(formatBridge({ vlanFiltering: Buffer.of(1) }))
+    : undefined;
+  return bytes(formatInfo({ kind: "bridge", ...(data === undefined ? {} : { data }) }));
+}
+
+/** IFLA_LINKINFO of a veth to be made, with everything about its peer (VETH_INFO_PEER). */
+export function vethInfo(peer: LinkParts): Buffer {
+  const { attrs, ...data } = peer;
+  const info = bytes((out) => {
+    out.push(1, (inner: AttrStream) => {
+      formatLinkMessage({ kind: "link", data, attrs }, inner);
+    });
+  });
+  return bytes(formatInfo({ kind: "veth", data: info }));
+}
+
+/** IFLA_LINKINFO that sets what a bridge knows of one of its ports. */
+export function bridgePortInfo(port: { hairpin: boolean }): Buffer {
+  const slaveData = bytes(formatBridgePort({ mode: port.hairpin ? 1 : 0 }));
+  return bytes(formatInfo({ slaveKind: "bridge", slaveData }));
+}
+
+export interface AddressParts {
+  readonly family: number;
+  readonly prefixlen: number;
+  readonly scope: number;
+  readonly index: number;
+  readonly attrs: AddressAttrs;
+}
+
+export function addressMessage(type: number, flags: number, parts: AddressParts): Message {
+  const { attrs, ...data } = parts;
+  return {
+    type,
+    flags,
+    body: bytes((out) => {
+      formatAddressMessage({ kind: "address", data, attrs }, out);
+    }),
+  };
+}
+
+export interface RouteParts {
+  readonly family: number;
+  readonly dstLen: number;
+  readonly table: number;
+  readonly protocol: number;
+  readonly scope: number;
+  readonly type: number;
+  readonly attrs: RouteAttrs;
+}
+
+export function routeMessage(type: number, flags: number, parts: RouteParts): Message {
+  const { attrs, ...data } = parts;
+  return {
+    type,
+    flags,
+    body: bytes((out) => {
+      formatRouteMessage({ kind: "route", data, attrs }, out);
+    }),
+  };
+}
+
+/** A u32 as an attribute's data. */
+export function u32(value: number): Buffer {
+  const data = Buffer.alloc(4);
+  new DataView(data.buffer, data.byteOffset).setUint32(0, value, littleEndian);
+  return data;
+}
+
+/** A u32 at an offset, in the host's order. */
+export function readU32(data: Buffer, at: number): number {
+  return littleEndian ? data.readUInt32LE(at) : data.readUInt32BE(at);
+}
+
+/** An s32 at an offset, in the host's order. */
+export function readS32(data: Buffer, at: number): number {
+  return littleEndian ? data.readInt32LE(at) : data.readInt32BE(at);
+}
+
+/** A NUL-terminated string. */
+export function readString(data: Buffer): string {
+  const end = data.indexOf(0);
+  return data.toString("utf8", 0, end === -1 ? data.length : end);
+}
+
+const littleEndian = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;

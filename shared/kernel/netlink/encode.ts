@@ -1,0 +1,222 @@
+import { addressBytes, formatAddress } from "../../net/address.ts";
+import type { Address, Family } from "../../net/address.ts";
+import { formatCidr, lastAddress } from "../../net/cidr.ts";
+import type { Cidr } from "../../net/cidr.ts";
+import { parseMac } from "../../net/mac.ts";
+import type { AddRoute, SetSysctl, Step } from "../../plan/step.ts";
+import {
+  addressMessage,
+  bridgeInfo,
+  bridgePortInfo,
+  Flag,
+  linkMessage,
+  routeMessage,
+  Type,
+  u32,
+  vethInfo,
+} from "./codec.ts";
+import type { Message } from "./codec.ts";
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+const RT_TABLE_MAIN = 254;
+const RT_SCOPE_UNIVERSE = 0;
+const RT_SCOPE_LINK = 253;
+const RTPROT_BOOT = 3;
+const RTN_UNICAST = 1;
+
+/** What the encoder asks of the namespace that the steps go to. */
+export interface Surroundings {
+  /** The index of a link by its name. */
+  indexOf(name: string): number;
+  /** A file descriptor of the host's network namespace. */
+  readonly hostFd: number;
+}
+
+/** The steps that are netlink requests. */
+export type NetlinkStep = Exclude<Step, SetSysctl>;
+
+/** The errnos that mean a step was done already. */
+export function tolerated(step: NetlinkStep): readonly number[] {
+  const EEXIST = 17;
+  const ENODEV = 19;
+  const EADDRNOTAVAIL = 99;
+  switch (step.kind) {
+    case "create-bridge":
+    case "add-address":
+    case "add-route":
+      return [EEXIST];
+    case "delete-link":
+      return [ENODEV];
+    case "delete-address":
+      return [EADDRNOTAVAIL, ENODEV];
+    case "create-veth":
+    case "set-link":
+    case "set-port":
+      return [];
+  }
+}
+
+/** A step in words, to follow "Cannot". */
+export function describe(step: Step): string {
+  switch (step.kind) {
+    case "create-bridge":
+      return `create bridge ${step.name}`;
+    case "create-veth":
+      return `create the veth pair ${step.name} and ${step.peer}`;
+    case "set-link":
+      return step.master === undefined
+        ? `set up ${step.name}`
+        : `make ${step.name} a port of ${step.master}`;
+    case "set-port":
+      return `set ${step.hairpin ? "hairpin mode" : "port options"} on ${step.name}`;
+    case "add-address":
+      return `add the address ${formatCidr(step.address)} to ${step.link}`;
+    case "delete-address":
+      return `remove the address ${formatCidr(step.address)} from ${step.link}`;
+    case "add-route":
+      return `add the route to ${formatCidr(step.dst)}${step.gw === undefined ? "" : ` by ${formatAddress(step.gw)}`}`;
+    case "delete-link":
+      return `delete ${step.name}`;
+    case "set-sysctl":
+      return `set the sysctl ${step.key.replaceAll("/", ".")} to ${step.value}`;
+  }
+}
+
+/** The netlink request that carries a step out. */
+export function encode(step: NetlinkStep, around: Surroundings): Message {
+  switch (step.kind) {
+    case "create-bridge":
+      return linkMessage(Type.NEWLINK, Flag.CREATE | Flag.EXCL, {
+        flags: { up: true },
+        change: { up: true },
+        attrs: {
+          ifname: step.name,
+          address: Buffer.from(parseMac(step.mac)),
+          ...mtuAttr(step.mtu),
+          linkinfo: bridgeInfo(step),
+        },
+      });
+    case "create-veth":
+      return linkMessage(Type.NEWLINK, Flag.CREATE | Flag.EXCL, {
+        attrs: {
+          ifname: step.name,
+          address: Buffer.from(parseMac(step.mac)),
+          ...mtuAttr(step.mtu),
+          linkinfo: vethInfo({
+            attrs: {
+              ifname: step.peer,
+              address: Buffer.from(parseMac(step.peerMac)),
+              ...mtuAttr(step.mtu),
+              netNsFd: around.hostFd,
+            },
+          }),
+        },
+      });
+    case "set-link":
+      return linkMessage(Type.SETLINK, 0, {
+        ...setFlags(step.up, step.promiscuous),
+        attrs: {
+          ifname: step.name,
+          ...(step.mac === undefined ? {} : { address: Buffer.from(parseMac(step.mac)) }),
+          ...(step.master === undefined ? {} : { master: around.indexOf(step.master) }),
+        },
+      });
+    case "set-port":
+      return linkMessage(Type.NEWLINK, 0, {
+        attrs: { ifname: step.name, linkinfo: bridgePortInfo(step) },
+      });
+    case "add-address":
+      return encodeAddress(
+        Type.NEWADDR,
+        Flag.CREATE | Flag.EXCL,
+        step.address,
+        around.indexOf(step.link),
+      );
+    case "delete-address":
+      return encodeAddress(Type.DELADDR, 0, step.address, around.indexOf(step.link));
+    case "add-route":
+      return encodeRoute(step, around.indexOf(step.link));
+    case "delete-link":
+      return linkMessage(Type.DELLINK, 0, { attrs: { ifname: step.name } });
+  }
+}
+
+function mtuAttr(mtu: number | undefined): { mtu?: number } {
+  return mtu === undefined ? {} : { mtu };
+}
+
+interface Flags {
+  up?: true;
+  promisc?: true;
+}
+
+function setFlags(
+  up: boolean | undefined,
+  promisc: boolean | undefined,
+): { flags?: Flags; change?: Flags } {
+  if (up === undefined && promisc === undefined) return {};
+  const flags: Flags = {};
+  const change: Flags = {};
+  if (up !== undefined) change.up = true;
+  if (up === true) flags.up = true;
+  if (promisc !== undefined) change.promisc = true;
+  if (promisc === true) flags.promisc = true;
+  return { flags, change };
+}
+
+function familyNumber(family: Family): number {
+  return family === 4 ? AF_INET : AF_INET6;
+}
+
+function rawAddress(address: Address): Buffer {
+  return Buffer.from(addressBytes(address));
+}
+
+function encodeAddress(type: number, flags: number, cidr: Cidr, index: number): Message {
+  const address = rawAddress(cidr.address);
+  // The kernel gives IPv4 addresses no broadcast address of its own accord.
+  const broadcast =
+    cidr.address.family === 4 && cidr.prefix < 31
+      ? { broadcast: rawAddress(lastAddress(cidr)) }
+      : {};
+  return addressMessage(type, flags, {
+    family: familyNumber(cidr.address.family),
+    prefixlen: cidr.prefix,
+    scope: RT_SCOPE_UNIVERSE,
+    index,
+    attrs: {
+      address,
+      local: address,
+      ...(type === Type.NEWADDR ? broadcast : {}),
+      // host-local hands each address out once, so detection would only cost its second or two.
+      ...(type === Type.NEWADDR && cidr.address.family === 6 ? { flags: { nodad: true } } : {}),
+    },
+  });
+}
+
+function encodeRoute(step: AddRoute, index: number): Message {
+  const metrics = {
+    ...(step.mtu === undefined ? {} : { mtu: u32(step.mtu) }),
+    ...(step.advmss === undefined ? {} : { advmss: u32(step.advmss) }),
+  };
+  const ownScope =
+    step.gw === undefined && step.dst.address.family === 4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
+  const table = step.table ?? RT_TABLE_MAIN;
+  return routeMessage(Type.NEWROUTE, Flag.CREATE | Flag.EXCL, {
+    family: familyNumber(step.dst.address.family),
+    dstLen: step.dst.prefix,
+    table: table < 256 ? table : 0,
+    protocol: RTPROT_BOOT,
+    scope: step.scope ?? ownScope,
+    type: RTN_UNICAST,
+    attrs: {
+      ...(step.dst.prefix === 0 ? {} : { dst: rawAddress(step.dst.address) }),
+      oif: index,
+      ...(step.gw === undefined ? {} : { gateway: rawAddress(step.gw) }),
+      ...(step.priority === undefined ? {} : { priority: step.priority }),
+      ...(table < 256 ? {} : { table }),
+      ...(Object.keys(metrics).length === 0 ? {} : { metrics }),
+    },
+  });
+}

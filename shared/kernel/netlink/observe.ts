@@ -1,0 +1,167 @@
+import { addressFromBytes } from "../../net/address.ts";
+import type { Address } from "../../net/address.ts";
+import type { Cidr } from "../../net/cidr.ts";
+import { formatMac } from "../../net/mac.ts";
+import {
+  addressMessage,
+  attributes,
+  Flag,
+  linkMessage,
+  readS32,
+  readString,
+  readU32,
+  routeMessage,
+  Type,
+  u32,
+} from "./codec.ts";
+import type { Received } from "./codec.ts";
+import { check } from "./socket.ts";
+import type { NetlinkSocket } from "./socket.ts";
+
+/** A link as the kernel describes it. */
+export interface Link {
+  readonly index: number;
+  readonly name: string;
+  /** "bridge", "veth" and so on; "" for one that says nothing of itself, as lo. */
+  readonly kind: string;
+  readonly mac: string;
+  /** Bytes. */
+  readonly mtu: number;
+  /** Administratively up. */
+  readonly up: boolean;
+  readonly promiscuous: boolean;
+  /** Whether packets can pass: the state is "up", or one that knows no such thing. */
+  readonly operational: boolean;
+  /** Index of the bridge that it is a port of, or 0. */
+  readonly master: number;
+  /** Index of a veth's other end, or 0. */
+  readonly peer: number;
+  /** As a bridge port. */
+  readonly hairpin: boolean;
+}
+
+export interface Route {
+  readonly dst: Cidr;
+  readonly gw: Address | undefined;
+  /** Index of the link it leads through, or 0. */
+  readonly link: number;
+  readonly table: number;
+}
+
+const IFF_UP = 1;
+const IFF_PROMISC = 0x100;
+const OPER_UNKNOWN = 0;
+const OPER_UP = 6;
+const ENODEV = 19;
+/** Statistics make a description three times as long. */
+const RTEXT_FILTER_SKIP_STATS = 8;
+const AF_UNSPEC = 0;
+
+/** A link by its name, or undefined. @throws CniError Kernel */
+export function getLink(socket: NetlinkSocket, name: string): Link | undefined {
+  const [reply] = socket.transact([
+    linkMessage(Type.GETLINK, 0, {
+      attrs: { ifname: name, extMask: u32(RTEXT_FILTER_SKIP_STATS) },
+    }),
+  ]);
+  if (reply === undefined || reply.errno === ENODEV) return undefined;
+  check(-reply.errno, `look up ${name}`);
+  const [found] = reply.received;
+  return found === undefined ? undefined : readLink(found);
+}
+
+/** All links. @throws CniError Kernel */
+export function listLinks(socket: NetlinkSocket): Link[] {
+  const request = linkMessage(Type.GETLINK, Flag.DUMP, {
+    attrs: { extMask: u32(RTEXT_FILTER_SKIP_STATS) },
+  });
+  return socket.dump(request).map(readLink);
+}
+
+/** The addresses of one link. @throws CniError Kernel */
+export function listAddresses(socket: NetlinkSocket, index: number): Cidr[] {
+  const request = addressMessage(Type.GETADDR, Flag.DUMP, {
+    family: AF_UNSPEC,
+    prefixlen: 0,
+    scope: 0,
+    index,
+    attrs: {},
+  });
+  const addresses: Cidr[] = [];
+  for (const { body } of socket.dump(request)) {
+    const IFA_ADDRESS = 1;
+    const IFA_LOCAL = 2;
+    const attrs = attributes(body, 8);
+    const raw = attrs.get(IFA_LOCAL) ?? attrs.get(IFA_ADDRESS);
+    // The filter is a wish: a kernel before 4.20 answers with every link's.
+    if (raw === undefined || readU32(body, 4) !== index) continue;
+    addresses.push({ address: addressFromBytes(raw), prefix: body.readUInt8(1) });
+  }
+  return addresses;
+}
+
+/** The unicast routes of every table. @throws CniError Kernel */
+export function listRoutes(socket: NetlinkSocket): Route[] {
+  const request = routeMessage(Type.GETROUTE, Flag.DUMP, {
+    family: AF_UNSPEC,
+    dstLen: 0,
+    table: 0,
+    protocol: 0,
+    scope: 0,
+    type: 0,
+    attrs: {},
+  });
+  return socket.dump(request).flatMap((message) => readRoute(message) ?? []);
+}
+
+function readLink({ body }: Received): Link {
+  const IFLA = { address: 1, name: 3, mtu: 4, link: 5, master: 10, operstate: 16, linkinfo: 18 };
+  const INFO = { kind: 1, slaveData: 5 };
+  const BRPORT_MODE = 4;
+  const attrs = attributes(body, 16);
+  const number = (type: number): number => {
+    const data = attrs.get(type);
+    return data === undefined ? 0 : readU32(data, 0);
+  };
+  const linkinfo = attrs.get(IFLA.linkinfo);
+  const info = linkinfo === undefined ? undefined : attributes(linkinfo, 0);
+  const port = info?.get(INFO.slaveData);
+  const hairpin = port === undefined ? undefined : attributes(port, 0).get(BRPORT_MODE);
+  const flags = readU32(body, 8);
+  const operstate = attrs.get(IFLA.operstate)?.[0] ?? OPER_UNKNOWN;
+  return {
+    index: readS32(body, 4),
+    name: readString(attrs.get(IFLA.name) ?? Buffer.alloc(0)),
+    kind: readString(info?.get(INFO.kind) ?? Buffer.alloc(0)),
+    mac: formatMac(attrs.get(IFLA.address) ?? Buffer.alloc(0)),
+    mtu: number(IFLA.mtu),
+    up: (flags & IFF_UP) !== 0,
+    promiscuous: (flags & IFF_PROMISC) !== 0,
+    operational: operstate === OPER_UP || operstate === OPER_UNKNOWN,
+    master: number(IFLA.master),
+    peer: number(IFLA.link),
+    hairpin: hairpin?.[0] === 1,
+  };
+}
+
+function readRoute({ body }: Received): Route | undefined {
+  const RTA = { dst: 1, oif: 4, gateway: 5, table: 15 };
+  const AF_INET = 2;
+  const AF_INET6 = 10;
+  const RTN_UNICAST = 1;
+  const family = body.readUInt8(0);
+  if ((family !== AF_INET && family !== AF_INET6) || body.readUInt8(7) !== RTN_UNICAST) {
+    return undefined;
+  }
+  const attrs = attributes(body, 12);
+  const gw = attrs.get(RTA.gateway);
+  const table = attrs.get(RTA.table);
+  const oif = attrs.get(RTA.oif);
+  const dst = attrs.get(RTA.dst) ?? Buffer.alloc(family === AF_INET ? 4 : 16);
+  return {
+    dst: { address: addressFromBytes(dst), prefix: body.readUInt8(1) },
+    gw: gw === undefined ? undefined : addressFromBytes(gw),
+    link: oif === undefined ? 0 : readU32(oif, 0),
+    table: table === undefined ? body.readUInt8(4) : readU32(table, 0),
+  };
+}

@@ -1,0 +1,186 @@
+import { closeSync } from "node:fs";
+
+import { CniError, Code } from "../../cni/error.ts";
+import type { Sys } from "../sys.ts";
+import { attributes, Flag, frame, readS32, readString, readU32, unframe } from "./codec.ts";
+import type { Message, Received } from "./codec.ts";
+
+const AF_NETLINK = 16;
+const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
+const NETLINK_ROUTE = 0;
+const SOL_SOCKET = 1;
+const SO_RCVTIMEO = 20;
+const SOL_NETLINK = 270;
+/** The kernel's own words for what it refuses, in its answer. */
+const NETLINK_EXT_ACK = 11;
+/** Dumps answer to the filter in the request, such as one link's addresses. */
+const NETLINK_GET_STRICT_CHK = 12;
+const MSG_TRUNC = 0x20;
+const NLMSG_ERROR = 2;
+const NLMSG_DONE = 3;
+/** Header flag of an error: the request is not repeated in it. */
+const NLM_F_CAPPED = 0x100;
+const NLM_F_ACK_TLVS = 0x200;
+const NLMSGERR_ATTR_MSG = 1;
+
+/** Seconds that the kernel may take over one answer; it takes microseconds, or waits for RCU. */
+const answerSeconds = 10;
+/** The kernel fills at most this much of a reader's buffer at a time. */
+const bufferBytes = 32768;
+
+/** What the kernel said to one request. */
+export interface Reply {
+  /** 0, or the errno. */
+  readonly errno: number;
+  /** The kernel's explanation, or "". */
+  readonly text: string;
+  /** The messages that came before the acknowledgement. */
+  readonly received: readonly Received[];
+}
+
+/** One rtnetlink socket. It stays in the network namespace that the thread was in at its making. */
+export class NetlinkSocket {
+  readonly #sys: Sys;
+  readonly #fd: number;
+  readonly #buffer = Buffer.allocUnsafeSlow(bufferBytes);
+  #seq = 1;
+
+  /** @throws CniError Kernel */
+  constructor(sys: Sys) {
+    this.#sys = sys;
+    this.#fd = check(
+      sys.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_ROUTE),
+      "open a netlink socket",
+    );
+    const on = Buffer.from(new Int32Array([1]).buffer);
+    sys.setsockopt(this.#fd, SOL_NETLINK, NETLINK_EXT_ACK, on);
+    sys.setsockopt(this.#fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, on);
+    const timeout = Buffer.from(new BigInt64Array([BigInt(answerSeconds), 0n]).buffer);
+    sys.setsockopt(this.#fd, SOL_SOCKET, SO_RCVTIMEO, timeout);
+  }
+
+  /**
+   * Sends requests in one datagram and waits for the answer to each. The kernel carries out all of
+   * them in order, also those after one that it refuses.
+   * @throws CniError Kernel when the kernel does not answer.
+   */
+  transact(messages: readonly Message[]): Reply[] {
+    const first = this.#seq;
+    this.#seq += messages.length;
+    const datagram = messages.map((message, at) =>
+      frame({ ...message, flags: message.flags | Flag.REQUEST | Flag.ACK }, first + at),
+    );
+    check(this.#sys.send(this.#fd, Buffer.concat(datagram), 0), "send to the kernel");
+    const replies: Reply[] = [];
+    let received: Received[] = [];
+    while (replies.length < messages.length) {
+      for (const message of this.#receive()) {
+        // Anything else answers a call that gave up waiting.
+        if (message.seq !== first + replies.length) continue;
+        if (message.type === NLMSG_ERROR) {
+          replies.push({ ...readError(message), received });
+          received = [];
+        } else {
+          // The next datagram overwrites the buffer.
+          received.push({ ...message, body: Buffer.from(message.body) });
+        }
+      }
+    }
+    return replies;
+  }
+
+  /**
+   * Lists what a GET with the DUMP flag asks for, once more if it changed meanwhile.
+   * @throws CniError Kernel
+   */
+  dump(message: Message): Received[] {
+    for (let tries = 0; tries < 10; tries++) {
+      const seq = this.#seq++;
+      const flags = message.flags | Flag.REQUEST | Flag.DUMP;
+      check(this.#sys.send(this.#fd, frame({ ...message, flags }, seq), 0), "send to the kernel");
+      const found = this.#readDump(seq);
+      if (found !== undefined) return found;
+    }
+    throw new CniError(
+      Code.TryAgainLater,
+      "Cannot read the kernel's network state: it changed during each of 10 readings.",
+      "Call again when fewer links are being made.",
+    );
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+
+  /** The dump's messages, or undefined if it was interrupted by a change. */
+  #readDump(seq: number): Received[] | undefined {
+    const found: Received[] = [];
+    let interrupted = false;
+    for (;;) {
+      for (const message of this.#receive()) {
+        if (message.seq !== seq) continue;
+        if ((message.flags & Flag.DUMP_INTR) !== 0) interrupted = true;
+        if (message.type === NLMSG_DONE) return interrupted ? undefined : found;
+        if (message.type === NLMSG_ERROR) {
+          const { errno, text } = readError(message);
+          check(-errno, `read the kernel's network state${text === "" ? "" : ` (${text})`}`);
+          return found;
+        }
+        found.push({ ...message, body: Buffer.from(message.body) });
+      }
+    }
+  }
+
+  #receive(): Received[] {
+    const got = check(this.#sys.recv(this.#fd, this.#buffer, MSG_TRUNC), "hear from the kernel");
+    if (got > bufferBytes) throw new RangeError(`a netlink datagram of ${String(got)} bytes`);
+    return unframe(this.#buffer.subarray(0, got));
+  }
+}
+
+function readError(message: Received): { errno: number; text: string } {
+  const errno = -readS32(message.body, 0);
+  if ((message.flags & NLM_F_ACK_TLVS) === 0) return { errno, text: "" };
+  // struct nlmsgerr: the errno, then the request's header and, unless capped, its payload.
+  const repeated = (message.flags & NLM_F_CAPPED) === 0 ? readU32(message.body, 4) : 16;
+  const text = attributes(message.body, 4 + ((repeated + 3) & ~3)).get(NLMSGERR_ATTR_MSG);
+  return { errno, text: text === undefined ? "" : readString(text) };
+}
+
+/** @throws CniError Kernel if `value` is a negated errno. */
+export function check(value: number, what: string): number {
+  if (value >= 0) return value;
+  throw new CniError(
+    Code.Kernel,
+    `Cannot ${what}: the kernel says ${errnoText(-value)}.`,
+    value === -1 || value === -13
+      ? "CNI plugins run as root in the host's user namespace. Run the caller with CAP_NET_ADMIN and CAP_SYS_ADMIN."
+      : "See the kernel's log (dmesg) for the reason.",
+  );
+}
+
+const errnoNames: Readonly<Record<number, string>> = {
+  1: "operation not permitted (EPERM)",
+  2: "no such file or directory (ENOENT)",
+  3: "no such process or route (ESRCH)",
+  11: "no answer in time (EAGAIN)",
+  12: "out of memory (ENOMEM)",
+  13: "permission denied (EACCES)",
+  16: "device or resource busy (EBUSY)",
+  17: "it exists already (EEXIST)",
+  19: "no such device (ENODEV)",
+  22: "invalid argument (EINVAL)",
+  24: "too many open files (EMFILE)",
+  28: "no space left (ENOSPC)",
+  34: "value out of range (ERANGE)",
+  95: "operation not supported (EOPNOTSUPP)",
+  99: "cannot assign the address (EADDRNOTAVAIL)",
+  100: "the network is down (ENETDOWN)",
+  101: "the network is unreachable (ENETUNREACH)",
+  105: "no buffer space (ENOBUFS)",
+};
+
+/** What an errno means, with its name. */
+export function errnoText(errno: number): string {
+  return errnoNames[errno] ?? `errno ${String(errno)}`;
+}

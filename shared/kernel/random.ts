@@ -1,0 +1,25 @@
+import { closeSync, openSync, readSync } from "node:fs";
+
+import { formatMac } from "../net/mac.ts";
+
+/**
+ * Random bytes from the kernel. Both runtimes' crypto modules cost more to load than a whole
+ * netlink conversation.
+ */
+export function randomBytes(count: number): Buffer {
+  const bytes = Buffer.alloc(count);
+  const fd = openSync("/dev/urandom", "r");
+  try {
+    for (let at = 0; at < count; ) at += readSync(fd, bytes, at, count - at, null);
+  } finally {
+    closeSync(fd);
+  }
+  return bytes;
+}
+
+/** A random MAC: locally administered, one station's (IEEE 802, as the kernel draws them). */
+export function randomMac(): string {
+  const bytes = randomBytes(6);
+  bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02;
+  return formatMac(bytes);
+}

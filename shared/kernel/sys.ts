@@ -1,0 +1,54 @@
+/**
+ * The few things that only a runtime can do, behind one interface: sys_bun.ts and sys_node.ts
+ * implement it, and nothing else in the project names a runtime.
+ *
+ * The libc calls answer as system calls do inside the kernel: a value of 0 or more, or the negated
+ * errno (-17 for EEXIST). All of them run on the calling thread, which is what makes setns safe:
+ * a span between two setns calls holds no `await`.
+ */
+export interface Sys {
+  /** argv[0] as the process was started: a hard link's, a symlink's or a PATH look-up's name. */
+  readonly argv0: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+
+  /** Reads all of stdin, or throws RangeError as soon as there is more than `maxBytes`. */
+  readStdin(maxBytes: number): Promise<string>;
+  /** Writes all of `text`, waiting where the reader is slow. Throws where the reader is gone. */
+  write(fd: 1 | 2, text: string): void;
+  /** Ends the process. Everything written before has arrived. */
+  exit(code: number): never;
+
+  setns(fd: number, nstype: number): number;
+  socket(domain: number, type: number, protocol: number): number;
+  setsockopt(fd: number, level: number, option: number, value: Uint8Array): number;
+  bind(fd: number, address: Uint8Array): number;
+  /** Sends to the socket's default peer, for netlink the kernel. */
+  send(fd: number, data: Uint8Array, flags: number): number;
+  recv(fd: number, into: Uint8Array, flags: number): number;
+  flock(fd: number, operation: number): number;
+
+  /** The SHA-512 of a text, as 128 hexadecimal digits. */
+  readonly sha512: (text: string) => string;
+
+  /** Runs a command to its end, with a bound on its time and on what it may print. */
+  run(command: string, args: readonly string[], options: RunOptions): RunResult;
+}
+
+export interface RunOptions {
+  readonly input: string;
+  /** The whole environment of the command. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Milliseconds until it is killed. */
+  readonly timeout: number;
+  /** Bytes of stdout, and of stderr, after which it is killed. */
+  readonly maxOutput: number;
+}
+
+export interface RunResult {
+  /** The exit status, or undefined when a signal ended it or it could not be started. */
+  readonly status: number | undefined;
+  readonly stdout: string;
+  readonly stderr: string;
+  /** Why there is no status: "timeout", "output" (too much of it), a signal's name, or an errno's. */
+  readonly failure: string | undefined;
+}

@@ -1,0 +1,127 @@
+/** What only a runtime can do, on Node: system calls through koffi. */
+import { spawnSync } from "node:child_process";
+import { hash } from "node:crypto";
+import { readSync, writeSync } from "node:fs";
+import koffi from "koffi";
+import { errnoOf } from "../cni/error.ts";
+import { writeFully } from "./io.ts";
+import type { RunOptions, RunResult, Sys } from "./sys.ts";
+
+const libc = koffi.load("libc.so.6");
+const POLLIN = 1;
+const POLLOUT = 4;
+const EINTR = 4;
+/** Milliseconds to wait for a slow reader, each time it takes nothing. */
+const writeTimeout = 5000;
+
+const poll = systemCall("int poll(void *fds, unsigned long count, int timeout)");
+const setsockopt = systemCall(
+  "int setsockopt(int fd, int level, int option, void *value, unsigned int length)",
+);
+const bind = systemCall("int bind(int fd, void *address, unsigned int length)");
+const send = systemCall("long send(int fd, void *data, size_t length, int flags)");
+const recv = systemCall("long recv(int fd, void *into, size_t length, int flags)");
+
+/** The runtime of the pkg build, and of tests that call the code directly. */
+export const sys: Sys = {
+  argv0: process.argv0,
+  env: process.env,
+
+  readStdin(maxBytes) {
+    const chunks: Buffer[] = [];
+    for (let total = 0; ; ) {
+      // One byte beyond the limit tells "as much as allowed" from "too much".
+      const chunk = Buffer.allocUnsafe(Math.min(65_536, maxBytes + 1 - total));
+      const length = readSome(chunk);
+      if (length === 0) break;
+      total += length;
+      if (total > maxBytes) {
+        return Promise.reject(new RangeError(`stdin holds more than ${maxBytes} bytes`));
+      }
+      chunks.push(chunk.subarray(0, length));
+    }
+    return Promise.resolve(Buffer.concat(chunks).toString("utf8"));
+  },
+
+  write(fd, text) {
+    writeFully(
+      text,
+      (bytes, at) => writeSync(fd, bytes, at),
+      () => waitFor(fd, POLLOUT, writeTimeout),
+    );
+  },
+
+  exit: (code) => process.exit(code),
+
+  setns: systemCall("int setns(int fd, int nstype)"),
+  socket: systemCall("int socket(int domain, int type, int protocol)"),
+  setsockopt: (fd, level, option, value) => setsockopt(fd, level, option, value, value.length),
+  bind: (fd, address) => bind(fd, address, address.length),
+  send: (fd, data, flags) => send(fd, data, data.length, flags),
+  recv: (fd, into, flags) => recv(fd, into, into.length, flags),
+  flock: systemCall("int flock(int fd, int operation)"),
+
+  sha512: (text) => hash("sha512", text),
+
+  run,
+};
+
+function run(command: string, args: readonly string[], options: RunOptions): RunResult {
+  const child = spawnSync(command, args, {
+    input: options.input,
+    env: options.env,
+    timeout: options.timeout,
+    maxBuffer: options.maxOutput,
+    killSignal: "SIGKILL",
+    encoding: "utf8",
+  });
+  // A command need not read its input: then its status says whether that was right.
+  const error = errnoOf(child.error) === "EPIPE" ? undefined : child.error;
+  return {
+    status: error === undefined ? (child.status ?? undefined) : undefined,
+    // Where nothing could be started there are no streams either, whatever the types say.
+    stdout: child.stdout ?? "",
+    stderr: child.stderr ?? "",
+    failure: error === undefined ? (child.signal ?? undefined) : failureOf(error),
+  };
+}
+
+function failureOf(error: Error): string {
+  const errno = errnoOf(error);
+  if (errno === "ETIMEDOUT") return "timeout";
+  if (errno === "ENOBUFS") return "output";
+  return errno ?? error.message;
+}
+
+/** A libc function that answers as the kernel does: 0 or more, or the negated errno. */
+function systemCall(prototype: string): (...args: readonly unknown[]) => number {
+  const call = libc.func(prototype) as (...args: readonly unknown[]) => number;
+  return (...args) => {
+    for (;;) {
+      const result = call(...args);
+      if (result >= 0) return result;
+      const errno = koffi.errno();
+      if (errno !== EINTR) return -errno;
+    }
+  };
+}
+
+/** Reads from stdin, which may be a non-blocking pipe and then answers EAGAIN until there is some. */
+function readSome(into: Uint8Array): number {
+  for (;;) {
+    try {
+      return readSync(0, into);
+    } catch (error) {
+      if (errnoOf(error) !== "EAGAIN") throw error;
+      waitFor(0, POLLIN, -1);
+    }
+  }
+}
+
+function waitFor(fd: number, event: number, timeout: number): void {
+  // struct pollfd: an int, and two shorts of which the first is what to wait for.
+  const pollfd = new Int32Array(2);
+  pollfd[0] = fd;
+  new Int16Array(pollfd.buffer)[2] = event;
+  poll(pollfd, 1, timeout);
+}

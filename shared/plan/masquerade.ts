@@ -1,0 +1,104 @@
+import { formatAddress } from "../net/address.ts";
+import type { Family } from "../net/address.ts";
+import { formatCidr, subnetOf } from "../net/cidr.ts";
+import type { Cidr } from "../net/cidr.ts";
+import { masqueradeChain, masqueradeTag, ruleComment } from "./names.ts";
+import type { Digest } from "./names.ts";
+
+/**
+ * Masquerading of a container's traffic that leaves its subnet, as rules of either firewall. Pure:
+ * texts in, texts out. Chains, rules and comments are the reference plugins', so that either suite
+ * can take away what the other made.
+ */
+export interface Masquerade {
+  readonly network: string;
+  readonly containerId: string;
+  readonly ifname: string;
+}
+
+/** The restore text (iptables-save format) that adds the rules for addresses of one family. */
+export function iptablesAdd(of: Masquerade, addresses: readonly Cidr[], digest: Digest): string {
+  const chain = masqueradeChain(digest, of.network, of.containerId);
+  const comment = `-m comment --comment ${ruleComment(of.network, of.containerId)}`;
+  const lines = addresses.flatMap((address) => [
+    `-A ${chain} -d ${formatCidr(subnetOf(address))} ${comment} -j ACCEPT`,
+    `-A ${chain} ! -d ${multicast(address.address.family)} ${comment} -j MASQUERADE`,
+    `-A POSTROUTING -s ${formatAddress(address.address)} ${comment} -j ${chain}`,
+  ]);
+  return ["*nat", `:${chain} - [0:0]`, ...lines, "COMMIT", ""].join("\n");
+}
+
+function multicast(family: Family): string {
+  return family === 4 ? "224.0.0.0/4" : "ff00::/8";
+}
+
+/**
+ * The restore text that takes a container's rules away again, found by its chain's name.
+ * @param saved what iptables-save says of the nat table.
+ * @returns undefined where there is nothing of it.
+ */
+export function iptablesRemove(of: Masquerade, saved: string, digest: Digest): string | undefined {
+  const chain = masqueradeChain(digest, of.network, of.containerId);
+  const lines = saved.split("\n");
+  const jumps = lines.filter((line) => line.startsWith("-A ") && line.endsWith(` -j ${chain}`));
+  if (jumps.length === 0 && !lines.some((line) => line.startsWith(`:${chain} `))) return undefined;
+  return [
+    "*nat",
+    // Naming a chain empties it, which deleting it asks for.
+    `:${chain} - [0:0]`,
+    ...jumps.map((line) => line.replace("-A ", "-D ")),
+    `-X ${chain}`,
+    "COMMIT",
+    "",
+  ].join("\n");
+}
+
+const table = "inet cni_plugins_masquerade";
+const checks = "masq_checks";
+/** Bytes of a comment that nft takes. */
+const commentMax = 128;
+
+/** The table and chains that the rules stand in, for a node that has none yet. */
+export const nftBase = [
+  `add table ${table} { comment "Masquerading for plugins from github.com/containernetworking/plugins" ; }`,
+  `add chain ${table} ${checks} { comment "Masquerade traffic from certain IPs to any (non-multicast) IP outside their subnet" ; }`,
+  `add chain ${table} postrouting { type nat hook postrouting priority 100 ; }`,
+  `flush chain ${table} postrouting`,
+  `add rule ${table} postrouting ip daddr == 224.0.0.0/4 return`,
+  `add rule ${table} postrouting ip6 daddr == ff00::/8 return`,
+  `add rule ${table} postrouting goto ${checks}`,
+  "",
+].join("\n");
+
+/** What to list to find a container's rules. */
+export const nftList = ["list", "chain", "inet", "cni_plugins_masquerade", checks] as const;
+
+/** The nft commands that add the rules of a container, of either family. */
+export function nftAdd(of: Masquerade, addresses: readonly Cidr[], digest: Digest): string {
+  const tag = masqueradeTag(digest, of.network, of.ifname, of.containerId);
+  const text = `${tag}, net: ${of.network}, if: ${of.ifname}, id: ${of.containerId}`;
+  const comment = text.slice(0, commentMax);
+  return addresses
+    .map((address) => {
+      const ip = address.address.family === 4 ? "ip" : "ip6";
+      const own = formatAddress(address.address);
+      const subnet = formatCidr(subnetOf(address));
+      return `add rule ${table} ${checks} ${ip} saddr == ${own} ${ip} daddr != ${subnet} masquerade comment "${comment}"\n`;
+    })
+    .join("");
+}
+
+/**
+ * The nft commands that take a container's rules away, by their handles.
+ * @param listed what `nft -a list chain` says.
+ * @returns undefined where there is nothing of it.
+ */
+export function nftRemove(of: Masquerade, listed: string, digest: Digest): string | undefined {
+  const tag = masqueradeTag(digest, of.network, of.ifname, of.containerId);
+  const commands = listed.split("\n").flatMap((line) => {
+    const handle = / # handle (\d+)$/.exec(line)?.[1];
+    if (handle === undefined || !line.includes(`comment "${tag}`)) return [];
+    return [`delete rule ${table} ${checks} handle ${handle}\n`];
+  });
+  return commands.length === 0 ? undefined : commands.join("");
+}

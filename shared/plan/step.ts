@@ -1,0 +1,98 @@
+import type { Address } from "../net/address.ts";
+import type { Cidr } from "../net/cidr.ts";
+
+/**
+ * One change to a network namespace, as plain data: what a plan is made of. The kernel folder turns
+ * steps into netlink messages and sysctl writes; a test compares them, a fault test counts them.
+ */
+export type Step =
+  | CreateBridge
+  | CreateVeth
+  | SetLink
+  | SetPort
+  | AddAddress
+  | DeleteAddress
+  | AddRoute
+  | DeleteLink
+  | SetSysctl;
+
+/** Makes a bridge, up, with a MAC of its own. One that exists already is left as it is. */
+export interface CreateBridge {
+  readonly kind: "create-bridge";
+  readonly name: string;
+  /** Given at creation, for a bridge without one takes its lowest port's and changes with them. */
+  readonly mac: string;
+  /** Bytes; absent for the kernel's choice. */
+  readonly mtu: number | undefined;
+  readonly vlanFiltering: boolean;
+}
+
+/** Makes a veth pair, both ends down: `name` here, and its peer in the host's namespace. */
+export interface CreateVeth {
+  readonly kind: "create-veth";
+  readonly name: string;
+  readonly mac: string;
+  readonly peer: string;
+  readonly peerMac: string;
+  readonly mtu: number | undefined;
+}
+
+/** Changes what it names of a link. */
+export interface SetLink {
+  readonly kind: "set-link";
+  readonly name: string;
+  readonly up?: boolean;
+  readonly mac?: string;
+  /** Name of the bridge that it becomes a port of. */
+  readonly master?: string;
+  readonly promiscuous?: boolean;
+}
+
+/** Changes what a bridge knows of its port `name`. */
+export interface SetPort {
+  readonly kind: "set-port";
+  readonly name: string;
+  readonly hairpin: boolean;
+}
+
+/** Gives a link an address, at once usable. One that it has already is left as it is. */
+export interface AddAddress {
+  readonly kind: "add-address";
+  readonly link: string;
+  readonly address: Cidr;
+}
+
+export interface DeleteAddress {
+  readonly kind: "delete-address";
+  readonly link: string;
+  readonly address: Cidr;
+}
+
+/** Adds a route through a link. One that is there already wins. */
+export interface AddRoute {
+  readonly kind: "add-route";
+  readonly link: string;
+  readonly dst: Cidr;
+  readonly gw: Address | undefined;
+  readonly mtu: number | undefined;
+  readonly advmss: number | undefined;
+  readonly priority: number | undefined;
+  readonly table: number | undefined;
+  readonly scope: number | undefined;
+}
+
+/** Deletes a link, and with a veth its peer. One that is gone is fine. */
+export interface DeleteLink {
+  readonly kind: "delete-link";
+  readonly name: string;
+}
+
+/** Writes a sysctl of the namespace. */
+export interface SetSysctl {
+  readonly kind: "set-sysctl";
+  /** Its path under /proc/sys, such as "net/ipv4/ip_forward". */
+  readonly key: string;
+  readonly value: string;
+  /** Whether a kernel that lacks it is fine. */
+  readonly optional: boolean;
+}

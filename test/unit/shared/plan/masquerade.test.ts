@@ -1,0 +1,66 @@
+import { createHash } from "node:crypto";
+
+import { expect, test } from "vitest";
+
+import { parseCidr } from "../../../../shared/net/cidr.ts";
+import {
+  iptablesAdd,
+  iptablesRemove,
+  nftAdd,
+  nftRemove,
+} from "../../../../shared/plan/masquerade.ts";
+
+const digest = (text: string) => createHash("sha512").update(text).digest("hex");
+const of = { network: "net", containerId: "c1", ifname: "eth0" };
+
+/** What the reference bridge 1.1.1 left in the nat table for the same network, id and address. */
+const reference = `*nat
+:PREROUTING ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+:CNI-623e1c388032b20529218ecc - [0:0]
+-A POSTROUTING -s 10.244.1.2/32 -m comment --comment "name: \\"net\\" id: \\"c1\\"" -j CNI-623e1c388032b20529218ecc
+-A POSTROUTING -s 10.9.9.9/32 -j CNI-000000000000000000000000
+-A CNI-623e1c388032b20529218ecc -d 10.244.1.0/24 -m comment --comment "name: \\"net\\" id: \\"c1\\"" -j ACCEPT
+-A CNI-623e1c388032b20529218ecc ! -d 224.0.0.0/4 -m comment --comment "name: \\"net\\" id: \\"c1\\"" -j MASQUERADE
+COMMIT
+`;
+
+test("iptablesAdd makes the reference's chain, rules and comments", () => {
+  const text = iptablesAdd(of, [parseCidr("10.244.1.2/24")], digest);
+  const rules = text.split("\n").filter((line) => line.startsWith("-A"));
+  expect(rules).toEqual([
+    '-A CNI-623e1c388032b20529218ecc -d 10.244.1.0/24 -m comment --comment "name: \\"net\\" id: \\"c1\\"" -j ACCEPT',
+    '-A CNI-623e1c388032b20529218ecc ! -d 224.0.0.0/4 -m comment --comment "name: \\"net\\" id: \\"c1\\"" -j MASQUERADE',
+    '-A POSTROUTING -s 10.244.1.2 -m comment --comment "name: \\"net\\" id: \\"c1\\"" -j CNI-623e1c388032b20529218ecc',
+  ]);
+});
+
+test("iptablesRemove deletes the jumps to the chain, then the chain, and nothing of others", () => {
+  expect(iptablesRemove(of, reference, digest)?.split("\n")).toEqual([
+    "*nat",
+    ":CNI-623e1c388032b20529218ecc - [0:0]",
+    '-D POSTROUTING -s 10.244.1.2/32 -m comment --comment "name: \\"net\\" id: \\"c1\\"" -j CNI-623e1c388032b20529218ecc',
+    "-X CNI-623e1c388032b20529218ecc",
+    "COMMIT",
+    "",
+  ]);
+});
+
+test("iptablesRemove finds nothing where there is nothing", () => {
+  expect(iptablesRemove({ ...of, containerId: "c2" }, reference, digest)).toBeUndefined();
+});
+
+test("nftRemove deletes by handle what nftAdd tagged, of this interface alone", () => {
+  const rule = (ifname: string) =>
+    nftAdd({ ...of, ifname }, [parseCidr("fd00::2/64")], digest).split(" masq_checks ")[1];
+  const listed = `table inet cni_plugins_masquerade { # handle 1
+\tchain masq_checks { # handle 2
+\t\t${rule("eth0")?.trim()} # handle 7
+\t\t${rule("eth1")?.trim()} # handle 8
+\t}
+}`;
+  expect(nftRemove(of, listed, digest)).toBe(
+    "delete rule inet cni_plugins_masquerade masq_checks handle 7\n",
+  );
+  expect(nftRemove({ ...of, containerId: "c2" }, listed, digest)).toBeUndefined();
+});
