@@ -1,0 +1,204 @@
+import { CniError, Code, joinErrors } from "../../shared/cni/error.ts";
+import type { Context, Plugin } from "../../shared/cni/plugin.ts";
+import { emptyResult } from "../../shared/cni/result.ts";
+import type { Result } from "../../shared/cni/result.ts";
+import { containerIfAny, containerOf } from "../../shared/cni/sandbox.ts";
+import type { Link, Namespace } from "../../shared/kernel/mod.ts";
+import { randomBytes, randomMac } from "../../shared/kernel/random.ts";
+import type { Masquerade } from "../../shared/plan/masquerade.ts";
+import { checkContainer } from "./check.ts";
+import { parseBridgeConf } from "./conf.ts";
+import type { BridgeConfig } from "./conf.ts";
+import { addMasquerade, removeMasquerade } from "./masquerade.ts";
+import {
+  addResult,
+  layer3,
+  planBridge,
+  planContainer,
+  planGateways,
+  planPort,
+  planVeth,
+} from "./plan.ts";
+import type { Drawn, SeenBridge } from "./plan.ts";
+
+/** Bytes: the kernel's MTU for a veth or bridge that is given none. */
+const defaultMtu = 1500;
+/** Milliseconds for a new port to begin to forward; it takes less than one. */
+const portTimeout = 5000;
+
+/**
+ * Connects a container to a bridge on its node by a veth pair, with the addresses that an IPAM
+ * plugin gives.
+ */
+export const bridge: Plugin<BridgeConfig> = {
+  name: "bridge",
+
+  parse: parseBridgeConf,
+
+  async add(context) {
+    const { conf, kernel, request, undo } = context;
+    // Opened before anything is made: what is wrong with it should cost nobody an address.
+    const container = containerOf(context);
+    const ipam = conf.ipam === undefined ? emptyResult : await addAddresses(context, conf.ipam);
+    const net =
+      conf.ipam === undefined ? { ips: [], routes: [], gateways: [] } : layer3(conf, ipam);
+    const drawn = draw(conf);
+    const made = ensureBridge(kernel.host, conf);
+
+    container.apply(planVeth(conf, request.ifname, drawn));
+    undo.push(`the veth pair ${request.ifname} and ${drawn.hostVeth}`, () => {
+      container.apply([{ kind: "delete-link", name: request.ifname }]);
+    });
+    kernel.host.apply([
+      ...planPort(conf, drawn),
+      ...planGateways(conf, net.gateways, seeBridge(kernel.host, made)),
+    ]);
+    container.apply(planContainer(request.ifname, net));
+    for (const family of new Set(net.gateways.map(({ address }) => address.family))) {
+      enableForwarding(kernel.host, family);
+    }
+    if (conf.ipMasq && net.ips.length > 0) {
+      const of = masqueradeOf(context);
+      undo.push("the masquerading rules", () => {
+        removeMasquerade(kernel, of);
+      });
+      const addresses = net.ips.map(({ address }) => address);
+      addMasquerade(kernel, conf, of, addresses);
+    }
+    kernel.host.waitOperational(drawn.hostVeth, portTimeout);
+    return addResult(conf, ipam, net, {
+      bridgeMac: made.mac,
+      drawn,
+      ifname: request.ifname,
+      netns: request.netns,
+      mtu: conf.mtu ?? defaultMtu,
+    });
+  },
+
+  /** Everything that can be taken away is, whatever fails on the way; then it is said. */
+  async del(context) {
+    const { conf, kernel, request } = context;
+    const errors: CniError[] = [];
+    const attempt = async (action: () => Promise<void> | void): Promise<void> => {
+      try {
+        await action();
+      } catch (error) {
+        if (!(error instanceof CniError)) throw error;
+        errors.push(error);
+      }
+    };
+    // The link before its address: the next container may be given the address at once.
+    await attempt(() => {
+      const container = containerIfAny(context);
+      if (container === undefined) deleteOrphan(context);
+      else container.apply([{ kind: "delete-link", name: request.ifname }]);
+    });
+    const { ipam } = conf;
+    if (ipam !== undefined) await attempt(() => context.delegate.del(ipam, context.raw));
+    if (ipam !== undefined && conf.ipMasq) {
+      await attempt(() => {
+        removeMasquerade(kernel, masqueradeOf(context));
+      });
+    }
+    if (errors.length > 0) throw joinErrors(errors);
+  },
+
+  async check(context) {
+    if (context.conf.ipam !== undefined) {
+      await context.delegate.check(context.conf.ipam, context.raw);
+    }
+    checkContainer(context, containerOf(context));
+  },
+
+  async gc(context, valid) {
+    if (context.conf.ipam !== undefined) {
+      await context.delegate.gc(context.conf.ipam, context.raw, valid);
+    }
+  },
+
+  async status(context) {
+    if (context.conf.ipam !== undefined) {
+      await context.delegate.status(context.conf.ipam, context.raw);
+    }
+  },
+};
+
+async function addAddresses(context: Context<BridgeConfig>, ipam: string): Promise<Result> {
+  const { delegate, raw, undo } = context;
+  const result = await delegate.add(ipam, raw);
+  undo.push("the container's address", () => delegate.del(ipam, raw));
+  return result;
+}
+
+/** The names and MACs of a new veth pair. */
+function draw(conf: BridgeConfig): Drawn {
+  return {
+    hostVeth: `veth${randomBytes(4).toString("hex")}`,
+    // Ours rather than the kernel's choice: then it is known without asking, and no other program
+    // on the node (udev's MACAddressPolicy) takes it for one that it may replace.
+    hostMac: randomMac(),
+    containerMac: conf.mac ?? randomMac(),
+  };
+}
+
+/**
+ * The bridge, made if it is not there. When several calls make it at once one of them does, and all
+ * of them see the same.
+ * @throws CniError Conflict if something else has its name; Kernel
+ */
+function ensureBridge(host: Namespace, conf: BridgeConfig): Link {
+  let found = host.link(conf.bridge);
+  if (found === undefined) {
+    host.apply(planBridge(conf, randomMac()));
+    found = host.link(conf.bridge);
+  }
+  if (found === undefined || found.kind !== "bridge") {
+    throw new CniError(
+      Code.Conflict,
+      `Cannot use the bridge ${conf.bridge}: ${found === undefined ? "it is gone again as soon as it is made" : `there is a ${found.kind === "" ? "device" : found.kind} of that name`}.`,
+      "Set bridge to another name in the network config, or find out what else on this node uses this one.",
+    );
+  }
+  if (!found.up || found.promiscuous !== conf.promiscuous) {
+    host.apply([
+      {
+        kind: "set-link",
+        name: conf.bridge,
+        up: true,
+        ...(conf.promiscuous ? { promiscuous: true } : {}),
+      },
+    ]);
+  }
+  return found;
+}
+
+function seeBridge(host: Namespace, made: Link): SeenBridge {
+  return {
+    addresses: host.addresses(made),
+    isUnused: () => !host.links().some(({ master }) => master === made.index),
+  };
+}
+
+/** Lets the node pass packets on between its links. To write a value that is there costs a lock. */
+function enableForwarding(host: Namespace, family: 4 | 6): void {
+  const key = family === 4 ? "net/ipv4/ip_forward" : "net/ipv6/conf/all/forwarding";
+  if (host.sysctl(key) === "1") return;
+  host.apply([{ kind: "set-sysctl", key, value: "1", optional: false }]);
+}
+
+/**
+ * Deletes the host's end of a container whose namespace cannot be reached any more, but may still
+ * be held open by a process. Its name comes from prevResult and its MAC must be the same.
+ */
+function deleteOrphan({ kernel, prevResult, conf }: Context<BridgeConfig>): void {
+  for (const { name, mac, sandbox } of prevResult?.interfaces ?? []) {
+    if ((sandbox ?? "") !== "" || name === conf.bridge) continue;
+    const link = kernel.host.link(name);
+    if (link?.kind !== "veth" || link.mac !== mac) continue;
+    kernel.host.apply([{ kind: "delete-link", name }]);
+  }
+}
+
+function masqueradeOf({ conf, request }: Context<BridgeConfig>): Masquerade {
+  return { network: conf.network, containerId: request.containerId, ifname: request.ifname };
+}

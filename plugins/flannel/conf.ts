@@ -1,0 +1,72 @@
+import { badConfig, stringAt, validate } from "../../shared/cni/conf.ts";
+import type { Request } from "../../shared/cni/request.ts";
+import { isJsonObject } from "../../shared/net/json.ts";
+import type { JsonObject } from "../../shared/net/json.ts";
+import { validateFlannel } from "../../schemas/generated/validators.js";
+
+/** A flannel config with every default in place. */
+export interface FlannelConfig {
+  readonly network: string;
+  /** "" if the config has none. */
+  readonly cniVersion: string;
+  /** Path of the file that flanneld writes. */
+  readonly subnetFile: string;
+  /** The folder of the state files. */
+  readonly dataDir: string;
+  /** Options for the delegate, as given. */
+  readonly delegate: JsonObject;
+  /** Options for the delegate's IPAM plugin, as given. */
+  readonly ipam: JsonObject;
+  readonly runtimeConfig: JsonObject | undefined;
+}
+
+const what = "the flannel config";
+
+/**
+ * Reads the config. For DEL and GC what is wrong in it counts as absent, so that a pod can go even
+ * if the config has gone bad since it came.
+ * @throws CniError InvalidNetworkConfig
+ */
+export function parseFlannelConf(raw: JsonObject, { verb }: Request): FlannelConfig {
+  if (verb !== "DEL" && verb !== "GC") checkDelegate(validate(validateFlannel, raw, what).delegate);
+  return {
+    network: stringAt(raw, "name") ?? "",
+    cniVersion: stringAt(raw, "cniVersion") ?? "",
+    subnetFile: nonEmpty(raw, "subnetFile") ?? "/run/flannel/subnet.env",
+    dataDir: nonEmpty(raw, "dataDir") ?? "/var/lib/cni/flannel",
+    delegate: objectAt(raw, "delegate") ?? {},
+    ipam: objectAt(raw, "ipam") ?? {},
+    runtimeConfig: objectAt(raw, "runtimeConfig"),
+  };
+}
+
+/** Whether a value can be the type of a delegate: a plugin's name, not a path, and not flannel's. */
+export function isDelegateType(value: unknown): value is string {
+  return (
+    typeof value === "string" && !["", ".", "..", "flannel"].includes(value) && !value.includes("/")
+  );
+}
+
+/** The error for a `delegate.type` that is none. */
+export function badDelegateType(value: unknown): Error {
+  return badConfig("delegate.type", value, "must be the name of a plugin other than flannel", what);
+}
+
+function checkDelegate(delegate: object | null | undefined): void {
+  for (const [key, value] of Object.entries(delegate ?? {})) {
+    if (key === "name" || key === "ipam") {
+      throw badConfig(`delegate.${key}`, value, "flannel sets itself", what);
+    }
+    if (key === "type" && !isDelegateType(value)) throw badDelegateType(value);
+  }
+}
+
+function objectAt(raw: JsonObject, key: string): JsonObject | undefined {
+  const value = raw[key];
+  return isJsonObject(value) ? value : undefined;
+}
+
+function nonEmpty(raw: JsonObject, key: string): string | undefined {
+  const value = stringAt(raw, key);
+  return value === "" ? undefined : value;
+}

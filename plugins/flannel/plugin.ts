@@ -1,0 +1,98 @@
+import { CniError, Code } from "../../shared/cni/error.ts";
+import type { Context, Plugin } from "../../shared/cni/plugin.ts";
+import type { Result } from "../../shared/cni/result.ts";
+import { sameCidr, subnetOf } from "../../shared/net/cidr.ts";
+import type { Cidr } from "../../shared/net/cidr.ts";
+import type { JsonObject } from "../../shared/net/json.ts";
+import { parseFlannelConf } from "./conf.ts";
+import type { FlannelConfig } from "./conf.ts";
+import { delegateConf } from "./delegate_conf.ts";
+import type { DelegateConf } from "./delegate_conf.ts";
+import { collectStates, findState, removeState, saveState } from "./state.ts";
+import { readSubnetEnv } from "./subnet_env.ts";
+
+/**
+ * Connects a container to flannel's network by having another plugin, usually bridge, do it: makes
+ * that plugin's config out of its own and of what flanneld has written down about the node.
+ */
+export const flannel: Plugin<FlannelConfig> = {
+  name: "flannel",
+  parse: parseFlannelConf,
+
+  async add({ conf, request, delegate, undo }) {
+    const config = delegateConf(conf, readSubnetEnv(conf.subnetFile));
+    const path = saveState(conf.dataDir, request, config);
+    undo.push(`the state file ${path}`, () => {
+      removeState(path);
+    });
+    const result = await delegate.add(config.type, config);
+    undo.push(`what ${config.type} has made`, () => delegate.del(config.type, config));
+    return result;
+  },
+
+  async del(context) {
+    const { conf, request, raw, delegate } = context;
+    const state = findState(conf.dataDir, request, conf.network);
+    // Without its state file, too: the pod's address is given back in any case.
+    const config = state?.config ?? bestConf(context);
+    await delegate.del(config.type, withPrevResult(config, raw));
+    if (state !== undefined) removeState(state.path);
+  },
+
+  async check({ conf, request, raw, delegate }) {
+    const state = findState(conf.dataDir, request, conf.network);
+    // What the pod was made with, whatever flanneld has written since.
+    const config = state?.config ?? delegateConf(conf, readSubnetEnv(conf.subnetFile));
+    await delegate.check(config.type, withPrevResult(config, raw));
+  },
+
+  async gc(context, valid) {
+    const { conf, delegate } = context;
+    const config = bestConf(context);
+    await delegate.gc(config.type, config, valid);
+    collectStates(conf.dataDir, conf.network, valid);
+  },
+
+  async status({ conf, delegate }) {
+    const config = statusConf(conf);
+    await delegate.status(config.type, config);
+  },
+};
+
+/** @throws CniError PluginNotAvailable as long as flanneld has not said what the subnet is. */
+function statusConf(conf: FlannelConfig): DelegateConf {
+  try {
+    return delegateConf(conf, readSubnetEnv(conf.subnetFile));
+  } catch (cause) {
+    if (!(cause instanceof CniError) || cause.code !== Code.TryAgainLater) throw cause;
+    throw new CniError(Code.PluginNotAvailable, cause.message, cause.details, { cause });
+  }
+}
+
+/** The config for taking away what can no longer be known exactly. */
+function bestConf({ conf, prevResult }: Context<FlannelConfig>): DelegateConf {
+  try {
+    return delegateConf(conf, readSubnetEnv(conf.subnetFile));
+  } catch (error) {
+    if (!(error instanceof CniError) || error.code !== Code.TryAgainLater) throw error;
+    // To take masquerading away that was never there does no harm, so say that it may be.
+    return delegateConf(conf, { networks: [], subnets: subnetsIn(prevResult), ipMasq: false });
+  }
+}
+
+/** The subnets that a result's addresses are in, each once. */
+function subnetsIn(result: Result | undefined): Cidr[] {
+  const subnets: Cidr[] = [];
+  for (const { address } of result?.ips ?? []) {
+    const subnet = subnetOf(address);
+    if (!subnets.some((known) => sameCidr(known, subnet))) subnets.push(subnet);
+  }
+  return subnets;
+}
+
+/** Adds the runtime's prevResult, with the version that it is written in. */
+function withPrevResult(config: DelegateConf, raw: JsonObject): DelegateConf {
+  const { prevResult, cniVersion } = raw;
+  if (prevResult === undefined || prevResult === null) return config;
+  return { ...config, ...(cniVersion === undefined ? {} : { cniVersion }), prevResult };
+}

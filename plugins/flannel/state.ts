@@ -1,0 +1,115 @@
+import { CniError, Code, messageOf } from "../../shared/cni/error.ts";
+import { parseJson } from "../../shared/cni/json.ts";
+import type { Attachment } from "../../shared/cni/request.ts";
+import {
+  createFile,
+  ensureFolder,
+  listIfPresent,
+  readIfPresent,
+  removeIfPresent,
+  replaceFile,
+} from "../../shared/host/files.ts";
+import { isJsonObject } from "../../shared/net/json.ts";
+import type { Json } from "../../shared/net/json.ts";
+import { isDelegateType } from "./conf.ts";
+import type { DelegateConf } from "./delegate_conf.ts";
+
+/**
+ * The configs that were delegated, for their DEL: by then flanneld may have written others.
+ *
+ * The file of a container's first interface has the container's id for a name, as the reference
+ * plugin has it, so that either plugin understands what the other has left. That of any further
+ * interface has the interface's name as well, after a colon, which neither of the two may hold.
+ */
+export interface State {
+  readonly path: string;
+  /** The config, or undefined if the file is damaged. */
+  readonly config: DelegateConf | undefined;
+}
+
+/**
+ * Stores a config. The file of another interface is left alone, and a reader never sees half a one.
+ * @returns the file's path.
+ * @throws CniError IoFailure
+ */
+export function saveState(dataDir: string, of: Attachment, config: DelegateConf): string {
+  const text = JSON.stringify(config);
+  const first = `${dataDir}/${of.containerId}`;
+  return attempt(`write the state file ${first}`, () => {
+    ensureFolder(dataDir, 0o700);
+    if (createFile(first, text, 0o600)) return first;
+    const further = `${first}:${of.ifname}`;
+    replaceFile(further, text, 0o600);
+    return further;
+  });
+}
+
+/**
+ * Looks for what was stored for an interface of a network. A file of the container's id alone
+ * doesn't say which interface it is of, so it is taken for this one's unless this one has its own.
+ */
+export function findState(dataDir: string, of: Attachment, network: string): State | undefined {
+  const first = `${dataDir}/${of.containerId}`;
+  const own = readState(`${first}:${of.ifname}`) ?? readState(first);
+  return own?.config === undefined || own.config["name"] === network ? own : undefined;
+}
+
+/** Removes a state file, which may be gone. @throws CniError IoFailure */
+export function removeState(path: string): void {
+  attempt(`remove the state file ${path}`, () => removeIfPresent(path));
+}
+
+/**
+ * Removes the network's state files that belong to none of the valid attachments.
+ * @throws CniError IoFailure
+ */
+export function collectStates(
+  dataDir: string,
+  network: string,
+  valid: readonly Attachment[],
+): void {
+  const names = attempt(`list the state files in ${dataDir}`, () => listIfPresent(dataDir));
+  const isValid = (name: string): boolean => {
+    const [containerId, ifname] = name.split(":");
+    return valid.some(
+      (known) =>
+        known.containerId === containerId && (ifname === undefined || known.ifname === ifname),
+    );
+  };
+  for (const name of names) {
+    // A temporary file of a call that is running.
+    if (name.startsWith(".") || isValid(name)) continue;
+    const path = `${dataDir}/${name}`;
+    if (readState(path)?.config?.["name"] === network) removeState(path);
+  }
+}
+
+/** @returns undefined if there is no such file. */
+function readState(path: string): State | undefined {
+  try {
+    const text = readIfPresent(path);
+    if (text === undefined) return undefined;
+    const value = parseJson(text);
+    return { path, config: isDelegateConf(value) ? value : undefined };
+  } catch {
+    // A file that cannot be read is of no more use than one with nothing in it.
+    return { path, config: undefined };
+  }
+}
+
+function isDelegateConf(value: Json | undefined): value is DelegateConf {
+  return isJsonObject(value) && isDelegateType(value["type"]);
+}
+
+function attempt<T>(what: string, action: () => T): T {
+  try {
+    return action();
+  } catch (cause) {
+    throw new CniError(
+      Code.IoFailure,
+      `Cannot ${what}: ${messageOf(cause)}.`,
+      "See whether its folder can be written to and the disk has space and inodes left. dataDir in the network config names another folder.",
+      { cause },
+    );
+  }
+}

@@ -1,0 +1,146 @@
+import { CniError, Code, messageOf } from "../../shared/cni/error.ts";
+import { quote } from "../../shared/cni/request.ts";
+import { readIfPresent } from "../../shared/host/files.ts";
+import type { Family } from "../../shared/net/address.ts";
+import { parseCidr, sameCidr, subnetOf } from "../../shared/net/cidr.ts";
+import type { Cidr } from "../../shared/net/cidr.ts";
+import { NetError } from "../../shared/net/error.ts";
+
+/** What flanneld has written down about the node. IPv4 comes before IPv6. */
+export interface SubnetEnv {
+  /** The networks of all pods of the cluster. */
+  readonly networks: readonly Cidr[];
+  /** The subnets of this node's pods, at most one of each family. */
+  readonly subnets: readonly Cidr[];
+  /** Bytes. */
+  readonly mtu: number;
+  /** Whether flanneld masquerades what leaves the networks. */
+  readonly ipMasq: boolean;
+}
+
+interface Entry {
+  readonly key: string;
+  readonly value: string | undefined;
+  /** Counted from 1. */
+  readonly line: number;
+}
+
+/**
+ * Reads the file that flanneld writes.
+ * @throws CniError TryAgainLater if it is missing or unusable, for flanneld may be about to write it.
+ */
+export function readSubnetEnv(path: string): SubnetEnv {
+  let text: string | undefined;
+  try {
+    text = readIfPresent(path);
+  } catch (cause) {
+    throw unusable(`${path} cannot be read: ${messageOf(cause)}`, cause);
+  }
+  if (text === undefined) throw unusable(`there is no ${path}`);
+  return parseSubnetEnv(text, path);
+}
+
+/**
+ * Reads lines of KEY=VALUE, as a shell would: blank lines and comments, `export`, quotes around a
+ * value and white space around everything are fine, as are other keys.
+ *
+ * A file that was cut off is not taken for a whole one: flanneld writes FLANNEL_IPMASQ last, and no
+ * part of its values is one of them. So the last line need not have an end, for people forget it.
+ * @param path names the text in messages.
+ * @throws CniError TryAgainLater, naming the key and its line.
+ */
+export function parseSubnetEnv(text: string, path: string): SubnetEnv {
+  const entries = new Map<string, Entry>();
+  for (const [index, line] of text.split("\n").entries()) {
+    const entry = readLine(line, index + 1);
+    if (entry !== undefined) entries.set(entry.key, entry);
+  }
+  const read = <T>(key: string, parse: (value: string) => T | undefined, wanted: string) => {
+    const entry = entries.get(key);
+    if (entry === undefined) return undefined;
+    const value = entry.value === undefined ? undefined : parse(entry.value);
+    if (value !== undefined) return value;
+    throw unusable(
+      `${key} in ${path}, line ${entry.line}, is ${quote(entry.value ?? "")}, not ${wanted}`,
+    );
+  };
+  const networks = (key: string, family: Family) =>
+    read(key, (value) => readNetworks(value, family), `a list of IPv${family} networks`) ?? [];
+  const subnet = (key: string, family: Family) =>
+    read(key, (value) => readNetwork(value, family), `an IPv${family} subnet`) ?? [];
+
+  const all = [...networks("FLANNEL_NETWORK", 4), ...networks("FLANNEL_IPV6_NETWORK", 6)];
+  const subnets = [...subnet("FLANNEL_SUBNET", 4), ...subnet("FLANNEL_IPV6_SUBNET", 6)];
+  const mtu = read("FLANNEL_MTU", readMtu, "a number of bytes");
+  const ipMasq = read("FLANNEL_IPMASQ", readBoolean, "true or false");
+  if (all.length > 0 && subnets.length > 0 && mtu !== undefined && ipMasq !== undefined) {
+    return { networks: all, subnets, mtu, ipMasq };
+  }
+  const missing = [
+    ...(all.length > 0 ? [] : ["FLANNEL_NETWORK or FLANNEL_IPV6_NETWORK"]),
+    ...(subnets.length > 0 ? [] : ["FLANNEL_SUBNET or FLANNEL_IPV6_SUBNET"]),
+    ...(mtu === undefined ? ["FLANNEL_MTU"] : []),
+    ...(ipMasq === undefined ? ["FLANNEL_IPMASQ"] : []),
+  ];
+  throw unusable(
+    text.trim() === "" ? `${path} is empty` : `${path} has no ${missing.join(", no ")}`,
+  );
+}
+
+/** @returns undefined for a blank line or a comment. A line without `=` is a key without a value. */
+function readLine(text: string, line: number): Entry | undefined {
+  const statement = text.trim().replace(/^export\s+/, "");
+  if (statement === "" || statement.startsWith("#")) return undefined;
+  const at = statement.indexOf("=");
+  if (at < 0) return { key: statement, value: undefined, line };
+  return {
+    key: statement.slice(0, at).trim(),
+    value: unquote(statement.slice(at + 1).trim()),
+    line,
+  };
+}
+
+function unquote(value: string): string {
+  const quoted = value.length > 1 && /^["']/.test(value) && value.endsWith(value.charAt(0));
+  return quoted ? value.slice(1, -1).trim() : value;
+}
+
+/** Networks with commas between them, each named once. */
+function readNetworks(text: string, family: Family): Cidr[] | undefined {
+  const networks: Cidr[] = [];
+  for (const part of text.split(",")) {
+    const [network] = readNetwork(part.trim(), family) ?? [];
+    if (network === undefined) return undefined;
+    if (!networks.some((known) => sameCidr(known, network))) networks.push(network);
+  }
+  return networks;
+}
+
+/** flanneld writes its own address in the subnet (10.244.1.1/24); the subnet is what counts. */
+function readNetwork(text: string, family: Family): [Cidr] | undefined {
+  try {
+    const network = subnetOf(parseCidr(text));
+    return network.address.family === family ? [network] : undefined;
+  } catch (error) {
+    if (error instanceof NetError) return undefined;
+    throw error;
+  }
+}
+
+function readMtu(text: string): number | undefined {
+  const mtu = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
+  return mtu < 2 ** 32 ? mtu : undefined;
+}
+
+function readBoolean(text: string): boolean | undefined {
+  return text === "true" || text === "false" ? text === "true" : undefined;
+}
+
+function unusable(why: string, cause?: unknown): CniError {
+  return new CniError(
+    Code.TryAgainLater,
+    `Cannot learn the subnet of this node: ${why}.`,
+    "flanneld writes this file when the node has its subnet. See whether the flannel pod of this node runs, what its log says (kubectl -n kube-flannel logs ds/kube-flannel-ds), and whether the file is on the node itself, not in a container alone.",
+    { cause },
+  );
+}

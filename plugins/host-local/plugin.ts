@@ -1,0 +1,176 @@
+import { CniError, Code } from "../../shared/cni/error.ts";
+import type { Context, Plugin } from "../../shared/cni/plugin.ts";
+import type { Attachment } from "../../shared/cni/request.ts";
+import type { Result } from "../../shared/cni/result.ts";
+import { formatAddress, sameAddress } from "../../shared/net/address.ts";
+import type { Address } from "../../shared/net/address.ts";
+import { assignRequests, candidates } from "./allocate.ts";
+import type { Candidate } from "./allocate.ts";
+import { parseConf } from "./conf.ts";
+import type { HostLocalConfig } from "./conf.ts";
+import { capacity, describe, isGateway, rangeOf } from "./ranges.ts";
+import type { RangeSet } from "./ranges.ts";
+import { heldBy, heldByNone } from "./reservation.ts";
+import type { Reservation } from "./reservation.ts";
+import { readResolvConf } from "./resolv_conf.ts";
+import { Store } from "./store.ts";
+
+type Call = Context<HostLocalConfig>;
+
+/**
+ * Gives a pod one address out of each range set, and keeps on this node's disk which are taken, in
+ * the same files as the reference plugin of this name.
+ */
+export const hostLocal: Plugin<HostLocalConfig> = {
+  name: "host-local",
+  parse: parseConf,
+  add,
+  del,
+  check,
+  gc,
+  status,
+};
+
+async function add(call: Call): Promise<Result> {
+  const { conf, request } = call;
+  const wanted = assignRequests(conf.rangeSets, conf.requested);
+  const dns = conf.resolvConf === undefined ? {} : readResolvConf(conf.resolvConf);
+  const store = new Store(conf.folder, call.kernel);
+  const ips = store.exclusive(() => {
+    const found = store.read((address) => setOf(conf, address) !== undefined);
+    refuseSecond(heldBy(found, request), request);
+    const taken = found.filter(({ owner }) => owner !== undefined);
+    return conf.rangeSets.map((set, index) =>
+      reserveOne(call, store, taken, { set, index, requested: wanted[index] }),
+    );
+  });
+  return { interfaces: [], ips, routes: conf.routes, dns };
+}
+
+async function del({ conf, request, kernel }: Call): Promise<void> {
+  const store = new Store(conf.folder, kernel);
+  // Looking takes no lock: a DEL that comes again has no one to wait for.
+  store.release(heldBy(store.read(), request));
+}
+
+async function check({ conf, request, prevResult, kernel }: Call): Promise<void> {
+  const held = heldBy(new Store(conf.folder, kernel).read(), request);
+  if (held.length === 0) throw notReserved(conf, request, "any address");
+  for (const { address } of prevResult?.ips ?? []) {
+    if (setOf(conf, address.address) === undefined) continue;
+    if (held.some((reservation) => sameAddress(reservation.address, address.address))) continue;
+    throw notReserved(conf, request, formatAddress(address.address));
+  }
+}
+
+async function gc({ conf, kernel }: Call, valid: readonly Attachment[]): Promise<void> {
+  const store = new Store(conf.folder, kernel);
+  store.release(heldByNone(store.read(), valid));
+  store.sweep();
+}
+
+async function status({ conf, kernel }: Call): Promise<void> {
+  const store = new Store(conf.folder, kernel);
+  const problem = store.problem();
+  if (problem !== undefined) {
+    throw new CniError(
+      Code.PluginNotAvailable,
+      `Cannot reserve addresses in ${conf.folder}: ${problem}.`,
+      "See that its disk is not read-only, and that no file is in the place of a folder.",
+    );
+  }
+  for (const [index, set] of conf.rangeSets.entries()) {
+    const belongs = (address: Address) =>
+      rangeOf(set, address) !== undefined && !isGateway(set, address);
+    // Names are cheap to count; only if they say "full" does it matter which files are blank.
+    if (BigInt(store.addresses().filter(belongs).length) < capacity(set)) continue;
+    const taken = store.read(belongs).filter(({ owner }) => owner !== undefined);
+    if (BigInt(taken.length) >= capacity(set)) {
+      throw exhausted(conf, Code.LimitedConnectivity, set, index);
+    }
+  }
+}
+
+interface Wish {
+  readonly set: RangeSet;
+  readonly index: number;
+  /** The one address to give, if one was requested of the set. */
+  readonly requested: Candidate | undefined;
+}
+
+/**
+ * Reserves an address of one set, to be undone if a later set has none.
+ * @throws CniError Exhausted, or Conflict if somebody has the requested one.
+ */
+function reserveOne(
+  call: Call,
+  store: Store,
+  taken: readonly Reservation[],
+  wish: Wish,
+): Candidate {
+  const { set, index, requested } = wish;
+  const values = new Set(
+    taken.flatMap(({ address }) => (rangeOf(set, address) === undefined ? [] : [address.value])),
+  );
+  const isTaken = ({ value }: Address): boolean => values.has(value);
+  const choice =
+    requested === undefined ? candidates(set, store.lastReserved(index), isTaken) : [requested];
+  for (const candidate of choice) {
+    const { address } = candidate.address;
+    const reservation = store.reserve(address, call.request);
+    if (reservation === undefined) continue;
+    call.undo.push(`the reservation of ${formatAddress(address)}`, () => {
+      store.release([reservation]);
+    });
+    store.setLastReserved(index, address);
+    return candidate;
+  }
+  if (requested === undefined) throw exhausted(call.conf, Code.Exhausted, set, index);
+  const address = formatAddress(requested.address.address);
+  throw new CniError(
+    Code.Conflict,
+    `Cannot give container ${call.request.containerId} the requested ${address}: another container has it.`,
+    `Whose it is stands in ${call.conf.folder}/${address}. Request another one, or delete that container.`,
+  );
+}
+
+/** The range set that an address lies in. */
+function setOf({ rangeSets }: HostLocalConfig, address: Address): RangeSet | undefined {
+  return rangeSets.find((set) => rangeOf(set, address) !== undefined);
+}
+
+function refuseSecond(held: readonly Reservation[], { containerId, ifname }: Attachment): void {
+  if (held.length === 0) return;
+  const addresses = held.map(({ address }) => formatAddress(address)).join(", ");
+  throw new CniError(
+    Code.AlreadyAllocated,
+    `Cannot give container ${containerId} an address for ${ifname}: it already has ${addresses}.`,
+    "Between two ADDs of the same container and interface there must be a DEL.",
+  );
+}
+
+function notReserved(
+  conf: HostLocalConfig,
+  { containerId, ifname }: Attachment,
+  what: string,
+): CniError {
+  return new CniError(
+    Code.CheckFailed,
+    `Cannot find ${what} reserved for container ${containerId} and ${ifname} in ${conf.folder}.`,
+    "Another pod can be given the same address: delete and recreate this one.",
+  );
+}
+
+function exhausted(
+  { folder }: HostLocalConfig,
+  code: typeof Code.Exhausted | typeof Code.LimitedConnectivity,
+  set: RangeSet,
+  index: number,
+): CniError {
+  const all = capacity(set);
+  return new CniError(
+    code,
+    `Cannot give an address of range set ${String(index)} (${describe(set)}): all ${String(all)} are reserved.`,
+    `Delete pods, or give the node a larger range. If fewer than ${String(all)} pods run, files in ${folder} have outlived theirs: let the runtime collect garbage (CNI GC).`,
+  );
+}

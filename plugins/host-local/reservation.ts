@@ -1,0 +1,62 @@
+import type { Attachment } from "../../shared/cni/request.ts";
+import type { Address } from "../../shared/net/address.ts";
+
+/** The file of a reserved address, as it was read. */
+export interface Reservation {
+  readonly file: string;
+  readonly address: Address;
+  readonly text: string;
+  /** Undefined if the file is blank, which makes it nobody's. */
+  readonly owner: Owner | undefined;
+}
+
+/** Whose an address is. */
+export interface Owner {
+  readonly containerId: string;
+  /** Undefined in a file from before interfaces counted. */
+  readonly ifname: string | undefined;
+}
+
+/** The text of a reservation: two lines as Windows ends them, the last without an end. */
+export function formatOwner({ containerId, ifname }: Attachment): string {
+  return `${containerId}\r\n${ifname}`;
+}
+
+/** Reads the text of a reservation, which is the container's id alone if an old plugin wrote it. */
+export function parseOwner(text: string): Owner | undefined {
+  // A file that was being written when the power went can come back as zeros.
+  const [containerId = "", ifname] = text
+    .replaceAll("\0", "")
+    .trim()
+    .split(/\s*\n\s*/);
+  return containerId === "" ? undefined : { containerId, ifname };
+}
+
+/**
+ * Those reservations that an attachment holds. One without an interface counts only if there is
+ * none with the attachment's, as with the reference plugin.
+ */
+export function heldBy(
+  reservations: readonly Reservation[],
+  { containerId, ifname }: Attachment,
+): Reservation[] {
+  const ofContainer = reservations.filter(({ owner }) => owner?.containerId === containerId);
+  const exact = ofContainer.filter(({ owner }) => owner?.ifname === ifname);
+  return exact.length > 0 ? exact : ofContainer.filter(({ owner }) => owner?.ifname === undefined);
+}
+
+/** Those that none of the valid attachments holds, blank ones among them. */
+export function heldByNone(
+  reservations: readonly Reservation[],
+  valid: readonly Attachment[],
+): Reservation[] {
+  const owners = new Set(valid.map(formatOwner));
+  const containers = new Set(valid.map(({ containerId }) => containerId));
+  return reservations.filter(({ owner }) => {
+    if (owner === undefined) return true;
+    const { containerId, ifname } = owner;
+    return ifname === undefined
+      ? !containers.has(containerId)
+      : !owners.has(formatOwner({ containerId, ifname }));
+  });
+}

@@ -1,0 +1,5 @@
+import { sys } from "../shared/kernel/sys_node.ts";
+import { main } from "./main.ts";
+
+/** The entry of the Node build. */
+void main(sys);

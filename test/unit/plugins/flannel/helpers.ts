@@ -1,0 +1,120 @@
+/** What the tests of the flannel plugin share. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect } from "vitest";
+
+import type { Delegate } from "../../../../shared/cni/delegate.ts";
+import { CniError } from "../../../../shared/cni/error.ts";
+import type { Context } from "../../../../shared/cni/plugin.ts";
+import type { Request, Verb } from "../../../../shared/cni/request.ts";
+import { emptyResult } from "../../../../shared/cni/result.ts";
+import { UndoStack } from "../../../../shared/cni/undo.ts";
+import { readPrevResult, versionOf } from "../../../../shared/cni/version.ts";
+import type { Kernel } from "../../../../shared/kernel/mod.ts";
+import type { JsonObject } from "../../../../shared/net/json.ts";
+import type { FlannelConfig } from "../../../../plugins/flannel/conf.ts";
+import { flannel } from "../../../../plugins/flannel/plugin.ts";
+
+export const plainEnv = [
+  "FLANNEL_NETWORK=10.244.0.0/16",
+  "FLANNEL_SUBNET=10.244.1.1/24",
+  "FLANNEL_MTU=1450",
+  "FLANNEL_IPMASQ=true",
+  "",
+].join("\n");
+
+/** A folder that is gone at the end of the test. */
+export function temporaryFolder(): { path: string; [Symbol.dispose]: () => void } {
+  const path = mkdtempSync(join(tmpdir(), "flannel-test-"));
+  return {
+    path,
+    [Symbol.dispose]: () => {
+      rmSync(path, { recursive: true, force: true });
+    },
+  };
+}
+
+export function request(verb: Verb, containerId = "pod1", ifname = "eth0"): Request {
+  const netns = "/run/netns/pod1";
+  return { verb, containerId, netns, ifname, args: new Map(), path: [], netnsOverride: false };
+}
+
+/** The CniError that an action throws. */
+export async function errorOf(action: () => unknown): Promise<CniError> {
+  try {
+    await action();
+  } catch (error) {
+    if (error instanceof CniError) return error;
+    throw error;
+  }
+  return expect.fail("nothing was thrown");
+}
+
+/** A node with flanneld's file on it, and a delegate that writes down how it is called. */
+export class Node {
+  readonly calls: { verb: string; type: string; conf: JsonObject }[] = [];
+  readonly subnetFile: string;
+  readonly dataDir: string;
+  /** What every verb of the delegate throws, if anything. */
+  failure: Error | undefined;
+
+  constructor(folder: string) {
+    this.subnetFile = join(folder, "subnet.env");
+    this.dataDir = join(folder, "state");
+    writeFileSync(this.subnetFile, plainEnv);
+  }
+
+  conf(more: JsonObject = {}): JsonObject {
+    const { subnetFile, dataDir } = this;
+    return { cniVersion: "1.1.0", name: "cbr0", type: "flannel", subnetFile, dataDir, ...more };
+  }
+
+  /** Runs one verb of the plugin as the dispatcher does. */
+  async call(verb: Verb, raw: JsonObject, containerId?: string, ifname?: string): Promise<void> {
+    const of = request(verb, containerId, ifname);
+    const undo = new UndoStack();
+    const version = versionOf(raw);
+    const context: Context<FlannelConfig> = {
+      request: of,
+      conf: flannel.parse(raw, of),
+      raw,
+      version,
+      prevResult: readPrevResult(raw, version),
+      kernel: {} as Kernel,
+      delegate: this.#delegate(),
+      undo,
+      warn: () => undefined,
+    };
+    try {
+      if (verb === "ADD") await flannel.add(context);
+      if (verb === "DEL") await flannel.del(context);
+      if (verb === "CHECK") await flannel.check(context);
+      if (verb === "GC") await flannel.gc(context, [{ containerId: "valid", ifname: "eth0" }]);
+      if (verb === "STATUS") await flannel.status(context);
+    } catch (error) {
+      const [failure] = await undo.run();
+      throw failure ?? error;
+    }
+  }
+
+  #delegate(): Delegate {
+    const record =
+      (verb: string) =>
+      async (type: string, conf: JsonObject): Promise<void> => {
+        this.calls.push({ verb, type, conf });
+        await Promise.resolve();
+        if (this.failure !== undefined) throw this.failure;
+      };
+    return {
+      add: async (type, conf) => {
+        await record("add")(type, conf);
+        return emptyResult;
+      },
+      del: record("del"),
+      check: record("check"),
+      gc: record("gc"),
+      status: record("status"),
+    };
+  }
+}

@@ -1,0 +1,109 @@
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+
+import { Code } from "../../../../shared/cni/error.ts";
+import {
+  collectStates,
+  findState,
+  removeState,
+  saveState,
+} from "../../../../plugins/flannel/state.ts";
+import { errorOf, temporaryFolder } from "./helpers.ts";
+
+const eth0 = { containerId: "pod1", ifname: "eth0" };
+const eth1 = { containerId: "pod1", ifname: "eth1" };
+const config = { type: "bridge", name: "cbr0", mtu: 1450 };
+const other = { type: "bridge", name: "other", mtu: 1500 };
+
+describe("the state of a container's only interface", () => {
+  it("is a file of the container's id for root alone", () => {
+    using folder = temporaryFolder();
+    const dataDir = join(folder.path, "deep", "state");
+    const path = saveState(dataDir, eth0, config);
+    expect(path).toBe(`${dataDir}/pod1`);
+    expect(readFileSync(path, "utf8")).toBe(JSON.stringify(config));
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+    expect(statSync(dataDir).mode & 0o777).toBe(0o700);
+    expect(readdirSync(dataDir)).toEqual(["pod1"]);
+    expect(findState(dataDir, eth0, "cbr0")).toEqual({ path, config });
+    removeState(path);
+    removeState(path);
+    expect(readdirSync(dataDir)).toEqual([]);
+    expect(findState(dataDir, eth0, "cbr0")).toBeUndefined();
+  });
+
+  it.each(["", "{", "[]", '"text"', "null", '{"type":7}', '{"type":"../bridge"}', "{}"])(
+    "is known to be damaged if it is %j",
+    (text) => {
+      using folder = temporaryFolder();
+      const path = join(folder.path, "pod1");
+      writeFileSync(path, text);
+      expect(findState(folder.path, eth0, "cbr0")).toEqual({ path, config: undefined });
+    },
+  );
+
+  it("is damaged if it cannot be read, and cannot be removed if it is a folder", async () => {
+    using folder = temporaryFolder();
+    const path = join(folder.path, "pod1");
+    mkdirSync(path);
+    expect(findState(folder.path, eth0, "cbr0")).toEqual({ path, config: undefined });
+    const { code, message } = await errorOf(() => {
+      removeState(path);
+    });
+    expect(code).toBe(Code.IoFailure);
+    expect(message).toContain(path);
+  });
+
+  it("cannot be written where a file is in the way", async () => {
+    using folder = temporaryFolder();
+    writeFileSync(join(folder.path, "file"), "");
+    const { code } = await errorOf(() => saveState(join(folder.path, "file"), eth0, config));
+    expect(code).toBe(Code.IoFailure);
+  });
+});
+
+describe("the states of several interfaces", () => {
+  it("don't overwrite each other", () => {
+    using folder = temporaryFolder();
+    const first = saveState(folder.path, eth0, config);
+    const second = saveState(folder.path, eth1, other);
+    expect(readdirSync(folder.path)).toEqual(["pod1", "pod1:eth1"]);
+    expect(findState(folder.path, eth0, "cbr0")).toEqual({ path: first, config });
+    expect(findState(folder.path, eth1, "other")).toEqual({ path: second, config: other });
+    removeState(second);
+    expect(findState(folder.path, eth0, "cbr0")).toEqual({ path: first, config });
+    expect(findState(folder.path, eth1, "other")).toBeUndefined();
+  });
+
+  it("go in any order", () => {
+    using folder = temporaryFolder();
+    saveState(folder.path, eth0, config);
+    saveState(folder.path, eth1, config);
+    removeState(findState(folder.path, eth0, "cbr0")?.path ?? "");
+    expect(findState(folder.path, eth1, "cbr0")?.path).toBe(join(folder.path, "pod1:eth1"));
+  });
+});
+
+describe("collectStates", () => {
+  it("removes the network's files of containers that are gone, and no other", () => {
+    using folder = temporaryFolder();
+    for (const containerId of ["valid", "gone"]) {
+      saveState(folder.path, { containerId, ifname: "eth0" }, config);
+      saveState(folder.path, { containerId, ifname: "eth1" }, config);
+      saveState(folder.path, { containerId, ifname: "eth2" }, other);
+    }
+    const strangers = [".gone.7.tmp", "damaged", "folder"];
+    writeFileSync(join(folder.path, ".gone.7.tmp"), JSON.stringify(config));
+    writeFileSync(join(folder.path, "damaged"), "");
+    mkdirSync(join(folder.path, "folder"));
+    collectStates(folder.path, "cbr0", [{ containerId: "valid", ifname: "eth0" }]);
+    expect(readdirSync(folder.path)).toEqual([...strangers, "gone:eth2", "valid", "valid:eth2"]);
+  });
+
+  it("is content with no folder", () => {
+    expect(() => {
+      collectStates("/nowhere", "cbr0", []);
+    }).not.toThrow();
+  });
+});

@@ -1,0 +1,72 @@
+import { describe, expect, it } from "vitest";
+
+import {
+  formatOwner,
+  heldBy,
+  heldByNone,
+  parseOwner,
+} from "../../../../plugins/host-local/reservation.ts";
+import type { Reservation } from "../../../../plugins/host-local/reservation.ts";
+import { parseAddress } from "../../../../shared/net/address.ts";
+
+const file = (name: string, text: string): Reservation => ({
+  file: name,
+  address: parseAddress(name),
+  text,
+  owner: parseOwner(text),
+});
+const names = (reservations: readonly Reservation[]) => reservations.map((one) => one.file);
+
+describe("the text of a reservation", () => {
+  it("is what the reference plugin writes", () => {
+    expect(formatOwner({ containerId: "pod1", ifname: "eth0" })).toBe("pod1\r\neth0");
+  });
+
+  it.each([
+    ["pod1\r\neth0", { containerId: "pod1", ifname: "eth0" }],
+    ["pod1\neth0\n", { containerId: "pod1", ifname: "eth0" }],
+    ["pod1", { containerId: "pod1", ifname: undefined }],
+    ["pod1\r\n", { containerId: "pod1", ifname: undefined }],
+    ["", undefined],
+    [" \r\n", undefined],
+    ["\0\0\0\0", undefined],
+  ])("%j is read as %j", (text, owner) => {
+    expect(parseOwner(text)).toEqual(owner);
+  });
+});
+
+const found = [
+  file("10.0.0.2", "a\r\neth0"),
+  file("10.0.0.3", "a\r\neth1"),
+  file("10.0.0.4", "a"),
+  file("10.0.0.5", "b"),
+  file("10.0.0.6", ""),
+  file("fd00::2", "a\r\neth0"),
+];
+
+describe("heldBy", () => {
+  it.each([
+    ["a", "eth0", ["10.0.0.2", "fd00::2"]],
+    ["a", "eth1", ["10.0.0.3"]],
+    ["a", "eth2", ["10.0.0.4"]],
+    ["b", "eth0", ["10.0.0.5"]],
+    ["c", "eth0", []],
+    ["", "", []],
+  ])("container %s, %s", (containerId, ifname, held) => {
+    expect(names(heldBy(found, { containerId, ifname }))).toEqual(held);
+  });
+});
+
+describe("heldByNone", () => {
+  it("keeps what is valid, and an old file whose container is", () => {
+    const valid = [
+      { containerId: "a", ifname: "eth0" },
+      { containerId: "b", ifname: "net7" },
+    ];
+    expect(names(heldByNone(found, valid))).toEqual(["10.0.0.3", "10.0.0.6"]);
+  });
+
+  it("gives up everything where nothing is valid", () => {
+    expect(heldByNone(found, [])).toEqual(found);
+  });
+});
