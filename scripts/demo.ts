@@ -1,0 +1,329 @@
+/**
+ * Shows what the plugins do, on a node made of namespaces: two pods are added to a flannel network,
+ * reach each other, and are deleted again; then nothing is left, neither there nor on this machine.
+ *
+ *     demo.ts [--bin DIR] [--verbose]
+ */
+import { existsSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { cniOk, type Command, type CniJson } from "./lib/cni.ts";
+import { runConflist, type Conflist } from "./lib/conflist.ts";
+import { leftovers } from "./lib/leftovers.ts";
+import type { Namespace } from "./lib/namespace.ts";
+import { run } from "./lib/process.ts";
+import { createReport, paint, print, StepError } from "./lib/report.ts";
+import { createSandbox, type Sandbox } from "./lib/sandbox.ts";
+import { difference, takeSnapshot, type Snapshot } from "./lib/snapshot.ts";
+
+const SUBNET_ENV = `FLANNEL_NETWORK=10.244.0.0/16
+FLANNEL_SUBNET=10.244.1.1/24
+FLANNEL_IPV6_NETWORK=fd00:10:244::/48
+FLANNEL_IPV6_SUBNET=fd00:10:244:1::1/64
+FLANNEL_MTU=1450
+FLANNEL_IPMASQ=true
+`;
+
+/** As kube-flannel installs it. */
+const CONFLIST: Conflist = {
+  name: "cbr0",
+  cniVersion: "1.0.0",
+  plugins: [
+    { type: "flannel", delegate: { hairpinMode: true, isDefaultGateway: true } },
+    { type: "portmap", capabilities: { portMappings: true } },
+  ],
+};
+
+/** The plugins of the conflist that are shown. */
+const SHOWN = ["flannel"];
+
+const GATEWAYS = ["10.244.1.1", "fd00:10:244:1::1"];
+const CNI_BIN = "/opt/cni/bin";
+const LIMIT_MS = 60_000;
+
+const { values: options } = parseArgs({
+  options: {
+    bin: { type: "string", default: "dist/bin" },
+    verbose: { type: "boolean", short: "v", default: false },
+    help: { type: "boolean", short: "h", default: false },
+  },
+});
+
+const report = createReport();
+const { heading, lines, step } = report;
+
+interface Pod {
+  readonly namespace: Namespace;
+  readonly addresses: readonly string[];
+  readonly result: CniJson;
+}
+
+/** The whole demonstration, on a node that the caller ends. */
+async function demonstrate(sandbox: Sandbox): Promise<void> {
+  const bin = resolve(options.bin);
+  await setUpNode(sandbox, bin);
+
+  heading("Two pods");
+  const namespaces = [await sandbox.addPod("pod1"), await sandbox.addPod("pod2")];
+  const before = await sandbox.snapshot();
+  const pods: Pod[] = [];
+  for (const namespace of namespaces) pods.push(await addPod(sandbox, bin, namespace));
+
+  heading("What was made");
+  lines(await describeNode(sandbox, pods));
+
+  heading("Traffic");
+  await showTraffic(sandbox, pods);
+
+  heading("Both pods are deleted");
+  for (const pod of pods) await deletePod(sandbox, bin, pod);
+  await step(
+    "nothing of them is left",
+    async () => leftNothing(before, await sandbox.snapshot()),
+    () => "links, addresses, routes, rules, files, processes",
+  );
+  lines([`what stays, as with the reference plugins: ${(await whatStays(sandbox)).join(" ")}`]);
+}
+
+async function setUpNode(sandbox: Sandbox, bin: string): Promise<void> {
+  if (!existsSync(join(bin, "flannel"))) {
+    throw new Error(
+      `there is no flannel in ${bin}: run \`make build\` first, or name another --bin`,
+    );
+  }
+  await step("/run/flannel/subnet.env", async () => {
+    await sandbox.writeFile("/run/flannel/subnet.env", SUBNET_ENV);
+  });
+  if (options.verbose) lines(SUBNET_ENV.trim().split("\n"));
+  await step("/etc/cni/net.d/10-flannel.conflist", async () => {
+    const text = `${JSON.stringify(CONFLIST, undefined, 2)}\n`;
+    await sandbox.writeFile("/etc/cni/net.d/10-flannel.conflist", text);
+  });
+  if (options.verbose) lines(JSON.stringify(CONFLIST, undefined, 2).split("\n"));
+  await step(
+    `${CNI_BIN}/flannel`,
+    async () => {
+      // A bind mount: the file alone, without the others beside it.
+      await sandbox.writeFile(`${CNI_BIN}/flannel`, "", 0o755);
+      await sandbox.sh(`mount -n --bind "$FILE" ${CNI_BIN}/flannel`, {
+        env: { FILE: join(bin, "flannel") },
+      });
+      return sandbox.list(CNI_BIN);
+    },
+    (names) => `alone in CNI_PATH: ${names.join(" ")}`,
+  );
+}
+
+async function addPod(sandbox: Sandbox, bin: string, namespace: Namespace): Promise<Pod> {
+  const { name } = namespace;
+  await step(`${name}: loopback ADD`, async () => loopback(sandbox, bin, namespace, "ADD"));
+  const result = await step(
+    `${name}: ${SHOWN.join(" + ")} ADD`,
+    async () => network(sandbox, namespace, "ADD"),
+    ({ ips = [] }) => ips.map(({ address }) => address).join("  "),
+  );
+  if (name === "pod1" || options.verbose) lines(compactJson(result));
+  const addresses = (result.ips ?? []).map(({ address }) => address.split("/")[0] ?? "");
+  await step(`${name}: ${SHOWN.join(" + ")} CHECK`, async () =>
+    network(sandbox, namespace, "CHECK", result),
+  );
+  return { namespace, addresses, result };
+}
+
+async function deletePod(sandbox: Sandbox, bin: string, { namespace, result }: Pod): Promise<void> {
+  const { name } = namespace;
+  for (const again of ["", " again"]) {
+    await step(`${name}: ${SHOWN.join(" + ")} DEL${again}`, async () =>
+      network(sandbox, namespace, "DEL", result),
+    );
+  }
+  await step(`${name}: loopback DEL`, async () => loopback(sandbox, bin, namespace, "DEL"));
+}
+
+/** What a runtime does for a pod's `lo`. */
+async function loopback(
+  sandbox: Sandbox,
+  bin: string,
+  { name, netnsPath }: Namespace,
+  command: Command,
+): Promise<CniJson> {
+  const conf = { cniVersion: CONFLIST.cniVersion, name: "cni-loopback", type: "loopback" };
+  const attachment = { containerId: name, netns: netnsPath, ifname: "lo" };
+  return cniOk(sandbox, { bin, plugin: "loopback", command, ...attachment, conf });
+}
+
+/** What a runtime does for a pod's eth0. */
+async function network(
+  sandbox: Sandbox,
+  { name, netnsPath }: Namespace,
+  command: Command,
+  prevResult?: CniJson,
+): Promise<CniJson> {
+  const plugins = CONFLIST.plugins.filter(({ type }) => SHOWN.includes(type));
+  return runConflist(sandbox, {
+    bin: CNI_BIN,
+    conflist: { ...CONFLIST, plugins },
+    command,
+    containerId: name,
+    netns: netnsPath,
+    ...(prevResult === undefined ? {} : { prevResult }),
+  });
+}
+
+async function showTraffic(sandbox: Sandbox, pods: readonly Pod[]): Promise<void> {
+  const [one, two] = pods;
+  if (one === undefined || two === undefined) return;
+  const routes = [
+    { title: "pod1 → pod2", from: one.namespace, to: two.addresses },
+    { title: "pod2 → pod1", from: two.namespace, to: one.addresses },
+    { title: "pod1 → gateway", from: one.namespace, to: GATEWAYS },
+    { title: "node → pod2", from: sandbox, to: two.addresses },
+  ];
+  for (const { title, from, to } of routes) {
+    for (const address of to) {
+      await step(
+        title,
+        async () => ping(from, address),
+        (time) => `${address.padEnd(20)} ${time}`,
+      );
+    }
+  }
+}
+
+async function ping(from: Namespace, address: string): Promise<string> {
+  const { stdout } = await from.exec("ping", ["-n", "-c", "1", "-w", "4", "-i", "0.2", address]);
+  const time = /time=([\d.]+ ms)/.exec(stdout)?.[1];
+  if (time === undefined) throw new Error(`no answer from ${address} within 4 s`);
+  return `answers after ${time}`;
+}
+
+/** A line for each link that a plugin made, with its addresses, and each pod's routes. */
+async function describeNode(sandbox: Sandbox, pods: readonly Pod[]): Promise<readonly string[]> {
+  const text: string[] = [];
+  for (const namespace of [sandbox, ...pods.map((pod) => pod.namespace)]) {
+    for (const link of await namespace.links()) {
+      if (link.ifname === "lo") continue;
+      const { info_kind, info_slave_data } = link.linkinfo ?? {};
+      const addresses = link.addr_info.filter(({ scope }) => scope === "global");
+      const words = [
+        link.master === undefined ? (info_kind ?? "") : `port of ${link.master}`,
+        info_slave_data?.hairpin === true ? "hairpin" : "",
+        `mtu ${link.mtu}`,
+        ...addresses.map(({ local, prefixlen }) => `${local}/${prefixlen}`),
+      ];
+      text.push(
+        `${namespace.name}  ${link.ifname.padEnd(12)}  ${words.filter(Boolean).join("  ")}`,
+      );
+    }
+    for (const family of namespace === sandbox ? [] : ([4, 6] as const)) {
+      const routes = await namespace.routes(family);
+      const via = routes.flatMap(({ dst, gateway }) =>
+        gateway === undefined ? [] : [`${dst} via ${gateway}`],
+      );
+      text.push(`${namespace.name}  ${`IPv${family} routes`.padEnd(12)}  ${via.join("  ")}`);
+    }
+  }
+  return text;
+}
+
+async function leftNothing(before: Snapshot, after: Snapshot): Promise<void> {
+  const rest = leftovers(before, after);
+  if (rest.length > 0) throw new Error(`this is left:\n${rest.join("\n")}`);
+}
+
+async function whatStays(sandbox: Sandbox): Promise<readonly string[]> {
+  const files = (await sandbox.snapshot())["files"] ?? [];
+  const kept = files.filter((file) => file.startsWith("/var/lib/cni/networks/"));
+  const links = (await sandbox.links()).map(({ ifname }) => ifname);
+  return [...links.filter((ifname) => ifname === "cni0"), ...kept.map((file) => basename(file))];
+}
+
+/** An object as JSON, with a line for each member, and for each item of a list. */
+function compactJson(value: object): readonly string[] {
+  const members = Object.entries(value).map(([key, member]) => {
+    const items = Array.isArray(member)
+      ? member.map((item) => `\n    ${JSON.stringify(item)}`)
+      : [];
+    const text = items.length > 0 ? `[${items.join(",")}\n  ]` : JSON.stringify(member);
+    return `  ${JSON.stringify(key)}: ${text}`;
+  });
+  return `{\n${members.join(",\n")}\n}`.split("\n");
+}
+
+/** This machine's own links, routes and rules; only read. */
+async function machineState(): Promise<Snapshot> {
+  return takeSnapshot({
+    sh: async (script) => {
+      const { exitCode, stdout, stderr } = await run("sh", ["-c", script]);
+      if (exitCode !== 0) throw new Error(`Cannot look at this machine's network: ${stderr}`);
+      return stdout;
+    },
+  });
+}
+
+/** Ends the node early, on a signal or when it takes too long. */
+function stopOn(sandbox: Sandbox): { readonly reason: () => string | undefined; stop(): void } {
+  let reason: string | undefined;
+  const end = (why: string) => (): void => {
+    reason ??= why;
+    // What runs in it is killed, so the step under way fails.
+    void sandbox.close();
+  };
+  const signals = { SIGINT: end("interrupted"), SIGTERM: end("terminated") };
+  const timer = setTimeout(end(`it took over ${LIMIT_MS / 1000} s`), LIMIT_MS);
+  process.on("SIGINT", signals.SIGINT).on("SIGTERM", signals.SIGTERM);
+  return {
+    reason: () => reason,
+    stop() {
+      clearTimeout(timer);
+      process.off("SIGINT", signals.SIGINT).off("SIGTERM", signals.SIGTERM);
+    },
+  };
+}
+
+async function main(): Promise<void> {
+  const start = performance.now();
+  print(
+    paint(
+      "bold",
+      "flannel-cni on a node made of namespaces; this machine's network is not touched",
+    ),
+  );
+  heading("The node");
+  const machine = await machineState();
+  const sandbox = await step("network, mounts, processes", createSandbox, () => "of its own");
+  const stopper = stopOn(sandbox);
+  try {
+    await demonstrate(sandbox);
+  } catch (error) {
+    const reason = stopper.reason();
+    throw reason === undefined ? error : new Error(reason, { cause: error });
+  } finally {
+    stopper.stop();
+    await sandbox.close();
+  }
+  heading("This machine");
+  await step(
+    "its own network is as it was",
+    async () => {
+      const changes = difference(machine, await machineState());
+      if (changes.length > 0) throw new Error(`this has changed:\n${changes.join("\n")}`);
+    },
+    () => "ip link, ip netns, iptables-save, nft list ruleset",
+  );
+  const seconds = ((performance.now() - start) / 1000).toFixed(1);
+  print(`\n${paint("green", `All ${report.steps} steps succeeded`)} in ${seconds} s.`);
+}
+
+if (options.help) {
+  print("usage: demo.ts [--bin DIR] [--verbose]\n\n  --bin DIR   where the plugins are (dist/bin)");
+} else {
+  try {
+    await main();
+  } catch (error) {
+    const where = error instanceof StepError ? ` at "${error.step}"` : "";
+    const why = error instanceof Error ? error.message : String(error);
+    print(`\n${paint("red", `Failed${where}`)}: ${why}`);
+    process.exitCode = 1;
+  }
+}

@@ -1,0 +1,127 @@
+/** Runs a plugin as a container runtime does: environment, config on stdin, JSON on stdout. */
+import { join } from "node:path";
+import type { Sandbox } from "./sandbox.ts";
+
+export type Command = "ADD" | "DEL" | "CHECK" | "GC" | "STATUS" | "VERSION";
+
+/** One call of one plugin. What is left out is as for a first pod's eth0. */
+export interface CniCall {
+  /** The folder of the plugin, which is CNI_PATH too unless `path` says otherwise. */
+  readonly bin: string;
+  readonly plugin: string;
+  readonly command: Command;
+  readonly containerId?: string;
+  readonly netns?: string;
+  readonly ifname?: string;
+  readonly args?: string;
+  readonly path?: string;
+  /** The config; text or bytes go to the plugin as they are. */
+  readonly conf: Conf | string | Uint8Array;
+  /** Further variables; undefined takes one away. */
+  readonly extraEnv?: Readonly<Record<string, string | undefined>>;
+  readonly timeout?: number;
+}
+
+/** A network configuration, or any other JSON object. */
+export type Conf = Readonly<Record<string, unknown>>;
+
+/** What a plugin answered. */
+export interface CniAnswer {
+  /** The exit code. */
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+  /** Stdout, if it is one JSON object. */
+  readonly json: CniJson | undefined;
+  readonly ms: number;
+}
+
+/** A result or an error of any CNI version. */
+export interface CniJson {
+  readonly cniVersion?: string;
+  readonly supportedVersions?: readonly string[];
+  readonly interfaces?: readonly ResultInterface[];
+  readonly ips?: readonly ResultIp[];
+  readonly routes?: readonly ResultRoute[];
+  readonly dns?: Readonly<Record<string, unknown>>;
+  readonly ip4?: LegacyIp;
+  readonly ip6?: LegacyIp;
+  readonly code?: number;
+  readonly msg?: string;
+  readonly details?: string;
+}
+
+export interface ResultInterface {
+  readonly name: string;
+  readonly mac?: string;
+  readonly mtu?: number;
+  readonly sandbox?: string;
+}
+
+export interface ResultIp {
+  readonly version?: string;
+  readonly interface?: number;
+  readonly address: string;
+  readonly gateway?: string;
+}
+
+export interface ResultRoute {
+  readonly dst: string;
+  readonly gw?: string;
+}
+
+/** How CNI 0.1.0 and 0.2.0 say an address. */
+export interface LegacyIp {
+  readonly ip: string;
+  readonly gateway?: string;
+  readonly routes?: readonly ResultRoute[];
+}
+
+/** Calls a plugin in the node's network namespace. */
+export async function cni(sandbox: Sandbox, call: CniCall): Promise<CniAnswer> {
+  const env: Readonly<Record<string, string | undefined>> = {
+    CNI_COMMAND: call.command,
+    CNI_CONTAINERID: call.containerId ?? "pod1",
+    CNI_NETNS: call.netns ?? "/run/netns/pod1",
+    CNI_IFNAME: call.ifname ?? "eth0",
+    CNI_ARGS: call.args,
+    CNI_PATH: call.path ?? call.bin,
+    ...call.extraEnv,
+  };
+  const set = Object.entries(env).filter(
+    (entry): entry is [string, string] => entry[1] !== undefined,
+  );
+  const result = await sandbox.exec(join(call.bin, call.plugin), [], {
+    input: stdinOf(call.conf),
+    env: Object.fromEntries(set),
+    ...(call.timeout === undefined ? {} : { timeout: call.timeout }),
+  });
+  if (result.timedOut) throw new Error(`${call.plugin} ${call.command} took over ${result.ms} ms`);
+  return {
+    code: result.exitCode,
+    stdout: result.stdout,
+    stderr: result.stderr,
+    json: parseObject(result.stdout),
+    ms: result.ms,
+  };
+}
+
+function stdinOf(conf: CniCall["conf"]): string | Uint8Array {
+  return typeof conf === "string" || conf instanceof Uint8Array ? conf : JSON.stringify(conf);
+}
+
+/** Calls a plugin that has to succeed, and returns its result ({} when it printed none). */
+export async function cniOk(sandbox: Sandbox, call: CniCall): Promise<CniJson> {
+  const { code, stdout, stderr, json } = await cni(sandbox, call);
+  if (code === 0) return json ?? {};
+  throw new Error(`${call.plugin} ${call.command} exited with ${code}: ${stdout.trim()} ${stderr}`);
+}
+
+function parseObject(text: string): CniJson | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}

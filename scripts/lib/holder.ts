@@ -1,0 +1,94 @@
+/**
+ * The process that holds a sandbox's namespaces.
+ *
+ * It is process 1 of a PID namespace and does nothing but read its standard input. When that ends,
+ * because the sandbox is closed or because this process has died, even by SIGKILL, it exits, and the
+ * kernel kills everything in its PID namespace and drops the mounts and the network with it. So
+ * nothing outlives a test run.
+ */
+import { execa } from "execa";
+
+/** The live holder of one sandbox. */
+export interface Holder {
+  /** Process 1 of the sandbox, as seen from this process. */
+  readonly pid: number;
+  /** Ends the sandbox and everything in it; returns when all of its processes are gone. */
+  readonly stop: () => Promise<void>;
+}
+
+/**
+ * Runs inside the new namespaces. /run is a fresh tmpfs; CNI's other directories are private too,
+ * wherever the machine has them or not: where it has none, their parent becomes an overlay, so that
+ * nothing is made on the machine's disk. A first tmpfs on /run holds what the overlays write.
+ */
+const SET_UP = `
+set -e
+read -r pid _ < /proc/self/stat
+directories= mounts=
+for parent in /etc /opt /var/lib; do
+  if [ -d "$parent/cni" ]; then
+    mounts="$mounts
+sandbox $parent/cni tmpfs mode=755 0 0"
+  elif [ -d "$parent" ]; then
+    directories="$directories /run/upper$parent/cni /run/work$parent"
+    mounts="$mounts
+sandbox $parent overlay lowerdir=$parent,upperdir=/run/upper$parent,workdir=/run/work$parent 0 0"
+  fi
+done
+mount -n -t tmpfs -o mode=755 sandbox /run
+[ -z "$directories" ] || mkdir -p $directories
+echo "sandbox /proc proc defaults 0 0
+sandbox /sys sysfs defaults 0 0
+$mounts
+sandbox-run /run tmpfs mode=755 0 0" > /run/fstab
+mount -n -a -T /run/fstab
+ip link set lo up
+# A new namespace may copy the machine's own settings; a fresh node forwards nothing.
+echo 0 > /proc/sys/net/ipv4/ip_forward
+if [ -e /proc/sys/net/ipv6/conf/all/forwarding ]; then
+  echo 0 > /proc/sys/net/ipv6/conf/all/forwarding
+fi
+echo "ready $pid"
+# An ignored SIGCHLD stays ignored over exec: orphans are reaped at once.
+trap '' CHLD
+exec cat > /dev/null
+`;
+
+const START_LIMIT_MS = 10_000;
+
+/** Starts a holder: new network, mount and PID namespaces with the private directories mounted. */
+export async function startHolder(): Promise<Holder> {
+  const args = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"];
+  const subprocess = execa("unshare", [...args, "sh", "-c", SET_UP], {
+    stdin: "pipe",
+    buffer: { stdout: false, stderr: true },
+    // A Ctrl-C on the terminal is for this process alone, which then stops the sandbox in order.
+    detached: true,
+    reject: false,
+  });
+  const timer = setTimeout(() => subprocess.kill("SIGKILL"), START_LIMIT_MS);
+  const pid = await readPid(subprocess.stdout);
+  clearTimeout(timer);
+  if (pid === undefined) {
+    const { stderr, shortMessage } = await subprocess;
+    throw new Error(`Cannot start a sandbox: ${stderr.trim() || shortMessage}`);
+  }
+  return {
+    pid,
+    stop: async () => {
+      subprocess.stdin.destroy();
+      await subprocess;
+    },
+  };
+}
+
+/** The PID that the set-up prints when it is done; undefined if it ends without. */
+async function readPid(stdout: AsyncIterable<unknown>): Promise<number | undefined> {
+  let text = "";
+  for await (const chunk of stdout) {
+    text += String(chunk);
+    const pid = /^ready (\d+)$/m.exec(text)?.[1];
+    if (pid !== undefined) return Number(pid);
+  }
+  return undefined;
+}

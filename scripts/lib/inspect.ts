@@ -1,0 +1,82 @@
+/** What `ip -json` prints, as far as the tests and the demo look at it. */
+
+/** A link, from `ip -d -j address`. */
+export interface Link {
+  readonly ifindex: number;
+  readonly ifname: string;
+  readonly flags: readonly string[];
+  readonly mtu: number;
+  readonly operstate: string;
+  /** The MAC address. */
+  readonly address?: string;
+  readonly master?: string;
+  /** The peer's or parent's ifindex, and the namespace it is in when that is another one. */
+  readonly link_index?: number;
+  readonly link_netnsid?: number;
+  readonly promiscuity?: number;
+  readonly linkinfo?: {
+    readonly info_kind?: string;
+    readonly info_data?: { readonly vlan_filtering?: number };
+    readonly info_slave_kind?: string;
+    readonly info_slave_data?: { readonly hairpin?: boolean; readonly isolated?: boolean };
+  };
+  readonly addr_info: readonly AddressInfo[];
+}
+
+interface AddressInfo {
+  readonly family: "inet" | "inet6";
+  readonly local: string;
+  readonly prefixlen: number;
+  readonly scope: "global" | "link" | "host";
+  readonly tentative?: boolean;
+  readonly dadfailed?: boolean;
+  readonly nodad?: boolean;
+}
+
+/** An address and the link that has it. */
+export interface Address extends AddressInfo {
+  readonly ifname: string;
+}
+
+/** A route, from `ip -j route`. */
+export interface Route {
+  readonly dst: string;
+  readonly type?: string;
+  readonly gateway?: string;
+  readonly dev?: string;
+  readonly table?: string;
+  readonly protocol?: string;
+  readonly scope?: string;
+  readonly prefsrc?: string;
+  readonly metric?: number;
+  readonly metrics?: readonly { readonly mtu?: number; readonly advmss?: number }[];
+}
+
+/** A neighbour entry, from `ip -j neighbour`. */
+export interface Neighbour {
+  readonly dst: string;
+  readonly dev: string;
+  readonly lladdr?: string;
+  readonly state: readonly string[];
+}
+
+/** A routing rule, from `ip -j rule`. */
+export interface Rule {
+  readonly priority: number;
+  readonly src: string;
+  readonly dst?: string;
+  readonly table?: string;
+}
+
+/** Reads what `ip -j` printed; it prints nothing at all for some empty lists. */
+export function parseList(json: string): readonly unknown[] {
+  const value: unknown = json.trim() === "" ? [] : JSON.parse(json);
+  if (!Array.isArray(value)) throw new Error(`Cannot read a list from ${json.slice(0, 80)}`);
+  // An interface that is gone while it is printed leaves an empty object.
+  return value.filter((item: unknown) => Object.keys(item ?? {}).length > 0);
+}
+
+/** All addresses of some links. */
+export function addressesOf(links: readonly Link[]): readonly Address[] {
+  return links.flatMap(({ ifname, addr_info }) => addr_info.map((info) => ({ ...info, ifname })));
+}

@@ -1,0 +1,21 @@
+/** What plugins have left on a node, apart from what the reference plugins leave too. */
+import { difference, type Snapshot } from "./snapshot.ts";
+
+/** What stays after the last pod's DEL. */
+const STAYS = [
+  // The bridge with its addresses; the kernel's routes go with those.
+  /^\+ links: host cni0 bridge /,
+  /^\+ addresses: host cni0 /,
+  /^\+ routes: host .* dev cni0 .*proto kernel /,
+  // What the kernel gave a pod's `lo` when it came up first.
+  /^\+ addresses: \S+ lo 127\.0\.0\.1\/8$/,
+  /^\+ routes: \S+ 127\.\S+ type (local|broadcast) dev lo /,
+  // Where host-local goes on from, and its lock.
+  /^\+ files: \/var\/lib\/cni\/networks\/[^/]+\/(last_reserved_ip\.\d+|lock)$/,
+  /^\+ files: \/run\/xtables\.lock$/,
+];
+
+/** What is new on a node, or is gone from it, that a DEL or a failed ADD should not have left. */
+export function leftovers(before: Snapshot, after: Snapshot): readonly string[] {
+  return difference(before, after).filter((line) => !STAYS.some((stays) => stays.test(line)));
+}

@@ -1,0 +1,88 @@
+/**
+ * Runs one program to its end, with a time limit that holds: when it is over, the program and all of
+ * its descendants are killed.
+ */
+import { readFileSync } from "node:fs";
+import { constants } from "node:os";
+import { execa } from "execa";
+
+/** What a program gets. Its environment is `PATH` and what is given here, nothing inherited. */
+export interface RunOptions {
+  readonly input?: string | Uint8Array;
+  readonly env?: Readonly<Record<string, string>>;
+  /** Milliseconds; 20,000 unless told. */
+  readonly timeout?: number;
+}
+
+/** What came of a program. */
+export interface RunResult {
+  /** The exit code; 128 + the signal's number for a program that a signal ended. */
+  readonly exitCode: number;
+  readonly stdout: string;
+  readonly stderr: string;
+  /** Milliseconds from start to end. */
+  readonly ms: number;
+  readonly timedOut: boolean;
+}
+
+const DEFAULT_TIMEOUT_MS = 20_000;
+const SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/** Runs `file` with `args`. A non-zero exit code is a result, not an exception. */
+export async function run(
+  file: string,
+  args: readonly string[],
+  options: RunOptions = {},
+): Promise<RunResult> {
+  const subprocess = execa(file, args, {
+    // An empty input still is a pipe that ends at once, as a CNI runtime's would be.
+    ...(options.input === undefined ? { stdin: "ignore" as const } : { input: options.input }),
+    env: { PATH: SAFE_PATH, LC_ALL: "C", ...options.env },
+    extendEnv: false,
+    reject: false,
+    stripFinalNewline: false,
+  });
+  let timedOut = false;
+  const timer = setTimeout(() => {
+    timedOut = true;
+    if (subprocess.pid !== undefined) killTree(subprocess.pid);
+    // A descendant that escaped the tree may still hold these open.
+    subprocess.stdout.destroy();
+    subprocess.stderr.destroy();
+  }, options.timeout ?? DEFAULT_TIMEOUT_MS);
+  try {
+    const result = await subprocess;
+    if (result.exitCode === undefined && result.signal === undefined && !timedOut) {
+      throw new Error(`Cannot run ${file}: ${result.shortMessage ?? "it did not start"}`);
+    }
+    return {
+      exitCode: result.exitCode ?? 128 + (constants.signals[result.signal ?? "SIGKILL"] ?? 0),
+      stdout: result.stdout,
+      stderr: result.stderr,
+      ms: result.durationMs,
+      timedOut,
+    };
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Kills a process and what descends from it, the eldest first, so that none can start another. */
+function killTree(pid: number): void {
+  const children = childrenOf(pid);
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // It has ended by itself.
+  }
+  for (const child of children) killTree(child);
+}
+
+function childrenOf(pid: number): readonly number[] {
+  try {
+    const text = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8");
+    return text.split(" ").filter(Boolean).map(Number);
+  } catch {
+    return [];
+  }
+}

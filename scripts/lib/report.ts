@@ -1,0 +1,67 @@
+/** Prints a demonstration: headings, steps with their time, and what belongs to a step. */
+import { styleText } from "node:util";
+
+/** A step that failed, by its title. */
+export class StepError extends Error {
+  override readonly name = "StepError";
+  readonly step: string;
+
+  constructor(step: string, cause: unknown) {
+    super(cause instanceof Error ? cause.message : String(cause), { cause });
+    this.step = step;
+  }
+}
+
+/** Counts steps and prints them as they end. */
+export interface Report {
+  readonly steps: number;
+  readonly heading: (title: string) => void;
+  /** Indented lines below a step. */
+  readonly lines: (lines: readonly string[]) => void;
+  /** Runs one step and prints one line: its title, what `describe` says of its value, its time. */
+  readonly step: <T>(
+    title: string,
+    action: () => Promise<T>,
+    describe?: (value: T) => string,
+  ) => Promise<T>;
+}
+
+/** A report on stdout, in colours if that is a terminal. */
+export function createReport(): Report {
+  let steps = 0;
+  return {
+    get steps() {
+      return steps;
+    },
+    heading(title) {
+      print(`\n${paint("bold", title)}`);
+    },
+    lines(lines) {
+      for (const line of lines) print(paint("dim", `      ${line}`));
+    },
+    async step(title, action, describe = () => "") {
+      const start = performance.now();
+      try {
+        const value = await action();
+        const ms = `${(performance.now() - start).toFixed(0)} ms`.padStart(7);
+        steps += 1;
+        const text = `${title.padEnd(34)} ${describe(value)}`;
+        print(`  ${paint("green", "✓")} ${text.padEnd(74)} ${paint("dim", ms)}`);
+        return value;
+      } catch (error) {
+        print(`  ${paint("red", "✗")} ${title}`);
+        throw new StepError(title, error);
+      }
+    },
+  };
+}
+
+/** Writes one line. */
+export function print(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+/** Text in a style, if stdout is a terminal that wants it. */
+export function paint(style: "bold" | "dim" | "green" | "red", text: string): string {
+  return styleText(style, text, { stream: process.stdout });
+}

@@ -1,0 +1,52 @@
+/** Says before anything is built what the sandbox lacks on this machine, and what to do about it. */
+import { accessSync, constants } from "node:fs";
+import { join } from "node:path";
+
+/** The programs that the sandbox runs, and the Debian package that holds each. */
+const TOOLS: Readonly<Record<string, string>> = {
+  ip: "iproute2",
+  "iptables-nft-save": "iptables",
+  "iptables-legacy-save": "iptables",
+  mount: "mount",
+  nft: "nftables",
+  nsenter: "util-linux",
+  ping: "iputils-ping",
+  unshare: "util-linux",
+};
+
+const TOOL_DIRECTORIES = [
+  "/usr/local/sbin",
+  "/usr/local/bin",
+  "/usr/sbin",
+  "/usr/bin",
+  "/sbin",
+  "/bin",
+];
+
+/** Throws one error that names everything that is missing: root, or programs. */
+export function requireSandboxTools(): void {
+  const complaints: string[] = [];
+  if (process.platform !== "linux") complaints.push("it needs Linux");
+  if (process.getuid?.() !== 0) {
+    complaints.push("it needs root, for it makes namespaces and mounts (run it with sudo)");
+  }
+  const missing = Object.keys(TOOLS).filter((tool) => !isInstalled(tool));
+  if (missing.length > 0) {
+    const packages = [...new Set(missing.map((tool) => TOOLS[tool]))].join(" ");
+    complaints.push(`missing: ${missing.join(", ")} (Debian: apt-get install ${packages})`);
+  }
+  if (complaints.length > 0) {
+    throw new Error(`Cannot build a network sandbox: ${complaints.join("; ")}`);
+  }
+}
+
+function isInstalled(tool: string): boolean {
+  return TOOL_DIRECTORIES.some((directory) => {
+    try {
+      accessSync(join(directory, tool), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}

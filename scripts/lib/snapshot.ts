@@ -1,0 +1,200 @@
+/**
+ * All state that networking leaves on a node, as plain lines of text by section, so that two moments
+ * can be compared.
+ *
+ * Left out is what changes by itself (timers, counters, carrier, link-local addresses) and what has no
+ * effect (the built-in chains of an iptables table, an nftables table without rules).
+ */
+import { readFile, readdir, readlink } from "node:fs/promises";
+import { join } from "node:path";
+import { PRIVATE_DIRECTORIES } from "./files.ts";
+import { addressesOf, parseList, type Link, type Route, type Rule } from "./inspect.ts";
+import { iptablesLines, nftLines } from "./rules.ts";
+
+/** Sorted lines of each section; two snapshots of the same state are deeply equal. */
+export type Snapshot = Readonly<Record<string, readonly string[]>>;
+
+/** Where a snapshot is taken. */
+export interface SnapshotSource {
+  /** Runs a shell script in the node's network namespace and returns its output. */
+  readonly sh: (script: string) => Promise<string>;
+  /** The holder's PID; none for the machine itself. */
+  readonly pid?: number;
+}
+
+/**
+ * Prints every section after a line of its own. Tests take many snapshots, so this starts as few
+ * processes as it can: iptables is asked only where something of its own is.
+ */
+const SCRIPT = `
+section() { printf '@@ %s\\n' "$1"; }
+look() {
+  place=$1; shift
+  section "ip $place"
+  printf 'address\\nroute show table all\\nrule\\n' | ip "$@" -d -j -b -
+}
+look host
+section "rule6 host"
+ip -6 -j rule
+for path in /run/netns/*; do
+  [ ! -e "$path" ] || look "\${path##*/}" -n "\${path##*/}"
+done
+ruleset=$(nft -j list ruleset)
+section nft
+echo "$ruleset"
+case $ruleset in
+  *'"family": "ip"'*|*'"family": "ip6"'*)
+    section iptables-nft; iptables-nft-save
+    section ip6tables-nft; ip6tables-nft-save ;;
+esac
+if [ -s /proc/net/ip_tables_names ]; then section iptables-legacy; iptables-legacy-save; fi
+if [ -s /proc/net/ip6_tables_names ]; then section ip6tables-legacy; ip6tables-legacy-save; fi
+exit 0
+`;
+
+const FIREWALL_SECTIONS = [
+  "nft",
+  "iptables-nft",
+  "ip6tables-nft",
+  "iptables-legacy",
+  "ip6tables-legacy",
+];
+
+/** Looks at everything: links, addresses, routes, rules, firewall, namespaces, mounts, files, processes. */
+export async function takeSnapshot({ sh, pid }: SnapshotSource): Promise<Snapshot> {
+  const output = await sh(SCRIPT);
+  const lines: Record<string, readonly string[]> = Object.fromEntries(
+    FIREWALL_SECTIONS.map((section) => [section, []]),
+  );
+  const collect = (section: string, found: readonly string[]): void => {
+    lines[section] = [...(lines[section] ?? []), ...found].toSorted();
+  };
+  for (const part of `\n${output}`.split("\n@@ ").slice(1)) {
+    const end = part.indexOf("\n");
+    const [section = "", place = ""] = part.slice(0, end).split(" ");
+    const text = part.slice(end + 1);
+    if (section === "ip") {
+      // The three answers of one batch, a line each.
+      const [links = "", routes = "", rules = ""] = text.split("\n");
+      collect("links", linkLines(parseList(links) as readonly Link[], place));
+      collect("addresses", addressLines(parseList(links) as readonly Link[], place));
+      collect("routes", routeLines(parseList(routes) as readonly Route[], place));
+      collect("rules", ruleLines(parseList(rules) as readonly Rule[], place));
+      if (place !== "host") collect("namespaces", [place]);
+    } else if (section === "rule6") {
+      collect("rules", ruleLines(parseList(text) as readonly Rule[], `${place} ipv6`));
+    } else {
+      // The order of firewall rules matters: these aren't sorted.
+      lines[section] = section === "nft" ? nftLines(text) : iptablesLines(text);
+    }
+  }
+  if (pid !== undefined) {
+    lines["mounts"] = await mountLines(pid);
+    lines["files"] = (
+      await Promise.all(PRIVATE_DIRECTORIES.map(async (d) => fileLines(pid, d)))
+    ).flat();
+    lines["processes"] = await processLines(pid);
+  }
+  return lines;
+}
+
+/** What differs, a line each: "+ section: line" for what is new, "- section: line" for what is gone. */
+export function difference(before: Snapshot, after: Snapshot): readonly string[] {
+  const sections = [...new Set([...Object.keys(before), ...Object.keys(after)])];
+  return sections.flatMap((section) => {
+    const old = before[section] ?? [];
+    const now = after[section] ?? [];
+    return [
+      ...now.filter((line) => !old.includes(line)).map((line) => `+ ${section}: ${line}`),
+      ...old.filter((line) => !now.includes(line)).map((line) => `- ${section}: ${line}`),
+    ];
+  });
+}
+
+function linkLines(links: readonly Link[], place: string): readonly string[] {
+  return links.map(({ linkinfo, ...link }) => {
+    const { info_kind, info_data, info_slave_data } = linkinfo ?? {};
+    const words = [
+      info_kind ?? "device",
+      link.address ?? "",
+      `mtu ${link.mtu}`,
+      link.flags.includes("UP") ? "up" : "down",
+      link.master === undefined ? "" : `master ${link.master}`,
+      info_data?.vlan_filtering === 1 ? "vlan_filtering" : "",
+      info_slave_data?.hairpin === true ? "hairpin" : "",
+      info_slave_data?.isolated === true ? "isolated" : "",
+    ];
+    return [place, link.ifname, ...words.filter(Boolean)].join(" ");
+  });
+}
+
+function addressLines(links: readonly Link[], place: string): readonly string[] {
+  return addressesOf(links)
+    .filter(({ scope, family }) => !(family === "inet6" && scope === "link"))
+    .map(({ ifname, local, prefixlen }) => `${place} ${ifname} ${local}/${prefixlen}`);
+}
+
+function routeLines(routes: readonly Route[], place: string): readonly string[] {
+  return routes
+    .filter(({ dst }) => !dst.startsWith("fe80:") && !dst.startsWith("ff00:"))
+    .map(({ dst, type, gateway, dev, table, protocol, scope, prefsrc, metric }) => {
+      const fields = {
+        type,
+        via: gateway,
+        dev,
+        table,
+        proto: protocol,
+        scope,
+        src: prefsrc,
+        metric,
+      };
+      const words = Object.entries(fields).filter(([, value]) => value !== undefined);
+      return [place, dst, ...words.map(([key, value]) => `${key} ${value}`)].join(" ");
+    });
+}
+
+function ruleLines(rules: readonly Rule[], place: string): readonly string[] {
+  return rules.map(
+    ({ priority, src, dst, table }) =>
+      `${place} ${priority}: from ${src} to ${dst ?? "all"} table ${table ?? "none"}`,
+  );
+}
+
+async function mountLines(pid: number): Promise<readonly string[]> {
+  const text = await readFile(`/proc/${pid}/mountinfo`, "utf8");
+  const lines = text.trim().split("\n");
+  return lines
+    .map((line) => `${line.split(" ")[4]} ${line.split(" - ")[1]?.split(" ")[0]}`)
+    .toSorted();
+}
+
+async function fileLines(pid: number, directory: string): Promise<readonly string[]> {
+  const root = `/proc/${pid}/root`;
+  try {
+    const entries = await readdir(root + directory, { recursive: true, withFileTypes: true });
+    // The kernel's, one for each namespace, are in the list of namespaces.
+    const files = entries.filter(
+      (entry) => !entry.isDirectory() && !entry.parentPath.endsWith("/netns"),
+    );
+    return files.map((entry) => join(entry.parentPath, entry.name).slice(root.length)).toSorted();
+  } catch {
+    return [];
+  }
+}
+
+/** Live processes in the sandbox's PID namespace, process 1 (the holder) apart. */
+async function processLines(pid: number): Promise<readonly string[]> {
+  const proc = `/proc/${pid}/root/proc`;
+  const names = (await readdir(proc)).filter((name) => /^\d+$/.test(name) && name !== "1");
+  const lines = names.map(async (name) => {
+    try {
+      // A zombie has no executable any more; it is on its way out.
+      await readlink(`${proc}/${name}/exe`);
+      const command = await readFile(`${proc}/${name}/cmdline`, "utf8");
+      return [command.split("\0").join(" ").trim()];
+    } catch {
+      return [];
+    }
+  });
+  return (await Promise.all(lines)).flat().toSorted();
+}

@@ -1,0 +1,42 @@
+/** What tests look at after a call: errors, addresses, files. */
+import { expect } from "vitest";
+import type { CniAnswer, Namespace, Sandbox } from "./cni.ts";
+
+/** Expects a proper CNI error and nothing else. */
+export function expectError(answer: CniAnswer, codes: number | readonly number[]): void {
+  const context = `answer: ${answer.stdout} stderr: ${answer.stderr}`;
+  expect(answer.json, context).toMatchObject({
+    code: expect.any(Number),
+    msg: expect.stringMatching(/\S/),
+    details: expect.stringMatching(/\S/),
+  });
+  expect([codes].flat(), context).toContain(answer.json?.code);
+  expect(answer.code, context).toBe(1);
+  expect(answer.stderr, "a stack trace").not.toMatch(/^\s+at .*[(:]/m);
+}
+
+/** An interface's addresses, link-local ones apart, as "address/prefix". */
+export async function globalAddresses(
+  namespace: Namespace,
+  ifname: string,
+): Promise<readonly string[]> {
+  const all = await namespace.addresses();
+  const own = all.filter((one) => one.ifname === ifname && one.scope === "global");
+  for (const { local, tentative, dadfailed } of own) {
+    expect({ local, tentative, dadfailed }, "duplicate address detection").toEqual({ local });
+  }
+  return own.map(({ local, prefixlen }) => `${local}/${prefixlen}`);
+}
+
+/** The content of every file in a directory. */
+export async function filesIn(
+  sandbox: Sandbox,
+  directory: string,
+): Promise<Record<string, string>> {
+  const names = await sandbox.list(directory);
+  const read = async (name: string): Promise<[string, string]> => [
+    name,
+    await sandbox.readFile(`${directory}/${name}`),
+  ];
+  return Object.fromEntries(await Promise.all(names.map(read)));
+}

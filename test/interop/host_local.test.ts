@@ -1,0 +1,137 @@
+/** Our host-local and the reference's on the same directory: what one writes, the other reads. */
+import { describe, expect, test } from "vitest";
+import {
+  binDir,
+  cni,
+  cniOk,
+  createSandbox,
+  referenceDir,
+  type CniJson,
+  type Conf,
+  type Sandbox,
+} from "../helpers/cni.ts";
+import { hostLocalConf } from "../helpers/network.ts";
+import { filesIn } from "../helpers/state.ts";
+
+const ours = binDir();
+const reference = referenceDir();
+const directory = "/var/lib/cni/networks/net1";
+
+type Step = readonly ["ADD" | "DEL", containerId: string, args?: string];
+
+/** Container ids and verbs: what a node sees in some hours. */
+const HISTORIES: Readonly<
+  Record<string, { readonly ipam: Conf; readonly steps: readonly Step[] }>
+> = {
+  "pods come and go": {
+    ipam: { ranges: [[{ subnet: "10.244.1.0/24" }], [{ subnet: "fd00:10:244:1::/64" }]] },
+    steps: [
+      ["ADD", "a"],
+      ["ADD", "b"],
+      ["DEL", "a"],
+      ["ADD", "c"],
+      ["DEL", "nobody"],
+      ["ADD", "a"],
+      ["DEL", "b"],
+      ["DEL", "b"],
+      ["ADD", "d"],
+    ],
+  },
+  "an address is asked for": {
+    ipam: { ranges: [[{ subnet: "10.244.1.0/24" }]] },
+    steps: [
+      ["ADD", "a"],
+      ["ADD", "b", "IP=10.244.1.40"],
+      ["ADD", "c"],
+      ["DEL", "b"],
+      ["ADD", "d"],
+    ],
+  },
+  "two ranges in a set, used up": {
+    ipam: {
+      ranges: [[{ subnet: "10.0.0.0/29", rangeStart: "10.0.0.5" }, { subnet: "10.0.1.0/30" }]],
+    },
+    steps: [
+      ["ADD", "a"],
+      ["ADD", "b"],
+      ["ADD", "c"],
+      ["DEL", "b"],
+      ["ADD", "d"],
+    ],
+  },
+  "a gateway in the middle": {
+    ipam: { ranges: [[{ subnet: "10.0.0.0/28", gateway: "10.0.0.3" }]] },
+    steps: [
+      ["ADD", "a"],
+      ["ADD", "b"],
+      ["ADD", "c"],
+    ],
+  },
+};
+
+async function play(bin: string, name: string) {
+  const { ipam, steps } = HISTORIES[name] ?? { ipam: {}, steps: [] };
+  await using sandbox = await createSandbox();
+  await sandbox.addPod("pod1");
+  const results: (CniJson | undefined)[] = [];
+  for (const [command, containerId, args = ""] of steps) {
+    const call = { bin, plugin: "host-local", command, containerId, args } as const;
+    results.push((await cni(sandbox, { ...call, conf: hostLocalConf(ipam) })).json);
+  }
+  return { results, files: await filesIn(sandbox, directory), modes: await modesIn(sandbox) };
+}
+
+async function modesIn(sandbox: Sandbox): Promise<Record<string, string>> {
+  const paths = [
+    directory,
+    ...(await sandbox.list(directory)).map((name) => `${directory}/${name}`),
+  ];
+  const modes = paths.map(
+    async (path): Promise<[string, string]> => [path, (await sandbox.mode(path)).toString(8)],
+  );
+  return Object.fromEntries(await Promise.all(modes));
+}
+
+describe.concurrent("host-local and the reference", () => {
+  test.for(Object.keys(HISTORIES))(
+    "give the same addresses and write the same files: %s",
+    async (name) => {
+      const [mine, theirs] = await Promise.all([play(ours, name), play(reference, name)]);
+      expect(mine.results).toEqual(theirs.results);
+      expect(mine.files).toEqual(theirs.files);
+      expect(mine.modes).toEqual(theirs.modes);
+    },
+  );
+
+  const directions = [
+    { first: "ours", second: "the reference", bins: [ours, reference] },
+    { first: "the reference", second: "ours", bins: [reference, ours] },
+  ] as const;
+  test.for(directions)("ADD by $first, DEL by $second", async ({ bins: [first, second] }) => {
+    const conf = hostLocalConf({ ranges: [[{ subnet: "10.244.1.0/24" }]] });
+    await using sandbox = await createSandbox();
+    await sandbox.addPod("pod1");
+    const call = { plugin: "host-local", conf } as const;
+    await cniOk(sandbox, { ...call, bin: first, command: "ADD" });
+    const twice = await cni(sandbox, { ...call, bin: second, command: "ADD" });
+    expect(twice.code, "the other knows the reservation").toBe(1);
+    await cniOk(sandbox, { ...call, bin: second, command: "DEL" });
+    expect(await sandbox.list(directory)).toEqual(["last_reserved_ip.0", "lock"]);
+    const next = await cniOk(sandbox, { ...call, bin: second, command: "ADD" });
+    expect(next.ips?.[0]?.address).toBe("10.244.1.3/24");
+  });
+
+  test("exclude each other while they write", async () => {
+    const conf = hostLocalConf({ ranges: [[{ subnet: "10.244.1.0/24" }]] });
+    await using sandbox = await createSandbox();
+    await sandbox.addPod("pod1");
+    const names = Array.from({ length: 16 }, (_, n) => `pod${n}`);
+    const results = await Promise.all(
+      names.map(async (containerId, n) => {
+        const bin = n % 2 === 0 ? ours : reference;
+        return cniOk(sandbox, { bin, plugin: "host-local", command: "ADD", containerId, conf });
+      }),
+    );
+    expect(new Set(results.map(({ ips }) => ips?.[0]?.address)).size).toBe(names.length);
+  });
+});

@@ -1,0 +1,480 @@
+/** The flannel plugin: subnet.env and its config in, a delegate's config out. */
+import { describe, expect, test } from "vitest";
+import {
+  binDir,
+  cni,
+  cniOk,
+  createSandbox,
+  leftovers,
+  type Conf,
+  type Sandbox,
+} from "../helpers/cni.ts";
+import {
+  DUAL_STACK,
+  flannelConf,
+  IPV4,
+  IPV6,
+  subnetEnv,
+  writeSubnetEnv,
+} from "../helpers/network.ts";
+import { expectError } from "../helpers/state.ts";
+
+const bin = binDir();
+const call = { bin, plugin: "flannel" } as const;
+const conf = flannelConf();
+const stateFile = "/var/lib/cni/flannel/pod1";
+const subnetFile = "/run/flannel/subnet.env";
+
+/** A node with flanneld's file and one pod. */
+async function node(env = subnetEnv(DUAL_STACK)): Promise<Sandbox> {
+  const sandbox = await createSandbox();
+  await sandbox.addPod("pod1");
+  await sandbox.writeFile(subnetFile, env);
+  return sandbox;
+}
+
+/** Puts a shell script into CNI_PATH as the plugin of that name. */
+async function writePlugin(sandbox: Sandbox, name: string, script: string): Promise<void> {
+  await sandbox.writeFile(`/opt/cni/bin/${name}`, `#!/bin/sh\n${script}\n`, 0o755);
+}
+
+describe.concurrent("flannel, the delegate's config", () => {
+  const readme =
+    "FLANNEL_NETWORK=10.1.0.0/16\nFLANNEL_SUBNET=10.1.17.1/24\nFLANNEL_MTU=1472\nFLANNEL_IPMASQ=true\n";
+  const hostLocal = {
+    type: "host-local",
+    ranges: [[{ subnet: "10.1.17.0/24" }]],
+    routes: [{ dst: "10.1.0.0/16" }],
+  };
+  const usual = {
+    cniVersion: "1.0.0",
+    name: "mynet",
+    type: "bridge",
+    mtu: 1472,
+    ipMasq: false,
+    isGateway: true,
+    ipam: hostLocal,
+  };
+
+  interface Golden {
+    readonly env?: string;
+    readonly conf?: Conf;
+    readonly expected: Conf;
+  }
+
+  /** What flannel's README documents, and its own tests expect. */
+  const goldens: Readonly<Record<string, Golden>> = {
+    "the README's example": { expected: usual },
+    "flanneld doesn't masquerade": {
+      env: readme.replace("IPMASQ=true", "IPMASQ=false"),
+      expected: { ...usual, ipMasq: true },
+    },
+    "IPv6 alone": {
+      env: "FLANNEL_IPV6_NETWORK=fc00::/48\nFLANNEL_IPV6_SUBNET=fc00::1/64\nFLANNEL_MTU=1472\nFLANNEL_IPMASQ=true\n",
+      expected: {
+        ...usual,
+        ipam: { ...hostLocal, ranges: [[{ subnet: "fc00::/64" }]], routes: [{ dst: "fc00::/48" }] },
+      },
+    },
+    "dual stack": {
+      env: `${readme}FLANNEL_IPV6_NETWORK=fc00::/48\nFLANNEL_IPV6_SUBNET=fc00::1/64\n`,
+      expected: {
+        ...usual,
+        ipam: {
+          ...hostLocal,
+          ranges: [[{ subnet: "10.1.17.0/24" }], [{ subnet: "fc00::/64" }]],
+          routes: [{ dst: "10.1.0.0/16" }, { dst: "fc00::/48" }],
+        },
+      },
+    },
+    "several networks": {
+      env: readme.replace("10.1.0.0/16", "10.1.0.0/16,192.168.0.0/16"),
+      expected: {
+        ...usual,
+        ipam: { ...hostLocal, routes: [{ dst: "10.1.0.0/16" }, { dst: "192.168.0.0/16" }] },
+      },
+    },
+    "what the delegate says is kept": {
+      conf: { delegate: { bridge: "mynet0", mtu: 1400, ipMasq: true, isGateway: false } },
+      expected: { ...usual, bridge: "mynet0", mtu: 1400, ipMasq: true, isGateway: false },
+    },
+    "another plugin": {
+      conf: { delegate: { type: "other", master: "eth0" } },
+      expected: {
+        cniVersion: "1.0.0",
+        name: "mynet",
+        type: "other",
+        master: "eth0",
+        mtu: 1472,
+        ipMasq: false,
+        ipam: hostLocal,
+      },
+    },
+    "ipam's own routes and unknown keys": {
+      conf: {
+        delegate: { type: "other" },
+        ipam: {
+          type: "my-ipam",
+          "unknown-param": "unknown-value",
+          routes: [{ dst: "10.96.0.0/12" }, { dst: "192.168.244.0/24", gw: "10.1.17.20" }],
+        },
+      },
+      expected: {
+        cniVersion: "1.0.0",
+        name: "mynet",
+        type: "other",
+        mtu: 1472,
+        ipMasq: false,
+        ipam: {
+          type: "my-ipam",
+          "unknown-param": "unknown-value",
+          ranges: [[{ subnet: "10.1.17.0/24" }]],
+          routes: [
+            { dst: "10.96.0.0/12" },
+            { dst: "192.168.244.0/24", gw: "10.1.17.20" },
+            { dst: "10.1.0.0/16" },
+          ],
+        },
+      },
+    },
+    "what the runtime adds": {
+      conf: { runtimeConfig: { mac: "0a:58:0a:01:11:02" } },
+      expected: { ...usual, runtimeConfig: { mac: "0a:58:0a:01:11:02" } },
+    },
+  };
+
+  test.for(Object.keys(goldens))("%s", async (what) => {
+    const { env = readme, conf: more = {}, expected = {} } = goldens[what] ?? {};
+    await using sandbox = await node(env);
+    await writePlugin(sandbox, "other", `cat > /run/delegate.json; echo '{"cniVersion":"1.0.0"}'`);
+    const config = { cniVersion: "1.0.0", name: "mynet", type: "flannel", ...more };
+    await cniOk(sandbox, { ...call, command: "ADD", conf: config, path: "/opt/cni/bin" });
+    expect(JSON.parse(await sandbox.readFile(stateFile))).toEqual(expected);
+    expect(await sandbox.mode(stateFile)).toBe(0o600);
+    if (await sandbox.exists("/run/delegate.json")) {
+      expect(JSON.parse(await sandbox.readFile("/run/delegate.json"))).toEqual(expected);
+    }
+    await cniOk(sandbox, { ...call, command: "DEL", conf: config, path: "/opt/cni/bin" });
+    expect(await sandbox.exists(stateFile)).toBe(false);
+  });
+
+  test("in the directory that the config names, from the file that it names", async () => {
+    await using sandbox = await node("");
+    await sandbox.writeFile("/run/other.env", readme);
+    const config = { ...conf, subnetFile: "/run/other.env", dataDir: "/run/state" };
+    const { ips } = await cniOk(sandbox, { ...call, command: "ADD", conf: config });
+    expect(ips?.[0]?.address).toBe("10.1.17.2/24");
+    expect(await sandbox.list("/run/state")).toEqual(["pod1"]);
+    expect(await sandbox.exists("/var/lib/cni/flannel")).toBe(false);
+  });
+});
+
+describe.concurrent("flannel, its delegate", () => {
+  test("the plugins of the suite need no executable of their own", async () => {
+    await using sandbox = await node();
+    await sandbox.writeFile("/opt/cni/bin/.empty", "");
+    const before = await sandbox.snapshot();
+    const path = "/opt/cni/bin";
+    const { ips } = await cniOk(sandbox, { ...call, command: "ADD", conf, path });
+    expect(ips).toHaveLength(2);
+    await cniOk(sandbox, { ...call, command: "DEL", conf, path });
+    expect(leftovers(before, await sandbox.snapshot())).toEqual([]);
+  });
+
+  test("another plugin is looked for in CNI_PATH, and gets the same environment", async () => {
+    await using sandbox = await node();
+    await writePlugin(
+      sandbox,
+      "other",
+      `cat >> /run/stdin; env | grep ^CNI_ | sort > /run/env.$CNI_COMMAND
+       [ $CNI_COMMAND = ADD ] && echo '{"cniVersion":"0.3.1","ips":[{"version":"4","address":"10.9.9.9/24"}]}'
+       exit 0`,
+    );
+    const config = flannelConf("0.3.1", { delegate: { type: "other" } });
+    const options = {
+      ...call,
+      conf: config,
+      path: "/opt/missing:/opt/cni/bin",
+      args: "K8S_POD_NAME=web-0;K8S_POD_NAMESPACE=default",
+    };
+    const result = await cniOk(sandbox, { ...options, command: "ADD" });
+    expect(result).toMatchObject({
+      cniVersion: "0.3.1",
+      ips: [{ version: "4", address: "10.9.9.9/24" }],
+    });
+    for (const command of ["ADD", "DEL"] as const) {
+      if (command === "DEL") await cniOk(sandbox, { ...options, command });
+      expect(await sandbox.readFile(`/run/env.${command}`)).toBe(
+        [
+          "CNI_ARGS=K8S_POD_NAME=web-0;K8S_POD_NAMESPACE=default",
+          `CNI_COMMAND=${command}`,
+          "CNI_CONTAINERID=pod1",
+          "CNI_IFNAME=eth0",
+          "CNI_NETNS=/run/netns/pod1",
+          "CNI_PATH=/opt/missing:/opt/cni/bin",
+          "",
+        ].join("\n"),
+      );
+    }
+  });
+
+  test("its error is passed on, code and all, and nothing is left", async () => {
+    await using sandbox = await node();
+    const error = { cniVersion: "1.0.0", code: 123, msg: "no more tin", details: "mine some" };
+    await writePlugin(sandbox, "other", `echo '${JSON.stringify(error)}'; exit 1`);
+    const before = await sandbox.snapshot();
+    const config = flannelConf("1.0.0", { delegate: { type: "other" } });
+    const options = { ...call, conf: config, path: "/opt/cni/bin" };
+    const answer = await cni(sandbox, { ...options, command: "ADD" });
+    expectError(answer, 123);
+    expect(answer.json?.msg).toContain("no more tin");
+    expect(answer.json?.details).toContain("mine some");
+    expect(leftovers(before, await sandbox.snapshot())).toEqual([]);
+  });
+
+  const broken: Readonly<Record<string, string>> = {
+    "prints no JSON": "echo hello",
+    "prints nothing": "exit 0",
+    "fails without a word": "exit 7",
+    "fails and prints no JSON": "echo oops; echo 'why' >&2; exit 1",
+    "is killed": "kill -9 $$",
+    "prints an array": "echo '[]'",
+  };
+  test.for(Object.keys(broken))("one that %s is named in the error", async (what) => {
+    await using sandbox = await node();
+    await writePlugin(sandbox, "other", broken[what] ?? "");
+    const before = await sandbox.snapshot();
+    const config = flannelConf("1.0.0", { delegate: { type: "other" } });
+    const options = { ...call, conf: config, path: "/opt/cni/bin" };
+    const answer = await cni(sandbox, { ...options, command: "ADD" });
+    expectError(answer, 106);
+    expect(answer.json?.msg).toContain("other");
+    expect(leftovers(before, await sandbox.snapshot())).toEqual([]);
+  });
+
+  test("one that is not there: the error names it and the folders", async () => {
+    await using sandbox = await node();
+    const before = await sandbox.snapshot();
+    const config = flannelConf("1.0.0", { delegate: { type: "other" } });
+    const options = { ...call, conf: config, path: "/opt/missing:/opt/cni/bin" };
+    const answer = await cni(sandbox, { ...options, command: "ADD" });
+    expectError(answer, 106);
+    const text = `${answer.json?.msg} ${answer.json?.details}`;
+    expect(text).toContain("other");
+    expect(text).toContain("/opt/missing");
+    expect(text).toContain("/opt/cni/bin");
+    expect(leftovers(before, await sandbox.snapshot())).toEqual([]);
+  });
+
+  const refused: Readonly<Record<string, unknown>> = {
+    "a name of its own": { name: "other" },
+    "an ipam of its own": { ipam: { type: "host-local" } },
+    "a path for a type": { type: "../../bin/sh" },
+    "an absolute path for a type": { type: "/bin/sh" },
+    "two dots for a type": { type: ".." },
+    "an empty type": { type: "" },
+    "a number for a type": { type: 7 },
+    "flannel itself for a type": { type: "flannel" },
+    "an array for a delegate": [],
+    "a string for a delegate": "bridge",
+  };
+  test.for(Object.keys(refused))("refuses %s", async (what) => {
+    await using sandbox = await node();
+    const before = await sandbox.snapshot();
+    const config = { ...conf, delegate: refused[what] };
+    expectError(await cni(sandbox, { ...call, command: "ADD", conf: config }), 7);
+    expect(leftovers(before, await sandbox.snapshot())).toEqual([]);
+  });
+});
+
+describe.concurrent("flannel, subnet.env", () => {
+  test("is not there: try again later, and what to look at", async () => {
+    await using sandbox = await node();
+    await sandbox.remove(subnetFile);
+    const before = await sandbox.snapshot();
+    const answer = await cni(sandbox, { ...call, command: "ADD", conf });
+    expectError(answer, 11);
+    expect(`${answer.json?.msg} ${answer.json?.details}`).toContain(subnetFile);
+    expect(await sandbox.snapshot()).toEqual(before);
+  });
+
+  const plain = subnetEnv(DUAL_STACK);
+  const fine: Readonly<Record<string, string>> = {
+    "blank lines and comments": `\n# by flanneld\n\n${plain.replaceAll("\n", "\n\n")}`,
+    CRLF: plain.replaceAll("\n", "\r\n"),
+    "double quotes": plain.replaceAll(/=(.*)/g, '="$1"'),
+    "single quotes": plain.replaceAll(/=(.*)/g, "='$1'"),
+    "no newline at its end": plain.trimEnd(),
+    "keys that nobody knows": `FLANNEL_COLOUR=red\nPATH=/bin\n${plain}OTHER\n`,
+    "another order": plain.trimEnd().split("\n").toReversed().join("\n"),
+    "spaces around": plain.replaceAll(/^(.*)=(.*)$/gm, "  $1=$2  "),
+  };
+  test.for(Object.keys(fine))("may have %s", async (what) => {
+    await using sandbox = await node(fine[what] ?? "");
+    const { ips } = await cniOk(sandbox, { ...call, command: "ADD", conf });
+    expect(ips?.map(({ address }) => address)).toEqual(["10.244.1.2/24", "fd00:10:244:1::2/64"]);
+  });
+
+  /** Replaces one line; the error has to name its key and its number. */
+  const broken = [
+    { line: 1, key: "FLANNEL_NETWORK", text: "FLANNEL_NETWORK=10.244.0.0" },
+    { line: 2, key: "FLANNEL_SUBNET", text: "FLANNEL_SUBNET=10.244.1.1/33" },
+    { line: 2, key: "FLANNEL_SUBNET", text: "FLANNEL_SUBNET=" },
+    { line: 2, key: "FLANNEL_SUBNET", text: "FLANNEL_SUBNET" },
+    { line: 2, key: "FLANNEL_SUBNET", text: "FLANNEL_SUBNET=fd00::1/64" },
+    { line: 4, key: "FLANNEL_IPV6_SUBNET", text: "FLANNEL_IPV6_SUBNET=10.244.1.1/24" },
+    { line: 5, key: "FLANNEL_MTU", text: "FLANNEL_MTU=many" },
+    { line: 5, key: "FLANNEL_MTU", text: "FLANNEL_MTU=-1" },
+    { line: 5, key: "FLANNEL_MTU", text: "FLANNEL_MTU=1e3" },
+    { line: 6, key: "FLANNEL_IPMASQ", text: "FLANNEL_IPMASQ=maybe" },
+  ];
+  test.for(broken)("$text is refused by key and line", async ({ line, key, text }) => {
+    await using sandbox = await node(
+      plain
+        .split("\n")
+        .with(line - 1, text)
+        .join("\n"),
+    );
+    const before = await sandbox.snapshot();
+    const answer = await cni(sandbox, { ...call, command: "ADD", conf });
+    // flanneld may be about to write it anew.
+    expectError(answer, [7, 11]);
+    expect(answer.json?.msg).toContain(key);
+    expect(answer.json?.msg).toMatch(new RegExp(`(line |:)${line}\\b`));
+    expect(leftovers(before, await sandbox.snapshot())).toEqual([]);
+  });
+
+  const keys = [
+    { stack: [IPV4], without: "FLANNEL_NETWORK" },
+    { stack: [IPV4], without: "FLANNEL_SUBNET" },
+    { stack: [IPV6], without: "FLANNEL_IPV6_SUBNET" },
+    { stack: DUAL_STACK, without: "FLANNEL_MTU" },
+    { stack: DUAL_STACK, without: "FLANNEL_IPMASQ" },
+  ];
+  test.for(keys)("without $without is refused", async ({ stack, without }) => {
+    const lines = subnetEnv(stack).split("\n");
+    const rest = lines.filter((line) => !line.startsWith(`${without}=`));
+    await using sandbox = await node(rest.join("\n"));
+    const answer = await cni(sandbox, { ...call, command: "ADD", conf });
+    expectError(answer, [7, 11]);
+    expect(answer.json?.msg).toContain(without);
+  });
+
+  test("cut anywhere: a proper error, or all of it was there", async () => {
+    await using sandbox = await node();
+    const before = await sandbox.snapshot();
+    const cutAt = async (offset: number): Promise<void> => {
+      const file = `/run/cut/${offset}.env`;
+      await sandbox.writeFile(file, plain.slice(0, offset));
+      const config = { ...conf, subnetFile: file };
+      const answer = await cni(sandbox, {
+        ...call,
+        command: "ADD",
+        containerId: `cut${offset}`,
+        conf: config,
+      });
+      expectError(answer, [7, 11]);
+    };
+    // Without its last line break it is whole.
+    const offsets = Array.from({ length: plain.length - 1 }, (_, offset) => offset);
+    while (offsets.length > 0) await Promise.all(offsets.splice(0, 4).map(cutAt));
+    await sandbox.remove("/run/cut");
+    expect(leftovers(before, await sandbox.snapshot())).toEqual([]);
+  });
+});
+
+describe.concurrent("flannel, DEL", () => {
+  const damages: Readonly<Record<string, (sandbox: Sandbox) => Promise<void>>> = {
+    "without its state file": async (sandbox) => sandbox.remove(stateFile),
+    "with an empty state file": async (sandbox) => sandbox.writeFile(stateFile, ""),
+    "with half a state file": async (sandbox) =>
+      sandbox.writeFile(stateFile, (await sandbox.readFile(stateFile)).slice(0, 40)),
+    "with a state file that holds something else": async (sandbox) =>
+      sandbox.writeFile(stateFile, "[]"),
+    "without subnet.env": async (sandbox) => sandbox.remove(subnetFile),
+    "with a subnet.env that has changed": async (sandbox) =>
+      sandbox.writeFile(subnetFile, subnetEnv(DUAL_STACK).replaceAll("244", "99")),
+  };
+  const cases = Object.keys(damages).flatMap((what) =>
+    ["/run/netns/pod1", ""].map((netns) => ({ what, netns })),
+  );
+  test.for(cases)("$what and CNI_NETNS=$netns releases everything", async ({ what, netns }) => {
+    await using sandbox = await node(subnetEnv(DUAL_STACK, false));
+    const before = await sandbox.snapshot();
+    const prevResult = await cniOk(sandbox, { ...call, command: "ADD", conf });
+    await damages[what]?.(sandbox);
+    if (netns === "") await sandbox.removePod("pod1");
+    for (let time = 0; time < 2; time++) {
+      const withResult = { ...conf, prevResult };
+      const answer = await cni(sandbox, { ...call, netns, command: "DEL", conf: withResult });
+      expect(answer).toMatchObject({ code: 0, stdout: "" });
+    }
+    const rest = leftovers(before, await sandbox.snapshot()).filter((line) => line.startsWith("+"));
+    expect(rest).toEqual([]);
+  });
+
+  test("of one pod leaves the other's state alone", async () => {
+    await using sandbox = await node();
+    const other = flannelConf("1.0.0", { name: "other", delegate: { bridge: "cni1" } });
+    await cniOk(sandbox, { ...call, command: "ADD", conf });
+    await sandbox.addPod("pod2");
+    const second = { ...call, containerId: "pod2", netns: "/run/netns/pod2", conf: other };
+    await writeSubnetEnv(sandbox, [IPV6]);
+    await cniOk(sandbox, { ...second, command: "ADD" });
+    await cniOk(sandbox, { ...second, command: "DEL" });
+    expect(await sandbox.list("/var/lib/cni/flannel")).toEqual(["pod1"]);
+    expect(await sandbox.list("/var/lib/cni/networks/cbr0")).toContain("10.244.1.2");
+  });
+});
+
+describe.concurrent("flannel, ADD again", () => {
+  test("is refused, and what the first made stays", async () => {
+    await using sandbox = await node(subnetEnv(DUAL_STACK, false));
+    await cniOk(sandbox, { ...call, command: "ADD", conf });
+    const before = await sandbox.snapshot();
+    const state = await sandbox.readFile(stateFile);
+    expect((await cni(sandbox, { ...call, command: "ADD", conf })).code).toBe(1);
+    expect(await sandbox.snapshot()).toEqual(before);
+    expect(await sandbox.readFile(stateFile)).toBe(state);
+    await cniOk(sandbox, { ...call, command: "DEL", conf });
+    expect(await sandbox.exists(stateFile)).toBe(false);
+  });
+});
+
+describe.concurrent("flannel, CHECK, STATUS and GC", () => {
+  test("GC takes away what belongs to none of the valid attachments", async () => {
+    const config = flannelConf("1.1.0");
+    await using sandbox = await node(subnetEnv(DUAL_STACK, false));
+    await cniOk(sandbox, { ...call, command: "ADD", conf: config });
+    const before = await sandbox.snapshot();
+    await sandbox.addPod("pod2");
+    const second = { ...call, containerId: "pod2", netns: "/run/netns/pod2", conf: config };
+    await cniOk(sandbox, { ...second, command: "ADD" });
+    // The runtime has lost it, and never called DEL.
+    await sandbox.removePod("pod2");
+    const valid = [{ containerID: "pod1", ifname: "eth0" }];
+    const collected = { ...config, "cni.dev/valid-attachments": valid };
+    await cniOk(sandbox, { ...call, command: "GC", conf: collected });
+    expect(leftovers(before, await sandbox.snapshot())).toEqual([]);
+    expect(await sandbox.list("/var/lib/cni/flannel")).toEqual(["pod1"]);
+  });
+
+  test("CHECK notices what is lost, and what was never there", async () => {
+    await using sandbox = await node();
+    const prevResult = await cniOk(sandbox, { ...call, command: "ADD", conf });
+    const check = { ...call, command: "CHECK", conf: { ...conf, prevResult } } as const;
+    expect(await cni(sandbox, check)).toMatchObject({ code: 0, stdout: "" });
+    await sandbox.sh("ip -n pod1 link set eth0 down");
+    expectError(await cni(sandbox, check), 105);
+    await cniOk(sandbox, { ...call, command: "DEL", conf });
+    expect((await cni(sandbox, check)).code).toBe(1);
+  });
+
+  test("STATUS says whether ADD would work", async () => {
+    await using sandbox = await node();
+    const status = { ...call, command: "STATUS", conf: flannelConf("1.1.0") } as const;
+    expect(await cni(sandbox, status)).toMatchObject({ code: 0, stdout: "" });
+    await sandbox.remove(subnetFile);
+    expectError(await cni(sandbox, status), 50);
+  });
+});
