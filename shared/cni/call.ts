@@ -17,6 +17,8 @@ export interface Surroundings {
   readonly delegate: Delegate;
   /** Says something to the operator: one line on stderr. */
   warn(line: string): void;
+  /** Hands ADD's result to the caller. If that fails, what was made is taken away again. */
+  readonly deliver?: (result: Result, version: Version) => void;
 }
 
 /** A plugin with the type of its config closed over, so that a table can hold all of them. */
@@ -51,7 +53,7 @@ export function seal<Conf>(plugin: Plugin<Conf>): SealedPlugin {
         conf: plugin.parse(raw, request),
         raw,
         version,
-        prevResult: readPrevResult(raw, version),
+        prevResult: prevResultOf(request, raw, version, around),
         kernel: around.kernel,
         delegate: around.delegate,
         undo,
@@ -61,7 +63,10 @@ export function seal<Conf>(plugin: Plugin<Conf>): SealedPlugin {
       };
       try {
         const result = await run(plugin, context);
-        if (result !== undefined) checkExpressible(result, version);
+        if (result !== undefined) {
+          checkExpressible(result, version);
+          around.deliver?.(result, version);
+        }
         return result;
       } catch (error) {
         for (const failure of await undo.run()) around.warn(failure.message);
@@ -69,6 +74,22 @@ export function seal<Conf>(plugin: Plugin<Conf>): SealedPlugin {
       }
     },
   };
+}
+
+/** A DEL or GC goes on without a prevResult that is damaged; what it could tell is known elsewhere. */
+function prevResultOf(
+  { verb }: Request,
+  raw: JsonObject,
+  version: Version,
+  around: Surroundings,
+): Result | undefined {
+  try {
+    return readPrevResult(raw, version);
+  } catch (error) {
+    if ((verb !== "DEL" && verb !== "GC") || !(error instanceof CniError)) throw error;
+    around.warn(`${error.message} ${verb} goes on without it.`);
+    return undefined;
+  }
 }
 
 async function run<Conf>(

@@ -7,6 +7,7 @@ import { Delegator } from "./delegator.ts";
 import { CniError, Code, messageOf } from "./error.ts";
 import { quote, readRequest } from "./request.ts";
 import type { Request } from "./request.ts";
+import type { Result } from "./result.ts";
 import { parseJson } from "./json.ts";
 import { versionOf, versions, writeResult } from "./version.ts";
 import type { Version } from "./version.ts";
@@ -35,8 +36,7 @@ export async function run(kernel: Kernel, plugins: readonly SealedPlugin[]): Pro
     const request = readRequest(sys.env);
     const raw = request.verb === "VERSION" ? {} : await readConfig(sys);
     version = versionOf(raw);
-    const answer = await call(kernel, plugin, request, raw, held);
-    if (answer !== undefined) print(sys, answer);
+    await call(kernel, plugin, request, raw, held);
     return sys.exit(0);
   } catch (thrown) {
     const error = thrown instanceof CniError ? thrown : unforeseen(thrown);
@@ -52,18 +52,19 @@ async function call(
   request: Request,
   raw: JsonObject,
   held: ReadonlyMap<string, SealedPlugin>,
-): Promise<JsonObject | undefined> {
-  if (request.verb === "VERSION") return { cniVersion: "1.1.0", supportedVersions: versions };
+): Promise<void> {
+  if (request.verb === "VERSION") {
+    print(kernel.sys, { cniVersion: "1.1.0", supportedVersions: versions });
+    return;
+  }
   const warn = (line: string): void => {
     kernel.sys.write(2, `${plugin.name}: ${line.replaceAll("\n", " ")}\n`);
   };
-  try {
-    const delegate = new Delegator(request, kernel, held, warn);
-    const result = await plugin.call(request, raw, { kernel, delegate, warn });
-    return result === undefined ? undefined : writeResult(result, versionOf(raw));
-  } finally {
-    kernel.close();
-  }
+  const delegate = new Delegator(request, kernel, held, warn);
+  const deliver = (result: Result, version: Version): void => {
+    print(kernel.sys, writeResult(result, version));
+  };
+  await plugin.call(request, raw, { kernel, delegate, warn, deliver });
 }
 
 /** @throws CniError IoFailure, DecodingFailure */

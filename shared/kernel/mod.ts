@@ -8,7 +8,10 @@ export type { Lock } from "./lock.ts";
 export type { Link } from "./netlink/observe.ts";
 export type { Namespace } from "./namespace.ts";
 
-/** The kernel, as one call of a plugin sees it. Nothing else touches links, rules or locks. */
+/**
+ * The kernel, as one call of a plugin sees it. Nothing else touches links, rules or locks. What it
+ * opens is closed by the end of the process, which is the end of the call.
+ */
 export class Kernel {
   readonly sys: Sys;
   #host: Namespace | undefined;
@@ -51,10 +54,5 @@ export class Kernel {
   /** See {@link takeLock}. */
   lock(path: string, timeout: number): Lock {
     return takeLock(this.sys, path, timeout);
-  }
-
-  close(): void {
-    for (const namespace of this.#containers.values()) namespace.close();
-    this.#host?.close();
   }
 }

@@ -107,21 +107,28 @@ export class Namespace {
    * @throws CniError Kernel for the first one that failed; the ones after it may be done or not.
    */
   apply(steps: readonly Step[]): void {
-    let batch: NetlinkStep[] = [];
+    let requests: NetlinkStep[] = [];
+    let sysctls: SetSysctl[] = [];
     const flush = (): void => {
-      const sent = batch;
-      batch = [];
-      if (sent.length > 0) this.#send(sent);
+      if (requests.length > 0) this.#send(requests);
+      if (sysctls.length > 0) this.#setSysctls(sysctls);
+      requests = [];
+      sysctls = [];
     };
     for (const step of steps) {
       if (step.kind === "set-sysctl") {
-        flush();
-        this.#setSysctl(step);
+        if (requests.length > 0) flush();
+        sysctls.push(step);
         continue;
       }
+      if (sysctls.length > 0) flush();
       const named = step.kind === "set-link" ? step.master : "link" in step ? step.link : undefined;
-      if (named !== undefined && !this.#indices.has(named)) flush();
-      batch.push(step);
+      if (named !== undefined && !this.#indices.has(named)) {
+        // A step before this one may be what makes the link.
+        flush();
+        this.#indexOf(named);
+      }
+      requests.push(step);
     }
     flush();
   }
@@ -144,11 +151,6 @@ export class Namespace {
       }
       sleep(pause);
     }
-  }
-
-  close(): void {
-    this.#socket.close();
-    closeSync(this.#fd);
   }
 
   #send(steps: readonly NetlinkStep[]): void {
@@ -175,20 +177,10 @@ export class Namespace {
     );
   }
 
-  #setSysctl(step: SetSysctl): void {
-    try {
-      this.#within(() => {
-        writeFileSync(`/proc/sys/${step.key}`, step.value);
-      });
-    } catch (cause) {
-      if (step.optional && errnoOf(cause) === "ENOENT") return;
-      throw new CniError(
-        Code.Kernel,
-        `Cannot ${describe(step)}: ${messageOf(cause)}.`,
-        "If /proc/sys is read-only here, mount it writable for the container runtime.",
-        { cause },
-      );
-    }
+  #setSysctls(steps: readonly SetSysctl[]): void {
+    this.#within(() => {
+      for (const step of steps) setSysctl(step);
+    });
   }
 
   /** Runs `span` with the thread in this namespace. The span is synchronous, and stays so. */
@@ -216,6 +208,21 @@ export class Namespace {
       Code.Kernel,
       `Cannot enter the namespace ${namespace.#path}: the kernel says ${errnoText(-answer)}.`,
       "CNI plugins run as root in the host's user namespace. Run the caller with CAP_SYS_ADMIN.",
+    );
+  }
+}
+
+/** Writes a sysctl of the namespace that the thread is in. */
+function setSysctl(step: SetSysctl): void {
+  try {
+    writeFileSync(`/proc/sys/${step.key}`, step.value, { flag: "r+" });
+  } catch (cause) {
+    if (step.optional && errnoOf(cause) === "ENOENT") return;
+    throw new CniError(
+      Code.Kernel,
+      `Cannot ${describe(step)}: ${messageOf(cause)}.`,
+      "If /proc/sys is read-only here, mount it writable for the container runtime.",
+      { cause },
     );
   }
 }

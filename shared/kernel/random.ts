@@ -7,6 +7,17 @@ import { formatMac } from "../net/mac.ts";
  * netlink conversation.
  */
 export function randomBytes(count: number): Buffer {
+  if (pool.length < count) pool = fill(Math.max(count, poolBytes));
+  const bytes = pool.subarray(0, count);
+  pool = pool.subarray(count);
+  return bytes;
+}
+
+/** Enough for the names and MACs of one call. */
+const poolBytes = 32;
+let pool = Buffer.alloc(0);
+
+function fill(count: number): Buffer<ArrayBuffer> {
   const bytes = Buffer.alloc(count);
   const fd = openSync("/dev/urandom", "r");
   try {

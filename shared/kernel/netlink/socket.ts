@@ -1,5 +1,3 @@
-import { closeSync } from "node:fs";
-
 import { CniError, Code } from "../../cni/error.ts";
 import type { Sys } from "../sys.ts";
 import { attributes, Flag, frame, readS32, readString, readU32, unframe } from "./codec.ts";
@@ -106,10 +104,6 @@ export class NetlinkSocket {
       "Cannot read the kernel's network state: it changed during each of 10 readings.",
       "Call again when fewer links are being made.",
     );
-  }
-
-  close(): void {
-    closeSync(this.#fd);
   }
 
   /** The dump's messages, or undefined if it was interrupted by a change. */
