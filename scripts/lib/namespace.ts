@@ -8,6 +8,7 @@ import {
   type Route,
 } from "./inspect.ts";
 import { run, type RunOptions, type RunResult } from "./process.ts";
+import { pathOf } from "./requirements.ts";
 
 /** Runs programs in a network namespace of the sandbox and reads its state. */
 export interface Namespace {
@@ -50,8 +51,10 @@ export interface NamespaceEntry {
 
 /** A namespace that is entered by nsenter. */
 export function createNamespace({ name, netnsPath, nsenterArgs }: NamespaceEntry): Namespace {
+  // By its path, for PATH is the program's own that is run.
+  const nsenter = pathOf("nsenter") ?? "nsenter";
   const exec: Namespace["exec"] = async (file, args = [], options = {}) =>
-    run("nsenter", [...nsenterArgs, "--", file, ...args], options);
+    run(nsenter, [...nsenterArgs, "--", file, ...args], options);
   const output: Namespace["output"] = async (file, args = [], options = {}) => {
     const result = await exec(file, args, options);
     if (result.exitCode !== 0) {

@@ -30,7 +30,7 @@ export function requireSandboxTools(): void {
   if (process.getuid?.() !== 0) {
     complaints.push("it needs root, for it makes namespaces and mounts (run it with sudo)");
   }
-  const missing = Object.keys(TOOLS).filter((tool) => !isInstalled(tool));
+  const missing = Object.keys(TOOLS).filter((tool) => pathOf(tool) === undefined);
   if (missing.length > 0) {
     const packages = [...new Set(missing.map((tool) => TOOLS[tool]))].join(" ");
     complaints.push(`missing: ${missing.join(", ")} (Debian: apt-get install ${packages})`);
@@ -40,10 +40,12 @@ export function requireSandboxTools(): void {
   }
 }
 
-function isInstalled(tool: string): boolean {
-  return TOOL_DIRECTORIES.some((directory) => {
+/** The path of a program, wherever the PATH of the caller leads. */
+export function pathOf(tool: string): string | undefined {
+  const paths = TOOL_DIRECTORIES.map((directory) => join(directory, tool));
+  return paths.find((path) => {
     try {
-      accessSync(join(directory, tool), constants.X_OK);
+      accessSync(path, constants.X_OK);
       return true;
     } catch {
       return false;

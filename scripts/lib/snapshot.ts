@@ -29,15 +29,16 @@ export interface SnapshotSource {
 const SCRIPT = `
 section() { printf '@@ %s\\n' "$1"; }
 look() {
-  place=$1; shift
-  section "ip $place"
-  printf 'address\\nroute show table all\\nrule\\n' | ip "$@" -d -j -b -
+  section "ip $1"
+  shift
+  # \`ip -n\` would make a mount namespace each time.
+  printf 'address\\nroute show table all\\nrule\\n' | "$@" ip -d -j -b -
 }
 look host
 section "rule6 host"
 ip -6 -j rule
 for path in /run/netns/*; do
-  [ ! -e "$path" ] || look "\${path##*/}" -n "\${path##*/}"
+  [ ! -e "$path" ] || look "\${path##*/}" nsenter "--net=$path"
 done
 ruleset=$(nft -j list ruleset)
 section nft

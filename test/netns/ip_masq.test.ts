@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import {
   binDir,
+  cni,
   cniOk,
   createSandbox,
   referenceDir,
@@ -10,6 +11,7 @@ import {
   type Sandbox,
 } from "../helpers/cni.ts";
 import { bridgeConf, DUAL_STACK } from "../helpers/network.ts";
+import { expectError } from "../helpers/state.ts";
 
 const ours = binDir();
 const containerId = "0123456789abcdef";
@@ -78,6 +80,35 @@ describe.concurrent("ipMasq", () => {
     const after = await sandbox.snapshot();
     expect(rules(after), "the other pod's rules").toEqual(rules(before));
     expect(leftovers(before, after).filter((line) => line.startsWith("+"))).toEqual([]);
+  });
+
+  test("uses iptables-legacy where that is the node's iptables", async () => {
+    await using sandbox = await createSandbox();
+    await sandbox.addPod("pod1");
+    await sandbox.sh(`
+      mkdir -p /opt/cni/legacy
+      for program in iptables ip6tables; do
+        for part in "" -save -restore; do
+          ln -s "$(command -v "$program-legacy$part")" "/opt/cni/legacy/$program$part"
+        done
+      done
+    `);
+    const before = await sandbox.snapshot();
+    const legacy = { ...call, extraEnv: { PATH: "/opt/cni/legacy:/usr/sbin:/usr/bin:/sbin:/bin" } };
+    await cniOk(sandbox, { ...legacy, command: "ADD" });
+    expect(await sandbox.output("iptables-legacy-save")).toContain(`:${chain} - [0:0]`);
+    expect((await sandbox.snapshot())["iptables-nft"]).toEqual([]);
+    await cniOk(sandbox, { ...legacy, command: "DEL" });
+    expect(leftovers(before, await sandbox.snapshot())).toEqual([]);
+  });
+
+  test("without any firewall program ADD fails, and leaves nothing", async () => {
+    await using sandbox = await createSandbox();
+    await sandbox.addPod("pod1");
+    const before = await sandbox.snapshot();
+    const none = { ...call, extraEnv: { PATH: "/opt/none" } };
+    expectError(await cni(sandbox, { ...none, command: "ADD" }), 100);
+    expect(leftovers(before, await sandbox.snapshot())).toEqual([]);
   });
 
   test("nftables rules are in the reference's table, one for each family", async () => {

@@ -1,11 +1,32 @@
 /** Hostile and broken input: each gets one proper error on stdout, and leaves nothing behind. */
 import { describe, expect, test } from "vitest";
-import { binDir, cni, cniOk, createSandbox, type CniCall, type Conf } from "../helpers/cni.ts";
+import {
+  binDir,
+  cni,
+  cniOk,
+  createSandbox,
+  type CniCall,
+  type Conf,
+  type Sandbox,
+} from "../helpers/cni.ts";
 import { bridgeConf, DUAL_STACK, IPV4, VERSIONS } from "../helpers/network.ts";
 import { expectError } from "../helpers/state.ts";
 
 const bin = binDir();
 const conf = bridgeConf(DUAL_STACK);
+
+/** A node with one pod. */
+async function node(): Promise<Sandbox> {
+  const sandbox = await createSandbox();
+  await sandbox.addPod("pod1");
+  return sandbox;
+}
+
+/** What such a node looks like before anything is done: always the same, so it's looked at once. */
+const pristine = (async () => {
+  await using sandbox = await node();
+  return await sandbox.snapshot();
+})();
 
 /** What the CNI specification calls its codes. */
 const VERSION = 1;
@@ -191,9 +212,8 @@ describe.concurrent.for([
 ])("refuses, in the $where,", ({ cases }) => {
   test.for(Object.keys(cases))("%s", async (what) => {
     const { codes, names, conf: given = conf, ...more } = cases[what] ?? { codes: [] };
-    await using sandbox = await createSandbox();
-    await sandbox.addPod("pod1");
-    const before = await sandbox.snapshot();
+    const before = await pristine;
+    await using sandbox = await node();
     const answer = await cni(sandbox, {
       plugin: "bridge",
       command: "ADD",
