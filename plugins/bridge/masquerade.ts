@@ -1,9 +1,11 @@
 import { CniError, Code, joinErrors } from "../../shared/cni/error.ts";
+import type { Attachment } from "../../shared/cni/request.ts";
 import type { Kernel } from "../../shared/kernel/mod.ts";
 import type { Family } from "../../shared/net/address.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
 import {
   iptablesAdd,
+  iptablesOwners,
   iptablesRemove,
   nftAdd,
   nftBase,
@@ -11,6 +13,7 @@ import {
   nftRemove,
 } from "../../shared/plan/masquerade.ts";
 import type { Masquerade } from "../../shared/plan/masquerade.ts";
+import { masqueradeTag, networkTag } from "../../shared/plan/names.ts";
 import type { BridgeConfig } from "./conf.ts";
 
 const families: readonly Family[] = [4, 6];
@@ -45,26 +48,80 @@ export function addMasquerade(
  * Takes a container's masquerading away, whichever backend and families made it: the config may
  * have changed since. It is found by the container's id, so neither its namespace nor its addresses
  * are asked for.
+ * @param warn is told when this node has no tool to look with.
  * @throws CniError what could not be done, after all that could be.
  */
-export function removeMasquerade(kernel: Kernel, of: Masquerade): void {
+export function removeMasquerade(
+  kernel: Kernel,
+  of: Masquerade,
+  warn: (line: string) => void,
+): void {
+  const { sys } = kernel;
+  const tag = masqueradeTag(sys.sha512, of.network, of.ifname, of.containerId);
+  const looked = remove(
+    kernel,
+    (saved) => iptablesRemove(of.network, [of.containerId], saved, sys.sha512),
+    (listed) => nftRemove((found) => found === tag, listed),
+  );
+  if (looked) return;
+  warn(
+    `The masquerading rules of ${of.containerId} are left, if there are any: neither iptables nor nft is installed, or in PATH.`,
+  );
+}
+
+/**
+ * Takes away the masquerading of a network's containers that are not among the valid ones.
+ * @throws CniError what could not be done, after all that could be.
+ */
+export function collectMasquerade(
+  kernel: Kernel,
+  network: string,
+  valid: readonly Attachment[],
+): void {
+  const { sys } = kernel;
+  const tags = new Set(
+    valid.map(({ containerId, ifname }) => masqueradeTag(sys.sha512, network, ifname, containerId)),
+  );
+  const own = networkTag(sys.sha512, network);
+  remove(
+    kernel,
+    (saved) => {
+      const gone = iptablesOwners(network, saved).filter(
+        (owner) => !valid.some(({ containerId }) => containerId === owner),
+      );
+      return iptablesRemove(network, gone, saved, sys.sha512);
+    },
+    (listed) => nftRemove((tag) => tag.startsWith(`${own}-`) && !tags.has(tag), listed),
+  );
+}
+
+/** @returns whether there was a tool to look with. */
+function remove(
+  { firewall }: Kernel,
+  fromIptables: (saved: string) => string | undefined,
+  fromNft: (listed: string) => string | undefined,
+): boolean {
   const errors: CniError[] = [];
-  for (const family of families) attempt(errors, () => removeIptables(kernel, of, family));
-  attempt(errors, () => removeNft(kernel, of));
+  let looked = false;
+  for (const family of families) {
+    attempt(errors, () => {
+      const saved = firewall.save(family, "nat");
+      if (saved === undefined) return true;
+      looked = true;
+      const text = fromIptables(saved);
+      if (text !== undefined) firewall.restore(family, text);
+      return true;
+    });
+  }
+  attempt(errors, () => {
+    const listed = firewall.nftList(nftList);
+    if (listed === undefined) return true;
+    looked = true;
+    const commands = fromNft(listed);
+    return commands === undefined || firewall.nft(commands);
+  });
   if (errors.length > 0) throw joinErrors(errors);
-}
-
-function removeIptables({ firewall, sys }: Kernel, of: Masquerade, family: Family): boolean {
-  const saved = firewall.save(family, "nat");
-  const text = saved === undefined ? undefined : iptablesRemove(of, saved, sys.sha512);
-  if (text !== undefined) firewall.restore(family, text);
-  return true;
-}
-
-function removeNft({ firewall, sys }: Kernel, of: Masquerade): boolean {
-  const listed = firewall.nftList(nftList);
-  const commands = listed === undefined ? undefined : nftRemove(of, listed, sys.sha512);
-  return commands === undefined || firewall.nft(commands);
+  return looked;
 }
 
 /** Repeats what lost a race against another process: its listing was stale when it deleted. */

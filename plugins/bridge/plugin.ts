@@ -9,7 +9,7 @@ import type { Masquerade } from "../../shared/plan/masquerade.ts";
 import { checkContainer } from "./check.ts";
 import { parseBridgeConf } from "./conf.ts";
 import type { BridgeConfig } from "./conf.ts";
-import { addMasquerade, removeMasquerade } from "./masquerade.ts";
+import { addMasquerade, collectMasquerade, removeMasquerade } from "./masquerade.ts";
 import {
   addResult,
   layer3,
@@ -60,7 +60,7 @@ export const bridge: Plugin<BridgeConfig> = {
     if (conf.ipMasq && net.ips.length > 0) {
       const of = masqueradeOf(context);
       undo.push("the masquerading rules", () => {
-        removeMasquerade(kernel, of);
+        removeMasquerade(kernel, of, context.warn);
       });
       const addresses = net.ips.map(({ address }) => address);
       addMasquerade(kernel, conf, of, addresses);
@@ -97,7 +97,7 @@ export const bridge: Plugin<BridgeConfig> = {
     if (ipam !== undefined) await attempt(() => context.delegate.del(ipam, context.raw));
     if (ipam !== undefined && conf.ipMasq) {
       await attempt(() => {
-        removeMasquerade(kernel, masqueradeOf(context));
+        removeMasquerade(kernel, masqueradeOf(context), context.warn);
       });
     }
     if (errors.length > 0) throw joinErrors(errors);
@@ -114,6 +114,7 @@ export const bridge: Plugin<BridgeConfig> = {
     if (context.conf.ipam !== undefined) {
       await context.delegate.gc(context.conf.ipam, context.raw, valid);
     }
+    if (context.conf.ipMasq) collectMasquerade(context.kernel, context.conf.network, valid);
   },
 
   async status(context) {

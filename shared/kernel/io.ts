@@ -23,3 +23,12 @@ export function writeFully(
     }
   }
 }
+
+/** Ends what is left of a process group. */
+export function killGroup(leader: number): void {
+  try {
+    process.kill(-leader, "SIGKILL");
+  } catch {
+    // Nothing is left of it.
+  }
+}

@@ -274,6 +274,9 @@ function advice(step: NetlinkStep, errno: number): string {
   if (step.kind === "add-route" && errno === 101) {
     return "The gateway is in none of the container's subnets. Correct the route or the range's gateway in the config.";
   }
+  if (step.kind === "add-address" && step.address.address.family === 6 && errno === 13) {
+    return `IPv6 is switched off on ${step.link}. Switch it on with "sysctl -w net.ipv6.conf.${step.link}.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0", or take the IPv6 subnet out of the config.`;
+  }
   if (errno === 95) return "This kernel lacks the driver for it. Load the module (veth, bridge).";
   return "See the kernel's log (dmesg) for the reason.";
 }

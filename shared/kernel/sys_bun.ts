@@ -1,7 +1,7 @@
 import { dlopen, FFIType, ptr, read } from "bun:ffi";
 import { writeSync } from "node:fs";
 
-import { writeFully } from "./io.ts";
+import { killGroup, writeFully } from "./io.ts";
 import type { RunOptions, RunResult, Sys } from "./sys.ts";
 
 /**
@@ -22,16 +22,21 @@ const { symbols: libc } = dlopen("libc.so.6", {
   poll: { args: [FFIType.ptr, u64, i32], returns: i32 },
 });
 
+const EINTR = 4;
 const EIO = 5;
 const POLLOUT = 4;
 /** Milliseconds to wait for a slow reader, each time it takes nothing. */
 const writeTimeout = 5000;
 
-/** The kernel's convention: the value, or the negated errno. */
-function answer(value: number): number {
-  if (value >= 0) return value;
-  const location = libc.__errno_location();
-  return location === null ? -EIO : -read.i32(location, 0);
+/** The kernel's convention: the value, or the negated errno. A call that a signal cut is repeated. */
+function answer(call: () => number): number {
+  for (;;) {
+    const value = call();
+    if (value >= 0) return value;
+    const location = libc.__errno_location();
+    const errno = location === null ? EIO : read.i32(location, 0);
+    if (errno !== EINTR) return -errno;
+  }
 }
 
 export const sys: Sys = {
@@ -58,14 +63,14 @@ export const sys: Sys = {
 
   exit: (code) => process.exit(code),
 
-  setns: (fd, nstype) => answer(libc.setns(fd, nstype)),
-  socket: (domain, type, protocol) => answer(libc.socket(domain, type, protocol)),
+  setns: (fd, nstype) => answer(() => libc.setns(fd, nstype)),
+  socket: (domain, type, protocol) => answer(() => libc.socket(domain, type, protocol)),
   setsockopt: (fd, level, option, value) =>
-    answer(libc.setsockopt(fd, level, option, ptr(value), value.length)),
-  bind: (fd, address) => answer(libc.bind(fd, ptr(address), address.length)),
-  send: (fd, data, flags) => answer(libc.send(fd, ptr(data), data.length, flags)),
-  recv: (fd, into, flags) => answer(libc.recv(fd, ptr(into), into.length, flags)),
-  flock: (fd, operation) => answer(libc.flock(fd, operation)),
+    answer(() => libc.setsockopt(fd, level, option, ptr(value), value.length)),
+  bind: (fd, address) => answer(() => libc.bind(fd, ptr(address), address.length)),
+  send: (fd, data, flags) => answer(() => libc.send(fd, ptr(data), data.length, flags)),
+  recv: (fd, into, flags) => answer(() => libc.recv(fd, ptr(into), into.length, flags)),
+  flock: (fd, operation) => answer(() => libc.flock(fd, operation)),
 
   sha512: (text) => new Bun.CryptoHasher("sha512").update(text).digest("hex"),
 
@@ -90,9 +95,13 @@ function spawn(command: string, args: readonly string[], options: RunOptions): R
       timeout: options.timeout,
       maxBuffer: options.maxOutput,
       killSignal: "SIGKILL",
+      // A group of its own, so that what it has started can be ended with it.
+      detached: true,
     });
     stdout = child.stdout.toString();
     stderr = child.stderr.toString();
+    const cut = child.exitedDueToTimeout === true || child.exitedDueToMaxBuffer === true;
+    if (cut) killGroup(child.pid);
     if (child.exitedDueToTimeout === true) return ended(undefined, "timeout");
     if (child.exitedDueToMaxBuffer === true) return ended(undefined, "output");
     return child.signalCode === undefined

@@ -4,7 +4,7 @@ import { hash } from "node:crypto";
 import { readSync, writeSync } from "node:fs";
 import koffi from "koffi";
 import { errnoOf } from "../cni/error.ts";
-import { writeFully } from "./io.ts";
+import { killGroup, writeFully } from "./io.ts";
 import type { RunOptions, RunResult, Sys } from "./sys.ts";
 
 const libc = koffi.load("libc.so.6");
@@ -67,14 +67,18 @@ export const sys: Sys = {
 };
 
 function run(command: string, args: readonly string[], options: RunOptions): RunResult {
-  const child = spawnSync(command, args, {
+  const settings = {
     input: options.input,
     env: options.env,
     timeout: options.timeout,
     maxBuffer: options.maxOutput,
     killSignal: "SIGKILL",
     encoding: "utf8",
-  });
+    // A group of its own, so that what it has started can be ended with it.
+    detached: true,
+  } as const;
+  const child = spawnSync(command, args, settings);
+  if (["ETIMEDOUT", "ENOBUFS"].includes(errnoOf(child.error) ?? "")) killGroup(child.pid);
   // A command need not read its input: then its status says whether that was right.
   const error = errnoOf(child.error) === "EPIPE" ? undefined : child.error;
   return {

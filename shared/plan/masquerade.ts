@@ -33,24 +33,39 @@ function multicast(family: Family): string {
 }
 
 /**
- * The restore text that takes a container's rules away again, found by its chain's name.
+ * The restore text that takes containers' rules away again, found by their chains' names.
  * @param saved what iptables-save says of the nat table.
- * @returns undefined where there is nothing of it.
+ * @returns undefined where there is nothing of them.
  */
-export function iptablesRemove(of: Masquerade, saved: string, digest: Digest): string | undefined {
-  const chain = masqueradeChain(digest, of.network, of.containerId);
+export function iptablesRemove(
+  network: string,
+  containerIds: readonly string[],
+  saved: string,
+  digest: Digest,
+): string | undefined {
   const lines = saved.split("\n");
-  const jumps = lines.filter((line) => line.startsWith("-A ") && line.endsWith(` -j ${chain}`));
-  if (jumps.length === 0 && !lines.some((line) => line.startsWith(`:${chain} `))) return undefined;
-  return [
-    "*nat",
-    // Naming a chain empties it, which deleting it asks for.
-    `:${chain} - [0:0]`,
-    ...jumps.map((line) => line.replace("-A ", "-D ")),
-    `-X ${chain}`,
-    "COMMIT",
-    "",
-  ].join("\n");
+  const removal = containerIds.flatMap((containerId) => {
+    const chain = masqueradeChain(digest, network, containerId);
+    const jumps = lines.filter((line) => line.startsWith("-A ") && line.endsWith(` -j ${chain}`));
+    if (jumps.length === 0 && !lines.some((line) => line.startsWith(`:${chain} `))) return [];
+    return [
+      // Naming a chain empties it, which deleting it asks for.
+      `:${chain} - [0:0]`,
+      ...jumps.map((line) => line.replace("-A ", "-D ")),
+      `-X ${chain}`,
+    ];
+  });
+  return removal.length === 0 ? undefined : ["*nat", ...removal, "COMMIT", ""].join("\n");
+}
+
+/** The containers of a network that a listing of the nat table has masquerading of. */
+export function iptablesOwners(network: string, saved: string): string[] {
+  const comment = / --comment "name: \\"([^"\\]+)\\" id: \\"([^"\\]+)\\"" -j CNI-[0-9a-f]{24}$/;
+  const owners = saved.split("\n").flatMap((line) => {
+    const [, name, containerId] = comment.exec(line) ?? [];
+    return name === network && containerId !== undefined ? [containerId] : [];
+  });
+  return [...new Set(owners)];
 }
 
 const table = "inet cni_plugins_masquerade";
@@ -89,15 +104,16 @@ export function nftAdd(of: Masquerade, addresses: readonly Cidr[], digest: Diges
 }
 
 /**
- * The nft commands that take a container's rules away, by their handles.
+ * The nft commands that take rules away, by their handles.
+ * @param isGone tells by a rule's tag whether it goes.
  * @param listed what `nft -a list chain` says.
- * @returns undefined where there is nothing of it.
+ * @returns undefined where none of them goes.
  */
-export function nftRemove(of: Masquerade, listed: string, digest: Digest): string | undefined {
-  const tag = masqueradeTag(digest, of.network, of.ifname, of.containerId);
+export function nftRemove(isGone: (tag: string) => boolean, listed: string): string | undefined {
   const commands = listed.split("\n").flatMap((line) => {
-    const handle = / # handle (\d+)$/.exec(line)?.[1];
-    if (handle === undefined || !line.includes(`comment "${tag}`)) return [];
+    const [, tag, handle] =
+      / comment "([0-9a-f]{16}-[0-9a-f]{16}).*" # handle (\d+)$/.exec(line) ?? [];
+    if (tag === undefined || handle === undefined || !isGone(tag)) return [];
     return [`delete rule ${table} ${checks} handle ${handle}\n`];
   });
   return commands.length === 0 ? undefined : commands.join("");

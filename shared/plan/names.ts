@@ -21,5 +21,10 @@ export function masqueradeTag(
   ifname: string,
   containerId: string,
 ): string {
-  return `${digest(network).slice(0, 16)}-${digest(`${ifname}:${containerId}`).slice(0, 16)}`;
+  return `${networkTag(digest, network)}-${digest(`${ifname}:${containerId}`).slice(0, 16)}`;
+}
+
+/** What the tags of one network begin with. */
+export function networkTag(digest: Digest, network: string): string {
+  return digest(network).slice(0, 16);
 }

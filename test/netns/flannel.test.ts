@@ -252,6 +252,20 @@ describe.concurrent("flannel, its delegate", () => {
     expect(leftovers(before, await sandbox.snapshot())).toEqual([]);
   });
 
+  test("one that hangs is stopped, with all that it has started", async () => {
+    await using sandbox = await node();
+    await writePlugin(sandbox, "other", "sleep 613 & sleep 613");
+    const before = await sandbox.snapshot();
+    const config = flannelConf("1.0.0", { delegate: { type: "other" } });
+    const options = { ...call, conf: config, path: "/opt/cni/bin" };
+    const extraEnv = { FLANNEL_CNI_DELEGATE_TIMEOUT: "1" };
+    const answer = await cni(sandbox, { ...options, command: "ADD", extraEnv });
+    expectError(answer, 11);
+    expect(answer.json?.msg).toContain("other");
+    expect((await sandbox.exec("pgrep", ["-f", "sleep 613"])).stdout).toBe("");
+    expect(leftovers(before, await sandbox.snapshot())).toEqual([]);
+  });
+
   test("one that is not there: the error names it and the folders", async () => {
     await using sandbox = await node();
     const before = await sandbox.snapshot();

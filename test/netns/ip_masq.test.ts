@@ -111,6 +111,37 @@ describe.concurrent("ipMasq", () => {
     expect(leftovers(before, await sandbox.snapshot())).toEqual([]);
   });
 
+  test("DEL without any firewall program releases the address and says what may be left", async () => {
+    await using sandbox = await createSandbox();
+    await sandbox.addPod("pod1");
+    await cniOk(sandbox, { ...call, command: "ADD" });
+    const none = { ...call, extraEnv: { PATH: "/opt/none" } };
+    const answer = await cni(sandbox, { ...none, command: "DEL" });
+    expect(answer).toMatchObject({ code: 0, stdout: "" });
+    expect(answer.stderr).toMatch(/masquerading rules of 0123456789abcdef are left/);
+    await cniOk(sandbox, { ...call, command: "DEL" });
+    expect(await sandbox.iptablesSave(4)).not.toContain(chain);
+  });
+
+  test.for(backends)("GC takes away those of pods that are gone ($backend)", async ({ more }) => {
+    const masq = { ...conf, ...more, cniVersion: "1.1.0" };
+    const elsewhere = { ...masq, name: "elsewhere", bridge: "cni1" };
+    await using sandbox = await createSandbox();
+    await sandbox.addPod("pod1");
+    await sandbox.addPod("pod2");
+    await sandbox.addPod("pod3");
+    const kept = { ...call, containerId: "kept", netns: "/run/netns/pod2", conf: masq };
+    await cniOk(sandbox, { ...kept, command: "ADD" });
+    const third = { ...call, containerId: "third", netns: "/run/netns/pod3", conf: elsewhere };
+    await cniOk(sandbox, { ...third, command: "ADD" });
+    const before = await sandbox.snapshot();
+    await cniOk(sandbox, { ...call, command: "ADD", conf: masq });
+    const valid = [{ containerID: "kept", ifname: "eth0" }];
+    const collected = { ...masq, "cni.dev/valid-attachments": valid };
+    await cniOk(sandbox, { ...call, command: "GC", conf: collected });
+    expect(rules(await sandbox.snapshot()), "others' rules").toEqual(rules(before));
+  });
+
   test("nftables rules are in the reference's table, one for each family", async () => {
     const masq = { ...conf, ipMasqBackend: "nftables" };
     await using sandbox = await createSandbox();

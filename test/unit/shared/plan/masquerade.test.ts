@@ -5,10 +5,12 @@ import { expect, test } from "vitest";
 import { parseCidr } from "../../../../shared/net/cidr.ts";
 import {
   iptablesAdd,
+  iptablesOwners,
   iptablesRemove,
   nftAdd,
   nftRemove,
 } from "../../../../shared/plan/masquerade.ts";
+import { masqueradeTag } from "../../../../shared/plan/names.ts";
 
 const digest = (text: string) => createHash("sha512").update(text).digest("hex");
 const of = { network: "net", containerId: "c1", ifname: "eth0" };
@@ -36,7 +38,7 @@ test("iptablesAdd makes the reference's chain, rules and comments", () => {
 });
 
 test("iptablesRemove deletes the jumps to the chain, then the chain, and nothing of others", () => {
-  expect(iptablesRemove(of, reference, digest)?.split("\n")).toEqual([
+  expect(iptablesRemove("net", ["c1"], reference, digest)?.split("\n")).toEqual([
     "*nat",
     ":CNI-623e1c388032b20529218ecc - [0:0]",
     '-D POSTROUTING -s 10.244.1.2/32 -m comment --comment "name: \\"net\\" id: \\"c1\\"" -j CNI-623e1c388032b20529218ecc',
@@ -47,7 +49,7 @@ test("iptablesRemove deletes the jumps to the chain, then the chain, and nothing
 });
 
 test("iptablesRemove finds nothing where there is nothing", () => {
-  expect(iptablesRemove({ ...of, containerId: "c2" }, reference, digest)).toBeUndefined();
+  expect(iptablesRemove("net", ["c2"], reference, digest)).toBeUndefined();
 });
 
 test("nftRemove deletes by handle what nftAdd tagged, of this interface alone", () => {
@@ -59,8 +61,14 @@ test("nftRemove deletes by handle what nftAdd tagged, of this interface alone", 
 \t\t${rule("eth1")?.trim()} # handle 8
 \t}
 }`;
-  expect(nftRemove(of, listed, digest)).toBe(
+  const tag = masqueradeTag(digest, "net", "eth0", "c1");
+  expect(nftRemove((found) => found === tag, listed)).toBe(
     "delete rule inet cni_plugins_masquerade masq_checks handle 7\n",
   );
-  expect(nftRemove({ ...of, containerId: "c2" }, listed, digest)).toBeUndefined();
+  expect(nftRemove(() => false, listed)).toBeUndefined();
+});
+
+test("iptablesOwners finds the containers of one network", () => {
+  const other = reference.replaceAll('\\"net\\"', '\\"other\\"').replaceAll("c1", "c9");
+  expect(iptablesOwners("net", reference + other)).toEqual(["c1"]);
 });
