@@ -19,8 +19,8 @@ export default defineConfig({
   test: {
     // A slow test is one that waits for the kernel, so more run than there are processors.
     maxWorkers: 4,
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
     projects: [
       { extends: true, test: { name: "unit", include: ["test/unit/**/*.test.ts"] } },
       blackBoxProject("bun", "dist/bin"),

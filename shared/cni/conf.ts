@@ -27,7 +27,7 @@ export function validate<T>(validator: Validator<T>, value: JsonObject, what: st
   const [error] = validator.errors ?? [];
   throw badConfig(
     pathOf(error),
-    error?.data,
+    error?.keyword === "required" ? undefined : error?.data,
     error === undefined ? "is not valid" : wish(error),
     what,
   );

@@ -157,3 +157,8 @@ export function findExecutable(name: string, folders: readonly string[]): string
       return found?.isFile() === true && (found.mode & 0o111) !== 0;
     });
 }
+
+/** The inode number of what a path leads to, or undefined if it leads nowhere. */
+export function inodeOf(path: string): number | undefined {
+  return path === "" ? undefined : statSync(path, { throwIfNoEntry: false })?.ino;
+}

@@ -1,5 +1,11 @@
 import { CniError, Code } from "../cni/error.ts";
 import type { Family } from "../net/address.ts";
+import { readIfPresent } from "../host/files.ts";
+import { forgetUdpFlows } from "./conntrack.ts";
+import type { UdpPort } from "./conntrack.ts";
+import { hasChain, listRules, netfilterSocket } from "./netlink/nfnetlink.ts";
+import type { NfRule } from "./netlink/nfnetlink.ts";
+import type { NetlinkSocket } from "./netlink/socket.ts";
 import type { RunResult, Sys } from "./sys.ts";
 
 /** Seconds to wait for another process's xtables lock. */
@@ -14,9 +20,13 @@ const RESOURCE_PROBLEM = 4;
 /** Where the tools are, for a caller that sets no PATH. */
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/** The node's firewall, through its own tools: each change is one transaction of one process. */
+/**
+ * The node's firewall. Changes go through its own tools, each one transaction of one process; what
+ * is there is asked of the kernel where that will do.
+ */
 export class Firewall {
   readonly #sys: Sys;
+  #socket: NetlinkSocket | undefined;
 
   constructor(sys: Sys) {
     this.#sys = sys;
@@ -69,20 +79,64 @@ export class Firewall {
     throw failure("nft", answer);
   }
 
+  /**
+   * Which line of a text in iptables-save format the tools refuse, the first being 1, if any.
+   * With `-C` lines alone that is the first rule that is not there, and nothing is changed.
+   * @throws CniError Firewall, TryAgainLater
+   */
+  refusedLine(family: Family, text: string): number | undefined {
+    const command = tool(family, "restore");
+    const answer = this.#run(command, ["--noflush", "-w", String(lockSeconds)], text);
+    if (answer.status === 0) return undefined;
+    const line = /line:? (\d+) failed|Error occurred at line: (\d+)/.exec(answer.stderr);
+    const number = Number(line?.[1] ?? line?.[2]);
+    if (Number.isInteger(number)) return number;
+    throw failure(command, answer);
+  }
+
+  /** Whether nf_tables, of which iptables-nft is a part, has a chain. @throws CniError Kernel */
+  hasChain(family: Family, table: string, chain: string): boolean {
+    return hasChain(this.#netfilter(), family, table, chain);
+  }
+
+  /** The rules of a chain of nf_tables, none if there is no such chain. @throws CniError Kernel */
+  rules(family: Family, table: string, chain: string): NfRule[] {
+    return listRules(this.#netfilter(), family, table, chain);
+  }
+
+  /** Whether a table of iptables-legacy is in use, which nf_tables knows nothing of. */
+  hasLegacyTable(family: Family, table: string): boolean {
+    const names = readIfPresent(`/proc/net/${family === 4 ? "ip" : "ip6"}_tables_names`);
+    return names?.split("\n").includes(table) === true;
+  }
+
+  /** Makes the kernel forget UDP flows to ports of the host. @throws CniError Kernel */
+  forgetUdpFlows(family: Family, ports: readonly UdpPort[]): number {
+    return ports.length === 0 ? 0 : forgetUdpFlows(this.#netfilter(), family, ports);
+  }
+
   /** Whether iptables is installed; what the reference prefers where both are. */
   hasIptables(): boolean {
     return this.#run("iptables", ["--version"], "").status === 0;
   }
 
+  #netfilter(): NetlinkSocket {
+    return (this.#socket ??= netfilterSocket(this.#sys));
+  }
+
   #run(command: string, args: readonly string[], input: string): RunResult {
-    const path = this.#sys.env["PATH"] ?? "";
     return this.#sys.run(command, args, {
       input,
-      env: { ...this.#sys.env, PATH: path === "" ? defaultPath : path, LC_ALL: "C" },
+      env: { ...this.#sys.env, PATH: commandPath(this.#sys.env["PATH"]), LC_ALL: "C" },
       timeout,
       maxOutput,
     });
   }
+}
+
+/** Where to look for commands, given the caller's PATH. */
+export function commandPath(path: string | undefined): string {
+  return path === undefined || path === "" ? defaultPath : path;
 }
 
 function tool(family: Family, what: "restore" | "save"): string {

@@ -1,9 +1,14 @@
-import { Firewall } from "./firewall.ts";
+import type { Family } from "../net/address.ts";
+import { findExecutable } from "../host/files.ts";
+import { commandPath, Firewall } from "./firewall.ts";
+import { isListening, listenerName } from "./listener.ts";
+import type { Port } from "./listener.ts";
 import { takeLock } from "./lock.ts";
 import type { Lock } from "./lock.ts";
 import { isOwnNamespace, Namespace } from "./namespace.ts";
 import type { Sys } from "./sys.ts";
 
+export type { Firewall } from "./firewall.ts";
 export type { Lock } from "./lock.ts";
 export type { Link } from "./netlink/observe.ts";
 export type { Namespace } from "./namespace.ts";
@@ -39,6 +44,21 @@ export class Kernel {
     const found = Namespace.open(this.sys, this.host, path, allowOwn);
     if (found !== undefined) this.#containers.set(path, found);
     return found;
+  }
+
+  /** Whether there is a command of that name where commands are looked for. */
+  hasCommand(name: string): boolean {
+    return findExecutable(name, commandPath(this.sys.env["PATH"]).split(":")) !== undefined;
+  }
+
+  /** Whether a process of the host listens on a port; see {@link isListening}. */
+  isListening(family: Family, port: Port): boolean {
+    return isListening(this.sys, family, port);
+  }
+
+  /** The process that listens on a port, in words, if it can be found. */
+  listenerName(port: Port): string | undefined {
+    return listenerName(port);
   }
 
   /** Whether a path leads to the host's own network namespace. */

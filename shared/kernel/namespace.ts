@@ -2,12 +2,13 @@ import { closeSync, fstatSync, openSync, readFileSync, statSync, writeFileSync }
 import type { Stats } from "node:fs";
 
 import { CniError, Code, errnoOf, messageOf } from "../cni/error.ts";
+import type { Address } from "../net/address.ts";
 import type { Cidr } from "../net/cidr.ts";
 import type { SetSysctl, Step } from "../plan/step.ts";
 import { sleep } from "./lock.ts";
 import { describe, encode, tolerated } from "./netlink/encode.ts";
 import type { NetlinkStep } from "./netlink/encode.ts";
-import { getLink, listAddresses, listLinks, listRoutes } from "./netlink/observe.ts";
+import { getLink, linkTo, listAddresses, listLinks, listRoutes } from "./netlink/observe.ts";
 import type { Link, Route } from "./netlink/observe.ts";
 import { errnoText, NetlinkSocket } from "./netlink/socket.ts";
 import type { Reply } from "./netlink/socket.ts";
@@ -79,6 +80,11 @@ export class Namespace {
   /** @throws CniError Kernel */
   links(): Link[] {
     return listLinks(this.#socket);
+  }
+
+  /** The name of the link that packets to an address leave by. @throws CniError Kernel */
+  linkTo(address: Address): string | undefined {
+    return linkTo(this.#socket, address);
   }
 
   /** The addresses of a link. @throws CniError Kernel */

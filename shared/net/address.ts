@@ -97,3 +97,8 @@ function unmapped(value: bigint): Address {
     ? { family: 4, value: value & 0xffff_ffffn }
     : { family: 6, value };
 }
+
+/** Whether it is the address that stands for none or all: 0.0.0.0 or ::. */
+export function isUnspecified({ value }: Address): boolean {
+  return value === 0n;
+}

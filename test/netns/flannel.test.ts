@@ -400,7 +400,7 @@ FLANNEL_IPMASQ=true`;
     while (offsets.length > 0) await Promise.all(offsets.splice(0, 4).map(cutAt));
     await sandbox.remove("/run/cut");
     expect(leftovers(before, await sandbox.snapshot())).toEqual([]);
-  });
+  }, 180_000);
 });
 
 describe.concurrent("flannel, DEL", () => {

@@ -8,6 +8,7 @@ import {
 } from "netlink/dist/rt/structs.js";
 import {
   AttrStream,
+  formatAttribute,
   formatHeader,
   HEADER_LENGTH,
   parseAttributes,
@@ -180,6 +181,12 @@ export function routeMessage(type: number, flags: number, parts: RouteParts): Me
       formatRouteMessage({ kind: "route", data, attrs }, out);
     }),
   };
+}
+
+/** One attribute with its padding; `isNested` says that its data are attributes themselves. */
+export function nested(type: number, data: Uint8Array, isNested = true): Buffer {
+  const parts = formatAttribute({ type, nested: isNested, data });
+  return Buffer.concat(parts, (4 + data.length + 3) & ~3);
 }
 
 /** A u32 as an attribute's data. */

@@ -1,4 +1,4 @@
-import { addressFromBytes } from "../../net/address.ts";
+import { addressBytes, addressFromBytes } from "../../net/address.ts";
 import type { Address } from "../../net/address.ts";
 import type { Cidr } from "../../net/cidr.ts";
 import { formatMac } from "../../net/mac.ts";
@@ -56,6 +56,8 @@ const ENODEV = 19;
 /** Statistics make a description three times as long. */
 const RTEXT_FILTER_SKIP_STATS = 8;
 const AF_UNSPEC = 0;
+const AF_INET = 2;
+const AF_INET6 = 10;
 
 /** A link by its name, or undefined. @throws CniError Kernel */
 export function getLink(socket: NetlinkSocket, name: string): Link | undefined {
@@ -76,6 +78,34 @@ export function listLinks(socket: NetlinkSocket): Link[] {
     attrs: { extMask: u32(RTEXT_FILTER_SKIP_STATS) },
   });
   return socket.dump(request).map(readLink);
+}
+
+/** The name of the link that packets to an address leave by. @throws CniError Kernel */
+export function linkTo(socket: NetlinkSocket, address: Address): string | undefined {
+  const RTA_OIF = 4;
+  const RTMSG = 12;
+  const [route] = socket.transact([
+    routeMessage(Type.GETROUTE, 0, {
+      family: address.family === 4 ? AF_INET : AF_INET6,
+      dstLen: address.family === 4 ? 32 : 128,
+      table: 0,
+      protocol: 0,
+      scope: 0,
+      type: 0,
+      attrs: { dst: Buffer.from(addressBytes(address)) },
+    }),
+  ]);
+  const [found] = route?.errno === 0 ? route.received : [];
+  const oif = found === undefined ? undefined : attributes(found.body, RTMSG).get(RTA_OIF);
+  if (oif === undefined) return undefined;
+  const [link] = socket.transact([
+    linkMessage(Type.GETLINK, 0, {
+      index: readU32(oif, 0),
+      attrs: { extMask: u32(RTEXT_FILTER_SKIP_STATS) },
+    }),
+  ]);
+  const [described] = link?.errno === 0 ? link.received : [];
+  return described === undefined ? undefined : readLink(described).name;
 }
 
 /** The addresses of one link. @throws CniError Kernel */
@@ -146,8 +176,6 @@ function readLink({ body }: Received): Link {
 
 function readRoute({ body }: Received): Route | undefined {
   const RTA = { dst: 1, oif: 4, gateway: 5, table: 15 };
-  const AF_INET = 2;
-  const AF_INET6 = 10;
   const RTN_UNICAST = 1;
   const family = body.readUInt8(0);
   if ((family !== AF_INET && family !== AF_INET6) || body.readUInt8(7) !== RTN_UNICAST) {

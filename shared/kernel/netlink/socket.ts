@@ -23,6 +23,8 @@ const NLMSGERR_ATTR_MSG = 1;
 
 /** Seconds that the kernel may take over one answer; it takes microseconds, or waits for RCU. */
 const answerSeconds = 10;
+/** How often a dump is begun anew because something changed meanwhile; one takes microseconds. */
+const dumpTries = 100;
 /** The kernel fills at most this much of a reader's buffer at a time. */
 const bufferBytes = 32768;
 
@@ -36,7 +38,7 @@ export interface Reply {
   readonly received: readonly Received[];
 }
 
-/** One rtnetlink socket. It stays in the network namespace that the thread was in at its making. */
+/** One netlink socket, by default to rtnetlink. It stays in the network namespace that the thread was in at its making. */
 export class NetlinkSocket {
   readonly #sys: Sys;
   readonly #fd: number;
@@ -44,12 +46,9 @@ export class NetlinkSocket {
   #seq = 1;
 
   /** @throws CniError Kernel */
-  constructor(sys: Sys) {
+  constructor(sys: Sys, protocol: number = NETLINK_ROUTE) {
     this.#sys = sys;
-    this.#fd = check(
-      sys.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_ROUTE),
-      "open a netlink socket",
-    );
+    this.#fd = check(sys.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol), "open a netlink socket");
     const on = Buffer.from(new Int32Array([1]).buffer);
     sys.setsockopt(this.#fd, SOL_NETLINK, NETLINK_EXT_ACK, on);
     sys.setsockopt(this.#fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, on);
@@ -89,25 +88,26 @@ export class NetlinkSocket {
 
   /**
    * Lists what a GET with the DUMP flag asks for, once more if it changed meanwhile.
+   * @param absent errnos that mean that there is nothing to list.
    * @throws CniError Kernel
    */
-  dump(message: Message): Received[] {
-    for (let tries = 0; tries < 10; tries++) {
+  dump(message: Message, absent: readonly number[] = []): Received[] {
+    for (let tries = 0; tries < dumpTries; tries++) {
       const seq = this.#seq++;
       const flags = message.flags | Flag.REQUEST | Flag.DUMP;
       check(this.#sys.send(this.#fd, frame({ ...message, flags }, seq), 0), "send to the kernel");
-      const found = this.#readDump(seq);
+      const found = this.#readDump(seq, absent);
       if (found !== undefined) return found;
     }
     throw new CniError(
       Code.TryAgainLater,
-      "Cannot read the kernel's network state: it changed during each of 10 readings.",
+      "Cannot read the kernel's network state: it changed during each of many readings.",
       "Call again when fewer links are being made.",
     );
   }
 
   /** The dump's messages, or undefined if it was interrupted by a change. */
-  #readDump(seq: number): Received[] | undefined {
+  #readDump(seq: number, absent: readonly number[]): Received[] | undefined {
     const found: Received[] = [];
     let interrupted = false;
     for (;;) {
@@ -117,6 +117,7 @@ export class NetlinkSocket {
         if (message.type === NLMSG_DONE) return interrupted ? undefined : found;
         if (message.type === NLMSG_ERROR) {
           const { errno, text } = readError(message);
+          if (absent.includes(errno)) return [];
           check(-errno, `read the kernel's network state${text === "" ? "" : ` (${text})`}`);
           return found;
         }

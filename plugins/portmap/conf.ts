@@ -1,0 +1,189 @@
+import { badConfig, validate } from "../../shared/cni/conf.ts";
+import { messageOf } from "../../shared/cni/error.ts";
+import type { Request } from "../../shared/cni/request.ts";
+import {
+  formatAddress,
+  isUnspecified,
+  parseAddress,
+  sameAddress,
+} from "../../shared/net/address.ts";
+import type { Address, Family } from "../../shared/net/address.ts";
+import type { JsonObject } from "../../shared/net/json.ts";
+import type { PortmapConf, PortMappingConf } from "../../schemas/generated/types.ts";
+import { validatePortmap } from "../../schemas/generated/validators.js";
+
+export type Backend = "iptables" | "nftables";
+export type Protocol = "tcp" | "udp" | "sctp";
+
+/** How rules are written, whatever they map. */
+export interface Options {
+  /** Masquerades what could not be answered otherwise: from the node, the pod and its neighbours. */
+  readonly snat: boolean;
+  /** Masquerades all that comes in by a host port. */
+  readonly masqAll: boolean;
+  readonly markMasqBit: number;
+  /** A chain of others that marks for masquerading, instead of our own. */
+  readonly externalSetMarkChain: string | undefined;
+  /** Conditions in the backend's words, by family. */
+  readonly conditions: Readonly<Record<Family, readonly string[]>>;
+}
+
+export interface Mapping {
+  readonly hostPort: number;
+  readonly containerPort: number;
+  readonly protocol: Protocol;
+  /** The one address of the host that it is for; undefined for all of them. */
+  readonly hostIP: Address | undefined;
+  /** The one family that it is for; undefined for both. */
+  readonly family: Family | undefined;
+}
+
+/** A portmap config with every default in place. */
+export interface PortmapConfig {
+  readonly network: string;
+  readonly options: Options;
+  /** undefined for whichever the node has. */
+  readonly backend: Backend | undefined;
+  /** Whether a port that a process of the host listens on is refused, not just said. */
+  readonly refuseListeners: boolean;
+  readonly mappings: readonly Mapping[];
+}
+
+const what = "the portmap config";
+/** Kubernetes uses bits 14 and 15, Calico 20 to 31. */
+const defaultMarkBit = 13;
+/** Bytes of an iptables chain's name, at most. */
+const chainNameMax = 28;
+
+/**
+ * Reads the config. DEL and GC need no mappings, so wrong ones don't keep them from their work.
+ * @throws CniError InvalidNetworkConfig
+ */
+export function parsePortmapConf(raw: JsonObject, request: Request): PortmapConfig {
+  const lenient = request.verb === "DEL" || request.verb === "GC";
+  const conf = validate(validatePortmap, lenient ? withoutMappings(raw) : raw, what);
+  const options = readOptions(conf);
+  const backend = conf.backend ?? undefined;
+  checkConditions(options, backend);
+  return {
+    network: conf.name,
+    options,
+    backend,
+    refuseListeners: conf.hostPortConflict === "refuse",
+    mappings: lenient ? lenientMappings(raw) : readMappings(conf),
+  };
+}
+
+function readOptions(conf: PortmapConf): Options {
+  const external = conf.externalSetMarkChain ?? undefined;
+  const bit = conf.markMasqBit ?? undefined;
+  if (external !== undefined) {
+    if (bit !== undefined) {
+      throw badConfig("markMasqBit", bit, "cannot be set together with externalSetMarkChain", what);
+    }
+    if (!/^[a-zA-Z0-9_][a-zA-Z0-9_.:-]*$/.test(external) || external.length > chainNameMax) {
+      throw badConfig("externalSetMarkChain", external, "is no name of a chain", what);
+    }
+  }
+  return {
+    snat: conf.snat ?? true,
+    masqAll: conf.masqAll ?? false,
+    markMasqBit: bit ?? defaultMarkBit,
+    externalSetMarkChain: external,
+    conditions: { 4: conf.conditionsV4 ?? [], 6: conf.conditionsV6 ?? [] },
+  };
+}
+
+/**
+ * Conditions become part of a restore text or of nft's commands, where a line break, or in nft a
+ * semicolon, would begin another command.
+ */
+function checkConditions({ conditions }: Options, backend: Backend | undefined): void {
+  for (const family of [4, 6] as const) {
+    for (const [at, condition] of conditions[family].entries()) {
+      const path = `conditionsV${family}[${at}]`;
+      // oxlint-disable-next-line no-control-regex -- control characters are what it looks for
+      if (/[\u0000-\u001f\u007f]/.test(condition)) {
+        throw badConfig(path, condition, "holds a control character", what);
+      }
+      if (condition === "") throw badConfig(path, condition, "is empty", what);
+      if (backend !== "iptables" && /[;#\\]/.test(condition) && backend === "nftables") {
+        throw badConfig(path, condition, "holds a character that ends a rule of nftables", what);
+      }
+    }
+  }
+}
+
+function readMappings(conf: PortmapConf): Mapping[] {
+  const mappings: Mapping[] = [];
+  for (const [at, entry] of (conf.runtimeConfig?.portMappings ?? []).entries()) {
+    const path = `runtimeConfig.portMappings[${at}]`;
+    const mapping = readMapping(entry, path);
+    const twin = mappings.find((other) => overlap(mapping, other));
+    if (twin !== undefined) {
+      const port = `${mapping.hostPort}/${mapping.protocol}`;
+      throw badConfig(`${path}.hostPort`, mapping.hostPort, `is mapped twice (${port})`, what);
+    }
+    mappings.push(mapping);
+  }
+  return mappings;
+}
+
+function readMapping(entry: PortMappingConf, path: string): Mapping {
+  const name = entry.protocol ?? "";
+  const protocol = (["tcp", "udp", "sctp"] as const).find(
+    (known) => known === (name === "" ? "tcp" : name.toLowerCase()),
+  );
+  if (protocol === undefined) {
+    throw badConfig(`${path}.protocol`, name, "must be tcp, udp or sctp", what);
+  }
+  const text = entry.hostIP ?? "";
+  const address = text === "" ? undefined : readHostIP(text, path);
+  return {
+    hostPort: entry.hostPort,
+    containerPort: entry.containerPort,
+    protocol,
+    hostIP: address === undefined || isUnspecified(address) ? undefined : address,
+    family: address?.family,
+  };
+}
+
+function readHostIP(text: string, path: string): Address {
+  try {
+    return parseAddress(text);
+  } catch (error) {
+    throw badConfig(`${path}.hostIP`, text, `is no address (${messageOf(error)})`, what);
+  }
+}
+
+/** Whether two mappings claim the same packets. */
+export function overlap(one: Mapping, other: Mapping): boolean {
+  if (one.hostPort !== other.hostPort || one.protocol !== other.protocol) return false;
+  if (one.family !== undefined && other.family !== undefined && one.family !== other.family) {
+    return false;
+  }
+  return (
+    one.hostIP === undefined || other.hostIP === undefined || sameAddress(one.hostIP, other.hostIP)
+  );
+}
+
+/** A mapping in words: "8080/tcp" or "192.0.2.1:8080/tcp". */
+export function describeMapping({ hostIP, hostPort, protocol }: Mapping): string {
+  if (hostIP === undefined) return `${hostPort}/${protocol}`;
+  const address = formatAddress(hostIP);
+  return `${hostIP.family === 6 ? `[${address}]` : address}:${hostPort}/${protocol}`;
+}
+
+function withoutMappings(raw: JsonObject): JsonObject {
+  const { runtimeConfig: _, ...rest } = raw;
+  return rest;
+}
+
+/** The mappings of a DEL's config, if they can be read: they tell which UDP flows to forget. */
+function lenientMappings(raw: JsonObject): Mapping[] {
+  try {
+    return readMappings(validate(validatePortmap, raw, what));
+  } catch {
+    return [];
+  }
+}

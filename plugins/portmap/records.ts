@@ -1,0 +1,232 @@
+import { CniError, Code, messageOf } from "../../shared/cni/error.ts";
+import type { Attachment } from "../../shared/cni/request.ts";
+import {
+  createFile,
+  ensureFolder,
+  listIfPresent,
+  readIfPresent,
+  removeIfPresent,
+  replaceFile,
+} from "../../shared/host/files.ts";
+import type { Digest } from "../../shared/plan/names.ts";
+import { formatAddress, parseAddress } from "../../shared/net/address.ts";
+import { formatCidr, parseCidr } from "../../shared/net/cidr.ts";
+import type { Backend, Mapping, Options, Protocol } from "./conf.ts";
+import type { Target } from "./target.ts";
+
+/**
+ * What is mapped on this node: a record a container and an index by host port, in a folder that
+ * goes with the reboot that takes the rules. A record is written before its rules and goes after
+ * them, so whatever a killed call has left can be found, and the rules can be made again.
+ */
+const folder = "/run/flannel-cni/portmap";
+const containers = `${folder}/containers`;
+const ports = `${folder}/ports`;
+const leftovers = `${folder}/leftovers`;
+/** Guards the index, and the rules that all containers share. */
+export const lockFile = `${folder}/lock`;
+
+/** One container's host ports. */
+export interface Record {
+  readonly target: Target;
+  /** The namespace's path and inode number, which tell whether the container is there still. */
+  readonly netns: string;
+  readonly inode: number;
+  /** Whether host-local had a reservation of it, in its usual folder, at ADD. */
+  readonly reserved: boolean;
+  /** Whether rules of it could not be taken away. */
+  readonly leftover: boolean;
+  /** Whether another plugin made it, and this is all that its rules say of it. */
+  readonly foreign: boolean;
+}
+
+/** A record as JSON. */
+interface Plain {
+  network: string;
+  containerId: string;
+  ifname: string;
+  addresses: string[];
+  mappings: {
+    hostPort: number;
+    containerPort: number;
+    protocol: Protocol;
+    hostIP?: string;
+    family?: 4 | 6;
+  }[];
+  options: Options;
+  backend: Backend;
+  netns: string;
+  inode: number;
+  reserved: boolean;
+  leftover: boolean;
+  foreign: boolean;
+}
+
+/** The records of this node. Whoever changes them holds the lock. */
+export class Records {
+  readonly #digest: Digest;
+
+  constructor(digest: Digest) {
+    this.#digest = digest;
+  }
+
+  /** Makes the folders. @returns whether they were there. @throws CniError IoFailure */
+  open(): boolean {
+    return attempt(() => {
+      ensureFolder(containers, 0o700);
+      const known = readIfPresent(`${folder}/opened`) !== undefined;
+      ensureFolder(ports, 0o700);
+      ensureFolder(leftovers, 0o700);
+      return known;
+    });
+  }
+
+  /** Remembers that what others had made before is recorded. @throws CniError IoFailure */
+  markOpened(): void {
+    attempt(() => {
+      replaceFile(`${folder}/opened`, "", 0o600);
+    });
+  }
+
+  /** Which shared rules are known to have been made, one word each. */
+  shared(): string[] {
+    return attempt(() => readIfPresent(`${folder}/shared`)?.split("\n").filter(Boolean) ?? []);
+  }
+
+  /** @throws CniError IoFailure */
+  addShared(word: string): void {
+    const known = this.shared();
+    if (known.includes(word)) return;
+    attempt(() => {
+      replaceFile(`${folder}/shared`, [...known, word, ""].join("\n"), 0o600);
+    });
+  }
+
+  /** The record of a container's interface. */
+  read(network: string, of: Attachment): Record | undefined {
+    return this.#readFile(this.#nameOf(network, of));
+  }
+
+  /** All records. */
+  list(): Record[] {
+    return attempt(() => listIfPresent(containers))
+      .filter((name) => !name.startsWith("."))
+      .flatMap((name) => this.#readFile(name) ?? []);
+  }
+
+  /** The records whose rules could not be deleted. They are named apart, for every call asks. */
+  leftovers(): Record[] {
+    return attempt(() => listIfPresent(leftovers)).flatMap((name) => this.#readFile(name) ?? []);
+  }
+
+  /** The records that claim a host port of a protocol. */
+  ownersOf({ protocol, hostPort }: Mapping): Record[] {
+    return this.#claimants(protocol, hostPort).flatMap((name) => this.#readFile(name) ?? []);
+  }
+
+  /** Writes a record and claims its ports. @throws CniError IoFailure */
+  write(record: Record): void {
+    const name = this.#name(record);
+    attempt(() => {
+      replaceFile(`${containers}/${name}`, JSON.stringify(toPlain(record)), 0o600);
+      if (record.leftover) createFile(`${leftovers}/${name}`, "", 0o600);
+    });
+    for (const { protocol, hostPort } of record.target.mappings) {
+      const others = this.#claimants(protocol, hostPort).filter((other) => other !== name);
+      this.#setClaimants(protocol, hostPort, [...others, name]);
+    }
+  }
+
+  /** Removes a record and its claims. @throws CniError IoFailure */
+  remove(record: Record): void {
+    const name = this.#name(record);
+    for (const { protocol, hostPort } of record.target.mappings) {
+      const others = this.#claimants(protocol, hostPort).filter((other) => other !== name);
+      this.#setClaimants(protocol, hostPort, others);
+    }
+    attempt(() => {
+      removeIfPresent(`${leftovers}/${name}`);
+      removeIfPresent(`${containers}/${name}`);
+    });
+  }
+
+  #name({ target }: Record): string {
+    return this.#nameOf(target.network, target);
+  }
+
+  /** Network, id and name together may be longer than a file's name. */
+  #nameOf(network: string, { containerId, ifname }: Attachment): string {
+    return this.#digest(`${network} ${containerId} ${ifname}`).slice(0, 40);
+  }
+
+  #readFile(name: string): Record | undefined {
+    const text = attempt(() => readIfPresent(`${containers}/${name}`));
+    if (text === undefined) return undefined;
+    try {
+      return fromPlain(JSON.parse(text) as Plain);
+    } catch {
+      // Replaced in one step and read by us alone: only a broken disk brings this about.
+      return undefined;
+    }
+  }
+
+  #claimants(protocol: Protocol, port: number): string[] {
+    return attempt(
+      () => readIfPresent(`${ports}/${protocol}-${port}`)?.split("\n").filter(Boolean) ?? [],
+    );
+  }
+
+  #setClaimants(protocol: Protocol, port: number, names: readonly string[]): void {
+    const path = `${ports}/${protocol}-${port}`;
+    attempt(() => {
+      if (names.length === 0) removeIfPresent(path);
+      else replaceFile(path, `${names.join("\n")}\n`, 0o600);
+    });
+  }
+}
+
+function toPlain({ target, ...rest }: Record): Plain {
+  return {
+    ...rest,
+    ...target,
+    addresses: target.addresses.map(formatCidr),
+    mappings: target.mappings.map(({ hostIP, family, ...mapping }) => ({
+      ...mapping,
+      ...(hostIP === undefined ? {} : { hostIP: formatAddress(hostIP) }),
+      ...(family === undefined ? {} : { family }),
+    })),
+  };
+}
+
+function fromPlain(plain: Plain): Record {
+  const { netns, inode, reserved, leftover, foreign, ...target } = plain;
+  return {
+    netns,
+    inode,
+    reserved,
+    leftover,
+    foreign,
+    target: {
+      ...target,
+      addresses: target.addresses.map(parseCidr),
+      mappings: target.mappings.map(({ hostIP, family, ...mapping }) => ({
+        ...mapping,
+        hostIP: hostIP === undefined ? undefined : parseAddress(hostIP),
+        family,
+      })),
+    },
+  };
+}
+
+function attempt<T>(action: () => T): T {
+  try {
+    return action();
+  } catch (cause) {
+    throw new CniError(
+      Code.IoFailure,
+      `Cannot keep the record of host ports in ${folder}: ${messageOf(cause)}.`,
+      "See that /run is writable for the container runtime and has space left.",
+      { cause },
+    );
+  }
+}

@@ -1,0 +1,90 @@
+import { closeSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+
+import { addressBytes } from "../net/address.ts";
+import type { Address, Family } from "../net/address.ts";
+import type { Sys } from "./sys.ts";
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+const SOCK_STREAM = 1;
+const SOCK_DGRAM = 2;
+const SOCK_CLOEXEC = 0o2000000;
+const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
+const EADDRINUSE = 98;
+const numbers = { tcp: 6, udp: 17, sctp: 132 } as const;
+
+/** A port of the host. */
+export interface Port {
+  readonly protocol: keyof typeof numbers;
+  readonly port: number;
+  /** undefined for every address of the family. */
+  readonly address: Address | undefined;
+}
+
+/**
+ * Whether a process of the host listens on a port. Asked by binding to it for an instant, which
+ * costs three system calls however many sockets there are. A kernel without the protocol has no
+ * listener of it.
+ */
+export function isListening(sys: Sys, family: Family, { protocol, port, address }: Port): boolean {
+  const type = protocol === "udp" ? SOCK_DGRAM : SOCK_STREAM;
+  const domain = family === 4 ? AF_INET : AF_INET6;
+  const fd = sys.socket(domain, type | SOCK_CLOEXEC, numbers[protocol]);
+  if (fd < 0) return false;
+  try {
+    // Without this, connections that have just been closed would be in the way as well.
+    if (protocol === "tcp") {
+      sys.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, Buffer.from(new Int32Array([1]).buffer));
+    }
+    return sys.bind(fd, socketAddress(family, port, address)) === -EADDRINUSE;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** struct sockaddr_in or sockaddr_in6. */
+function socketAddress(family: Family, port: number, address: Address | undefined): Buffer {
+  const bytes = Buffer.alloc(family === 4 ? 16 : 28);
+  new Uint16Array(bytes.buffer, bytes.byteOffset, 1)[0] = family === 4 ? AF_INET : AF_INET6;
+  bytes.writeUInt16BE(port, 2);
+  if (address !== undefined) bytes.set(addressBytes(address), family === 4 ? 4 : 8);
+  return bytes;
+}
+
+/** The process that listens on a port, as "name (pid 123)", if it can be found. */
+export function listenerName({ protocol, port }: Port): string | undefined {
+  const inodes = ["", "6"].flatMap((suffix) => inodesOf(`/proc/net/${protocol}${suffix}`, port));
+  if (inodes.length === 0) return undefined;
+  const wanted = new Set(inodes.map((inode) => `socket:[${inode}]`));
+  for (const pid of readdirSync("/proc")) {
+    if (!/^\d+$/.test(pid)) continue;
+    try {
+      const fds = readdirSync(`/proc/${pid}/fd`);
+      if (!fds.some((fd) => wanted.has(readlinkSync(`/proc/${pid}/fd/${fd}`)))) continue;
+      return `${readFileSync(`/proc/${pid}/comm`, "utf8").trim()} (pid ${pid})`;
+    } catch {
+      // It has ended meanwhile.
+    }
+  }
+  return undefined;
+}
+
+/** The inodes of sockets bound to a port, from /proc/net (proc_net_tcp.rst in the kernel's docs). */
+function inodesOf(path: string, port: number): string[] {
+  const hex = port.toString(16).toUpperCase().padStart(4, "0");
+  const LISTEN = "0A";
+  const UNCONNECTED = "07";
+  try {
+    return readFileSync(path, "utf8")
+      .split("\n")
+      .slice(1)
+      .flatMap((line) => {
+        const [, local, , state, , , , , , inode] = line.trim().split(/\s+/);
+        if (local?.endsWith(`:${hex}`) !== true || inode === undefined) return [];
+        return state === LISTEN || state === UNCONNECTED ? [inode] : [];
+      });
+  } catch {
+    return [];
+  }
+}
