@@ -56,11 +56,12 @@ export const portmap: Plugin<PortmapConfig> = {
       target,
       evicted.map((other) => other.target),
     );
-    exclusively(context, store, () => {
-      for (const other of evicted) {
-        if (other.target.containerId !== target.containerId) store.remove(other);
-      }
-    });
+    const others = evicted.filter((other) => other.target.containerId !== target.containerId);
+    if (others.length > 0) {
+      exclusively(context, store, () => {
+        for (const other of others) store.remove(other);
+      });
+    }
     if (target.options.snat) routeLocalnet(context, target);
     forgetFlows(context, target);
     return prevResult;

@@ -1,8 +1,9 @@
 import { CniError, Code } from "../cni/error.ts";
 import type { Family } from "../net/address.ts";
-import { readIfPresent } from "../host/files.ts";
+import { inodeOf, readIfPresent } from "../host/files.ts";
 import { forgetUdpFlows } from "./conntrack.ts";
 import type { UdpPort } from "./conntrack.ts";
+import { holderOf } from "./lock.ts";
 import { hasChain, listRules, netfilterSocket } from "./netlink/nfnetlink.ts";
 import type { NfRule } from "./netlink/nfnetlink.ts";
 import type { NetlinkSocket } from "./netlink/socket.ts";
@@ -14,6 +15,8 @@ const lockSeconds = 10;
 const timeout = 20_000;
 /** A node with thousands of services has some tens of MB of rules. */
 const maxOutput = 128 * 1024 * 1024;
+/** What iptables-legacy locks; iptables-nft needs no lock. */
+const defaultLock = "/run/xtables.lock";
 /** Exit status of the iptables tools for a lock that they could not get. */
 const RESOURCE_PROBLEM = 4;
 
@@ -39,7 +42,7 @@ export class Firewall {
   restore(family: Family, text: string): void {
     const command = tool(family, "restore");
     const answer = this.#run(command, ["--noflush", "-w", String(lockSeconds)], text);
-    if (answer.status !== 0) throw failure(command, answer);
+    if (answer.status !== 0) throw this.#failure(command, answer);
   }
 
   /**
@@ -53,7 +56,7 @@ export class Firewall {
     if (answer.failure === "ENOENT") return undefined;
     if (answer.status === 0) return answer.stdout;
     if (/does not exist|can't initialize|not supported/i.test(answer.stderr)) return undefined;
-    throw failure(command, answer);
+    throw this.#failure(command, answer);
   }
 
   /**
@@ -65,7 +68,7 @@ export class Firewall {
     const answer = this.#run("nft", ["-f", "-"], commands);
     if (answer.status === 0) return true;
     if (isAbsent(answer)) return false;
-    throw failure("nft", answer);
+    throw this.#failure("nft", answer);
   }
 
   /**
@@ -76,7 +79,7 @@ export class Firewall {
     const answer = this.#run("nft", ["-a", ...what], "");
     if (answer.status === 0) return answer.stdout;
     if (answer.failure === "ENOENT" || isAbsent(answer)) return undefined;
-    throw failure("nft", answer);
+    throw this.#failure("nft", answer);
   }
 
   /**
@@ -91,7 +94,7 @@ export class Firewall {
     const line = /line:? (\d+) failed|Error occurred at line: (\d+)/.exec(answer.stderr);
     const number = Number(line?.[1] ?? line?.[2]);
     if (Number.isInteger(number)) return number;
-    throw failure(command, answer);
+    throw this.#failure(command, answer);
   }
 
   /** Whether nf_tables, of which iptables-nft is a part, has a chain. @throws CniError Kernel */
@@ -124,6 +127,32 @@ export class Firewall {
     return (this.#socket ??= netfilterSocket(this.#sys));
   }
 
+  #failure(command: string, answer: RunResult): CniError {
+    const xtablesLock = this.#sys.env["XTABLES_LOCKFILE"] ?? defaultLock;
+    const said = answer.stderr.trim().split("\n")[0]?.slice(0, 300) ?? "";
+    if (answer.failure === "ENOENT") {
+      return new CniError(
+        Code.Firewall,
+        `Cannot change the firewall: ${command} is not installed.`,
+        "Install the iptables or nftables package on the node, or set the backend that is there.",
+      );
+    }
+    if (answer.failure === "timeout" || answer.status === RESOURCE_PROBLEM) {
+      const inode = inodeOf(xtablesLock);
+      const holder = inode === undefined ? undefined : holderOf(inode);
+      return new CniError(
+        Code.TryAgainLater,
+        `Cannot change the firewall: ${command} did not get the xtables lock in ${lockSeconds} seconds, which ${holder ?? "another process"} holds.`,
+        `See what that process waits for; "fuser -v ${xtablesLock}" shows it too.`,
+      );
+    }
+    return new CniError(
+      Code.Firewall,
+      `Cannot change the firewall: ${command} says ${said === "" ? (answer.failure ?? `status ${String(answer.status)}`) : said}.`,
+      "Run `iptables -t nat -S` (or `nft list ruleset`) on the node to see what is in the way.",
+    );
+  }
+
   #run(command: string, args: readonly string[], input: string): RunResult {
     return this.#sys.run(command, args, {
       input,
@@ -145,27 +174,4 @@ function tool(family: Family, what: "restore" | "save"): string {
 
 function isAbsent({ stderr }: RunResult): boolean {
   return stderr.includes("No such file or directory");
-}
-
-function failure(command: string, answer: RunResult): CniError {
-  const said = answer.stderr.trim().split("\n")[0]?.slice(0, 300) ?? "";
-  if (answer.failure === "ENOENT") {
-    return new CniError(
-      Code.Firewall,
-      `Cannot change the firewall: ${command} is not installed.`,
-      "Install the iptables or nftables package on the node, or set the backend that is there.",
-    );
-  }
-  if (answer.failure === "timeout" || answer.status === RESOURCE_PROBLEM) {
-    return new CniError(
-      Code.TryAgainLater,
-      `Cannot change the firewall: ${command} did not get the xtables lock in time${said === "" ? "" : ` (${said})`}.`,
-      "Another process holds /run/xtables.lock: `fuser -v /run/xtables.lock` shows which.",
-    );
-  }
-  return new CniError(
-    Code.Firewall,
-    `Cannot change the firewall: ${command} says ${said === "" ? (answer.failure ?? `status ${String(answer.status)}`) : said}.`,
-    "Run `iptables -t nat -S` (or `nft list ruleset`) on the node to see what is in the way.",
-  );
 }

@@ -51,7 +51,7 @@ export function takeLock(sys: Sys, path: string, timeout: number): Lock {
       );
     }
     if (performance.now() >= end) {
-      const holder = holderOf(fd);
+      const holder = holderOf(fstatSync(fd).ino) ?? "another process";
       closeSync(fd);
       throw new CniError(
         Code.TryAgainLater,
@@ -68,10 +68,10 @@ export function sleep(time: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, time);
 }
 
-/** Who holds the lock of an open file, by /proc/locks (proc_locks(5)). */
-function holderOf(fd: number): string {
+/** Who holds the flock of a file, by its inode number and /proc/locks (proc_locks(5)). */
+export function holderOf(inodeNumber: number): string | undefined {
   try {
-    const inode = `:${String(fstatSync(fd).ino)}`;
+    const inode = `:${String(inodeNumber)}`;
     for (const line of readFileSync("/proc/locks", "utf8").split("\n")) {
       const [, type, , , pid, file] = line.trim().split(/\s+/);
       if (type !== "FLOCK" || pid === undefined || file?.endsWith(inode) !== true) continue;
@@ -81,5 +81,5 @@ function holderOf(fd: number): string {
   } catch {
     // It has ended, or belongs to another process namespace: not worth failing over.
   }
-  return "another process";
+  return undefined;
 }
