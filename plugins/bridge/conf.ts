@@ -1,5 +1,5 @@
 import { badConfig, validate } from "../../shared/cni/conf.ts";
-import { CniError, Code, messageOf } from "../../shared/cni/error.ts";
+import { messageOf } from "../../shared/cni/error.ts";
 import { ifnameProblem } from "../../shared/cni/request.ts";
 import type { Request } from "../../shared/cni/request.ts";
 import type { Dns } from "../../shared/cni/result.ts";
@@ -24,6 +24,20 @@ export interface BridgeConfig {
   readonly mtu: number | undefined;
   readonly hairpin: boolean;
   readonly promiscuous: boolean;
+  /** The VLAN of an access port; undefined for none. */
+  readonly vlan: number | undefined;
+  /** The VLANs of a trunk port, as ranges in ascending order. */
+  readonly trunk: readonly VlanRange[];
+  /** Whether a port with VLANs stays in the bridge's default one as well. */
+  readonly preserveDefaultVlan: boolean;
+  /** Whether the container may send with its own MAC alone. */
+  readonly macSpoofCheck: boolean;
+  /** Whether the kernel looks for duplicates of IPv6 addresses, which takes a second or two. */
+  readonly detectDuplicates: boolean;
+  /** Whether the container's interface is left down, for something else to configure. */
+  readonly leaveDown: boolean;
+  /** Whether the container cannot reach other isolated ones of the bridge. */
+  readonly isolated: boolean;
   /** The MAC asked for, for the container's interface. */
   readonly mac: string | undefined;
   /** Type of the IPAM plugin; undefined for layer 2 alone. */
@@ -31,14 +45,19 @@ export interface BridgeConfig {
   readonly dns: Dns;
 }
 
-const what = "the bridge config";
+/** VLANs from `first` to `last`. */
+export interface VlanRange {
+  readonly first: number;
+  readonly last: number;
+}
 
-/**
- * @throws CniError InvalidNetworkConfig, UnsupportedField
- */
+const what = "the bridge config";
+/** Bytes of a link's name, at most. */
+const nameMax = 15;
+
+/** @throws CniError InvalidNetworkConfig */
 export function parseBridgeConf(raw: JsonObject, request: Request): BridgeConfig {
   const conf = validate(validateBridge, raw, what);
-  refuseUnsupported(conf);
   const bridge = conf.bridge ?? "cni0";
   const problem = bridge === "" ? "is empty" : ifnameProblem(bridge);
   if (problem !== undefined) throw badConfig("bridge", bridge, problem, what);
@@ -48,6 +67,23 @@ export function parseBridgeConf(raw: JsonObject, request: Request): BridgeConfig
     throw badConfig("promiscMode", true, "cannot be set together with hairpinMode", what);
   }
   const ipam = conf.ipam?.type ?? "";
+  const leaveDown = conf.disableContainerInterface ?? false;
+  if (leaveDown && ipam !== "") {
+    throw badConfig("disableContainerInterface", true, "cannot be set together with ipam", what);
+  }
+  const vlan = conf.vlan ?? 0;
+  const trunk = readTrunk(conf);
+  if (vlan !== 0 && trunk.length > 0) {
+    throw badConfig("vlan", vlan, "cannot be set together with vlanTrunk", what);
+  }
+  if (vlan !== 0 && `${bridge}.${vlan}`.length > nameMax) {
+    throw badConfig(
+      "bridge",
+      bridge,
+      `is too long for the name of its VLAN's link, ${bridge}.${vlan}`,
+      what,
+    );
+  }
   return {
     network: conf.name,
     bridge,
@@ -59,6 +95,13 @@ export function parseBridgeConf(raw: JsonObject, request: Request): BridgeConfig
     mtu: conf.mtu === undefined || conf.mtu === null || conf.mtu === 0 ? undefined : conf.mtu,
     hairpin,
     promiscuous,
+    vlan: vlan === 0 ? undefined : vlan,
+    trunk,
+    preserveDefaultVlan: conf.preserveDefaultVlan ?? true,
+    macSpoofCheck: conf.macspoofchk ?? false,
+    detectDuplicates: conf.enabledad ?? false,
+    leaveDown,
+    isolated: conf.portIsolation ?? false,
     mac: requestedMac(conf, request),
     ipam: ipam === "" ? undefined : ipam,
     dns: readDns(conf.dns),
@@ -80,25 +123,28 @@ function requestedMac(conf: BridgeConf, request: Request): string | undefined {
   }
 }
 
-/** To ignore one of these would leave a container less separated than its config says. */
-const unsupported = [
-  "vlan",
-  "vlanTrunk",
-  "macspoofchk",
-  "portIsolation",
-  "enabledad",
-  "disableContainerInterface",
-] as const;
-
-function refuseUnsupported(conf: BridgeConf): void {
-  for (const key of unsupported) {
-    const value: unknown = conf[key];
-    if (value === undefined || value === null || value === false || value === 0) continue;
-    if (Array.isArray(value) && value.length === 0) continue;
-    throw new CniError(
-      Code.UnsupportedField,
-      `Cannot use ${what}: ${key} is not supported by this release.`,
-      `Take ${key} out of the network config, or keep the reference bridge plugin for this network.`,
-    );
+/** The VLANs of vlanTrunk, where each entry has an id, or both ends of a range, or all three. */
+function readTrunk(conf: BridgeConf): VlanRange[] {
+  const vids = new Set<number>();
+  for (const [at, entry] of (conf.vlanTrunk ?? []).entries()) {
+    const path = `vlanTrunk[${at}]`;
+    const { id, minID, maxID } = entry;
+    const first = minID ?? undefined;
+    const last = maxID ?? undefined;
+    if (id !== undefined && id !== null) vids.add(id);
+    if (first === undefined && last === undefined) continue;
+    if (first === undefined)
+      throw badConfig(`${path}.minID`, undefined, "must be set, as maxID is", what);
+    if (last === undefined)
+      throw badConfig(`${path}.maxID`, undefined, "must be set, as minID is", what);
+    if (last < first) throw badConfig(`${path}.maxID`, last, `is less than minID, ${first}`, what);
+    for (let vid = first; vid <= last; vid++) vids.add(vid);
   }
+  const ranges: { first: number; last: number }[] = [];
+  for (const vid of [...vids].toSorted((one, other) => one - other)) {
+    const open = ranges.at(-1);
+    if (open?.last === vid - 1) open.last = vid;
+    else ranges.push({ first: vid, last: vid });
+  }
+  return ranges;
 }

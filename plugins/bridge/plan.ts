@@ -77,7 +77,7 @@ export function planBridge(conf: BridgeConfig, mac: string): Step[] {
       name: conf.bridge,
       mac,
       mtu: conf.mtu,
-      vlanFiltering: false,
+      vlanFiltering: usesVlans(conf),
     },
     // The gateway's own routes are not for others to announce.
     {
@@ -87,6 +87,11 @@ export function planBridge(conf: BridgeConfig, mac: string): Step[] {
       optional: true,
     },
   ];
+}
+
+/** Whether the bridge has to tell VLANs apart. */
+export function usesVlans(conf: BridgeConfig): boolean {
+  return conf.vlan !== undefined || conf.trunk.length > 0;
 }
 
 /** Makes the veth pair, from inside the container's namespace. */
@@ -103,17 +108,57 @@ export function planVeth(conf: BridgeConfig, ifname: string, drawn: Drawn): Step
   ];
 }
 
-/** Attaches the veth to the bridge. */
-export function planPort(conf: BridgeConfig, drawn: Drawn): Step[] {
-  const attach: Step[] = [
-    { kind: "set-link", name: drawn.hostVeth, master: conf.bridge, up: true },
+/**
+ * Attaches the veth to the bridge.
+ * @param defaultVlan the VLAN that the bridge puts a new port in; 0 for none.
+ */
+export function planPort(conf: BridgeConfig, drawn: Drawn, defaultVlan: number): Step[] {
+  const { hairpin, isolated } = conf;
+  const name = drawn.hostVeth;
+  return [
+    // Down as yet, so that no frame passes before the port is what it should be.
+    { kind: "set-link", name, master: conf.bridge },
+    ...(hairpin || isolated ? [{ kind: "set-port", name, hairpin, isolated } as const] : []),
+    ...planVlans(conf, name, defaultVlan),
+    { kind: "set-link", name, up: true },
   ];
-  if (conf.hairpin) attach.push({ kind: "set-port", name: drawn.hostVeth, hairpin: true });
-  return attach;
+}
+
+function planVlans(conf: BridgeConfig, link: string, defaultVlan: number): Step[] {
+  if (!usesVlans(conf)) return [];
+  const { vlan, trunk, preserveDefaultVlan } = conf;
+  const steps: Step[] = [];
+  if (!preserveDefaultVlan && defaultVlan !== 0) {
+    steps.push({ kind: "delete-port-vlan", link, vid: defaultVlan });
+  }
+  if (vlan !== undefined) {
+    steps.push({ kind: "add-port-vlans", link, first: vlan, last: vlan, untagged: true });
+  }
+  for (const range of trunk)
+    steps.push({ kind: "add-port-vlans", link, ...range, untagged: false });
+  return steps;
+}
+
+/** The link that has the gateway's addresses: the bridge, or the one into its VLAN. */
+export function gatewayLink({ bridge, vlan }: BridgeConfig): string {
+  return vlan === undefined ? bridge : `${bridge}.${vlan}`;
+}
+
+/** Makes the host's own link into a VLAN: a veth pair, of which one end is a port of the VLAN. */
+export function planVlanLink(conf: BridgeConfig, drawn: Drawn, defaultVlan: number): Step[] {
+  const name = gatewayLink(conf);
+  const { hostVeth: peer, hostMac: peerMac, containerMac: mac } = drawn;
+  return [
+    { kind: "create-veth", name, mac, peer, peerMac, mtu: conf.mtu },
+    { kind: "set-link", name: peer, master: conf.bridge },
+    ...planVlans(conf, peer, defaultVlan),
+    { kind: "set-link", name: peer, up: true },
+    { kind: "set-link", name, up: true },
+  ];
 }
 
 /**
- * Gives the bridge its gateway addresses.
+ * Gives the bridge, or the host's link into the VLAN, its gateway addresses.
  * @throws CniError Conflict when it has others that must not be replaced.
  */
 export function planGateways(
@@ -122,14 +167,15 @@ export function planGateways(
   seen: SeenBridge,
 ): Step[] {
   const steps: Step[] = [];
+  const link = gatewayLink(conf);
   for (const gateway of gateways) {
     if (seen.addresses.some((address) => sameCidr(address, gateway))) continue;
     for (const address of seen.addresses) {
       if (gateways.some((other) => sameCidr(other, address)) || !clash(address, gateway)) continue;
       if (!conf.forceAddress && !seen.isUnused()) throw conflict(conf, address, gateway);
-      steps.push({ kind: "delete-address", link: conf.bridge, address });
+      steps.push({ kind: "delete-address", link, address });
     }
-    steps.push({ kind: "add-address", link: conf.bridge, address: gateway });
+    steps.push({ kind: "add-address", link, address: gateway, detectDuplicate: false });
   }
   return steps;
 }
@@ -145,7 +191,7 @@ function clash(one: Cidr, other: Cidr): boolean {
 }
 
 function conflict(conf: BridgeConfig, has: Cidr, wanted: Cidr): CniError {
-  const name = conf.bridge;
+  const name = gatewayLink(conf);
   return new CniError(
     Code.Conflict,
     `Cannot give ${name} the gateway address ${formatCidr(wanted)}: it has ${formatCidr(has)} and pods attached to it.`,
@@ -153,8 +199,19 @@ function conflict(conf: BridgeConfig, has: Cidr, wanted: Cidr): CniError {
   );
 }
 
+/** Forgets the MACs that the addresses had when other containers had them. */
+export function planNeighbours(conf: BridgeConfig, { ips, gateways }: Layer3): Step[] {
+  if (gateways.length === 0) return [];
+  return ips.map(({ address: { address } }) => ({
+    kind: "delete-neighbour",
+    link: gatewayLink(conf),
+    address,
+  }));
+}
+
 /** Configures the container's end of the veth. */
-export function planContainer(ifname: string, { ips, routes }: Layer3): Step[] {
+export function planContainer(conf: BridgeConfig, ifname: string, { ips, routes }: Layer3): Step[] {
+  if (conf.leaveDown) return [];
   const sysctl = (family: "ipv4" | "ipv6", key: string, value: string): Step => ({
     kind: "set-sysctl",
     key: `net/${family}/conf/${ifname}/${key}`,
@@ -167,8 +224,16 @@ export function planContainer(ifname: string, { ips, routes }: Layer3): Step[] {
     sysctl("ipv4", "arp_notify", "1"),
     // Container runtimes often switch IPv6 off in a namespace that they make.
     ...(hasIpv6 ? [sysctl("ipv6", "disable_ipv6", "0"), sysctl("ipv6", "ndisc_notify", "1")] : []),
-    sysctl("ipv6", "accept_dad", "0"),
-    ...ips.map(({ address }): Step => ({ kind: "add-address", link: ifname, address })),
+    ...(conf.detectDuplicates ? [sysctl("ipv6", "enhanced_dad", "1")] : []),
+    sysctl("ipv6", "accept_dad", conf.detectDuplicates ? "1" : "0"),
+    ...ips.map(
+      ({ address }): Step => ({
+        kind: "add-address",
+        link: ifname,
+        address,
+        detectDuplicate: conf.detectDuplicates,
+      }),
+    ),
     { kind: "set-link", name: ifname, up: true },
     ...routes.map(
       (route): Step => ({
@@ -195,7 +260,15 @@ export function addResult(
   conf: BridgeConfig,
   ipam: Result,
   { ips, routes }: Layer3,
-  links: { bridgeMac: string; drawn: Drawn; ifname: string; netns: string; mtu: number },
+  links: {
+    bridgeMac: string;
+    /** Of the host's link into the VLAN, if there is one. */
+    vlanMac: string | undefined;
+    drawn: Drawn;
+    ifname: string;
+    netns: string;
+    mtu: number;
+  },
 ): Result {
   const { drawn, mtu } = links;
   const dns = Object.keys(conf.dns).length > 0 ? conf.dns : ipam.dns;
@@ -204,6 +277,9 @@ export function addResult(
       { name: conf.bridge, mac: links.bridgeMac, mtu },
       { name: drawn.hostVeth, mac: drawn.hostMac, mtu },
       { name: links.ifname, mac: drawn.containerMac, mtu, sandbox: links.netns },
+      ...(links.vlanMac === undefined
+        ? []
+        : [{ name: gatewayLink(conf), mac: links.vlanMac, mtu }]),
     ],
     ips,
     routes,

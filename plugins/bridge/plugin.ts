@@ -1,30 +1,31 @@
-import { CniError, Code, joinErrors } from "../../shared/cni/error.ts";
+import { CniError, joinErrors } from "../../shared/cni/error.ts";
 import type { Context, Plugin } from "../../shared/cni/plugin.ts";
 import { emptyResult } from "../../shared/cni/result.ts";
 import type { Result } from "../../shared/cni/result.ts";
 import { containerIfAny, containerOf } from "../../shared/cni/sandbox.ts";
-import type { Link, Namespace } from "../../shared/kernel/mod.ts";
-import { randomBytes, randomMac } from "../../shared/kernel/random.ts";
 import type { Masquerade } from "../../shared/plan/masquerade.ts";
 import { checkContainer } from "./check.ts";
 import { parseBridgeConf } from "./conf.ts";
 import type { BridgeConfig } from "./conf.ts";
+import { draw, enableForwarding, ensureBridge, ensureGatewayLink, seeBridge } from "./links.ts";
 import { addMasquerade, collectMasquerade, removeMasquerade } from "./masquerade.ts";
 import {
   addResult,
   layer3,
-  planBridge,
   planContainer,
   planGateways,
+  planNeighbours,
   planPort,
   planVeth,
 } from "./plan.ts";
-import type { Drawn, SeenBridge } from "./plan.ts";
+import { addSpoofRules, removeSpoofRules } from "./spoof_check.ts";
 
 /** Bytes: the kernel's MTU for a veth or bridge that is given none. */
 const defaultMtu = 1500;
 /** Milliseconds for a new port to begin to forward; it takes less than one. */
 const portTimeout = 5000;
+/** Milliseconds for duplicate address detection, which waits a second, and some at random. */
+const detectionTimeout = 10_000;
 
 /**
  * Connects a container to a bridge on its node by a veth pair, with the addresses that an IPAM
@@ -44,16 +45,29 @@ export const bridge: Plugin<BridgeConfig> = {
       conf.ipam === undefined ? { ips: [], routes: [], gateways: [] } : layer3(conf, ipam);
     const drawn = draw(conf);
     const made = ensureBridge(kernel.host, conf);
+    // Before the veth, which would make the bridge one with ports: its address may have to change.
+    const gateway =
+      net.gateways.length === 0 ? undefined : ensureGatewayLink(kernel.host, conf, made);
+    if (gateway !== undefined) {
+      kernel.host.apply([
+        ...planGateways(conf, net.gateways, seeBridge(kernel.host, made, gateway)),
+        ...planNeighbours(conf, net),
+      ]);
+    }
 
     container.apply(planVeth(conf, request.ifname, drawn));
     undo.push(`the veth pair ${request.ifname} and ${drawn.hostVeth}`, () => {
       container.apply([{ kind: "delete-link", name: request.ifname }]);
     });
-    kernel.host.apply([
-      ...planPort(conf, drawn),
-      ...planGateways(conf, net.gateways, seeBridge(kernel.host, made)),
-    ]);
-    container.apply(planContainer(request.ifname, net));
+    kernel.host.apply(planPort(conf, drawn, made.defaultVlan));
+    if (conf.macSpoofCheck) {
+      const of = { containerId: request.containerId, ifname: request.ifname };
+      undo.push("the rules of macspoofchk", () => {
+        removeSpoofRules(kernel, of);
+      });
+      addSpoofRules(kernel, of, drawn);
+    }
+    container.apply(planContainer(conf, request.ifname, net));
     for (const family of new Set(net.gateways.map(({ address }) => address.family))) {
       enableForwarding(kernel.host, family);
     }
@@ -65,9 +79,11 @@ export const bridge: Plugin<BridgeConfig> = {
       const addresses = net.ips.map(({ address }) => address);
       addMasquerade(kernel, conf, of, addresses);
     }
-    kernel.host.waitOperational(drawn.hostVeth, portTimeout);
+    if (!conf.leaveDown) kernel.host.waitOperational(drawn.hostVeth, portTimeout);
+    if (conf.detectDuplicates) container.waitSettled(request.ifname, detectionTimeout);
     return addResult(conf, ipam, net, {
       bridgeMac: made.mac,
+      vlanMac: conf.vlan === undefined ? undefined : gateway?.mac,
       drawn,
       ifname: request.ifname,
       netns: request.netns,
@@ -95,6 +111,11 @@ export const bridge: Plugin<BridgeConfig> = {
     });
     const { ipam } = conf;
     if (ipam !== undefined) await attempt(() => context.delegate.del(ipam, context.raw));
+    if (conf.macSpoofCheck) {
+      await attempt(() => {
+        removeSpoofRules(kernel, { containerId: request.containerId, ifname: request.ifname });
+      });
+    }
     if (ipam !== undefined && conf.ipMasq) {
       await attempt(() => {
         removeMasquerade(kernel, masqueradeOf(context), context.warn);
@@ -129,62 +150,6 @@ async function addAddresses(context: Context<BridgeConfig>, ipam: string): Promi
   const result = await delegate.add(ipam, raw);
   undo.push("the container's address", () => delegate.del(ipam, raw));
   return result;
-}
-
-/** The names and MACs of a new veth pair. */
-function draw(conf: BridgeConfig): Drawn {
-  return {
-    hostVeth: `veth${randomBytes(4).toString("hex")}`,
-    // Ours rather than the kernel's choice: then it is known without asking, and no other program
-    // on the node (udev's MACAddressPolicy) takes it for one that it may replace.
-    hostMac: randomMac(),
-    containerMac: conf.mac ?? randomMac(),
-  };
-}
-
-/**
- * The bridge, made if it is not there. When several calls make it at once one of them does, and all
- * of them see the same.
- * @throws CniError Conflict if something else has its name; Kernel
- */
-function ensureBridge(host: Namespace, conf: BridgeConfig): Link {
-  let found = host.link(conf.bridge);
-  if (found === undefined) {
-    host.apply(planBridge(conf, randomMac()));
-    found = host.link(conf.bridge);
-  }
-  if (found === undefined || found.kind !== "bridge") {
-    throw new CniError(
-      Code.Conflict,
-      `Cannot use the bridge ${conf.bridge}: ${found === undefined ? "it is gone again as soon as it is made" : `there is a ${found.kind === "" ? "device" : found.kind} of that name`}.`,
-      "Set bridge to another name in the network config, or find out what else on this node uses this one.",
-    );
-  }
-  if (!found.up || found.promiscuous !== conf.promiscuous) {
-    host.apply([
-      {
-        kind: "set-link",
-        name: conf.bridge,
-        up: true,
-        ...(conf.promiscuous ? { promiscuous: true } : {}),
-      },
-    ]);
-  }
-  return found;
-}
-
-function seeBridge(host: Namespace, made: Link): SeenBridge {
-  return {
-    addresses: host.addresses(made),
-    isUnused: () => !host.links().some(({ master }) => master === made.index),
-  };
-}
-
-/** Lets the node pass packets on between its links. To write a value that is there costs a lock. */
-function enableForwarding(host: Namespace, family: 4 | 6): void {
-  const key = family === 4 ? "net/ipv4/ip_forward" : "net/ipv6/conf/all/forwarding";
-  if (host.sysctl(key) === "1") return;
-  host.apply([{ kind: "set-sysctl", key, value: "1", optional: false }]);
 }
 
 /**

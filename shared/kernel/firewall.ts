@@ -1,11 +1,11 @@
 import { CniError, Code } from "../cni/error.ts";
-import type { Family } from "../net/address.ts";
+import type { Address, Family } from "../net/address.ts";
 import { inodeOf, readIfPresent } from "../host/files.ts";
 import { forgetUdpFlows } from "./conntrack.ts";
 import type { UdpPort } from "./conntrack.ts";
 import { holderOf } from "./lock.ts";
 import { hasChain, listRules, netfilterSocket } from "./netlink/nfnetlink.ts";
-import type { NfRule } from "./netlink/nfnetlink.ts";
+import type { NfFamily, NfRule } from "./netlink/nfnetlink.ts";
 import type { NetlinkSocket } from "./netlink/socket.ts";
 import type { RunResult, Sys } from "./sys.ts";
 
@@ -98,12 +98,12 @@ export class Firewall {
   }
 
   /** Whether nf_tables, of which iptables-nft is a part, has a chain. @throws CniError Kernel */
-  hasChain(family: Family, table: string, chain: string): boolean {
+  hasChain(family: NfFamily, table: string, chain: string): boolean {
     return hasChain(this.#netfilter(), family, table, chain);
   }
 
   /** The rules of a chain of nf_tables, none if there is no such chain. @throws CniError Kernel */
-  rules(family: Family, table: string, chain: string): NfRule[] {
+  rules(family: NfFamily, table: string, chain: string): NfRule[] {
     return listRules(this.#netfilter(), family, table, chain);
   }
 
@@ -114,8 +114,12 @@ export class Firewall {
   }
 
   /** Makes the kernel forget UDP flows to ports of the host. @throws CniError Kernel */
-  forgetUdpFlows(family: Family, ports: readonly UdpPort[]): number {
-    return ports.length === 0 ? 0 : forgetUdpFlows(this.#netfilter(), family, ports);
+  forgetUdpFlows(
+    family: Family,
+    ports: readonly UdpPort[],
+    isLocal: (address: Address) => boolean,
+  ): number {
+    return ports.length === 0 ? 0 : forgetUdpFlows(this.#netfilter(), family, ports, isLocal);
   }
 
   /** Whether iptables is installed; what the reference prefers where both are. */

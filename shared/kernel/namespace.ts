@@ -8,7 +8,14 @@ import type { SetSysctl, Step } from "../plan/step.ts";
 import { sleep } from "./lock.ts";
 import { describe, encode, tolerated } from "./netlink/encode.ts";
 import type { NetlinkStep } from "./netlink/encode.ts";
-import { getLink, linkTo, listAddresses, listLinks, listRoutes } from "./netlink/observe.ts";
+import {
+  duplicateDetection,
+  getLink,
+  linkTo,
+  listAddresses,
+  listLinks,
+  listRoutes,
+} from "./netlink/observe.ts";
 import type { Link, Route } from "./netlink/observe.ts";
 import { errnoText, NetlinkSocket } from "./netlink/socket.ts";
 import type { Reply } from "./netlink/socket.ts";
@@ -159,6 +166,35 @@ export class Namespace {
     }
   }
 
+  /**
+   * Waits until the kernel knows that no other has a link's IPv6 addresses.
+   * @param timeout milliseconds
+   * @throws CniError Conflict if another has one; TryAgainLater when the time is over.
+   */
+  waitSettled(name: string, timeout: number): void {
+    const index = this.#indexOf(name);
+    const end = performance.now() + timeout;
+    for (;;) {
+      const state = duplicateDetection(this.#socket, index);
+      if (state === "none") return;
+      if (state === "failed") {
+        throw new CniError(
+          Code.Conflict,
+          `Cannot use the addresses of ${name}: another host on the link has one of them.`,
+          "Find out which: ip -6 neighbour, or a packet capture for neighbour advertisements.",
+        );
+      }
+      if (performance.now() >= end) {
+        throw new CniError(
+          Code.TryAgainLater,
+          `Cannot use the addresses of ${name}: duplicate address detection is not done after ${timeout / 1000} seconds.`,
+          "See whether the link has a carrier, or leave out enabledad.",
+        );
+      }
+      sleep(20);
+    }
+  }
+
   #send(steps: readonly NetlinkStep[]): void {
     const home = this.#host ?? this;
     const around = {
@@ -282,6 +318,11 @@ function advice(step: NetlinkStep, errno: number): string {
   }
   if (step.kind === "add-address" && step.address.address.family === 6 && errno === 13) {
     return `IPv6 is switched off on ${step.link}. Switch it on with "sysctl -w net.ipv6.conf.${step.link}.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0", or take the IPv6 subnet out of the config.`;
+  }
+  const isVlan =
+    step.kind === "set-bridge" || (step.kind === "create-bridge" && step.vlanFiltering);
+  if (errno === 95 && isVlan) {
+    return "This kernel's bridges don't tell VLANs apart (CONFIG_BRIDGE_VLAN_FILTERING). Take vlan and vlanTrunk out of the network config, or use another kernel.";
   }
   if (errno === 95) return "This kernel lacks the driver for it. Load the module (veth, bridge).";
   return "See the kernel's log (dmesg) for the reason.";

@@ -9,9 +9,13 @@ export type Step =
   | CreateBridge
   | CreateVeth
   | SetLink
+  | SetBridge
   | SetPort
+  | AddPortVlans
+  | DeletePortVlan
   | AddAddress
   | DeleteAddress
+  | DeleteNeighbour
   | AddRoute
   | DeleteLink
   | SetSysctl;
@@ -48,11 +52,38 @@ export interface SetLink {
   readonly promiscuous?: boolean;
 }
 
+/** Makes a bridge that is there already tell VLANs apart. */
+export interface SetBridge {
+  readonly kind: "set-bridge";
+  readonly name: string;
+  readonly vlanFiltering: true;
+}
+
 /** Changes what a bridge knows of its port `name`. */
 export interface SetPort {
   readonly kind: "set-port";
   readonly name: string;
+  /** Whether what comes in by it may go out by it. */
   readonly hairpin: boolean;
+  /** Whether it may reach other isolated ports. */
+  readonly isolated: boolean;
+}
+
+/** Lets frames of VLANs `first` to `last` pass a bridge port. */
+export interface AddPortVlans {
+  readonly kind: "add-port-vlans";
+  readonly link: string;
+  readonly first: number;
+  readonly last: number;
+  /** Whether frames pass without a tag: an access port, of one VLAN. */
+  readonly untagged: boolean;
+}
+
+/** Lets frames of a VLAN pass a bridge port no more. */
+export interface DeletePortVlan {
+  readonly kind: "delete-port-vlan";
+  readonly link: string;
+  readonly vid: number;
 }
 
 /** Gives a link an address, at once usable. One that it has already is left as it is. */
@@ -60,12 +91,21 @@ export interface AddAddress {
   readonly kind: "add-address";
   readonly link: string;
   readonly address: Cidr;
+  /** Whether the kernel first looks whether another has an IPv6 address (RFC 4862). */
+  readonly detectDuplicate: boolean;
 }
 
 export interface DeleteAddress {
   readonly kind: "delete-address";
   readonly link: string;
   readonly address: Cidr;
+}
+
+/** Forgets which MAC an address had on a link. One that is not known is fine. */
+export interface DeleteNeighbour {
+  readonly kind: "delete-neighbour";
+  readonly link: string;
+  readonly address: Address;
 }
 
 /** Adds a route through a link. One that is there already wins. */

@@ -4,6 +4,7 @@ import type { AddressAttrs, DeviceFlags, RouteAttrs } from "netlink/dist/rt/gen_
 import {
   formatAddressMessage,
   formatLinkMessage,
+  formatNeighborMessage,
   formatRouteMessage,
 } from "netlink/dist/rt/structs.js";
 import {
@@ -34,6 +35,7 @@ export const Type = {
   GETADDR: 22,
   NEWROUTE: 24,
   GETROUTE: 26,
+  DELNEIGH: 29,
 } as const;
 
 /** Header flags (linux/netlink.h). */
@@ -138,9 +140,47 @@ export function vethInfo(peer: LinkParts): Buffer {
 }
 
 /** IFLA_LINKINFO that sets what a bridge knows of one of its ports. */
-export function bridgePortInfo(port: { hairpin: boolean }): Buffer {
-  const slaveData = bytes(formatBridgePort({ mode: port.hairpin ? 1 : 0 }));
+export function bridgePortInfo(port: { hairpin: boolean; isolated: boolean }): Buffer {
+  const slaveData = bytes(
+    formatBridgePort({
+      mode: port.hairpin ? 1 : 0,
+      ...(port.isolated ? { isolated: Buffer.of(1) } : {}),
+    }),
+  );
   return bytes(formatInfo({ slaveKind: "bridge", slaveData }));
+}
+
+/**
+ * IFLA_AF_SPEC of VLANs of a bridge port (linux/if_bridge.h): one, or a range by its ends.
+ * @param flags BRIDGE_VLAN_INFO_PVID and _UNTAGGED.
+ */
+export function portVlans(first: number, last: number, flags: number): Buffer {
+  const IFLA_BRIDGE_VLAN_INFO = 2;
+  const RANGE_BEGIN = 8;
+  const RANGE_END = 16;
+  const info = (vid: number, more: number): Buffer =>
+    nested(IFLA_BRIDGE_VLAN_INFO, Buffer.concat([u16(flags | more), u16(vid)]), false);
+  if (first === last) return info(first, 0);
+  return Buffer.concat([info(first, RANGE_BEGIN), info(last, RANGE_END)]);
+}
+
+/** A message about a neighbour of a link. */
+export function neighbourMessage(
+  type: number,
+  family: number,
+  ifindex: number,
+  dst: Uint8Array,
+): Message {
+  return {
+    type,
+    flags: 0,
+    body: bytes((out) => {
+      formatNeighborMessage(
+        { kind: "neighbor", data: { family, ifindex }, attrs: { dst: Buffer.from(dst) } },
+        out,
+      );
+    }),
+  };
 }
 
 export interface AddressParts {
@@ -194,6 +234,17 @@ export function u32(value: number): Buffer {
   const data = Buffer.alloc(4);
   new DataView(data.buffer, data.byteOffset).setUint32(0, value, littleEndian);
   return data;
+}
+
+function u16(value: number): Buffer {
+  const data = Buffer.alloc(2);
+  new DataView(data.buffer, data.byteOffset).setUint16(0, value, littleEndian);
+  return data;
+}
+
+/** A u16 at an offset, in the host's order. */
+export function readU16(data: Buffer, at: number): number {
+  return littleEndian ? data.readUInt16LE(at) : data.readUInt16BE(at);
 }
 
 /** A u32 at an offset, in the host's order. */

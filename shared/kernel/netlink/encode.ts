@@ -10,6 +10,8 @@ import {
   bridgePortInfo,
   Flag,
   linkMessage,
+  neighbourMessage,
+  portVlans,
   routeMessage,
   Type,
   u32,
@@ -24,6 +26,9 @@ const RT_SCOPE_UNIVERSE = 0;
 const RT_SCOPE_LINK = 253;
 const RTPROT_BOOT = 3;
 const RTN_UNICAST = 1;
+const AF_BRIDGE = 7;
+const VLAN_PVID = 2;
+const VLAN_UNTAGGED = 4;
 
 /** What the encoder asks of the namespace that the steps go to. */
 export interface Surroundings {
@@ -38,6 +43,7 @@ export type NetlinkStep = Exclude<Step, SetSysctl>;
 
 /** The errnos that mean a step was done already. */
 export function tolerated(step: NetlinkStep): readonly number[] {
+  const ENOENT = 2;
   const EEXIST = 17;
   const ENODEV = 19;
   const EADDRNOTAVAIL = 99;
@@ -50,9 +56,14 @@ export function tolerated(step: NetlinkStep): readonly number[] {
       return [ENODEV];
     case "delete-address":
       return [EADDRNOTAVAIL, ENODEV];
+    case "delete-neighbour":
+    case "delete-port-vlan":
+      return [ENOENT];
     case "create-veth":
     case "set-link":
+    case "set-bridge":
     case "set-port":
+    case "add-port-vlans":
       return [];
   }
 }
@@ -68,8 +79,18 @@ export function describe(step: Step): string {
       return step.master === undefined
         ? `set up ${step.name}`
         : `make ${step.name} a port of ${step.master}`;
+    case "set-bridge":
+      return `switch VLAN filtering on for ${step.name}`;
     case "set-port":
-      return `set ${step.hairpin ? "hairpin mode" : "port options"} on ${step.name}`;
+      return `set hairpin mode or isolation on ${step.name}`;
+    case "add-port-vlans": {
+      const range = step.first === step.last ? step.first : `${step.first} to ${step.last}`;
+      return `add VLAN ${range} to ${step.link}`;
+    }
+    case "delete-port-vlan":
+      return `remove VLAN ${step.vid} from ${step.link}`;
+    case "delete-neighbour":
+      return `forget the neighbour ${formatAddress(step.address)} on ${step.link}`;
     case "add-address":
       return `add the address ${formatCidr(step.address)} to ${step.link}`;
     case "delete-address":
@@ -122,19 +143,31 @@ export function encode(step: NetlinkStep, around: Surroundings): Message {
           ...(step.master === undefined ? {} : { master: around.indexOf(step.master) }),
         },
       });
+    case "set-bridge":
+      return linkMessage(Type.NEWLINK, 0, {
+        attrs: { ifname: step.name, linkinfo: bridgeInfo(step) },
+      });
+    case "add-port-vlans": {
+      const flags = step.untagged ? VLAN_PVID | VLAN_UNTAGGED : 0;
+      return encodeVlans(Type.SETLINK, around.indexOf(step.link), step.first, step.last, flags);
+    }
+    case "delete-port-vlan":
+      return encodeVlans(Type.DELLINK, around.indexOf(step.link), step.vid, step.vid, 0);
+    case "delete-neighbour":
+      return neighbourMessage(
+        Type.DELNEIGH,
+        familyNumber(step.address.family),
+        around.indexOf(step.link),
+        addressBytes(step.address),
+      );
     case "set-port":
       return linkMessage(Type.NEWLINK, 0, {
         attrs: { ifname: step.name, linkinfo: bridgePortInfo(step) },
       });
     case "add-address":
-      return encodeAddress(
-        Type.NEWADDR,
-        Flag.CREATE | Flag.EXCL,
-        step.address,
-        around.indexOf(step.link),
-      );
+      return encodeAddress(Type.NEWADDR, Flag.CREATE | Flag.EXCL, step, around.indexOf(step.link));
     case "delete-address":
-      return encodeAddress(Type.DELADDR, 0, step.address, around.indexOf(step.link));
+      return encodeAddress(Type.DELADDR, 0, step, around.indexOf(step.link));
     case "add-route":
       return encodeRoute(step, around.indexOf(step.link));
     case "delete-link":
@@ -165,6 +198,18 @@ function setFlags(
   return { flags, change };
 }
 
+function encodeVlans(
+  type: number,
+  index: number,
+  first: number,
+  last: number,
+  flags: number,
+): Message {
+  const IFLA_AF_SPEC = 26;
+  const spec: [number, Buffer] = [IFLA_AF_SPEC, portVlans(first, last, flags)];
+  return linkMessage(type, 0, { family: AF_BRIDGE, index, attrs: { __unparsed: [spec] } });
+}
+
 function familyNumber(family: Family): number {
   return family === 4 ? AF_INET : AF_INET6;
 }
@@ -173,7 +218,15 @@ function rawAddress(address: Address): Buffer {
   return Buffer.from(addressBytes(address));
 }
 
-function encodeAddress(type: number, flags: number, cidr: Cidr, index: number): Message {
+function encodeAddress(
+  type: number,
+  flags: number,
+  step: { address: Cidr; detectDuplicate?: boolean },
+  index: number,
+): Message {
+  const cidr = step.address;
+  // host-local hands each address out once, so detection would only cost its second or two.
+  const isSure = cidr.address.family === 6 && step.detectDuplicate === false;
   const address = rawAddress(cidr.address);
   // The kernel gives IPv4 addresses no broadcast address of its own accord.
   const broadcast =
@@ -189,8 +242,7 @@ function encodeAddress(type: number, flags: number, cidr: Cidr, index: number): 
       address,
       local: address,
       ...(type === Type.NEWADDR ? broadcast : {}),
-      // host-local hands each address out once, so detection would only cost its second or two.
-      ...(type === Type.NEWADDR && cidr.address.family === 6 ? { flags: { nodad: true } } : {}),
+      ...(isSure ? { flags: { nodad: true } } : {}),
     },
   });
 }

@@ -35,20 +35,24 @@ export interface NfRule {
   names(chain: string): boolean;
 }
 
+/** The families that nf_tables has tables of. */
+export type NfFamily = Family | "bridge";
+
 /** A socket to netfilter. */
 export function netfilterSocket(sys: Sys): NetlinkSocket {
   return new NetlinkSocket(sys, NETLINK_NETFILTER);
 }
 
 /** The header of netfilter's messages: family, version 0, no resource. */
-export function nfgenmsg(family: Family): Buffer {
-  return Buffer.of(family === 4 ? AF_INET : AF_INET6, 0, 0, 0);
+export function nfgenmsg(family: NfFamily): Buffer {
+  const NFPROTO = { 4: AF_INET, 6: AF_INET6, bridge: 7 };
+  return Buffer.of(NFPROTO[family], 0, 0, 0);
 }
 
 /** Whether a table of a family has a chain. @throws CniError Kernel */
 export function hasChain(
   socket: NetlinkSocket,
-  family: Family,
+  family: NfFamily,
   table: string,
   chain: string,
 ): boolean {
@@ -65,7 +69,7 @@ export function hasChain(
 /** The rules of a chain; none if there is no such chain. @throws CniError Kernel */
 export function listRules(
   socket: NetlinkSocket,
-  family: Family,
+  family: NfFamily,
   table: string,
   chain: string,
 ): NfRule[] {
@@ -111,7 +115,7 @@ function text(value: string): Buffer {
 function request(
   type: number,
   flags: number,
-  family: Family,
+  family: NfFamily,
   attrs: readonly (readonly [number, string])[],
 ): Message {
   const parts = attrs.map(([name, value]) => nested(name, text(value), false));

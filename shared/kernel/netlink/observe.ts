@@ -9,6 +9,7 @@ import {
   linkMessage,
   readS32,
   readString,
+  readU16,
   readU32,
   routeMessage,
   Type,
@@ -38,6 +39,10 @@ export interface Link {
   readonly peer: number;
   /** As a bridge port. */
   readonly hairpin: boolean;
+  readonly isolated: boolean;
+  /** As a bridge: whether it tells VLANs apart, and the VLAN that a new port is in (0 for none). */
+  readonly vlanFiltering: boolean;
+  readonly defaultVlan: number;
 }
 
 export interface Route {
@@ -110,6 +115,16 @@ export function linkTo(socket: NetlinkSocket, address: Address): string | undefi
 
 /** The addresses of one link. @throws CniError Kernel */
 export function listAddresses(socket: NetlinkSocket, index: number): Cidr[] {
+  const IFA_ADDRESS = 1;
+  const IFA_LOCAL = 2;
+  return dumpAddresses(socket, index).flatMap(({ body }) => {
+    const attrs = attributes(body, 8);
+    const raw = attrs.get(IFA_LOCAL) ?? attrs.get(IFA_ADDRESS);
+    return raw === undefined ? [] : [{ address: addressFromBytes(raw), prefix: body.readUInt8(1) }];
+  });
+}
+
+function dumpAddresses(socket: NetlinkSocket, index: number): Received[] {
   const request = addressMessage(Type.GETADDR, Flag.DUMP, {
     family: AF_UNSPEC,
     prefixlen: 0,
@@ -117,17 +132,30 @@ export function listAddresses(socket: NetlinkSocket, index: number): Cidr[] {
     index,
     attrs: {},
   });
-  const addresses: Cidr[] = [];
-  for (const { body } of socket.dump(request)) {
-    const IFA_ADDRESS = 1;
-    const IFA_LOCAL = 2;
-    const attrs = attributes(body, 8);
-    const raw = attrs.get(IFA_LOCAL) ?? attrs.get(IFA_ADDRESS);
-    // The filter is a wish: a kernel before 4.20 answers with every link's.
-    if (raw === undefined || readU32(body, 4) !== index) continue;
-    addresses.push({ address: addressFromBytes(raw), prefix: body.readUInt8(1) });
+  // The filter is a wish: a kernel before 4.20 answers with every link's.
+  return socket.dump(request).filter(({ body }) => readU32(body, 4) === index);
+}
+
+/**
+ * Whether the kernel still looks whether another has one of a link's addresses, or has found one
+ * that does.
+ * @throws CniError Kernel
+ */
+export function duplicateDetection(
+  socket: NetlinkSocket,
+  index: number,
+): "none" | "running" | "failed" {
+  const IFA_FLAGS = 8;
+  const TENTATIVE = 0x40;
+  const DADFAILED = 0x08;
+  let running = false;
+  for (const { body } of dumpAddresses(socket, index)) {
+    const flags = attributes(body, 8).get(IFA_FLAGS);
+    const bits = flags === undefined ? body.readUInt8(2) : readU32(flags, 0);
+    if ((bits & DADFAILED) !== 0) return "failed";
+    if ((bits & TENTATIVE) !== 0) running = true;
   }
-  return addresses;
+  return running ? "running" : "none";
 }
 
 /** The unicast routes of every table. @throws CniError Kernel */
@@ -146,23 +174,26 @@ export function listRoutes(socket: NetlinkSocket): Route[] {
 
 function readLink({ body }: Received): Link {
   const IFLA = { address: 1, name: 3, mtu: 4, link: 5, master: 10, operstate: 16, linkinfo: 18 };
-  const INFO = { kind: 1, slaveData: 5 };
-  const BRPORT_MODE = 4;
+  const INFO = { kind: 1, data: 2, slaveData: 5 };
+  const BRPORT = { mode: 4, isolated: 33 };
+  const BR = { vlanFiltering: 7, defaultVlan: 39 };
   const attrs = attributes(body, 16);
   const number = (type: number): number => {
     const data = attrs.get(type);
     return data === undefined ? 0 : readU32(data, 0);
   };
   const linkinfo = attrs.get(IFLA.linkinfo);
-  const info = linkinfo === undefined ? undefined : attributes(linkinfo, 0);
-  const port = info?.get(INFO.slaveData);
-  const hairpin = port === undefined ? undefined : attributes(port, 0).get(BRPORT_MODE);
+  const info = nestedIn(linkinfo);
+  const kind = readString(info?.get(INFO.kind) ?? Buffer.alloc(0));
+  const port = nestedIn(info?.get(INFO.slaveData));
+  const data = kind === "bridge" ? nestedIn(info?.get(INFO.data)) : undefined;
+  const defaultVlan = data?.get(BR.defaultVlan);
   const flags = readU32(body, 8);
   const operstate = attrs.get(IFLA.operstate)?.[0] ?? OPER_UNKNOWN;
   return {
     index: readS32(body, 4),
     name: readString(attrs.get(IFLA.name) ?? Buffer.alloc(0)),
-    kind: readString(info?.get(INFO.kind) ?? Buffer.alloc(0)),
+    kind,
     mac: formatMac(attrs.get(IFLA.address) ?? Buffer.alloc(0)),
     mtu: number(IFLA.mtu),
     up: (flags & IFF_UP) !== 0,
@@ -170,8 +201,15 @@ function readLink({ body }: Received): Link {
     operational: operstate === OPER_UP || operstate === OPER_UNKNOWN,
     master: number(IFLA.master),
     peer: number(IFLA.link),
-    hairpin: hairpin?.[0] === 1,
+    hairpin: port?.get(BRPORT.mode)?.[0] === 1,
+    isolated: port?.get(BRPORT.isolated)?.[0] === 1,
+    vlanFiltering: data?.get(BR.vlanFiltering)?.[0] === 1,
+    defaultVlan: defaultVlan === undefined ? 0 : readU16(defaultVlan, 0),
   };
+}
+
+function nestedIn(data: Buffer | undefined): Map<number, Buffer> | undefined {
+  return data === undefined ? undefined : attributes(data, 0);
 }
 
 function readRoute({ body }: Received): Route | undefined {

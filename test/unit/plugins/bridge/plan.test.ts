@@ -25,6 +25,13 @@ const conf: BridgeConfig = {
   mtu: undefined,
   hairpin: false,
   promiscuous: false,
+  vlan: undefined,
+  trunk: [],
+  preserveDefaultVlan: true,
+  macSpoofCheck: false,
+  detectDuplicates: false,
+  leaveDown: false,
+  isolated: false,
   mac: undefined,
   ipam: "host-local",
   dns: {},
@@ -106,7 +113,7 @@ describe("planGateways", () => {
   test("lets IPv6 addresses of other subnets be, and two gateways of one call stand together", () => {
     const both = [parseCidr("10.1.2.1/24"), parseCidr("10.1.3.1/24"), parseCidr("fd00::1/64")];
     const steps = planGateways(conf, both, seen(["fd99::1/64", "10.1.2.1/24"], false));
-    expect(steps.map((step) => "address" in step && formatCidr(step.address))).toEqual([
+    expect(steps.map((step) => step.kind === "add-address" && formatCidr(step.address))).toEqual([
       "10.1.3.1/24",
       "fd00::1/64",
     ]);
@@ -114,7 +121,7 @@ describe("planGateways", () => {
 });
 
 function sysctls(address: string): string[] {
-  return planContainer("eth0", layer3(conf, ipam(address))).flatMap((step) =>
+  return planContainer(conf, "eth0", layer3(conf, ipam(address))).flatMap((step) =>
     step.kind === "set-sysctl" ? [step.key] : [],
   );
 }
@@ -122,7 +129,7 @@ function sysctls(address: string): string[] {
 describe("planContainer", () => {
   test("gives addresses before the link comes up, and routes after", () => {
     const net = layer3({ ...conf, isDefaultGateway: true }, ipam("10.1.2.77/24", "fd00::77/64"));
-    const kinds = planContainer("eth0", net)
+    const kinds = planContainer(conf, "eth0", net)
       .map(({ kind }) => kind)
       .filter((kind) => kind !== "set-sysctl");
     expect(kinds).toEqual(["add-address", "add-address", "set-link", "add-route", "add-route"]);
@@ -130,7 +137,7 @@ describe("planContainer", () => {
 
   test("leads a route without a gateway by the gateway of its family", () => {
     const given = { ...ipam("10.1.2.77/24"), routes: [{ dst: parseCidr("10.0.0.0/8") }] };
-    const route = planContainer("eth0", layer3(conf, given)).find(
+    const route = planContainer(conf, "eth0", layer3(conf, given)).find(
       ({ kind }) => kind === "add-route",
     );
     expect(route).toMatchObject({ gw: parseAddress("10.1.2.1") });
@@ -143,10 +150,11 @@ describe("planContainer", () => {
 });
 
 test("a port gets hairpin mode when it is asked for", () => {
-  expect(planPort(conf, drawn).map(({ kind }) => kind)).toEqual(["set-link"]);
-  expect(planPort({ ...conf, hairpin: true }, drawn).map(({ kind }) => kind)).toEqual([
+  expect(planPort(conf, drawn, 1).map(({ kind }) => kind)).toEqual(["set-link", "set-link"]);
+  expect(planPort({ ...conf, hairpin: true }, drawn, 1).map(({ kind }) => kind)).toEqual([
     "set-link",
     "set-port",
+    "set-link",
   ]);
 });
 
@@ -154,6 +162,7 @@ test("the result names bridge, host's end and container's end, in this order", (
   const given = { ...ipam("10.1.2.77/24"), dns: { nameservers: ["10.96.0.10"] } };
   const links = {
     bridgeMac: "02:00:00:00:00:03",
+    vlanMac: undefined,
     drawn,
     ifname: "eth0",
     netns: "/run/netns/a",

@@ -1,0 +1,35 @@
+import { CniError, Code } from "../../shared/cni/error.ts";
+import type { Kernel } from "../../shared/kernel/mod.ts";
+import {
+  addSpoofCheck,
+  removeSpoofCheck,
+  spoofBase,
+  spoofChain,
+  spoofComment,
+  spoofTable,
+} from "../../shared/plan/spoof_check.ts";
+import type { SpoofCheck } from "../../shared/plan/spoof_check.ts";
+import type { Drawn } from "./plan.ts";
+
+/** Lets a container send with its own MAC alone. @throws CniError Firewall */
+export function addSpoofRules({ firewall }: Kernel, of: SpoofCheck, drawn: Drawn): void {
+  if (firewall.nft(addSpoofCheck(of, drawn.hostVeth, drawn.containerMac))) return;
+  throw new CniError(
+    Code.Firewall,
+    "Cannot set up macspoofchk: nftables has no bridge family on this node.",
+    "Load the kernel's module nf_tables_bridge, or take macspoofchk out of the network config.",
+  );
+}
+
+/**
+ * Takes the rules away, if there are any: found by their comment, in one chain.
+ * @throws CniError Firewall
+ */
+export function removeSpoofRules({ firewall }: Kernel, of: SpoofCheck): void {
+  if (!firewall.hasChain("bridge", spoofTable, spoofChain(of))) return;
+  const jumps = firewall
+    .rules("bridge", spoofTable, spoofBase)
+    .filter(({ comment }) => comment === spoofComment(of))
+    .map(({ handle }) => handle);
+  firewall.nft(removeSpoofCheck(of, jumps));
+}

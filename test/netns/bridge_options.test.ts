@@ -1,0 +1,211 @@
+/** The bridge plugin's options, each by what the kernel says and by packets that pass or don't. */
+import { describe, expect, test } from "vitest";
+import { binDir, cni, cniOk, createSandbox, leftovers, type Sandbox } from "../helpers/cni.ts";
+import { addressesIn, bridgeConf, IPV4, IPV6 } from "../helpers/network.ts";
+import { expectError } from "../helpers/state.ts";
+
+const call = { bin: binDir(), plugin: "bridge" } as const;
+type Conf = ReturnType<typeof bridgeConf>;
+
+async function addPod(sandbox: Sandbox, name: string, conf: Conf) {
+  const pod = await sandbox.addPod(name);
+  const attachment = { ...call, containerId: name, netns: pod.netnsPath, conf };
+  const result = await cniOk(sandbox, { ...attachment, command: "ADD" });
+  return { pod, attachment, result, address: addressesIn(result)[0] ?? "" };
+}
+
+describe.concurrent("bridge, its options:", () => {
+  test("portIsolation keeps pods from each other, not from the node", async () => {
+    await using sandbox = await createSandbox();
+    const conf = bridgeConf([IPV4], { portIsolation: true });
+    const one = await addPod(sandbox, "pod1", conf);
+    const two = await addPod(sandbox, "pod2", conf);
+    expect(await one.pod.ping("10.244.1.1")).toBe(true);
+    expect(await one.pod.ping(two.address)).toBe(false);
+    const open = await addPod(sandbox, "pod3", bridgeConf([IPV4]));
+    expect(await one.pod.ping(open.address), "a port that is not isolated").toBe(true);
+  });
+
+  test("macspoofchk drops what has another MAC, and its rules go with the pod", async () => {
+    await using sandbox = await createSandbox();
+    const conf = bridgeConf([IPV4], { macspoofchk: true });
+    const one = await addPod(sandbox, "pod1", conf);
+    const two = await addPod(sandbox, "pod2", conf);
+    expect(await one.pod.ping(two.address)).toBe(true);
+    await one.pod.sh("ip link set eth0 address 02:11:22:33:44:55");
+    expect(await one.pod.ping(two.address)).toBe(false);
+    expect(await two.pod.ping("10.244.1.1"), "the other pod").toBe(true);
+    const chains = await sandbox.sh("nft list chain bridge nat PREROUTING");
+    expect(chains).toContain('jump cni-br-iface-pod1-eth0 comment "macspoofchk-pod1-eth0"');
+    for (const { attachment } of [one, two, one]) {
+      await cniOk(sandbox, { ...attachment, command: "DEL" });
+    }
+    const nft = await sandbox.sh("nft list table bridge nat");
+    expect(nft).not.toContain("cni-br-iface");
+    expect(nft).not.toContain("macspoofchk");
+  });
+
+  test("enabledad looks for duplicates of IPv6 addresses before the pod may use them", async () => {
+    await using sandbox = await createSandbox();
+    const conf = bridgeConf([IPV6], { enabledad: true });
+    const { pod } = await addPod(sandbox, "pod1", conf);
+    expect(await pod.sysctl("net/ipv6/conf/eth0/accept_dad")).toBe("1");
+    const addresses = await pod.sh("ip -6 addr show dev eth0 scope global");
+    expect(addresses).not.toContain("tentative");
+    expect(addresses).not.toContain("nodad");
+  });
+
+  test("enabledad finds one, says so and leaves nothing", async () => {
+    await using sandbox = await createSandbox();
+    await addPod(sandbox, "pod1", bridgeConf([IPV6]));
+    const other = await sandbox.addPod("other");
+    const pod = await sandbox.addPod("pod2");
+    const before = await sandbox.snapshot();
+    // Another link of the bridge has the address that the next pod is given.
+    await sandbox.sh(`
+      ip link add other0 master cni0 type veth peer name eth0 netns other
+      ip link set other0 up
+      ip -n other link set eth0 up
+      ip -n other addr add fd00:10:244:1::3/64 dev eth0 nodad
+    `);
+    expect(await other.ping("fd00:10:244:1::1")).toBe(true);
+    const conf = bridgeConf([IPV6], { enabledad: true });
+    const options = { ...call, containerId: "pod2", netns: pod.netnsPath, conf };
+    expectError(await cni(sandbox, { ...options, command: "ADD" }), 102);
+    await sandbox.sh("ip link delete other0");
+    expect(leftovers(before, await sandbox.snapshot())).toEqual([]);
+  });
+
+  test("disableContainerInterface leaves the interface down, and goes with no ipam", async () => {
+    await using sandbox = await createSandbox();
+    const { ipam: _, ...layer2 } = bridgeConf([IPV4], { disableContainerInterface: true });
+    const { pod } = await addPod(sandbox, "pod1", layer2);
+    expect((await pod.link("eth0")).operstate).toBe("DOWN");
+    const conf = bridgeConf([IPV4], { disableContainerInterface: true });
+    expectError(await cni(sandbox, { ...call, command: "ADD", containerId: "x", conf }), 7);
+  });
+
+  test("promiscMode makes the bridge take every frame", async () => {
+    await using sandbox = await createSandbox();
+    await addPod(sandbox, "pod1", bridgeConf([IPV4], { promiscMode: true, hairpinMode: false }));
+    expect(await sandbox.sh("ip -d link show cni0")).toMatch(/promiscuity [1-9]/);
+  });
+
+  const macs = [
+    { by: "runtimeConfig.mac", more: { runtimeConfig: { mac: "02:aa:00:00:00:01" } }, args: "" },
+    { by: "args.cni.mac", more: { args: { cni: { mac: "02:AA:00:00:00:01" } } }, args: "" },
+    { by: "CNI_ARGS", more: {}, args: "IgnoreUnknown=1;MAC=02:aa:00:00:00:01" },
+    {
+      by: "the first of them",
+      more: {
+        runtimeConfig: { mac: "02:aa:00:00:00:01" },
+        args: { cni: { mac: "02:aa:00:00:00:02" } },
+      },
+      args: "MAC=02:aa:00:00:00:03",
+    },
+  ];
+  test.for(macs)("the pod's MAC by $by", async ({ more, args }) => {
+    await using sandbox = await createSandbox();
+    const pod = await sandbox.addPod("pod1");
+    const conf = bridgeConf([IPV4], more);
+    const options = { ...call, containerId: "pod1", netns: pod.netnsPath, conf, args };
+    const result = await cniOk(sandbox, { ...options, command: "ADD" });
+    expect(result.interfaces?.[2]?.mac).toBe("02:aa:00:00:00:01");
+    expect((await pod.link("eth0")).address).toBe("02:aa:00:00:00:01");
+  });
+
+  test("B1: an idle bridge gets the new address, a busy one is left and named", async () => {
+    await using sandbox = await createSandbox();
+    await sandbox.sh("ip link add cni0 type bridge; ip addr add 10.9.9.1/24 dev cni0");
+    const one = await addPod(sandbox, "pod1", bridgeConf([IPV4]));
+    expect(await sandbox.sh("ip -4 addr show dev cni0")).not.toContain("10.9.9.1");
+    expect(await one.pod.ping("10.244.1.1")).toBe(true);
+    await sandbox.sh("ip addr del 10.244.1.1/24 dev cni0; ip addr add 10.9.9.1/24 dev cni0");
+    const pod = await sandbox.addPod("pod2");
+    const options = {
+      ...call,
+      containerId: "pod2",
+      netns: pod.netnsPath,
+      conf: bridgeConf([IPV4]),
+    };
+    const answer = await cni(sandbox, { ...options, command: "ADD" });
+    expectError(answer, 102);
+    expect(answer.json?.msg).toMatch(/10\.244\.1\.1\/24.*10\.9\.9\.1\/24/);
+    expect(answer.json?.details).toContain("ip addr del 10.9.9.1/24 dev cni0");
+    const forced = bridgeConf([IPV4], { forceAddress: true });
+    await cniOk(sandbox, { ...options, conf: forced, command: "ADD" });
+    expect(await pod.ping("10.244.1.1")).toBe(true);
+  });
+
+  test("B3: an address that is used again is reached at once, by its new MAC", async () => {
+    await using sandbox = await createSandbox();
+    const conf = bridgeConf([IPV4], {
+      ipam: { type: "host-local", ranges: [[{ subnet: "10.244.1.0/24", rangeEnd: "10.244.1.3" }]] },
+    });
+    const neighbour = await addPod(sandbox, "pod1", conf);
+    const old = await addPod(sandbox, "pod2", conf);
+    expect(await sandbox.ping(old.address)).toBe(true);
+    expect(await neighbour.pod.ping(old.address)).toBe(true);
+    await cniOk(sandbox, { ...old.attachment, command: "DEL" });
+    const next = await addPod(sandbox, "pod3", conf);
+    expect(next.address).toBe(old.address);
+    expect(await sandbox.ping(next.address), "from the node").toBe(true);
+    expect(await neighbour.pod.ping(next.address), "from another pod").toBe(true);
+    const mac = next.result.interfaces?.[2]?.mac ?? "";
+    expect(await neighbour.pod.sh(`ip neigh show ${next.address}`)).toContain(mac);
+  });
+
+  test("vlan and vlanTrunk: frames pass in their VLAN alone, or the kernel's lack is said", async () => {
+    await using sandbox = await createSandbox();
+    const known = await sandbox.exec(
+      "ip",
+      "link add probe type bridge vlan_filtering 1".split(" "),
+    );
+    const conf = (vlan: number) => bridgeConf([IPV4], { vlan, preserveDefaultVlan: false });
+    if (known.exitCode !== 0) {
+      const pod = await sandbox.addPod("pod1");
+      const before = await sandbox.snapshot();
+      for (const more of [{ vlan: 100 }, { vlanTrunk: [{ id: 5 }] }]) {
+        const options = { ...call, containerId: "pod1", netns: pod.netnsPath };
+        const answer = await cni(sandbox, {
+          ...options,
+          command: "ADD",
+          conf: bridgeConf([IPV4], more),
+        });
+        expectError(answer, 101);
+        expect(answer.json?.details).toContain("CONFIG_BRIDGE_VLAN_FILTERING");
+      }
+      expect(leftovers(before, await sandbox.snapshot())).toEqual([]);
+      return;
+    }
+    const one = await addPod(sandbox, "pod1", conf(100));
+    const two = await addPod(sandbox, "pod2", conf(100));
+    const other = await addPod(sandbox, "pod3", conf(200));
+    expect(await one.pod.ping(two.address)).toBe(true);
+    expect(await one.pod.ping("10.244.1.1"), "the node, by cni0.100").toBe(true);
+    expect(await one.pod.ping(other.address)).toBe(false);
+    expect(one.result.interfaces?.[3]?.name).toBe("cni0.100");
+    const trunk = bridgeConf([IPV4], { vlanTrunk: [{ id: 5 }, { minID: 100, maxID: 101 }] });
+    const { pod } = await addPod(sandbox, "pod4", trunk);
+    await pod.sh("ip link add link eth0 name eth0.100 type vlan id 100; ip link set eth0.100 up");
+    await pod.sh("ip addr flush dev eth0; ip addr add 10.244.1.99/24 dev eth0.100");
+    expect(await pod.ping(one.address)).toBe(true);
+  });
+
+  const refused: readonly (readonly [string, Readonly<Record<string, unknown>>])[] = [
+    ["vlan together with vlanTrunk", { vlan: 5, vlanTrunk: [{ id: 6 }] }],
+    ["half a range", { vlanTrunk: [{ minID: 6 }] }],
+    ["a range upside down", { vlanTrunk: [{ minID: 6, maxID: 5 }] }],
+    ["hairpinMode together with promiscMode", { hairpinMode: true, promiscMode: true }],
+    ["a MAC that is none", { runtimeConfig: { mac: "02:00" } }],
+    ["a bridge whose VLAN link's name is too long", { bridge: "abcdefghijkl", vlan: 1234 }],
+  ];
+  test.for(refused)("refuses %s", async ([, more]) => {
+    await using sandbox = await createSandbox();
+    await sandbox.addPod("pod1");
+    const before = await sandbox.snapshot();
+    const conf = bridgeConf([IPV4], more);
+    expectError(await cni(sandbox, { ...call, command: "ADD", containerId: "pod1", conf }), 7);
+    expect(leftovers(before, await sandbox.snapshot())).toEqual([]);
+  });
+});
