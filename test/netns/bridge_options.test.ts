@@ -14,6 +14,10 @@ async function addPod(sandbox: Sandbox, name: string, conf: Conf) {
   return { pod, attachment, result, address: addressesIn(result)[0] ?? "" };
 }
 
+function vlanConf(vlan: number): Conf {
+  return bridgeConf([IPV4], { vlan, preserveDefaultVlan: false });
+}
+
 describe.concurrent("bridge, its options:", () => {
   test("portIsolation keeps pods from each other, not from the node", async () => {
     await using sandbox = await createSandbox();
@@ -161,7 +165,6 @@ describe.concurrent("bridge, its options:", () => {
       "ip",
       "link add probe type bridge vlan_filtering 1".split(" "),
     );
-    const conf = (vlan: number) => bridgeConf([IPV4], { vlan, preserveDefaultVlan: false });
     if (known.exitCode !== 0) {
       const pod = await sandbox.addPod("pod1");
       const before = await sandbox.snapshot();
@@ -178,9 +181,9 @@ describe.concurrent("bridge, its options:", () => {
       expect(leftovers(before, await sandbox.snapshot())).toEqual([]);
       return;
     }
-    const one = await addPod(sandbox, "pod1", conf(100));
-    const two = await addPod(sandbox, "pod2", conf(100));
-    const other = await addPod(sandbox, "pod3", conf(200));
+    const one = await addPod(sandbox, "pod1", vlanConf(100));
+    const two = await addPod(sandbox, "pod2", vlanConf(100));
+    const other = await addPod(sandbox, "pod3", vlanConf(200));
     expect(await one.pod.ping(two.address)).toBe(true);
     expect(await one.pod.ping("10.244.1.1"), "the node, by cni0.100").toBe(true);
     expect(await one.pod.ping(other.address)).toBe(false);
