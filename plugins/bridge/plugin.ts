@@ -79,7 +79,12 @@ export const bridge: Plugin<BridgeConfig> = {
       const addresses = net.ips.map(({ address }) => address);
       addMasquerade(kernel, conf, of, addresses);
     }
-    if (!conf.leaveDown) kernel.host.waitOperational(drawn.hostVeth, portTimeout);
+    if (!conf.leaveDown) {
+      // Each in its own time: until then it drops what is sent through it.
+      for (const name of [drawn.hostVeth, conf.bridge]) {
+        kernel.host.waitOperational(name, portTimeout);
+      }
+    }
     if (conf.detectDuplicates) container.waitSettled(request.ifname, detectionTimeout);
     return addResult(conf, ipam, net, {
       bridgeMac: made.mac,
