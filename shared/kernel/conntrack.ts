@@ -49,7 +49,9 @@ interface Tuple {
 }
 
 /**
- * Makes the kernel forget the UDP flows to ports of the host.
+ * Makes the kernel forget the UDP flows to ports of the host. One that only passes through the node
+ * is left alone: its answers would not be told from something new.
+ * @param isLocal whether an address is the host's.
  * @returns how many there were.
  * @throws CniError Kernel
  */
@@ -57,13 +59,14 @@ export function forgetUdpFlows(
   socket: NetlinkSocket,
   family: Family,
   ports: readonly UdpPort[],
+  isLocal: (address: Address) => boolean,
 ): number {
   let forgotten = 0;
   for (const wanted of ports) {
     const found = socket.dump(dumpRequest(family, wanted.port), absent);
     const deletions = found.flatMap(({ body }) => {
       const attrs = attributes(body, NFGENMSG);
-      return matches(attrs, wanted) ? [deletion(family, attrs)] : [];
+      return matches(attrs, wanted, isLocal) ? [deletion(family, attrs)] : [];
     });
     if (deletions.length === 0) continue;
     for (const { errno } of socket.transact(deletions)) {
@@ -93,11 +96,14 @@ function dumpRequest(family: Family, port: number): Message {
   };
 }
 
-function matches(attrs: ReadonlyMap<number, Buffer>, wanted: UdpPort): boolean {
+function matches(
+  attrs: ReadonlyMap<number, Buffer>,
+  wanted: UdpPort,
+  isLocal: (address: Address) => boolean,
+): boolean {
   const { protocol, dstPort, dst } = tuple(attrs.get(CTA_TUPLE_ORIG));
-  if (protocol !== IPPROTO_UDP || dstPort !== wanted.port) return false;
-  if (wanted.hostIP === undefined) return true;
-  return dst !== undefined && sameAddress(dst, wanted.hostIP);
+  if (protocol !== IPPROTO_UDP || dstPort !== wanted.port || dst === undefined) return false;
+  return wanted.hostIP === undefined ? isLocal(dst) : sameAddress(dst, wanted.hostIP);
 }
 
 function tuple(data: Buffer | undefined): Tuple {

@@ -11,6 +11,8 @@ const SOCK_DGRAM = 2;
 const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
+const SOL_IPV6 = 41;
+const IPV6_V6ONLY = 26;
 const EADDRINUSE = 98;
 const numbers = { tcp: 6, udp: 17, sctp: 132 } as const;
 
@@ -24,20 +26,24 @@ export interface Port {
 
 /**
  * Whether a process of the host listens on a port. Asked by binding to it for an instant, which
- * costs three system calls however many sockets there are. A kernel without the protocol has no
- * listener of it.
+ * costs a few system calls however many sockets there are; only where that fails are they looked
+ * through, for a connection that the host has made is in the way as well. A kernel without the
+ * protocol has no listener of it.
  */
 export function isListening(sys: Sys, family: Family, { protocol, port, address }: Port): boolean {
   const type = protocol === "udp" ? SOCK_DGRAM : SOCK_STREAM;
   const domain = family === 4 ? AF_INET : AF_INET6;
+  const on = Buffer.from(new Int32Array([1]).buffer);
   const fd = sys.socket(domain, type | SOCK_CLOEXEC, numbers[protocol]);
   if (fd < 0) return false;
   try {
     // Without this, connections that have just been closed would be in the way as well.
     if (protocol === "tcp") {
-      sys.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, Buffer.from(new Int32Array([1]).buffer));
+      sys.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, on);
     }
-    return sys.bind(fd, socketAddress(family, port, address)) === -EADDRINUSE;
+    if (family === 6) sys.setsockopt(fd, SOL_IPV6, IPV6_V6ONLY, on);
+    if (sys.bind(fd, socketAddress(family, port, address)) !== -EADDRINUSE) return false;
+    return protocol === "sctp" || listeningInodes(protocol, port).length > 0;
   } finally {
     closeSync(fd);
   }
@@ -54,7 +60,7 @@ function socketAddress(family: Family, port: number, address: Address | undefine
 
 /** The process that listens on a port, as "name (pid 123)", if it can be found. */
 export function listenerName({ protocol, port }: Port): string | undefined {
-  const inodes = ["", "6"].flatMap((suffix) => inodesOf(`/proc/net/${protocol}${suffix}`, port));
+  const inodes = listeningInodes(protocol, port);
   if (inodes.length === 0) return undefined;
   const wanted = new Set(inodes.map((inode) => `socket:[${inode}]`));
   for (const pid of readdirSync("/proc")) {
@@ -70,7 +76,11 @@ export function listenerName({ protocol, port }: Port): string | undefined {
   return undefined;
 }
 
-/** The inodes of sockets bound to a port, from /proc/net (proc_net_tcp.rst in the kernel's docs). */
+function listeningInodes(protocol: Port["protocol"], port: number): string[] {
+  return ["", "6"].flatMap((suffix) => inodesOf(`/proc/net/${protocol}${suffix}`, port));
+}
+
+/** The inodes of sockets that listen on a port, from /proc/net (proc_net_tcp.rst in the kernel's docs). */
 function inodesOf(path: string, port: number): string[] {
   const hex = port.toString(16).toUpperCase().padStart(4, "0");
   const LISTEN = "0A";

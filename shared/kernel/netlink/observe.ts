@@ -31,7 +31,10 @@ export interface Link {
   /** Administratively up. */
   readonly up: boolean;
   readonly promiscuous: boolean;
-  /** Whether packets can pass: the state is "up", or one that knows no such thing. */
+  /**
+   * Whether packets can pass, as the kernel has found (RFC 2863). A new link's state is "unknown"
+   * until it has looked, and some kinds, as lo, stay so.
+   */
   readonly operational: boolean;
   /** Index of the bridge that it is a port of, or 0. */
   readonly master: number;
@@ -198,7 +201,7 @@ function readLink({ body }: Received): Link {
     mtu: number(IFLA.mtu),
     up: (flags & IFF_UP) !== 0,
     promiscuous: (flags & IFF_PROMISC) !== 0,
-    operational: operstate === OPER_UP || operstate === OPER_UNKNOWN,
+    operational: operstate === OPER_UP,
     master: number(IFLA.master),
     peer: number(IFLA.link),
     hairpin: port?.get(BRPORT.mode)?.[0] === 1,
