@@ -11,6 +11,7 @@ import {
   Flag,
   linkMessage,
   neighbourMessage,
+  nested,
   portVlans,
   routeMessage,
   Type,
@@ -206,8 +207,10 @@ function encodeVlans(
   flags: number,
 ): Message {
   const IFLA_AF_SPEC = 26;
-  const spec: [number, Buffer] = [IFLA_AF_SPEC, portVlans(first, last, flags)];
-  return linkMessage(type, 0, { family: AF_BRIDGE, index, attrs: { __unparsed: [spec] } });
+  const link = linkMessage(type, 0, { family: AF_BRIDGE, index, attrs: {} });
+  // A range is two attributes of one type, which the codec's maps cannot hold.
+  const spec = nested(IFLA_AF_SPEC, portVlans(first, last, flags), false);
+  return { ...link, body: Buffer.concat([link.body, spec]) };
 }
 
 function familyNumber(family: Family): number {
