@@ -1,20 +1,22 @@
 /**
  * Shows what the plugins do, on a node made of namespaces: two pods are added to a flannel network,
- * reach each other, and are deleted again; then nothing is left, neither there nor on this machine.
+ * reach each other, are reached by host ports, and are deleted again; then nothing is left, neither
+ * there nor on this machine.
  *
  *     demo.ts [--bin DIR] [--verbose]
  */
 import { existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { cniOk, type Command, type CniJson } from "./lib/cni.ts";
+import { cniOk, type Command, type CniJson, type Conf } from "./lib/cni.ts";
 import { runConflist, type Conflist } from "./lib/conflist.ts";
 import { leftovers } from "./lib/leftovers.ts";
 import type { Namespace } from "./lib/namespace.ts";
 import { run } from "./lib/process.ts";
 import { createReport, paint, print, StepError } from "./lib/report.ts";
-import { createSandbox, type Sandbox } from "./lib/sandbox.ts";
+import { createSandbox, type ExternalHost, type Sandbox } from "./lib/sandbox.ts";
 import { difference, takeSnapshot, type Snapshot } from "./lib/snapshot.ts";
+import { startPeer, type Peer } from "./lib/traffic.ts";
 
 const SUBNET_ENV = `FLANNEL_NETWORK=10.244.0.0/16
 FLANNEL_SUBNET=10.244.1.1/24
@@ -34,12 +36,32 @@ const CONFLIST: Conflist = {
   ],
 };
 
-/** The plugins of the conflist that are shown. */
-const SHOWN = ["flannel"];
+const CHAIN = CONFLIST.plugins.map(({ type }) => type);
+
+/** What a runtime passes of a pod's host ports. */
+interface PortMapping {
+  readonly hostPort: number;
+  readonly containerPort: number;
+  readonly protocol: "tcp" | "udp";
+}
+
+/** The pods and their host ports. */
+const PODS: Readonly<Record<string, readonly PortMapping[]>> = {
+  pod1: [
+    { hostPort: 8080, containerPort: 80, protocol: "tcp" },
+    { hostPort: 5353, containerPort: 53, protocol: "udp" },
+  ],
+  pod2: [
+    { hostPort: 8443, containerPort: 443, protocol: "tcp" },
+    { hostPort: 5354, containerPort: 53, protocol: "udp" },
+  ],
+};
 
 const GATEWAYS = ["10.244.1.1", "fd00:10:244:1::1"];
 const CNI_BIN = "/opt/cni/bin";
 const LIMIT_MS = 60_000;
+/** Where UDP comes from, also after DEL: for the kernel it is one flow then. */
+const OWN_PORT = 40_053;
 
 const { values: options } = parseArgs({
   options: {
@@ -54,6 +76,7 @@ const { heading, lines, step } = report;
 
 interface Pod {
   readonly namespace: Namespace;
+  readonly ports: readonly PortMapping[];
   readonly addresses: readonly string[];
   readonly result: CniJson;
 }
@@ -64,7 +87,9 @@ async function demonstrate(sandbox: Sandbox): Promise<void> {
   await setUpNode(sandbox, bin);
 
   heading("Two pods");
-  const namespaces = [await sandbox.addPod("pod1"), await sandbox.addPod("pod2")];
+  const outside = await sandbox.addExternalHost("outside", { subnet: 1 });
+  const namespaces: Namespace[] = [];
+  for (const name of Object.keys(PODS)) namespaces.push(await sandbox.addPod(name));
   const before = await sandbox.snapshot();
   const pods: Pod[] = [];
   for (const namespace of namespaces) pods.push(await addPod(sandbox, bin, namespace));
@@ -72,17 +97,32 @@ async function demonstrate(sandbox: Sandbox): Promise<void> {
   heading("What was made");
   lines(await describeNode(sandbox, pods));
 
+  heading("How host ports lead to pod1 (iptables, IPv4)");
+  lines(await describeRules(sandbox, pods));
+
   heading("Traffic");
   await showTraffic(sandbox, pods);
 
+  heading("Traffic by host ports");
+  const peers = await step(
+    "a Node.js process in each of them",
+    async () => startPeers(sandbox, outside, pods),
+    () => "says its name, and whom it sees",
+  );
+  await showHostPorts(outside, peers, pods);
+
   heading("Both pods are deleted");
-  for (const pod of pods) await deletePod(sandbox, bin, pod);
+  for (const pod of pods) {
+    await deletePod(sandbox, bin, pod);
+    await showRefusals(outside, peers.outside, pod);
+  }
+  for (const peer of [peers.outside, peers.node, ...peers.pods]) await peer.stop();
   await step(
     "nothing of them is left",
     async () => leftNothing(before, await sandbox.snapshot()),
     () => "links, addresses, routes, rules, files, processes",
   );
-  lines([`what stays, as with the reference plugins: ${(await whatStays(sandbox)).join(" ")}`]);
+  lines(await whatStays(sandbox));
 }
 
 async function setUpNode(sandbox: Sandbox, bin: string): Promise<void> {
@@ -101,16 +141,17 @@ async function setUpNode(sandbox: Sandbox, bin: string): Promise<void> {
   });
   if (options.verbose) lines(JSON.stringify(CONFLIST, undefined, 2).split("\n"));
   await step(
-    `${CNI_BIN}/flannel`,
+    CNI_BIN,
     async () => {
-      // A bind mount: the file alone, without the others beside it.
-      await sandbox.writeFile(`${CNI_BIN}/flannel`, "", 0o755);
-      await sandbox.sh(`mount -n --bind "$FILE" ${CNI_BIN}/flannel`, {
-        env: { FILE: join(bin, "flannel") },
-      });
+      // Bind mounts: these files alone, without the others beside them.
+      for (const name of CHAIN) {
+        const path = `${CNI_BIN}/${name}`;
+        await sandbox.writeFile(path, "", 0o755);
+        await sandbox.output("mount", ["-n", "--bind", join(bin, name), path]);
+      }
       return sandbox.list(CNI_BIN);
     },
-    (names) => `alone in CNI_PATH: ${names.join(" ")}`,
+    (names) => `${names.join(" ")}, and nothing else`,
   );
 }
 
@@ -118,22 +159,28 @@ async function addPod(sandbox: Sandbox, bin: string, namespace: Namespace): Prom
   const { name } = namespace;
   await step(`${name}: loopback ADD`, async () => loopback(sandbox, bin, namespace, "ADD"));
   const result = await step(
-    `${name}: ${SHOWN.join(" + ")} ADD`,
+    `${name}: ${CHAIN.join(" + ")} ADD`,
     async () => network(sandbox, namespace, "ADD"),
     ({ ips = [] }) => ips.map(({ address }) => address).join("  "),
   );
+  const ports = PODS[name] ?? [];
+  lines([`host ports: ${ports.map(describePort).join(", ")}`]);
   if (name === "pod1" || options.verbose) lines(compactJson(result));
   const addresses = (result.ips ?? []).map(({ address }) => address.split("/")[0] ?? "");
-  await step(`${name}: ${SHOWN.join(" + ")} CHECK`, async () =>
+  await step(`${name}: ${CHAIN.join(" + ")} CHECK`, async () =>
     network(sandbox, namespace, "CHECK", result),
   );
-  return { namespace, addresses, result };
+  return { namespace, ports, addresses, result };
+}
+
+function describePort({ hostPort, containerPort, protocol }: PortMapping): string {
+  return `${hostPort} → ${containerPort}/${protocol}`;
 }
 
 async function deletePod(sandbox: Sandbox, bin: string, { namespace, result }: Pod): Promise<void> {
   const { name } = namespace;
   for (const again of ["", " again"]) {
-    await step(`${name}: ${SHOWN.join(" + ")} DEL${again}`, async () =>
+    await step(`${name}: ${CHAIN.join(" + ")} DEL${again}`, async () =>
       network(sandbox, namespace, "DEL", result),
     );
   }
@@ -159,10 +206,11 @@ async function network(
   command: Command,
   prevResult?: CniJson,
 ): Promise<CniJson> {
-  const plugins = CONFLIST.plugins.filter(({ type }) => SHOWN.includes(type));
+  const runtimeConfig: Conf = { portMappings: PODS[name] ?? [] };
   return runConflist(sandbox, {
     bin: CNI_BIN,
-    conflist: { ...CONFLIST, plugins },
+    conflist: CONFLIST,
+    runtimeConfig,
     command,
     containerId: name,
     netns: netnsPath,
@@ -197,6 +245,89 @@ async function ping(from: Namespace, address: string): Promise<string> {
   return `answers after ${time}`;
 }
 
+/** The processes that talk to each other. */
+interface Peers {
+  readonly outside: Peer;
+  readonly node: Peer;
+  readonly pods: readonly Peer[];
+}
+
+async function startPeers(
+  node: Namespace,
+  outside: Namespace,
+  pods: readonly Pod[],
+): Promise<Peers> {
+  const [first, second, ...rest] = await Promise.all([
+    startPeer(outside),
+    startPeer(node),
+    ...pods.map(async ({ namespace, ports }) =>
+      startPeer(
+        namespace,
+        ports.map(({ protocol, containerPort: port }) => ({ protocol, port })),
+      ),
+    ),
+  ]);
+  return { outside: first, node: second, pods: rest };
+}
+
+/** Every way to the first pod's host ports; to the others' from outside. */
+async function showHostPorts(
+  { addresses4, addresses6 }: ExternalHost,
+  { outside, node, pods: inPods }: Peers,
+  pods: readonly Pod[],
+): Promise<void> {
+  const addresses = [addresses4.node, addresses6.node];
+  for (const [at, pod] of pods.entries()) {
+    const fromInside = [
+      { from: node, to: ["127.0.0.1", ...addresses] },
+      ...inPods.slice(0, 1).map((from) => ({ from, to: addresses })),
+    ];
+    const routes = [{ from: outside, to: addresses }, ...(at === 0 ? fromInside : [])];
+    for (const mapping of pod.ports) {
+      for (const { from, to } of routes) {
+        for (const address of to) await showAnswer(from, address, mapping, pod);
+      }
+    }
+  }
+}
+
+async function showAnswer(
+  from: Peer,
+  address: string,
+  { protocol, hostPort: port }: PortMapping,
+  { namespace }: Pod,
+): Promise<void> {
+  await step(
+    `${from.name} → ${port}/${protocol}`,
+    async () => {
+      const outcome = await from.ask({ protocol, address, port, ownPort: OWN_PORT });
+      if (outcome.server === namespace.name) return outcome;
+      throw new Error(`${address} should lead to ${namespace.name}: ${outcome.kind}`);
+    },
+    ({ server, client }) => `${address.padEnd(15)} ${server} sees ${client}`,
+  );
+}
+
+/** What a deleted pod had answers no more, UDP not even to whom it answered before. */
+async function showRefusals(
+  { addresses4, addresses6 }: ExternalHost,
+  outside: Peer,
+  { ports }: Pod,
+): Promise<void> {
+  for (const { protocol, hostPort: port } of ports) {
+    for (const address of [addresses4.node, addresses6.node]) {
+      await step(
+        `outside → ${port}/${protocol}`,
+        async () => {
+          const { kind } = await outside.ask({ protocol, address, port, ownPort: OWN_PORT });
+          if (kind !== "refused") throw new Error(`${address} should refuse: ${kind}`);
+        },
+        () => `${address.padEnd(15)} refused`,
+      );
+    }
+  }
+}
+
 /** A line for each link that a plugin made, with its addresses, and each pod's routes. */
 async function describeNode(sandbox: Sandbox, pods: readonly Pod[]): Promise<readonly string[]> {
   const text: string[] = [];
@@ -226,16 +357,61 @@ async function describeNode(sandbox: Sandbox, pods: readonly Pod[]): Promise<rea
   return text;
 }
 
+/** The rules that packets to the first pod's host ports meet, in that order and shortened. */
+async function describeRules(
+  sandbox: Sandbox,
+  [pod, ...others]: readonly Pod[],
+): Promise<readonly string[]> {
+  const [rules, rules6] = [await hostPortRules(sandbox, 4), await hostPortRules(sandbox, 6)];
+  const goal = `--to-destination ${pod?.addresses[0]}:`;
+  const own = /-A (CNI-DN-\S+)/.exec(rules.find((rule) => rule.includes(goal)) ?? "")?.[1] ?? "";
+  const shown = [
+    ...["PREROUTING", "OUTPUT", "CNI-HOSTPORT-DNAT", own],
+    ...["CNI-HOSTPORT-SETMARK", "POSTROUTING", "CNI-HOSTPORT-MASQ"],
+  ].flatMap((chain) => rules.filter((rule) => rule.startsWith(`-A ${chain} `)));
+  const text = shown
+    .filter((rule) => rule.includes(own) || !rule.includes("CNI-DN-"))
+    .map((rule) =>
+      rule
+        .replace(/-m comment --comment "(\\"|[^"])*" /, "")
+        .replace(/-m (tcp|udp|multiport) /, "")
+        .replace(/(CNI-DN-[0-9a-f]{6})[0-9a-f]+/, "$1…")
+        .replace(/^-A (\S+)/, (_, chain: string) => chain.padEnd(20)),
+    );
+  const rest = rules.length + rules6.length - text.length;
+  const names = others.map(({ namespace }) => namespace.name).join(", ");
+  const localnet = await sandbox.sysctl("net/ipv4/conf/cni0/route_localnet");
+  return [
+    ...text,
+    `and ${rest} more, for ${names} and for IPv6; net.ipv4.conf.cni0.route_localnet=${localnet}`,
+  ];
+}
+
+async function hostPortRules(sandbox: Sandbox, family: 4 | 6): Promise<readonly string[]> {
+  const saved = await sandbox.iptablesSave(family);
+  return saved.split("\n").filter((line) => /^-A .*CNI-(HOSTPORT|DN)-/.test(line));
+}
+
 async function leftNothing(before: Snapshot, after: Snapshot): Promise<void> {
   const rest = leftovers(before, after);
   if (rest.length > 0) throw new Error(`this is left:\n${rest.join("\n")}`);
 }
 
+/** What is left on purpose, for the next pod. */
 async function whatStays(sandbox: Sandbox): Promise<readonly string[]> {
   const files = (await sandbox.snapshot())["files"] ?? [];
-  const kept = files.filter((file) => file.startsWith("/var/lib/cni/networks/"));
+  const namesIn = (folder: string): readonly string[] =>
+    files.filter((file) => file.startsWith(folder)).map((file) => basename(file));
   const links = (await sandbox.links()).map(({ ifname }) => ifname);
-  return [...links.filter((ifname) => ifname === "cni0"), ...kept.map((file) => basename(file))];
+  const saved = await sandbox.iptablesSave();
+  const chains = [...saved.matchAll(/^:(CNI-HOSTPORT-\S+)/gm)].map(([, name = ""]) => name);
+  return [
+    "what stays, as with the reference plugins:",
+    `  ${[...links.filter((ifname) => ifname === "cni0"), ...namesIn("/var/lib/cni/networks/")].join("  ")}`,
+    `  ${chains.join("  ")}`,
+    `what stays beside that until a reboot, in /run/flannel-cni/portmap:`,
+    `  ${namesIn("/run/flannel-cni/portmap/").join("  ")}`,
+  ];
 }
 
 /** An object as JSON, with a line for each member, and for each item of a list. */

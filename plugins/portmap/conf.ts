@@ -56,12 +56,13 @@ const defaultMarkBit = 13;
 const chainNameMax = 28;
 
 /**
- * Reads the config. DEL and GC need no mappings, so wrong ones don't keep them from their work.
+ * Reads the config. DEL and GC go by ids, so nothing that is wrong in it keeps them, and the plugins
+ * after them, from their work.
  * @throws CniError InvalidNetworkConfig
  */
 export function parsePortmapConf(raw: JsonObject, request: Request): PortmapConfig {
   const lenient = request.verb === "DEL" || request.verb === "GC";
-  const conf = validate(validatePortmap, lenient ? withoutMappings(raw) : raw, what);
+  const conf = validate(validatePortmap, lenient ? { name: raw["name"] ?? "" } : raw, what);
   const options = readOptions(conf);
   const backend = conf.backend ?? undefined;
   checkConditions(options, backend);
@@ -107,11 +108,18 @@ function checkConditions({ conditions }: Options, backend: Backend | undefined):
         throw badConfig(path, condition, "holds a control character", what);
       }
       if (condition === "") throw badConfig(path, condition, "is empty", what);
-      if (backend !== "iptables" && /[;#\\]/.test(condition) && backend === "nftables") {
-        throw badConfig(path, condition, "holds a character that ends a rule of nftables", what);
+      // Without a backend it may still become nftables.
+      if (backend !== "iptables" && !isOneRulesPart(condition)) {
+        throw badConfig(path, condition, "would end a rule of nftables", what);
       }
     }
   }
+}
+
+/** Whether nft takes a text for a part of the rule that it is put in. */
+function isOneRulesPart(condition: string): boolean {
+  const isBalanced = condition.replaceAll(/\{[^{}]*\}/g, "").search(/[{}]/) === -1;
+  return isBalanced && !/[;#\\"]/.test(condition);
 }
 
 function readMappings(conf: PortmapConf): Mapping[] {
@@ -174,15 +182,10 @@ export function describeMapping({ hostIP, hostPort, protocol }: Mapping): string
   return `${hostIP.family === 6 ? `[${address}]` : address}:${hostPort}/${protocol}`;
 }
 
-function withoutMappings(raw: JsonObject): JsonObject {
-  const { runtimeConfig: _, ...rest } = raw;
-  return rest;
-}
-
 /** The mappings of a DEL's config, if they can be read: they tell which UDP flows to forget. */
-function lenientMappings(raw: JsonObject): Mapping[] {
+function lenientMappings({ name = "", runtimeConfig = null }: JsonObject): Mapping[] {
   try {
-    return readMappings(validate(validatePortmap, raw, what));
+    return readMappings(validate(validatePortmap, { name, runtimeConfig }, what));
   } catch {
     return [];
   }

@@ -1,7 +1,6 @@
-import { formatAddress } from "../../shared/net/address.ts";
+import { formatAddress, widthOf } from "../../shared/net/address.ts";
 import type { Family } from "../../shared/net/address.ts";
 import { formatCidr, subnetOf } from "../../shared/net/cidr.ts";
-import type { Options } from "./conf.ts";
 import { addressOf, mappingsOf } from "./target.ts";
 import type { Target } from "./target.ts";
 
@@ -14,6 +13,9 @@ export const table = "cni_hostport";
 const hostIPChain = "hostip_hostports";
 const hostPortChain = "hostports";
 export const masqueradeChain = "masquerading";
+/** The chains that packets come from, and those with containers' rules that each leads to. */
+export const dispatchers = ["prerouting", "output"] as const;
+export const dispatched = [hostIPChain, hostPortChain] as const;
 /** The chains that hold rules of containers. */
 export const containerChains = [hostIPChain, hostPortChain, masqueradeChain] as const;
 
@@ -26,13 +28,12 @@ export function familyWord(family: Family): "ip" | "ip6" {
  * Makes the table and the chains that all containers share, anew where they are there already.
  * `fib daddr type local` keeps traffic that is only passing through from being taken for the node's.
  */
-export function baseCommands(options: Options, family: Family): string[] {
+export function baseCommands(family: Family): string[] {
   const of = `${familyWord(family)} ${table}`;
-  const when = options.conditions[family].map((condition) => `${condition} `).join("");
   const dispatch = (chain: string): string[] => [
     `flush chain ${of} ${chain}`,
-    `add rule ${of} ${chain} ${when}jump ${hostIPChain}`,
-    `add rule ${of} ${chain} ${when}fib daddr type local jump ${hostPortChain}`,
+    `add rule ${of} ${chain} jump ${hostIPChain}`,
+    `add rule ${of} ${chain} fib daddr type local jump ${hostPortChain}`,
   ];
   return [
     `add table ${of} { comment "CNI portmap plugin" ; }`,
@@ -50,20 +51,24 @@ export function baseCommands(options: Options, family: Family): string[] {
 export interface Rule {
   readonly chain: (typeof containerChains)[number];
   readonly rule: string;
+  /** The config's conditions; nft may list them in other words. */
+  readonly when?: string;
 }
 
-/** The rules of a container, as nft lists them. */
+/** The rules of a container, as nft lists them but for the conditions. */
 function containerRules(target: Target, family: Family): Rule[] {
   const own = addressOf(target, family);
   if (own === undefined) return [];
   const ip = familyWord(family);
   const address = formatAddress(own.address);
   const pod = family === 6 ? `[${address}]` : address;
+  // In the containers' rules, for other networks have conditions of their own, or none.
+  const when = target.options.conditions[family].map((condition) => `${condition} `).join("");
   const rules = mappingsOf(target, family).map((mapping): Rule => {
     const { hostIP, protocol, hostPort, containerPort } = mapping;
     const dnat = `${protocol} dport ${hostPort} dnat to ${pod}:${containerPort}`;
-    if (hostIP === undefined) return { chain: hostPortChain, rule: dnat };
-    return { chain: hostIPChain, rule: `${ip} daddr ${formatAddress(hostIP)} ${dnat}` };
+    if (hostIP === undefined) return { chain: hostPortChain, rule: dnat, when };
+    return { chain: hostIPChain, rule: `${ip} daddr ${formatAddress(hostIP)} ${dnat}`, when };
   });
   return [...rules, ...masqueradeRules(target, family)];
 }
@@ -75,9 +80,12 @@ function masqueradeRules({ options, ...target }: Target, family: Family): Rule[]
   const ip = familyWord(family);
   const to = `${ip} daddr ${formatAddress(own.address)} ct status dnat masquerade`;
   if (options.masqAll) return [{ chain: masqueradeChain, rule: to }];
+  // nft lists a subnet of one address as that address.
+  const isAlone = own.prefix === widthOf(family);
+  const subnet = isAlone ? formatAddress(own.address) : formatCidr(subnetOf(own));
   const rules: Rule[] = [
     // The pod itself and its neighbours on the bridge, who would be answered directly.
-    { chain: masqueradeChain, rule: `${ip} saddr ${formatCidr(subnetOf(own))} ${to}` },
+    { chain: masqueradeChain, rule: `${ip} saddr ${subnet} ${to}` },
   ];
   if (family === 4) rules.push({ chain: masqueradeChain, rule: `ip saddr 127.0.0.1 ${to}` });
   return rules;
@@ -86,8 +94,8 @@ function masqueradeRules({ options, ...target }: Target, family: Family): Rule[]
 /** The commands that make a container's rules. */
 export function addCommands(target: Target, family: Family): string[] {
   return containerRules(target, family).map(
-    ({ chain, rule }) =>
-      `add rule ${familyWord(family)} ${table} ${chain} ${rule} comment "${target.containerId}"`,
+    ({ chain, rule, when = "" }) =>
+      `add rule ${familyWord(family)} ${table} ${chain} ${when}${rule} comment "${target.containerId}"`,
   );
 }
 
@@ -102,15 +110,38 @@ export function deleteCommands(
 }
 
 /**
- * The first of a container's rules that a listing of its table lacks.
+ * The first of a container's rules, or of the shared ones, that a listing of the table lacks.
  * @param listing what `nft list table` says.
  */
 export function missingRule(target: Target, family: Family, listing: string): string | undefined {
-  const lines = new Set(
-    listing.split("\n").map((line) => line.trim().replace(/ # handle \d+$/, "")),
+  const chains = rulesByChain(listing);
+  const shared = dispatchers.flatMap((chain) =>
+    dispatched.map((to) => ({ chain, rule: `jump ${to}` })),
   );
-  const missing = containerRules(target, family).find(
-    ({ rule }) => !lines.has(`${rule} comment "${target.containerId}"`),
+  const own = containerRules(target, family).map(({ chain, rule }) => ({
+    chain,
+    rule: `${rule} comment "${target.containerId}"`,
+  }));
+  const missing = [...shared, ...own].find(
+    // The space, for "sctp dport 80 …" ends with "tcp dport 80 …".
+    ({ chain, rule }) =>
+      chains.get(chain)?.some((line) => ` ${line}`.endsWith(` ${rule}`)) !== true,
   );
   return missing === undefined ? undefined : `${missing.rule} in chain ${missing.chain}`;
+}
+
+function rulesByChain(listing: string): Map<string, string[]> {
+  const chains = new Map<string, string[]>();
+  let rules: string[] = [];
+  for (const text of listing.split("\n")) {
+    const line = text.trim().replace(/ # handle \d+$/, "");
+    const chain = /^chain (\S+) \{$/.exec(line)?.[1];
+    if (chain === undefined) {
+      rules.push(line);
+      continue;
+    }
+    rules = [];
+    chains.set(chain, rules);
+  }
+  return chains;
 }

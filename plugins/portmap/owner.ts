@@ -7,14 +7,18 @@ import type { Record } from "./records.ts";
 import type { Target } from "./target.ts";
 
 /** Where host-local keeps its reservations unless its config says otherwise. */
-const reservations = "/var/lib/cni/networks";
+const defaultReservations = "/var/lib/cni/networks";
 
 /** What can be seen of a container, so that it can be told later whether it is there still. */
-export function seeOwner(target: Target, request: Request): Omit<Record, "target"> {
+export function seeOwner(
+  target: Target,
+  request: Request,
+  reservations: string = defaultReservations,
+): Omit<Record, "target"> {
   return {
     netns: request.netns,
     inode: inodeOf(request.netns) ?? 0,
-    reserved: hasReservation(target),
+    reserved: hasReservation(target, reservations),
     leftover: false,
     foreign: false,
   };
@@ -25,14 +29,20 @@ export function seeOwner(target: Target, request: Request): Omit<Record, "target
  * had at ADD has. One that nothing can be known of counts as gone, for a scheduler does not put two
  * containers with the same host port on one node.
  */
-export function isGone({ target, netns, inode, reserved, foreign }: Record): boolean {
-  if (foreign) return !hasReservation(target);
+export function isGone(
+  { target, netns, inode, reserved, foreign }: Record,
+  reservations: string = defaultReservations,
+): boolean {
+  if (foreign) return !hasReservation(target, reservations);
   if (inodeOf(netns) !== inode) return true;
-  return reserved && !hasReservation(target);
+  return reserved && !hasReservation(target, reservations);
 }
 
 /** Whether host-local has an address for the container. */
-function hasReservation({ network, containerId, addresses }: Target): boolean {
+function hasReservation(
+  { network, containerId, addresses }: Target,
+  reservations: string,
+): boolean {
   const folder = `${reservations}/${network}`;
   const names =
     addresses.length > 0

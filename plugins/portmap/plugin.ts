@@ -3,15 +3,16 @@ import { CniError, Code, messageOf } from "../../shared/cni/error.ts";
 import type { Context, Plugin } from "../../shared/cni/plugin.ts";
 import type { Attachment, Request } from "../../shared/cni/request.ts";
 import type { Result } from "../../shared/cni/result.ts";
-import type { Family } from "../../shared/net/address.ts";
+import type { Kernel } from "../../shared/kernel/mod.ts";
+import type { Address, Family } from "../../shared/net/address.ts";
 import { adopt } from "./adopt.ts";
 import { describeMapping, overlap, parsePortmapConf } from "./conf.ts";
 import type { Backend, PortmapConfig } from "./conf.ts";
 import * as ipt from "./iptables.ts";
 import { describeOwner, isGone, seeOwner } from "./owner.ts";
-import { lockFile, Records } from "./records.ts";
+import { Records } from "./records.ts";
 import type { Record } from "./records.ts";
-import { addRules, missingRule, removeFound, removeRules } from "./rules.ts";
+import { addRules, isBusy, missingRule, removeFound, removeRules } from "./rules.ts";
 import type { Tools } from "./rules.ts";
 import { familiesOf, mappingsOf } from "./target.ts";
 import type { Target } from "./target.ts";
@@ -48,15 +49,18 @@ export const portmap: Plugin<PortmapConfig> = {
     const record = { ...seeOwner(target, request), target };
     const evicted = exclusively(context, store, () => claim(context, store, record));
     const tools = toolsOf(context, store);
+    // Where an earlier ADD of it had rules, there may be some in either family.
+    const touched = new Set(evicted.some((other) => isOf(other, target)) ? families : []);
     undo.push("the host ports", () => {
-      remove(context, store, tools, record);
+      remove(context, store, tools, record, [...touched]);
     });
     addRules(
       tools,
       target,
       evicted.map((other) => other.target),
+      (family) => touched.add(family),
     );
-    const others = evicted.filter((other) => other.target.containerId !== target.containerId);
+    const others = evicted.filter((other) => !isOf(other, target));
     if (others.length > 0) {
       exclusively(context, store, () => {
         for (const other of others) store.remove(other);
@@ -73,9 +77,10 @@ export const portmap: Plugin<PortmapConfig> = {
     const store = new Records(kernel.sys.sha512);
     const tools = toolsOf(context, store);
     const own = recordsOf(store, conf.network, request);
-    for (const record of own) remove(context, store, tools, record);
-    if (own.length === 0) removeUnrecorded(context, tools);
-    retryLeftovers(context, store, tools);
+    // What one could not delete just now, and perhaps waited for, the others could not either.
+    const isDone = own.every((record) => remove(context, store, tools, record));
+    if (own.length === 0) removeUnrecorded(context, store, tools);
+    if (isDone) retryLeftovers(context, store, tools);
   },
 
   async check(context) {
@@ -198,10 +203,8 @@ function claim(context: Context<PortmapConfig>, store: Records, record: Record):
   for (const own of recordsOf(store, target.network, target)) found.set(keyOf(own), own);
   for (const mapping of target.mappings) {
     for (const owner of store.ownersOf(mapping)) {
-      const isOwn =
-        owner.target.network === target.network && owner.target.containerId === target.containerId;
       const clashes = owner.target.mappings.some((other) => overlap(mapping, other));
-      if (isOwn || !clashes) continue;
+      if (isOf(owner, target) || !clashes) continue;
       if (!owner.leftover && !isGone(owner)) {
         throw new CniError(
           Code.Conflict,
@@ -213,11 +216,14 @@ function claim(context: Context<PortmapConfig>, store: Records, record: Record):
       found.set(keyOf(owner), owner);
     }
   }
-  for (const other of found.values()) {
-    if (other.target.containerId === target.containerId) store.remove(other);
-  }
+  for (const other of found.values()) if (isOf(other, target)) store.remove(other);
   store.write(record);
   return [...found.values()];
+}
+
+/** Whether a record is of a target's container. */
+function isOf({ target }: Record, { network, containerId }: Target): boolean {
+  return target.network === network && target.containerId === containerId;
 }
 
 function keyOf({ target }: Record): string {
@@ -236,7 +242,7 @@ function recordsOf(store: Records, network: string, of: Attachment): Record[] {
 /** Runs `action` with the lock, and the first time on this node after recording what is there. */
 function exclusively<T>(context: Context<PortmapConfig>, store: Records, action: () => T): T {
   const known = store.open();
-  const lock = context.kernel.lock(lockFile, lockTimeout);
+  const lock = context.kernel.lock(store.lockFile, lockTimeout);
   try {
     if (!known && !store.open()) {
       adopt(context.kernel, store);
@@ -273,6 +279,11 @@ function routeLocalnet({ kernel }: Context<PortmapConfig>, target: Target): void
   kernel.host.apply([{ kind: "set-sysctl", key, value: "1", optional: true }]);
 }
 
+/** Whether an address is one of the node's own: packets to it go to the node itself. */
+function isLocal({ host }: Kernel, address: Address): boolean {
+  return host.linkTo(address) === "lo";
+}
+
 /** Forgets UDP flows to the host ports, that would go on to where they went before. */
 function forgetFlows({ kernel, warn }: Context<PortmapConfig>, target: Target): void {
   for (const family of familiesOf(target)) {
@@ -280,7 +291,7 @@ function forgetFlows({ kernel, warn }: Context<PortmapConfig>, target: Target): 
       .filter(({ protocol }) => protocol === "udp")
       .map(({ hostPort, hostIP }) => ({ port: hostPort, hostIP }));
     try {
-      kernel.firewall.forgetUdpFlows(family, ports);
+      kernel.firewall.forgetUdpFlows(family, ports, (address) => isLocal(kernel, address));
     } catch (error) {
       warn(`UDP flows to the host ports may go on to where they went: ${messageOf(error)}`);
     }
@@ -290,21 +301,25 @@ function forgetFlows({ kernel, warn }: Context<PortmapConfig>, target: Target): 
 /**
  * Deletes a record's rules, then the record. What fails is said, kept in the record, and tried
  * again by calls to come.
+ * @returns whether nothing failed.
  */
 function remove(
   context: Context<PortmapConfig>,
   store: Records,
   tools: Tools,
   record: Record,
-): void {
+  among: readonly Family[] = families,
+): boolean {
   const failures: string[] = [];
-  for (const family of families) {
+  for (const family of among) {
     try {
       removeRules(tools, record.target, [family]);
       removeFound(tools, record.target, family, record.foreign || record.leftover);
     } catch (error) {
       if (!(error instanceof CniError)) throw error;
       failures.push(error.message);
+      // There is one lock for both families: the call would only wait again.
+      if (isBusy(error)) break;
     }
   }
   forgetFlows(context, record.target);
@@ -321,16 +336,20 @@ function remove(
   } catch (error) {
     if (!(error instanceof CniError)) throw error;
     context.warn(`The record of ${record.target.containerId} is left: ${error.message}`);
+    return false;
   }
+  return failures.length === 0;
 }
 
 /** Deletes the rules of a container that there is no record of: another plugin has made them. */
-function removeUnrecorded(context: Context<PortmapConfig>, tools: Tools): void {
+function removeUnrecorded(context: Context<PortmapConfig>, store: Records, tools: Tools): void {
   const { conf, request, warn } = context;
   const of = { network: conf.network, containerId: request.containerId };
+  // Listing iptables-legacy costs, so only where there may be something.
+  const look = conf.mappings.length > 0 || !store.isOpened();
   for (const family of families) {
     try {
-      removeFound(tools, of, family, conf.mappings.length > 0);
+      removeFound(tools, of, family, look);
     } catch (error) {
       if (!(error instanceof CniError)) throw error;
       warn(`Rules of ${of.containerId} may be left: ${error.message}`);
@@ -362,9 +381,9 @@ const anywhere: Target["addresses"] = families.map((family) => ({
   prefix: 0,
 }));
 
-/** Tries once more to delete what earlier calls could not. */
+/** Tries once more to delete what earlier calls could not, up to the first that fails again. */
 function retryLeftovers(context: Context<PortmapConfig>, store: Records, tools: Tools): void {
-  for (const record of store.leftovers()) remove(context, store, tools, record);
+  store.leftovers().every((record) => remove(context, store, tools, record));
 }
 
 /** Deletes iptables rules that say they are of this network, of containers that are not valid. */

@@ -19,12 +19,7 @@ import type { Target } from "./target.ts";
  * goes with the reboot that takes the rules. A record is written before its rules and goes after
  * them, so whatever a killed call has left can be found, and the rules can be made again.
  */
-const folder = "/run/flannel-cni/portmap";
-const containers = `${folder}/containers`;
-const ports = `${folder}/ports`;
-const leftovers = `${folder}/leftovers`;
-/** Guards the index, and the rules that all containers share. */
-export const lockFile = `${folder}/lock`;
+const defaultFolder = "/run/flannel-cni/portmap";
 
 /** One container's host ports. */
 export interface Record {
@@ -65,40 +60,58 @@ interface Plain {
 /** The records of this node. Whoever changes them holds the lock. */
 export class Records {
   readonly #digest: Digest;
+  readonly #folder: string;
+  readonly #containers: string;
+  readonly #ports: string;
+  readonly #leftovers: string;
+  /** Guards the index, and the rules that all containers share. */
+  readonly lockFile: string;
 
-  constructor(digest: Digest) {
+  constructor(digest: Digest, folder: string = defaultFolder) {
     this.#digest = digest;
+    this.#folder = folder;
+    this.#containers = `${folder}/containers`;
+    this.#ports = `${folder}/ports`;
+    this.#leftovers = `${folder}/leftovers`;
+    this.lockFile = `${folder}/lock`;
   }
 
   /** Makes the folders. @returns whether they were there. @throws CniError IoFailure */
   open(): boolean {
-    return attempt(() => {
-      ensureFolder(containers, 0o700);
-      const known = readIfPresent(`${folder}/opened`) !== undefined;
-      ensureFolder(ports, 0o700);
-      ensureFolder(leftovers, 0o700);
+    return this.#attempt(() => {
+      ensureFolder(this.#containers, 0o700);
+      const known = readIfPresent(`${this.#folder}/opened`) !== undefined;
+      ensureFolder(this.#ports, 0o700);
+      ensureFolder(this.#leftovers, 0o700);
       return known;
     });
   }
 
+  /** Whether what others had made before is recorded. @throws CniError IoFailure */
+  isOpened(): boolean {
+    return this.#attempt(() => readIfPresent(`${this.#folder}/opened`) !== undefined);
+  }
+
   /** Remembers that what others had made before is recorded. @throws CniError IoFailure */
   markOpened(): void {
-    attempt(() => {
-      replaceFile(`${folder}/opened`, "", 0o600);
+    this.#attempt(() => {
+      replaceFile(`${this.#folder}/opened`, "", 0o600);
     });
   }
 
   /** Which shared rules are known to have been made, one word each. */
   shared(): string[] {
-    return attempt(() => readIfPresent(`${folder}/shared`)?.split("\n").filter(Boolean) ?? []);
+    return this.#attempt(
+      () => readIfPresent(`${this.#folder}/shared`)?.split("\n").filter(Boolean) ?? [],
+    );
   }
 
   /** @throws CniError IoFailure */
   addShared(word: string): void {
     const known = this.shared();
     if (known.includes(word)) return;
-    attempt(() => {
-      replaceFile(`${folder}/shared`, [...known, word, ""].join("\n"), 0o600);
+    this.#attempt(() => {
+      replaceFile(`${this.#folder}/shared`, [...known, word, ""].join("\n"), 0o600);
     });
   }
 
@@ -109,14 +122,16 @@ export class Records {
 
   /** All records. */
   list(): Record[] {
-    return attempt(() => listIfPresent(containers))
+    return this.#attempt(() => listIfPresent(this.#containers))
       .filter((name) => !name.startsWith("."))
       .flatMap((name) => this.#readFile(name) ?? []);
   }
 
   /** The records whose rules could not be deleted. They are named apart, for every call asks. */
   leftovers(): Record[] {
-    return attempt(() => listIfPresent(leftovers)).flatMap((name) => this.#readFile(name) ?? []);
+    return this.#attempt(() => listIfPresent(this.#leftovers)).flatMap(
+      (name) => this.#readFile(name) ?? [],
+    );
   }
 
   /** The records that claim a host port of a protocol. */
@@ -127,9 +142,9 @@ export class Records {
   /** Writes a record and claims its ports. @throws CniError IoFailure */
   write(record: Record): void {
     const name = this.#name(record);
-    attempt(() => {
-      replaceFile(`${containers}/${name}`, JSON.stringify(toPlain(record)), 0o600);
-      if (record.leftover) createFile(`${leftovers}/${name}`, "", 0o600);
+    this.#attempt(() => {
+      replaceFile(`${this.#containers}/${name}`, JSON.stringify(toPlain(record)), 0o600);
+      if (record.leftover) createFile(`${this.#leftovers}/${name}`, "", 0o600);
     });
     for (const { protocol, hostPort } of record.target.mappings) {
       const others = this.#claimants(protocol, hostPort).filter((other) => other !== name);
@@ -144,9 +159,9 @@ export class Records {
       const others = this.#claimants(protocol, hostPort).filter((other) => other !== name);
       this.#setClaimants(protocol, hostPort, others);
     }
-    attempt(() => {
-      removeIfPresent(`${leftovers}/${name}`);
-      removeIfPresent(`${containers}/${name}`);
+    this.#attempt(() => {
+      removeIfPresent(`${this.#leftovers}/${name}`);
+      removeIfPresent(`${this.#containers}/${name}`);
     });
   }
 
@@ -160,7 +175,7 @@ export class Records {
   }
 
   #readFile(name: string): Record | undefined {
-    const text = attempt(() => readIfPresent(`${containers}/${name}`));
+    const text = this.#attempt(() => readIfPresent(`${this.#containers}/${name}`));
     if (text === undefined) return undefined;
     try {
       return fromPlain(JSON.parse(text) as Plain);
@@ -171,17 +186,30 @@ export class Records {
   }
 
   #claimants(protocol: Protocol, port: number): string[] {
-    return attempt(
-      () => readIfPresent(`${ports}/${protocol}-${port}`)?.split("\n").filter(Boolean) ?? [],
+    return this.#attempt(
+      () => readIfPresent(`${this.#ports}/${protocol}-${port}`)?.split("\n").filter(Boolean) ?? [],
     );
   }
 
   #setClaimants(protocol: Protocol, port: number, names: readonly string[]): void {
-    const path = `${ports}/${protocol}-${port}`;
-    attempt(() => {
+    const path = `${this.#ports}/${protocol}-${port}`;
+    this.#attempt(() => {
       if (names.length === 0) removeIfPresent(path);
       else replaceFile(path, `${names.join("\n")}\n`, 0o600);
     });
+  }
+
+  #attempt<T>(action: () => T): T {
+    try {
+      return action();
+    } catch (cause) {
+      throw new CniError(
+        Code.IoFailure,
+        `Cannot keep the record of host ports in ${this.#folder}: ${messageOf(cause)}.`,
+        "See that /run is writable for the container runtime and has space left.",
+        { cause },
+      );
+    }
   }
 }
 
@@ -216,17 +244,4 @@ function fromPlain(plain: Plain): Record {
       })),
     },
   };
-}
-
-function attempt<T>(action: () => T): T {
-  try {
-    return action();
-  } catch (cause) {
-    throw new CniError(
-      Code.IoFailure,
-      `Cannot keep the record of host ports in ${folder}: ${messageOf(cause)}.`,
-      "See that /run is writable for the container runtime and has space left.",
-      { cause },
-    );
-  }
 }

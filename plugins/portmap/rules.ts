@@ -24,17 +24,30 @@ export interface Tools {
 /**
  * Makes a container's rules, and deletes those of others, in one transaction a family.
  * @param evicted targets whose rules go, the container's own of an earlier ADD among them.
+ * @param done is told each family in which something may have been made.
  * @throws CniError Firewall, TryAgainLater
  */
-export function addRules(tools: Tools, target: Target, evicted: readonly Target[]): void {
+export function addRules(
+  tools: Tools,
+  target: Target,
+  evicted: readonly Target[],
+  done: (family: Family) => void,
+): void {
   const add = target.backend === "iptables" ? addIptables : addNftables;
   for (const family of familiesOf(target)) {
-    add(
-      tools,
-      target,
-      family,
-      evicted.filter(({ backend }) => backend === target.backend),
-    );
+    try {
+      add(
+        tools,
+        target,
+        family,
+        evicted.filter(({ backend }) => backend === target.backend),
+      );
+    } catch (error) {
+      // Who has not got the lock has made nothing, and need not wait for it again.
+      if (!isBusy(error)) done(family);
+      throw error;
+    }
+    done(family);
   }
   for (const other of evicted) {
     const rest = families.filter((family) => !familiesOf(target).includes(family));
@@ -85,6 +98,11 @@ function addIptables(
   });
 }
 
+/** Whether an error says that another process holds the lock. */
+export function isBusy(error: unknown): boolean {
+  return error instanceof CniError && error.code === Code.TryAgainLater;
+}
+
 function isSame(one: Target, other: Target): boolean {
   return one.network === other.network && one.containerId === other.containerId;
 }
@@ -129,19 +147,32 @@ function addNftables(
   evicted: readonly Target[],
 ): void {
   const { firewall } = tools;
-  const base = nft.baseCommands(target.options, family);
+  const base = nft.baseCommands(family);
   const word = `nftables-${family}-${tools.digest(base.join("\n")).slice(0, 16)}`;
   const commands = (): string[] => [
     ...[target, ...evicted].flatMap((other) => deletions(firewall, other, family)),
     ...nft.addCommands(target, family),
   ];
-  if (tools.shared.has(word) && firewall.hasChain(family, nft.table, nft.masqueradeChain)) {
+  if (tools.shared.has(word) && hasDispatch(firewall, family)) {
     if (firewall.nft(`${commands().join("\n")}\n`)) return;
   }
   tools.exclusive(() => {
-    firewall.nft(`${[...base, ...commands()].join("\n")}\n`);
+    repeat(() => {
+      if (!firewall.nft(`${[...base, ...commands()].join("\n")}\n`)) throw changed();
+    });
     tools.shared.add(word);
   });
+}
+
+/** Whether the shared chains are there and lead to the containers' rules. */
+function hasDispatch(firewall: Firewall, family: Family): boolean {
+  return (
+    firewall.hasChain(family, nft.table, nft.masqueradeChain) &&
+    nft.dispatchers.every((chain) => {
+      const rules = firewall.rules(family, nft.table, chain);
+      return nft.dispatched.every((to) => rules.some((rule) => rule.names(to)));
+    })
+  );
 }
 
 function deletions(firewall: Firewall, { containerId }: Target, family: Family): string[] {
@@ -190,10 +221,13 @@ export function removeFound(
   const legacy = look && firewall.hasLegacyTable(family, "nat");
   if (legacy || firewall.hasChain(family, "nat", chain)) {
     repeat(() => {
-      const saved = firewall.save(family, "nat") ?? "";
+      const saved = firewall.save(family, "nat");
+      if (saved === undefined) throw unusable(family);
       const lines = ipt.removeListedLines(of, saved, digest);
       if (lines.length > 0) firewall.restore(family, ipt.transaction(lines));
     });
+    // iptables-legacy lists nothing of what iptables-nft has made.
+    if (firewall.hasChain(family, "nat", chain)) throw hidden(family, chain);
   }
   removeNftables(tools, of.containerId, family);
 }
@@ -259,11 +293,20 @@ function changed(): CniError {
   );
 }
 
+function hidden(family: Family, chain: string): CniError {
+  const tool = family === 4 ? "iptables" : "ip6tables";
+  return new CniError(
+    Code.Firewall,
+    `Cannot delete rules: the chain ${chain} is in nf_tables, which the node's ${tool} cannot see.`,
+    `The node has switched from iptables-nft to iptables-legacy. Let ${tool} be iptables-nft until the next DEL or GC.`,
+  );
+}
+
 function unusable(family: Family): CniError {
   const tool = family === 4 ? "iptables-save" : "ip6tables-save";
   return new CniError(
     Code.Firewall,
-    `Cannot map host ports: ${tool} is not installed, or the kernel has no nat table.`,
+    `Cannot change host ports: ${tool} is not installed, or the kernel has no nat table.`,
     'Install the iptables package on the node, or set "backend": "nftables" in the portmap config.',
   );
 }

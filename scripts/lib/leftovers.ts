@@ -7,6 +7,14 @@ const STAYS = [
   /^\+ links: host cni0 bridge /,
   /^\+ addresses: host cni0 /,
   /^\+ routes: host .* dev cni0 .*proto kernel /,
+  // The kernel's own, where IPv6 is forwarded.
+  /^\+ routes: host \S+ type anycast dev \S+ table local proto kernel /,
+  // portmap's chains that all pods share, and the rules that lead to them.
+  /^\+ ip6?tables-(nft|legacy): nat -N CNI-HOSTPORT-(DNAT|MASQ|SETMARK)$/,
+  /^\+ ip6?tables-(nft|legacy): nat -A (PREROUTING|OUTPUT|POSTROUTING) .*-j CNI-HOSTPORT-(DNAT|MASQ)$/,
+  /^\+ ip6?tables-(nft|legacy): nat -A CNI-HOSTPORT-(MASQ|SETMARK) /,
+  // What our portmap knows of its chains; it goes with the reboot that takes them.
+  /^\+ files: \/run\/flannel-cni\/portmap\/(lock|opened|shared)$/,
   // What the kernel gave a pod's `lo` when it came up first.
   /^\+ addresses: \S+ lo 127\.0\.0\.1\/8$/,
   /^\+ routes: \S+ 127\.\S+ type (local|broadcast) dev lo /,

@@ -7,7 +7,7 @@ import {
   type Neighbour,
   type Route,
 } from "./inspect.ts";
-import { run, type RunOptions, type RunResult } from "./process.ts";
+import { run, start, type RunOptions, type RunResult, type Service } from "./process.ts";
 import { pathOf } from "./requirements.ts";
 
 /** Runs programs in a network namespace of the sandbox and reads its state. */
@@ -29,6 +29,8 @@ export interface Namespace {
   ) => Promise<string>;
   /** The same with a shell script. */
   readonly sh: (script: string, options?: RunOptions) => Promise<string>;
+  /** Starts a program that answers lines with lines, and returns when it has said the first. */
+  readonly start: (file: string, args?: readonly string[]) => Promise<Service>;
   readonly links: () => Promise<readonly Link[]>;
   /** The link of that name; throws when there is none. */
   readonly link: (ifname: string) => Promise<Link>;
@@ -72,6 +74,7 @@ export function createNamespace({ name, netnsPath, nsenterArgs }: NamespaceEntry
     exec,
     output,
     sh: async (script, options) => output("sh", ["-ec", script], options),
+    start: async (file, args = []) => start(nsenter, [...nsenterArgs, "--", file, ...args]),
     links,
     async link(ifname) {
       const all = await links();

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { constants } from "node:os";
+import { createInterface } from "node:readline";
 import { execa } from "execa";
 
 /** What a program gets. Its environment is `PATH` and what is given here, nothing inherited. */
@@ -65,6 +66,46 @@ export async function run(
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** A program that says when it is ready, then answers each line of its input with one line. */
+export interface Service {
+  readonly ask: (line: string) => Promise<string>;
+  /** Ends its input, and with that itself; returns when it is gone. */
+  readonly stop: () => Promise<void>;
+}
+
+/** Starts a service, and returns when it is ready. */
+export async function start(file: string, args: readonly string[]): Promise<Service> {
+  const subprocess = execa(file, args, {
+    stdin: "pipe",
+    buffer: { stdout: false, stderr: true },
+    env: { PATH: SAFE_PATH, LC_ALL: "C" },
+    extendEnv: false,
+    reject: false,
+  });
+  const lines = createInterface({ input: subprocess.stdout })[Symbol.asyncIterator]();
+  const nextLine = async (): Promise<string> => {
+    const timer = setTimeout(() => {
+      if (subprocess.pid !== undefined) killTree(subprocess.pid);
+    }, DEFAULT_TIMEOUT_MS);
+    const { value, done } = await lines.next();
+    clearTimeout(timer);
+    if (done !== true) return value;
+    const { stderr, shortMessage } = await subprocess;
+    throw new Error(`${file} has ended: ${stderr.trim() || (shortMessage ?? "by itself")}`);
+  };
+  await nextLine();
+  return {
+    async ask(line) {
+      subprocess.stdin.write(`${line}\n`);
+      return nextLine();
+    },
+    async stop() {
+      subprocess.stdin.end();
+      await subprocess;
+    },
+  };
 }
 
 /** Kills a process and what descends from it, the eldest first, so that none can start another. */

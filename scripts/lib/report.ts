@@ -46,7 +46,7 @@ export function createReport(): Report {
         const ms = `${(performance.now() - start).toFixed(0)} ms`.padStart(7);
         steps += 1;
         const text = `${title.padEnd(34)} ${describe(value)}`;
-        print(`  ${paint("green", "✓")} ${text.padEnd(74)} ${paint("dim", ms)}`);
+        print(`  ${paint("green", "✓")} ${text.padEnd(78)} ${paint("dim", ms)}`);
         return value;
       } catch (error) {
         print(`  ${paint("red", "✗")} ${title}`);

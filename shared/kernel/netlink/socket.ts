@@ -134,7 +134,7 @@ export class NetlinkSocket {
 }
 
 function readError(message: Received): { errno: number; text: string } {
-  const errno = -readS32(message.body, 0);
+  const errno = Math.abs(readS32(message.body, 0));
   if ((message.flags & NLM_F_ACK_TLVS) === 0) return { errno, text: "" };
   // struct nlmsgerr: the errno, then the request's header and, unless capped, its payload.
   const repeated = (message.flags & NLM_F_CAPPED) === 0 ? readU32(message.body, 4) : 16;

@@ -1,0 +1,114 @@
+import { describe, expect, it } from "vitest";
+
+import { forgetUdpFlows } from "../../../../shared/kernel/conntrack.ts";
+import { frame, u32 } from "../../../../shared/kernel/netlink/codec.ts";
+import { netfilterSocket } from "../../../../shared/kernel/netlink/nfnetlink.ts";
+import { formatAddress, parseAddress } from "../../../../shared/net/address.ts";
+import { FakeKernel, hex } from "./fake_sys.ts";
+
+/**
+ * What Linux 6 says of a flow from 192.0.2.6:40000 to 192.0.2.5:5353, DNATed to 10.244.1.2:53, and
+ * of its like in IPv6; and what it is asked, to list and to forget them.
+ */
+const flow4 = hex(`
+  a400000000012200010000003600000002000000
+  340001801400018008000100c000020608000200c00002051c0002800500010011000000060002009c40000006000300
+  14e90000
+  3400028014000180080001000af4010208000200c00002061c0002800500010011000000060002000035000006000300
+  9c400000
+  08000300000001aa080008000000000008000c008b26c41e08000b0000000001080007000000001b`);
+const list4 = `3800000001010103010000000000000002000000180001801400028005000100110000000600030014e900000c001980
+  0800010028000000`;
+const forget4 = `8400000002010500020000000000000002000000
+  340001801400018008000100c000020608000200c00002051c0002800500010011000000060002009c40000006000300
+  14e90000
+  3400028014000180080001000af4010208000200c00002061c0002800500010011000000060002000035000006000300
+  9c400000
+  08000c008b26c41e`;
+const flow6 = hex(`
+  d40000000001220001000000360000000a000000
+  4c0001802c0001801400030020010db80000000100000000000000021400040020010db8000000010000000000000001
+  1c0002800500010011000000060002009c4000000600030014e90000
+  4c0002802c00018014000300fd0000000000000000000000000000021400040020010db8000000010000000000000002
+  1c00028005000100110000000600020000350000060003009c400000
+  08000300000001aa080008000000000008000c000ca5c3de08000b0000000001080007000000001d`);
+
+const done = (seq: number) => frame({ type: 3, flags: 2, body: Buffer.alloc(4) }, seq);
+const answer = (errno: number, seq: number) =>
+  frame({ type: 2, flags: 0x100, body: Buffer.concat([u32(-errno >>> 0), Buffer.alloc(16)]) }, seq);
+
+function open(...answers: Buffer[]) {
+  const kernel = new FakeKernel(answers);
+  return { kernel, socket: netfilterSocket(kernel.sys) };
+}
+
+/** The same flow in another dump. */
+function numbered(message: Buffer, seq: number): Buffer {
+  const copy = Buffer.from(message);
+  copy.writeUInt32LE(seq, 8);
+  return copy;
+}
+
+const anyPort = { port: 5353, hostIP: undefined };
+const everywhere = () => true;
+
+describe("forgetUdpFlows", () => {
+  it("asks for the flows to a port, and names the one to forget exactly", () => {
+    const { kernel, socket } = open(flow4, done(1), answer(0, 2));
+    expect(forgetUdpFlows(socket, 4, [anyPort], everywhere)).toBe(1);
+    expect(kernel.sent).toEqual([hex(list4), hex(forget4)]);
+  });
+
+  it("does so in IPv6", () => {
+    const { kernel, socket } = open(flow6, done(1), answer(0, 2));
+    const seen: string[] = [];
+    const isLocal = (address: Parameters<typeof formatAddress>[0]) =>
+      seen.push(formatAddress(address)) > 0;
+    expect(forgetUdpFlows(socket, 6, [anyPort], isLocal)).toBe(1);
+    expect(seen).toEqual(["2001:db8:0:1::1"]);
+    expect(kernel.sent[1]?.includes(hex("20010db800000001"))).toBe(true);
+    expect(kernel.sent[1]?.length).toBe(0xb4);
+  });
+
+  it("keeps to the host's address", () => {
+    const addresses = ["192.0.2.6", "192.0.2.5"].map(parseAddress);
+    const ports = addresses.map((hostIP) => ({ port: 5353, hostIP }));
+    const { kernel, socket } = open(flow4, done(1), numbered(flow4, 2), done(2), answer(0, 3));
+    expect(forgetUdpFlows(socket, 4, ports, () => false)).toBe(1);
+    expect(kernel.sent).toHaveLength(3);
+  });
+
+  it("leaves flows that only pass through the node", () => {
+    const { kernel, socket } = open(flow4, done(1));
+    expect(forgetUdpFlows(socket, 4, [anyPort], () => false)).toBe(0);
+    expect(kernel.sent).toHaveLength(1);
+  });
+
+  it("leaves what an older kernel answers with beside: other ports and protocols", () => {
+    const otherPort = Buffer.from(flow4);
+    otherPort.writeUInt16BE(5354, flow4.indexOf(hex("0600030014e9")) + 4);
+    const tcp = Buffer.from(flow4);
+    tcp[flow4.indexOf(hex("0500010011")) + 4] = 6;
+    const bare = frame({ type: 0x0100, flags: 2, body: Buffer.of(2, 0, 0, 0) }, 1);
+    const { kernel, socket } = open(Buffer.concat([otherPort, tcp, bare]), done(1));
+    expect(forgetUdpFlows(socket, 4, [anyPort], everywhere)).toBe(0);
+    expect(kernel.sent).toHaveLength(1);
+  });
+
+  it("does not mind a flow that has ended meanwhile", () => {
+    const { socket } = open(Buffer.concat([flow4, flow4]), done(1), answer(2, 2), answer(0, 3));
+    expect(forgetUdpFlows(socket, 4, [anyPort], everywhere)).toBe(1);
+  });
+
+  it("finds none in a kernel without connection tracking", () => {
+    const { socket } = open(answer(93, 1));
+    expect(forgetUdpFlows(socket, 4, [anyPort], everywhere)).toBe(0);
+  });
+
+  it("says what the kernel refuses", () => {
+    const { socket } = open(flow4, done(1), answer(1, 2));
+    expect(() => forgetUdpFlows(socket, 4, [anyPort], everywhere)).toThrow(
+      "Cannot make the kernel forget a UDP flow: the kernel says operation not permitted (EPERM).",
+    );
+  });
+});

@@ -1,0 +1,57 @@
+/** A runtime for the tests of shared/kernel, whose kernel answers what it is told to. */
+import type { Sys } from "../../../../shared/kernel/sys.ts";
+
+/** Makes a runtime of the parts that a test needs; anything else that is called throws. */
+export function fakeSys(parts: Partial<Sys>): Sys {
+  const sys: Partial<Sys> = { env: {}, ...parts };
+  return new Proxy(sys, {
+    get(known, name) {
+      if (Reflect.has(known, name)) return Reflect.get(known, name) as unknown;
+      throw new Error(`${String(name)} is not for this test`);
+    },
+  }) as Sys;
+}
+
+/** The kernel's side of a netlink socket. */
+export class FakeKernel {
+  /** What was sent. */
+  readonly sent: Buffer[] = [];
+  /** The socket options that were set, as level, option and value. */
+  readonly options: [level: number, option: number, value: string][] = [];
+  readonly sockets: [domain: number, type: number, protocol: number][] = [];
+  /** Datagrams to be received; a number is what recv answers instead. */
+  readonly #answers: (Buffer | number)[];
+  readonly sys: Sys;
+
+  constructor(answers: readonly (Buffer | number)[]) {
+    this.#answers = [...answers];
+    this.sys = fakeSys({
+      socket: (...socket) => this.sockets.push(socket),
+      setsockopt: (_, level, option, value) => {
+        this.options.push([level, option, Buffer.from(value).toString("hex")]);
+        return 0;
+      },
+      send: (_, data) => {
+        this.sent.push(Buffer.from(data));
+        return data.length;
+      },
+      recv: (_, into) => {
+        const answer = this.#answers.shift();
+        if (answer === undefined) throw new Error("the kernel has nothing more to say");
+        if (typeof answer === "number") return answer;
+        into.set(answer);
+        return answer.length;
+      },
+    });
+  }
+
+  /** How many datagrams have not been received. */
+  get unheard(): number {
+    return this.#answers.length;
+  }
+}
+
+/** Bytes as a test writes them down. */
+export function hex(text: string): Buffer {
+  return Buffer.from(text.replaceAll(/\s/g, ""), "hex");
+}
