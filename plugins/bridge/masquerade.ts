@@ -31,7 +31,8 @@ export function addMasquerade(
   addresses: readonly Cidr[],
 ): void {
   const { firewall, sys } = kernel;
-  const backend = conf.ipMasqBackend ?? (firewall.hasIptables() ? "iptables" : "nftables");
+  const backend =
+    conf.ipMasqBackend ?? (kernel.hasCommand("iptables-restore") ? "iptables" : "nftables");
   if (backend === "nftables") {
     const rules = nftAdd(of, addresses, sys.sha512);
     // Nearly always the table is there, and to set it up again would empty and refill a chain.

@@ -108,18 +108,22 @@ function checkConditions({ conditions }: Options, backend: Backend | undefined):
         throw badConfig(path, condition, "holds a control character", what);
       }
       if (condition === "") throw badConfig(path, condition, "is empty", what);
-      // Without a backend it may still become nftables.
-      if (backend !== "iptables" && !isOneRulesPart(condition)) {
-        throw badConfig(path, condition, "would end a rule of nftables", what);
-      }
     }
+    // Without a backend it may still become nftables.
+    if (backend === "iptables") continue;
+    const at = ruleBreaker(conditions[family]);
+    if (at === undefined) continue;
+    const path = `conditionsV${family}[${at}]`;
+    throw badConfig(path, conditions[family][at], "would end a rule of nftables", what);
   }
 }
 
-/** Whether nft takes a text for a part of the rule that it is put in. */
-function isOneRulesPart(condition: string): boolean {
-  const isBalanced = condition.replaceAll(/\{[^{}]*\}/g, "").search(/[{}]/) === -1;
-  return isBalanced && !/[;#\\"]/.test(condition);
+/** Which of some words would end the nft rule that they are put in, as one text, if any. */
+function ruleBreaker(words: readonly string[]): number | undefined {
+  const ends = words.findIndex((word) => /[;#\\"]/.test(word));
+  if (ends !== -1) return ends;
+  const isBalanced = !/[{}]/.test(words.join(" ").replaceAll(/\{[^{}]*\}/g, ""));
+  return isBalanced ? undefined : words.findIndex((word) => /[{}]/.test(word));
 }
 
 function readMappings(conf: PortmapConf): Mapping[] {

@@ -123,9 +123,7 @@ export function missingRule(target: Target, family: Family, listing: string): st
     rule: `${rule} comment "${target.containerId}"`,
   }));
   const missing = [...shared, ...own].find(
-    // The space, for "sctp dport 80 …" ends with "tcp dport 80 …".
-    ({ chain, rule }) =>
-      chains.get(chain)?.some((line) => ` ${line}`.endsWith(` ${rule}`)) !== true,
+    ({ chain, rule }) => chains.get(chain)?.some((line) => line.endsWith(rule)) !== true,
   );
   return missing === undefined ? undefined : `${missing.rule} in chain ${missing.chain}`;
 }

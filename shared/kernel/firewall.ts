@@ -122,11 +122,6 @@ export class Firewall {
     return ports.length === 0 ? 0 : forgetUdpFlows(this.#netfilter(), family, ports, isLocal);
   }
 
-  /** Whether iptables is installed; what the reference prefers where both are. */
-  hasIptables(): boolean {
-    return this.#run("iptables", ["--version"], "").status === 0;
-  }
-
   #netfilter(): NetlinkSocket {
     return (this.#socket ??= netfilterSocket(this.#sys));
   }
