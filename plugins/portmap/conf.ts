@@ -64,7 +64,7 @@ export function parsePortmapConf(raw: JsonObject, request: Request): PortmapConf
   const lenient = request.verb === "DEL" || request.verb === "GC";
   const conf = validate(validatePortmap, lenient ? { name: raw["name"] ?? "" } : raw, what);
   const options = readOptions(conf);
-  const backend = conf.backend ?? undefined;
+  const backend = conf.backend ?? impliedBackend(conf);
   checkConditions(options, backend);
   return {
     network: conf.name,
@@ -73,6 +73,15 @@ export function parsePortmapConf(raw: JsonObject, request: Request): PortmapConf
     refuseListeners: conf.hostPortConflict === "refuse",
     mappings: lenient ? lenientMappings(raw) : readMappings(conf),
   };
+}
+
+/** Options that only iptables knows, or conditions in its words, ask for it. */
+function impliedBackend(conf: PortmapConf): Backend | undefined {
+  const conditions = [...(conf.conditionsV4 ?? []), ...(conf.conditionsV6 ?? [])];
+  const isIptables =
+    (conf.markMasqBit ?? conf.externalSetMarkChain ?? undefined) !== undefined ||
+    conditions.some((condition) => condition.startsWith("-"));
+  return isIptables ? "iptables" : undefined;
 }
 
 function readOptions(conf: PortmapConf): Options {

@@ -129,6 +129,17 @@ describe("the options", () => {
     expect(() => parse(conf)).toThrow(refusal(path, value, wrong));
   });
 
+  it.each([
+    [{ markMasqBit: 3 }, "iptables"],
+    [{ externalSetMarkChain: "KUBE-MARK-MASQ" }, "iptables"],
+    [{ conditionsV6: ["!", "-i", "eth0"] }, "iptables"],
+    [{ conditionsV4: ["ip saddr 192.0.2.1"] }, undefined],
+    [{ backend: "nftables", conditionsV4: ["ip saddr 192.0.2.1"] }, "nftables"],
+    [{}, undefined],
+  ])("of %j ask for the backend %s", (conf, backend) => {
+    expect(parse(conf).backend).toBe(backend);
+  });
+
   it("take iptables' conditions with what is special for nftables alone", () => {
     const { conditions } = parse({ backend: "iptables", conditionsV4: ["a;#\\"] }).options;
     expect(conditions[4]).toEqual(["a;#\\"]);
