@@ -10,25 +10,42 @@ export interface Candidate {
   readonly gateway: Address;
 }
 
+/** What is known of the addresses of a set, and maybe of others. */
+export interface Known {
+  /** The one reserved last; one outside the set counts for nothing. */
+  readonly last: Address | undefined;
+  /** Those released last, the latest at the end. */
+  readonly released: readonly Address[];
+  /** Whether an address is reserved. */
+  readonly taken: (address: Address) => boolean;
+}
+
 /**
  * The addresses of a set that are free, in the order to try them: round robin from the one after
- * that reserved last, so that an address that was just released is used again as late as possible.
+ * that reserved last, and those released of late only then, the latest as the last of all. Others may
+ * still send to a pod that had the address: round robin alone comes to one that was just released at
+ * once if it happens to be the next.
  *
  * They are made one by one, so a /64 costs no more than what is taken of it.
- * @param last the address reserved last; one outside the set counts for nothing.
- * @param taken whether an address is reserved.
  */
 export function* candidates(
   set: RangeSet,
-  last: Address | undefined,
-  taken: (address: Address) => boolean,
+  { last, released, taken }: Known,
 ): Generator<Candidate, void> {
+  const late = new Map<bigint, Candidate>();
+  for (const address of released) {
+    const range = rangeOf(set, address);
+    late.delete(address.value);
+    if (range !== undefined) late.set(address.value, candidate(range, address));
+  }
+  const isFree = (address: Address): boolean => !isGateway(set, address) && !taken(address);
   for (const { range, from, to } of spans(set, last)) {
     for (let value = from; value <= to; value++) {
       const address = { family: range.start.family, value };
-      if (!isGateway(set, address) && !taken(address)) yield candidate(range, address);
+      if (!late.has(value) && isFree(address)) yield candidate(range, address);
     }
   }
+  for (const one of late.values()) if (isFree(one.address.address)) yield one;
 }
 
 /**

@@ -10,7 +10,7 @@ import { parseConf } from "./conf.ts";
 import type { HostLocalConfig } from "./conf.ts";
 import { capacity, describe, isGateway, rangeOf } from "./ranges.ts";
 import type { RangeSet } from "./ranges.ts";
-import { heldBy, heldByNone } from "./reservation.ts";
+import { heldByNone, isTaken } from "./reservation.ts";
 import type { Reservation } from "./reservation.ts";
 import { readResolvConf } from "./resolv_conf.ts";
 import { Store } from "./store.ts";
@@ -37,11 +37,11 @@ async function add(call: Call): Promise<Result> {
   const dns = conf.resolvConf === undefined ? {} : readResolvConf(conf.resolvConf);
   const store = new Store(conf.folder, call.kernel);
   const ips = store.exclusive(() => {
-    const found = store.read((address) => setOf(conf, address) !== undefined);
-    refuseSecond(heldBy(found, request), request);
-    const taken = found.filter(({ owner }) => owner !== undefined);
+    store.tidy();
+    const held = store.held(request, (address) => setOf(conf, address) !== undefined);
+    refuseSecond(held, request);
     return conf.rangeSets.map((set, index) =>
-      reserveOne(call, store, taken, { set, index, requested: wanted[index] }),
+      reserveOne(call, store, { set, index, requested: wanted[index] }),
     );
   });
   return { interfaces: [], ips, routes: conf.routes, dns };
@@ -50,11 +50,11 @@ async function add(call: Call): Promise<Result> {
 async function del({ conf, request, kernel }: Call): Promise<void> {
   const store = new Store(conf.folder, kernel);
   // Looking takes no lock: a DEL that comes again has no one to wait for.
-  store.release(heldBy(store.read(), request));
+  store.release(store.held(request));
 }
 
 async function check({ conf, request, prevResult, kernel }: Call): Promise<void> {
-  const held = heldBy(new Store(conf.folder, kernel).read(), request);
+  const held = new Store(conf.folder, kernel).held(request).filter(isTaken);
   if (held.length === 0) throw notReserved(conf, request, "any address");
   for (const { address } of prevResult?.ips ?? []) {
     if (setOf(conf, address.address) === undefined) continue;
@@ -82,9 +82,9 @@ async function status({ conf, kernel }: Call): Promise<void> {
   for (const [index, set] of conf.rangeSets.entries()) {
     const belongs = (address: Address) =>
       rangeOf(set, address) !== undefined && !isGateway(set, address);
-    // Names are cheap to count; only if they say "full" does it matter which files are blank.
+    // Names are cheap to count; only if they say "full" does it matter which are nobody's.
     if (BigInt(store.addresses().filter(belongs).length) < capacity(set)) continue;
-    const taken = store.read(belongs).filter(({ owner }) => owner !== undefined);
+    const taken = store.read(belongs).filter(isTaken);
     if (BigInt(taken.length) >= capacity(set)) {
       throw exhausted(conf, Code.LimitedConnectivity, set, index);
     }
@@ -102,19 +102,15 @@ interface Wish {
  * Reserves an address of one set, to be undone if a later set has none.
  * @throws CniError Exhausted, or Conflict if somebody has the requested one.
  */
-function reserveOne(
-  call: Call,
-  store: Store,
-  taken: readonly Reservation[],
-  wish: Wish,
-): Candidate {
-  const { set, index, requested } = wish;
-  const values = new Set(
-    taken.flatMap(({ address }) => (rangeOf(set, address) === undefined ? [] : [address.value])),
-  );
-  const isTaken = ({ value }: Address): boolean => values.has(value);
+function reserveOne(call: Call, store: Store, { set, index, requested }: Wish): Candidate {
   const choice =
-    requested === undefined ? candidates(set, store.lastReserved(index), isTaken) : [requested];
+    requested === undefined
+      ? candidates(set, {
+          last: store.lastReserved(index),
+          released: store.released(),
+          taken: store.presence(),
+        })
+      : [requested];
   for (const candidate of choice) {
     const { address } = candidate.address;
     const reservation = store.reserve(address, call.request);

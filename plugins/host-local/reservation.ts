@@ -8,6 +8,8 @@ export interface Reservation {
   readonly text: string;
   /** Undefined if the file is blank, which makes it nobody's. */
   readonly owner: Owner | undefined;
+  /** Whether it was made before the node has booted: its container is gone, whatever has become of it. */
+  readonly stale: boolean;
 }
 
 /** Whose an address is. */
@@ -33,6 +35,24 @@ export function parseOwner(text: string): Owner | undefined {
 }
 
 /**
+ * The mark of the boot that a reservation is made in. The node's name is in it because a folder on
+ * the network may be shared: another node's boot says nothing about what has become of its pods.
+ */
+export function formatBoot(bootId: string, hostName: string): string {
+  return `${bootId} ${hostName}`;
+}
+
+/**
+ * Whether a mark is of an earlier boot of this node. No mark says nothing: the reference plugin
+ * makes none, nor can every file system keep one.
+ */
+export function isEarlierBoot(mark: string | undefined, current: string | undefined): boolean {
+  if (mark === undefined || current === undefined || mark === current) return false;
+  const [bootId, hostName] = mark.split(" ");
+  return bootId !== current.split(" ")[0] && hostName === current.split(" ")[1];
+}
+
+/**
  * Those reservations that an attachment holds. One without an interface counts only if there is
  * none with the attachment's, as with the reference plugin.
  */
@@ -45,15 +65,20 @@ export function heldBy(
   return exact.length > 0 ? exact : ofContainer.filter(({ owner }) => owner?.ifname === undefined);
 }
 
-/** Those that none of the valid attachments holds, blank ones among them. */
+/** Whether somebody has the address. */
+export function isTaken({ owner, stale }: Reservation): boolean {
+  return owner !== undefined && !stale;
+}
+
+/** Those that none of the valid attachments holds, blank and stale ones among them. */
 export function heldByNone(
   reservations: readonly Reservation[],
   valid: readonly Attachment[],
 ): Reservation[] {
   const owners = new Set(valid.map(formatOwner));
   const containers = new Set(valid.map(({ containerId }) => containerId));
-  return reservations.filter(({ owner }) => {
-    if (owner === undefined) return true;
+  return reservations.filter(({ owner, stale }) => {
+    if (owner === undefined || stale) return true;
     const { containerId, ifname } = owner;
     return ifname === undefined
       ? !containers.has(containerId)

@@ -3,6 +3,7 @@ import type { Attachment } from "../../shared/cni/request.ts";
 import {
   createFile,
   ensureFolder,
+  isPresent,
   isSymlink,
   isTemporary,
   listIfPresent,
@@ -14,16 +15,44 @@ import {
 import type { Lock } from "../../shared/kernel/mod.ts";
 import { formatAddress, parseAddress } from "../../shared/net/address.ts";
 import type { Address } from "../../shared/net/address.ts";
-import { formatOwner, parseOwner } from "./reservation.ts";
+import type { Digest } from "../../shared/plan/names.ts";
+import { Owners } from "./owners.ts";
+import type { OwnersPlace } from "./owners.ts";
+import {
+  formatBoot,
+  formatOwner,
+  heldBy,
+  isEarlierBoot,
+  isTaken,
+  parseOwner,
+} from "./reservation.ts";
 import type { Reservation } from "./reservation.ts";
 
 /** What the store needs of the kernel. */
-export interface Locks {
+export interface StoreKernel {
+  readonly bootId: string | undefined;
+  readonly hostName: string | undefined;
+  readonly runFolder: string;
+  readonly sys: { readonly sha512: Digest };
   lock(path: string, timeout: number): Lock;
+  attribute(path: string, name: string): string | undefined;
+  setAttribute(path: string, name: string, value: string): void;
 }
 
 /** Milliseconds to wait for the lock. */
 const LOCK_TIMEOUT = 10_000;
+
+/** The extended attribute of a reservation that says which boot it was made in. */
+const bootAttribute = "user.flannel-cni.boot";
+
+/** The extended attribute of the lock that lists what was released, the latest at the end. */
+const releasedAttribute = "user.flannel-cni.released";
+
+/** Bytes of that list: ext4 has 4,096 for all attributes of a file. */
+const maxReleased = 3000;
+
+/** Addresses to look for one by one before listing the folder is the faster way. */
+const fewAddresses = 32;
 
 /**
  * The reservations of one network, in the folder and the format of the reference plugin, which can
@@ -36,18 +65,32 @@ const LOCK_TIMEOUT = 10_000;
  * A blank address file is nobody's once the lock is held: its writer has crashed. Ours come into
  * being whole, by link(2). Nothing is synced to disk: a reservation matters while its container
  * runs, and no container outlives the power cut that could lose it.
+ *
+ * Three things the reference plugin knows nothing of, and does not come across: extended attributes
+ * say which boot a reservation is of and what was released lately, and {@link Owners} who has what.
  */
 export class Store {
   readonly #folder: string;
-  readonly #locks: Locks;
+  readonly #kernel: StoreKernel;
+  /** The mark of this boot, if it can be told. */
+  readonly #boot: string | undefined;
+  readonly #ownersPlace: OwnersPlace;
+  /** While the lock is held: who has what, if that is known, and whether anything has changed. */
+  #owners: Owners | undefined;
+  #changed = false;
 
   /**
    * @param folder absolute and normalised; it need not exist.
    * @throws CniError Conflict if it is a symbolic link.
    */
-  constructor(folder: string, locks: Locks) {
+  constructor(folder: string, kernel: StoreKernel) {
+    const { bootId, hostName, runFolder, sys } = kernel;
     this.#folder = folder;
-    this.#locks = locks;
+    this.#kernel = kernel;
+    this.#boot =
+      bootId === undefined || hostName === undefined ? undefined : formatBoot(bootId, hostName);
+    const name = sys.sha512(folder).slice(0, 32);
+    this.#ownersPlace = { folder: `${runFolder}/host-local/${name}`, reservations: folder, bootId };
     // The reference plugin does not follow one when it releases, so that addresses leak.
     if (!this.#attempt(() => isSymlink(folder))) return;
     throw new CniError(
@@ -67,11 +110,14 @@ export class Store {
    * calling container's stays its own, and the rest is looked at again before it is changed.
    */
   read(isWanted: (address: Address) => boolean = () => true): Reservation[] {
-    return this.#list().flatMap(({ file, address }) => {
-      if (!isWanted(address)) return [];
-      const text = this.#text(file);
-      return text === undefined ? [] : [{ file, address, text, owner: parseOwner(text) }];
-    });
+    return this.#list().flatMap(({ file, address }) =>
+      isWanted(address) ? (this.#read(file, address) ?? []) : [],
+    );
+  }
+
+  /** Reads what an attachment holds of the wanted addresses. Takes no lock, see {@link read}. */
+  held(attachment: Attachment, isWanted?: (address: Address) => boolean): Reservation[] {
+    return heldBy(this.#ownedBy(attachment, isWanted) ?? this.read(isWanted), attachment);
   }
 
   /**
@@ -82,12 +128,43 @@ export class Store {
     this.#attempt(() => {
       ensureFolder(this.#folder, 0o755);
     });
-    const lock = this.#locks.lock(this.#path("lock"), LOCK_TIMEOUT);
+    const lock = this.#kernel.lock(this.#path("lock"), LOCK_TIMEOUT);
+    this.#owners = Owners.load(this.#ownersPlace);
+    this.#changed = false;
     try {
       return action();
     } finally {
+      if (this.#changed) {
+        if (this.#owners === undefined) Owners.discard(this.#ownersPlace);
+        else this.#owners.save();
+      }
+      this.#owners = undefined;
       lock.release();
     }
+  }
+
+  /**
+   * Removes what nobody has: blank reservations and those of an earlier boot. It reads them all,
+   * unless nothing has changed since that was done. To be called with the lock held.
+   */
+  tidy(): void {
+    if (this.#owners !== undefined) return;
+    const found = this.read();
+    for (const one of found) if (!isTaken(one)) this.#remove(one);
+    this.#owners = Owners.of(this.#ownersPlace, found.filter(isTaken));
+    this.#changed = true;
+  }
+
+  /** A function that says whether an address has a file. To be used with the lock held. */
+  presence(): (address: Address) => boolean {
+    let looked = 0;
+    let names: ReadonlySet<string> | undefined;
+    return (address) => {
+      const name = formatAddress(address);
+      if (++looked <= fewAddresses) return this.#attempt(() => isPresent(this.#path(name)));
+      names ??= new Set(this.#attempt(() => listIfPresent(this.#folder)));
+      return names.has(name);
+    };
   }
 
   /**
@@ -97,21 +174,35 @@ export class Store {
   reserve(address: Address, attachment: Attachment): Reservation | undefined {
     const file = formatAddress(address);
     const text = formatOwner(attachment);
-    if (!this.#attempt(() => createFile(this.#path(file), text, 0o644))) {
-      const found = this.#text(file);
-      if (found === undefined || parseOwner(found) !== undefined) return undefined;
-      this.#replace(file, text);
+    const mark = (temporary: string): void => {
+      if (this.#boot !== undefined) {
+        this.#kernel.setAttribute(temporary, bootAttribute, this.#boot);
+      }
+    };
+    this.#changed = true;
+    if (!this.#attempt(() => createFile(this.#path(file), text, 0o644, mark))) {
+      const found = this.#read(file, address);
+      if (found === undefined || isTaken(found)) return undefined;
+      this.#attempt(() => {
+        replaceFile(this.#path(file), text, 0o644, mark);
+      });
     }
-    return { file, address, text, owner: attachment };
+    const reservation = { file, address, text, owner: attachment, stale: false };
+    this.#owners?.add(reservation);
+    return reservation;
   }
 
   /** Takes the lock and removes those reservations that are still as they were read. */
   release(reservations: readonly Reservation[]): void {
     if (reservations.length === 0) return;
     this.exclusive(() => {
-      for (const { file, text } of reservations) {
-        if (this.#text(file) === text) this.#attempt(() => removeIfPresent(this.#path(file)));
-      }
+      const released = reservations.filter((one) => {
+        const now = this.#read(one.file, one.address);
+        if (now?.text !== one.text || now.stale !== one.stale) return false;
+        this.#remove(one);
+        return true;
+      });
+      this.#addReleased(released.map(({ address }) => address));
     });
   }
 
@@ -120,8 +211,14 @@ export class Store {
     const left = () => this.#attempt(() => listIfPresent(this.#folder)).filter(isTemporary);
     if (left().length === 0) return;
     this.exclusive(() => {
+      this.#changed = true;
       for (const file of left()) this.#attempt(() => removeIfPresent(this.#path(file)));
     });
+  }
+
+  /** The addresses released last, the latest at the end, as far as the file system can tell. */
+  released(): Address[] {
+    return this.#releasedNames().flatMap((name) => parsedAddress(name) ?? []);
   }
 
   /** The address that a range set has given last, if that is known. */
@@ -131,7 +228,10 @@ export class Store {
 
   /** To be called with the lock held. */
   setLastReserved(rangeSet: number, address: Address): void {
-    this.#replace(lastReservedFile(rangeSet), formatAddress(address));
+    this.#changed = true;
+    this.#attempt(() => {
+      replaceFile(this.#path(lastReservedFile(rangeSet)), formatAddress(address), 0o644);
+    });
   }
 
   /** Why nothing could be reserved, as far as that can be told without trying; or undefined. */
@@ -158,10 +258,52 @@ export class Store {
     });
   }
 
-  #replace(file: string, text: string): void {
-    this.#attempt(() => {
-      replaceFile(this.#path(file), text, 0o644);
-    });
+  /** What may be an attachment's, or undefined if only reading everything can tell. */
+  #ownedBy(
+    attachment: Attachment,
+    isWanted: (address: Address) => boolean = () => true,
+  ): Reservation[] | undefined {
+    const owners = this.#owners ?? Owners.load(this.#ownersPlace);
+    const files = owners?.find(attachment);
+    const isRight = this.#owners !== undefined || owners?.holds() === true;
+    if (files === undefined || !isRight) return undefined;
+    const found: Reservation[] = [];
+    for (const file of files) {
+      const address = parsedAddress(file);
+      const one = address && this.#read(file, address);
+      // Somebody has written to the file by hand.
+      if (one?.owner?.containerId !== attachment.containerId) return undefined;
+      if (isWanted(one.address)) found.push(one);
+    }
+    return found;
+  }
+
+  #read(file: string, address: Address): Reservation | undefined {
+    const text = this.#text(file);
+    if (text === undefined) return undefined;
+    const mark = this.#kernel.attribute(this.#path(file), bootAttribute);
+    const stale = isEarlierBoot(mark, this.#boot);
+    return { file, address, text, owner: parseOwner(text), stale };
+  }
+
+  #remove(reservation: Reservation): void {
+    this.#changed = true;
+    this.#attempt(() => removeIfPresent(this.#path(reservation.file)));
+    this.#owners?.remove(reservation);
+  }
+
+  #releasedNames(): string[] {
+    return (this.#kernel.attribute(this.#path("lock"), releasedAttribute) ?? "").split(" ");
+  }
+
+  #addReleased(addresses: readonly Address[]): void {
+    const latest = addresses.map(formatAddress);
+    const older = this.#releasedNames().filter((one) => !latest.includes(one));
+    let text = [...older, ...latest].filter(Boolean).join(" ");
+    if (text.length > maxReleased) {
+      text = text.slice(text.indexOf(" ", text.length - maxReleased) + 1);
+    }
+    if (latest.length > 0) this.#kernel.setAttribute(this.#path("lock"), releasedAttribute, text);
   }
 
   #path(file: string): string {
@@ -173,6 +315,8 @@ export class Store {
     try {
       return action();
     } catch (cause) {
+      // It may have been done by half.
+      this.#owners = undefined;
       throw new CniError(
         Code.IoFailure,
         `Cannot use ${this.#folder} for reservations: ${messageOf(cause)}.`,

@@ -162,6 +162,20 @@ export function checkLines(target: Target, family: Family, digest: Digest): stri
   ];
 }
 
+/** The first rule of a container's chain that a listing of the nat table lacks. */
+export function unlistedRule(
+  target: Target,
+  family: Family,
+  digest: Digest,
+  saved: string,
+): string | undefined {
+  const chain = containerChain(digest, target.network, target.containerId);
+  const has = new Set(saved.split("\n"));
+  return containerRules(target, family)
+    .map((rule) => `${chain} ${rule}`)
+    .find((rule) => !has.has(`-A ${rule}`));
+}
+
 /** Lines that make those shared chains and rules that a listing of the nat table lacks. */
 export function missingSharedLines(options: Options, saved: string): string[] {
   const has = new Set(saved.split("\n"));

@@ -280,9 +280,10 @@ export function missingRule(tools: Tools, target: Target, family: Family): strin
   const lines = ipt.checkLines(target, family, digest);
   const refused = firewall.refusedLine(family, ipt.transaction(lines));
   // The first line is the table's name.
-  return refused === undefined
-    ? undefined
-    : (lines[refused - 2] ?? "one of them").replace("-C ", "");
+  if (refused !== undefined) return (lines[refused - 2] ?? "one of them").replace("-C ", "");
+  // The -C of ip6tables-legacy takes the rule of one port for that of another.
+  if (!firewall.hasLegacyTable(family, "nat")) return undefined;
+  return ipt.unlistedRule(target, family, digest, firewall.save(family, "nat") ?? "");
 }
 
 function changed(): CniError {

@@ -48,8 +48,8 @@ case $ruleset in
     section iptables-nft; iptables-nft-save
     section ip6tables-nft; ip6tables-nft-save ;;
 esac
-if [ -s /proc/net/ip_tables_names ]; then section iptables-legacy; iptables-legacy-save; fi
-if [ -s /proc/net/ip6_tables_names ]; then section ip6tables-legacy; ip6tables-legacy-save; fi
+if grep -q . /proc/net/ip_tables_names 2>/dev/null; then section iptables-legacy; iptables-legacy-save; fi
+if grep -q . /proc/net/ip6_tables_names 2>/dev/null; then section ip6tables-legacy; ip6tables-legacy-save; fi
 exit 0
 `;
 

@@ -11,6 +11,7 @@ import {
   renameSync,
   statSync,
   unlinkSync,
+  utimesSync,
   writeSync,
 } from "node:fs";
 
@@ -59,11 +60,15 @@ export function ensureFolder(path: string, mode: number): void {
   mkdirSync(path, { recursive: true, mode });
 }
 
+/** Does something to a file that is whole but has not got its name yet. Does not throw. */
+type Prepare = (temporary: string) => void;
+
 /** Puts `text` at `path` in one step: a reader sees the old text or the new, never a part. */
-export function replaceFile(path: string, text: string, mode: number): void {
+export function replaceFile(path: string, text: string, mode: number, prepare?: Prepare): void {
   const temporary = temporaryName(path);
   writeNew(temporary, text, mode);
   try {
+    prepare?.(temporary);
     renameSync(temporary, path);
   } catch (error) {
     removeIfPresent(temporary);
@@ -75,10 +80,11 @@ export function replaceFile(path: string, text: string, mode: number): void {
  * Puts `text` at `path` in one step, unless something is there already.
  * @returns whether the file is ours now.
  */
-export function createFile(path: string, text: string, mode: number): boolean {
+export function createFile(path: string, text: string, mode: number, prepare?: Prepare): boolean {
   const temporary = temporaryName(path);
   writeNew(temporary, text, mode);
   try {
+    prepare?.(temporary);
     linkSync(temporary, path);
     return true;
   } catch (error) {
@@ -87,6 +93,30 @@ export function createFile(path: string, text: string, mode: number): boolean {
   } finally {
     removeIfPresent(temporary);
   }
+}
+
+/** Whether there is anything at `path`. */
+export function isPresent(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+}
+
+/**
+ * What a folder's stamp says: as long as it says the same, no name in the folder has been made,
+ * renamed or removed since {@link stampFolder}. Undefined if there is no such folder.
+ */
+export function stampOf(folder: string): string | undefined {
+  const found = lstatSync(folder, { throwIfNoEntry: false, bigint: true });
+  return found && `${String(found.dev)}:${String(found.ino)}:${String(found.mtimeNs)}`;
+}
+
+/**
+ * Stamps a folder with a time of change that nothing but this sets. The kernel's own would not do,
+ * for it gives all changes within some milliseconds the same one.
+ */
+export function stampFolder(folder: string): string | undefined {
+  const now = Date.now() / 1000;
+  utimesSync(folder, now, now - 1 - Math.random());
+  return stampOf(folder);
 }
 
 /** Whether there is a symbolic link at `path` itself. */

@@ -1,5 +1,5 @@
 import type { Family } from "../net/address.ts";
-import { findExecutable } from "../host/files.ts";
+import { findExecutable, readIfPresent } from "../host/files.ts";
 import { commandPath, Firewall } from "./firewall.ts";
 import { isListening, listenerName } from "./listener.ts";
 import type { Port } from "./listener.ts";
@@ -13,12 +13,18 @@ export type { Lock } from "./lock.ts";
 export type { Link } from "./netlink/observe.ts";
 export type { Namespace } from "./namespace.ts";
 
+/** Bytes that every file system with extended attributes has room for. */
+const maxAttribute = 4096;
+
 /**
  * The kernel, as one call of a plugin sees it. Nothing else touches links, rules or locks. What it
  * opens is closed by the end of the process, which is the end of the call.
  */
 export class Kernel {
   readonly sys: Sys;
+  /** Where to keep what is of no use after a reboot. */
+  readonly runFolder = "/run/flannel-cni";
+  readonly #attribute = Buffer.alloc(maxAttribute);
   #host: Namespace | undefined;
   #firewall: Firewall | undefined;
   readonly #containers = new Map<string, Namespace>();
@@ -71,8 +77,38 @@ export class Kernel {
     return (this.#firewall ??= new Firewall(this.sys));
   }
 
+  /** Which boot this is, as no other boot of any machine, or undefined if that cannot be told. */
+  get bootId(): string | undefined {
+    return readLine("/proc/sys/kernel/random/boot_id");
+  }
+
+  get hostName(): string | undefined {
+    return readLine("/proc/sys/kernel/hostname");
+  }
+
+  /** An extended attribute of a file; undefined if it has none, or its file system knows none. */
+  attribute(path: string, name: string): string | undefined {
+    const length = this.sys.lgetxattr(path, name, this.#attribute);
+    return length < 0 ? undefined : this.#attribute.toString("utf8", 0, length);
+  }
+
+  /** Sets an extended attribute, where the file system has them and the caller may. */
+  setAttribute(path: string, name: string, value: string): void {
+    this.sys.lsetxattr(path, name, Buffer.from(value));
+  }
+
   /** See {@link takeLock}. */
   lock(path: string, timeout: number): Lock {
     return takeLock(this.sys, path, timeout);
+  }
+}
+
+/** What a file of one line says, or undefined if it says nothing or cannot be read. */
+function readLine(path: string): string | undefined {
+  try {
+    const line = readIfPresent(path)?.trim();
+    return line === "" ? undefined : line;
+  } catch {
+    return undefined;
   }
 }

@@ -26,6 +26,10 @@ export interface Sys {
   send(fd: number, data: Uint8Array, flags: number): number;
   recv(fd: number, into: Uint8Array, flags: number): number;
   flock(fd: number, operation: number): number;
+  /** Sets an extended attribute of what is at `path` itself, be it a symbolic link. */
+  lsetxattr(path: string, name: string, value: Uint8Array): number;
+  /** Reads an extended attribute, and answers its length. */
+  lgetxattr(path: string, name: string, into: Uint8Array): number;
 
   /** The SHA-512 of a text, as 128 hexadecimal digits. */
   readonly sha512: (text: string) => string;

@@ -19,6 +19,8 @@ const { symbols: libc } = dlopen("libc.so.6", {
   send: { args: [i32, FFIType.ptr, u64, i32], returns: i32 },
   recv: { args: [i32, FFIType.ptr, u64, i32], returns: i32 },
   flock: { args: [i32, i32], returns: i32 },
+  lsetxattr: { args: [FFIType.ptr, FFIType.ptr, FFIType.ptr, u64, i32], returns: i32 },
+  lgetxattr: { args: [FFIType.ptr, FFIType.ptr, FFIType.ptr, u64], returns: FFIType.i64_fast },
   poll: { args: [FFIType.ptr, u64, i32], returns: i32 },
 });
 
@@ -71,11 +73,24 @@ export const sys: Sys = {
   send: (fd, data, flags) => answer(() => libc.send(fd, ptr(data), data.length, flags)),
   recv: (fd, into, flags) => answer(() => libc.recv(fd, ptr(into), into.length, flags)),
   flock: (fd, operation) => answer(() => libc.flock(fd, operation)),
+  lsetxattr(path, name, value) {
+    const [at, key] = [cString(path), cString(name)];
+    return answer(() => libc.lsetxattr(ptr(at), ptr(key), ptr(value), value.length, 0));
+  },
+  lgetxattr(path, name, into) {
+    const [at, key] = [cString(path), cString(name)];
+    return answer(() => Number(libc.lgetxattr(ptr(at), ptr(key), ptr(into), into.length)));
+  },
 
   sha512: (text) => new Bun.CryptoHasher("sha512").update(text).digest("hex"),
 
   run: spawn,
 };
+
+/** A text as C has it: the caller holds on to it for as long as C may look at it. */
+function cString(text: string): Uint8Array {
+  return Buffer.from(`${text}\0`);
+}
 
 function spawn(command: string, args: readonly string[], options: RunOptions): RunResult {
   const ended = (status: number | undefined, failure: string | undefined): RunResult => ({

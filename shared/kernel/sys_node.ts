@@ -21,6 +21,12 @@ const setsockopt = systemCall(
 const bind = systemCall("int bind(int fd, void *address, unsigned int length)");
 const send = systemCall("long send(int fd, void *data, size_t length, int flags)");
 const recv = systemCall("long recv(int fd, void *into, size_t length, int flags)");
+const lsetxattr = systemCall(
+  "int lsetxattr(const char *path, const char *name, void *value, size_t size, int flags)",
+);
+const lgetxattr = systemCall(
+  "long lgetxattr(const char *path, const char *name, void *into, size_t size)",
+);
 
 /** The runtime of the pkg build, and of tests that call the code directly. */
 export const sys: Sys = {
@@ -60,6 +66,8 @@ export const sys: Sys = {
   send: (fd, data, flags) => send(fd, data, data.length, flags),
   recv: (fd, into, flags) => recv(fd, into, into.length, flags),
   flock: systemCall("int flock(int fd, int operation)"),
+  lsetxattr: (path, name, value) => lsetxattr(path, name, value, value.length, 0),
+  lgetxattr: (path, name, into) => lgetxattr(path, name, into, into.length),
 
   sha512: (text) => hash("sha512", text),
 

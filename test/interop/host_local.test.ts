@@ -121,6 +121,77 @@ describe.concurrent("host-local and the reference", () => {
     expect(next.ips?.[0]?.address).toBe("10.244.1.3/24");
   });
 
+  test("H1 work on each other's files across a reboot", async () => {
+    const conf = hostLocalConf({ ranges: [[{ subnet: "10.0.0.0/29" }]] });
+    await using sandbox = await createSandbox();
+    await sandbox.addPod("pod1");
+    const call = { plugin: "host-local", conf } as const;
+    const add = async (bin: string, containerId: string) =>
+      cni(sandbox, { ...call, bin, command: "ADD", containerId });
+    const results = new Map<string, CniJson | undefined>();
+    for (const name of ["a", "b", "c", "d", "e"]) {
+      results.set(name, (await add(name === "c" ? reference : ours, name)).json);
+    }
+    // The reference's CHECK and DEL know what has a mark of the boot.
+    const checked = { ...call, conf: { ...conf, prevResult: results.get("a") } };
+    const check = await cni(sandbox, {
+      ...checked,
+      bin: reference,
+      command: "CHECK",
+      containerId: "a",
+    });
+    expect(check.code).toBe(0);
+    await cniOk(sandbox, { ...call, bin: reference, command: "DEL", containerId: "b" });
+    expect((await add(ours, "b")).json?.ips?.[0]?.address).toBe("10.0.0.3/29");
+    expect((await add(ours, "f")).code).toBe(1);
+    await sandbox.sh(`
+      cat /proc/sys/kernel/random/uuid > /run/boot_id
+      mount --bind /run/boot_id /proc/sys/kernel/random/boot_id
+    `);
+    // The reference does not free them, and its own stays reserved.
+    expect((await add(reference, "f")).code).toBe(1);
+    const given: (string | undefined)[] = [];
+    for (const name of ["f", "g", "h", "i"]) {
+      given.push((await add(ours, name)).json?.ips?.[0]?.address);
+    }
+    expect(given).toEqual(["10.0.0.5/29", "10.0.0.6/29", "10.0.0.2/29", "10.0.0.3/29"]);
+    expect(await sandbox.readFile(`${directory}/10.0.0.4`)).toBe("c\r\neth0");
+    expect((await add(ours, "j")).code).toBe(1);
+  });
+
+  test("find what the other has made and released in between", async () => {
+    const conf = hostLocalConf({ ranges: [[{ subnet: "10.244.1.0/24" }]] });
+    await using sandbox = await createSandbox();
+    await sandbox.addPod("pod1");
+    const call = { plugin: "host-local", conf } as const;
+    // So many that it pays to keep a list of them.
+    await sandbox.sh(`
+      mkdir -p ${directory}
+      for n in $(seq 1 60); do printf 'other%s\\r\\neth0' $n > ${directory}/192.0.2.$n; done
+    `);
+    const held = new Map<string, string>();
+    const used: string[] = [];
+    // Every container comes and goes, by changing plugins, while others stay.
+    for (let n = 0; n < 24; n++) {
+      const containerId = `pod${n % 7}`;
+      const [bin, other] = n % 3 === 0 ? [ours, reference] : [reference, ours];
+      if (held.has(containerId)) {
+        const twice = await cni(sandbox, { ...call, bin, command: "ADD", containerId });
+        expect(twice.code, `${containerId} has an address`).toBe(1);
+        await cniOk(sandbox, { ...call, bin: other, command: "DEL", containerId });
+        held.delete(containerId);
+      } else {
+        const result = await cniOk(sandbox, { ...call, bin, command: "ADD", containerId });
+        const address = result.ips?.[0]?.address.split("/")[0] ?? "";
+        held.set(containerId, address);
+        used.push(address);
+      }
+      const files = (await sandbox.list(directory)).filter((name) => name.startsWith("10."));
+      expect(files.toSorted()).toEqual([...held.values()].toSorted());
+    }
+    expect(new Set(used).size).toBe(used.length);
+  });
+
   test("exclude each other while they write", async () => {
     const conf = hostLocalConf({ ranges: [[{ subnet: "10.244.1.0/24" }]] });
     await using sandbox = await createSandbox();

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
 import { assignRequests, candidates } from "../../../../plugins/host-local/allocate.ts";
-import type { Candidate } from "../../../../plugins/host-local/allocate.ts";
+import type { Candidate, Known } from "../../../../plugins/host-local/allocate.ts";
 import { isGateway, rangeOf } from "../../../../plugins/host-local/ranges.ts";
 import type { RangeSet } from "../../../../plugins/host-local/ranges.ts";
 import { Code } from "../../../../shared/cni/error.ts";
@@ -35,6 +35,9 @@ function naive(set: RangeSet, last: Address | undefined, taken: readonly Address
   );
 }
 
+/** What is known of a set that nothing was done with. */
+const nothing: Known = { last: undefined, released: [], taken: () => false };
+
 const plain = ({ address }: Candidate): Address => address.address;
 const shown = (found: Iterable<Candidate>): string[] =>
   [...found].map(({ address, gateway }) => `${formatCidr(address)} via ${formatAddress(gateway)}`);
@@ -43,7 +46,7 @@ describe("candidates", () => {
   it("are what a naive model gives, in its order", () => {
     fc.assert(
       fc.property(anyState, ({ set, taken, last }) => {
-        const found = [...candidates(set, last, isIn(taken))].map(plain);
+        const found = [...candidates(set, { last, released: [], taken: isIn(taken) })].map(plain);
         expect(found).toEqual(naive(set, last, taken));
       }),
     );
@@ -52,7 +55,7 @@ describe("candidates", () => {
   it("are in the set, free, no gateway and each there once", () => {
     fc.assert(
       fc.property(anyState, ({ set, taken, last }) => {
-        const found = [...candidates(set, last, isIn(taken))];
+        const found = [...candidates(set, { last, released: [], taken: isIn(taken) })];
         for (const { address, gateway } of found) {
           const range = rangeOf(set, address.address);
           expect(range).toMatchObject({ gateway, subnet: { prefix: address.prefix } });
@@ -66,7 +69,7 @@ describe("candidates", () => {
 
   it("begin after the last one, and end with it", () => {
     const set = rangeSet({ subnet: "10.0.0.0/29" });
-    expect(shown(candidates(set, parseAddress("10.0.0.4"), () => false))).toEqual([
+    expect(shown(candidates(set, { ...nothing, last: parseAddress("10.0.0.4") }))).toEqual([
       "10.0.0.5/29 via 10.0.0.1",
       "10.0.0.6/29 via 10.0.0.1",
       "10.0.0.2/29 via 10.0.0.1",
@@ -77,21 +80,55 @@ describe("candidates", () => {
 
   it("go on in the next range of the set", () => {
     const set = rangeSet({ subnet: "10.0.0.0/30" }, { subnet: "10.9.0.0/30" });
-    expect(shown(candidates(set, parseAddress("10.0.0.2"), () => false))).toEqual([
+    expect(shown(candidates(set, { ...nothing, last: parseAddress("10.0.0.2") }))).toEqual([
       "10.9.0.2/30 via 10.9.0.1",
       "10.0.0.2/30 via 10.0.0.1",
     ]);
   });
 
   it.each(["fd00::/64", "::/0", "0.0.0.0/0"])("are made one by one in %s", (subnet) => {
-    const found = candidates(rangeSet({ subnet }), undefined, ({ value }) => value % 2n === 0n);
+    const found = candidates(rangeSet({ subnet }), {
+      ...nothing,
+      taken: ({ value }) => value % 2n === 0n,
+    });
     expect(found.next().done).toBe(false);
   });
 
   it("come to an end where all of a range up to the family's last address is taken", () => {
     const last = `ffff:${"ffff:".repeat(6)}fff0`;
-    const found = candidates(rangeSet({ subnet: `${last}/124` }), undefined, () => true);
+    const found = candidates(rangeSet({ subnet: `${last}/124` }), {
+      ...nothing,
+      taken: () => true,
+    });
     expect([...found]).toEqual([]);
+  });
+
+  it("H5 are those that were not released of late, and then the others, the latest as the last", () => {
+    const withReleased = anyState.chain((state) =>
+      fc.record({
+        state: fc.constant(state),
+        released: fc.shuffledSubarray(addressesOf(state.set)),
+      }),
+    );
+    fc.assert(
+      fc.property(withReleased, ({ state: { set, taken, last }, released }) => {
+        const found = [...candidates(set, { last, released, taken: isIn(taken) })].map(plain);
+        const free = naive(set, last, taken);
+        expect(found).toEqual([
+          ...free.filter((address) => !isIn(released)(address)),
+          ...released.filter(isIn(free)),
+        ]);
+      }),
+    );
+  });
+
+  it("H5 take of an address that was released twice the later time", () => {
+    const set = rangeSet({ subnet: "10.0.0.0/29", end: "10.0.0.3" });
+    const released = ["10.0.0.3", "192.0.2.1", "10.0.0.2", "10.0.0.3"].map(parseAddress);
+    expect(shown(candidates(set, { ...nothing, released }))).toEqual([
+      "10.0.0.2/29 via 10.0.0.1",
+      "10.0.0.3/29 via 10.0.0.1",
+    ]);
   });
 });
 

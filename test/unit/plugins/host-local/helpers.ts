@@ -1,12 +1,13 @@
 /** What the tests of host-local share. */
-import { mkdtempSync, rmSync } from "node:fs";
+import { hash } from "node:crypto";
+import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "vitest";
 
 import { makeRange, makeRangeSet } from "../../../../plugins/host-local/ranges.ts";
 import type { Range, RangeSet } from "../../../../plugins/host-local/ranges.ts";
-import type { Locks } from "../../../../plugins/host-local/store.ts";
+import type { StoreKernel } from "../../../../plugins/host-local/store.ts";
 import { Code } from "../../../../shared/cni/error.ts";
 import { parseAddress } from "../../../../shared/net/address.ts";
 import type { Address } from "../../../../shared/net/address.ts";
@@ -60,13 +61,27 @@ export function temporaryFolder(): Disposable & { readonly path: string } {
   };
 }
 
-/** A lock that says what happens to it, and whether it is held. */
-export class FakeLocks implements Locks {
+/** A kernel that says what happens to its locks, keeps attributes and can be booted. */
+export class FakeKernel implements StoreKernel {
   readonly taken: string[] = [];
   held = false;
+  bootId: string | undefined = "boot-1";
+  hostName: string | undefined = "node-1";
+  /** Whether the file system has extended attributes. */
+  hasAttributes = true;
+  readonly runFolder: string;
+  readonly sys = { sha512: (text: string) => hash("sha512", text) };
+  /** By inode number, for a file keeps them when it gets another name. */
+  readonly #attributes = new Map<number, Map<string, string>>();
+
+  constructor(runFolder: string) {
+    this.runFolder = runFolder;
+  }
 
   lock(path: string): { release(): void } {
     if (this.held) throw new Error("locked twice");
+    // The real one makes the file.
+    writeFileSync(path, "", { flag: "a" });
     this.taken.push(path);
     this.held = true;
     return {
@@ -74,5 +89,22 @@ export class FakeLocks implements Locks {
         this.held = false;
       },
     };
+  }
+
+  attribute(path: string, name: string): string | undefined {
+    const inode = statSync(path, { throwIfNoEntry: false })?.ino ?? 0;
+    return this.#attributes.get(inode)?.get(name);
+  }
+
+  setAttribute(path: string, name: string, value: string): void {
+    if (!this.hasAttributes) return;
+    const { ino } = statSync(path);
+    const own = this.#attributes.get(ino) ?? new Map<string, string>();
+    this.#attributes.set(ino, own.set(name, value));
+  }
+
+  /** Forgets a file's attributes: inode numbers are used again, for files that have none. */
+  forget(path: string): void {
+    this.#attributes.delete(statSync(path).ino);
   }
 }

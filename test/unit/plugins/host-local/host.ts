@@ -1,5 +1,5 @@
 /** A node for the tests of host-local: a data folder, and calls of the plugin on it. */
-import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { expect } from "vitest";
 
 import { hostLocal } from "../../../../plugins/host-local/plugin.ts";
@@ -10,7 +10,7 @@ import type { Kernel } from "../../../../shared/kernel/mod.ts";
 import { formatAddress } from "../../../../shared/net/address.ts";
 import { formatCidr } from "../../../../shared/net/cidr.ts";
 import type { JsonObject } from "../../../../shared/net/json.ts";
-import { FakeLocks, temporaryFolder } from "./helpers.ts";
+import { FakeKernel, temporaryFolder } from "./helpers.ts";
 
 const plugin = seal(hostLocal);
 
@@ -32,7 +32,7 @@ export class Host implements Disposable {
   readonly #temporary = temporaryFolder();
   readonly dataDir = this.#temporary.path;
   readonly folder = `${this.dataDir}/net1`;
-  readonly locks = new FakeLocks();
+  readonly kernel = new FakeKernel(`${this.dataDir}/run`);
 
   async call(verb: Verb, what: Call = {}): Promise<Result | undefined> {
     const { id = "a", ifname = "eth0", ip, ipam = dual, more } = what;
@@ -53,7 +53,7 @@ export class Host implements Disposable {
       ...more,
     };
     return plugin.call(request, raw, {
-      kernel: { lock: (path: string) => this.locks.lock(path) } as unknown as Kernel,
+      kernel: this.kernel as unknown as Kernel,
       delegate: {} as never,
       warn: (line) => {
         throw new Error(`not undone: ${line}`);
@@ -90,12 +90,17 @@ export class Host implements Disposable {
   put(name: string, text: string): void {
     mkdirSync(this.folder, { recursive: true });
     writeFileSync(`${this.folder}/${name}`, text);
+    this.kernel.forget(`${this.folder}/${name}`);
   }
 
-  /** Everything in the network's folder, or undefined if there is none. */
+  /** Everything in the network's folder but the lock, or undefined if there is none. */
   files(): string[] | undefined {
     const names = readdirSync(this.dataDir).includes("net1") ? readdirSync(this.folder) : undefined;
-    return names?.toSorted();
+    return names?.filter((name) => name !== "lock").toSorted();
+  }
+
+  text(name: string): string {
+    return readFileSync(`${this.folder}/${name}`, "utf8");
   }
 
   /** The same without what stays when all containers are gone. */
@@ -105,7 +110,7 @@ export class Host implements Disposable {
 
   [Symbol.dispose](): void {
     this.#temporary[Symbol.dispose]();
-    if (this.locks.held) throw new Error("the lock is still held");
+    if (this.kernel.held) throw new Error("the lock is still held");
   }
 }
 

@@ -18,9 +18,9 @@ describe("DEL", () => {
     using host = new Host();
     await host.add();
     await host.call("DEL");
-    host.locks.taken.length = 0;
+    host.kernel.taken.length = 0;
     await host.call("DEL");
-    expect(host.locks.taken).toEqual([]);
+    expect(host.kernel.taken).toEqual([]);
     expect(host.reserved()).toEqual([]);
   });
 
@@ -65,7 +65,7 @@ describe("CHECK", () => {
 });
 
 describe("GC", () => {
-  it("releases what belongs to no valid attachment, and touches nothing else", async () => {
+  it("H3 releases what belongs to no valid attachment, and touches nothing else", async () => {
     using host = new Host();
     await host.addAll(["a", "b"], dual);
     await host.add({ ifname: "eth1" });
@@ -76,14 +76,15 @@ describe("GC", () => {
     host.put(".10.0.0.9.4711.tmp", "b\r\neth0");
     await host.gc(["a", "eth0"], ["old", "eth7"]);
     const addresses = ["10.0.0.100", "10.0.0.101", "10.0.0.2", "fd00::2"];
-    expect(host.reserved()).toEqual([...addresses, "10.0.0", "lock", "notes.txt"].toSorted());
+    expect(host.reserved()).toEqual([...addresses, "10.0.0", "notes.txt"].toSorted());
+    expect(host.text("lock")).toBe("b\r\neth0");
     expect(host.files()).toContain("last_reserved_ip.0");
   });
 
   it("does nothing where nothing was ever reserved", async () => {
     using host = new Host();
     await host.gc();
-    expect(host.locks.taken).toEqual([]);
+    expect(host.kernel.taken).toEqual([]);
     expect(host.files()).toBeUndefined();
   });
 });
@@ -105,7 +106,7 @@ describe("STATUS", () => {
     );
   });
 
-  it("knows that blank files, and a gateway's, take nothing", async () => {
+  it("H2 knows that blank files, and a gateway's, take nothing", async () => {
     using host = new Host();
     await host.addAll(["a", "b", "c", "d"], small);
     host.put("10.0.0.6", "");

@@ -14,6 +14,7 @@ const file = (name: string, text: string): Reservation => ({
   address: parseAddress(name),
   text,
   owner: parseOwner(text),
+  stale: false,
 });
 const names = (reservations: readonly Reservation[]) => reservations.map((one) => one.file);
 

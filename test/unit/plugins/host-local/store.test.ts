@@ -12,7 +12,7 @@ import { describe, expect, it } from "vitest";
 import { Store } from "../../../../plugins/host-local/store.ts";
 import { Code } from "../../../../shared/cni/error.ts";
 import { formatAddress, parseAddress } from "../../../../shared/net/address.ts";
-import { FakeLocks, temporaryFolder } from "./helpers.ts";
+import { FakeKernel, temporaryFolder } from "./helpers.ts";
 
 const pod = { containerId: "pod1", ifname: "eth0" };
 const other = { containerId: "pod2", ifname: "eth0" };
@@ -21,16 +21,22 @@ const other = { containerId: "pod2", ifname: "eth0" };
 function open() {
   const parent = temporaryFolder();
   const folder = `${parent.path}/networks/net1`;
-  const locks = new FakeLocks();
+  const kernel = new FakeKernel(`${parent.path}/run`);
   return {
     folder,
-    locks,
-    store: new Store(folder, locks),
+    kernel,
+    store: new Store(folder, kernel),
     /** Puts a file there that this code did not write. */
     put(name: string, text: string): void {
       mkdirSync(folder, { recursive: true });
       writeFileSync(`${folder}/${name}`, text);
+      kernel.forget(`${folder}/${name}`);
     },
+    /** The names in the folder but the lock's. */
+    names: () =>
+      readdirSync(folder)
+        .filter((name) => name !== "lock")
+        .toSorted(),
     [Symbol.dispose]: () => {
       parent[Symbol.dispose]();
     },
@@ -46,7 +52,7 @@ describe("reserve", () => {
       expect(one.store.reserve(parseAddress("FD00:0::02"), pod)).toBeDefined();
       one.store.setLastReserved(3, parseAddress("fd00::2"));
     });
-    expect(readdirSync(one.folder).toSorted()).toEqual(["fd00::2", "last_reserved_ip.3"]);
+    expect(one.names()).toEqual(["fd00::2", "last_reserved_ip.3"]);
     expect(readFileSync(`${one.folder}/fd00::2`, "utf8")).toBe("pod1\r\neth0");
     expect(readFileSync(`${one.folder}/last_reserved_ip.3`, "utf8")).toBe("fd00::2");
     expect(one.store.lastReserved(3)).toEqual(parseAddress("fd00::2"));
@@ -60,7 +66,7 @@ describe("reserve", () => {
     using one = open();
     one.put("10.0.0.2", "pod2");
     expect(one.store.reserve(parseAddress("10.0.0.2"), pod)).toBeUndefined();
-    expect(readdirSync(one.folder)).toEqual(["10.0.0.2"]);
+    expect(one.names()).toEqual(["10.0.0.2"]);
     expect(readFileSync(`${one.folder}/10.0.0.2`, "utf8")).toBe("pod2");
   });
 
@@ -71,12 +77,12 @@ describe("reserve", () => {
     expect(one.store.read()).toEqual([]);
   });
 
-  it.each(["", "\r\n", "\0\0\0"])("takes over a file of %j, which a crash has left", (text) => {
+  it.each(["", "\r\n", "\0\0\0"])("H2 takes over a file of %j, which a crash has left", (text) => {
     using one = open();
     one.put("10.0.0.2", text);
     expect(one.store.reserve(parseAddress("10.0.0.2"), pod)).toBeDefined();
     expect(readFileSync(`${one.folder}/10.0.0.2`, "utf8")).toBe("pod1\r\neth0");
-    expect(readdirSync(one.folder)).toEqual(["10.0.0.2"]);
+    expect(one.names()).toEqual(["10.0.0.2"]);
   });
 
   it("says which folder could not be written to", () => {
@@ -94,15 +100,15 @@ describe("reserve", () => {
 describe("exclusive", () => {
   it("lets go of the lock, whatever happens", () => {
     using one = open();
-    expect(one.store.exclusive(() => one.locks.held)).toBe(true);
-    expect(one.locks.held).toBe(false);
+    expect(one.store.exclusive(() => one.kernel.held)).toBe(true);
+    expect(one.kernel.held).toBe(false);
     expect(() =>
       one.store.exclusive(() => {
         throw new RangeError("inside");
       }),
     ).toThrow(RangeError);
-    expect(one.locks.held).toBe(false);
-    expect(one.locks.taken).toEqual([`${one.folder}/lock`, `${one.folder}/lock`]);
+    expect(one.kernel.held).toBe(false);
+    expect(one.kernel.taken).toEqual([`${one.folder}/lock`, `${one.folder}/lock`]);
   });
 });
 
@@ -150,7 +156,7 @@ describe("release", () => {
   it("takes no lock where there is nothing to release", () => {
     using one = open();
     one.store.release([]);
-    expect(one.locks.taken).toEqual([]);
+    expect(one.kernel.taken).toEqual([]);
     expect(existsSync(one.folder)).toBe(false);
   });
 
@@ -159,7 +165,7 @@ describe("release", () => {
     one.put("10.0.0.2", "pod1\r\neth0");
     one.put("10.0.0.3", "pod2\r\neth0");
     one.store.release(one.store.read().filter(({ owner }) => owner?.containerId === "pod1"));
-    expect(readdirSync(one.folder)).toEqual(["10.0.0.3"]);
+    expect(one.names()).toEqual(["10.0.0.3"]);
   });
 
   it("leaves an address that has become another's since", () => {
@@ -177,26 +183,26 @@ describe("release", () => {
     if (reserved === undefined) throw new Error("not reserved");
     one.store.release([reserved]);
     one.store.release([reserved]);
-    expect(readdirSync(one.folder)).toEqual([]);
+    expect(one.names()).toEqual([]);
   });
 });
 
 describe("sweep", () => {
   it("removes what crashed calls were writing, and nothing else", () => {
     using one = open();
-    const stay = ["10.0.0.2", "last_reserved_ip.0", "lock", ".hidden"];
+    const stay = ["10.0.0.2", "last_reserved_ip.0", ".hidden"];
     for (const name of stay) one.put(name, "pod1\r\neth0");
     one.put(".10.0.0.2.4711.tmp", "pod1\r\neth0");
     one.put(".last_reserved_ip.0.4711.tmp", "10.0");
     one.store.sweep();
-    expect(readdirSync(one.folder).toSorted()).toEqual(stay.toSorted());
+    expect(one.names()).toEqual(stay.toSorted());
   });
 
   it("takes no lock where there is nothing to remove", () => {
     using one = open();
     one.put("10.0.0.2", "pod1\r\neth0");
     one.store.sweep();
-    expect(one.locks.taken).toEqual([]);
+    expect(one.kernel.taken).toEqual([]);
   });
 });
 
@@ -206,7 +212,7 @@ describe("the folder", () => {
     mkdirSync(one.folder, { recursive: true });
     const link = `${one.folder}-link`;
     symlinkSync(one.folder, link);
-    expect(() => new Store(link, one.locks)).toThrow(
+    expect(() => new Store(link, one.kernel)).toThrow(
       expect.objectContaining({ code: Code.Conflict, message: expect.stringContaining(link) }),
     );
   });
@@ -220,7 +226,7 @@ describe("the folder", () => {
   it("is a problem if a file is in its place, or above it", () => {
     using one = open();
     one.put("file", "");
-    expect(new Store(`${one.folder}/file`, one.locks).problem()).toContain("ENOTDIR");
-    expect(new Store(`${one.folder}/file/net2`, one.locks).problem()).toContain("ENOTDIR");
+    expect(new Store(`${one.folder}/file`, one.kernel).problem()).toContain("ENOTDIR");
+    expect(new Store(`${one.folder}/file/net2`, one.kernel).problem()).toContain("ENOTDIR");
   });
 });

@@ -1,0 +1,202 @@
+/** Nodes with host ports, for each way to make them. */
+import {
+  binDir,
+  createSandbox,
+  runConflist,
+  type CniJson,
+  type Conf,
+  type Conflist,
+  type Namespace,
+  type Sandbox,
+} from "./cni.ts";
+import type { Snapshot } from "../../scripts/lib/snapshot.ts";
+import { bridgeConf, DUAL_STACK, type Family } from "./network.ts";
+
+/** A way to make host ports. */
+export interface Backend {
+  readonly backend: "iptables-nft" | "iptables-legacy" | "nftables";
+  /** What chooses it in the config. */
+  readonly conf: Conf;
+  /** What chooses it in the environment. */
+  readonly env: Readonly<Record<string, string>>;
+}
+
+const TOOLS = "/opt/cni/tools";
+const SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+export const IPTABLES_NFT: Backend = {
+  backend: "iptables-nft",
+  conf: { backend: "iptables" },
+  env: {},
+};
+
+export const IPTABLES_LEGACY: Backend = {
+  backend: "iptables-legacy",
+  conf: { backend: "iptables" },
+  env: { PATH: `${TOOLS}:${SYSTEM_PATH}` },
+};
+
+export const NFTABLES: Backend = {
+  backend: "nftables",
+  conf: { backend: "nftables" },
+  env: {},
+};
+
+export const BACKENDS: readonly Backend[] = [IPTABLES_NFT, IPTABLES_LEGACY, NFTABLES];
+
+/** A mapping as a runtime passes it; hostile ones too. */
+export interface PortMapping {
+  readonly hostPort?: unknown;
+  readonly containerPort?: unknown;
+  readonly protocol?: unknown;
+  readonly hostIP?: unknown;
+}
+
+/** TCP 8080 → 80 and UDP 8053 → 53. */
+export const WEB_AND_DNS: readonly PortMapping[] = [
+  { hostPort: 8080, containerPort: 80, protocol: "tcp" },
+  { hostPort: 8053, containerPort: 53, protocol: "udp" },
+];
+
+/** A sandbox whose iptables is the backend's. */
+export async function createNode({ backend }: Backend): Promise<Sandbox> {
+  const sandbox = await createSandbox();
+  // The bridge's link-local address would be of no use for a second, nor IPv6 to its pods.
+  await sandbox.sh("echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad");
+  if (backend === "iptables-legacy") {
+    await sandbox.sh(`
+      mkdir -p ${TOOLS}
+      for program in iptables ip6tables; do
+        for part in "" -save -restore; do
+          ln -s "$(command -v "$program-legacy$part")" "${TOOLS}/$program$part"
+        done
+      done
+    `);
+  }
+  return sandbox;
+}
+
+/** How a pod is mapped. */
+export interface PodOptions {
+  readonly mappings?: readonly PortMapping[];
+  /** Further keys of portmap's config. */
+  readonly conf?: Conf;
+  readonly families?: readonly Family[];
+  readonly network?: string;
+  readonly bridge?: string;
+  readonly cniVersion?: string;
+  readonly bin?: string;
+}
+
+/** A pod on a node, with what is needed to call its plugins again. */
+export interface MappedPod {
+  readonly pod: Namespace;
+  readonly result: CniJson;
+  /** The whole conflist's calls. */
+  readonly conflist: Parameters<typeof runConflist>[1];
+  /** Portmap's own, with the result of the plugin before it. */
+  readonly portmap: PortmapCall;
+}
+
+export interface PortmapCall {
+  readonly bin: string;
+  readonly plugin: "portmap";
+  readonly containerId: string;
+  readonly netns: string;
+  readonly conf: Conf;
+  readonly extraEnv: Readonly<Record<string, string>>;
+}
+
+/** bridge, then portmap. */
+function hostPortConflist(backend: Backend, options: PodOptions = {}): Conflist {
+  const { families = DUAL_STACK, network = "cbr0", bridge = "cni0" } = options;
+  const { cniVersion = "1.0.0", conf = {} } = options;
+  const portmap = { capabilities: { portMappings: true }, ...backend.conf, ...conf };
+  return {
+    name: network,
+    cniVersion,
+    plugins: [
+      { ...bridgeConf(families), type: "bridge", bridge },
+      { ...portmap, type: "portmap" },
+    ],
+  };
+}
+
+/** Makes a pod with an address and host ports. */
+export async function addMappedPod(
+  sandbox: Sandbox,
+  backend: Backend,
+  name: string,
+  options: PodOptions = {},
+): Promise<MappedPod> {
+  const pod = await sandbox.addPod(name);
+  const { mappings = WEB_AND_DNS, bin = binDir() } = options;
+  const conflist = hostPortConflist(backend, options);
+  const call = {
+    bin,
+    containerId: name,
+    netns: pod.netnsPath,
+    extraEnv: backend.env,
+    conflist,
+    runtimeConfig: { portMappings: mappings },
+  };
+  const result = await runConflist(sandbox, { ...call, command: "ADD" });
+  return {
+    pod,
+    result,
+    conflist: { ...call, command: "DEL", prevResult: result },
+    portmap: portmapCall(backend, name, result, options),
+  };
+}
+
+/** A call of portmap for a pod that the plugins before it have made. */
+export function portmapCall(
+  backend: Backend,
+  name: string,
+  prevResult: CniJson | undefined,
+  options: PodOptions = {},
+): PortmapCall {
+  const { mappings = WEB_AND_DNS, bin = binDir() } = options;
+  const { name: network, cniVersion, plugins } = hostPortConflist(backend, options);
+  return {
+    bin,
+    plugin: "portmap",
+    containerId: name,
+    netns: `/run/netns/${name}`,
+    extraEnv: backend.env,
+    conf: {
+      ...plugins[1],
+      cniVersion,
+      name: network,
+      runtimeConfig: { portMappings: mappings },
+      ...(prevResult === undefined ? {} : { prevResult }),
+    },
+  };
+}
+
+/** A result as a bridge would have given it, for tests of rules alone. */
+export function resultFor(name: string, families: readonly Family[] = DUAL_STACK, n = 0): CniJson {
+  return {
+    cniVersion: "1.0.0",
+    interfaces: [{ name: "cni0" }, { name: "eth0", sandbox: `/run/netns/${name}` }],
+    ips: families.map(({ pod, prefix, gateway }) => ({
+      interface: 1,
+      address: `${pod(n)}/${prefix}`,
+      gateway,
+    })),
+  };
+}
+
+/** The nat table of the backend's iptables, without comments and counters. */
+export async function natTable(node: Sandbox, { env }: Backend, family: 4 | 6): Promise<string> {
+  const program = family === 4 ? "iptables-save" : "ip6tables-save";
+  const save = await node.output(program, ["-t", "nat"], { env });
+  return save.replaceAll(/^#.*\n/gm, "").replaceAll(/\[\d+:\d+\]/g, "[0:0]");
+}
+
+/** The firewall's part of a snapshot. */
+export function firewallOf(snapshot: Snapshot): Snapshot {
+  return Object.fromEntries(
+    Object.entries(snapshot).filter(([section]) => /^nft$|tables/.test(section)),
+  );
+}

@@ -1,0 +1,86 @@
+/** Servers that say who they are and whom they see, and clients with bounded waits. */
+import { setTimeout } from "node:timers/promises";
+import type { Namespace } from "./cni.ts";
+
+export type Protocol = "tcp" | "udp";
+
+/** What a server said: its name, and the client's address as it sees it. */
+export interface Answer {
+  readonly name: string;
+  readonly peer: string;
+}
+
+const SERVER = `
+const { createServer } = require("node:net");
+const { createSocket } = require("node:dgram");
+const [name, tcp, udp] = process.argv.slice(1);
+let missing = 4;
+const ready = () => { if (--missing === 0) process.stdout.write("ready\\n"); };
+for (const host of ["0.0.0.0", "::"]) {
+  const server = createServer((socket) => {
+    socket.on("error", () => {});
+    socket.on("data", () => socket.end(name + " " + socket.remoteAddress + "\\n"));
+  });
+  server.listen({ host, port: Number(tcp), ipv6Only: true }, ready);
+  const socket = createSocket(host === "::" ? { type: "udp6", ipv6Only: true } : "udp4");
+  socket.on("message", (_, { port, address }) => socket.send(name + " " + address + "\\n", port, address));
+  socket.bind(Number(udp), host, ready);
+}
+`;
+
+/**
+ * Starts servers on a TCP and a UDP port of both families, which answer each line with `name` and
+ * the client's address. They end with the sandbox. Returns when all of them listen.
+ */
+export async function serve(
+  namespace: Namespace,
+  name: string,
+  { tcp = 80, udp = 53 }: { readonly tcp?: number; readonly udp?: number } = {},
+): Promise<void> {
+  const env = { NODE: process.execPath, SERVER, NAME: name, TCP: String(tcp), UDP: String(udp) };
+  const script = `
+    log=$(mktemp -p /run)
+    "$NODE" -e "$SERVER" "$NAME" "$TCP" "$UDP" >"$log" 2>&1 </dev/null &
+    for try in $(seq 500); do
+      if grep -q ready "$log"; then rm "$log"; exit 0; fi
+      kill -0 $! || break
+      sleep 0.01
+    done
+    cat "$log" >&2
+    exit 1
+  `;
+  await namespace.sh(script, { env });
+}
+
+/** bash itself would read one byte of a datagram, and lose the rest of it. */
+const ASK = 'exec 3<>"/dev/$1/$2/$3" && echo hello >&3 && exec head -n 1 <&3';
+
+/** Asks a server who it is, and waits a while at most. Undefined when nobody answers. */
+export async function ask(
+  from: Namespace,
+  protocol: Protocol,
+  address: string,
+  port: number,
+  seconds = 3,
+): Promise<Answer | undefined> {
+  // A connection that nobody refuses would be tried for two minutes.
+  const limit = ["-s", "KILL", String(seconds)];
+  const client = ["bash", "-c", ASK, "ask", protocol, address, String(port)];
+  const { exitCode, stdout } = await from.exec("timeout", [...limit, ...client]);
+  if (exitCode !== 0) return undefined;
+  const [name = "", peer = ""] = stdout.trim().split(" ");
+  return { name, peer };
+}
+
+/** Looks again and again until it is right, for three seconds. Returns what was seen last. */
+export async function eventually<T>(
+  look: () => Promise<T>,
+  isRight: (value: T) => boolean,
+): Promise<T> {
+  const end = performance.now() + 3000;
+  for (;;) {
+    const value = await look();
+    if (isRight(value) || performance.now() > end) return value;
+    await setTimeout(20);
+  }
+}
