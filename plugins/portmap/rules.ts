@@ -89,8 +89,7 @@ function addIptables(
     const saved = firewall.save(family, "nat");
     if (saved === undefined) throw unusable(family);
     const missing = ipt.missingSharedLines(target.options, saved);
-    const remove = [target, ...evicted]
-      .filter((other, at, all) => all.findIndex((same) => isSame(same, other)) === at)
+    const remove = withoutTwins([target, ...evicted])
       .flatMap((other) => ipt.removeListedLines(other, saved, digest))
       .filter(kept);
     firewall.restore(family, ipt.transaction([...missing, ...remove, ...add]));
@@ -101,6 +100,11 @@ function addIptables(
 /** Whether an error says that another process holds the lock. */
 export function isBusy(error: unknown): boolean {
   return error instanceof CniError && error.code === Code.TryAgainLater;
+}
+
+/** Each container once: an earlier ADD's record may be of the container that is added. */
+function withoutTwins(targets: readonly Target[]): Target[] {
+  return targets.filter((one, at) => targets.findIndex((other) => isSame(one, other)) === at);
 }
 
 function isSame(one: Target, other: Target): boolean {
@@ -150,7 +154,7 @@ function addNftables(
   const base = nft.baseCommands(family);
   const word = `nftables-${family}-${tools.digest(base.join("\n")).slice(0, 16)}`;
   const commands = (): string[] => [
-    ...[target, ...evicted].flatMap((other) => deletions(firewall, other, family)),
+    ...withoutTwins([target, ...evicted]).flatMap((other) => deletions(firewall, other, family)),
     ...nft.addCommands(target, family),
   ];
   if (tools.shared.has(word) && hasDispatch(firewall, family)) {

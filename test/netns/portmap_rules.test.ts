@@ -1,8 +1,10 @@
 /** The rules that portmap makes: the reference's, byte for byte; and what becomes of them. */
+import { readFile } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
-import { cni, cniOk, leftovers, referenceDir, type CniJson, type Sandbox } from "../helpers/cni.ts";
+import { cni, cniOk, leftovers, referenceDir, type CniJson } from "../helpers/cni.ts";
 import { DUAL_STACK, IPV4, IPV6, VERSIONS } from "../helpers/network.ts";
 import {
+  addPortmap,
   BACKENDS,
   createNode,
   firewallOf,
@@ -13,7 +15,6 @@ import {
   portmapCall,
   resultFor,
   WEB_AND_DNS,
-  type Backend,
   type PodOptions,
   type PortMapping,
 } from "../helpers/portmap.ts";
@@ -35,19 +36,6 @@ function shifted(mappings: readonly PortMapping[]): readonly PortMapping[] {
   return mappings.map((mapping) => ({ ...mapping, hostPort: Number(mapping.hostPort) + 10_000 }));
 }
 
-/** Calls portmap for the nth pod, as if the plugins before it had made it. */
-async function addTo(
-  node: Sandbox,
-  backend: Backend,
-  name: string,
-  options: PodOptions = {},
-  n = 0,
-): Promise<ReturnType<typeof portmapCall>> {
-  const call = portmapCall(backend, name, resultFor(name, options.families, n), options);
-  await cniOk(node, { ...call, command: "ADD" });
-  return call;
-}
-
 /** Words that a restore text has to quote. */
 function conditions() {
   return {
@@ -65,22 +53,21 @@ describe.concurrent("iptables rules", () => {
     { hostPort: 81, containerPort: 8084, protocol: "tcp", hostIP: "127.0.0.1" },
     { hostPort: 82, containerPort: 8085, protocol: "tcp", hostIP: "" },
   ];
-  const one = { mappings: manyMappings(1) };
+  const single = { mappings: manyMappings(1) };
   const cases: readonly (PodOptions & { readonly what: string; readonly id?: string })[] = [
-    { what: "1 mapping", ...one },
+    { what: "1 mapping", ...single },
     { what: "15 mappings", mappings: manyMappings(15, ["tcp"]) },
     { what: "16 mappings", mappings: manyMappings(16, ["tcp"]) },
     { what: "40 mappings of three protocols", mappings: manyMappings(40) },
-    { what: "100 mappings of two protocols", mappings: manyMappings(100, ["udp", "tcp"]) },
     { what: "addresses of the host", mappings: hostIPs },
     { what: "IPv4 alone", mappings: manyMappings(2), families: [IPV4] },
     { what: "IPv6 alone", mappings: manyMappings(2), families: [IPV6] },
-    { what: "snat false", ...one, conf: { snat: false } },
-    { what: "markMasqBit 0", ...one, conf: { markMasqBit: 0 } },
-    { what: "markMasqBit 31", ...one, conf: { markMasqBit: 31 } },
-    { what: "conditions", ...one, conf: conditions() },
-    { what: "another's chain", ...one, conf: { externalSetMarkChain: "KUBE-MARK-MASQ" } },
-    { what: "a long name", ...one, network: "n".repeat(150), id: "i".repeat(150) },
+    { what: "snat false", ...single, conf: { snat: false } },
+    { what: "markMasqBit 0", ...single, conf: { markMasqBit: 0 } },
+    { what: "markMasqBit 31", ...single, conf: { markMasqBit: 31 } },
+    { what: "conditions", ...single, conf: conditions() },
+    { what: "another's chain", ...single, conf: { externalSetMarkChain: "KUBE-MARK-MASQ" } },
+    { what: "a long name", ...single, network: "n".repeat(150), id: "i".repeat(150) },
   ];
 
   test.for(IPTABLES.flatMap((backend) => cases.map((one) => ({ ...one, ...backend, one }))))(
@@ -93,9 +80,9 @@ describe.concurrent("iptables rules", () => {
           env: backend.env,
         });
         const more = bin === undefined ? options : { ...options, bin };
-        await addTo(node, inner, id, more);
+        await addPortmap(node, inner, id, more);
         const mappings = shifted(options.mappings ?? []);
-        await addTo(node, inner, `${id}2`, { ...more, mappings }, 1);
+        await addPortmap(node, inner, `${id}2`, { ...more, mappings }, 1);
         return [await natTable(node, inner, 4), await natTable(node, inner, 6)];
       };
       const [ours, reference] = await Promise.all([by(undefined), by(referenceDir())]);
@@ -112,7 +99,7 @@ describe.concurrent("iptables rules", () => {
     await using node = await createNode(backend);
     const mappings = [{ hostPort: 80, containerPort: 80, protocol: "tcp", hostIP: "192.0.2.1" }];
     const before = await node.snapshot();
-    const call = await addTo(node, backend, "pod1", { mappings });
+    const call = await addPortmap(node, backend, "pod1", { mappings });
     const after = await node.snapshot();
     expect(after["ip6tables-nft"]).toEqual(before["ip6tables-nft"]);
     expect(after["ip6tables-legacy"]).toEqual(before["ip6tables-legacy"]);
@@ -125,7 +112,7 @@ describe.concurrent("iptables rules", () => {
     const by = async (bin: string | undefined): Promise<readonly string[]> => {
       await using node = await createNode(plain);
       const before = await node.snapshot();
-      const call = await addTo(node, plain, "pod1", bin === undefined ? {} : { bin });
+      const call = await addPortmap(node, plain, "pod1", bin === undefined ? {} : { bin });
       await cniOk(node, { ...call, command: "DEL" });
       expect(leftovers(before, await node.snapshot())).toEqual([]);
       return [await natTable(node, plain, 4), await natTable(node, plain, 6)];
@@ -160,14 +147,14 @@ describe.concurrent("nftables rules", () => {
 
   test.for(cases)("are as expected: $file", async ({ file, ...options }) => {
     await using node = await createNode(NFTABLES);
-    const call = await addTo(node, NFTABLES, "pod1", options);
+    const call = await addPortmap(node, NFTABLES, "pod1", options);
     const mappings = shifted(options.mappings ?? WEB_AND_DNS);
-    await addTo(node, NFTABLES, "pod2", { ...options, mappings }, 1);
+    await addPortmap(node, NFTABLES, "pod2", { ...options, mappings }, 1);
     const list = async (): Promise<string> =>
       node.sh("nft list table ip cni_hostport; nft list table ip6 cni_hostport");
     const golden = new URL(`../golden/portmap/${file}.nft`, import.meta.url);
     const listed = await list();
-    await expect(listed).toMatchFileSnapshot(golden.pathname);
+    expect(listed).toBe(await readFile(golden, "utf8"));
     await cniOk(node, { ...call, command: "CHECK" });
     await cniOk(node, { ...call, command: "DEL" });
     const rest = listed.split("\n").filter((line) => !line.includes('comment "pod1"'));
@@ -202,16 +189,20 @@ describe.concurrent("DEL", () => {
   test.for(cases)("takes its own rules away, and no other: $how ($backend)", async (one) => {
     const { how } = one;
     await using node = await createNode(one);
-    await addTo(node, one, "other", { mappings: shifted(WEB_AND_DNS) }, 1);
+    await addPortmap(node, one, "other", { mappings: shifted(WEB_AND_DNS) }, 1);
     const before = await node.snapshot();
-    const call = await addTo(node, one, "pod1");
+    const call = await addPortmap(node, one, "pod1");
     expect(firewallOf(await node.snapshot())).not.toEqual(firewallOf(before));
     if (how.includes("records")) await node.remove("/run/flannel-cni");
     const other = one.backend === "nftables" ? "iptables" : "nftables";
-    const conf: Record<string, unknown> = { ...call.conf, ...changed[how] };
-    if (how === "another backend") conf["backend"] = other;
-    for (const key of without) if (how === `without ${key}`) delete conf[key];
-    if (how.endsWith("mappings") && how.startsWith("without")) delete conf["runtimeConfig"];
+    const hasMappings = !how.startsWith("without") || !how.endsWith("mappings");
+    const conf = Object.fromEntries(
+      Object.entries({
+        ...call.conf,
+        ...changed[how],
+        ...(how === "another backend" ? { backend: other } : {}),
+      }).filter(([key]) => how !== `without ${key}` && (hasMappings || key !== "runtimeConfig")),
+    );
     for (let time = 0; time < 2; time++) {
       const answer = await cni(node, { ...call, ...ways[how], conf, command: "DEL" });
       expect(answer, answer.stderr).toMatchObject({ code: 0, stdout: "" });
@@ -234,7 +225,9 @@ describe.concurrent("CHECK", () => {
   test.for(IPTABLES)("misses each rule that there is ($backend)", async (backend) => {
     const { env } = backend;
     await using node = await createNode(backend);
-    const call = await addTo(node, backend, "pod1");
+    const call = await addPortmap(node, backend, "pod1", {
+      mappings: manyMappings(3, ["tcp", "udp"]),
+    });
     const check = async () => cni(node, { ...call, command: "CHECK" });
     expect(await check()).toMatchObject({ code: 0, stdout: "", stderr: "" });
     for (const [family, program] of [
@@ -261,7 +254,7 @@ describe.concurrent("CHECK", () => {
 
   test("misses each rule that there is (nftables)", async () => {
     await using node = await createNode(NFTABLES);
-    const call = await addTo(node, NFTABLES, "pod1");
+    const call = await addPortmap(node, NFTABLES, "pod1");
     const check = async () => cni(node, { ...call, command: "CHECK" });
     expect(await check()).toMatchObject({ code: 0, stdout: "", stderr: "" });
     for (const family of ["ip", "ip6"]) {
@@ -318,12 +311,12 @@ describe.concurrent("GC", () => {
     ]).filter(({ backend, lost }) => backend !== "nftables" || !lost),
   )("collects what is not valid any more ($backend, records lost: $lost)", async (one) => {
     await using node = await createNode(one);
-    const kept = await addTo(node, one, "kept", { ...options, mappings: ports(1) }, 1);
-    await addTo(node, one, "kept", { ...options, mappings: ports(2), network: "second" }, 2);
-    await addTo(node, one, "third", { ...options, mappings: ports(3), network: "second" }, 3);
+    const kept = await addPortmap(node, one, "kept", { ...options, mappings: ports(1) }, 1);
+    await addPortmap(node, one, "kept", { ...options, mappings: ports(2), network: "second" }, 2);
+    await addPortmap(node, one, "third", { ...options, mappings: ports(3), network: "second" }, 3);
     const before = await node.snapshot();
-    await addTo(node, one, "dead", { ...options, mappings: ports(4) }, 4);
-    await addTo(node, one, "gone", { ...options, mappings: ports(5) }, 5);
+    await addPortmap(node, one, "dead", { ...options, mappings: ports(4) }, 4);
+    await addPortmap(node, one, "gone", { ...options, mappings: ports(5) }, 5);
     if (one.lost) await node.remove("/run/flannel-cni");
     const valid = [{ containerID: "kept", ifname: "eth0" }];
     const conf = { ...kept.conf, "cni.dev/valid-attachments": valid };
@@ -335,7 +328,7 @@ describe.concurrent("GC", () => {
 
   test.for(BACKENDS)("without a list of what is valid collects nothing ($backend)", async (one) => {
     await using node = await createNode(one);
-    const call = await addTo(node, one, "pod1", options);
+    const call = await addPortmap(node, one, "pod1", options);
     const before = await node.snapshot();
     expectError(await cni(node, { ...call, command: "GC" }), 7);
     expect(await node.snapshot()).toEqual(before);
@@ -360,7 +353,7 @@ describe.concurrent("STATUS", () => {
     await using node = await createNode(NFTABLES);
     await node.sh(`mkdir -p /opt/cni/nft; ln -s "$(command -v nft)" /opt/cni/nft/`);
     const backend = { ...NFTABLES, conf: {}, env: { PATH: "/opt/cni/nft" } };
-    const call = await addTo(node, backend, "pod1", { cniVersion: "1.1.0" });
+    const call = await addPortmap(node, backend, "pod1", { cniVersion: "1.1.0" });
     await cniOk(node, { ...call, command: "STATUS" });
     await cniOk(node, { ...call, command: "CHECK" });
     expect(await node.sh("nft list table ip cni_hostport")).toContain('comment "pod1"');
