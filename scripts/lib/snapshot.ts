@@ -71,9 +71,9 @@ export async function takeSnapshot({ sh, pid }: SnapshotSource): Promise<Snapsho
     lines[section] = [...(lines[section] ?? []), ...found].toSorted();
   };
   for (const part of `\n${output}`.split("\n@@ ").slice(1)) {
-    const end = part.indexOf("\n");
-    const [section = "", place = ""] = part.slice(0, end).split(" ");
-    const text = part.slice(end + 1);
+    const [title = "", ...rest] = part.split("\n");
+    const [section = "", place = ""] = title.split(" ");
+    const text = rest.join("\n");
     if (section === "ip") {
       // The three answers of one batch, a line each.
       const [links = "", routes = "", rules = ""] = text.split("\n");

@@ -1,4 +1,5 @@
 import { closeSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { basename } from "node:path";
 
 import { addressBytes } from "../net/address.ts";
 import type { Address, Family } from "../net/address.ts";
@@ -68,7 +69,8 @@ export function listenerName({ protocol, port }: Port): string | undefined {
     try {
       const fds = readdirSync(`/proc/${pid}/fd`);
       if (!fds.some((fd) => wanted.has(readlinkSync(`/proc/${pid}/fd/${fd}`)))) continue;
-      return `${readFileSync(`/proc/${pid}/comm`, "utf8").trim()} (pid ${pid})`;
+      // Its own name for itself (comm) may be that of a thread.
+      return `${basename(readlinkSync(`/proc/${pid}/exe`))} (pid ${pid})`;
     } catch {
       // It has ended meanwhile.
     }

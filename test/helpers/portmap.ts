@@ -23,7 +23,6 @@ export interface Backend {
 }
 
 const TOOLS = "/opt/cni/tools";
-const FAKES = "/opt/cni/fakes";
 const SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 export const IPTABLES_NFT: Backend = {
@@ -214,29 +213,4 @@ export async function addPortmap(
   const call = portmapCall(backend, name, resultFor(name, options.families, n), options);
   await cniOk(node, { ...call, command: "ADD" });
   return call;
-}
-
-/** The programs by which a backend's rules are changed. */
-export function changersOf({ backend }: Backend): readonly string[] {
-  return backend === "nftables" ? ["nft"] : ["iptables-restore", "ip6tables-restore"];
-}
-
-/**
- * Puts a shell script in the place of programs. "$REAL" is what it stands in for.
- * @returns the environment in which the plugins find it.
- */
-export async function fake(
-  node: Sandbox,
-  { env }: Backend,
-  programs: readonly string[],
-  script: string,
-): Promise<Readonly<Record<string, string>>> {
-  const path = env["PATH"] ?? SYSTEM_PATH;
-  for (const program of programs) {
-    const find = `command -v ${program}`;
-    const real = (await node.output("sh", ["-c", find], { env: { PATH: path } })).trim();
-    const text = `#!/bin/sh\nREAL=${real}\n${script}\n`;
-    await node.writeFile(`${FAKES}/${program}`, text, 0o755);
-  }
-  return { ...env, PATH: `${FAKES}:${path}` };
 }
