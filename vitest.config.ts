@@ -19,7 +19,7 @@ export default defineConfig({
   test: {
     // A slow test is one that waits for the kernel, so more run than there are processors.
     maxWorkers: 4,
-    testTimeout: 60_000,
+    testTimeout: 120_000,
     hookTimeout: 60_000,
     projects: [
       { extends: true, test: { name: "unit", include: ["test/unit/**/*.test.ts"] } },

@@ -26,7 +26,7 @@ export interface RunResult {
   readonly timedOut: boolean;
 }
 
-const DEFAULT_TIMEOUT_MS = 20_000;
+const DEFAULT_TIMEOUT_MS = 60_000;
 const SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /** Runs `file` with `args`. A non-zero exit code is a result, not an exception. */
