@@ -1,7 +1,8 @@
-import { CniError, messageOf } from "../../shared/cni/error.ts";
+import { CniError } from "../../shared/cni/error.ts";
 import type { Context } from "../../shared/cni/plugin.ts";
 import type { Attachment, Request } from "../../shared/cni/request.ts";
 import type { Kernel } from "../../shared/kernel/mod.ts";
+import { isUnspecified } from "../../shared/net/address.ts";
 import type { Address, Family } from "../../shared/net/address.ts";
 import { exclusively } from "./claims.ts";
 import type { PortmapConfig } from "./conf.ts";
@@ -9,7 +10,7 @@ import * as ipt from "./iptables.ts";
 import type { Record, Records } from "./records.ts";
 import { isBusy, removeFound, removeRules } from "./rules.ts";
 import type { Tools } from "./rules.ts";
-import { familiesOf, mappingsOf } from "./target.ts";
+import { mappingsOf } from "./target.ts";
 import type { Target } from "./target.ts";
 
 /** Taking host ports away, as far as that can be done just now; the rest is said and kept in mind. */
@@ -119,14 +120,20 @@ function isLocal({ host }: Kernel, address: Address): boolean {
 
 /** Forgets UDP flows to the host ports, that would go on to where they went before. */
 export function forgetFlows({ kernel, warn }: Context<PortmapConfig>, target: Target): void {
-  for (const family of familiesOf(target)) {
-    const ports = mappingsOf(target, family)
+  for (const { address } of target.addresses) {
+    const ports = mappingsOf(target, address.family)
       .filter(({ protocol }) => protocol === "udp")
       .map(({ hostPort, hostIP }) => ({ port: hostPort, hostIP }));
     try {
-      kernel.firewall.forgetUdpFlows(family, ports, (address) => isLocal(kernel, address));
+      kernel.firewall.forgetUdpFlows(
+        address.family,
+        ports,
+        (other) => isLocal(kernel, other),
+        isUnspecified(address) ? undefined : address,
+      );
     } catch (error) {
-      warn(`UDP flows to the host ports may go on to where they went: ${messageOf(error)}`);
+      if (!(error instanceof CniError)) throw error;
+      warn(`UDP flows to the host ports may go on to where they went: ${error.message}`);
     }
   }
 }

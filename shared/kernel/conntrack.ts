@@ -1,4 +1,4 @@
-import { addressFromBytes, sameAddress } from "../net/address.ts";
+import { addressFromBytes, formatAddress, sameAddress } from "../net/address.ts";
 import type { Address, Family } from "../net/address.ts";
 import { attributes, Flag, nested, u32 } from "./netlink/codec.ts";
 import type { Message } from "./netlink/codec.ts";
@@ -22,7 +22,9 @@ const CTA_FILTER = 25;
 const CTA_FILTER_ORIG_FLAGS = 1;
 const CTA_TUPLE_IP = 1;
 const CTA_TUPLE_PROTO = 2;
+const CTA_IP_V4_SRC = 1;
 const CTA_IP_V4_DST = 2;
+const CTA_IP_V6_SRC = 3;
 const CTA_IP_V6_DST = 4;
 const CTA_PROTO_NUM = 1;
 const CTA_PROTO_DST_PORT = 3;
@@ -32,6 +34,8 @@ const FILTER_DST_PORT = 32;
 const NFGENMSG = 4;
 const IPPROTO_UDP = 17;
 const ENOENT = 2;
+/** How many deletions go into one send: what the kernel answers has to fit into the socket. */
+const deletionsAtOnce = 100;
 /** Errnos of a kernel without connection tracking. */
 const absent = [2, 22, 93, 95];
 
@@ -42,16 +46,27 @@ export interface UdpPort {
   readonly hostIP: Address | undefined;
 }
 
+interface Wanted {
+  readonly ports: readonly UdpPort[];
+  readonly container: Address | undefined;
+  readonly isLocal: (address: Address) => boolean;
+}
+
 interface Tuple {
+  readonly src: Address | undefined;
   readonly dst: Address | undefined;
   readonly protocol: number | undefined;
   readonly dstPort: number | undefined;
 }
 
 /**
- * Makes the kernel forget the UDP flows to ports of the host. One that only passes through the node
- * is left alone: its answers would not be told from something new.
+ * Makes the kernel forget UDP flows to ports of the host. One that only passes through the node is
+ * left alone: its answers would not be told from something new.
+ *
+ * To find them the kernel goes through its whole table, which takes it ten milliseconds however few
+ * there are: so it is asked once for all ports.
  * @param isLocal whether an address is the host's.
+ * @param container the container's address, if it is known: what it answers goes as well.
  * @returns how many there were.
  * @throws CniError Kernel
  */
@@ -60,16 +75,17 @@ export function forgetUdpFlows(
   family: Family,
   ports: readonly UdpPort[],
   isLocal: (address: Address) => boolean,
+  container?: Address,
 ): number {
+  if (ports.length === 0) return 0;
+  const wanted = { ports, container, isLocal: remembering(isLocal) };
+  const deletions = socket.dump(dumpRequest(family, ports), absent).flatMap(({ body }) => {
+    const attrs = attributes(body, NFGENMSG);
+    return isWanted(attrs, wanted) ? [deletion(family, attrs)] : [];
+  });
   let forgotten = 0;
-  for (const wanted of ports) {
-    const found = socket.dump(dumpRequest(family, wanted.port), absent);
-    const deletions = found.flatMap(({ body }) => {
-      const attrs = attributes(body, NFGENMSG);
-      return matches(attrs, wanted, isLocal) ? [deletion(family, attrs)] : [];
-    });
-    if (deletions.length === 0) continue;
-    for (const { errno } of socket.transact(deletions)) {
+  for (let at = 0; at < deletions.length; at += deletionsAtOnce) {
+    for (const { errno } of socket.transact(deletions.slice(at, at + deletionsAtOnce))) {
       if (errno !== ENOENT) check(-errno, "make the kernel forget a UDP flow");
       if (errno === 0) forgotten++;
     }
@@ -77,33 +93,51 @@ export function forgetUdpFlows(
   return forgotten;
 }
 
-/** Asks for the UDP flows to a port. Kernels before 5.8 answer with all there are. */
-function dumpRequest(family: Family, port: number): Message {
+/** The same question about the same address, of which many flows have few, is asked once. */
+function remembering(ask: (address: Address) => boolean): (address: Address) => boolean {
+  const answers = new Map<string, boolean>();
+  return (address) => {
+    const key = formatAddress(address);
+    const answer = answers.get(key) ?? ask(address);
+    answers.set(key, answer);
+    return answer;
+  };
+}
+
+/** Asks for UDP flows, to one port if it is about one. Kernels before 5.8 answer with all flows. */
+function dumpRequest(family: Family, ports: readonly UdpPort[]): Message {
+  const [first = 0, ...more] = new Set(ports.map(({ port }) => port));
   const portBytes = Buffer.alloc(2);
-  portBytes.writeUInt16BE(port);
+  portBytes.writeUInt16BE(first);
+  const isOne = more.length === 0;
   const proto = Buffer.concat([
     nested(CTA_PROTO_NUM, Buffer.of(IPPROTO_UDP), false),
-    nested(CTA_PROTO_DST_PORT, portBytes, false),
+    ...(isOne ? [nested(CTA_PROTO_DST_PORT, portBytes, false)] : []),
   ]);
+  const compared = isOne ? FILTER_PROTO | FILTER_DST_PORT : FILTER_PROTO;
   return {
     type: (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_GET,
     flags: Flag.DUMP,
     body: Buffer.concat([
       nfgenmsg(family),
       nested(CTA_TUPLE_ORIG, nested(CTA_TUPLE_PROTO, proto)),
-      nested(CTA_FILTER, nested(CTA_FILTER_ORIG_FLAGS, u32(FILTER_PROTO | FILTER_DST_PORT), false)),
+      nested(CTA_FILTER, nested(CTA_FILTER_ORIG_FLAGS, u32(compared), false)),
     ]),
   };
 }
 
-function matches(
-  attrs: ReadonlyMap<number, Buffer>,
-  wanted: UdpPort,
-  isLocal: (address: Address) => boolean,
-): boolean {
+function isWanted(attrs: ReadonlyMap<number, Buffer>, wanted: Wanted): boolean {
   const { protocol, dstPort, dst } = tuple(attrs.get(CTA_TUPLE_ORIG));
-  if (protocol !== IPPROTO_UDP || dstPort !== wanted.port || dst === undefined) return false;
-  return wanted.hostIP === undefined ? isLocal(dst) : sameAddress(dst, wanted.hostIP);
+  const ports = wanted.ports.filter(({ port }) => port === dstPort);
+  if (protocol !== IPPROTO_UDP || ports.length === 0 || dst === undefined) return false;
+  const answering = tuple(attrs.get(CTA_TUPLE_REPLY)).src;
+  const { container } = wanted;
+  if (container !== undefined && answering !== undefined && sameAddress(answering, container)) {
+    return true;
+  }
+  return ports.some(({ hostIP }) =>
+    hostIP === undefined ? wanted.isLocal(dst) : sameAddress(dst, hostIP),
+  );
 }
 
 function tuple(data: Buffer | undefined): Tuple {
@@ -112,9 +146,13 @@ function tuple(data: Buffer | undefined): Tuple {
   const proto = attrs.get(CTA_TUPLE_PROTO);
   const ips = ip === undefined ? undefined : attributes(ip, 0);
   const protos = proto === undefined ? undefined : attributes(proto, 0);
-  const bytes = ips?.get(CTA_IP_V4_DST) ?? ips?.get(CTA_IP_V6_DST);
+  const address = (v4: number, v6: number): Address | undefined => {
+    const bytes = ips?.get(v4) ?? ips?.get(v6);
+    return bytes === undefined ? undefined : addressFromBytes(bytes);
+  };
   return {
-    dst: bytes === undefined ? undefined : addressFromBytes(bytes),
+    src: address(CTA_IP_V4_SRC, CTA_IP_V6_SRC),
+    dst: address(CTA_IP_V4_DST, CTA_IP_V6_DST),
     protocol: protos?.get(CTA_PROTO_NUM)?.readUInt8(0),
     dstPort: protos?.get(CTA_PROTO_DST_PORT)?.readUInt16BE(0),
   };

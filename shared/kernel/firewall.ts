@@ -17,6 +17,8 @@ const timeout = 20_000;
 const maxOutput = 128 * 1024 * 1024;
 /** What iptables-legacy locks; iptables-nft needs no lock. */
 const defaultLock = "/run/xtables.lock";
+/** How many flows the kernel tracks in this namespace. */
+const flowCount = "/proc/sys/net/netfilter/nf_conntrack_count";
 /** Exit status of the iptables tools for a lock that they could not get. */
 const RESOURCE_PROBLEM = 4;
 
@@ -113,13 +115,15 @@ export class Firewall {
     return names?.split("\n").includes(table) === true;
   }
 
-  /** Makes the kernel forget UDP flows to ports of the host. @throws CniError Kernel */
+  /** See {@link forgetUdpFlows}. @throws CniError Kernel */
   forgetUdpFlows(
     family: Family,
     ports: readonly UdpPort[],
     isLocal: (address: Address) => boolean,
+    container?: Address,
   ): number {
-    return ports.length === 0 ? 0 : forgetUdpFlows(this.#netfilter(), family, ports, isLocal);
+    if (ports.length === 0 || readIfPresent(flowCount)?.trim() === "0") return 0;
+    return forgetUdpFlows(this.#netfilter(), family, ports, isLocal, container);
   }
 
   #netfilter(): NetlinkSocket {

@@ -42,13 +42,6 @@ function open(...answers: Buffer[]) {
   return { kernel, socket: netfilterSocket(kernel.sys) };
 }
 
-/** The same flow in another dump. */
-function numbered(message: Buffer, seq: number): Buffer {
-  const copy = Buffer.from(message);
-  copy.writeUInt32LE(seq, 8);
-  return copy;
-}
-
 const anyPort = { port: 5353, hostIP: undefined };
 const everywhere = () => true;
 
@@ -73,8 +66,36 @@ describe("forgetUdpFlows", () => {
   it("keeps to the host's address", () => {
     const addresses = ["192.0.2.6", "192.0.2.5"].map(parseAddress);
     const ports = addresses.map((hostIP) => ({ port: 5353, hostIP }));
-    const { kernel, socket } = open(flow4, done(1), numbered(flow4, 2), done(2), answer(0, 3));
+    const { kernel, socket } = open(flow4, done(1), answer(0, 2));
     expect(forgetUdpFlows(socket, 4, ports, () => false)).toBe(1);
+    expect(kernel.sent).toEqual([hex(list4), hex(forget4)]);
+    expect(forgetUdpFlows(open(flow4, done(1)).socket, 4, ports.slice(0, 1), everywhere)).toBe(0);
+  });
+
+  it("asks once for any number of ports", () => {
+    const ports = [5352, 5353, 5354].map((port) => ({ port, hostIP: undefined }));
+    const { kernel, socket } = open(flow4, done(1), answer(0, 2));
+    expect(forgetUdpFlows(socket, 4, ports, everywhere)).toBe(1);
+    expect(kernel.sent).toHaveLength(2);
+    // The filter: the protocol alone.
+    expect(kernel.sent[0]?.subarray(-4)).toEqual(u32(8));
+    expect(forgetUdpFlows(open().socket, 4, [], everywhere)).toBe(0);
+  });
+
+  it("takes what the container answers, whichever way it came", () => {
+    const container = parseAddress("10.244.1.2");
+    const { socket } = open(flow4, done(1), answer(0, 2));
+    expect(forgetUdpFlows(socket, 4, [anyPort], () => false, container)).toBe(1);
+    const other = { port: 5354, hostIP: undefined };
+    expect(forgetUdpFlows(open(flow4, done(1)).socket, 4, [other], everywhere, container)).toBe(0);
+  });
+
+  it("forgets many, some at a time", () => {
+    const flows = Buffer.concat(Array.from({ length: 150 }, () => flow4));
+    const answers = (from: number, count: number) =>
+      Buffer.concat(Array.from({ length: count }, (_, n) => answer(0, from + n)));
+    const { kernel, socket } = open(flows, done(1), answers(2, 100), answers(102, 50));
+    expect(forgetUdpFlows(socket, 4, [anyPort], everywhere)).toBe(150);
     expect(kernel.sent).toHaveLength(3);
   });
 
