@@ -128,7 +128,7 @@ function sharedChecks(
 ): string[] | undefined {
   if (!shared.has(word)) return undefined;
   const leadsTo = (chain: string, to: string): boolean =>
-    firewall.rules(family, "nat", chain).some((rule) => rule.names(to));
+    firewall.rules(family, "nat", chain, to).some((rule) => rule.names(to));
   const isFilled = (chain: string): boolean => firewall.rules(family, "nat", chain).length > 0;
   if (firewall.hasChain(family, "nat", ipt.dnatChain)) {
     const mark = !ipt.usesOwnMark(options) || [ipt.markChain, ipt.masqueradeChain].every(isFilled);
@@ -190,7 +190,7 @@ function taggedRules(
 ): { chain: string; handle: bigint }[] {
   return nft.containerChains.flatMap((chain) =>
     firewall
-      .rules(family, nft.table, chain)
+      .rules(family, nft.table, chain, containerId)
       .filter(({ comment }) => comment === containerId)
       .map(({ handle }) => ({ chain, handle })),
   );

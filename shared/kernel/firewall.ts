@@ -104,9 +104,13 @@ export class Firewall {
     return hasChain(this.#netfilter(), family, table, chain);
   }
 
-  /** The rules of a chain of nf_tables, none if there is no such chain. @throws CniError Kernel */
-  rules(family: NfFamily, table: string, chain: string): NfRule[] {
-    return listRules(this.#netfilter(), family, table, chain);
+  /**
+   * The rules of a chain of nf_tables, none if there is no such chain.
+   * @param having what the wanted ones have in them as text; see {@link listRules}.
+   * @throws CniError Kernel
+   */
+  rules(family: NfFamily, table: string, chain: string, having?: string): NfRule[] {
+    return listRules(this.#netfilter(), family, table, chain, having);
   }
 
   /** Whether a table of iptables-legacy is in use, which nf_tables knows nothing of. */

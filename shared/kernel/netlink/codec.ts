@@ -93,6 +93,18 @@ export function unframe(datagram: Buffer): Received[] {
   return received;
 }
 
+/** The types and flags of a datagram's messages, all together, without taking it apart. */
+export function outline(datagram: Buffer): { types: Set<number>; flags: number } {
+  const types = new Set<number>();
+  let flags = 0;
+  for (let at = 0; at + HEADER_LENGTH <= datagram.length; ) {
+    types.add(readU16(datagram, at + 4));
+    flags |= readU16(datagram, at + 6);
+    at += Math.max((readU32(datagram, at) + 3) & ~3, HEADER_LENGTH);
+  }
+  return { types, flags };
+}
+
 /** The attributes of a message after its fixed header of `skip` bytes, by type. */
 export function attributes(body: Buffer, skip: number): Map<number, Buffer> {
   const found = new Map<number, Buffer>();

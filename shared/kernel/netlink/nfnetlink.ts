@@ -66,18 +66,25 @@ export function hasChain(
   return reply?.errno === 0;
 }
 
-/** The rules of a chain; none if there is no such chain. @throws CniError Kernel */
+/**
+ * The rules of a chain; none if there is no such chain.
+ * @param having what the wanted ones have in them as text, a comment or the name of a chain. A chain
+ *   may have thousands of others, which cost hardly anything then.
+ * @throws CniError Kernel
+ */
 export function listRules(
   socket: NetlinkSocket,
   family: NfFamily,
   table: string,
   chain: string,
+  having?: string,
 ): NfRule[] {
   const message = request(NFT_MSG_GETRULE, Flag.DUMP, family, [
     [NFTA_RULE_TABLE, table],
     [NFTA_RULE_CHAIN, chain],
   ]);
-  return socket.dump(message, absent).flatMap(({ body }) => {
+  const bytes = having === undefined ? undefined : Buffer.from(having);
+  return socket.dump(message, absent, bytes).flatMap(({ body }) => {
     const attrs = attributes(body, NFGENMSG);
     const handle = attrs.get(NFTA_RULE_HANDLE);
     // Kernels that don't filter a dump answer with the rules of every chain.

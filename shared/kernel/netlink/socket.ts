@@ -1,6 +1,15 @@
 import { CniError, Code } from "../../cni/error.ts";
 import type { Sys } from "../sys.ts";
-import { attributes, Flag, frame, readS32, readString, readU32, unframe } from "./codec.ts";
+import {
+  attributes,
+  Flag,
+  frame,
+  outline,
+  readS32,
+  readString,
+  readU32,
+  unframe,
+} from "./codec.ts";
 import type { Message, Received } from "./codec.ts";
 
 const AF_NETLINK = 16;
@@ -89,14 +98,16 @@ export class NetlinkSocket {
   /**
    * Lists what a GET with the DUMP flag asks for, once more if it changed meanwhile.
    * @param absent errnos that mean that there is nothing to list.
+   * @param bytes what every message that is wanted has in it. Where there are thousands of others,
+   *   most of these are not even taken apart.
    * @throws CniError Kernel
    */
-  dump(message: Message, absent: readonly number[] = []): Received[] {
+  dump(message: Message, absent: readonly number[] = [], bytes?: Buffer): Received[] {
     for (let tries = 0; tries < dumpTries; tries++) {
       const seq = this.#seq++;
       const flags = message.flags | Flag.REQUEST | Flag.DUMP;
       check(this.#sys.send(this.#fd, frame({ ...message, flags }, seq), 0), "send to the kernel");
-      const found = this.#readDump(seq, absent);
+      const found = this.#readDump(seq, absent, bytes);
       if (found !== undefined) return found;
     }
     throw new CniError(
@@ -107,11 +118,17 @@ export class NetlinkSocket {
   }
 
   /** The dump's messages, or undefined if it was interrupted by a change. */
-  #readDump(seq: number, absent: readonly number[]): Received[] | undefined {
+  #readDump(
+    seq: number,
+    absent: readonly number[],
+    bytes: Buffer | undefined,
+  ): Received[] | undefined {
     const found: Received[] = [];
     let interrupted = false;
     for (;;) {
-      for (const message of this.#receive()) {
+      const datagram = this.#receiveRaw();
+      if (bytes !== undefined && !datagram.includes(bytes) && isMiddle(datagram)) continue;
+      for (const message of unframe(datagram)) {
         if (message.seq !== seq) continue;
         if ((message.flags & Flag.DUMP_INTR) !== 0) interrupted = true;
         if (message.type === NLMSG_DONE) return interrupted ? undefined : found;
@@ -121,16 +138,29 @@ export class NetlinkSocket {
           check(-errno, `read the kernel's network state${text === "" ? "" : ` (${text})`}`);
           return found;
         }
-        found.push({ ...message, body: Buffer.from(message.body) });
+        if (bytes === undefined || message.body.includes(bytes)) {
+          found.push({ ...message, body: Buffer.from(message.body) });
+        }
       }
     }
   }
 
   #receive(): Received[] {
+    return unframe(this.#receiveRaw());
+  }
+
+  /** A datagram, in the buffer that the next one overwrites. */
+  #receiveRaw(): Buffer {
     const got = check(this.#sys.recv(this.#fd, this.#buffer, MSG_TRUNC), "hear from the kernel");
     if (got > bufferBytes) throw new RangeError(`a netlink datagram of ${String(got)} bytes`);
-    return unframe(this.#buffer.subarray(0, got));
+    return this.#buffer.subarray(0, got);
   }
+}
+
+/** Whether a datagram of a dump neither ends it nor says that it was interrupted. */
+function isMiddle(datagram: Buffer): boolean {
+  const { types, flags } = outline(datagram);
+  return !types.has(NLMSG_DONE) && !types.has(NLMSG_ERROR) && (flags & Flag.DUMP_INTR) === 0;
 }
 
 function readError(message: Received): { errno: number; text: string } {

@@ -189,6 +189,20 @@ describe("dump", () => {
     expect(kernel.sent).toEqual([frame({ ...request, flags: 0x301 }, 1)]);
   });
 
+  it("leaves out what does not have some bytes", () => {
+    const { socket } = open(
+      Buffer.concat([part("ham", 1), part("spam", 1)]),
+      Buffer.concat([part("eggs", 1), part("spam", 2)]),
+      Buffer.concat([part("spam and ham", 1), done(1)]),
+    );
+    expect(text(socket.dump(request, [], Buffer.from("spam")))).toEqual(["spam", "spam and ham"]);
+  });
+
+  it("notices a change also where nothing is wanted", () => {
+    const { socket } = open(part("old", 1, 2 | NLM_F_DUMP_INTR), done(1), part("new", 2), done(2));
+    expect(text(socket.dump(request, [], Buffer.from("new")))).toEqual(["new"]);
+  });
+
   it("begins anew when something changed meanwhile", () => {
     const { socket } = open(
       part("old", 1, 2 | NLM_F_DUMP_INTR),
