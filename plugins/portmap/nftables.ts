@@ -1,6 +1,8 @@
 import { formatAddress, widthOf } from "../../shared/net/address.ts";
 import type { Family } from "../../shared/net/address.ts";
 import { formatCidr, subnetOf } from "../../shared/net/cidr.ts";
+import type { Cidr } from "../../shared/net/cidr.ts";
+import type { Mapping } from "./conf.ts";
 import { addressOf, mappingsOf } from "./target.ts";
 import type { Target } from "./target.ts";
 
@@ -18,6 +20,14 @@ export const dispatchers = ["prerouting", "output"] as const;
 export const dispatched = [hostIPChain, hostPortChain] as const;
 /** The chains that hold rules of containers. */
 export const containerChains = [hostIPChain, hostPortChain, masqueradeChain] as const;
+
+/** Bytes of a comment that nft takes. */
+const commentMax = 128;
+
+/** The comment on a container's rules. */
+export function commentOf({ containerId }: { containerId: string }): string {
+  return containerId.slice(0, commentMax);
+}
 
 /** nft's word for a family. */
 export function familyWord(family: Family): "ip" | "ip6" {
@@ -65,37 +75,69 @@ function containerRules(target: Target, family: Family): Rule[] {
   // In the containers' rules, for other networks have conditions of their own, or none.
   const when = target.options.conditions[family].map((condition) => `${condition} `).join("");
   const rules = mappingsOf(target, family).map((mapping): Rule => {
-    const { hostIP, protocol, hostPort, containerPort } = mapping;
+    const { protocol, hostPort, containerPort } = mapping;
     const dnat = `${protocol} dport ${hostPort} dnat to ${pod}:${containerPort}`;
-    if (hostIP === undefined) return { chain: hostPortChain, rule: dnat, when };
-    return { chain: hostIPChain, rule: `${ip} daddr ${formatAddress(hostIP)} ${dnat}`, when };
+    const { chain, rule } = placeOf(mapping, ip);
+    return { chain, rule: `${rule}${dnat}`, when };
   });
-  return [...rules, ...masqueradeRules(target, family)];
+  if (!target.options.snat) return rules;
+  return [...markRules(target, own, when), ...rules, ...masqueradeRules(target, own)];
 }
 
-/** What would not find its way back otherwise: by way of a host port from near the pod. */
-function masqueradeRules({ options, ...target }: Target, family: Family): Rule[] {
-  const own = addressOf({ options, ...target }, family);
-  if (!options.snat || own === undefined) return [];
+/** The chain that a mapping's rules stand in, and what they begin with. */
+function placeOf({ hostIP }: Mapping, ip: string): Rule {
+  if (hostIP === undefined) return { chain: hostPortChain, rule: "" };
+  return { chain: hostIPChain, rule: `${ip} daddr ${formatAddress(hostIP)} ` };
+}
+
+/** The mark of what is to be masqueraded, as nft lists it. */
+function markOf({ options }: Target): string {
+  return `0x${(2 ** options.markMasqBit).toString(16).padStart(8, "0")}`;
+}
+
+/**
+ * Marks what a container's neighbours on the bridge send by way of its host ports, for it would
+ * answer them directly; with masqAll, what anyone sends. That a packet was DNATed to the container
+ * would not tell: one to a service was, too, and has to keep its source.
+ */
+function markRules(target: Target, own: Cidr, when: string): Rule[] {
+  const { family } = own.address;
   const ip = familyWord(family);
-  const to = `${ip} daddr ${formatAddress(own.address)} ct status dnat masquerade`;
-  if (options.masqAll) return [{ chain: masqueradeChain, rule: to }];
   // nft lists a subnet of one address as that address.
   const isAlone = own.prefix === widthOf(family);
   const subnet = isAlone ? formatAddress(own.address) : formatCidr(subnetOf(own));
-  const rules: Rule[] = [
-    // The pod itself and its neighbours on the bridge, who would be answered directly.
-    { chain: masqueradeChain, rule: `${ip} saddr ${subnet} ${to}` },
-  ];
-  if (family === 4) rules.push({ chain: masqueradeChain, rule: `ip saddr 127.0.0.1 ${to}` });
-  return rules;
+  const from = target.options.masqAll ? "" : `${ip} saddr ${subnet} `;
+  const groups = Map.groupBy(
+    mappingsOf(target, family),
+    (mapping) => `${placeOf(mapping, ip).rule}${mapping.protocol}`,
+  );
+  return Array.from(groups, ([to, mappings]): Rule => {
+    const [chain = hostPortChain] = mappings.map((mapping) => placeOf(mapping, ip).chain);
+    const ports = mappings.map(({ hostPort }) => hostPort).toSorted((one, other) => one - other);
+    const set = ports.length === 1 ? String(ports[0]) : `{ ${ports.join(", ")} }`;
+    const mark = `meta mark set meta mark | ${markOf(target)}`;
+    return { chain, rule: `${from}${to} dport ${set} ${mark}`, when };
+  });
+}
+
+/** Masquerades what would not find its way back otherwise. */
+function masqueradeRules(target: Target, own: Cidr): Rule[] {
+  const ip = familyWord(own.address.family);
+  const address = formatAddress(own.address);
+  const to = `${ip} daddr ${address}`;
+  const mark = markOf(target);
+  const marked = `${to} meta mark & ${mark} == ${mark}`;
+  const itself = `${ip} saddr ${address} ${to}`;
+  const local = own.address.family === 4 ? [`ip saddr 127.0.0.1 ${to}`] : [];
+  const all = target.options.masqAll ? [marked] : [itself, ...local, marked];
+  return all.map((rule) => ({ chain: masqueradeChain, rule: `${rule} masquerade` }));
 }
 
 /** The commands that make a container's rules. */
 export function addCommands(target: Target, family: Family): string[] {
   return containerRules(target, family).map(
     ({ chain, rule, when = "" }) =>
-      `add rule ${familyWord(family)} ${table} ${chain} ${when}${rule} comment "${target.containerId}"`,
+      `add rule ${familyWord(family)} ${table} ${chain} ${when}${rule} comment "${commentOf(target)}"`,
   );
 }
 
@@ -120,7 +162,7 @@ export function missingRule(target: Target, family: Family, listing: string): st
   );
   const own = containerRules(target, family).map(({ chain, rule }) => ({
     chain,
-    rule: `${rule} comment "${target.containerId}"`,
+    rule: `${rule} comment "${commentOf(target)}"`,
   }));
   const missing = [...shared, ...own].find(
     ({ chain, rule }) => chains.get(chain)?.some((line) => line.endsWith(rule)) !== true,

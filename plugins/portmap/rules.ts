@@ -188,10 +188,11 @@ function taggedRules(
   containerId: string,
   family: Family,
 ): { chain: string; handle: bigint }[] {
+  const comment = nft.commentOf({ containerId });
   return nft.containerChains.flatMap((chain) =>
     firewall
-      .rules(family, nft.table, chain, containerId)
-      .filter(({ comment }) => comment === containerId)
+      .rules(family, nft.table, chain, comment)
+      .filter((rule) => rule.comment === comment)
       .map(({ handle }) => ({ chain, handle })),
   );
 }

@@ -30,17 +30,26 @@ const listing = {
   4: `table ip cni_hostport { # handle 1
 	comment "CNI portmap plugin"
 	chain hostports { # handle 1
+		ip saddr 10.244.1.0/24 tcp dport 8080 meta mark set meta mark | 0x00002000 comment "c1" # handle 24
+		ip saddr 10.244.1.0/24 sctp dport 8080 meta mark set meta mark | 0x00002000 comment "c1" # handle 25
+		ip saddr 10.244.1.0/24 udp dport 53 meta mark set meta mark | 0x00002000 comment "c1" # handle 26
 		tcp dport 8080 dnat to 10.244.1.2:80 comment "c1" # handle 10
 		sctp dport 8080 dnat to 10.244.1.2:80 comment "c1" # handle 11
 		udp dport 53 dnat to 10.244.1.2:5353 comment "c1" # handle 12
+		ip saddr != 192.0.2.0/24 ip saddr 10.244.1.3 tcp dport 8080 meta mark set meta mark | 0x00002000 comment "c2" # handle 28
+		ip saddr != 192.0.2.0/24 ip saddr 10.244.1.3 sctp dport 8080 meta mark set meta mark | 0x00002000 comment "c2" # handle 29
+		ip saddr != 192.0.2.0/24 ip saddr 10.244.1.3 udp dport 53 meta mark set meta mark | 0x00002000 comment "c2" # handle 30
 		ip saddr != 192.0.2.0/24 tcp dport 8080 dnat to 10.244.1.3:80 comment "c2" # handle 16
 		ip saddr != 192.0.2.0/24 sctp dport 8080 dnat to 10.244.1.3:80 comment "c2" # handle 17
 		ip saddr != 192.0.2.0/24 udp dport 53 dnat to 10.244.1.3:5353 comment "c2" # handle 18
+		ip saddr != 192.0.2.0/24 tcp dport 8080 meta mark set meta mark | 0x00002000 comment "c3" # handle 32
 		ip saddr != 192.0.2.0/24 tcp dport 8080 dnat to 10.244.1.2:80 comment "c3" # handle 22
 	}
 
 	chain hostip_hostports { # handle 2
+		ip saddr 10.244.1.0/24 ip daddr 192.0.2.1 tcp dport 8443 meta mark set meta mark | 0x00002000 comment "c1" # handle 33
 		ip daddr 192.0.2.1 tcp dport 8443 dnat to 10.244.1.2:443 comment "c1" # handle 13
+		ip saddr != 192.0.2.0/24 ip saddr 10.244.1.3 ip daddr 192.0.2.1 tcp dport 8443 meta mark set meta mark | 0x00002000 comment "c2" # handle 34
 		ip saddr != 192.0.2.0/24 ip daddr 192.0.2.1 tcp dport 8443 dnat to 10.244.1.3:443 comment "c2" # handle 19
 	}
 
@@ -58,28 +67,39 @@ const listing = {
 
 	chain masquerading { # handle 9
 		type nat hook postrouting priority srcnat; policy accept;
-		ip saddr 10.244.1.0/24 ip daddr 10.244.1.2 ct status dnat masquerade comment "c1" # handle 14
-		ip saddr 127.0.0.1 ip daddr 10.244.1.2 ct status dnat masquerade comment "c1" # handle 15
-		ip saddr 10.244.1.3 ip daddr 10.244.1.3 ct status dnat masquerade comment "c2" # handle 20
-		ip saddr 127.0.0.1 ip daddr 10.244.1.3 ct status dnat masquerade comment "c2" # handle 21
-		ip daddr 10.244.1.2 ct status dnat masquerade comment "c3" # handle 23
+		ip saddr 10.244.1.2 ip daddr 10.244.1.2 masquerade comment "c1" # handle 14
+		ip daddr 10.244.1.2 meta mark & 0x00002000 == 0x00002000 masquerade comment "c1" # handle 35
+		ip saddr 127.0.0.1 ip daddr 10.244.1.2 masquerade comment "c1" # handle 15
+		ip saddr 10.244.1.3 ip daddr 10.244.1.3 masquerade comment "c2" # handle 20
+		ip daddr 10.244.1.3 meta mark & 0x00002000 == 0x00002000 masquerade comment "c2" # handle 36
+		ip saddr 127.0.0.1 ip daddr 10.244.1.3 masquerade comment "c2" # handle 21
+		ip daddr 10.244.1.2 meta mark & 0x00002000 == 0x00002000 masquerade comment "c3" # handle 23
 	}
 }
 `,
   6: `table ip6 cni_hostport { # handle 2
 	comment "CNI portmap plugin"
 	chain hostports { # handle 1
+		ip6 saddr fd00::/64 tcp dport 8080 meta mark set meta mark | 0x00002000 comment "c1" # handle 24
+		ip6 saddr fd00::/64 sctp dport 8080 meta mark set meta mark | 0x00002000 comment "c1" # handle 25
+		ip6 saddr fd00::/64 udp dport 53 meta mark set meta mark | 0x00002000 comment "c1" # handle 26
 		tcp dport 8080 dnat to [fd00::2]:80 comment "c1" # handle 10
 		sctp dport 8080 dnat to [fd00::2]:80 comment "c1" # handle 11
 		udp dport 53 dnat to [fd00::2]:5353 comment "c1" # handle 12
+		ip6 saddr != 2001:db8::/64 ip6 saddr fd00::3 tcp dport 8080 meta mark set meta mark | 0x00002000 comment "c2" # handle 28
+		ip6 saddr != 2001:db8::/64 ip6 saddr fd00::3 sctp dport 8080 meta mark set meta mark | 0x00002000 comment "c2" # handle 29
+		ip6 saddr != 2001:db8::/64 ip6 saddr fd00::3 udp dport 53 meta mark set meta mark | 0x00002000 comment "c2" # handle 30
 		ip6 saddr != 2001:db8::/64 tcp dport 8080 dnat to [fd00::3]:80 comment "c2" # handle 15
 		ip6 saddr != 2001:db8::/64 sctp dport 8080 dnat to [fd00::3]:80 comment "c2" # handle 16
 		ip6 saddr != 2001:db8::/64 udp dport 53 dnat to [fd00::3]:5353 comment "c2" # handle 17
+		ip6 saddr != 2001:db8::/64 tcp dport 8080 meta mark set meta mark | 0x00002000 comment "c3" # handle 32
 		ip6 saddr != 2001:db8::/64 tcp dport 8080 dnat to [fd00::2]:80 comment "c3" # handle 20
 	}
 
 	chain hostip_hostports { # handle 2
+		ip6 saddr fd00::/64 ip6 daddr 2001:db8::1 tcp dport 8443 meta mark set meta mark | 0x00002000 comment "c1" # handle 33
 		ip6 daddr 2001:db8::1 tcp dport 8443 dnat to [fd00::2]:443 comment "c1" # handle 13
+		ip6 saddr != 2001:db8::/64 ip6 saddr fd00::3 ip6 daddr 2001:db8::1 tcp dport 8443 meta mark set meta mark | 0x00002000 comment "c2" # handle 34
 		ip6 saddr != 2001:db8::/64 ip6 daddr 2001:db8::1 tcp dport 8443 dnat to [fd00::3]:443 comment "c2" # handle 18
 	}
 
@@ -97,9 +117,11 @@ const listing = {
 
 	chain masquerading { # handle 9
 		type nat hook postrouting priority srcnat; policy accept;
-		ip6 saddr fd00::/64 ip6 daddr fd00::2 ct status dnat masquerade comment "c1" # handle 14
-		ip6 saddr fd00::3 ip6 daddr fd00::3 ct status dnat masquerade comment "c2" # handle 19
-		ip6 daddr fd00::2 ct status dnat masquerade comment "c3" # handle 21
+		ip6 saddr fd00::2 ip6 daddr fd00::2 masquerade comment "c1" # handle 14
+		ip6 daddr fd00::2 meta mark & 0x00002000 == 0x00002000 masquerade comment "c1" # handle 35
+		ip6 saddr fd00::3 ip6 daddr fd00::3 masquerade comment "c2" # handle 19
+		ip6 daddr fd00::3 meta mark & 0x00002000 == 0x00002000 masquerade comment "c2" # handle 36
+		ip6 daddr fd00::2 meta mark & 0x00002000 == 0x00002000 masquerade comment "c3" # handle 21
 	}
 }
 `,
@@ -131,30 +153,58 @@ function rules(...[of, family]: Parameters<typeof addCommands>): string[] {
 describe("addCommands", () => {
   it("makes rules of every kind with the container's id, for IPv4", () => {
     expect(addCommands(everyKind, 4)).toEqual([
+      'add rule ip cni_hostport hostports ip saddr 10.244.1.0/24 tcp dport 8080 meta mark set meta mark | 0x00002000 comment "c1"',
+      'add rule ip cni_hostport hostports ip saddr 10.244.1.0/24 sctp dport 8080 meta mark set meta mark | 0x00002000 comment "c1"',
+      'add rule ip cni_hostport hostports ip saddr 10.244.1.0/24 udp dport 53 meta mark set meta mark | 0x00002000 comment "c1"',
+      'add rule ip cni_hostport hostip_hostports ip saddr 10.244.1.0/24 ip daddr 192.0.2.1 tcp dport 8443 meta mark set meta mark | 0x00002000 comment "c1"',
       'add rule ip cni_hostport hostports tcp dport 8080 dnat to 10.244.1.2:80 comment "c1"',
       'add rule ip cni_hostport hostports sctp dport 8080 dnat to 10.244.1.2:80 comment "c1"',
       'add rule ip cni_hostport hostports udp dport 53 dnat to 10.244.1.2:5353 comment "c1"',
       'add rule ip cni_hostport hostip_hostports ip daddr 192.0.2.1 tcp dport 8443 dnat to 10.244.1.2:443 comment "c1"',
-      'add rule ip cni_hostport masquerading ip saddr 10.244.1.0/24 ip daddr 10.244.1.2 ct status dnat masquerade comment "c1"',
-      'add rule ip cni_hostport masquerading ip saddr 127.0.0.1 ip daddr 10.244.1.2 ct status dnat masquerade comment "c1"',
+      'add rule ip cni_hostport masquerading ip saddr 10.244.1.2 ip daddr 10.244.1.2 masquerade comment "c1"',
+      'add rule ip cni_hostport masquerading ip saddr 127.0.0.1 ip daddr 10.244.1.2 masquerade comment "c1"',
+      'add rule ip cni_hostport masquerading ip daddr 10.244.1.2 meta mark & 0x00002000 == 0x00002000 masquerade comment "c1"',
     ]);
   });
 
   it("knows no 127.0.0.1 in IPv6", () => {
     expect(addCommands(everyKind, 6)).toEqual([
+      'add rule ip6 cni_hostport hostports ip6 saddr fd00::/64 tcp dport 8080 meta mark set meta mark | 0x00002000 comment "c1"',
+      'add rule ip6 cni_hostport hostports ip6 saddr fd00::/64 sctp dport 8080 meta mark set meta mark | 0x00002000 comment "c1"',
+      'add rule ip6 cni_hostport hostports ip6 saddr fd00::/64 udp dport 53 meta mark set meta mark | 0x00002000 comment "c1"',
+      'add rule ip6 cni_hostport hostip_hostports ip6 saddr fd00::/64 ip6 daddr 2001:db8::1 tcp dport 8443 meta mark set meta mark | 0x00002000 comment "c1"',
       'add rule ip6 cni_hostport hostports tcp dport 8080 dnat to [fd00::2]:80 comment "c1"',
       'add rule ip6 cni_hostport hostports sctp dport 8080 dnat to [fd00::2]:80 comment "c1"',
       'add rule ip6 cni_hostport hostports udp dport 53 dnat to [fd00::2]:5353 comment "c1"',
       'add rule ip6 cni_hostport hostip_hostports ip6 daddr 2001:db8::1 tcp dport 8443 dnat to [fd00::2]:443 comment "c1"',
-      'add rule ip6 cni_hostport masquerading ip6 saddr fd00::/64 ip6 daddr fd00::2 ct status dnat masquerade comment "c1"',
+      'add rule ip6 cni_hostport masquerading ip6 saddr fd00::2 ip6 daddr fd00::2 masquerade comment "c1"',
+      'add rule ip6 cni_hostport masquerading ip6 daddr fd00::2 meta mark & 0x00002000 == 0x00002000 masquerade comment "c1"',
     ]);
   });
 
   it("masquerades all with masqAll", () => {
     expect(rules(target({ options: { masqAll: true } }), 4)).toEqual([
+      'hostports tcp dport 8080 meta mark set meta mark | 0x00002000 comment "c1"',
       'hostports tcp dport 8080 dnat to 10.244.1.2:80 comment "c1"',
-      'masquerading ip daddr 10.244.1.2 ct status dnat masquerade comment "c1"',
+      'masquerading ip daddr 10.244.1.2 meta mark & 0x00002000 == 0x00002000 masquerade comment "c1"',
     ]);
+  });
+
+  it("marks the ports of a protocol by one rule, in order, with the bit that is asked for", () => {
+    const many = target({
+      mappings: ["90:9/tcp", "80:8/tcp", "192.0.2.1:70:7/tcp"],
+      options: { markMasqBit: 31 },
+    });
+    const marks = rules(many, 4).filter((rule) => rule.includes("mark set"));
+    expect(marks).toEqual([
+      'hostports ip saddr 10.244.1.0/24 tcp dport { 80, 90 } meta mark set meta mark | 0x80000000 comment "c1"',
+      'hostip_hostports ip saddr 10.244.1.0/24 ip daddr 192.0.2.1 tcp dport 70 meta mark set meta mark | 0x80000000 comment "c1"',
+    ]);
+  });
+
+  it("cuts an id that is longer than a comment may be", () => {
+    const long = target({ containerId: "c".repeat(200) });
+    expect(rules(long, 4)[0]).toMatch(/ comment "c{128}"$/);
   });
 
   it("masquerades nothing without snat", () => {
@@ -165,11 +215,13 @@ describe("addCommands", () => {
   it("maps under conditions, and masquerades whatever was mapped", () => {
     const one = target({ options: { conditions } });
     expect(rules(one, 4)).toEqual([
+      'hostports ip saddr != 192.0.2.0/24 ip saddr 10.244.1.0/24 tcp dport 8080 meta mark set meta mark | 0x00002000 comment "c1"',
       'hostports ip saddr != 192.0.2.0/24 tcp dport 8080 dnat to 10.244.1.2:80 comment "c1"',
-      'masquerading ip saddr 10.244.1.0/24 ip daddr 10.244.1.2 ct status dnat masquerade comment "c1"',
-      'masquerading ip saddr 127.0.0.1 ip daddr 10.244.1.2 ct status dnat masquerade comment "c1"',
+      'masquerading ip saddr 10.244.1.2 ip daddr 10.244.1.2 masquerade comment "c1"',
+      'masquerading ip saddr 127.0.0.1 ip daddr 10.244.1.2 masquerade comment "c1"',
+      'masquerading ip daddr 10.244.1.2 meta mark & 0x00002000 == 0x00002000 masquerade comment "c1"',
     ]);
-    expect(rules(one, 6)[0]).toBe(
+    expect(rules(one, 6)[1]).toBe(
       'hostports ip6 saddr != 2001:db8::/64 tcp dport 8080 dnat to [fd00::2]:80 comment "c1"',
     );
   });
