@@ -13,8 +13,8 @@ const protocols: readonly Protocol[] = ["tcp", "udp", "sctp"];
 export function adopt({ firewall }: Kernel, store: Records): void {
   const found = new Map<string, { families: Set<Family>; entries: ipt.Listed[] }>();
   for (const family of [4, 6] as const) {
-    const isUsed =
-      firewall.hasChain(family, "nat", ipt.dnatChain) || firewall.hasLegacyTable(family, "nat");
+    const variant = firewall.variant(family);
+    const isUsed = firewall.hasIptablesChain(family, "nat", ipt.dnatChain, variant);
     const saved = isUsed ? (firewall.save(family, "nat") ?? "") : "";
     for (const entry of ipt.listed(saved)) {
       const key = `${entry.network} ${entry.containerId}`;

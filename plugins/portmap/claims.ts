@@ -7,6 +7,7 @@ import type { PortmapConfig } from "./conf.ts";
 import { describeOwner, isGone } from "./owner.ts";
 import type { Record, Records } from "./records.ts";
 import type { Tools } from "./rules.ts";
+import { familiesOf } from "./target.ts";
 import type { Target } from "./target.ts";
 
 /** Who has which host port: one call at a time changes that. */
@@ -92,5 +93,17 @@ export function toolsOf(context: Context<PortmapConfig>, store: Records): Tools 
       },
     },
     exclusive: (action) => exclusively(context, store, action),
+    mapped: (backend, family) =>
+      intended(store)
+        .map(({ target }) => target)
+        .filter((target) => target.backend === backend && familiesOf(target).includes(family)),
   };
+}
+
+/** The records of containers that are there, and whose rules therefore should be. */
+export function intended(store: Records): Record[] {
+  return store
+    .list()
+    .filter(({ foreign, leftover }) => !foreign && !leftover)
+    .filter((record) => !isGone(record));
 }

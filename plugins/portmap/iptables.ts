@@ -214,6 +214,15 @@ export function listed(saved: string): Listed[] {
   });
 }
 
+/** Whether a listing of the nat table has rules that lead to a container's. */
+export function isListed(
+  of: { network: string; containerId: string },
+  saved: string,
+  digest: Digest,
+): boolean {
+  return saved.includes(` -j ${containerChain(digest, of.network, of.containerId)}\n`);
+}
+
 /**
  * Lines that take away what a listing has of a container, also of very old versions.
  * @returns none where there is nothing of it.

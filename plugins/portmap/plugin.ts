@@ -9,7 +9,9 @@ import type { Backend, PortmapConfig } from "./conf.ts";
 import { seeOwner } from "./owner.ts";
 import { Records } from "./records.ts";
 import { collectListed, forgetFlows, remove, removeUnrecorded, retryLeftovers } from "./removal.ts";
-import { addRules, missingRule } from "./rules.ts";
+import { addRules } from "./making.ts";
+import { repair } from "./repair.ts";
+import { missingRule } from "./rules.ts";
 import { familiesOf, mappingsOf } from "./target.ts";
 import type { Target } from "./target.ts";
 
@@ -46,7 +48,7 @@ export const portmap: Plugin<PortmapConfig> = {
     // Where an earlier ADD of it had rules, there may be some in either family.
     const touched = new Set(evicted.some((other) => isOf(other, target)) ? families : []);
     undo.push("the host ports", () => {
-      remove(context, store, tools, record, [...touched]);
+      remove(context, store, tools, [record], [...touched]);
     });
     addRules(
       tools,
@@ -72,8 +74,8 @@ export const portmap: Plugin<PortmapConfig> = {
     const tools = toolsOf(context, store);
     const own = recordsOf(store, conf.network, request);
     // What one could not delete just now, and perhaps waited for, the others could not either.
-    const isDone = own.every((record) => remove(context, store, tools, record));
-    if (own.length === 0) removeUnrecorded(context, store, tools);
+    const isDone = own.length === 0 || remove(context, store, tools, own);
+    if (own.length === 0) removeUnrecorded(context, tools);
     if (isDone) retryLeftovers(context, store, tools);
   },
 
@@ -91,7 +93,7 @@ export const portmap: Plugin<PortmapConfig> = {
       throw new CniError(
         Code.CheckFailed,
         `Cannot confirm the host ports of ${target.containerId}: the ${backend} rule for IPv${family} is missing: ${missing}.`,
-        "Something has flushed or reloaded the node's firewall since ADD. Delete the pod, so that its rules are made again.",
+        "Something has flushed or reloaded the node's firewall since ADD. GC makes the rules again, or delete the pod.",
       );
     }
   },
@@ -104,14 +106,13 @@ export const portmap: Plugin<PortmapConfig> = {
       valid.some(
         (known) => known.containerId === containerId && (ifname === "" || known.ifname === ifname),
       );
-    for (const record of store.list()) {
-      const { network, containerId, ifname } = record.target;
-      if (network === conf.network && !isValid(containerId, ifname)) {
-        remove(context, store, tools, record);
-      }
-    }
+    const stale = store.list().filter(({ target: { network, containerId, ifname } }) => {
+      return network === conf.network && !isValid(containerId, ifname);
+    });
+    if (stale.length > 0) remove(context, store, tools, stale);
     collectListed(context, tools, valid);
     retryLeftovers(context, store, tools);
+    repair(context, store, tools);
   },
 
   async status(context) {

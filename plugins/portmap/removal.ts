@@ -8,7 +8,8 @@ import { exclusively } from "./claims.ts";
 import type { PortmapConfig } from "./conf.ts";
 import * as ipt from "./iptables.ts";
 import type { Record, Records } from "./records.ts";
-import { isBusy, removeFound, removeRules } from "./rules.ts";
+import { removeFound, removeRules } from "./deleting.ts";
+import { isBusy } from "./rules.ts";
 import type { Tools } from "./rules.ts";
 import { mappingsOf } from "./target.ts";
 import type { Target } from "./target.ts";
@@ -18,22 +19,32 @@ import type { Target } from "./target.ts";
 const families: readonly Family[] = [4, 6];
 
 /**
- * Deletes a record's rules, then the record. What fails is said, kept in the record, and tried
- * again by calls to come.
+ * Deletes records' rules, in one transaction for each family and backend, then the records. What
+ * fails is said, kept in the records, and tried again by calls to come.
  * @returns whether nothing failed.
  */
 export function remove(
   context: Context<PortmapConfig>,
   store: Records,
   tools: Tools,
-  record: Record,
+  records: readonly Record[],
   among: readonly Family[] = families,
 ): boolean {
   const failures: string[] = [];
+  // Of what another plugin has made, or a call has half deleted, no record says the very words.
+  const known = records.filter(({ foreign, leftover }) => !foreign && !leftover);
   for (const family of among) {
     try {
-      removeRules(tools, record.target, [family]);
-      removeFound(tools, record.target, family, record.foreign || record.leftover);
+      removeRules(
+        tools,
+        known.map(({ target }) => target),
+        family,
+      );
+      removeFound(
+        tools,
+        records.map(({ target }) => target),
+        family,
+      );
     } catch (error) {
       if (!(error instanceof CniError)) throw error;
       failures.push(error.message);
@@ -41,38 +52,38 @@ export function remove(
       if (isBusy(error)) break;
     }
   }
-  forgetFlows(context, record.target);
-  if (failures.length > 0 && !record.leftover) {
-    context.warn(
-      `Rules of ${record.target.containerId} are left and will be tried again: ${failures.join(" ")}`,
-    );
+  for (const { target } of records) forgetFlows(context, target);
+  const news = records.filter(({ leftover }) => !leftover);
+  if (failures.length > 0 && news.length > 0) {
+    const why = failures.join(" ");
+    context.warn(`Rules of ${names(news)} are left and will be tried again: ${why}`);
   }
   try {
     exclusively(context, store, () => {
-      if (failures.length === 0) store.remove(record);
-      else store.write({ ...record, leftover: true });
+      for (const record of records) {
+        if (failures.length === 0) store.remove(record);
+        else store.write({ ...record, leftover: true });
+      }
     });
   } catch (error) {
     if (!(error instanceof CniError)) throw error;
-    context.warn(`The record of ${record.target.containerId} is left: ${error.message}`);
+    context.warn(`The record of ${names(records)} is left: ${error.message}`);
     return false;
   }
   return failures.length === 0;
 }
 
+function names(records: readonly Record[]): string {
+  return records.map(({ target }) => target.containerId).join(", ");
+}
+
 /** Deletes the rules of a container that there is no record of: another plugin has made them. */
-export function removeUnrecorded(
-  context: Context<PortmapConfig>,
-  store: Records,
-  tools: Tools,
-): void {
+export function removeUnrecorded(context: Context<PortmapConfig>, tools: Tools): void {
   const { conf, request, warn } = context;
   const of = { network: conf.network, containerId: request.containerId };
-  // Listing iptables-legacy costs, so only where there may be something.
-  const look = conf.mappings.length > 0 || !store.isOpened();
   for (const family of families) {
     try {
-      removeFound(tools, of, family, look);
+      removeFound(tools, [of], family);
     } catch (error) {
       if (!(error instanceof CniError)) throw error;
       warn(`Rules of ${of.containerId} may be left: ${error.message}`);
@@ -110,7 +121,7 @@ export function retryLeftovers(
   store: Records,
   tools: Tools,
 ): void {
-  store.leftovers().every((record) => remove(context, store, tools, record));
+  store.leftovers().every((record) => remove(context, store, tools, [record]));
 }
 
 /** Whether an address is one of the node's own: packets to it go to the node itself. */
@@ -147,16 +158,15 @@ export function collectListed(
   const { firewall } = kernel;
   for (const family of families) {
     try {
-      const isUsed =
-        firewall.hasChain(family, "nat", ipt.dnatChain) || firewall.hasLegacyTable(family, "nat");
+      const variant = firewall.variant(family);
+      const isUsed = firewall.hasIptablesChain(family, "nat", ipt.dnatChain, variant);
       const listed = isUsed ? ipt.listed(firewall.save(family, "nat") ?? "") : [];
       const gone = listed.filter(
         ({ network, containerId }) =>
           network === conf.network && !valid.some((known) => known.containerId === containerId),
       );
-      for (const of of new Map(gone.map((entry) => [entry.containerId, entry])).values()) {
-        removeFound(tools, of, family, true);
-      }
+      const each = new Map(gone.map((entry) => [entry.containerId, entry]));
+      if (each.size > 0) removeFound(tools, [...each.values()], family);
     } catch (error) {
       if (!(error instanceof CniError)) throw error;
       warn(`Rules for IPv${family} may be left: ${error.message}`);

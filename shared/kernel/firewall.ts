@@ -1,8 +1,11 @@
+import { realpathSync } from "node:fs";
+
 import { CniError, Code } from "../cni/error.ts";
 import type { Address, Family } from "../net/address.ts";
-import { inodeOf, readIfPresent } from "../host/files.ts";
+import { findExecutable, inodeOf, readIfPresent } from "../host/files.ts";
 import { forgetUdpFlows } from "./conntrack.ts";
 import type { UdpPort } from "./conntrack.ts";
+import { hasLegacyChain, hasLegacyTable } from "./legacy.ts";
 import { holderOf } from "./lock.ts";
 import { hasChain, listRules, netfilterSocket } from "./netlink/nfnetlink.ts";
 import type { NfFamily, NfRule } from "./netlink/nfnetlink.ts";
@@ -25,6 +28,9 @@ const RESOURCE_PROBLEM = 4;
 /** Where the tools are, for a caller that sets no PATH. */
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/** The two that go by the name of iptables: neither sees what the other has. */
+export type Variant = "nft" | "legacy";
+
 /**
  * The node's firewall. Changes go through its own tools, each one transaction of one process; what
  * is there is asked of the kernel where that will do.
@@ -32,17 +38,25 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 export class Firewall {
   readonly #sys: Sys;
   #socket: NetlinkSocket | undefined;
+  readonly #variants = new Map<Family, Variant>();
 
   constructor(sys: Sys) {
     this.#sys = sys;
+  }
+
+  /** Which of the two the commands are that have neither in their names. */
+  variant(family: Family): Variant {
+    const known = this.#variants.get(family) ?? this.#findVariant(family);
+    this.#variants.set(family, known);
+    return known;
   }
 
   /**
    * Makes a change given in iptables-save format, all of it or nothing.
    * @throws CniError Firewall, TryAgainLater while another process holds the xtables lock.
    */
-  restore(family: Family, text: string): void {
-    const command = tool(family, "restore");
+  restore(family: Family, text: string, variant?: Variant): void {
+    const command = this.#tool(family, "restore", variant);
     const answer = this.#run(command, ["--noflush", "-w", String(lockSeconds)], text);
     if (answer.status !== 0) throw this.#failure(command, answer);
   }
@@ -52,8 +66,8 @@ export class Firewall {
    * or the kernel lacks the table.
    * @throws CniError Firewall
    */
-  save(family: Family, table: string): string | undefined {
-    const command = tool(family, "save");
+  save(family: Family, table: string, variant?: Variant): string | undefined {
+    const command = this.#tool(family, "save", variant);
     const answer = this.#run(command, ["-t", table], "");
     if (answer.failure === "ENOENT") return undefined;
     if (answer.status === 0) return answer.stdout;
@@ -90,7 +104,7 @@ export class Firewall {
    * @throws CniError Firewall, TryAgainLater
    */
   refusedLine(family: Family, text: string): number | undefined {
-    const command = tool(family, "restore");
+    const command = this.#tool(family, "restore");
     const answer = this.#run(command, ["--noflush", "-w", String(lockSeconds)], text);
     if (answer.status === 0) return undefined;
     const line = /line:? (\d+) failed|Error occurred at line: (\d+)/.exec(answer.stderr);
@@ -115,8 +129,13 @@ export class Firewall {
 
   /** Whether a table of iptables-legacy is in use, which nf_tables knows nothing of. */
   hasLegacyTable(family: Family, table: string): boolean {
-    const names = readIfPresent(`/proc/net/${family === 4 ? "ip" : "ip6"}_tables_names`);
-    return names?.split("\n").includes(table) === true;
+    return hasLegacyTable(family, table);
+  }
+
+  /** Whether a table of one of the two iptables has a chain. @throws CniError Kernel */
+  hasIptablesChain(family: Family, table: string, chain: string, variant: Variant): boolean {
+    if (variant === "legacy") return hasLegacyChain(this.#sys, family, table, chain);
+    return this.hasChain(family, table, chain);
   }
 
   /** See {@link forgetUdpFlows}. @throws CniError Kernel */
@@ -128,6 +147,22 @@ export class Firewall {
   ): number {
     if (ports.length === 0 || readIfPresent(flowCount)?.trim() === "0") return 0;
     return forgetUdpFlows(this.#netfilter(), family, ports, isLocal, container);
+  }
+
+  /** By what the command is a link to in the end; a script in its place doesn't tell. */
+  #findVariant(family: Family): Variant {
+    const folders = commandPath(this.#sys.env["PATH"]).split(":");
+    const path = findExecutable(tool(family, "restore"), folders);
+    const named = path === undefined ? undefined : /(nft|legacy)[^/]*$/.exec(realpathSync(path));
+    if (named?.[1] === "nft" || named?.[1] === "legacy") return named[1];
+    return hasLegacyTable(family, "nat") ? "legacy" : "nft";
+  }
+
+  /** The command of a variant, by the name without one where that will do. */
+  #tool(family: Family, what: "restore" | "save", variant?: Variant): string {
+    const plain = tool(family, what);
+    if (variant === undefined || variant === this.variant(family)) return plain;
+    return plain.replace("-", `-${variant}-`);
   }
 
   #netfilter(): NetlinkSocket {

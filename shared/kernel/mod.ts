@@ -8,7 +8,7 @@ import type { Lock } from "./lock.ts";
 import { isOwnNamespace, Namespace } from "./namespace.ts";
 import type { Sys } from "./sys.ts";
 
-export type { Firewall } from "./firewall.ts";
+export type { Firewall, Variant } from "./firewall.ts";
 export type { Lock } from "./lock.ts";
 export type { Link } from "./netlink/observe.ts";
 export type { Namespace } from "./namespace.ts";

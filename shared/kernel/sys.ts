@@ -21,6 +21,8 @@ export interface Sys {
   setns(fd: number, nstype: number): number;
   socket(domain: number, type: number, protocol: number): number;
   setsockopt(fd: number, level: number, option: number, value: Uint8Array): number;
+  /** @returns how many bytes of `into` were filled. */
+  getsockopt(fd: number, level: number, option: number, into: Uint8Array): number;
   bind(fd: number, address: Uint8Array): number;
   /** Sends to the socket's default peer, for netlink the kernel. */
   send(fd: number, data: Uint8Array, flags: number): number;

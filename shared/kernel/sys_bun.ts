@@ -15,6 +15,7 @@ const { symbols: libc } = dlopen("libc.so.6", {
   setns: { args: [i32, i32], returns: i32 },
   socket: { args: [i32, i32, i32], returns: i32 },
   setsockopt: { args: [i32, i32, i32, FFIType.ptr, i32], returns: i32 },
+  getsockopt: { args: [i32, i32, i32, FFIType.ptr, FFIType.ptr], returns: i32 },
   bind: { args: [i32, FFIType.ptr, i32], returns: i32 },
   send: { args: [i32, FFIType.ptr, u64, i32], returns: i32 },
   recv: { args: [i32, FFIType.ptr, u64, i32], returns: i32 },
@@ -69,6 +70,11 @@ export const sys: Sys = {
   socket: (domain, type, protocol) => answer(() => libc.socket(domain, type, protocol)),
   setsockopt: (fd, level, option, value) =>
     answer(() => libc.setsockopt(fd, level, option, ptr(value), value.length)),
+  getsockopt(fd, level, option, into) {
+    const length = Int32Array.of(into.length);
+    const done = answer(() => libc.getsockopt(fd, level, option, ptr(into), ptr(length)));
+    return done < 0 ? done : (length[0] ?? 0);
+  },
   bind: (fd, address) => answer(() => libc.bind(fd, ptr(address), address.length)),
   send: (fd, data, flags) => answer(() => libc.send(fd, ptr(data), data.length, flags)),
   recv: (fd, into, flags) => answer(() => libc.recv(fd, ptr(into), into.length, flags)),

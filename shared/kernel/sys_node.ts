@@ -18,6 +18,9 @@ const poll = systemCall("int poll(void *fds, unsigned long count, int timeout)")
 const setsockopt = systemCall(
   "int setsockopt(int fd, int level, int option, void *value, unsigned int length)",
 );
+const getsockopt = systemCall(
+  "int getsockopt(int fd, int level, int option, void *into, void *length)",
+);
 const bind = systemCall("int bind(int fd, void *address, unsigned int length)");
 const send = systemCall("long send(int fd, void *data, size_t length, int flags)");
 const recv = systemCall("long recv(int fd, void *into, size_t length, int flags)");
@@ -62,6 +65,11 @@ export const sys: Sys = {
   setns: systemCall("int setns(int fd, int nstype)"),
   socket: systemCall("int socket(int domain, int type, int protocol)"),
   setsockopt: (fd, level, option, value) => setsockopt(fd, level, option, value, value.length),
+  getsockopt(fd, level, option, into) {
+    const length = Int32Array.of(into.length);
+    const done = getsockopt(fd, level, option, into, length);
+    return done < 0 ? done : (length[0] ?? 0);
+  },
   bind: (fd, address) => bind(fd, address, address.length),
   send: (fd, data, flags) => send(fd, data, data.length, flags),
   recv: (fd, into, flags) => recv(fd, into, into.length, flags),

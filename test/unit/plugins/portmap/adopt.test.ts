@@ -11,9 +11,9 @@ import { digest, mapping, plainOptions, target, temporaryFolder } from "./helper
 function kernelWith(saved: Partial<Record<Family, string>>, legacy = false): Kernel {
   const has = (family: Family) => saved[family] !== undefined;
   const firewall = {
-    hasChain: (family: Family, table: string, chain: string) =>
-      !legacy && table === "nat" && chain === dnatChain && has(family),
-    hasLegacyTable: (family: Family) => legacy && has(family),
+    variant: () => (legacy ? "legacy" : "nft"),
+    hasIptablesChain: (family: Family, table: string, chain: string, variant: string) =>
+      legacy === (variant === "legacy") && table === "nat" && chain === dnatChain && has(family),
     save: (family: Family) => {
       if (!has(family)) throw new Error("listed for nothing");
       return saved[family];

@@ -1,0 +1,65 @@
+import { closeSync } from "node:fs";
+
+import { readIfPresent } from "../host/files.ts";
+import type { Family } from "../net/address.ts";
+import type { Sys } from "./sys.ts";
+
+/**
+ * What iptables-legacy has, read from the kernel as its library does
+ * (linux/netfilter_ipv4/ip_tables.h, and ip6_tables.h with the same numbers): a whole table at a
+ * time, without a process and without the xtables lock.
+ */
+const AF_INET = 2;
+const AF_INET6 = 10;
+const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
+const IPPROTO_RAW = 255;
+const SOL_IP = 0;
+const SOL_IPV6 = 41;
+const SO_GET_INFO = 64;
+const SO_GET_ENTRIES = 65;
+/** struct ipt_getinfo: the table's name, then 13 numbers, the last of them its size in bytes. */
+const INFO = 84;
+const INFO_SIZE = 80;
+/** struct ipt_get_entries: name and size, padded to where the first entry is aligned. */
+const ENTRIES = 40;
+const ENTRIES_SIZE = 32;
+/** How often the table may change between asking for its size and for what is in it. */
+const tries = 10;
+
+/** Whether a table is in use. To ask the kernel for one that is not would make it. */
+export function hasLegacyTable(family: Family, table: string): boolean {
+  const names = readIfPresent(`/proc/net/${family === 4 ? "ip" : "ip6"}_tables_names`);
+  return names?.split("\n").includes(table) === true;
+}
+
+/** Whether a table is in use and has a chain of that name. */
+export function hasLegacyChain(sys: Sys, family: Family, table: string, chain: string): boolean {
+  // A chain of a user's begins with an entry that holds its name.
+  return (
+    hasLegacyTable(family, table) && readTable(sys, family, table)?.includes(`${chain}\0`) === true
+  );
+}
+
+/** The entries of a table, or undefined where they cannot be had. */
+function readTable(sys: Sys, family: Family, table: string): Buffer | undefined {
+  const level = family === 4 ? SOL_IP : SOL_IPV6;
+  const fd = sys.socket(family === 4 ? AF_INET : AF_INET6, SOCK_RAW_CLOEXEC, IPPROTO_RAW);
+  if (fd < 0) return undefined;
+  try {
+    for (let time = 0; time < tries; time++) {
+      const info = Buffer.alloc(INFO);
+      info.write(table);
+      if (sys.getsockopt(fd, level, SO_GET_INFO, info) < 0) return undefined;
+      const size = info.subarray(INFO_SIZE, INFO);
+      const length = new Uint32Array(Uint8Array.from(size).buffer)[0] ?? 0;
+      const entries = Buffer.alloc(ENTRIES + length);
+      entries.write(table);
+      size.copy(entries, ENTRIES_SIZE);
+      // EAGAIN: it has another size by now.
+      if (sys.getsockopt(fd, level, SO_GET_ENTRIES, entries) >= 0) return entries;
+    }
+    return undefined;
+  } finally {
+    closeSync(fd);
+  }
+}

@@ -1,0 +1,158 @@
+/** Rules that something else has flushed, and rules that nobody owns any more. */
+import { describe, expect, test } from "vitest";
+import { cni, cniOk, type Sandbox } from "../helpers/cni.ts";
+import {
+  BACKENDS,
+  createNode,
+  IPTABLES_LEGACY,
+  IPTABLES_NFT,
+  portmapCall,
+  resultFor,
+  SYSTEM_PATH,
+  type Backend,
+  type PodOptions,
+} from "../helpers/portmap.ts";
+
+const FLUSH = `
+  nft flush ruleset
+  if grep -qs . /proc/net/ip_tables_names; then iptables-legacy -t nat -F; iptables-legacy -t nat -X; fi
+  if grep -qs . /proc/net/ip6_tables_names; then ip6tables-legacy -t nat -F; ip6tables-legacy -t nat -X; fi
+`;
+
+/** A pod's port 80 at a host port of its own. */
+async function addPod(node: Sandbox, backend: Backend, n: number, options: PodOptions = {}) {
+  const name = `pod${n}`;
+  await node.addPod(name);
+  const mappings = [{ hostPort: 8080 + n, containerPort: 80, protocol: "tcp" }];
+  const call = portmapCall(backend, name, resultFor(name, undefined, n), { mappings, ...options });
+  await cniOk(node, { ...call, command: "ADD" });
+  return call;
+}
+
+async function firewall(node: Sandbox): Promise<readonly (readonly string[] | undefined)[]> {
+  const { nft, ...rest } = await node.snapshot();
+  return [
+    nft?.toSorted(),
+    ...Object.entries(rest)
+      .filter(([section]) => section.includes("tables"))
+      .map(([, lines]) => lines.toSorted()),
+  ];
+}
+
+/** Portmap's GC with all of these pods valid. */
+function gc(call: ReturnType<typeof portmapCall>, ...valid: readonly string[]) {
+  const list = valid.map((containerID) => ({ containerID, ifname: "eth0" }));
+  const conf = { ...call.conf, cniVersion: "1.1.0", "cni.dev/valid-attachments": list };
+  return { ...call, command: "GC", conf } as const;
+}
+
+describe.concurrent("M6: a firewall's reload", () => {
+  test.for(BACKENDS)("is made good by GC ($backend)", async (backend) => {
+    await using node = await createNode(backend);
+    const calls = [await addPod(node, backend, 0), await addPod(node, backend, 1)];
+    const before = await firewall(node);
+    await node.sh(FLUSH);
+    expect(await cni(node, { ...calls[0], command: "CHECK" } as never)).toMatchObject({
+      json: { code: 105 },
+    });
+    for (let time = 0; time < 2; time++) await cniOk(node, gc(calls[0] as never, "pod0", "pod1"));
+    expect(await firewall(node)).toEqual(before);
+    for (const call of calls) await cniOk(node, { ...call, command: "CHECK" });
+  });
+
+  test.for(BACKENDS)("is made good by the next ADD ($backend)", async (backend) => {
+    await using node = await createNode(backend);
+    const first = await addPod(node, backend, 0);
+    const gone = await addPod(node, backend, 1);
+    await node.sh(FLUSH);
+    await node.removePod("pod1");
+    await addPod(node, backend, 2);
+    await cniOk(node, { ...first, command: "CHECK" });
+    const text = JSON.stringify(await firewall(node));
+    expect(text, "the rules of a pod that is gone").not.toContain("8081");
+    await cniOk(node, { ...gone, command: "DEL" });
+  });
+
+  test("GC makes nothing of another network, nor of a pod that is gone", async () => {
+    await using node = await createNode(IPTABLES_NFT);
+    const own = await addPod(node, IPTABLES_NFT, 0);
+    await addPod(node, IPTABLES_NFT, 1, { network: "other" });
+    await addPod(node, IPTABLES_NFT, 2);
+    await node.sh(FLUSH);
+    await node.removePod("pod2");
+    await cniOk(node, gc(own, "pod0", "pod2"));
+    const text = JSON.stringify(await firewall(node));
+    expect(text).toContain("8080");
+    // Whoever makes the shared rules again makes everyone's.
+    expect(text).toContain("8081");
+    expect(text).not.toContain("8082");
+  });
+});
+
+describe.concurrent("GC", () => {
+  test.for(BACKENDS)("deletes all that is stale at once ($backend)", async (backend) => {
+    await using node = await createNode(backend);
+    const calls = [];
+    for (let n = 0; n < 5; n++) calls.push(await addPod(node, backend, n));
+    // Counts what is started.
+    await node.sh(
+      `
+      mkdir -p /opt/cni/counting
+      for program in iptables-restore ip6tables-restore iptables-save ip6tables-save nft; do
+        real=$(PATH="$REAL" command -v "$program")
+        printf '#!/bin/sh\\necho %s >> /run/started\\nexec %s "$@"\\n' "$program" "$real" > "/opt/cni/counting/$program"
+        chmod 755 "/opt/cni/counting/$program"
+      done
+    `,
+      { env: { REAL: backend.env["PATH"] ?? SYSTEM_PATH } },
+    );
+    const env = { PATH: `/opt/cni/counting:${backend.env["PATH"] ?? SYSTEM_PATH}` };
+    const call = { ...gc(calls[0] as never, "pod4"), extraEnv: env };
+    await cniOk(node, call);
+    const started = (await node.readFile("/run/started")).trim().split("\n");
+    const changes = started.filter((program) => /restore|nft/.test(program)).toSorted();
+    const restores = ["ip6tables-restore", "iptables-restore"];
+    const expected = {
+      "iptables-nft": restores,
+      // One more in each family sees whether the shared rules are there.
+      "iptables-legacy": [...restores, ...restores].toSorted(),
+      nftables: ["nft", "nft"],
+    };
+    expect(changes).toEqual(expected[backend.backend]);
+    const text = JSON.stringify(await firewall(node));
+    expect(text.match(/808\d/g)?.filter((port) => port !== "8084")).toEqual([]);
+    expect(text).toContain("8084");
+  });
+});
+
+describe.concurrent("a node that has changed its iptables", () => {
+  const changes = [
+    { from: IPTABLES_NFT, to: IPTABLES_LEGACY },
+    { from: IPTABLES_LEGACY, to: IPTABLES_NFT },
+  ];
+  const cases = changes.flatMap(({ from, to }) =>
+    [true, false].map((hasRecord) => ({ from, to, hasRecord, name: from.backend })),
+  );
+
+  test.for(cases)("DEL finds what $name has made (recorded: $hasRecord)", async (one) => {
+    await using node = await createNode(IPTABLES_LEGACY);
+    const call = await addPod(node, one.from, 0);
+    if (!one.hasRecord) await node.remove("/run/flannel-cni");
+    const { runtimeConfig: _, prevResult: __, ...conf } = call.conf;
+    const answer = await cni(node, { ...call, conf, extraEnv: one.to.env, command: "DEL" });
+    expect(answer).toMatchObject({ code: 0, stderr: "" });
+    expect(JSON.stringify(await firewall(node))).not.toMatch(/CNI-DN-|8080/);
+  });
+
+  test.for([IPTABLES_NFT, IPTABLES_LEGACY])(
+    "ADD again replaces rules that nothing is recorded of ($backend)",
+    async (backend) => {
+      await using node = await createNode(backend);
+      const call = await addPod(node, backend, 0);
+      const before = await firewall(node);
+      await node.remove("/run/flannel-cni");
+      await cniOk(node, { ...call, command: "ADD" });
+      expect(await firewall(node)).toEqual(before);
+    },
+  );
+});
