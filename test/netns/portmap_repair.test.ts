@@ -8,7 +8,6 @@ import {
   IPTABLES_NFT,
   portmapCall,
   resultFor,
-  SYSTEM_PATH,
   type Backend,
   type PodOptions,
 } from "../helpers/portmap.ts";
@@ -18,6 +17,9 @@ const FLUSH = `
   if grep -qs . /proc/net/ip_tables_names; then iptables-legacy -t nat -F; iptables-legacy -t nat -X; fi
   if grep -qs . /proc/net/ip6_tables_names; then ip6tables-legacy -t nat -F; ip6tables-legacy -t nat -X; fi
 `;
+
+/** Where a node's own programs are. */
+const SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /** A pod's port 80 at a host port of its own. */
 async function addPod(node: Sandbox, backend: Backend, n: number, options: PodOptions = {}) {
@@ -153,6 +155,34 @@ describe.concurrent("a node that has changed its iptables", () => {
       await node.remove("/run/flannel-cni");
       await cniOk(node, { ...call, command: "ADD" });
       expect(await firewall(node)).toEqual(before);
+    },
+  );
+});
+
+describe.concurrent("CHECK", () => {
+  test.for([IPTABLES_NFT, IPTABLES_LEGACY])(
+    "tells apart rules that are alike ($backend)",
+    async (one) => {
+      const mappings = [8080, 8081].map((hostPort) => ({
+        hostPort,
+        containerPort: hostPort,
+        protocol: "tcp",
+      }));
+      await using node = await createNode(one);
+      const call = await addPod(node, one, 0, { mappings });
+      for (const program of ["iptables", "ip6tables"]) {
+        const env = one.env;
+        const saved = await node.sh(`${program}-save -t nat`, { env });
+        const rules = saved.split("\n").filter((line) => /^-A CNI-DN-.* (SETMARK|DNAT)/.test(line));
+        for (const rule of rules) {
+          const input = `*nat\n${rule.replace("-A ", "-D ")}\nCOMMIT\n`;
+          await node.output(`${program}-restore`, ["--noflush"], { env, input });
+          const { json } = await cni(node, { ...call, command: "CHECK" });
+          expect(json?.msg, rule).toContain(rule.replace("-A ", ""));
+          await node.output(`${program}-restore`, [], { env, input: saved });
+        }
+      }
+      await cniOk(node, { ...call, command: "CHECK" });
     },
   );
 });

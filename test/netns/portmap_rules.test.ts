@@ -263,14 +263,14 @@ describe.concurrent("CHECK", () => {
       const restore = async (): Promise<void> => {
         await node.output("nft", ["-f", "-"], { input: `delete ${table}\n${saved}` });
       };
-      const count = saved.split("\n").filter((line) => /jump|dnat|masquerade/.test(line)).length;
-      expect(count).toBe(family === "ip" ? 8 : 7);
+      const count = saved.split("\n").filter((line) => /jump|dnat|masquerade|mark set/.test(line)).length;
+      expect(count).toBe(family === "ip" ? 11 : 10);
       for (let n = 0; n < count; n++) {
         const listing = await node.sh(`nft -a list ${table}`);
         let chain = "";
         const rules = listing.split("\n").flatMap((line) => {
           chain = /chain (\S+) \{/.exec(line)?.[1] ?? chain;
-          const rule = /^\s*(.*(?:jump|dnat|masquerade).*) # handle (\d+)/.exec(line);
+          const rule = /^\s*(.*(?:jump|dnat|masquerade|mark set).*) # handle (\d+)/.exec(line);
           return rule === null ? [] : [{ chain, text: rule[1] ?? "", handle: rule[2] ?? "" }];
         });
         const gone = rules[n];

@@ -37,6 +37,11 @@ const done = (seq: number) => frame({ type: 3, flags: 2, body: Buffer.alloc(4) }
 const answer = (errno: number, seq: number) =>
   frame({ type: 2, flags: 0x100, body: Buffer.concat([u32(-errno >>> 0), Buffer.alloc(16)]) }, seq);
 
+/** That so many requests went well. */
+function allDone(from: number, count: number): Buffer {
+  return Buffer.concat(Array.from({ length: count }, (_, n) => answer(0, from + n)));
+}
+
 function open(...answers: Buffer[]) {
   const kernel = new FakeKernel(answers);
   return { kernel, socket: netfilterSocket(kernel.sys) };
@@ -92,9 +97,7 @@ describe("forgetUdpFlows", () => {
 
   it("forgets many, some at a time", () => {
     const flows = Buffer.concat(Array.from({ length: 150 }, () => flow4));
-    const answers = (from: number, count: number) =>
-      Buffer.concat(Array.from({ length: count }, (_, n) => answer(0, from + n)));
-    const { kernel, socket } = open(flows, done(1), answers(2, 100), answers(102, 50));
+    const { kernel, socket } = open(flows, done(1), allDone(2, 100), allDone(102, 50));
     expect(forgetUdpFlows(socket, 4, [anyPort], everywhere)).toBe(150);
     expect(kernel.sent).toHaveLength(3);
   });
