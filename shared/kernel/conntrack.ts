@@ -27,10 +27,17 @@ const CTA_IP_V4_DST = 2;
 const CTA_IP_V6_SRC = 3;
 const CTA_IP_V6_DST = 4;
 const CTA_PROTO_NUM = 1;
+const CTA_PROTO_SRC_PORT = 2;
 const CTA_PROTO_DST_PORT = 3;
-/** CTA_FILTER's flags: compare the protocol, and the destination port. */
+/** CTA_FILTER's flag: compare the protocol. */
 const FILTER_PROTO = 8;
-const FILTER_DST_PORT = 32;
+/** Where the host is in a flow's first packet. */
+type End = "src" | "dst";
+/** The attribute of the port there, and CTA_FILTER's flag to compare it. */
+const portAt = {
+  src: { attribute: CTA_PROTO_SRC_PORT, compared: 16 },
+  dst: { attribute: CTA_PROTO_DST_PORT, compared: 32 },
+} as const;
 const NFGENMSG = 4;
 const IPPROTO_UDP = 17;
 const ENOENT = 2;
@@ -56,6 +63,7 @@ interface Tuple {
   readonly src: Address | undefined;
   readonly dst: Address | undefined;
   readonly protocol: number | undefined;
+  readonly srcPort: number | undefined;
   readonly dstPort: number | undefined;
 }
 
@@ -77,11 +85,20 @@ export function forgetUdpFlows(
   isLocal: (address: Address) => boolean,
   container?: Address,
 ): number {
-  if (ports.length === 0) return 0;
   const wanted = { ports, container, isLocal: remembering(isLocal) };
-  const deletions = socket.dump(dumpRequest(family, ports), absent).flatMap(({ body }) => {
+  const forgotten = forget(socket, family, wanted, "dst");
+  // What answered just then may have begun the flow anew, the other way round, before the rules
+  // could see it.
+  return forgotten === 0 ? 0 : forgotten + forget(socket, family, wanted, "src");
+}
+
+/** Forgets the flows whose first packet had the host's address and port at one of its ends. */
+function forget(socket: NetlinkSocket, family: Family, wanted: Wanted, end: End): number {
+  if (wanted.ports.length === 0) return 0;
+  const found = socket.dump(dumpRequest(family, wanted.ports, end), absent);
+  const deletions = found.flatMap(({ body }) => {
     const attrs = attributes(body, NFGENMSG);
-    return isWanted(attrs, wanted) ? [deletion(family, attrs)] : [];
+    return isWanted(attrs, wanted, end) ? [deletion(family, attrs)] : [];
   });
   let forgotten = 0;
   for (let at = 0; at < deletions.length; at += deletionsAtOnce) {
@@ -105,16 +122,16 @@ function remembering(ask: (address: Address) => boolean): (address: Address) => 
 }
 
 /** Asks for UDP flows, to one port if it is about one. Kernels before 5.8 answer with all flows. */
-function dumpRequest(family: Family, ports: readonly UdpPort[]): Message {
+function dumpRequest(family: Family, ports: readonly UdpPort[], end: End): Message {
   const [first = 0, ...more] = new Set(ports.map(({ port }) => port));
   const portBytes = Buffer.alloc(2);
   portBytes.writeUInt16BE(first);
   const isOne = more.length === 0;
   const proto = Buffer.concat([
     nested(CTA_PROTO_NUM, Buffer.of(IPPROTO_UDP), false),
-    ...(isOne ? [nested(CTA_PROTO_DST_PORT, portBytes, false)] : []),
+    ...(isOne ? [nested(portAt[end].attribute, portBytes, false)] : []),
   ]);
-  const compared = isOne ? FILTER_PROTO | FILTER_DST_PORT : FILTER_PROTO;
+  const compared = isOne ? FILTER_PROTO | portAt[end].compared : FILTER_PROTO;
   return {
     type: (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_GET,
     flags: Flag.DUMP,
@@ -126,17 +143,19 @@ function dumpRequest(family: Family, ports: readonly UdpPort[]): Message {
   };
 }
 
-function isWanted(attrs: ReadonlyMap<number, Buffer>, wanted: Wanted): boolean {
-  const { protocol, dstPort, dst } = tuple(attrs.get(CTA_TUPLE_ORIG));
-  const ports = wanted.ports.filter(({ port }) => port === dstPort);
-  if (protocol !== IPPROTO_UDP || ports.length === 0 || dst === undefined) return false;
-  const answering = tuple(attrs.get(CTA_TUPLE_REPLY)).src;
+function isWanted(attrs: ReadonlyMap<number, Buffer>, wanted: Wanted, end: End): boolean {
+  const { protocol, src, dst, srcPort, dstPort } = tuple(attrs.get(CTA_TUPLE_ORIG));
+  const host = end === "dst" ? { address: dst, port: dstPort } : { address: src, port: srcPort };
+  const ports = wanted.ports.filter(({ port }) => port === host.port);
+  const { address } = host;
+  if (protocol !== IPPROTO_UDP || ports.length === 0 || address === undefined) return false;
   const { container } = wanted;
-  if (container !== undefined && answering !== undefined && sameAddress(answering, container)) {
-    return true;
+  const answering = tuple(attrs.get(CTA_TUPLE_REPLY)).src;
+  if (end === "dst" && container !== undefined && answering !== undefined) {
+    if (sameAddress(answering, container)) return true;
   }
   return ports.some(({ hostIP }) =>
-    hostIP === undefined ? wanted.isLocal(dst) : sameAddress(dst, hostIP),
+    hostIP === undefined ? wanted.isLocal(address) : sameAddress(address, hostIP),
   );
 }
 
@@ -154,6 +173,7 @@ function tuple(data: Buffer | undefined): Tuple {
     src: address(CTA_IP_V4_SRC, CTA_IP_V6_SRC),
     dst: address(CTA_IP_V4_DST, CTA_IP_V6_DST),
     protocol: protos?.get(CTA_PROTO_NUM)?.readUInt8(0),
+    srcPort: protos?.get(CTA_PROTO_SRC_PORT)?.readUInt16BE(0),
     dstPort: protos?.get(CTA_PROTO_DST_PORT)?.readUInt16BE(0),
   };
 }
