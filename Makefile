@@ -33,6 +33,7 @@ $(DEPS): package-lock.json
 
 test: ## Every check, both builds and all tests (as root)
 	@sh scripts/setup.sh test
+	@$(MAKE) $(SCHEMAS)
 	@$(NODE) scripts/test.ts
 
 run: ## A demonstration: pods that reach each other (as root)

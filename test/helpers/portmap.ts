@@ -23,6 +23,7 @@ export interface Backend {
 }
 
 const TOOLS = "/opt/cni/tools";
+const FAKES = "/opt/cni/fakes";
 const SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 export const IPTABLES_NFT: Backend = {
@@ -213,4 +214,47 @@ export async function addPortmap(
   const call = portmapCall(backend, name, resultFor(name, options.families, n), options);
   await cniOk(node, { ...call, command: "ADD" });
   return call;
+}
+
+/** Puts a program before the tools of that name, which it may call as "$real". */
+export async function wrap(
+  node: Sandbox,
+  backend: Backend,
+  tools: readonly string[],
+  script: string,
+): Promise<Readonly<Record<string, string>>> {
+  const path = backend.env["PATH"] ?? SYSTEM_PATH;
+  for (const tool of tools) {
+    const real = (await node.sh(`PATH=${path} command -v ${tool}`)).trim();
+    const program = `#!/bin/sh\nreal=${real}\n${script}\n`;
+    await node.writeFile(`${FAKES}/${tool}`, program, 0o755);
+  }
+  return { ...backend.env, PATH: `${FAKES}:${path}` };
+}
+
+/** The tools that change something, by backend. */
+export function toolsOf({ backend }: Backend): readonly string[] {
+  return backend === "nftables" ? ["nft"] : ["iptables-restore", "ip6tables-restore"];
+}
+
+/** The rules of containers alone: the shared ones may stay. */
+export async function containerRules(node: Sandbox, backend: Backend): Promise<readonly string[]> {
+  if (backend.backend === "nftables") {
+    const listed = await node.sh("nft list ruleset");
+    return listed.split("\n").filter((line) => /\S comment "/.test(line));
+  }
+  const tables = await Promise.all([natTable(node, backend, 4), natTable(node, backend, 6)]);
+  return tables.flatMap((table) => table.split("\n").filter((line) => line.includes("CNI-DN-")));
+}
+
+/** The names of what portmap has kept in mind of containers. */
+export async function records(node: Sandbox): Promise<readonly string[]> {
+  const folders = ["containers", "ports", "leftovers"];
+  const found = await Promise.all(
+    folders.map(async (folder) => {
+      const path = `/run/flannel-cni/portmap/${folder}`;
+      return (await node.exists(path)) ? node.list(path) : [];
+    }),
+  );
+  return found.flat();
 }

@@ -1,8 +1,9 @@
 /** portmap and the reference: what either has made, the other checks and deletes. */
 import { describe, expect, test } from "vitest";
-import { binDir, cniOk, referenceDir } from "../helpers/cni.ts";
+import { binDir, cni, cniOk, referenceDir } from "../helpers/cni.ts";
 import { IPV4, IPV6 } from "../helpers/network.ts";
 import {
+  addPortmap,
   createNode,
   IPTABLES_LEGACY,
   IPTABLES_NFT,
@@ -16,12 +17,15 @@ const plugins = { ours: binDir(), reference: referenceDir() };
 // The reference's CHECK fails on dual stack: it looks for one family's rules in the other.
 const cases = [IPTABLES_NFT, IPTABLES_LEGACY].flatMap((backend) =>
   [[IPV4], [IPV6]].flatMap((families) =>
-    (["ours", "reference"] as const).map((maker) => ({ ...backend, families, maker })),
+    (["ours", "reference"] as const).map((maker) => {
+      const names = families.map(({ family }) => `IPv${family}`).join();
+      return { ...backend, families, maker, names };
+    }),
   ),
 );
 
 describe.concurrent("portmap and the reference", () => {
-  test.for(cases)("made by $maker ($backend)", async ({ families, maker, ...backend }) => {
+  test.for(cases)("made by $maker ($backend, $names)", async ({ families, maker, ...backend }) => {
     await using node = await createNode(backend);
     await node.addPod("pod1");
     const taker = maker === "ours" ? "reference" : "ours";
@@ -52,5 +56,40 @@ describe.concurrent("portmap and the reference", () => {
     await cniOk(node, { ...next, bin: plugins.ours, command: "ADD" });
     await cniOk(node, { ...next, bin: plugins.ours, command: "CHECK" });
     await cniOk(node, { ...next, bin: plugins.ours, command: "DEL" });
+  });
+
+  const checks = [
+    { family: IPV4, program: "iptables", hostIP: "192.0.2.1" },
+    { family: IPV6, program: "ip6tables", hostIP: "2001:db8::1" },
+  ].flatMap((one) => ["nft", "legacy"].map((kind) => ({ ...one, kind })));
+  test.for(checks)("the reference's CHECK finds ours ($program-$kind)", async (one) => {
+    const { family, program, hostIP, kind } = one;
+    await using node = await createNode(IPTABLES_NFT);
+    // It looks for every rule in both families, unless the node has the tools of one alone.
+    await node.sh(`
+      mkdir -p /opt/cni/one
+      for part in "" -save -restore; do
+        ln -s "$(command -v ${program}-${kind}$part)" "/opt/cni/one/${program}$part"
+      done
+    `);
+    const env = { PATH: "/opt/cni/one" };
+    const families = [family];
+    const mappings = [
+      { hostPort: 8080, containerPort: 80, protocol: "tcp" },
+      { hostPort: 8053, containerPort: 53, protocol: "udp", hostIP },
+    ];
+    const backend = { ...IPTABLES_NFT, conf: {}, env };
+    const call = await addPortmap(node, backend, "pod1", { families, mappings });
+    await cniOk(node, { ...call, bin: plugins.reference, command: "CHECK" });
+    const number = family.family;
+    const rule = (await natTable(node, backend, number))
+      .split("\n")
+      .find((line) => line.startsWith("-A CNI-DN-") && line.includes("DNAT"));
+    const input = `*nat\n${rule?.replace("-A", "-D")}\nCOMMIT\n`;
+    await node.output(`${program}-restore`, ["--noflush"], { env, input });
+    const answer = await cni(node, { ...call, bin: plugins.reference, command: "CHECK" });
+    expect(answer.code, "it sees what is missing").toBe(1);
+    await cniOk(node, { ...call, bin: plugins.reference, command: "DEL" });
+    expect(await natTable(node, backend, number)).not.toContain("CNI-DN-");
   });
 });

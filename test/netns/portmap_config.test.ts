@@ -21,7 +21,6 @@ interface Bad {
   readonly mappings?: readonly PortMapping[];
   /** What the message has to name. */
   readonly named: readonly string[];
-  readonly code?: number;
 }
 
 const web = { hostPort: 8080, containerPort: 80 };
@@ -147,30 +146,30 @@ function badConditions(words: readonly string[], more: Conf = {}): readonly Bad[
 const smuggling = ["-s\nCOMMIT", "x\nCOMMIT\n*filter\n-F", "a\u0000b", "\r", "\u001b[0m", ""];
 const nftSmuggling = ["accept; flush ruleset", "ip saddr 1.2.3.4 #", "{", "} ", 'a "b"', "a \\"];
 
-const cases: readonly (Bad & { readonly backend: Backend })[] = [
-  ...[...badMappings, ...badOptions, ...badConditions(smuggling)].map((bad) => ({
-    ...bad,
-    backend: { ...IPTABLES_NFT, conf: {} },
-  })),
-  ...[...badMappings, ...badConditions([...smuggling, ...nftSmuggling])].map((bad) => ({
-    ...bad,
-    backend: NFTABLES,
-  })),
+const anyBackend: Backend = { ...IPTABLES_NFT, conf: {} };
+
+/** In one sandbox each: that nothing changes is seen from one to the next. */
+const groups: readonly {
+  readonly name: string;
+  readonly backend: Backend;
+  readonly cases: readonly Bad[];
+}[] = [
+  { name: "mappings", backend: anyBackend, cases: badMappings },
+  { name: "mappings, with nftables", backend: NFTABLES, cases: badMappings },
+  { name: "options", backend: anyBackend, cases: badOptions },
+  { name: "conditions", backend: IPTABLES_NFT, cases: badConditions(smuggling) },
+  { name: "conditions, with nftables", backend: NFTABLES, cases: badConditions(smuggling) },
+  { name: "conditions of nft's", backend: NFTABLES, cases: badConditions(nftSmuggling) },
 ];
 
-/** In one sandbox each group of cases: that nothing changes is seen from one to the next. */
-const groups = Object.entries(Object.groupBy(cases, (_, at) => String(Math.floor(at / 15)))).map(
-  ([name, some = []]) => ({ name, some }),
-);
-
 describe.concurrent("ADD refuses", () => {
-  test.for(groups)("what it cannot do, and changes nothing (group $name)", async ({ some }) => {
+  test.for(groups)("$name that cannot be, and changes nothing", async ({ backend, cases }) => {
     await using node = await createNode(IPTABLES_NFT);
     await addPortmap(node, IPTABLES_NFT, "other", {
       mappings: [{ hostPort: 1, containerPort: 1 }],
     });
     const before = await node.snapshot();
-    for (const { what, conf = {}, mappings = [web], named, backend } of some) {
+    for (const { what, conf = {}, mappings = [web], named } of cases) {
       const call = portmapCall(backend, "pod1", resultFor("pod1"), { mappings });
       const merged = { ...call.conf, ...conf };
       const answer = await cni(node, { ...call, conf: merged, command: "ADD" });

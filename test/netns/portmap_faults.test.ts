@@ -1,71 +1,31 @@
 /** Host ports when things go wrong: locks, failing tools, dead owners, kills, crowds. */
 import { describe, expect, test } from "vitest";
-import { cni, cniOk, referenceDir, type Sandbox } from "../helpers/cni.ts";
+import { cni, cniOk, referenceDir } from "../helpers/cni.ts";
 import {
   addMappedPod,
   BACKENDS,
+  containerRules,
   createNode,
   firewallOf,
   IPTABLES_LEGACY,
   IPTABLES_NFT,
   natTable,
   portmapCall,
+  records,
   resultFor,
+  toolsOf,
+  wrap,
   type Backend,
   type PortMapping,
 } from "../helpers/portmap.ts";
 import { IPV4 } from "../helpers/network.ts";
 import { expectError } from "../helpers/state.ts";
 
-const PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
 const web: readonly PortMapping[] = [{ hostPort: 8080, containerPort: 80, protocol: "tcp" }];
 
 /** A call of portmap for the nth pod, which has only what a bridge would have said of it. */
 function callFor(backend: Backend, name: string, n = 0, mappings = web, families = [IPV4]) {
   return portmapCall(backend, name, resultFor(name, families, n), { mappings, families });
-}
-
-/** Puts a program before the tools of that name, which it may call as "$real". */
-async function wrap(
-  node: Sandbox,
-  backend: Backend,
-  tools: readonly string[],
-  script: string,
-): Promise<Readonly<Record<string, string>>> {
-  const path = backend.env["PATH"] ?? PATH;
-  await node.sh("mkdir -p /opt/cni/fake");
-  for (const tool of tools) {
-    const real = (await node.sh(`PATH=${path} command -v ${tool}`)).trim();
-    const program = `#!/bin/sh\nreal=${real}\n${script}\n`;
-    await node.writeFile(`/opt/cni/fake/${tool}`, program, 0o755);
-  }
-  return { ...backend.env, PATH: `/opt/cni/fake:${path}` };
-}
-
-/** The tools that change something, by backend. */
-function toolsOf({ backend }: Backend): readonly string[] {
-  return backend === "nftables" ? ["nft"] : ["iptables-restore", "ip6tables-restore"];
-}
-
-/** The rules of containers alone: the shared ones may stay. */
-async function containerRules(node: Sandbox, backend: Backend): Promise<readonly string[]> {
-  if (backend.backend === "nftables") {
-    const listed = await node.sh("nft list ruleset");
-    return listed.split("\n").filter((line) => /\S comment "/.test(line));
-  }
-  const tables = await Promise.all([natTable(node, backend, 4), natTable(node, backend, 6)]);
-  return tables.flatMap((table) => table.split("\n").filter((line) => line.includes("CNI-DN-")));
-}
-
-async function records(node: Sandbox): Promise<readonly string[]> {
-  const folders = ["containers", "ports", "leftovers"];
-  const found = await Promise.all(
-    folders.map(async (folder) => {
-      const path = `/run/flannel-cni/portmap/${folder}`;
-      return (await node.exists(path)) ? node.list(path) : [];
-    }),
-  );
-  return found.flat();
 }
 
 describe.concurrent("a host port that another has", () => {
@@ -318,8 +278,8 @@ describe("a crowd", () => {
       await all("ADD");
       const rules = await containerRules(node, backend);
       expect(new Set(rules).size, "every rule once").toBe(rules.length);
-      // nftables: 3 DNATs and 2 to masquerade. iptables: the chain, 9 in it, 2 that lead there.
-      expect(rules).toHaveLength(100 * (backend.backend === "nftables" ? 5 : 12));
+      // nftables: 3 DNATs, 2 marks (TCP, UDP) and 3 to masquerade. iptables: the chain, 9 in it, 2 that lead there.
+      expect(rules).toHaveLength(100 * (backend.backend === "nftables" ? 8 : 12));
       if (backend.backend !== "nftables") {
         const table = await natTable(node, backend, 4);
         for (const chain of ["PREROUTING", "OUTPUT"]) {

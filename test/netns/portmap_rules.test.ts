@@ -263,7 +263,9 @@ describe.concurrent("CHECK", () => {
       const restore = async (): Promise<void> => {
         await node.output("nft", ["-f", "-"], { input: `delete ${table}\n${saved}` });
       };
-      const count = saved.split("\n").filter((line) => /jump|dnat|masquerade|mark set/.test(line)).length;
+      const count = saved
+        .split("\n")
+        .filter((line) => /jump|dnat|masquerade|mark set/.test(line)).length;
       expect(count).toBe(family === "ip" ? 11 : 10);
       for (let n = 0; n < count; n++) {
         const listing = await node.sh(`nft -a list ${table}`);

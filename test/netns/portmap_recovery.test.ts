@@ -1,0 +1,267 @@
+/** How portmap finds back: from kills and half a failure to the very state that there should be. */
+import { describe, expect, test } from "vitest";
+import { cni, cniOk, runConflist, type Sandbox } from "../helpers/cni.ts";
+import { IPV4, IPV6 } from "../helpers/network.ts";
+import {
+  addMappedPod,
+  addPortmap,
+  BACKENDS,
+  containerRules,
+  createNode,
+  firewallOf,
+  IPTABLES_LEGACY,
+  IPTABLES_NFT,
+  natTable,
+  NFTABLES,
+  portmapCall,
+  records,
+  resultFor,
+  toolsOf,
+  wrap,
+  type Backend,
+  type PortmapCall,
+} from "../helpers/portmap.ts";
+import { expectError } from "../helpers/state.ts";
+
+const other = [{ hostPort: 9080, containerPort: 80 }];
+const options = { cniVersion: "1.1.0" };
+
+/** Kills the plugin that runs it, the nth time that it is run. */
+const MOMENTS = ["before 1", "after 1", "before 2", "after 2"] as const;
+
+function killer(moment: (typeof MOMENTS)[number]): string {
+  const [when, nth] = moment.split(" ");
+  return `
+    echo . >>/run/calls
+    nth=$(wc -l </run/calls)
+    if [ ${when} = before ] && [ "$nth" = ${nth} ]; then kill -9 $PPID; exit 1; fi
+    "$real" "$@"
+    status=$?
+    if [ "$nth" = ${nth} ]; then kill -9 $PPID; fi
+    exit $status
+  `;
+}
+
+async function killedAt(
+  node: Sandbox,
+  backend: Backend,
+  call: PortmapCall,
+  { command, moment }: { command: "ADD" | "DEL"; moment: (typeof MOMENTS)[number] },
+): Promise<void> {
+  const extraEnv = await wrap(node, backend, toolsOf(backend), killer(moment));
+  const killed = await cni(node, { ...call, extraEnv, command });
+  expect(killed.code, `${killed.stdout} ${killed.stderr}`).toBe(128 + 9);
+  await node.remove("/run/calls");
+}
+
+const kills = BACKENDS.flatMap((backend) => MOMENTS.map((moment) => ({ ...backend, moment })));
+
+describe.concurrent("after a kill", () => {
+  test.for(kills)("of ADD $moment, ADD makes what it should have ($backend)", async (one) => {
+    const stateAfter = async (moment?: (typeof MOMENTS)[number]) => {
+      await using node = await createNode(one);
+      await node.addPod("pod1");
+      await addPortmap(node, one, "other", { ...options, mappings: other }, 1);
+      const call = portmapCall(one, "pod1", resultFor("pod1"), options);
+      if (moment !== undefined) await killedAt(node, one, call, { command: "ADD", moment });
+      await cniOk(node, { ...call, command: "ADD" });
+      await cniOk(node, { ...call, command: "CHECK" });
+      return { ...firewallOf(await node.snapshot()), records: await records(node) };
+    };
+    const [found, expected] = await Promise.all([stateAfter(one.moment), stateAfter()]);
+    expect(found).toEqual(expected);
+  });
+
+  const ends = kills.flatMap((kill) =>
+    (["DEL", "GC"] as const).map((command) => ({ ...kill, command })),
+  );
+  test.for(ends)("of DEL $moment, $command leaves nothing ($backend)", async (one) => {
+    await using node = await createNode(one);
+    await node.addPod("pod1");
+    await addPortmap(node, one, "other", { ...options, mappings: other }, 1);
+    const before = await node.snapshot();
+    const call = await addPortmap(node, one, "pod1", options);
+    await killedAt(node, one, call, { command: "DEL", moment: one.moment });
+    const valid = { "cni.dev/valid-attachments": [{ containerID: "other", ifname: "eth0" }] };
+    const answer = await cni(node, {
+      ...call,
+      conf: { ...call.conf, ...valid },
+      command: one.command,
+    });
+    expect(answer).toMatchObject({ code: 0, stdout: "", stderr: "" });
+    const after = await node.snapshot();
+    expect(firewallOf(after)).toEqual(firewallOf(before));
+    const files = after["files"]?.filter((file) => !file.startsWith("/opt/cni/fakes/"));
+    expect(files).toEqual(before["files"]);
+  });
+});
+
+/** An environment in which the changes of one family fail. */
+async function failing(node: Sandbox, one: Backend & { readonly broken: number }) {
+  if (one.backend !== "nftables") {
+    const tool = one.broken === 4 ? "iptables-restore" : "ip6tables-restore";
+    return wrap(node, one, [tool], "cat >/dev/null; echo broken >&2; exit 1");
+  }
+  const word = one.broken === 4 ? "ip" : "ip6";
+  const script = `
+    input=$(cat)
+    case $input in *" ${word} cni_hostport"*) echo broken >&2; exit 1 ;; esac
+    echo "$input" | "$real" "$@"
+  `;
+  return wrap(node, one, ["nft"], script);
+}
+
+describe.concurrent("where one family fails", () => {
+  const failures = [4, 6].flatMap((broken) => BACKENDS.map((backend) => ({ ...backend, broken })));
+  test.for(failures)("DEL does the other one ($backend, IPv$broken)", async (one) => {
+    await using node = await createNode(one);
+    await node.addPod("pod1");
+    await addPortmap(node, one, "other", { mappings: other }, 1);
+    const before = firewallOf(await node.snapshot());
+    const call = await addPortmap(node, one, "pod1");
+    const extraEnv = await failing(node, one);
+    const answer = await cni(node, { ...call, extraEnv, command: "DEL" });
+    expect(answer).toMatchObject({ code: 0, stdout: "" });
+    expect(answer.stderr.match(/Rules of pod1 are left/g)).toHaveLength(1);
+    const rules = (await containerRules(node, one)).join("\n");
+    const addresses = { 4: IPV4.pod(0), 6: IPV6.pod(0) };
+    expect(rules.includes(addresses[4])).toBe(one.broken === 4);
+    expect(rules.includes(addresses[6])).toBe(one.broken === 6);
+    // Nothing of it is asked for again: another pod's DEL does it on the way.
+    const passing = portmapCall(one, "passing", undefined, { mappings: [] });
+    const mended = await cni(node, { ...passing, command: "DEL" });
+    expect(mended).toMatchObject({ code: 0, stdout: "", stderr: "" });
+    expect(firewallOf(await node.snapshot())).toEqual(before);
+  });
+
+  test.for(failures)("ADD takes back the other one ($backend, IPv$broken)", async (one) => {
+    await using node = await createNode(one);
+    await node.addPod("pod1");
+    await addPortmap(node, one, "other", { mappings: other }, 1);
+    const before = firewallOf(await node.snapshot());
+    const known = await records(node);
+    const extraEnv = await failing(node, one);
+    const call = portmapCall(one, "pod1", resultFor("pod1"));
+    expectError(await cni(node, { ...call, extraEnv, command: "ADD" }), 100);
+    expect(firewallOf(await node.snapshot())).toEqual(before);
+    expect(await records(node)).toEqual(known);
+  });
+});
+
+describe.concurrent("a conflist's DEL", () => {
+  test.for(BACKENDS)("goes on to the address when no tool works ($backend)", async (backend) => {
+    await using node = await createNode(backend);
+    const { conflist } = await addMappedPod(node, backend, "pod1");
+    const extraEnv = await wrap(node, backend, toolsOf(backend), "exit 2");
+    await runConflist(node, { ...conflist, extraEnv });
+    const reserved = await node.list("/var/lib/cni/networks/cbr0");
+    expect(reserved.filter((name) => !/^(last_reserved_ip\.\d|lock)$/.test(name))).toEqual([]);
+    expect(await containerRules(node, backend)).not.toEqual([]);
+    await runConflist(node, conflist);
+    expect(await containerRules(node, backend)).toEqual([]);
+    expect(await records(node)).toEqual([]);
+  });
+});
+
+describe.concurrent("while the xtables lock is held", () => {
+  test("DEL waits once, and CHECK says who holds it", async () => {
+    await using node = await createNode(IPTABLES_LEGACY);
+    await node.addPod("pod1");
+    const call = await addPortmap(node, IPTABLES_LEGACY, "pod1");
+    const before = firewallOf(await node.snapshot());
+    await node.sh(`
+      flock /run/xtables.lock sleep 60 >/dev/null 2>&1 </dev/null &
+      while flock -n /run/xtables.lock true; do sleep 0.02; done
+    `);
+    const [deleted, checked] = await Promise.all([
+      cni(node, { ...call, command: "DEL" }),
+      cni(node, { ...call, command: "CHECK" }),
+    ]);
+    expectError(checked, 11);
+    expect(checked.json?.msg).toMatch(/process \d+ \((flock|sleep)\) holds/);
+    expect(deleted).toMatchObject({ code: 0, stdout: "" });
+    expect(deleted.stderr).toMatch(/Rules of pod1 are left .* process \d+ \((flock|sleep)\) holds/);
+    // The lock's 10 seconds: not once for each family, nor once more to try again.
+    expect(deleted.ms).toBeLessThan(15_000);
+    expect(firewallOf(await node.snapshot())).toEqual(before);
+    await node.sh("kill $(ps -o pid= -C sleep)");
+    const passing = portmapCall(IPTABLES_LEGACY, "passing", undefined, { mappings: [] });
+    await cniOk(node, { ...passing, command: "DEL" });
+    expect(await containerRules(node, IPTABLES_LEGACY)).toEqual([]);
+    expect(await records(node)).toEqual([]);
+  });
+});
+
+function sortedLines(text: string): readonly string[] {
+  return text.split("\n").toSorted();
+}
+
+describe.concurrent("of the shared rules", () => {
+  const shared = /^-A (PREROUTING|OUTPUT|POSTROUTING|CNI-HOSTPORT-(SETMARK|MASQ)) /;
+
+  test.for([IPTABLES_NFT, IPTABLES_LEGACY])("the next ADD misses each ($backend)", async (one) => {
+    const { env } = one;
+    await using node = await createNode(one);
+    await addPortmap(node, one, "pod1");
+    for (const [family, program] of [
+      [4, "iptables-restore"],
+      [6, "ip6tables-restore"],
+    ] as const) {
+      const saved = await natTable(node, one, family);
+      const rules = saved.split("\n").filter((line) => shared.test(line));
+      expect(rules).toHaveLength(5);
+      for (const rule of rules) {
+        const input = `*nat\n${rule.replace("-A ", "-D ")}\nCOMMIT\n`;
+        await node.output(program, ["--noflush"], { env, input });
+        const call = await addPortmap(node, one, "pod2", { mappings: other }, 1);
+        await cniOk(node, { ...call, command: "CHECK" });
+        await cniOk(node, { ...call, command: "DEL" });
+        expect(await natTable(node, one, family), rule).toBe(saved);
+      }
+    }
+  });
+
+  test("the next ADD misses each (nftables)", async () => {
+    await using node = await createNode(NFTABLES);
+    await addPortmap(node, NFTABLES, "pod1");
+    const list = async (family: string) => node.sh(`nft list table ${family} cni_hostport`);
+    for (const family of ["ip", "ip6"]) {
+      const saved = await list(family);
+      for (const damage of [
+        `flush chain ${family} cni_hostport prerouting`,
+        `flush chain ${family} cni_hostport output`,
+        `delete rule ${family} cni_hostport output handle $FIRST`,
+        `delete chain ${family} cni_hostport prerouting`,
+      ]) {
+        const listing = await node.sh(`nft -a list chain ${family} cni_hostport output`);
+        const first = /jump hostip_hostports # handle (\d+)/.exec(listing)?.[1] ?? "";
+        const flush = damage.startsWith("delete chain")
+          ? `nft flush chain ${family} cni_hostport prerouting;`
+          : "";
+        await node.sh(`${flush} nft ${damage.replace("$FIRST", first)}`);
+        const call = await addPortmap(node, NFTABLES, "pod2", { mappings: other }, 1);
+        await cniOk(node, { ...call, command: "CHECK" });
+        await cniOk(node, { ...call, command: "DEL" });
+        expect(sortedLines(await list(family)), damage).toEqual(sortedLines(saved));
+      }
+    }
+  });
+
+  test.for(BACKENDS)("24 pods at once on a fresh node make one each ($backend)", async (one) => {
+    const stateAfter = async (atOnce: boolean) => {
+      await using node = await createNode(one);
+      const calls = Array.from({ length: 24 }, (_, n) =>
+        portmapCall(one, `pod${n}`, resultFor(`pod${n}`, undefined, n), {
+          mappings: [{ hostPort: 8000 + n, containerPort: 80, protocol: "udp" }],
+        }),
+      );
+      const add = async (call: PortmapCall) => cniOk(node, { ...call, command: "ADD" });
+      if (atOnce) await Promise.all(calls.map(add));
+      else for (const call of calls) await add(call);
+      for (const call of calls.slice(0, 3)) await cniOk(node, { ...call, command: "CHECK" });
+      const sections = Object.entries(firewallOf(await node.snapshot()));
+      return sections.map(([name, lines]) => [name, lines.toSorted()]);
+    };
+    expect(await stateAfter(true)).toEqual(await stateAfter(false));
+  });
+});
