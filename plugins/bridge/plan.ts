@@ -209,6 +209,16 @@ export function planNeighbours(conf: BridgeConfig, { ips, gateways }: Layer3): S
   }));
 }
 
+/**
+ * Announces the container's addresses, which ends what neighbours know of their last owners. What
+ * the kernel says when the link comes up is often lost, for the bridge does not forward yet; being
+ * told its MAC again makes it say the same once more (arp_notify, ndisc_notify).
+ */
+export function planAnnouncement(ifname: string, drawn: Drawn, { ips }: Layer3): Step[] {
+  if (ips.length === 0) return [];
+  return [{ kind: "set-link", name: ifname, mac: drawn.containerMac }];
+}
+
 /** Configures the container's end of the veth. */
 export function planContainer(conf: BridgeConfig, ifname: string, { ips, routes }: Layer3): Step[] {
   if (conf.leaveDown) return [];
@@ -220,7 +230,7 @@ export function planContainer(conf: BridgeConfig, ifname: string, { ips, routes 
   });
   const hasIpv6 = ips.some(({ address }) => address.address.family === 6);
   return [
-    // Announces the address when the link comes up, which ends stale ARP entries elsewhere.
+    // Lets the kernel announce the addresses: see planAnnouncement.
     sysctl("ipv4", "arp_notify", "1"),
     // Container runtimes often switch IPv6 off in a namespace that they make.
     ...(hasIpv6 ? [sysctl("ipv6", "disable_ipv6", "0"), sysctl("ipv6", "ndisc_notify", "1")] : []),

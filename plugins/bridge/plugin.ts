@@ -12,6 +12,7 @@ import { addMasquerade, collectMasquerade, removeMasquerade } from "./masquerade
 import {
   addResult,
   layer3,
+  planAnnouncement,
   planContainer,
   planGateways,
   planNeighbours,
@@ -84,6 +85,7 @@ export const bridge: Plugin<BridgeConfig> = {
       for (const name of [drawn.hostVeth, conf.bridge]) {
         kernel.host.waitOperational(name, portTimeout);
       }
+      container.apply(planAnnouncement(request.ifname, drawn, net));
     }
     if (conf.detectDuplicates) container.waitSettled(request.ifname, detectionTimeout);
     return addResult(conf, ipam, net, {
