@@ -19,28 +19,26 @@ export const flannel: Plugin<FlannelConfig> = {
   name: "flannel",
   parse: parseFlannelConf,
 
-  async add({ conf, request, delegate, undo }) {
+  async add({ conf, request, kernel, delegate, undo }) {
     const config = delegateConf(conf, readSubnetEnv(conf.subnetFile));
-    const path = saveState(conf.dataDir, request, config);
-    undo.push(`the state file ${path}`, () => {
-      removeState(path);
-    });
+    const saved = saveState(kernel, conf.dataDir, request, config);
+    undo.push(`the state file ${saved.path}`, saved.undo);
     const result = await delegate.add(config.type, config);
     undo.push(`what ${config.type} has made`, () => delegate.del(config.type, config));
     return result;
   },
 
   async del(context) {
-    const { conf, request, raw, delegate } = context;
-    const state = findState(conf.dataDir, request, conf.network);
+    const { conf, request, raw, kernel, delegate } = context;
+    const state = findState(kernel, conf.dataDir, request, conf.network);
     // Without its state file, too: the pod's address is given back in any case.
     const config = state?.config ?? bestConf(context);
     await delegate.del(config.type, withPrevResult(config, raw));
     if (state !== undefined) removeState(state.path);
   },
 
-  async check({ conf, request, raw, delegate }) {
-    const state = findState(conf.dataDir, request, conf.network);
+  async check({ conf, request, raw, kernel, delegate }) {
+    const state = findState(kernel, conf.dataDir, request, conf.network);
     // What the pod was made with, whatever flanneld has written since.
     const config = state?.config ?? delegateConf(conf, readSubnetEnv(conf.subnetFile));
     await delegate.check(config.type, withPrevResult(config, raw));

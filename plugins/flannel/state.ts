@@ -19,7 +19,8 @@ import type { DelegateConf } from "./delegate_conf.ts";
  *
  * The file of a container's first interface has the container's id for a name, as the reference
  * plugin has it, so that either plugin understands what the other has left. That of any further
- * interface has the interface's name as well, after a colon, which neither of the two may hold.
+ * interface has the interface's name as well, after a colon, which neither of the two may hold. An
+ * extended attribute says whose the first is, which the reference plugin does not come across.
  */
 export interface State {
   readonly path: string;
@@ -27,30 +28,77 @@ export interface State {
   readonly config: DelegateConf | undefined;
 }
 
-/**
- * Stores a config. The file of another interface is left alone, and a reader never sees half a one.
- * @returns the file's path.
- * @throws CniError IoFailure
- */
-export function saveState(dataDir: string, of: Attachment, config: DelegateConf): string {
-  const text = JSON.stringify(config);
-  const first = `${dataDir}/${of.containerId}`;
-  return attempt(`write the state file ${first}`, () => {
-    ensureFolder(dataDir, 0o700);
-    if (createFile(first, text, 0o600)) return first;
-    const further = `${first}:${of.ifname}`;
-    replaceFile(further, text, 0o600);
-    return further;
-  });
+/** Which interface a state file is of, where the file system keeps extended attributes. */
+const ifnameAttribute = "user.flannel-cni.ifname";
+
+/** What is needed of the kernel. */
+interface Attributes {
+  attribute(path: string, name: string): string | undefined;
+  setAttribute(path: string, name: string, value: string): void;
+}
+
+/** What {@link saveState} has done. */
+export interface Saved {
+  readonly path: string;
+  /** Puts back what was there. */
+  readonly undo: () => void;
 }
 
 /**
- * Looks for what was stored for an interface of a network. A file of the container's id alone
- * doesn't say which interface it is of, so it is taken for this one's unless this one has its own.
+ * Stores a config. The file of another interface is left alone, and a reader never sees half a one.
+ * What an ADD of the same interface has left, which did not come to its end, is replaced.
+ * @throws CniError IoFailure
  */
-export function findState(dataDir: string, of: Attachment, network: string): State | undefined {
+export function saveState(
+  kernel: Attributes,
+  dataDir: string,
+  of: Attachment,
+  config: DelegateConf,
+): Saved {
+  const text = JSON.stringify(config);
   const first = `${dataDir}/${of.containerId}`;
-  const own = readState(`${first}:${of.ifname}`) ?? readState(first);
+  return attempt(`write the state file ${first}`, () => {
+    const mark = (path: string): void => {
+      kernel.setAttribute(path, ifnameAttribute, of.ifname);
+    };
+    ensureFolder(dataDir, 0o700);
+    if (createFile(first, text, 0o600, mark)) return { path: first, undo: remover(first) };
+    const isOwn = kernel.attribute(first, ifnameAttribute) === of.ifname;
+    const path = isOwn ? first : `${first}:${of.ifname}`;
+    const before = readIfPresent(path);
+    replaceFile(path, text, 0o600, mark);
+    const putBack = (): void => {
+      if (before === undefined) removeState(path);
+      else
+        attempt(`restore ${path}`, () => {
+          replaceFile(path, before, 0o600, mark);
+        });
+    };
+    return { path, undo: putBack };
+  });
+}
+
+function remover(path: string): () => void {
+  return () => {
+    removeState(path);
+  };
+}
+
+/**
+ * Looks for what was stored for an interface of a network. A file of the container's id alone that
+ * says nothing of an interface, as the reference plugin's, is taken for this one's unless this one
+ * has its own.
+ */
+export function findState(
+  kernel: Attributes,
+  dataDir: string,
+  of: Attachment,
+  network: string,
+): State | undefined {
+  const first = `${dataDir}/${of.containerId}`;
+  const ifname = kernel.attribute(first, ifnameAttribute) ?? of.ifname;
+  const shared = ifname === of.ifname ? readState(first) : undefined;
+  const own = readState(`${first}:${of.ifname}`) ?? shared;
   return own?.config === undefined || own.config["name"] === network ? own : undefined;
 }
 

@@ -447,6 +447,29 @@ describe.concurrent("flannel, DEL", () => {
   });
 });
 
+describe.concurrent("flannel, two interfaces of one pod", () => {
+  test("have each its own state, whatever is deleted first, and again", async () => {
+    await using sandbox = await node(subnetEnv(DUAL_STACK, false));
+    const before = await sandbox.snapshot();
+    const second = { ...call, ifname: "eth1" };
+    const results = {
+      eth0: await cniOk(sandbox, { ...call, command: "ADD", conf }),
+      eth1: await cniOk(sandbox, { ...second, command: "ADD", conf }),
+    };
+    // Twice: what is not there any more must not be taken for the other's.
+    for (let time = 0; time < 2; time++) {
+      const withResult = { ...conf, prevResult: results.eth1 };
+      await cniOk(sandbox, { ...second, command: "DEL", conf: withResult });
+      expect(await sandbox.list("/var/lib/cni/flannel")).toEqual(["pod1"]);
+      const check = { ...conf, prevResult: results.eth0 };
+      await cniOk(sandbox, { ...call, command: "CHECK", conf: check });
+    }
+    await cniOk(sandbox, { ...call, command: "DEL", conf: { ...conf, prevResult: results.eth0 } });
+    const rest = leftovers(before, await sandbox.snapshot()).filter((line) => line.startsWith("+"));
+    expect(rest).toEqual([]);
+  });
+});
+
 describe.concurrent("flannel, ADD again", () => {
   test("is refused, and what the first made stays", async () => {
     await using sandbox = await node(subnetEnv(DUAL_STACK, false));
@@ -497,6 +520,8 @@ describe.concurrent("flannel, CHECK, STATUS and GC", () => {
     await using sandbox = await node();
     const status = { ...call, command: "STATUS", conf: flannelConf("1.1.0") } as const;
     expect(await cni(sandbox, status)).toMatchObject({ code: 0, stdout: "" });
+    await sandbox.writeFile(subnetFile, "FLANNEL_MTU=1450\n");
+    expectError(await cni(sandbox, status), 50);
     await sandbox.remove(subnetFile);
     expectError(await cni(sandbox, status), 50);
   });

@@ -11,7 +11,8 @@ import type { Request, Verb } from "../../../../shared/cni/request.ts";
 import { emptyResult } from "../../../../shared/cni/result.ts";
 import { UndoStack } from "../../../../shared/cni/undo.ts";
 import { readPrevResult, versionOf } from "../../../../shared/cni/version.ts";
-import type { Kernel } from "../../../../shared/kernel/mod.ts";
+import { Kernel } from "../../../../shared/kernel/mod.ts";
+import { sys } from "../../../../shared/kernel/sys_node.ts";
 import type { JsonObject } from "../../../../shared/net/json.ts";
 import type { FlannelConfig } from "../../../../plugins/flannel/conf.ts";
 import { flannel } from "../../../../plugins/flannel/plugin.ts";
@@ -81,7 +82,7 @@ export class Node {
       raw,
       version,
       prevResult: readPrevResult(raw, version),
-      kernel: {} as Kernel,
+      kernel: new Kernel(sys),
       delegate: this.#delegate(),
       undo,
       warn: () => undefined,

@@ -3,6 +3,8 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 
 import { Code } from "../../../../shared/cni/error.ts";
+import { Kernel } from "../../../../shared/kernel/mod.ts";
+import { sys } from "../../../../shared/kernel/sys_node.ts";
 import {
   collectStates,
   findState,
@@ -11,6 +13,7 @@ import {
 } from "../../../../plugins/flannel/state.ts";
 import { errorOf, temporaryFolder } from "./helpers.ts";
 
+const kernel = new Kernel(sys);
 const eth0 = { containerId: "pod1", ifname: "eth0" };
 const eth1 = { containerId: "pod1", ifname: "eth1" };
 const config = { type: "bridge", name: "cbr0", mtu: 1450 };
@@ -20,17 +23,17 @@ describe("the state of a container's only interface", () => {
   it("is a file of the container's id for root alone", () => {
     using folder = temporaryFolder();
     const dataDir = join(folder.path, "deep", "state");
-    const path = saveState(dataDir, eth0, config);
+    const { path } = saveState(kernel, dataDir, eth0, config);
     expect(path).toBe(`${dataDir}/pod1`);
     expect(readFileSync(path, "utf8")).toBe(JSON.stringify(config));
     expect(statSync(path).mode & 0o777).toBe(0o600);
     expect(statSync(dataDir).mode & 0o777).toBe(0o700);
     expect(readdirSync(dataDir)).toEqual(["pod1"]);
-    expect(findState(dataDir, eth0, "cbr0")).toEqual({ path, config });
+    expect(findState(kernel, dataDir, eth0, "cbr0")).toEqual({ path, config });
     removeState(path);
     removeState(path);
     expect(readdirSync(dataDir)).toEqual([]);
-    expect(findState(dataDir, eth0, "cbr0")).toBeUndefined();
+    expect(findState(kernel, dataDir, eth0, "cbr0")).toBeUndefined();
   });
 
   it.each(["", "{", "[]", '"text"', "null", '{"type":7}', '{"type":"../bridge"}', "{}"])(
@@ -39,7 +42,7 @@ describe("the state of a container's only interface", () => {
       using folder = temporaryFolder();
       const path = join(folder.path, "pod1");
       writeFileSync(path, text);
-      expect(findState(folder.path, eth0, "cbr0")).toEqual({ path, config: undefined });
+      expect(findState(kernel, folder.path, eth0, "cbr0")).toEqual({ path, config: undefined });
     },
   );
 
@@ -47,7 +50,7 @@ describe("the state of a container's only interface", () => {
     using folder = temporaryFolder();
     const path = join(folder.path, "pod1");
     mkdirSync(path);
-    expect(findState(folder.path, eth0, "cbr0")).toEqual({ path, config: undefined });
+    expect(findState(kernel, folder.path, eth0, "cbr0")).toEqual({ path, config: undefined });
     const { code, message } = await errorOf(() => {
       removeState(path);
     });
@@ -58,7 +61,9 @@ describe("the state of a container's only interface", () => {
   it("cannot be written where a file is in the way", async () => {
     using folder = temporaryFolder();
     writeFileSync(join(folder.path, "file"), "");
-    const { code } = await errorOf(() => saveState(join(folder.path, "file"), eth0, config));
+    const { code } = await errorOf(() =>
+      saveState(kernel, join(folder.path, "file"), eth0, config),
+    );
     expect(code).toBe(Code.IoFailure);
   });
 });
@@ -66,22 +71,47 @@ describe("the state of a container's only interface", () => {
 describe("the states of several interfaces", () => {
   it("don't overwrite each other", () => {
     using folder = temporaryFolder();
-    const first = saveState(folder.path, eth0, config);
-    const second = saveState(folder.path, eth1, other);
+    const { path: first } = saveState(kernel, folder.path, eth0, config);
+    const { path: second } = saveState(kernel, folder.path, eth1, other);
     expect(readdirSync(folder.path)).toEqual(["pod1", "pod1:eth1"]);
-    expect(findState(folder.path, eth0, "cbr0")).toEqual({ path: first, config });
-    expect(findState(folder.path, eth1, "other")).toEqual({ path: second, config: other });
+    expect(findState(kernel, folder.path, eth0, "cbr0")).toEqual({ path: first, config });
+    expect(findState(kernel, folder.path, eth1, "other")).toEqual({ path: second, config: other });
     removeState(second);
-    expect(findState(folder.path, eth0, "cbr0")).toEqual({ path: first, config });
-    expect(findState(folder.path, eth1, "other")).toBeUndefined();
+    expect(findState(kernel, folder.path, eth0, "cbr0")).toEqual({ path: first, config });
+    expect(findState(kernel, folder.path, eth1, "other")).toBeUndefined();
+  });
+
+  it("stay when that of another interface is looked for again", () => {
+    using folder = temporaryFolder();
+    const { path } = saveState(kernel, folder.path, eth0, config);
+    expect(findState(kernel, folder.path, eth1, "cbr0")).toBeUndefined();
+    expect(findState(kernel, folder.path, eth0, "cbr0")).toEqual({ path, config });
+  });
+
+  it("are understood as the reference plugin leaves them, without the interface", () => {
+    using folder = temporaryFolder();
+    const path = join(folder.path, "pod1");
+    writeFileSync(path, JSON.stringify(config));
+    expect(findState(kernel, folder.path, eth1, "cbr0")).toEqual({ path, config });
+  });
+
+  it("replace what an ADD of the same interface has left, and undo puts that back", () => {
+    using folder = temporaryFolder();
+    saveState(kernel, folder.path, eth0, other);
+    const { path, undo } = saveState(kernel, folder.path, eth0, config);
+    expect(readdirSync(folder.path)).toEqual(["pod1"]);
+    expect(findState(kernel, folder.path, eth0, "cbr0")).toEqual({ path, config });
+    undo();
+    expect(readFileSync(path, "utf8")).toBe(JSON.stringify(other));
+    expect(findState(kernel, folder.path, eth1, "other")).toBeUndefined();
   });
 
   it("go in any order", () => {
     using folder = temporaryFolder();
-    saveState(folder.path, eth0, config);
-    saveState(folder.path, eth1, config);
-    removeState(findState(folder.path, eth0, "cbr0")?.path ?? "");
-    expect(findState(folder.path, eth1, "cbr0")?.path).toBe(join(folder.path, "pod1:eth1"));
+    saveState(kernel, folder.path, eth0, config);
+    saveState(kernel, folder.path, eth1, config);
+    removeState(findState(kernel, folder.path, eth0, "cbr0")?.path ?? "");
+    expect(findState(kernel, folder.path, eth1, "cbr0")?.path).toBe(join(folder.path, "pod1:eth1"));
   });
 });
 
@@ -89,9 +119,9 @@ describe("collectStates", () => {
   it("removes the network's files of containers that are gone, and no other", () => {
     using folder = temporaryFolder();
     for (const containerId of ["valid", "gone"]) {
-      saveState(folder.path, { containerId, ifname: "eth0" }, config);
-      saveState(folder.path, { containerId, ifname: "eth1" }, config);
-      saveState(folder.path, { containerId, ifname: "eth2" }, other);
+      saveState(kernel, folder.path, { containerId, ifname: "eth0" }, config);
+      saveState(kernel, folder.path, { containerId, ifname: "eth1" }, config);
+      saveState(kernel, folder.path, { containerId, ifname: "eth2" }, other);
     }
     const strangers = [".gone.7.tmp", "damaged", "folder"];
     writeFileSync(join(folder.path, ".gone.7.tmp"), JSON.stringify(config));
