@@ -17,23 +17,21 @@ export interface Holder {
 }
 
 /**
- * Runs inside the new namespaces. /run is a fresh tmpfs; CNI's other directories are private too,
- * wherever the machine has them or not: where it has none, their parent becomes an overlay, so that
- * nothing is made on the machine's disk. A first tmpfs on /run holds what the overlays write.
+ * Runs inside the new namespaces. /run is a fresh tmpfs; the parents of CNI's other directories are
+ * overlays, so that nothing is made on the machine's disk, and these directories begin empty. A first
+ * tmpfs on /run holds what the overlays write.
  */
 const SET_UP = `
 set -e
 read -r pid _ < /proc/self/stat
 directories= mounts=
 for parent in /etc /opt /var/lib; do
-  if [ -d "$parent/cni" ]; then
-    mounts="$mounts
-sandbox $parent/cni tmpfs mode=755 0 0"
-  elif [ -d "$parent" ]; then
-    directories="$directories /run/upper$parent/cni /run/work$parent"
-    mounts="$mounts
+  [ -d "$parent" ] || continue
+  directories="$directories /run/upper$parent/cni /run/work$parent"
+  mounts="$mounts
 sandbox $parent overlay lowerdir=$parent,upperdir=/run/upper$parent,workdir=/run/work$parent 0 0"
-  fi
+  [ ! -d "$parent/cni" ] || mounts="$mounts
+sandbox $parent/cni tmpfs mode=755 0 0"
 done
 mount -n -t tmpfs -o mode=755 sandbox /run
 [ -z "$directories" ] || mkdir -p $directories

@@ -56,7 +56,7 @@ describe.concurrent("bridge", () => {
     expect(await sandbox.sysctl("net/ipv6/conf/cni0/accept_ra")).toBe("0");
   });
 
-  test("pods reach each other, the node and the other way round, in both families at once", async () => {
+  test("B4: pods reach each other, the node and the other way round, in both families at once", async () => {
     await using sandbox = await createSandbox();
     const one = await addPod(sandbox, "pod1");
     const two = await addPod(sandbox, "pod2");
@@ -74,7 +74,7 @@ describe.concurrent("bridge", () => {
     }
   });
 
-  test("keeps the bridge's MAC while ports come and go", async () => {
+  test("B2: keeps the bridge's MAC while ports come and go", async () => {
     await using sandbox = await createSandbox();
     const one = await addPod(sandbox, "pod1");
     const { address } = await sandbox.link("cni0");
@@ -120,7 +120,7 @@ describe.concurrent("bridge", () => {
   test.for([
     { hairpinMode: false, expected: false },
     { hairpinMode: true, expected: true },
-  ])("hairpinMode $hairpinMode", async ({ hairpinMode, expected }) => {
+  ])("B11: hairpinMode $hairpinMode", async ({ hairpinMode, expected }) => {
     await using sandbox = await createSandbox();
     const { host } = await addPod(sandbox, "pod1", { ...conf, hairpinMode });
     const port = await sandbox.link(host);
@@ -234,7 +234,7 @@ describe.concurrent("bridge, when ADD fails", () => {
     expect(leftovers(before, await sandbox.snapshot())).toEqual([]);
   });
 
-  test.for(["first", "second"])("because the %s range is full", async (which) => {
+  test.for(["first", "second"])("B8: because the %s range is full", async (which) => {
     const tiny = { subnet: "10.99.0.0/30" };
     const roomy = { subnet: IPV6.subnet };
     const ranges = which === "first" ? [[tiny], [roomy]] : [[roomy], [tiny]];
@@ -296,7 +296,7 @@ describe.concurrent("bridge, DEL", () => {
     }, 5000);
   });
 
-  test("leaves the node's own interfaces alone when the namespace is the node's", async () => {
+  test("B9: leaves the node's own interfaces alone when the namespace is the node's", async () => {
     await using sandbox = await createSandbox();
     await sandbox.addExternalHost("outside");
     await addPod(sandbox, "pod1");

@@ -164,7 +164,7 @@ describe.concurrent("bridge, its options:", () => {
     }
   });
 
-  test("vlan and vlanTrunk: frames pass in their VLAN alone, or the kernel's lack is said", async () => {
+  test("B6: vlan and vlanTrunk: frames pass in their VLAN alone, or the kernel's lack is said", async () => {
     await using sandbox = await createSandbox();
     const known = await sandbox.exec(
       "ip",

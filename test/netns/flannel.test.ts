@@ -218,7 +218,7 @@ describe.concurrent("flannel, its delegate", () => {
     }
   });
 
-  test("its error is passed on, code and all, and nothing is left", async () => {
+  test("L3: its error is passed on, code and all, and nothing is left", async () => {
     await using sandbox = await node();
     const error = { cniVersion: "1.0.0", code: 123, msg: "no more tin", details: "mine some" };
     await writePlugin(sandbox, "other", `echo '${JSON.stringify(error)}'; exit 1`);
@@ -302,7 +302,7 @@ describe.concurrent("flannel, its delegate", () => {
 });
 
 describe.concurrent("flannel, subnet.env", () => {
-  test("is not there: try again later, and what to look at", async () => {
+  test("L1: is not there: try again later, and what to look at", async () => {
     await using sandbox = await node();
     await sandbox.remove(subnetFile);
     const before = await sandbox.snapshot();
@@ -418,7 +418,7 @@ describe.concurrent("flannel, DEL", () => {
   const cases = Object.keys(damages).flatMap((what) =>
     ["/run/netns/pod1", ""].map((netns) => ({ what, netns })),
   );
-  test.for(cases)("$what and CNI_NETNS=$netns releases everything", async ({ what, netns }) => {
+  test.for(cases)("L2: $what and CNI_NETNS=$netns releases everything", async ({ what, netns }) => {
     await using sandbox = await node(subnetEnv(DUAL_STACK, false));
     const before = await sandbox.snapshot();
     const prevResult = await cniOk(sandbox, { ...call, command: "ADD", conf });
@@ -485,7 +485,7 @@ describe.concurrent("flannel, ADD again", () => {
 });
 
 describe.concurrent("flannel, CHECK, STATUS and GC", () => {
-  test("GC releases what belongs to none of the valid attachments", async () => {
+  test("L4: GC releases what belongs to none of the valid attachments", async () => {
     const config = flannelConf("1.1.0");
     await using sandbox = await node();
     const second = { ...call, containerId: "pod2", netns: "/run/netns/pod2", conf: config };
@@ -505,7 +505,7 @@ describe.concurrent("flannel, CHECK, STATUS and GC", () => {
     expect(await sandbox.list("/var/lib/cni/flannel")).toEqual(["pod1"]);
   });
 
-  test("CHECK notices what is lost, and what was never there", async () => {
+  test("L4: CHECK notices what is lost, and what was never there", async () => {
     await using sandbox = await node();
     const prevResult = await cniOk(sandbox, { ...call, command: "ADD", conf });
     const check = { ...call, command: "CHECK", conf: { ...conf, prevResult } } as const;
@@ -516,7 +516,7 @@ describe.concurrent("flannel, CHECK, STATUS and GC", () => {
     expect((await cni(sandbox, check)).code).toBe(1);
   });
 
-  test("STATUS says whether ADD would work", async () => {
+  test("L1: STATUS says whether ADD would work", async () => {
     await using sandbox = await node();
     const status = { ...call, command: "STATUS", conf: flannelConf("1.1.0") } as const;
     expect(await cni(sandbox, status)).toMatchObject({ code: 0, stdout: "" });

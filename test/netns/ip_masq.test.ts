@@ -63,24 +63,27 @@ describe.concurrent("ipMasq", () => {
     ["/run/netns/pod1", ""].map((netns) => ({ backend, more, netns })),
   );
 
-  test.for(deletions)("DEL with CNI_NETNS=$netns takes its rules away ($backend)", async (one) => {
-    const masq = { ...conf, ...one.more };
-    await using sandbox = await createSandbox();
-    await sandbox.addPod("pod1");
-    await sandbox.addPod("pod2");
-    const other = { ...call, containerId: "other", netns: "/run/netns/pod2", conf: masq };
-    await cniOk(sandbox, { ...other, command: "ADD" });
-    const before = await sandbox.snapshot();
-    await cniOk(sandbox, { ...call, command: "ADD", conf: masq });
-    expect(rules(await sandbox.snapshot())).not.toEqual(rules(before));
-    if (one.netns === "") await sandbox.removePod("pod1");
-    for (let time = 0; time < 2; time++) {
-      await cniOk(sandbox, { ...call, netns: one.netns, command: "DEL", conf: masq });
-    }
-    const after = await sandbox.snapshot();
-    expect(rules(after), "the other pod's rules").toEqual(rules(before));
-    expect(leftovers(before, after).filter((line) => line.startsWith("+"))).toEqual([]);
-  });
+  test.for(deletions)(
+    "B5: DEL with CNI_NETNS=$netns takes its rules away ($backend)",
+    async (one) => {
+      const masq = { ...conf, ...one.more };
+      await using sandbox = await createSandbox();
+      await sandbox.addPod("pod1");
+      await sandbox.addPod("pod2");
+      const other = { ...call, containerId: "other", netns: "/run/netns/pod2", conf: masq };
+      await cniOk(sandbox, { ...other, command: "ADD" });
+      const before = await sandbox.snapshot();
+      await cniOk(sandbox, { ...call, command: "ADD", conf: masq });
+      expect(rules(await sandbox.snapshot())).not.toEqual(rules(before));
+      if (one.netns === "") await sandbox.removePod("pod1");
+      for (let time = 0; time < 2; time++) {
+        await cniOk(sandbox, { ...call, netns: one.netns, command: "DEL", conf: masq });
+      }
+      const after = await sandbox.snapshot();
+      expect(rules(after), "the other pod's rules").toEqual(rules(before));
+      expect(leftovers(before, after).filter((line) => line.startsWith("+"))).toEqual([]);
+    },
+  );
 
   test("uses iptables-legacy where that is the node's iptables", async () => {
     await using sandbox = await createSandbox();
@@ -142,7 +145,7 @@ describe.concurrent("ipMasq", () => {
     expect(rules(await sandbox.snapshot()), "others' rules").toEqual(rules(before));
   });
 
-  test("nftables rules are in the reference's table, one for each family", async () => {
+  test("B10: nftables rules are in the reference's table, one for each family", async () => {
     const masq = { ...conf, ipMasqBackend: "nftables" };
     await using sandbox = await createSandbox();
     await sandbox.addPod("pod1");

@@ -73,7 +73,7 @@ describe.concurrent("loopback", () => {
 
   // A namespace's path may come to mean the host's, when it holds a PID that is used again.
   test.for(["ADD", "DEL", "CHECK"] as const)(
-    "%s never touches the node's own lo",
+    "B9: %s never touches the node's own lo",
     async (command) => {
       const conf = { cniVersion: "1.0.0", name: "lo", type: plugin };
       await using sandbox = await createSandbox();

@@ -123,45 +123,48 @@ describe.concurrent("host ports", () => {
     await expectAnswers(nobody(directions));
   });
 
-  test.for(BACKENDS)("get UDP flows at once, and give them back ($backend)", async (backend) => {
-    await using node = await createNode(backend);
-    const outside = await node.addExternalHost("outside");
-    // The kernel tracks flows where there are rules for them.
-    await addMappedPod(node, backend, "pod0", { mappings: [{ hostPort: 1, containerPort: 1 }] });
-    const { pod, portmap } = await addMappedPod(node, backend, "pod1", { mappings: [] });
-    await serve(pod, "pod1");
-    await serve(node, "node", { tcp: 8080, udp: 8053 });
-    // One socket each, that goes on all the time.
-    const flows = [NODE4, NODE6].map((to, at) => ({ to, log: `/run/flow${at}` }));
-    for (const { to, log } of flows) {
-      await outside.sh(`
+  test.for(BACKENDS)(
+    "M4: get UDP flows at once, and give them back ($backend)",
+    async (backend) => {
+      await using node = await createNode(backend);
+      const outside = await node.addExternalHost("outside");
+      // The kernel tracks flows where there are rules for them.
+      await addMappedPod(node, backend, "pod0", { mappings: [{ hostPort: 1, containerPort: 1 }] });
+      const { pod, portmap } = await addMappedPod(node, backend, "pod1", { mappings: [] });
+      await serve(pod, "pod1");
+      await serve(node, "node", { tcp: 8080, udp: 8053 });
+      // One socket each, that goes on all the time.
+      const flows = [NODE4, NODE6].map((to, at) => ({ to, log: `/run/flow${at}` }));
+      for (const { to, log } of flows) {
+        await outside.sh(`
         bash -c '
           exec 3<>"/dev/udp/${to}/8053"
           while echo hello >&3; do timeout 0.2 head -n 1 <&3 || echo nobody; sleep 0.02; done
         ' >${log} 2>&1 </dev/null &
       `);
-    }
-    const answering = async (): Promise<readonly string[]> =>
-      Promise.all(
-        flows.map(async ({ log }) => (await node.sh(`tail -n 1 ${log}`)).split(" ")[0] ?? ""),
-      );
-    const expectAll = async (name: string): Promise<void> => {
-      const seen = await eventually(answering, (names) => names.every((one) => one === name));
-      expect(seen).toEqual([name, name]);
-    };
-    await expectAll("node");
-    const mapped = {
-      ...portmap,
-      conf: { ...portmap.conf, runtimeConfig: { portMappings: WEB_AND_DNS } },
-    };
-    await cniOk(node, { ...mapped, command: "ADD" });
-    await expectAll("pod1");
-    // Also without its mappings a DEL knows what to forget.
-    await cniOk(node, { ...portmap, command: "DEL" });
-    await expectAll("node");
-  });
+      }
+      const answering = async (): Promise<readonly string[]> =>
+        Promise.all(
+          flows.map(async ({ log }) => (await node.sh(`tail -n 1 ${log}`)).split(" ")[0] ?? ""),
+        );
+      const expectAll = async (name: string): Promise<void> => {
+        const seen = await eventually(answering, (names) => names.every((one) => one === name));
+        expect(seen).toEqual([name, name]);
+      };
+      await expectAll("node");
+      const mapped = {
+        ...portmap,
+        conf: { ...portmap.conf, runtimeConfig: { portMappings: WEB_AND_DNS } },
+      };
+      await cniOk(node, { ...mapped, command: "ADD" });
+      await expectAll("pod1");
+      // Also without its mappings a DEL knows what to forget.
+      await cniOk(node, { ...portmap, command: "DEL" });
+      await expectAll("node");
+    },
+  );
 
-  test.for(BACKENDS)("leave what passes through the node alone ($backend)", async (backend) => {
+  test.for(BACKENDS)("M5: leave what passes through the node alone ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const { outside, second } = await addTwoHosts(node);
     const passing = await addMappedPod(node, backend, "pod1", {
