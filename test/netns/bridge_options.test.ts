@@ -30,6 +30,24 @@ describe.concurrent("bridge, its options:", () => {
     expect(await one.pod.ping(open.address), "a port that is not isolated").toBe(true);
   });
 
+  test("B7: macspoofchk touches its own chains alone, and lists no ruleset", async () => {
+    await using sandbox = await createSandbox();
+    await sandbox.sh("nft add table bridge others; nft add chain bridge others one");
+    const env = { PATH: "/opt/cni/fakes:/usr/sbin:/usr/bin:/sbin:/bin" };
+    const log = "#!/bin/sh\necho $* >>/run/nft.log\ntee -a /run/nft.log | /usr/sbin/nft $*\n";
+    await sandbox.writeFile("/opt/cni/fakes/nft", log, 0o755);
+    const conf = bridgeConf([IPV4], { macspoofchk: true });
+    const pod = await sandbox.addPod("pod1");
+    const attachment = { ...call, containerId: "pod1", netns: pod.netnsPath, conf, extraEnv: env };
+    await cniOk(sandbox, { ...attachment, command: "ADD" });
+    expect(await sandbox.sh("nft list ruleset")).toContain("cni-br-iface-pod1-eth0");
+    await cniOk(sandbox, { ...attachment, command: "DEL" });
+    const asked = await sandbox.readFile("/run/nft.log");
+    expect(asked).toContain("cni-br-iface-pod1-eth0");
+    expect(asked).not.toMatch(/list|others/);
+    expect(await sandbox.sh("nft list ruleset")).toContain("table bridge others");
+  });
+
   test("macspoofchk drops what has another MAC, and its rules go with the pod", async () => {
     await using sandbox = await createSandbox();
     const conf = bridgeConf([IPV4], { macspoofchk: true });
