@@ -20,6 +20,8 @@ const STAYS = [
   /^\+ routes: \S+ 127\.\S+ type (local|broadcast) dev lo /,
   // Where host-local goes on from, and its lock.
   /^\+ files: \/var\/lib\/cni\/networks\/[^/]+\/(last_reserved_ip\.\d+|lock)$/,
+  // Its list of owners, on a node with many pods.
+  /^\+ files: \/run\/flannel-cni\/host-local\/[^/]+\/(seal|[0-9a-f])$/,
   /^\+ files: \/run\/xtables\.lock$/,
 ];
 

@@ -516,6 +516,19 @@ describe.concurrent("flannel, CHECK, STATUS and GC", () => {
     expect((await cni(sandbox, check)).code).toBe(1);
   });
 
+  test("L4: STATUS is 51 while the subnet is full, and DEL makes room", async () => {
+    const tiny = subnetEnv([IPV4]).replace("10.244.1.1/24", "10.244.1.1/30");
+    await using sandbox = await node(tiny);
+    const status = { ...call, command: "STATUS", conf: flannelConf("1.1.0") } as const;
+    expect(await cni(sandbox, status)).toMatchObject({ code: 0, stdout: "" });
+    await cniOk(sandbox, { ...call, command: "ADD", conf });
+    const answer = await cni(sandbox, status);
+    expectError(answer, 51);
+    expect(answer.json?.msg).toMatch(/10\.244\.1\.2.*all 1 are reserved/);
+    await cniOk(sandbox, { ...call, command: "DEL", conf });
+    expect(await cni(sandbox, status)).toMatchObject({ code: 0, stdout: "" });
+  });
+
   test("L1: STATUS says whether ADD would work", async () => {
     await using sandbox = await node();
     const status = { ...call, command: "STATUS", conf: flannelConf("1.1.0") } as const;
