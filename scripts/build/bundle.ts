@@ -1,6 +1,6 @@
 /** One file out of the sources and the packages they use, with what nothing uses left out. */
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { build, formatMessages, type Plugin } from "esbuild";
 import { toModule } from "./netlink.ts";
 
@@ -12,6 +12,12 @@ const netlinkCodecs: Plugin = {
       contents: toModule(readFileSync(path, "utf8"), path),
     }));
   },
+};
+
+/** What takes the place of a module: files by libc, for Bun's own are slow to load; native code in the executable. */
+const aliases = {
+  bun: { "node:fs": resolve("shared/kernel/fs_bun.ts") },
+  node: { koffi: join(import.meta.dirname, "embedded_koffi.ts") },
 };
 
 export async function bundle(entry: string, outfile: string, runtime: "bun" | "node") {
@@ -26,7 +32,7 @@ export async function bundle(entry: string, outfile: string, runtime: "bun" | "n
     target: "es2024",
     external: ["bun", "bun:*"],
     define: { FLANNEL_CNI_VERSION: JSON.stringify(version) },
-    alias: runtime === "node" ? { koffi: join(import.meta.dirname, "embedded_koffi.ts") } : {},
+    alias: aliases[runtime],
     plugins: [netlinkCodecs],
     legalComments: "none",
     logLevel: "silent",

@@ -1,5 +1,4 @@
 import { closeSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { basename } from "node:path";
 
 import { addressBytes } from "../net/address.ts";
 import type { Address, Family } from "../net/address.ts";
@@ -70,7 +69,8 @@ export function listenerName({ protocol, port }: Port): string | undefined {
       const fds = readdirSync(`/proc/${pid}/fd`);
       if (!fds.some((fd) => wanted.has(readlinkSync(`/proc/${pid}/fd/${fd}`)))) continue;
       // Its own name for itself (comm) may be that of a thread.
-      return `${basename(readlinkSync(`/proc/${pid}/exe`))} (pid ${pid})`;
+      const program = readlinkSync(`/proc/${pid}/exe`);
+      return `${program.slice(program.lastIndexOf("/") + 1)} (pid ${pid})`;
     } catch {
       // It has ended meanwhile.
     }

@@ -1,46 +1,14 @@
-import { dlopen, FFIType, ptr, read } from "bun:ffi";
 import { writeSync } from "node:fs";
 
 import { killGroup, writeFully } from "./io.ts";
+import { answer, cString, libc, ptr } from "./libc_bun.ts";
 import type { RunOptions, RunResult, Sys } from "./sys.ts";
 
-/**
- * {@link Sys} on Bun: libc through bun:ffi, which calls on the main thread, and Bun's own spawn.
- */
+/** {@link Sys} on Bun: libc, and Bun's own spawn. */
 
-const { i32, u64 } = FFIType;
-
-const { symbols: libc } = dlopen("libc.so.6", {
-  __errno_location: { args: [], returns: FFIType.ptr },
-  setns: { args: [i32, i32], returns: i32 },
-  socket: { args: [i32, i32, i32], returns: i32 },
-  setsockopt: { args: [i32, i32, i32, FFIType.ptr, i32], returns: i32 },
-  getsockopt: { args: [i32, i32, i32, FFIType.ptr, FFIType.ptr], returns: i32 },
-  bind: { args: [i32, FFIType.ptr, i32], returns: i32 },
-  send: { args: [i32, FFIType.ptr, u64, i32], returns: i32 },
-  recv: { args: [i32, FFIType.ptr, u64, i32], returns: i32 },
-  flock: { args: [i32, i32], returns: i32 },
-  lsetxattr: { args: [FFIType.ptr, FFIType.ptr, FFIType.ptr, u64, i32], returns: i32 },
-  lgetxattr: { args: [FFIType.ptr, FFIType.ptr, FFIType.ptr, u64], returns: FFIType.i64_fast },
-  poll: { args: [FFIType.ptr, u64, i32], returns: i32 },
-});
-
-const EINTR = 4;
-const EIO = 5;
 const POLLOUT = 4;
 /** Milliseconds to wait for a slow reader, each time it takes nothing. */
 const writeTimeout = 5000;
-
-/** The kernel's convention: the value, or the negated errno. A call that a signal cut is repeated. */
-function answer(call: () => number): number {
-  for (;;) {
-    const value = call();
-    if (value >= 0) return value;
-    const location = libc.__errno_location();
-    const errno = location === null ? EIO : read.i32(location, 0);
-    if (errno !== EINTR) return -errno;
-  }
-}
 
 export const sys: Sys = {
   argv0: process.argv0,
@@ -85,18 +53,13 @@ export const sys: Sys = {
   },
   lgetxattr(path, name, into) {
     const [at, key] = [cString(path), cString(name)];
-    return answer(() => Number(libc.lgetxattr(ptr(at), ptr(key), ptr(into), into.length)));
+    return answer(() => libc.lgetxattr(ptr(at), ptr(key), ptr(into), into.length));
   },
 
   sha512: (text) => new Bun.CryptoHasher("sha512").update(text).digest("hex"),
 
   run: spawn,
 };
-
-/** A text as C has it: the caller holds on to it for as long as C may look at it. */
-function cString(text: string): Uint8Array {
-  return Buffer.from(`${text}\0`);
-}
 
 function spawn(command: string, args: readonly string[], options: RunOptions): RunResult {
   const ended = (status: number | undefined, failure: string | undefined): RunResult => ({

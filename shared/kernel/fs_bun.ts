@@ -1,0 +1,222 @@
+/**
+ * Stands in for `node:fs` in the Bun build, which puts it wherever the sources import that: the few
+ * calls that the plugins make, by libc. Bun's own takes a millisecond to load at every start. What
+ * fails throws as `node:fs` does, with the errno's name as `code`.
+ */
+import { check, EEXIST, ENOENT } from "./fs_error.ts";
+import { answer, cString, libc, ptr } from "./libc_bun.ts";
+import { statSync } from "./stat_bun.ts";
+
+export { fstatSync, lstatSync, statSync } from "./stat_bun.ts";
+
+/** As linux/fcntl.h and asm-generic/fcntl.h have them, the same for x64 and arm64. */
+const O = { WRONLY: 1, RDWR: 2, CREAT: 0o100, EXCL: 0o200, TRUNC: 0o1000, APPEND: 0o2000 };
+const O_NONBLOCK = 0o4000;
+const O_CLOEXEC = 0o2000000;
+const openFlags: Readonly<Record<string, number>> = {
+  r: 0,
+  "r+": O.RDWR,
+  w: O.WRONLY | O.CREAT | O.TRUNC,
+  wx: O.WRONLY | O.CREAT | O.EXCL,
+  "a+": O.RDWR | O.CREAT | O.APPEND,
+};
+
+const AT_FDCWD = -100;
+/** A system call that older C libraries have no function for. */
+const SYS_getdents64 = process.arch === "x64" ? 217 : 61;
+
+/** Bytes of a path, its end included (linux/limits.h). */
+const pathMax = 4096;
+
+export const constants = { W_OK: 2, X_OK: 1 };
+
+export function accessSync(path: string, mode: number): void {
+  const at = cString(path);
+  check(
+    answer(() => libc.access(ptr(at), mode)),
+    "access",
+    path,
+  );
+}
+
+export function closeSync(fd: number): void {
+  // Whatever it answers, the descriptor is gone.
+  libc.close(fd);
+}
+
+export function linkSync(from: string, to: string): void {
+  const [one, other] = [cString(from), cString(to)];
+  check(
+    answer(() => libc.link(ptr(one), ptr(other))),
+    "link",
+    from,
+    to,
+  );
+}
+
+/** With those above it: the plugins make no other. */
+export function mkdirSync(path: string, options: { recursive: true; mode: number }): void {
+  const at = cString(path);
+  const done = answer(() => libc.mkdir(ptr(at), options.mode));
+  if (done === -EEXIST && statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
+  if (done !== -ENOENT) {
+    check(done, "mkdir", path);
+    return;
+  }
+  const above = path.replace(/\/+[^/]*\/*$/, "");
+  if (above === "" || above === path) check(done, "mkdir", path);
+  mkdirSync(above, options);
+  const again = answer(() => libc.mkdir(ptr(at), options.mode));
+  // Another call may have made it meanwhile.
+  if (again !== -EEXIST) check(again, "mkdir", path);
+}
+
+export function openSync(path: string, flags: string, mode = 0o666): number {
+  const number = openFlags[flags];
+  if (number === undefined) throw new RangeError(`no flags for open(2): ${flags}`);
+  return open(path, number, mode);
+}
+
+export function readSync(
+  fd: number,
+  into: Uint8Array,
+  offset: number,
+  length: number,
+  _position: null,
+): number {
+  const part = into.subarray(offset, offset + length);
+  return check(
+    answer(() => libc.read(fd, ptr(part), part.length)),
+    "read",
+  );
+}
+
+export function writeSync(fd: number, bytes: Uint8Array, offset: number): number {
+  const part = bytes.subarray(offset);
+  return check(
+    answer(() => libc.write(fd, ptr(part), part.length)),
+    "write",
+  );
+}
+
+/** The bytes of a file as they are read: one read for nearly all files that a plugin reads. */
+let buffer = Buffer.allocUnsafeSlow(16_384);
+
+export function readFileSync(path: string, _encoding: "utf8"): string {
+  const fd = open(path, 0, 0);
+  try {
+    let length = 0;
+    for (;;) {
+      const got = readSync(fd, buffer, length, buffer.length - length, null);
+      if (got === 0) return buffer.toString("utf8", 0, length);
+      length += got;
+      if (length < buffer.length) continue;
+      const larger = Buffer.allocUnsafeSlow(buffer.length * 4);
+      buffer.copy(larger);
+      buffer = larger;
+    }
+  } finally {
+    closeSync(fd);
+  }
+}
+
+export function writeFileSync(
+  path: string,
+  text: string,
+  options: { flag?: string; mode?: number },
+): void {
+  const fd = openSync(path, options.flag ?? "w", options.mode);
+  try {
+    const bytes = Buffer.from(text);
+    for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** The names in a folder, of struct linux_dirent64. */
+export function readdirSync(path: string): string[] {
+  const headerBytes = 19;
+  const names: string[] = [];
+  const fd = open(path, O_NONBLOCK, 0, "scandir");
+  try {
+    const entries = Buffer.allocUnsafeSlow(65_536);
+    for (;;) {
+      const got = check(
+        answer(() => libc.syscall(SYS_getdents64, fd, ptr(entries), entries.length, 0, 0)),
+        "scandir",
+        path,
+      );
+      if (got === 0) return names;
+      for (let at = 0; at < got; at += entries.readUInt16LE(at + 16)) {
+        const start = at + headerBytes;
+        const name = entries.toString("utf8", start, entries.indexOf(0, start));
+        if (name !== "." && name !== "..") names.push(name);
+      }
+    }
+  } finally {
+    closeSync(fd);
+  }
+}
+
+export function readlinkSync(path: string): string {
+  const at = cString(path);
+  const into = Buffer.alloc(pathMax);
+  const length = answer(() => libc.readlink(ptr(at), ptr(into), into.length));
+  return into.toString("utf8", 0, check(length, "readlink", path));
+}
+
+/** The path without symbolic links. */
+export function realpathSync(path: string): string {
+  const at = cString(path);
+  const into = Buffer.alloc(pathMax);
+  check(
+    answer(() => (libc.realpath(ptr(at), ptr(into)) === 0 ? -1 : 0)),
+    "lstat",
+    path,
+  );
+  return into.toString("utf8", 0, into.indexOf(0));
+}
+
+export function renameSync(from: string, to: string): void {
+  const [one, other] = [cString(from), cString(to)];
+  check(
+    answer(() => libc.rename(ptr(one), ptr(other))),
+    "rename",
+    from,
+    to,
+  );
+}
+
+export function unlinkSync(path: string): void {
+  const at = cString(path);
+  check(
+    answer(() => libc.unlink(ptr(at))),
+    "unlink",
+    path,
+  );
+}
+
+export function utimesSync(path: string, access: number, change: number): void {
+  const at = cString(path);
+  const times = new BigInt64Array([access, change].flatMap(timespec));
+  check(
+    answer(() => libc.utimensat(AT_FDCWD, ptr(at), ptr(times), 0)),
+    "utime",
+    path,
+  );
+}
+
+function timespec(seconds: number): [seconds: bigint, nanoseconds: bigint] {
+  const whole = Math.floor(seconds);
+  return [BigInt(whole), BigInt(Math.floor((seconds - whole) * 1e9))];
+}
+
+function open(path: string, flags: number, mode: number, call = "open"): number {
+  const at = cString(path);
+  return check(
+    answer(() => libc.open(ptr(at), flags | O_CLOEXEC, mode)),
+    call,
+    path,
+  );
+}

@@ -1,0 +1,86 @@
+/**
+ * libc on Bun, called on the main thread. Straight through the native functions that `bun:ffi` is
+ * made of: to load the first of a runtime's own modules costs half a millisecond at every start.
+ */
+
+/** What of Bun.FFI is used here; @types/bun does not know it. */
+interface NativeFfi {
+  dlopen(
+    library: string,
+    symbols: Readonly<Record<string, Signature>>,
+  ): { readonly symbols: Readonly<Record<string, (...args: readonly number[]) => number>> };
+  /** The address of the bytes, which stay where they are while something refers to them. */
+  readonly ptr: (bytes: ArrayBufferView) => number;
+  readonly read: { readonly i32: (address: number, offset: number) => number };
+}
+
+interface Signature {
+  readonly args: readonly Type[];
+  readonly returns: Type;
+}
+
+/** The native functions take the numbers that bun:ffi's FFIType names. */
+type Type = typeof i32 | typeof pointer | typeof i64 | typeof u64;
+const i32 = 5;
+const pointer = 12;
+const i64 = 15;
+const u64 = 16;
+
+const ffi = (Bun as unknown as { readonly FFI: NativeFfi }).FFI;
+
+const signatures = {
+  __errno_location: { args: [], returns: pointer },
+  access: { args: [pointer, i32], returns: i32 },
+  bind: { args: [i32, pointer, i32], returns: i32 },
+  close: { args: [i32], returns: i32 },
+  flock: { args: [i32, i32], returns: i32 },
+  getsockopt: { args: [i32, i32, i32, pointer, pointer], returns: i32 },
+  lgetxattr: { args: [pointer, pointer, pointer, u64], returns: i64 },
+  link: { args: [pointer, pointer], returns: i32 },
+  lsetxattr: { args: [pointer, pointer, pointer, u64, i32], returns: i32 },
+  mkdir: { args: [pointer, i32], returns: i32 },
+  open: { args: [pointer, i32, i32], returns: i32 },
+  poll: { args: [pointer, u64, i32], returns: i32 },
+  read: { args: [i32, pointer, u64], returns: i64 },
+  readlink: { args: [pointer, pointer, u64], returns: i64 },
+  // As a number, for a null pointer would be null.
+  realpath: { args: [pointer, pointer], returns: i64 },
+  recv: { args: [i32, pointer, u64, i32], returns: i64 },
+  rename: { args: [pointer, pointer], returns: i32 },
+  send: { args: [i32, pointer, u64, i32], returns: i64 },
+  setns: { args: [i32, i32], returns: i32 },
+  setsockopt: { args: [i32, i32, i32, pointer, i32], returns: i32 },
+  socket: { args: [i32, i32, i32], returns: i32 },
+  syscall: { args: [i64, i64, i64, i64, i64, i64], returns: i64 },
+  unlink: { args: [pointer], returns: i32 },
+  utimensat: { args: [i32, pointer, pointer, i32], returns: i32 },
+  write: { args: [i32, pointer, u64], returns: i64 },
+} as const satisfies Readonly<Record<string, Signature>>;
+
+type Numbers<Args extends readonly unknown[]> = { readonly [At in keyof Args]: number };
+
+type Libc = {
+  readonly [Name in keyof typeof signatures]: (
+    ...args: Numbers<(typeof signatures)[Name]["args"]>
+  ) => number;
+};
+
+export const libc = ffi.dlopen("libc.so.6", signatures).symbols as unknown as Libc;
+export const { ptr } = ffi;
+
+const EINTR = 4;
+
+/** The kernel's convention: the value, or the negated errno. A call that a signal cut is repeated. */
+export function answer(call: () => number): number {
+  for (;;) {
+    const value = call();
+    if (value >= 0) return value;
+    const errno = ffi.read.i32(libc.__errno_location(), 0);
+    if (errno !== EINTR) return -errno;
+  }
+}
+
+/** A text as C has it: the caller holds on to it for as long as C may look at it. */
+export function cString(text: string): Uint8Array {
+  return Buffer.from(`${text}\0`);
+}

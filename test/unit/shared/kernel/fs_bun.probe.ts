@@ -1,0 +1,134 @@
+/**
+ * Does with a module that has node:fs's functions whatever the plugins do with it, and prints what
+ * came of it (run by fs_bun.test.ts): MODULE FOLDER.
+ */
+import type * as nodeFs from "node:fs";
+
+const [module = "", folder = ""] = process.argv.slice(2);
+const fs = (await import(module)) as typeof nodeFs;
+const outcomes: unknown[] = [];
+
+const missing = `${folder}/missing`;
+const file = `${folder}/file`;
+const link = `${folder}/link`;
+const utf8 = "grüße\n";
+const quiet = { throwIfNoEntry: false } as const;
+
+note(() => {
+  fs.mkdirSync(`${folder}/a/b/c`, { recursive: true, mode: 0o750 });
+});
+note(() => fs.statSync(`${folder}/a/b/c`).mode);
+note(() => {
+  fs.mkdirSync(`${folder}/a/b/c`, { recursive: true, mode: 0o750 });
+});
+note(() => {
+  fs.writeFileSync(file, utf8, { mode: 0o600 });
+});
+note(() => fs.readFileSync(file, "utf8"));
+note(() => fs.readFileSync("/proc/sys/kernel/ostype", "utf8"));
+note(() => fs.readFileSync(missing, "utf8"));
+note(() => fs.readFileSync(folder, "utf8"));
+note(() => fs.readFileSync(`${file}/x`, "utf8"));
+note(() => {
+  fs.writeFileSync(missing, "x", { flag: "r+" });
+});
+note(() => {
+  fs.writeFileSync(file, "long ".repeat(20_000), { flag: "w" });
+  return fs.readFileSync(file, "utf8").length;
+});
+note(() => {
+  fs.writeFileSync(file, "GRUSS", { flag: "r+" });
+  return fs.readFileSync(file, "utf8").slice(0, 12);
+});
+note(() => fs.openSync(file, "wx", 0o600));
+note(() => {
+  const fd = fs.openSync(`${folder}/lock`, "a+", 0o640);
+  const { mode } = fs.fstatSync(fd);
+  fs.closeSync(fd);
+  return mode;
+});
+note(() => {
+  const fd = fs.openSync(`${folder}/new`, "wx", 0o644);
+  const bytes = Buffer.from("0123456789");
+  const written = [fs.writeSync(fd, bytes, 4), fs.writeSync(fd, bytes, 8)];
+  fs.closeSync(fd);
+  return [written, fs.readFileSync(`${folder}/new`, "utf8")];
+});
+note(() => {
+  const fd = fs.openSync(`${folder}/new`, "r");
+  const into = Buffer.alloc(8, ".");
+  const got = [fs.readSync(fd, into, 2, 3, null), fs.readSync(fd, into, 5, 2, null)];
+  fs.closeSync(fd);
+  return [got, into.toString("latin1")];
+});
+note(() => {
+  fs.linkSync(`${folder}/new`, `${folder}/second`);
+  return fs.statSync(`${folder}/second`).ino === fs.statSync(`${folder}/new`).ino;
+});
+note(() => {
+  fs.linkSync(`${folder}/new`, `${folder}/second`);
+});
+note(() => {
+  fs.renameSync(`${folder}/second`, `${folder}/third`);
+});
+note(() => {
+  fs.renameSync(missing, file);
+});
+note(() => {
+  fs.unlinkSync(`${folder}/third`);
+});
+note(() => {
+  fs.unlinkSync(missing);
+});
+note(() => fs.readdirSync(folder).toSorted());
+note(() => fs.readdirSync("/dev").includes("null"));
+note(() => fs.readdirSync(missing));
+note(() => fs.readdirSync(file));
+// Made by the test.
+note(() => fs.readlinkSync(link));
+note(() => fs.readlinkSync(file));
+note(() => fs.realpathSync(`${folder}/a/../link/./b`));
+note(() => fs.realpathSync(missing));
+note(() => fs.lstatSync(link, quiet)?.isSymbolicLink());
+note(() => fs.statSync(link, quiet)?.isSymbolicLink());
+note(() => fs.statSync(link).isDirectory());
+note(() => fs.statSync(file, quiet)?.isFile());
+note(() => fs.statSync(missing, quiet));
+note(() => fs.lstatSync(missing, quiet));
+note(() => fs.statSync(missing));
+note(() => fs.statSync(`${file}/x`, quiet));
+note(() => ["/dev/null", "/proc/self/ns/net", "/"].map((path) => fs.statSync(path).dev));
+note(() => fs.statSync("/proc/1/ns/net").ino);
+note(() => {
+  fs.utimesSync(folder, 1_700_000_000.25, 1_700_000_001.5);
+  const seen = fs.lstatSync(folder, { ...quiet, bigint: true });
+  return [String(seen?.mtimeNs), seen?.ino === BigInt(fs.statSync(folder).ino), String(seen?.dev)];
+});
+note(() => {
+  fs.utimesSync(missing, 1, 1);
+});
+note(() => {
+  fs.accessSync(`${folder}/`, fs.constants.W_OK | fs.constants.X_OK);
+});
+note(() => {
+  fs.accessSync(`${file}/`, fs.constants.W_OK);
+});
+note(() => {
+  fs.accessSync(missing, fs.constants.W_OK);
+});
+note(() => {
+  fs.closeSync(fs.openSync("/dev/full", "w"));
+  fs.writeFileSync("/dev/full", "x", { flag: "r+" });
+});
+
+console.log(JSON.stringify(outcomes, undefined, 1));
+
+/** What a call answers, or throws. */
+function note(call: () => unknown): void {
+  try {
+    outcomes.push({ answer: call() ?? null });
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    outcomes.push({ code, message });
+  }
+}
