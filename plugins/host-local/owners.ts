@@ -24,7 +24,7 @@ export interface OwnersPlace {
 const fewReservations = 32;
 
 /** The list is in so many parts, by container, that no call has to read or write much. */
-const parts = 16;
+const allParts = "0123456789abcdef".split("");
 
 /**
  * Who has which addresses of a network, so that nobody has to read the file of each address:
@@ -169,12 +169,10 @@ export class Owners {
   }
 }
 
-const allParts = Array.from({ length: parts }, (_, index) => index.toString(parts));
-
 function partOf(containerId: string): string {
   let sum = 0;
   for (let at = 0; at < containerId.length; at++) sum += containerId.charCodeAt(at);
-  return (sum % parts).toString(parts);
+  return (sum % allParts.length).toString(allParts.length);
 }
 
 function filesOf(text: string, key: string): string[] {

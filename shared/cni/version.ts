@@ -210,14 +210,13 @@ function toIps(result: Result, version: Version): JsonObject {
 /** A route as results have it. The fields of 1.1.0 are left out before it. */
 function plainRoute(route: Route, newest: boolean): JsonObject {
   const { dst, gw, mtu, advmss, priority, table, scope } = route;
-  const later: Record<string, Json | undefined> = { mtu, advmss, priority, table, scope };
-  return {
-    dst: formatCidr(dst),
-    ...(gw === undefined ? {} : { gw: formatAddress(gw) }),
-    ...Object.fromEntries(
-      Object.entries(later).filter(([, value]) => newest && value !== undefined),
-    ),
-  };
+  const plain: Record<string, Json> = { dst: formatCidr(dst) };
+  if (gw !== undefined) plain["gw"] = formatAddress(gw);
+  if (!newest) return plain;
+  for (const [key, value] of Object.entries({ mtu, advmss, priority, table, scope })) {
+    if (value !== undefined) plain[key] = value;
+  }
+  return plain;
 }
 
 /** 0.2.0 and below know one address of each family, each with the routes of its own. */

@@ -199,7 +199,7 @@ export function unlinkSync(path: string): void {
 
 export function utimesSync(path: string, access: number, change: number): void {
   const at = cString(path);
-  const times = new BigInt64Array([access, change].flatMap(timespec));
+  const times = new BigInt64Array([...timespec(access), ...timespec(change)]);
   check(
     answer(() => libc.utimensat(AT_FDCWD, ptr(at), ptr(times), 0)),
     "utime",

@@ -1,6 +1,6 @@
 import { writeSync } from "node:fs";
 
-import { failure } from "./fs_error.ts";
+import { failure as errorOf } from "./fs_error.ts";
 import { killGroup, writeFully } from "./io.ts";
 import { answer, cString, libc, ptr } from "./libc_bun.ts";
 import type { RunOptions, RunResult, Sys } from "./sys.ts";
@@ -25,7 +25,7 @@ export const sys: Sys = {
       // One byte beyond the limit tells "as much as allowed" from "too much".
       const chunk = Buffer.allocUnsafeSlow(Math.min(65_536, maxBytes + 1 - total));
       const length = readSome(chunk);
-      if (length < 0) return Promise.reject(failure(-length, "read"));
+      if (length < 0) return Promise.reject(errorOf(-length, "read"));
       if (length === 0) return Promise.resolve(Buffer.concat(chunks).toString("utf8"));
       total += length;
       if (total > maxBytes) return Promise.reject(new RangeError("too much on stdin"));

@@ -8,10 +8,7 @@ export function parseMac(text: string): Uint8Array {
   const groups =
     /^(?:[\da-f]{2}([:-])(?:[\da-f]{2}\1){4}[\da-f]{2}|(?:[\da-f]{4}\.){2}[\da-f]{4})$/i;
   if (!groups.test(text)) throw notA("a MAC address, such as 0a:58:0a:f4:01:02", text);
-  const digits = text.replaceAll(/[:.-]/g, "");
-  return Uint8Array.from({ length: 6 }, (_, at) =>
-    Number.parseInt(digits.slice(2 * at, 2 * at + 2), 16),
-  );
+  return new Uint8Array(Buffer.from(text.replaceAll(/[:.-]/g, ""), "hex"));
 }
 
 /**
@@ -20,5 +17,7 @@ export function parseMac(text: string): Uint8Array {
  */
 export function formatMac(bytes: Uint8Array): string {
   if (bytes.length !== 6) throw new NetError(`${bytes.length} bytes are not a MAC address`);
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(":");
+  return Buffer.from(bytes)
+    .toString("hex")
+    .replaceAll(/\B(?=(?:..)+$)/g, ":");
 }
