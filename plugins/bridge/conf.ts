@@ -113,7 +113,7 @@ function requestedMac(conf: BridgeConf, request: Request): string | undefined {
   const asked = [
     { path: "runtimeConfig.mac", text: conf.runtimeConfig?.mac },
     { path: "args.cni.mac", text: conf.args?.cni?.mac },
-    { path: "MAC of CNI_ARGS", text: request.args.get("MAC") ?? request.args.get("mac") },
+    { path: "MAC of CNI_ARGS", text: request.args.get("MAC") },
   ].find(({ text }) => typeof text === "string" && text !== "");
   if (typeof asked?.text !== "string") return undefined;
   try {

@@ -2,7 +2,7 @@ import { CniError, Code } from "../../shared/cni/error.ts";
 import type { Link, Namespace } from "../../shared/kernel/mod.ts";
 import { randomBytes, randomMac } from "../../shared/kernel/random.ts";
 import type { BridgeConfig } from "./conf.ts";
-import { gatewayLink, planBridge, planVlanLink, usesVlans } from "./plan.ts";
+import { gatewayLink, ownRoutes, planBridge, planVlanLink, usesVlans } from "./plan.ts";
 import type { Drawn, SeenBridge } from "./plan.ts";
 
 /** The links that all containers of a bridge share: looked at, and made if they are not there. */
@@ -28,6 +28,9 @@ export function ensureBridge(host: Namespace, conf: BridgeConfig): Link {
   if (found === undefined) {
     host.apply(planBridge(conf, randomMac()));
     found = host.link(conf.bridge);
+  } else if ((host.sysctl(ownRoutes(conf).key) ?? "0") !== "0") {
+    // Somebody else has made it.
+    host.apply([ownRoutes(conf)]);
   }
   if (found === undefined || found.kind !== "bridge") {
     throw new CniError(

@@ -3,7 +3,7 @@ import type { IpConfig, Result, Route } from "../../shared/cni/result.ts";
 import { offsetAddress } from "../../shared/net/address.ts";
 import { contains, defaultRoute, formatCidr, sameCidr, subnetOf } from "../../shared/net/cidr.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
-import type { Step } from "../../shared/plan/step.ts";
+import type { SetSysctl, Step } from "../../shared/plan/step.ts";
 import type { BridgeConfig } from "./conf.ts";
 
 /**
@@ -79,14 +79,14 @@ export function planBridge(conf: BridgeConfig, mac: string): Step[] {
       mtu: conf.mtu,
       vlanFiltering: usesVlans(conf),
     },
-    // The gateway's own routes are not for others to announce.
-    {
-      kind: "set-sysctl",
-      key: `net/ipv6/conf/${conf.bridge}/accept_ra`,
-      value: "0",
-      optional: true,
-    },
+    ownRoutes(conf),
   ];
+}
+
+/** The gateway's own routes are not for others to announce. */
+export function ownRoutes({ bridge }: BridgeConfig): SetSysctl {
+  const key = `net/ipv6/conf/${bridge}/accept_ra`;
+  return { kind: "set-sysctl", key, value: "0", optional: true };
 }
 
 /** Whether the bridge has to tell VLANs apart. */
@@ -222,9 +222,12 @@ export function planAnnouncement(ifname: string, drawn: Drawn, { ips }: Layer3):
 /** Configures the container's end of the veth. */
 export function planContainer(conf: BridgeConfig, ifname: string, { ips, routes }: Layer3): Step[] {
   if (conf.leaveDown) return [];
-  const sysctl = (family: "ipv4" | "ipv6", key: string, value: string): Step => ({
+  const up: Step = { kind: "set-link", name: ifname, up: true };
+  // On layer 2 alone, addresses are somebody else's, and so is how the kernel deals with them.
+  if (ips.length === 0) return [up];
+  const sysctl = (family: "ipv4" | "ipv6", key: string, value: string, link = ifname): Step => ({
     kind: "set-sysctl",
-    key: `net/${family}/conf/${ifname}/${key}`,
+    key: `net/${family}/conf/${link}/${key}`,
     value,
     optional: true,
   });
@@ -233,7 +236,13 @@ export function planContainer(conf: BridgeConfig, ifname: string, { ips, routes 
     // Lets the kernel announce the addresses: see planAnnouncement.
     sysctl("ipv4", "arp_notify", "1"),
     // Container runtimes often switch IPv6 off in a namespace that they make.
-    ...(hasIpv6 ? [sysctl("ipv6", "disable_ipv6", "0"), sysctl("ipv6", "ndisc_notify", "1")] : []),
+    ...(hasIpv6
+      ? [
+          sysctl("ipv6", "disable_ipv6", "0", "lo"),
+          sysctl("ipv6", "disable_ipv6", "0"),
+          sysctl("ipv6", "ndisc_notify", "1"),
+        ]
+      : []),
     ...(conf.detectDuplicates ? [sysctl("ipv6", "enhanced_dad", "1")] : []),
     sysctl("ipv6", "accept_dad", conf.detectDuplicates ? "1" : "0"),
     ...ips.map(
@@ -244,7 +253,7 @@ export function planContainer(conf: BridgeConfig, ifname: string, { ips, routes 
         detectDuplicate: conf.detectDuplicates,
       }),
     ),
-    { kind: "set-link", name: ifname, up: true },
+    up,
     ...routes.map(
       (route): Step => ({
         kind: "add-route",

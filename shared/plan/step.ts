@@ -108,7 +108,10 @@ export interface DeleteNeighbour {
   readonly address: Address;
 }
 
-/** Adds a route through a link. One that is there already wins. */
+/**
+ * Adds a route through a link. The same one is fine; where there is another one to the same place,
+ * with the same priority, it comes first in IPv4, and is used in turn with it in IPv6.
+ */
 export interface AddRoute {
   readonly kind: "add-route";
   readonly link: string;

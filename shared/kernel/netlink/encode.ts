@@ -258,7 +258,7 @@ function encodeRoute(step: AddRoute, index: number): Message {
   const ownScope =
     step.gw === undefined && step.dst.address.family === 4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
   const table = step.table ?? RT_TABLE_MAIN;
-  return routeMessage(Type.NEWROUTE, Flag.CREATE | Flag.EXCL, {
+  return routeMessage(Type.NEWROUTE, Flag.CREATE, {
     family: familyNumber(step.dst.address.family),
     dstLen: step.dst.prefix,
     table: table < 256 ? table : 0,

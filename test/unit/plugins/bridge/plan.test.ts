@@ -145,7 +145,17 @@ describe("planContainer", () => {
 
   test("switches IPv6 on only where there is an IPv6 address", () => {
     expect(sysctls("10.1.2.77/24")).not.toContain("net/ipv6/conf/eth0/disable_ipv6");
-    expect(sysctls("fd00::77/64")).toContain("net/ipv6/conf/eth0/disable_ipv6");
+    for (const link of ["eth0", "lo"]) {
+      expect(sysctls("fd00::77/64")).toContain(`net/ipv6/conf/${link}/disable_ipv6`);
+    }
+  });
+
+  test("brings the link up, and nothing else, on layer 2 alone", () => {
+    const net = { ips: [], routes: [], gateways: [] };
+    expect(planContainer(conf, "eth0", net)).toEqual([
+      { kind: "set-link", name: "eth0", up: true },
+    ]);
+    expect(planContainer({ ...conf, leaveDown: true }, "eth0", net)).toEqual([]);
   });
 });
 
