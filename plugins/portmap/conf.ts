@@ -141,6 +141,8 @@ function readMappings(conf: PortmapConf): Mapping[] {
     const path = `runtimeConfig.portMappings[${at}]`;
     const mapping = readMapping(entry, path);
     const twin = mappings.find((other) => overlap(mapping, other));
+    // Runtimes hand on what users write twice.
+    if (twin !== undefined && isSame(mapping, twin)) continue;
     if (twin !== undefined) {
       const port = `${mapping.hostPort}/${mapping.protocol}`;
       throw badConfig(`${path}.hostPort`, mapping.hostPort, `is mapped twice (${port})`, what);
@@ -185,6 +187,15 @@ export function overlap(one: Mapping, other: Mapping): boolean {
   }
   return (
     one.hostIP === undefined || other.hostIP === undefined || sameAddress(one.hostIP, other.hostIP)
+  );
+}
+
+/** Whether two mappings that overlap are one. */
+function isSame(one: Mapping, other: Mapping): boolean {
+  return (
+    one.containerPort === other.containerPort &&
+    one.family === other.family &&
+    (one.hostIP === undefined) === (other.hostIP === undefined)
   );
 }
 

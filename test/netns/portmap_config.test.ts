@@ -65,7 +65,7 @@ const badMappings: readonly Bad[] = [
     what: "a port twice for one address in two spellings",
     mappings: [
       { ...web, hostIP: "2001:db8::1" },
-      { ...web, hostIP: "2001:DB8:0::1" },
+      { ...web, hostIP: "2001:DB8:0::1", containerPort: 81 },
     ],
     named: ["portMappings[1].hostPort", "8080/tcp"],
   },

@@ -217,11 +217,21 @@ describe("the mappings", () => {
     [web, { ...web, containerPort: 81 }, "8080/tcp"],
     [web, { ...web, protocol: "TCP", hostIP: "192.0.2.1" }, "8080/tcp"],
     [{ ...web, hostIP: "::" }, { ...web, hostIP: "fd00::1" }, "8080/tcp"],
-    [{ ...web, protocol: "udp" }, { ...web, protocol: "udp" }, "8080/udp"],
+    [web, { ...web, hostIP: "0.0.0.0" }, "8080/tcp"],
   ])("refuse %j beside %j", (one, other, port) => {
     expect(() => parse(mapped({ hostPort: 1, containerPort: 1 }, one, other))).toThrow(
       refusal("runtimeConfig.portMappings[2].hostPort", "8080", `is mapped twice (${port})`),
     );
+  });
+
+  it.each([
+    [web, { ...web, protocol: "TCP", hostIP: "" }],
+    [
+      { ...web, hostIP: "fd00::1" },
+      { ...web, hostIP: "FD00:0::1" },
+    ],
+  ])("take %j and again %j as one", (one, other) => {
+    expect(parse(mapped(one, other))).toEqual(parse(mapped(one)));
   });
 
   it.each([
@@ -254,7 +264,7 @@ describe("DEL and GC", () => {
 
   it.each(verbs)("%s does without mappings that are wrong", (verb) => {
     for (const wrong of [
-      mapped(web, web),
+      mapped(web, { ...web, containerPort: 81 }),
       mapped({ ...web, hostPort: 0 }),
       mapped({ ...web, hostIP: "x" }),
       { runtimeConfig: 7 },
@@ -272,7 +282,9 @@ describe("DEL and GC", () => {
   });
 
   it.each<Verb>(["ADD", "CHECK", "STATUS"])("%s are not so lenient", (verb) => {
-    expect(() => parse(mapped(web, web), verb)).toThrow("is mapped twice");
+    expect(() => parse(mapped(web, { ...web, containerPort: 81 }), verb)).toThrow(
+      "is mapped twice",
+    );
   });
 });
 
