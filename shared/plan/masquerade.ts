@@ -1,5 +1,4 @@
 import { formatAddress } from "../net/address.ts";
-import type { Family } from "../net/address.ts";
 import { formatCidr, subnetOf } from "../net/cidr.ts";
 import type { Cidr } from "../net/cidr.ts";
 import { masqueradeChain, masqueradeTag, ruleComment } from "./names.ts";
@@ -20,16 +19,18 @@ export interface Masquerade {
 export function iptablesAdd(of: Masquerade, addresses: readonly Cidr[], digest: Digest): string {
   const chain = masqueradeChain(digest, of.network, of.containerId);
   const comment = `-m comment --comment ${ruleComment(of.network, of.containerId)}`;
-  const lines = addresses.flatMap((address) => [
-    `-A ${chain} -d ${formatCidr(subnetOf(address))} ${comment} -j ACCEPT`,
-    `-A ${chain} ! -d ${multicast(address.address.family)} ${comment} -j MASQUERADE`,
-    `-A POSTROUTING -s ${formatAddress(address.address)} ${comment} -j ${chain}`,
-  ]);
+  const multicast = addresses[0]?.address.family === 6 ? "ff00::/8" : "224.0.0.0/4";
+  const lines = [
+    // All of the subnets before what is for the rest of the world.
+    ...addresses.map(
+      (address) => `-A ${chain} -d ${formatCidr(subnetOf(address))} ${comment} -j ACCEPT`,
+    ),
+    `-A ${chain} ! -d ${multicast} ${comment} -j MASQUERADE`,
+    ...addresses.map(
+      ({ address }) => `-A POSTROUTING -s ${formatAddress(address)} ${comment} -j ${chain}`,
+    ),
+  ];
   return ["*nat", `:${chain} - [0:0]`, ...lines, "COMMIT", ""].join("\n");
-}
-
-function multicast(family: Family): string {
-  return family === 4 ? "224.0.0.0/4" : "ff00::/8";
 }
 
 /**

@@ -37,6 +37,12 @@ test("iptablesAdd makes the reference's chain, rules and comments", () => {
   ]);
 });
 
+test("iptablesAdd keeps the traffic inside of every subnet from being masqueraded", () => {
+  const text = iptablesAdd(of, [parseCidr("10.1.2.2/24"), parseCidr("10.9.0.2/16")], digest);
+  const targets = text.split("\n").flatMap((line) => / -j (\w+)$/.exec(line)?.[1] ?? []);
+  expect(targets).toEqual(["ACCEPT", "ACCEPT", "MASQUERADE"]);
+});
+
 test("iptablesRemove deletes the jumps to the chain, then the chain, and nothing of others", () => {
   expect(iptablesRemove("net", ["c1"], reference, digest)?.split("\n")).toEqual([
     "*nat",
