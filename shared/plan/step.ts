@@ -110,7 +110,7 @@ export interface DeleteNeighbour {
 
 /**
  * Adds a route through a link. The same one is fine; where there is another one to the same place,
- * with the same priority, it comes first in IPv4, and is used in turn with it in IPv6.
+ * with the same priority, the new one goes before it in IPv4, and is left out in IPv6.
  */
 export interface AddRoute {
   readonly kind: "add-route";

@@ -258,7 +258,9 @@ function encodeRoute(step: AddRoute, index: number): Message {
   const ownScope =
     step.gw === undefined && step.dst.address.family === 4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
   const table = step.table ?? RT_TABLE_MAIN;
-  return routeMessage(Type.NEWROUTE, Flag.CREATE, {
+  // Two routes of IPv6 to the same place would become one by both gateways in turn.
+  const flags = step.dst.address.family === 4 ? Flag.CREATE : Flag.CREATE | Flag.EXCL;
+  return routeMessage(Type.NEWROUTE, flags, {
     family: familyNumber(step.dst.address.family),
     dstLen: step.dst.prefix,
     table: table < 256 ? table : 0,

@@ -253,8 +253,8 @@ describe("a step's request says just what the step does", () => {
         const bytes = Buffer.from(body);
         const attrs = attributes(bytes, 12);
         const metrics = inside(attrs.get(8));
-        expect([type, flags]).toEqual([Type.NEWROUTE, Flag.CREATE]);
         const { family } = added.dst.address;
+        expect([type, flags]).toEqual([Type.NEWROUTE, family === 4 ? Flag.CREATE : created]);
         const table = added.table ?? 254;
         const onLink = added.gw === undefined && family === 4;
         expect({
