@@ -1,6 +1,6 @@
 /** Runs a plugin as a container runtime does: environment, config on stdin, JSON on stdout. */
 import { join } from "node:path";
-import type { Sandbox } from "./sandbox.ts";
+import type { Namespace } from "./namespace.ts";
 
 export type Command = "ADD" | "DEL" | "CHECK" | "GC" | "STATUS" | "VERSION";
 
@@ -77,8 +77,8 @@ export interface LegacyIp {
   readonly routes?: readonly ResultRoute[];
 }
 
-/** Calls a plugin in the node's network namespace. */
-export async function cni(sandbox: Sandbox, call: CniCall): Promise<CniAnswer> {
+/** Calls a plugin in the node's network namespace, or in any other that is to be a node's. */
+export async function cni(node: Pick<Namespace, "exec">, call: CniCall): Promise<CniAnswer> {
   const env: Readonly<Record<string, string | undefined>> = {
     CNI_COMMAND: call.command,
     CNI_CONTAINERID: call.containerId ?? "pod1",
@@ -91,7 +91,7 @@ export async function cni(sandbox: Sandbox, call: CniCall): Promise<CniAnswer> {
   const set = Object.entries(env).filter(
     (entry): entry is [string, string] => entry[1] !== undefined,
   );
-  const result = await sandbox.exec(join(call.bin, call.plugin), [], {
+  const result = await node.exec(join(call.bin, call.plugin), [], {
     input: stdinOf(call.conf),
     env: Object.fromEntries(set),
     ...(call.timeout === undefined ? {} : { timeout: call.timeout }),
@@ -111,8 +111,8 @@ function stdinOf(conf: CniCall["conf"]): string | Uint8Array {
 }
 
 /** Calls a plugin that has to succeed, and returns its result ({} when it printed none). */
-export async function cniOk(sandbox: Sandbox, call: CniCall): Promise<CniJson> {
-  const { code, stdout, stderr, json } = await cni(sandbox, call);
+export async function cniOk(node: Pick<Namespace, "exec">, call: CniCall): Promise<CniJson> {
+  const { code, stdout, stderr, json } = await cni(node, call);
   if (code === 0) return json ?? {};
   throw new Error(`${call.plugin} ${call.command} exited with ${code}: ${stdout.trim()} ${stderr}`);
 }

@@ -15,6 +15,8 @@ export interface Sandbox extends Namespace, SandboxFiles {
   readonly pid: number;
   /** Makes a network namespace at /run/netns/NAME, with its `lo` down as a runtime's new pod has it. */
   addPod(name: string): Promise<Namespace>;
+  /** Makes many of them at once, in one process. */
+  addPods(names: readonly string[]): Promise<readonly Namespace[]>;
   /** Removes a pod's namespace, as a runtime does that died before its DEL. */
   removePod(name: string): Promise<void>;
   /** Makes a host outside of the node, linked to it; the node's default routes lead there. */
@@ -66,6 +68,11 @@ export async function createSandbox(): Promise<Sandbox> {
     async addPod(name) {
       await node.output("ip", ["netns", "add", name]);
       return namedNamespace(name);
+    },
+    async addPods(names) {
+      const input = names.map((name) => `netns add ${name}\n`).join("");
+      await node.output("ip", ["-batch", "-"], { input });
+      return names.map(namedNamespace);
     },
     async removePod(name) {
       await node.output("ip", ["netns", "delete", name]);

@@ -1,0 +1,155 @@
+/** Plays rows of the table on a plugin, each in namespaces of its own. */
+import {
+  cni,
+  type CniAnswer,
+  type CniCall,
+  referenceDir,
+  type Conf,
+  type Sandbox,
+} from "../../helpers/cni.ts";
+import { stateOf, type Place } from "./state.ts";
+import { Turn } from "./turn.ts";
+
+/** One input. What isn't given is as in a runtime's first call for a pod. */
+export interface Row extends Partial<Omit<CniCall, "bin" | "plugin" | "conf">> {
+  /** The config, with a name and a cniVersion where it says none; text is given as it is. */
+  readonly conf: Conf | string;
+  /** What comes before: shell scripts on the node, and calls, which have to succeed. */
+  readonly first?: readonly (string | Before)[];
+  /** The codes that it fails with: ours, then the reference's; 0 where one succeeds. */
+  readonly fails?: readonly [ours: number, reference: number];
+  /** What is different, with the row of docs/compatibility.md that says why, as "section: what". */
+  readonly differs?: Differences;
+}
+
+type Before = Partial<Omit<CniCall, "bin">>;
+
+/** What is compared: the answer; where it is to a good ADD, what it made, and what follows. */
+export type Aspect = "answer" | "state" | "CHECK" | "DEL" | "after";
+
+export type Differences = Readonly<Partial<Record<Aspect, string>>>;
+
+/** What came of a row, with the names and MACs that were drawn replaced. */
+export interface Outcome {
+  /** Of the answer: 0, or the error's code. */
+  readonly code: number;
+  /** What the plugin said, for messages. */
+  readonly said: string;
+  readonly texts: Readonly<Partial<Record<Aspect, string>>>;
+}
+
+/**
+ * What a plugin's calls share with those for other rows: nothing, the node, or what is kept on the
+ * disk by host port.
+ */
+export type Kind = "own nodes" | "one node" | "one at a time";
+
+/** One of the two that are compared. */
+export interface Side {
+  /** Its folder. */
+  readonly bin: string;
+  /** For each row, by its number. */
+  readonly places: readonly Place[];
+}
+
+/** Makes places for so many rows, in turn in each of the sandboxes. */
+export async function makeSide(
+  bin: string,
+  sandboxes: readonly Sandbox[],
+  count: number,
+  kind: Kind,
+): Promise<Side> {
+  const looksAtKernel = kind !== "one node";
+  const rows = Array.from({ length: count }, (_, number) => number);
+  const lanes = await Promise.all(
+    sandboxes.map(async (sandbox, lane) => {
+      const own = looksAtKernel ? rows.filter((row) => row % sandboxes.length === lane) : [0];
+      const names = own.flatMap((row) => [`node${row}`, `pod${row}`]);
+      const turn = kind === "one at a time" ? new Turn() : undefined;
+      return { sandbox, turn, namespaces: await sandbox.addPods(names) };
+    }),
+  );
+  const places = rows.map((row): Place => {
+    const lane = lanes[row % sandboxes.length];
+    const at = looksAtKernel ? Math.floor(row / sandboxes.length) : 0;
+    const [node, pod] = lane?.namespaces.slice(2 * at) ?? [];
+    if (lane === undefined || node === undefined || pod === undefined) {
+      throw new Error(`No place for row ${row}`);
+    }
+    const folder = `/var/lib/cni/networks/net${row}`;
+    return { node, pod, sandbox: lane.sandbox, folder, looksAtKernel, turn: lane.turn };
+  });
+  return { bin, places };
+}
+
+/** Plays a row, when it is its turn. */
+export async function play(
+  { bin, places }: Side,
+  plugin: string,
+  row: Row,
+  number: number,
+): Promise<Outcome> {
+  const place = places[number];
+  if (place === undefined) throw new Error(`No place for row ${number}`);
+  const run = async (): Promise<Outcome> => playIn(place, bin, plugin, row, number);
+  return place.turn === undefined ? run() : place.turn.take(run);
+}
+
+async function playIn(
+  place: Place,
+  bin: string,
+  plugin: string,
+  row: Row,
+  number: number,
+): Promise<Outcome> {
+  const { node, pod, folder } = place;
+  const { conf: given, first = [], fails: _, differs: __, ...env } = row;
+  const common = { plugin, netns: pod.netnsPath, path: `${bin}:${referenceDir()}` } as const;
+  const ask = async (more: Before): Promise<CniAnswer> => {
+    const call = { ...common, command: "ADD", conf: given, ...env, ...more, bin } as const;
+    return cni(node, { ...call, conf: withName(call.conf, number) });
+  };
+  for (const step of first) {
+    if (typeof step === "string") {
+      await node.sh(step, { env: { POD: pod.netnsPath, FOLDER: folder } });
+      continue;
+    }
+    const { code, stdout } = await ask({ command: "ADD", ...step });
+    if (code !== 0) throw new Error(`${JSON.stringify(step)} failed in ${bin}: ${stdout}`);
+  }
+
+  const normalise = normaliser(JSON.stringify(row));
+  const answer = await ask({});
+  const code = answer.code === 0 ? 0 : (answer.json?.code ?? -1);
+  const said = `${answer.stdout}${answer.stderr}`;
+  const texts: Partial<Record<Aspect, string>> = { answer: normalise(textOf(answer)) };
+  if (code !== 0 || (row.command ?? "ADD") !== "ADD") return { code, said, texts };
+  texts.state = await stateOf(place, "node and pod", normalise);
+  // CHECK came with 0.4.0, and with it the result of ADD for CHECK and DEL.
+  const isNew = (answer.json?.cniVersion ?? "") >= "0.4.0" && typeof given !== "string";
+  const conf = isNew ? { ...given, prevResult: answer.json } : given;
+  const verbs: readonly ("CHECK" | "DEL")[] = isNew ? ["CHECK", "DEL"] : ["DEL"];
+  for (const command of verbs) texts[command] = textOf(await ask({ command, conf }));
+  texts.after = await stateOf(place, "node", normalise);
+  return { code, said, texts };
+}
+
+function withName(conf: CniCall["conf"], number: number): CniCall["conf"] {
+  const name = `net${number}`;
+  if (typeof conf === "string") return conf.replaceAll("NETWORK", name);
+  return conf instanceof Uint8Array ? conf : { name, cniVersion: "1.0.0", ...conf };
+}
+
+/** Ours end with a line break. */
+function textOf({ code, stdout, json }: CniAnswer): string {
+  if (code === 0) return stdout.replace(/\n$/, "");
+  return json?.code === undefined ? `no proper error: ${stdout}` : "an error";
+}
+
+/** Replaces the names and MACs that are drawn; what the row names stays. */
+function normaliser(row: string): (text: string) => string {
+  return (text) =>
+    text
+      .replaceAll(/\bveth[0-9a-f]{8}\b/g, "veth")
+      .replaceAll(/\b[0-9a-f]{2}(:[0-9a-f]{2}){5}\b/g, (mac) => (row.includes(mac) ? mac : "MAC"));
+}

@@ -1,0 +1,122 @@
+/** What a call has left on the node: links, addresses, routes, VLANs, rules, settings and files. */
+import type { Namespace, Sandbox } from "../../helpers/cni.ts";
+import { filesIn } from "../../helpers/state.ts";
+import { parseList, type Address, type Route } from "../../../scripts/lib/inspect.ts";
+import type { Turn } from "./turn.ts";
+import { iptablesLines, nftLines } from "../../../scripts/lib/rules.ts";
+
+/** Of the links that plugins configure: eth0, eth1, lo, cni0. */
+const SETTINGS = [
+  "ipv4/ip_forward",
+  "ipv6/conf/all/forwarding",
+  ...["accept_local", "arp_notify", "forwarding", "proxy_arp", "route_localnet", "rp_filter"].map(
+    (key) => `ipv4/conf/[elc]*/${key}`,
+  ),
+  ...["accept_dad", "accept_ra", "autoconf", "disable_ipv6", "enhanced_dad", "ndisc_notify"].map(
+    (key) => `ipv6/conf/[elc]*/${key}`,
+  ),
+];
+
+/**
+ * Prints each section after a line of its own; `$1` is the pod's namespace, if it is looked at. It starts as few
+ * processes as it can, for it is run more often than the plugins are.
+ */
+const SCRIPT = `
+look='
+  links=$(printf "address\\nroute show table all\\nrule\\n" | ip -d -j -b -)
+  echo "@@ ip $0"
+  echo "$links"
+  echo "@@ settings $0"
+  cd /proc/sys/net
+  grep -s . ${SETTINGS.join(" ")}
+  case $links in *vlan_filtering\\":1*) echo "@@ vlan $0"; bridge -j vlan ;; esac
+  true'
+sh -c "$look" node
+[ -z "$1" ] || nsenter "--net=$1" sh -c "$look" pod
+ruleset=$(nft -j list ruleset)
+echo '@@ nft'
+echo "$ruleset"
+case $ruleset in
+  *'"family": "ip"'*|*'"family": "ip6"'*)
+    echo '@@ iptables'; iptables-save
+    echo '@@ ip6tables'; ip6tables-save ;;
+esac
+`;
+
+/** Where a row is played. */
+export interface Place {
+  readonly node: Namespace;
+  readonly pod: Namespace;
+  readonly sandbox: Sandbox;
+  /** Of its network's reservations. */
+  readonly folder: string;
+  /** Whether the plugin makes more than files. */
+  readonly looksAtKernel: boolean;
+  readonly turn: Turn | undefined;
+}
+
+/** What changes by itself, or is the kernel's own choice. */
+const VOLATILE = new Set([
+  ...["ifindex", "link_index", "link_netnsid", "operstate", "qdisc", "hash_max", "state", "txqlen"],
+  ...["valid_life_time", "preferred_life_time", "hello_timer", "tcn_timer", "gc_timer"],
+  ...["topology_change_timer", "hold_timer", "message_age_timer", "forward_delay_timer"],
+  ...["bridge_id", "root_id", "topology_change", "topology_change_detected"],
+]);
+/** Flags that follow the carrier of the other end. */
+const CARRIER = new Set<unknown>(["LOWER_UP", "NO-CARRIER", "M-DOWN", "linkdown"]);
+
+/** Looks at a row's node, its pod if told, and the files of its network, with `normalise`d text. */
+export async function stateOf(
+  { node, pod, sandbox, folder, looksAtKernel }: Place,
+  what: "node" | "node and pod",
+  normalise: (text: string) => string,
+): Promise<string> {
+  const files = Object.entries(await filesIn(sandbox, folder));
+  const fileLines = files.map(([name, text]) => `file ${name}: ${JSON.stringify(text)}`);
+  if (!looksAtKernel) return fileLines.join("\n");
+  const output = await node.output("sh", [
+    "-ec",
+    SCRIPT,
+    "look",
+    what === "node" ? "" : pod.netnsPath,
+  ]);
+  const lines: string[] = [];
+  // Before anything is sorted.
+  for (const part of `\n${normalise(output)}`.split("\n@@ ").slice(1)) {
+    const [title = "", ...rest] = part.split("\n");
+    const [section = ""] = title.split(" ");
+    lines.push(...linesOf(section, rest).map((line) => `${title}: ${line}`));
+  }
+  return [...lines, ...fileLines].join("\n");
+}
+
+function linesOf(section: string, output: readonly string[]): readonly string[] {
+  if (section === "nft") return nftLines(output.join("\n"));
+  if (section === "iptables" || section === "ip6tables") return iptablesLines(output.join("\n"));
+  if (section === "settings") return output.filter(Boolean);
+  return output
+    .flatMap((list) => parseList(list))
+    .filter((item) => !isDerived(item))
+    .map((item) => JSON.stringify(item, withoutVolatile))
+    .toSorted();
+}
+
+/**
+ * What follows from something else that is compared: link-local addresses from MACs, the kernel's
+ * routes of IPv6 from addresses, when it gets round to making them.
+ */
+function isDerived(item: unknown): boolean {
+  const { dst, local, protocol } = item as Partial<Route & Address>;
+  const address = dst ?? local ?? "";
+  return /^(fe80|ff00):/.test(address) || (protocol === "kernel" && address.includes(":"));
+}
+
+function withoutVolatile(key: string, value: unknown): unknown {
+  if (VOLATILE.has(key)) return undefined;
+  if (key === "flags" && Array.isArray(value))
+    return value.filter((flag: unknown) => !CARRIER.has(flag));
+  if (key === "addr_info" && Array.isArray(value)) {
+    return value.filter((item) => !isDerived(item));
+  }
+  return value;
+}
