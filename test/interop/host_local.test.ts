@@ -10,6 +10,7 @@ import {
   type Conf,
   type Sandbox,
 } from "../helpers/cni.ts";
+import { DIRECTIONS } from "../helpers/directions.ts";
 import { hostLocalConf } from "../helpers/network.ts";
 import { filesIn } from "../helpers/state.ts";
 
@@ -103,11 +104,39 @@ describe.concurrent("host-local and the reference", () => {
     },
   );
 
-  const directions = [
-    { first: "ours", second: "the reference", bins: [ours, reference] },
-    { first: "the reference", second: "ours", bins: [reference, ours] },
-  ] as const;
-  test.for(directions)("ADD by $first, DEL by $second", async ({ bins: [first, second] }) => {
+  const withCheck = DIRECTIONS.flatMap((direction) =>
+    ["0.4.0", "1.0.0"].map((cniVersion) => ({ ...direction, cniVersion })),
+  );
+  test.for(withCheck)(
+    "ADD by $first, CHECK and DEL by $second, an interface at a time (CNI $cniVersion)",
+    async ({ bins: [first, second], cniVersion }) => {
+      const conf = hostLocalConf(
+        { ranges: [[{ subnet: "10.244.1.0/24" }], [{ subnet: "fd00:10:244:1::/64" }]] },
+        { cniVersion },
+      );
+      await using sandbox = await createSandbox();
+      await sandbox.addPod("pod1");
+      const call = { plugin: "host-local", conf } as const;
+      const prevResult = await cniOk(sandbox, { ...call, bin: first, command: "ADD" });
+      const kept = { ...call, conf: { ...conf, prevResult } };
+      await cniOk(sandbox, { ...kept, bin: second, command: "CHECK" });
+      await cniOk(sandbox, { ...call, bin: second, command: "ADD", ifname: "net1" });
+      await cniOk(sandbox, { ...kept, bin: second, command: "DEL" });
+      for (const bin of [first, second]) {
+        expect((await cni(sandbox, { ...kept, bin, command: "CHECK" })).code).toBe(1);
+      }
+      const left = (await sandbox.list(directory)).filter((name) => /^(10|fd)/.test(name));
+      expect(left, "the other interface's").toEqual(["10.244.1.3", "fd00:10:244:1::3"]);
+      await cniOk(sandbox, { ...call, bin: first, command: "DEL", ifname: "net1" });
+      expect(await sandbox.list(directory)).toEqual([
+        "last_reserved_ip.0",
+        "last_reserved_ip.1",
+        "lock",
+      ]);
+    },
+  );
+
+  test.for(DIRECTIONS)("ADD by $first, DEL by $second", async ({ bins: [first, second] }) => {
     const conf = hostLocalConf({ ranges: [[{ subnet: "10.244.1.0/24" }]] });
     await using sandbox = await createSandbox();
     await sandbox.addPod("pod1");
