@@ -171,6 +171,12 @@ const before: Rows = {
     ifname: "eth1",
     first: [{ containerId: "a", ifname: "eth0" }],
   },
+  ...Object.fromEntries(
+    ["/run/netns/gone", "/etc/passwd", "/etc", "/proc/self/ns/mnt"].map((netns) => [
+      `the namespace ${netns}`,
+      { conf: bridge({}), netns, fails: [4, 999] },
+    ]),
+  ),
   "a prevResult at ADD": {
     conf: bridge({
       prevResult: {
