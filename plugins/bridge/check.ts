@@ -1,10 +1,11 @@
 import { CniError, Code } from "../../shared/cni/error.ts";
 import type { Context } from "../../shared/cni/plugin.ts";
 import type { Interface, Result } from "../../shared/cni/result.ts";
-import type { Link, Namespace } from "../../shared/kernel/mod.ts";
+import type { Link, Namespace, PortVlans } from "../../shared/kernel/mod.ts";
 import { formatCidr, sameCidr } from "../../shared/net/cidr.ts";
 import { formatAddress, sameAddress } from "../../shared/net/address.ts";
 import type { BridgeConfig } from "./conf.ts";
+import { gatewayLink, usesVlans } from "./plan.ts";
 
 /**
  * Compares a container's network with its prevResult: the bridge, both ends of the veth and what
@@ -29,11 +30,10 @@ export function checkContainer(context: Context<BridgeConfig>, container: Namesp
   if (outside.hairpin !== conf.hairpin) {
     throw different(outside.name, "hairpin mode", String(outside.hairpin), String(conf.hairpin));
   }
-  for (const link of [bridge, inside, outside]) {
-    if (!link.up) throw different(link.name, "state", "down", "up");
-  }
+  for (const link of [bridge, inside, outside]) mustBeUp(link);
   checkAddresses(container, inside, result);
-  if (conf.isGateway) checkGateways(kernel.host, bridge, result);
+  if (conf.isGateway) checkGateways(kernel.host, conf, result);
+  if (usesVlans(conf)) checkVlans(kernel.host, conf, bridge, outside);
 }
 
 function seen(namespace: Namespace, { name, mac }: Interface): Link {
@@ -53,13 +53,43 @@ function hostEnd(host: Namespace, result: Result, conf: BridgeConfig, inside: Li
   throw missing(`the host's end of ${inside.name}`);
 }
 
-function checkGateways(host: Namespace, bridge: Link, result: Result): void {
-  const addresses = host.addresses(bridge);
-  for (const { gateway } of result.ips) {
-    if (gateway === undefined) continue;
+function mustBeUp({ name, up }: Link): void {
+  if (!up) throw different(name, "state", "down", "up");
+}
+
+function checkGateways(host: Namespace, conf: BridgeConfig, result: Result): void {
+  const gateways = result.ips.flatMap(({ gateway }) => gateway ?? []);
+  if (gateways.length === 0) return;
+  const link = seen(host, { name: gatewayLink(conf) });
+  mustBeUp(link);
+  const addresses = host.addresses(link);
+  for (const gateway of gateways) {
     if (addresses.some(({ address }) => sameAddress(address, gateway))) continue;
-    throw missing(`the gateway address ${formatAddress(gateway)} on ${bridge.name}`);
+    throw missing(`the gateway address ${formatAddress(gateway)} on ${link.name}`);
   }
+}
+
+/** That the port is in its VLANs, and not in the bridge's default one where it must not be. */
+function checkVlans(host: Namespace, conf: BridgeConfig, bridge: Link, port: Link): void {
+  const { vlan, trunk, preserveDefaultVlan } = conf;
+  const { name } = port;
+  if (!bridge.vlanFiltering) throw different(bridge.name, "VLAN filtering", "off", "on");
+  const has = host.portVlans(port);
+  const of = (vid: number): PortVlans | undefined =>
+    has.find(({ first, last }) => first <= vid && vid <= last);
+  if (vlan !== undefined) {
+    const { pvid = false, untagged = false } = of(vlan) ?? {};
+    if (!pvid || !untagged) throw missing(`VLAN ${vlan}, untagged, on ${name}`);
+  }
+  for (const { first, last } of trunk) {
+    for (let vid = first; vid <= last; vid++) {
+      if (of(vid) === undefined) throw missing(`VLAN ${vid} on ${name}`);
+    }
+  }
+  const byDefault = bridge.defaultVlan;
+  if (preserveDefaultVlan || byDefault === vlan || of(byDefault) === undefined) return;
+  if (trunk.some(({ first, last }) => first <= byDefault && byDefault <= last)) return;
+  throw failed(`${name} is in VLAN ${byDefault}, which preserveDefaultVlan keeps it out of`);
 }
 
 function checkAddresses(container: Namespace, inside: Link, result: Result): void {

@@ -10,6 +10,7 @@ import type { Sys } from "./sys.ts";
 
 export type { Firewall, Variant } from "./firewall.ts";
 export type { Lock } from "./lock.ts";
+export type { PortVlans } from "./netlink/codec.ts";
 export type { Link } from "./netlink/observe.ts";
 export type { Namespace } from "./namespace.ts";
 

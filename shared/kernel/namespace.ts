@@ -14,8 +14,10 @@ import {
   linkTo,
   listAddresses,
   listLinks,
+  listPortVlans,
   listRoutes,
 } from "./netlink/observe.ts";
+import type { PortVlans } from "./netlink/codec.ts";
 import type { Link, Route } from "./netlink/observe.ts";
 import { errnoText, NetlinkSocket } from "./netlink/socket.ts";
 import type { Reply } from "./netlink/socket.ts";
@@ -97,6 +99,11 @@ export class Namespace {
   /** The addresses of a link. @throws CniError Kernel */
   addresses(link: Link): Cidr[] {
     return listAddresses(this.#socket, link.index);
+  }
+
+  /** The VLANs of a bridge port. @throws CniError Kernel */
+  portVlans(link: Link): PortVlans[] {
+    return listPortVlans(this.#socket, link.index);
   }
 
   /** @throws CniError Kernel */

@@ -162,18 +162,49 @@ export function bridgePortInfo(port: { hairpin: boolean; isolated: boolean }): B
   return bytes(formatInfo({ slaveKind: "bridge", slaveData }));
 }
 
+const IFLA_BRIDGE_VLAN_INFO = 2;
+export const VLAN_PVID = 2;
+export const VLAN_UNTAGGED = 4;
+const VLAN_RANGE_BEGIN = 8;
+const VLAN_RANGE_END = 16;
+
 /**
  * IFLA_AF_SPEC of VLANs of a bridge port (linux/if_bridge.h): one, or a range by its ends.
- * @param flags BRIDGE_VLAN_INFO_PVID and _UNTAGGED.
+ * @param flags VLAN_PVID and VLAN_UNTAGGED.
  */
 export function portVlans(first: number, last: number, flags: number): Buffer {
-  const IFLA_BRIDGE_VLAN_INFO = 2;
-  const RANGE_BEGIN = 8;
-  const RANGE_END = 16;
   const info = (vid: number, more: number): Buffer =>
     nested(IFLA_BRIDGE_VLAN_INFO, Buffer.concat([u16(flags | more), u16(vid)]), false);
   if (first === last) return info(first, 0);
-  return Buffer.concat([info(first, RANGE_BEGIN), info(last, RANGE_END)]);
+  return Buffer.concat([info(first, VLAN_RANGE_BEGIN), info(last, VLAN_RANGE_END)]);
+}
+
+/** VLANs of a bridge port, from `first` to `last`. */
+export interface PortVlans {
+  readonly first: number;
+  readonly last: number;
+  /** Whether frames that come without a tag are of it, and go out without one. */
+  readonly pvid: boolean;
+  readonly untagged: boolean;
+}
+
+/** Reads IFLA_AF_SPEC of a bridge port, as `portVlans` writes it. */
+export function readPortVlans(spec: Buffer): PortVlans[] {
+  const found: PortVlans[] = [];
+  let first: number | undefined;
+  parseAttributes(spec, ({ type, data }) => {
+    if (type !== IFLA_BRIDGE_VLAN_INFO) return;
+    const flags = readU16(data, 0);
+    const vid = readU16(data, 2);
+    if ((flags & VLAN_RANGE_BEGIN) !== 0) {
+      first = vid;
+      return;
+    }
+    const [pvid, untagged] = [(flags & VLAN_PVID) !== 0, (flags & VLAN_UNTAGGED) !== 0];
+    found.push({ first: first ?? vid, last: vid, pvid, untagged });
+    first = undefined;
+  });
+  return found;
 }
 
 /** A message about a neighbour of a link. */

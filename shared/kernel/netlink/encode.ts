@@ -17,6 +17,8 @@ import {
   Type,
   u32,
   vethInfo,
+  VLAN_PVID,
+  VLAN_UNTAGGED,
 } from "./codec.ts";
 import type { Message } from "./codec.ts";
 
@@ -28,8 +30,6 @@ const RT_SCOPE_LINK = 253;
 const RTPROT_BOOT = 3;
 const RTN_UNICAST = 1;
 const AF_BRIDGE = 7;
-const VLAN_PVID = 2;
-const VLAN_UNTAGGED = 4;
 
 /** What the encoder asks of the namespace that the steps go to. */
 export interface Surroundings {

@@ -7,6 +7,7 @@ import {
   attributes,
   Flag,
   linkMessage,
+  readPortVlans,
   readS32,
   readString,
   readU16,
@@ -15,7 +16,7 @@ import {
   Type,
   u32,
 } from "./codec.ts";
-import type { Received } from "./codec.ts";
+import type { PortVlans, Received } from "./codec.ts";
 import { check } from "./socket.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
@@ -66,6 +67,7 @@ const RTEXT_FILTER_SKIP_STATS = 8;
 const AF_UNSPEC = 0;
 const AF_INET = 2;
 const AF_INET6 = 10;
+const AF_BRIDGE = 7;
 
 /** A link by its name, or undefined. @throws CniError Kernel */
 export function getLink(socket: NetlinkSocket, name: string): Link | undefined {
@@ -86,6 +88,20 @@ export function listLinks(socket: NetlinkSocket): Link[] {
     attrs: { extMask: u32(RTEXT_FILTER_SKIP_STATS) },
   });
   return socket.dump(request).map(readLink);
+}
+
+/** The VLANs of one bridge port. @throws CniError Kernel */
+export function listPortVlans(socket: NetlinkSocket, index: number): PortVlans[] {
+  const IFLA_AF_SPEC = 26;
+  /** Ranges as such: a port may have 4094 VLANs. */
+  const RTEXT_FILTER_BRVLAN_COMPRESSED = 4;
+  const request = linkMessage(Type.GETLINK, Flag.DUMP, {
+    family: AF_BRIDGE,
+    attrs: { extMask: u32(RTEXT_FILTER_BRVLAN_COMPRESSED) },
+  });
+  const own = socket.dump(request).filter(({ body }) => readS32(body, 4) === index);
+  const specs = own.map(({ body }) => attributes(body, 16).get(IFLA_AF_SPEC));
+  return specs.flatMap((spec) => (spec === undefined ? [] : readPortVlans(spec)));
 }
 
 /** The name of the link that packets to an address leave by. @throws CniError Kernel */

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 
+import { nested, portVlans, readPortVlans } from "../../../../shared/kernel/netlink/codec.ts";
 import { encode } from "../../../../shared/kernel/netlink/encode.ts";
 import type { NetlinkStep } from "../../../../shared/kernel/netlink/encode.ts";
 
@@ -31,4 +32,19 @@ test.each(cases)("%s", (_, step, payload) => {
   const { type, body } = encode(step, around);
   expect(Buffer.from(body).toString("hex")).toBe(payload.replaceAll(" ", ""));
   expect(type).toBe(step.kind === "delete-port-vlan" ? 0x11 : 0x13);
+});
+
+test("what is written is read, ranges and what stands between them", () => {
+  const spec = Buffer.concat([
+    // IFLA_BRIDGE_FLAGS, which the kernel says as well.
+    nested(0, Buffer.of(1, 0), false),
+    portVlans(1, 1, 4),
+    portVlans(10, 20, 0),
+    portVlans(100, 100, 6),
+  ]);
+  expect(readPortVlans(spec)).toEqual([
+    { first: 1, last: 1, pvid: false, untagged: true },
+    { first: 10, last: 20, pvid: false, untagged: false },
+    { first: 100, last: 100, pvid: true, untagged: true },
+  ]);
 });
