@@ -2,8 +2,17 @@ import { CniError, Code } from "../../shared/cni/error.ts";
 import type { Link, Namespace } from "../../shared/kernel/mod.ts";
 import { randomBytes, randomMac } from "../../shared/kernel/random.ts";
 import type { BridgeConfig } from "./conf.ts";
-import { gatewayLink, ownRoutes, planBridge, planVlanLink, usesVlans } from "./plan.ts";
+import {
+  completeVlanLink,
+  gatewayLink,
+  ownRoutes,
+  planBridge,
+  planVlanLink,
+  usesVlans,
+} from "./plan.ts";
 import type { Drawn, SeenBridge } from "./plan.ts";
+
+type Ends = Pick<Link, "index" | "peer">;
 
 /** The links that all containers of a bridge share: looked at, and made if they are not there. */
 
@@ -64,7 +73,14 @@ export function ensureGatewayLink(host: Namespace, conf: BridgeConfig, made: Lin
   if (conf.vlan === undefined) return made;
   const name = gatewayLink(conf);
   const found = host.link(name);
-  if (found !== undefined) return found;
+  if (found !== undefined) {
+    if (!found.up) {
+      // Left half made by a call that was killed, or not yet made by one that is at it.
+      const port = host.links().find((link) => isPair(found, link));
+      host.apply(completeVlanLink(conf, port?.name, made.defaultVlan));
+    }
+    return found;
+  }
   try {
     host.apply(planVlanLink(conf, draw(conf), made.defaultVlan));
   } catch (error) {
@@ -83,8 +99,19 @@ export function ensureGatewayLink(host: Namespace, conf: BridgeConfig, made: Lin
 export function seeBridge(host: Namespace, made: Link, gateway: Link): SeenBridge {
   return {
     addresses: host.addresses(gateway),
-    isUnused: () => !host.links().some(({ master }) => master === made.index),
+    isUnused: () => {
+      const links = host.links();
+      const vlanLinks = links.filter(({ name }) => name.startsWith(`${made.name}.`));
+      return !links.some(
+        (port) => port.master === made.index && !vlanLinks.some((link) => isPair(link, port)),
+      );
+    },
   };
+}
+
+/** Whether two links of one namespace are the ends of a veth pair. */
+function isPair(one: Ends, other: Ends): boolean {
+  return one.peer === other.index && other.peer === one.index;
 }
 
 /** Lets the node pass packets on between its links. To write a value that is there costs a lock. */

@@ -150,10 +150,26 @@ export function planVlanLink(conf: BridgeConfig, drawn: Drawn, defaultVlan: numb
   const { hostVeth: peer, hostMac: peerMac, containerMac: mac } = drawn;
   return [
     { kind: "create-veth", name, mac, peer, peerMac, mtu: conf.mtu },
-    { kind: "set-link", name: peer, master: conf.bridge },
-    ...planVlans(conf, peer, defaultVlan),
-    { kind: "set-link", name: peer, up: true },
-    { kind: "set-link", name, up: true },
+    ...completeVlanLink(conf, peer, defaultVlan),
+  ];
+}
+
+/**
+ * What follows the making of the host's link into a VLAN; its coming up is the last of it.
+ * @param port the end that becomes one of the bridge; undefined for a link of another kind.
+ */
+export function completeVlanLink(
+  conf: BridgeConfig,
+  port: string | undefined,
+  defaultVlan: number,
+): Step[] {
+  const steps: Step[] = [{ kind: "set-link", name: gatewayLink(conf), up: true }];
+  if (port === undefined) return steps;
+  return [
+    { kind: "set-link", name: port, master: conf.bridge },
+    ...planVlans(conf, port, defaultVlan),
+    { kind: "set-link", name: port, up: true },
+    ...steps,
   ];
 }
 

@@ -11,6 +11,7 @@ import { draw, enableForwarding, ensureBridge, ensureGatewayLink, seeBridge } fr
 import { addMasquerade, collectMasquerade, removeMasquerade } from "./masquerade.ts";
 import {
   addResult,
+  gatewayLink,
   layer3,
   planAnnouncement,
   planContainer,
@@ -165,7 +166,8 @@ async function addAddresses(context: Context<BridgeConfig>, ipam: string): Promi
  */
 function deleteOrphan({ kernel, prevResult, conf }: Context<BridgeConfig>): void {
   for (const { name, mac, sandbox } of prevResult?.interfaces ?? []) {
-    if ((sandbox ?? "") !== "" || name === conf.bridge) continue;
+    // The node's own link into a VLAN is a veth as well, and is for all pods of the VLAN.
+    if ((sandbox ?? "") !== "" || name === conf.bridge || name === gatewayLink(conf)) continue;
     const link = kernel.host.link(name);
     if (link?.kind !== "veth" || link.mac !== mac) continue;
     kernel.host.apply([{ kind: "delete-link", name }]);
