@@ -2,6 +2,9 @@
 import { join } from "node:path";
 import type { Namespace } from "./namespace.ts";
 
+/** Where plugins run: a sandbox, or another node. */
+export type Node = Pick<Namespace, "exec">;
+
 export type Command = "ADD" | "DEL" | "CHECK" | "GC" | "STATUS" | "VERSION";
 
 /** One call of one plugin. What is left out is as for a first pod's eth0. */
@@ -77,8 +80,8 @@ export interface LegacyIp {
   readonly routes?: readonly ResultRoute[];
 }
 
-/** Calls a plugin in the node's network namespace, or in any other that is to be a node's. */
-export async function cni(node: Pick<Namespace, "exec">, call: CniCall): Promise<CniAnswer> {
+/** Calls a plugin in the node's network namespace. */
+export async function cni(sandbox: Node, call: CniCall): Promise<CniAnswer> {
   const env: Readonly<Record<string, string | undefined>> = {
     CNI_COMMAND: call.command,
     CNI_CONTAINERID: call.containerId ?? "pod1",
@@ -91,7 +94,7 @@ export async function cni(node: Pick<Namespace, "exec">, call: CniCall): Promise
   const set = Object.entries(env).filter(
     (entry): entry is [string, string] => entry[1] !== undefined,
   );
-  const result = await node.exec(join(call.bin, call.plugin), [], {
+  const result = await sandbox.exec(join(call.bin, call.plugin), [], {
     input: stdinOf(call.conf),
     env: Object.fromEntries(set),
     ...(call.timeout === undefined ? {} : { timeout: call.timeout }),
@@ -111,8 +114,8 @@ function stdinOf(conf: CniCall["conf"]): string | Uint8Array {
 }
 
 /** Calls a plugin that has to succeed, and returns its result ({} when it printed none). */
-export async function cniOk(node: Pick<Namespace, "exec">, call: CniCall): Promise<CniJson> {
-  const { code, stdout, stderr, json } = await cni(node, call);
+export async function cniOk(sandbox: Node, call: CniCall): Promise<CniJson> {
+  const { code, stdout, stderr, json } = await cni(sandbox, call);
   if (code === 0) return json ?? {};
   throw new Error(`${call.plugin} ${call.command} exited with ${code}: ${stdout.trim()} ${stderr}`);
 }

@@ -55,8 +55,19 @@ export interface NamespaceEntry {
 export function createNamespace({ name, netnsPath, nsenterArgs }: NamespaceEntry): Namespace {
   // By its path, for PATH is the program's own that is run.
   const nsenter = pathOf("nsenter") ?? "nsenter";
-  const exec: Namespace["exec"] = async (file, args = [], options = {}) =>
-    run(nsenter, [...nsenterArgs, "--", file, ...args], options);
+  return {
+    ...namespaceBy({ name, netnsPath }, async (file, args = [], options = {}) =>
+      run(nsenter, [...nsenterArgs, "--", file, ...args], options),
+    ),
+    start: async (file, args = []) => start(nsenter, [...nsenterArgs, "--", file, ...args]),
+  };
+}
+
+/** A namespace wherever `exec` runs its programs, be it another machine. */
+export function namespaceBy(
+  { name, netnsPath }: Pick<NamespaceEntry, "name" | "netnsPath">,
+  exec: Namespace["exec"],
+): Omit<Namespace, "start"> {
   const output: Namespace["output"] = async (file, args = [], options = {}) => {
     const result = await exec(file, args, options);
     if (result.exitCode !== 0) {
@@ -74,7 +85,6 @@ export function createNamespace({ name, netnsPath, nsenterArgs }: NamespaceEntry
     exec,
     output,
     sh: async (script, options) => output("sh", ["-ec", script], options),
-    start: async (file, args = []) => start(nsenter, [...nsenterArgs, "--", file, ...args]),
     links,
     async link(ifname) {
       const all = await links();

@@ -14,10 +14,6 @@ async function addPod(sandbox: Sandbox, name: string, conf: Conf) {
   return { pod, attachment, result, address: addressesIn(result)[0] ?? "" };
 }
 
-function vlanConf(vlan: number): Conf {
-  return bridgeConf([IPV4], { vlan, preserveDefaultVlan: false });
-}
-
 describe.concurrent("bridge, its options:", () => {
   test("portIsolation keeps pods from each other, not from the node", async () => {
     await using sandbox = await createSandbox();
@@ -182,40 +178,23 @@ describe.concurrent("bridge, its options:", () => {
     }
   });
 
-  test("B6: vlan and vlanTrunk: frames pass in their VLAN alone, or the kernel's lack is said", async () => {
+  test("vlan and vlanTrunk on a kernel that cannot: it is said, and nothing left", async ({
+    skip,
+  }) => {
     await using sandbox = await createSandbox();
-    const known = await sandbox.exec(
-      "ip",
-      "link add probe type bridge vlan_filtering 1".split(" "),
-    );
-    if (known.exitCode !== 0) {
-      const pod = await sandbox.addPod("pod1");
-      const before = await sandbox.snapshot();
-      for (const more of [{ vlan: 100 }, { vlanTrunk: [{ id: 5 }] }]) {
-        const options = { ...call, containerId: "pod1", netns: pod.netnsPath };
-        const answer = await cni(sandbox, {
-          ...options,
-          command: "ADD",
-          conf: bridgeConf([IPV4], more),
-        });
-        expectError(answer, 101);
-        expect(answer.json?.details).toContain("CONFIG_BRIDGE_VLAN_FILTERING");
-      }
-      expect(leftovers(before, await sandbox.snapshot())).toEqual([]);
-      return;
+    const probe = "link add probe type bridge vlan_filtering 1".split(" ");
+    const { exitCode } = await sandbox.exec("ip", probe);
+    skip(exitCode === 0, "this kernel can, which test/e2e/vlan.test.ts shows");
+    const pod = await sandbox.addPod("pod1");
+    const before = await sandbox.snapshot();
+    for (const more of [{ vlan: 100 }, { vlanTrunk: [{ id: 5 }] }]) {
+      const options = { ...call, containerId: "pod1", netns: pod.netnsPath };
+      const conf = bridgeConf([IPV4], more);
+      const answer = await cni(sandbox, { ...options, command: "ADD", conf });
+      expectError(answer, 101);
+      expect(answer.json?.details).toContain("CONFIG_BRIDGE_VLAN_FILTERING");
     }
-    const one = await addPod(sandbox, "pod1", vlanConf(100));
-    const two = await addPod(sandbox, "pod2", vlanConf(100));
-    const other = await addPod(sandbox, "pod3", vlanConf(200));
-    expect(await one.pod.ping(two.address)).toBe(true);
-    expect(await one.pod.ping("10.244.1.1"), "the node, by cni0.100").toBe(true);
-    expect(await one.pod.ping(other.address)).toBe(false);
-    expect(one.result.interfaces?.[3]?.name).toBe("cni0.100");
-    const trunk = bridgeConf([IPV4], { vlanTrunk: [{ id: 5 }, { minID: 100, maxID: 101 }] });
-    const { pod } = await addPod(sandbox, "pod4", trunk);
-    await pod.sh("ip link add link eth0 name eth0.100 type vlan id 100; ip link set eth0.100 up");
-    await pod.sh("ip addr flush dev eth0; ip addr add 10.244.1.99/24 dev eth0.100");
-    expect(await pod.ping(one.address)).toBe(true);
+    expect(leftovers(before, await sandbox.snapshot())).toEqual([]);
   });
 
   const refused: readonly (readonly [string, Readonly<Record<string, unknown>>])[] = [

@@ -1,0 +1,163 @@
+/**
+ * What a virtual machine boots: a kernel of Debian's, which is fetched once, kept in a cache and
+ * installed nowhere, and an initramfs with programs of this machine.
+ */
+import { cp, mkdir, mkdtemp, readdir, rename, rm, symlink, writeFile } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { run } from "./process.ts";
+import { pathOf } from "./requirements.ts";
+
+const CACHE = "node_modules/.cache/vm-kernel";
+const PACKAGE = "linux-image-cloud-amd64";
+
+/** In the order in which they are loaded: none of them finds those that it needs. */
+const MODULES = ["llc", "stp", "bridge", "garp", "mrp", "8021q", "veth"];
+
+/** The rest, busybox has; its own sh and nsenter would run its own ip. */
+const PROGRAMS = ["bridge", "ip", "nsenter", "ping", "sh", "tcpdump"];
+
+const FETCH_LIMIT_MS = 120_000;
+
+/**
+ * Its second serial port is a shell: see vm.ts. Every program that it need not start saves some
+ * hundredths of a second, for all is emulated.
+ */
+const INIT = `#!/bin/sh
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+mount -t tmpfs tmpfs /run
+for module in ${MODULES.join(" ")}; do insmod /modules/$module.ko || exit 1; done
+ip link set lo up
+n='
+'
+text() {
+  if [ -s "$1" ]; then base64 -w 0 "$1"; fi
+}
+exec < /dev/ttyS1 > /dev/ttyS1
+stty raw -echo
+echo ready
+while read -r line; do
+  (eval "$line") > /run/stdout 2> /run/stderr
+  echo "$? $(text /run/stdout) $(text /run/stderr)"
+done
+`;
+
+/** Where the kernel is, and its modules. */
+export interface Kernel {
+  readonly image: string;
+  readonly modules: readonly string[];
+}
+
+/** The kernel, fetched if it is not in the cache. Throws when it cannot be had. */
+export async function fetchKernel(): Promise<Kernel> {
+  const kept = await kernelIn(CACHE);
+  if (kept !== undefined) return kept;
+  await mkdir(dirname(CACHE), { recursive: true });
+  const folder = await mkdtemp(`${CACHE}-`);
+  try {
+    const names = ["./boot/vmlinuz-*", ...MODULES.map((name) => `*/${name}.ko`)];
+    await sh(
+      `cd "$1"; shift
+      # The package is an empty one that depends on the kernel of the day.
+      download() {
+        package=$(apt-cache depends --important ${PACKAGE} | sed -n 's/^ *Depends: //p')
+        apt-get download -qq -o APT::Sandbox::User=root $package
+        [ -e linux-image-*.deb ]
+      }
+      download || { apt-get update -qq && download; }
+      dpkg-deb --fsys-tarfile linux-image-*.deb > kernel.tar
+      tar -x -f kernel.tar --wildcards --transform 's|.*/||' "$@"
+      rm kernel.tar *.deb`,
+      [folder, ...names],
+    );
+    // Another process may have been faster.
+    await rename(folder, CACHE).catch(() => undefined);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+  const kernel = await kernelIn(CACHE);
+  if (kernel === undefined) throw new Error(`Cannot boot ${PACKAGE}: it lacks files`);
+  return kernel;
+}
+
+async function kernelIn(folder: string): Promise<Kernel | undefined> {
+  const files = await readdir(folder).catch((): string[] => []);
+  const image = files.find((name) => name.startsWith("vmlinuz"));
+  const modules = MODULES.map((name) => `${name}.ko`);
+  if (image === undefined || !modules.every((name) => files.includes(name))) return undefined;
+  return {
+    image: resolve(folder, image),
+    modules: modules.map((name) => resolve(folder, name)),
+  };
+}
+
+/**
+ * Writes an initramfs to `folder`, and returns its path. All paths are absolute.
+ * @param executables folder there → folder here, whose files are taken in with their libraries.
+ */
+export async function makeInitramfs(
+  folder: string,
+  { modules }: Kernel,
+  executables: Readonly<Record<string, string>>,
+): Promise<string> {
+  const root = join(folder, "root");
+  const busybox = pathOf("busybox") ?? "busybox";
+  for (const name of [
+    "bin",
+    "dev",
+    "modules",
+    "opt",
+    "etc",
+    "proc",
+    "run",
+    "sys",
+    "tmp",
+    "var/lib",
+  ]) {
+    await mkdir(join(root, name), { recursive: true });
+  }
+  await writeFile(join(root, "init"), INIT, { mode: 0o755 });
+  await writeFile(join(root, "etc/passwd"), "root:x:0:0::/:/bin/sh\n");
+  for (const module of modules) await cp(module, join(root, "modules", basename(module)));
+  const programs = ["busybox", ...PROGRAMS];
+  const paths = programs.map((name) => pathOf(name) ?? name);
+  for (const path of paths) {
+    await cp(path, join(root, "bin", basename(path)), { dereference: true });
+  }
+  for (const applet of (await sh(`${busybox} --list`)).split("\n").filter(Boolean)) {
+    if (!programs.includes(applet)) await symlink("busybox", join(root, "bin", applet));
+  }
+  const files = [...paths];
+  for (const [there, here] of Object.entries(executables)) {
+    const target = join(root, there);
+    await mkdir(dirname(target), { recursive: true });
+    // As links where that can be, for they are large.
+    await sh('cp -al "$1" "$2" 2>/dev/null || { rm -rf "$2"; cp -a "$1" "$2"; }', [here, target]);
+    files.push(...(await readdir(here)).map((name) => join(here, name)));
+  }
+  for (const library of await librariesOf(files)) {
+    await mkdir(join(root, dirname(library)), { recursive: true });
+    await cp(library, join(root, library), { dereference: true });
+  }
+  const initramfs = join(folder, "initramfs");
+  await sh('cd "$1"; find . | "$2" cpio -o -H newc -R 0:0 > "$3"', [root, busybox, initramfs]);
+  await rm(root, { recursive: true, force: true });
+  return initramfs;
+}
+
+async function librariesOf(files: readonly string[]): Promise<readonly string[]> {
+  // It fails for those that are linked statically.
+  const listed = await sh('for file; do ldd "$file" 2>/dev/null || true; done', files);
+  const found = listed.matchAll(/(?:^\s*|=> )(\/\S+) \(0x/gm);
+  return [...new Set([...found].map(([, path = ""]) => path))];
+}
+
+async function sh(script: string, args: readonly string[] = []): Promise<string> {
+  const result = await run("sh", ["-ec", script, "sh", ...args], { timeout: FETCH_LIMIT_MS });
+  if (result.exitCode === 0) return result.stdout;
+  throw new Error(
+    `Cannot make a virtual machine: ${result.timedOut ? "it took too long" : result.stderr.trim()}`,
+  );
+}

@@ -1,0 +1,207 @@
+/**
+ * VLANs by packets that pass or don't. Where this machine's kernel cannot filter by VLAN, one of
+ * Debian's can, in a virtual machine.
+ */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { TestContext } from "vitest";
+import { cni, cniOk } from "../helpers/cni.ts";
+import { bridgeConf, IPV4 } from "../helpers/network.ts";
+import { expectError } from "../helpers/state.ts";
+import { addPod, heard, portsOf, reached, vlanMachine, vlansOf } from "../helpers/vlan.ts";
+import type { VlanMachine, VlanNode } from "../helpers/vlan.ts";
+
+let found: VlanMachine | string = "it was not started";
+beforeAll(async () => {
+  found = await vlanMachine();
+  if (typeof found === "string") console.warn(`VLANs are not tested: ${found}`);
+}, 300_000);
+afterAll(async () => {
+  if (typeof found !== "string") await found[Symbol.asyncDispose]();
+});
+
+/** A node, and the folders of the plugins on it. Skips the test where there can be none. */
+async function start({ skip }: TestContext): Promise<VlanNode & Omit<VlanMachine, "createNode">> {
+  if (typeof found === "string") return skip(found);
+  return { ...found, ...(await found.createNode()) };
+}
+
+const { gateway } = IPV4;
+const vlanConf = (vlan: number, more = {}) => bridgeConf([IPV4], { vlan, ...more });
+const { ipam: _ipam, isDefaultGateway: _isDefaultGateway, ...layer2 } = bridgeConf([IPV4]);
+const alone = { preserveDefaultVlan: false };
+const own100 = ["100 PVID Egress Untagged"];
+
+describe("vlan", () => {
+  test("pods of one VLAN reach each other and the node, another's reach neither", async (context) => {
+    await using node = await start(context);
+    const one = await addPod(node, node.ours, "pod1", vlanConf(100, alone));
+    const two = await addPod(node, node.ours, "pod2", vlanConf(100, alone));
+    // The same subnet without a gateway, so that only the VLAN keeps it apart.
+    const apart = { ...alone, isDefaultGateway: false };
+    const other = await addPod(node, node.ours, "pod3", vlanConf(200, apart));
+    expect(one.result.interfaces?.[3]?.name).toBe("cni0.100");
+    const all = [two.address, gateway, other.address];
+    expect(await reached(one.pod, all)).toEqual([two.address, gateway]);
+    expect(await node.ping(one.address), "from the node").toBe(true);
+    expect(await reached(other.pod, [one.address, two.address, gateway])).toEqual([]);
+    await node.sh(`bridge vlan add dev ${other.port} vid 100 pvid untagged`);
+    expect(await other.pod.ping(one.address), "when it is in their VLAN").toBe(true);
+  });
+
+  test("B6: a pod without preserveDefaultVlan has nothing of VLAN 1", async (context) => {
+    await using node = await start(context);
+    const quiet = await addPod(node, node.ours, "quiet", vlanConf(100, alone));
+    const both = await addPod(node, node.ours, "both", vlanConf(100));
+    const none = await addPod(node, node.ours, "none", layer2);
+    await none.pod.sh("ip addr add 10.244.1.99/24 dev eth0");
+    const sent = { none: "10.244.1.201", quiet: "10.244.1.202" };
+    expect(await heard(node, ["quiet", "both", "none"], sent)).toEqual({
+      quiet: [sent.quiet],
+      both: [sent.none, sent.quiet],
+      none: [sent.none],
+    });
+    const vlans = await vlansOf(node);
+    expect(vlans[quiet.port]).toEqual(own100);
+    expect(vlans[both.port]).toEqual(["1 Egress Untagged", ...own100]);
+  });
+
+  test("is what the reference makes of it", async (context) => {
+    await using node = await start(context);
+    const conf = vlanConf(100);
+    const ours = await addPod(node, node.ours, "pod1", { ...conf, bridge: "br1", name: "net1" });
+    const its = await addPod(node, node.reference, "pod2", {
+      ...conf,
+      bridge: "br2",
+      name: "net2",
+    });
+    expect(await portsOf(node, "br1")).toEqual(await portsOf(node, "br2"));
+    const names = ({ result }: typeof ours) =>
+      result.interfaces?.map(({ name }) => name.replace(/^br\d/, "br").replace(/^veth.*/, "veth"));
+    expect(names(ours)).toEqual(["br", "veth", "eth0", "br.100"]);
+    expect(names(ours)).toEqual(names(its));
+  });
+
+  test("makes a bridge filter that did not, unnoticed by its pods", async (context) => {
+    await using node = await start(context);
+    const one = await addPod(node, node.ours, "pod1", bridgeConf([IPV4]));
+    const two = await addPod(node, node.ours, "pod2", bridgeConf([IPV4]));
+    const { port, pod } = await addPod(node, node.ours, "pod3", { ...layer2, vlan: 100, ...alone });
+    await pod.sh("ip addr add 10.244.1.99/24 dev eth0");
+    expect((await vlansOf(node))[port]).toEqual(own100);
+    const all = [two.address, gateway, "10.244.1.99"];
+    expect(await reached(one.pod, all)).toEqual([two.address, gateway]);
+  });
+
+  test("CHECK sees the gateway, the port's VLANs and the filter", async (context) => {
+    await using node = await start(context);
+    const { port, withResult } = await addPod(node, node.ours, "pod1", vlanConf(100, alone));
+    const check = async () => cni(node, { ...withResult, command: "CHECK" });
+    const own = `bridge vlan add dev ${port} vid 100 pvid untagged`;
+    const faults = [
+      { harm: `bridge vlan del dev ${port} vid 100`, cure: own, said: "VLAN 100" },
+      { harm: `bridge vlan add dev ${port} vid 100`, cure: own, said: "VLAN 100" },
+      {
+        harm: `bridge vlan add dev ${port} vid 1`,
+        cure: `bridge vlan del dev ${port} vid 1`,
+        said: "preserveDefaultVlan",
+      },
+      {
+        harm: "ip link set cni0.100 down",
+        cure: "ip link set cni0.100 up",
+        said: "cni0.100 is down",
+      },
+      {
+        harm: "ip addr del 10.244.1.1/24 dev cni0.100",
+        cure: "ip addr add 10.244.1.1/24 dev cni0.100",
+        said: "10.244.1.1 on cni0.100",
+      },
+      {
+        harm: "ip link set cni0 type bridge vlan_filtering 0",
+        cure: "ip link set cni0 type bridge vlan_filtering 1",
+        said: "VLAN filtering of cni0",
+      },
+    ];
+    expect(await check()).toMatchObject({ code: 0, stdout: "" });
+    for (const { harm, cure, said } of faults) {
+      await node.sh(harm);
+      const answer = await check();
+      expectError(answer, 105);
+      expect(answer.json?.msg).toContain(said);
+      await node.sh(cure);
+    }
+    expect(await check()).toMatchObject({ code: 0, stdout: "" });
+  });
+
+  test("DEL takes the pod's VLANs and, with no namespace, not the node's link", async (context) => {
+    await using node = await start(context);
+    const one = await addPod(node, node.ours, "pod1", vlanConf(100, alone));
+    const two = await addPod(node, node.ours, "pod2", vlanConf(100, alone));
+    await cniOk(node, { ...two.withResult, netns: "", command: "DEL" });
+    expect(await one.pod.ping(gateway), "the node, by cni0.100").toBe(true);
+    await cniOk(node, { ...one.attachment, command: "DEL" });
+    // What is left are the bridge, and the end of the node's own link.
+    expect(await portsOf(node, "cni0")).toEqual([own100]);
+    expect(Object.keys(await vlansOf(node))).toHaveLength(2);
+  });
+
+  test("B1: the node's idle link into a VLAN gets the new address", async (context) => {
+    await using node = await start(context);
+    const { attachment } = await addPod(node, node.ours, "pod1", vlanConf(100));
+    await node.sh(`
+      ip addr del 10.244.1.1/24 dev cni0.100
+      ip addr add 10.9.9.1/24 dev cni0.100
+    `);
+    const pod = await node.addPod("pod2");
+    const next = { ...attachment, containerId: "pod2", netns: pod.netnsPath } as const;
+    expectError(await cni(node, { ...next, command: "ADD" }), 102);
+    await cniOk(node, { ...attachment, command: "DEL" });
+    await cniOk(node, { ...next, command: "ADD" });
+    expect(await pod.ping(gateway)).toBe(true);
+  });
+
+  test("puts right a link into the VLAN that was left half made", async (context) => {
+    await using node = await start(context);
+    await node.sh(`
+      ip link add cni0 up type bridge vlan_filtering 1
+      ip link add cni0.100 type veth peer name veth0half
+    `);
+    const { pod } = await addPod(node, node.ours, "pod1", vlanConf(100, alone));
+    expect(await pod.ping(gateway)).toBe(true);
+  });
+});
+
+test("vlanTrunk passes its VLANs alone, with their tags", async (context) => {
+  await using node = await start(context);
+  const vlanTrunk = [{ id: 5 }, { minID: 100, maxID: 102 }];
+  const peer = await addPod(node, node.ours, "peer", {
+    ...layer2,
+    vlanTrunk: [{ minID: 2, maxID: 4094 }],
+  });
+  const some = await addPod(node, node.ours, "some", { ...layer2, vlanTrunk, ...alone });
+  const more = await addPod(node, node.ours, "more", { ...layer2, vlanTrunk });
+  const tagged = [5, 6, 99, 100, 102, 103];
+  for (const [n, { pod }] of [peer, some, more].entries()) {
+    const lines = tagged.map((vlan) => {
+      const name = `eth0.${vlan}`;
+      return `link add link eth0 name ${name} type vlan id ${vlan}
+        link set ${name} up
+        addr add 10.9.${vlan}.${n + 1}/24 dev ${name}`;
+    });
+    const batch = `addr add 10.9.1.${n + 1}/24 dev eth0\n${lines.join("\n")}\n`;
+    await pod.output("ip", ["-batch", "-"], { input: batch });
+  }
+  // VLAN 1 is the default one, which goes without a tag.
+  const all = [1, ...tagged].map((vlan) => `10.9.${vlan}.1`);
+  const passing = ["10.9.5.1", "10.9.100.1", "10.9.102.1"];
+  expect(await reached(some.pod, all)).toEqual(passing);
+  expect(await reached(more.pod, all)).toEqual(["10.9.1.1", ...passing]);
+  const vlans = await vlansOf(node);
+  expect(vlans[some.port]).toEqual(["5", "100", "101", "102"]);
+  expect(vlans[more.port]).toEqual(["1 PVID Egress Untagged", "5", "100", "101", "102"]);
+  const check = async () => cni(node, { ...some.withResult, command: "CHECK" });
+  expect(await check()).toMatchObject({ code: 0, stdout: "" });
+  await node.sh(`bridge vlan del dev ${some.port} vid 101`);
+  const answer = await check();
+  expectError(answer, 105);
+  expect(answer.json?.msg).toContain("VLAN 101");
+});
