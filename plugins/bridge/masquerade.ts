@@ -9,11 +9,13 @@ import {
   iptablesRemove,
   nftAdd,
   nftBase,
+  nftChecks,
   nftList,
   nftRemove,
+  nftTable,
 } from "../../shared/plan/masquerade.ts";
 import type { Masquerade } from "../../shared/plan/masquerade.ts";
-import { masqueradeTag, networkTag } from "../../shared/plan/names.ts";
+import { masqueradeChain, masqueradeTag, networkTag } from "../../shared/plan/names.ts";
 import type { BridgeConfig } from "./conf.ts";
 
 const families: readonly Family[] = [4, 6];
@@ -22,6 +24,7 @@ const rounds = 3;
 
 /**
  * Masquerades what a container sends out of its subnet: one transaction for each family.
+ * @param warn see {@link removeMasquerade}.
  * @throws CniError Firewall, TryAgainLater
  */
 export function addMasquerade(
@@ -29,7 +32,10 @@ export function addMasquerade(
   conf: BridgeConfig,
   of: Masquerade,
   addresses: readonly Cidr[],
+  warn: (line: string) => void,
 ): void {
+  // A DEL that was killed has left them, and they would be there twice.
+  if (isMasqueraded(kernel, of)) removeMasquerade(kernel, of, warn);
   const { firewall, sys } = kernel;
   const backend =
     conf.ipMasqBackend ?? (kernel.hasCommand("iptables-restore") ? "iptables" : "nftables");
@@ -43,6 +49,17 @@ export function addMasquerade(
     const own = addresses.filter(({ address }) => address.family === family);
     if (own.length > 0) firewall.restore(family, iptablesAdd(of, own, sys.sha512));
   }
+}
+
+/** Whether a container has rules, asked of the kernel: it costs microseconds. */
+function isMasqueraded({ firewall, sys }: Kernel, of: Masquerade): boolean {
+  const chain = masqueradeChain(sys.sha512, of.network, of.containerId);
+  const tag = masqueradeTag(sys.sha512, of.network, of.ifname, of.containerId);
+  return (
+    families.some((family) =>
+      firewall.hasIptablesChain(family, "nat", chain, firewall.variant(family)),
+    ) || firewall.rules("inet", nftTable, nftChecks, tag).length > 0
+  );
 }
 
 /**

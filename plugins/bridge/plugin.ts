@@ -20,7 +20,7 @@ import {
   planPort,
   planVeth,
 } from "./plan.ts";
-import { addSpoofRules, removeSpoofRules } from "./spoof_check.ts";
+import { addSpoofRules, collectSpoofRules, removeSpoofRules } from "./spoof_check.ts";
 
 /** Bytes: the kernel's MTU for a veth or bridge that is given none. */
 const defaultMtu = 1500;
@@ -79,7 +79,7 @@ export const bridge: Plugin<BridgeConfig> = {
         removeMasquerade(kernel, of, context.warn);
       });
       const addresses = net.ips.map(({ address }) => address);
-      addMasquerade(kernel, conf, of, addresses);
+      addMasquerade(kernel, conf, of, addresses, context.warn);
     }
     if (!conf.leaveDown) {
       // Each in its own time: until then it drops what is sent through it.
@@ -144,6 +144,7 @@ export const bridge: Plugin<BridgeConfig> = {
       await context.delegate.gc(context.conf.ipam, context.raw, valid);
     }
     if (context.conf.ipMasq) collectMasquerade(context.kernel, context.conf.network, valid);
+    if (context.conf.macSpoofCheck) collectSpoofRules(context.kernel);
   },
 
   async status(context) {

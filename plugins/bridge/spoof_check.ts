@@ -6,14 +6,18 @@ import {
   spoofBase,
   spoofChain,
   spoofComment,
+  spoofJumps,
+  spoofList,
   spoofTable,
 } from "../../shared/plan/spoof_check.ts";
 import type { SpoofCheck } from "../../shared/plan/spoof_check.ts";
 import type { Drawn } from "./plan.ts";
 
 /** Lets a container send with its own MAC alone. @throws CniError Firewall */
-export function addSpoofRules({ firewall }: Kernel, of: SpoofCheck, drawn: Drawn): void {
-  if (firewall.nft(addSpoofCheck(of, drawn.hostVeth, drawn.containerMac))) return;
+export function addSpoofRules(kernel: Kernel, of: SpoofCheck, drawn: Drawn): void {
+  // A DEL that was killed has left them, for a link that is gone.
+  removeSpoofRules(kernel, of);
+  if (kernel.firewall.nft(addSpoofCheck(of, drawn.hostVeth, drawn.containerMac))) return;
   throw new CniError(
     Code.Firewall,
     "Cannot set up macspoofchk: nftables has no bridge family on this node.",
@@ -31,5 +35,16 @@ export function removeSpoofRules({ firewall }: Kernel, of: SpoofCheck): void {
     .rules("bridge", spoofTable, spoofBase)
     .filter(({ comment }) => comment === spoofComment(of))
     .map(({ handle }) => handle);
-  firewall.nft(removeSpoofCheck(of, jumps));
+  firewall.nft(removeSpoofCheck(spoofChain(of), jumps));
+}
+
+/**
+ * Takes the rules away whose link is gone: a call was killed. They say nothing of a network, so
+ * whether a container is valid in this one is no reason.
+ * @throws CniError Firewall, Kernel
+ */
+export function collectSpoofRules({ firewall, host }: Kernel): void {
+  const listed = firewall.nftList(spoofList);
+  const gone = spoofJumps(listed ?? "").filter(({ link }) => host.link(link) === undefined);
+  for (const { chain, handle } of gone) firewall.nft(removeSpoofCheck(chain, [handle]));
 }

@@ -8,7 +8,7 @@ import { parseFlannelConf } from "./conf.ts";
 import type { FlannelConfig } from "./conf.ts";
 import { delegateConf } from "./delegate_conf.ts";
 import type { DelegateConf } from "./delegate_conf.ts";
-import { collectStates, findState, removeState, saveState } from "./state.ts";
+import { collectStates, findState, removeState, saveState, sweepStates } from "./state.ts";
 import { readSubnetEnv } from "./subnet_env.ts";
 
 /**
@@ -35,6 +35,7 @@ export const flannel: Plugin<FlannelConfig> = {
     const config = state?.config ?? bestConf(context);
     await delegate.del(config.type, withPrevResult(config, raw));
     if (state !== undefined) removeState(state.path);
+    sweepStates(kernel, conf.dataDir, request);
   },
 
   async check({ conf, request, raw, kernel, delegate }) {

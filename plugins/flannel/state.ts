@@ -4,6 +4,7 @@ import type { Attachment } from "../../shared/cni/request.ts";
 import {
   createFile,
   ensureFolder,
+  isAbandoned,
   listIfPresent,
   readIfPresent,
   removeIfPresent,
@@ -108,6 +109,26 @@ export function removeState(path: string): void {
 }
 
 /**
+ * Removes what calls for an interface have left that were killed: what they were writing, and the
+ * state of an ADD that was begun anew.
+ * @throws CniError IoFailure
+ */
+export function sweepStates(
+  kernel: Attributes,
+  dataDir: string,
+  { containerId, ifname }: Attachment,
+): void {
+  const first = `${dataDir}/${containerId}`;
+  if (kernel.attribute(first, ifnameAttribute) === ifname) removeState(first);
+  attempt(`clear the state files in ${dataDir}`, () => {
+    for (const name of listIfPresent(dataDir)) {
+      const own = name.startsWith(`.${containerId}.`) || name.startsWith(`.${containerId}:`);
+      if (own && isAbandoned(name)) removeIfPresent(`${dataDir}/${name}`);
+    }
+  });
+}
+
+/**
  * Removes the network's state files that belong to none of the valid attachments.
  * @throws CniError IoFailure
  */
@@ -125,9 +146,10 @@ export function collectStates(
     );
   };
   for (const name of names) {
+    const path = `${dataDir}/${name}`;
+    if (isAbandoned(name)) removeState(path);
     // A temporary file of a call that is running.
     if (name.startsWith(".") || isValid(name)) continue;
-    const path = `${dataDir}/${name}`;
     if (readState(path)?.config?.["name"] === network) removeState(path);
   }
 }

@@ -51,6 +51,7 @@ async function del({ conf, request, kernel }: Call): Promise<void> {
   const store = new Store(conf.folder, kernel);
   // Looking takes no lock: a DEL that comes again has no one to wait for.
   store.release(store.held(request));
+  store.sweep();
 }
 
 async function check({ conf, request, prevResult, kernel }: Call): Promise<void> {

@@ -78,6 +78,8 @@ export class Store {
   /** While the lock is held: who has what, if that is known, and whether anything has changed. */
   #owners: Owners | undefined;
   #changed = false;
+  /** Whether the last look at the folder has shown what a call is writing, or was when it was killed. */
+  #sawTemporaries = false;
 
   /**
    * @param folder absolute and normalised; it need not exist.
@@ -144,12 +146,14 @@ export class Store {
   }
 
   /**
-   * Removes what nobody has: blank reservations and those of an earlier boot. It reads them all,
-   * unless nothing has changed since that was done. To be called with the lock held.
+   * Removes what nobody has: blank reservations, those of an earlier boot, and what crashed calls
+   * were writing. It reads them all, unless nothing has changed since that was done. To be called
+   * with the lock held.
    */
   tidy(): void {
     if (this.#owners !== undefined) return;
     const found = this.read();
+    if (this.#sawTemporaries) this.#removeTemporaries();
     for (const one of found) if (!isTaken(one)) this.#remove(one);
     this.#owners = Owners.of(this.#ownersPlace, found.filter(isTaken));
     this.#changed = true;
@@ -206,13 +210,15 @@ export class Store {
     });
   }
 
-  /** Removes what crashed calls were writing: the temporary files there are with the lock held. */
+  /**
+   * Removes what crashed calls were writing, if there was any when the folder was looked at. Whoever
+   * did not have to look, because the seal of the list holds, knows that there is none.
+   */
   sweep(): void {
-    const left = () => this.#attempt(() => listIfPresent(this.#folder)).filter(isTemporary);
-    if (left().length === 0) return;
+    if (!this.#sawTemporaries) return;
     this.exclusive(() => {
       this.#changed = true;
-      for (const file of left()) this.#attempt(() => removeIfPresent(this.#path(file)));
+      this.#removeTemporaries();
     });
   }
 
@@ -239,8 +245,19 @@ export class Store {
     return writeProblem(this.#folder);
   }
 
+  /** With the lock held nobody is writing them. */
+  #removeTemporaries(): void {
+    const names = this.#attempt(() => listIfPresent(this.#folder));
+    for (const file of names.filter(isTemporary)) {
+      this.#attempt(() => removeIfPresent(this.#path(file)));
+    }
+    this.#sawTemporaries = false;
+  }
+
   #list(): { file: string; address: Address }[] {
-    return this.#attempt(() => listIfPresent(this.#folder)).flatMap((file) => {
+    const names = this.#attempt(() => listIfPresent(this.#folder));
+    this.#sawTemporaries = names.some(isTemporary);
+    return names.flatMap((file) => {
       const address = parsedAddress(file);
       return address === undefined ? [] : [{ file, address }];
     });

@@ -8,7 +8,14 @@ import { describeMapping, parsePortmapConf } from "./conf.ts";
 import type { Backend, PortmapConfig } from "./conf.ts";
 import { seeOwner } from "./owner.ts";
 import { Records } from "./records.ts";
-import { collectListed, forgetFlows, remove, removeUnrecorded, retryLeftovers } from "./removal.ts";
+import {
+  collectListed,
+  forgetFlows,
+  remove,
+  removeUnrecorded,
+  retryLeftovers,
+  sweepRecords,
+} from "./removal.ts";
 import { addRules } from "./making.ts";
 import { repair } from "./repair.ts";
 import { missingRule } from "./rules.ts";
@@ -77,6 +84,7 @@ export const portmap: Plugin<PortmapConfig> = {
     const isDone = own.length === 0 || remove(context, store, tools, own);
     if (own.length === 0) removeUnrecorded(context, tools);
     if (isDone) retryLeftovers(context, store, tools);
+    sweepRecords(context, store);
   },
 
   async check(context) {
@@ -113,6 +121,7 @@ export const portmap: Plugin<PortmapConfig> = {
     collectListed(context, tools, valid);
     retryLeftovers(context, store, tools);
     repair(context, store, tools);
+    sweepRecords(context, store);
   },
 
   async status(context) {

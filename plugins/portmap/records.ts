@@ -1,12 +1,12 @@
 import { CniError, Code, messageOf } from "../../shared/cni/error.ts";
 import type { Attachment } from "../../shared/cni/request.ts";
 import {
-  createFile,
   ensureFolder,
+  isPresent,
   listIfPresent,
   readIfPresent,
   removeIfPresent,
-  replaceFile,
+  replaceFileBy,
 } from "../../shared/host/files.ts";
 import type { Digest } from "../../shared/plan/names.ts";
 import { formatAddress, parseAddress } from "../../shared/net/address.ts";
@@ -64,6 +64,8 @@ export class Records {
   readonly #containers: string;
   readonly #ports: string;
   readonly #leftovers: string;
+  /** What a file is written to before it gets its name: one for all, for one call at a time writes. */
+  readonly #temporary: string;
   /** Guards the index, and the rules that all containers share. */
   readonly lockFile: string;
 
@@ -73,6 +75,7 @@ export class Records {
     this.#containers = `${folder}/containers`;
     this.#ports = `${folder}/ports`;
     this.#leftovers = `${folder}/leftovers`;
+    this.#temporary = `${folder}/.new`;
     this.lockFile = `${folder}/lock`;
   }
 
@@ -95,7 +98,7 @@ export class Records {
   /** Remembers that what others had made before is recorded. @throws CniError IoFailure */
   markOpened(): void {
     this.#attempt(() => {
-      replaceFile(`${this.#folder}/opened`, "", 0o600);
+      this.#replace(`${this.#folder}/opened`, "");
     });
   }
 
@@ -111,7 +114,7 @@ export class Records {
     const known = this.shared();
     if (known.includes(word)) return;
     this.#attempt(() => {
-      replaceFile(`${this.#folder}/shared`, [...known, word, ""].join("\n"), 0o600);
+      this.#replace(`${this.#folder}/shared`, [...known, word, ""].join("\n"));
     });
   }
 
@@ -122,9 +125,9 @@ export class Records {
 
   /** All records. */
   list(): Record[] {
-    return this.#attempt(() => listIfPresent(this.#containers))
-      .filter((name) => !name.startsWith("."))
-      .flatMap((name) => this.#readFile(name) ?? []);
+    return this.#attempt(() => listIfPresent(this.#containers)).flatMap(
+      (name) => this.#readFile(name) ?? [],
+    );
   }
 
   /** The records whose rules could not be deleted. They are named apart, for every call asks. */
@@ -143,8 +146,8 @@ export class Records {
   write(record: Record): void {
     const name = this.#name(record);
     this.#attempt(() => {
-      replaceFile(`${this.#containers}/${name}`, JSON.stringify(toPlain(record)), 0o600);
-      if (record.leftover) createFile(`${this.#leftovers}/${name}`, "", 0o600);
+      this.#replace(`${this.#containers}/${name}`, JSON.stringify(toPlain(record)));
+      if (record.leftover) this.#replace(`${this.#leftovers}/${name}`, "");
     });
     for (const { protocol, hostPort } of record.target.mappings) {
       const others = this.#claimants(protocol, hostPort).filter((other) => other !== name);
@@ -163,6 +166,20 @@ export class Records {
       removeIfPresent(`${this.#leftovers}/${name}`);
       removeIfPresent(`${this.#containers}/${name}`);
     });
+  }
+
+  /** Whether a call was killed while it wrote, or one is writing. */
+  get isWriting(): boolean {
+    return this.#attempt(() => isPresent(this.#temporary));
+  }
+
+  /** Removes what a call was writing when it was killed. @throws CniError IoFailure */
+  sweep(): void {
+    this.#attempt(() => removeIfPresent(this.#temporary));
+  }
+
+  #replace(path: string, text: string): void {
+    replaceFileBy(this.#temporary, path, text, 0o600);
   }
 
   #name({ target }: Record): string {
@@ -195,7 +212,7 @@ export class Records {
     const path = `${this.#ports}/${protocol}-${port}`;
     this.#attempt(() => {
       if (names.length === 0) removeIfPresent(path);
-      else replaceFile(path, `${names.join("\n")}\n`, 0o600);
+      else this.#replace(path, `${names.join("\n")}\n`);
     });
   }
 

@@ -124,6 +124,19 @@ export function retryLeftovers(
   store.leftovers().every((record) => remove(context, store, tools, [record]));
 }
 
+/** Removes what a call was writing when it was killed, if there is such; what fails is said. */
+export function sweepRecords(context: Context<PortmapConfig>, store: Records): void {
+  try {
+    if (!store.isWriting) return;
+    exclusively(context, store, () => {
+      store.sweep();
+    });
+  } catch (error) {
+    if (!(error instanceof CniError)) throw error;
+    context.warn(`An unfinished record is left: ${error.message}`);
+  }
+}
+
 /** Whether an address is one of the node's own: packets to it go to the node itself. */
 function isLocal({ host }: Kernel, address: Address): boolean {
   return host.linkTo(address) === "lo";

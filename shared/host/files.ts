@@ -65,7 +65,17 @@ type Prepare = (temporary: string) => void;
 
 /** Puts `text` at `path` in one step: a reader sees the old text or the new, never a part. */
 export function replaceFile(path: string, text: string, mode: number, prepare?: Prepare): void {
-  const temporary = temporaryName(path);
+  replaceFileBy(temporaryName(path), path, text, mode, prepare);
+}
+
+/** The same by a temporary file of that name, which one call at a time may use. */
+export function replaceFileBy(
+  temporary: string,
+  path: string,
+  text: string,
+  mode: number,
+  prepare?: Prepare,
+): void {
   writeNew(temporary, text, mode);
   try {
     prepare?.(temporary);
@@ -151,13 +161,19 @@ export function isTemporary(name: string): boolean {
   return /^\..+\.\d+\.tmp$/.test(name);
 }
 
+/** Whether a file of this name is one that a call was writing which has ended. */
+export function isAbandoned(name: string): boolean {
+  const writer = /^\..+\.(\d+)\.tmp$/.exec(name)?.[1];
+  return writer !== undefined && !isPresent(`/proc/${writer}`);
+}
+
 /** Beside the file itself, for a rename or link does not cross file systems. */
 function temporaryName(path: string): string {
   const slash = path.lastIndexOf("/") + 1;
   return `${path.slice(0, slash)}.${path.slice(slash)}.${String(process.pid)}.tmp`;
 }
 
-/** "wx": a file of that name can only be a crashed call's whose process id came round again. */
+/** "wx": a file of that name can only be a crashed call's, whose process id may have come round. */
 function writeNew(path: string, text: string, mode: number): void {
   let fd: number;
   try {

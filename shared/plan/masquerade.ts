@@ -1,7 +1,7 @@
 import { formatAddress } from "../net/address.ts";
 import { formatCidr, subnetOf } from "../net/cidr.ts";
 import type { Cidr } from "../net/cidr.ts";
-import { masqueradeChain, masqueradeTag, ruleComment } from "./names.ts";
+import { masqueradeChain, masqueradeTag, plainIfname, ruleComment } from "./names.ts";
 import type { Digest } from "./names.ts";
 
 /**
@@ -69,8 +69,10 @@ export function iptablesOwners(network: string, saved: string): string[] {
   return [...new Set(owners)];
 }
 
-const table = "inet cni_plugins_masquerade";
-const checks = "masq_checks";
+export const nftTable = "cni_plugins_masquerade";
+export const nftChecks = "masq_checks";
+const table = `inet ${nftTable}`;
+const checks = nftChecks;
 /** Bytes of a comment that nft takes. */
 const commentMax = 128;
 
@@ -87,12 +89,12 @@ export const nftBase = [
 ].join("\n");
 
 /** What to list to find a container's rules. */
-export const nftList = ["list", "chain", "inet", "cni_plugins_masquerade", checks] as const;
+export const nftList = ["list", "chain", "inet", nftTable, checks] as const;
 
 /** The nft commands that add the rules of a container, of either family. */
 export function nftAdd(of: Masquerade, addresses: readonly Cidr[], digest: Digest): string {
   const tag = masqueradeTag(digest, of.network, of.ifname, of.containerId);
-  const text = `${tag}, net: ${of.network}, if: ${of.ifname}, id: ${of.containerId}`;
+  const text = `${tag}, net: ${of.network}, if: ${plainIfname(of.ifname)}, id: ${of.containerId}`;
   const comment = text.slice(0, commentMax);
   return addresses
     .map((address) => {

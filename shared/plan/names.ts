@@ -28,3 +28,11 @@ export function masqueradeTag(
 export function networkTag(digest: Digest, network: string): string {
   return digest(network).slice(0, 16);
 }
+
+/**
+ * A link's name as it may stand in nft's commands, where quotes and semicolons mean something: the
+ * kernel allows nearly every character in one.
+ */
+export function plainIfname(ifname: string): string {
+  return ifname.replaceAll(/[^\w.-]/gu, (one) => `_${(one.codePointAt(0) ?? 0).toString(16)}_`);
+}

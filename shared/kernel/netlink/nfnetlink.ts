@@ -36,7 +36,7 @@ export interface NfRule {
 }
 
 /** The families that nf_tables has tables of. */
-export type NfFamily = Family | "bridge";
+export type NfFamily = Family | "bridge" | "inet";
 
 /** A socket to netfilter. */
 export function netfilterSocket(sys: Sys): NetlinkSocket {
@@ -45,7 +45,7 @@ export function netfilterSocket(sys: Sys): NetlinkSocket {
 
 /** The header of netfilter's messages: family, version 0, no resource. */
 export function nfgenmsg(family: NfFamily): Buffer {
-  const NFPROTO = { 4: AF_INET, 6: AF_INET6, bridge: 7 };
+  const NFPROTO = { 4: AF_INET, 6: AF_INET6, bridge: 7, inet: 1 };
   return Buffer.of(NFPROTO[family], 0, 0, 0);
 }
 

@@ -10,6 +10,7 @@ import {
   findState,
   removeState,
   saveState,
+  sweepStates,
 } from "../../../../plugins/flannel/state.ts";
 import { errorOf, temporaryFolder } from "./helpers.ts";
 
@@ -115,6 +116,22 @@ describe("the states of several interfaces", () => {
   });
 });
 
+describe("sweepStates", () => {
+  it("removes what killed calls of an interface have left, and no other", () => {
+    using folder = temporaryFolder();
+    const { path: first } = saveState(kernel, folder.path, eth0, config);
+    const kept = [".pod1.1.tmp", ".pod12.99999999.tmp", "pod2"];
+    for (const name of [...kept, ".pod1.99999999.tmp", ".pod1:eth0.99999999.tmp"]) {
+      writeFileSync(join(folder.path, name), "");
+    }
+    sweepStates(kernel, folder.path, eth1);
+    expect(readdirSync(folder.path)).toEqual([...kept, "pod1"].toSorted());
+    expect(findState(kernel, folder.path, eth0, "cbr0")?.path).toBe(first);
+    sweepStates(kernel, folder.path, eth0);
+    expect(readdirSync(folder.path)).toEqual(kept);
+  });
+});
+
 describe("collectStates", () => {
   it("removes the network's files of containers that are gone, and no other", () => {
     using folder = temporaryFolder();
@@ -123,8 +140,11 @@ describe("collectStates", () => {
       saveState(kernel, folder.path, { containerId, ifname: "eth1" }, config);
       saveState(kernel, folder.path, { containerId, ifname: "eth2" }, other);
     }
-    const strangers = [".gone.7.tmp", "damaged", "folder"];
-    writeFileSync(join(folder.path, ".gone.7.tmp"), JSON.stringify(config));
+    const running = `.gone.${String(process.pid)}.tmp`;
+    const strangers = [running, "damaged", "folder"];
+    for (const name of [running, ".gone.99999999.tmp"]) {
+      writeFileSync(join(folder.path, name), JSON.stringify(config));
+    }
     writeFileSync(join(folder.path, "damaged"), "");
     mkdirSync(join(folder.path, "folder"));
     collectStates(folder.path, "cbr0", [{ containerId: "valid", ifname: "eth0" }]);

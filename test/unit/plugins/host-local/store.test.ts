@@ -194,6 +194,7 @@ describe("sweep", () => {
     for (const name of stay) one.put(name, "pod1\r\neth0");
     one.put(".10.0.0.2.4711.tmp", "pod1\r\neth0");
     one.put(".last_reserved_ip.0.4711.tmp", "10.0");
+    one.store.read();
     one.store.sweep();
     expect(one.names()).toEqual(stay.toSorted());
   });
