@@ -23,6 +23,8 @@ export interface CniCall {
   /** Further variables; undefined takes one away. */
   readonly extraEnv?: Readonly<Record<string, string | undefined>>;
   readonly timeout?: number;
+  /** A program, with its arguments, that runs the plugin. */
+  readonly prefix?: readonly string[];
 }
 
 /** A network configuration, or any other JSON object. */
@@ -94,7 +96,8 @@ export async function cni(sandbox: Node, call: CniCall): Promise<CniAnswer> {
   const set = Object.entries(env).filter(
     (entry): entry is [string, string] => entry[1] !== undefined,
   );
-  const result = await sandbox.exec(join(call.bin, call.plugin), [], {
+  const [program, ...rest] = [...(call.prefix ?? []), join(call.bin, call.plugin)];
+  const result = await sandbox.exec(program, rest, {
     input: stdinOf(call.conf),
     env: Object.fromEntries(set),
     ...(call.timeout === undefined ? {} : { timeout: call.timeout }),

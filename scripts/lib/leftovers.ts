@@ -13,6 +13,8 @@ const STAYS = [
   /^\+ ip6?tables-(nft|legacy): nat -N CNI-HOSTPORT-(DNAT|MASQ|SETMARK)$/,
   /^\+ ip6?tables-(nft|legacy): nat -A (PREROUTING|OUTPUT|POSTROUTING) .*-j CNI-HOSTPORT-(DNAT|MASQ)$/,
   /^\+ ip6?tables-(nft|legacy): nat -A CNI-HOSTPORT-(MASQ|SETMARK) /,
+  /^\+ nft: (chain|set|map) .*"table":"(cni_hostport|cni_plugins_masquerade)"/,
+  /^\+ nft: rule (?!.*"comment").*"table":"(cni_hostport|cni_plugins_masquerade)"/,
   // What our portmap knows of its chains; it goes with the reboot that takes them.
   /^\+ files: \/run\/flannel-cni\/portmap\/(lock|opened|shared)$/,
   // What the kernel gave a pod's `lo` when it came up first.

@@ -1,0 +1,166 @@
+/**
+ * Every plugin is killed at every system call that changes something, in ADD and in DEL, and the
+ * runtime's next call has to find back. What there is to kill at is counted first, call by call, so
+ * nothing depends on time.
+ *
+ * The short form is for `make test`; SOAK=1 tries every way back from every kill.
+ */
+import { afterAll, describe, expect, test } from "vitest";
+import { mutations, signature, trace, type SystemCall } from "../../scripts/lib/strace.ts";
+import { binDir, cni, type CniJson, type Sandbox } from "../helpers/cni.ts";
+import { NEIGHBOUR, POD, RECOVERIES, recover, reset, stateOf, type Wreck } from "./recovery.ts";
+import { callOf, createScenarioNode, runChain, SCENARIOS, type Scenario } from "./scenarios.ts";
+
+const soak = process.env["SOAK"] === "1";
+const isBun = binDir().endsWith("bin");
+/** Of the kills a part is enough for `make test`, and less of the other build, which makes the same calls. */
+const partOfBun = 6;
+const partOfPkg = 48;
+const step = soak ? 1 : isBun ? partOfBun : partOfPkg;
+const SIGKILLED = 128 + 9;
+
+const tally = { points: 0, kills: 0 };
+afterAll(() => {
+  console.log(`kill points: ${tally.points}, kills survived: ${tally.kills}`);
+});
+
+const cases = SCENARIOS.flatMap((scenario) =>
+  (["ADD", "DEL"] as const).flatMap((command) =>
+    (["fresh", "shared"] as const).map((place) => ({
+      scenario,
+      name: scenario.name,
+      command,
+      place,
+    })),
+  ),
+).filter(({ command, place }) => soak || command === "ADD" || place === "shared");
+
+describe.concurrent("killed at each call that changes something", () => {
+  test.for(cases)("$name, $command, $place node", { timeout: 3_600_000 }, async (one) => {
+    const { scenario, command, place } = one;
+    const points = await killPoints(scenario, command, place);
+    tally.points += points.length;
+    expect(points.length).toBeGreaterThan(2);
+    const failures: string[] = [];
+    let wreck: Wreck | undefined;
+    const first = cases.indexOf(one) % step;
+    for (let at = first; at < points.length; at += step) {
+      const point = points[at];
+      if (point === undefined) continue;
+      const turn = RECOVERIES[Math.floor(at / step) % RECOVERIES.length] ?? "DEL";
+      for (const recovery of soak ? RECOVERIES : [turn]) {
+        wreck ??= await prepare(scenario, place);
+        try {
+          await reset(wreck.node);
+          await killAt(wreck, command, point);
+          await recover(wreck, recovery);
+          tally.kills++;
+          if (place === "shared") continue;
+        } catch (error) {
+          failures.push(`${recovery} after a kill at ${point.text}: ${String(error)}`);
+        }
+        await wreck.node.close();
+        wreck = undefined;
+      }
+    }
+    await wreck?.node.close();
+    expect(failures).toEqual([]);
+  });
+});
+
+/** What there is to kill at, in the order of the calls. */
+async function killPoints(
+  scenario: Scenario,
+  command: "ADD" | "DEL",
+  place: "fresh" | "shared",
+): Promise<readonly SystemCall[]> {
+  const { node } = await prepare(scenario, place, false);
+  await using _ = node;
+  const prevResult = await upTo(node, scenario, command);
+  const { answer, calls } = await trace(
+    node,
+    callOf(scenario, scenario.at, command, POD, prevResult),
+  );
+  expect(answer.code, answer.stdout + answer.stderr).toBe(0);
+  return mutations(calls);
+}
+
+/** Runs what comes before the plugin that is killed. */
+async function upTo(
+  node: Sandbox,
+  scenario: Scenario,
+  command: "ADD" | "DEL",
+): Promise<{ prevResult?: CniJson }> {
+  const until = command === "ADD" ? scenario.at : scenario.plugins.length;
+  if (until === 0) return {};
+  const { code, json, stdout } = await runChain(node, scenario, "ADD", POD, { until });
+  expect(code, stdout).toBe(0);
+  if (command === "DEL") {
+    for (let at = scenario.plugins.length - 1; at > scenario.at; at--) {
+      await cni(node, callOf(scenario, at, "DEL", POD, { prevResult: json }));
+    }
+  }
+  return json === undefined ? {} : { prevResult: json };
+}
+
+/** How many more or fewer calls of a name the runtime may have made by itself this time. */
+const SHIFTS = [0, 0, -1, 1, -2, 2, 0, -1, 1];
+
+async function killAt({ node, scenario }: Wreck, command: "ADD" | "DEL", point: SystemCall) {
+  let last: SystemCall | undefined;
+  for (const shift of SHIFTS) {
+    const prevResult = await upTo(node, scenario, command);
+    const call = callOf(scenario, scenario.at, command, POD, prevResult);
+    const at = { ...point, nth: Math.max(1, point.nth + shift) };
+    const { answer, calls } = await trace(node, call, { at, fault: "signal=KILL" });
+    last = calls.at(-1);
+    if (last !== undefined && signature(last) === signature(point)) {
+      expect(last.text).toMatch(/= \?$/);
+      expect(answer.code, answer.stdout + answer.stderr).toBe(SIGKILLED);
+      return;
+    }
+    const { code, stdout } = await runChain(node, scenario, "DEL", POD);
+    expect(code, stdout).toBe(0);
+    await reset(node);
+  }
+  throw new Error(`killed at ${String(last?.text)} instead`);
+}
+
+async function prepare(
+  scenario: Scenario,
+  place: "fresh" | "shared",
+  compare = true,
+): Promise<Wreck> {
+  const node = await createScenarioNode(scenario);
+  await node.addPod(POD.id);
+  let neighbour: CniJson | undefined;
+  if (place === "shared") {
+    await node.addPod(NEIGHBOUR.id);
+    const { code, json, stdout } = await runChain(node, scenario, "ADD", NEIGHBOUR);
+    expect(code, stdout).toBe(0);
+    neighbour = json;
+    await reset(node);
+  }
+  const before = await node.snapshot();
+  const expected = compare ? await expectedState(scenario, place) : [];
+  return { node, scenario, before, neighbour, expected };
+}
+
+const expectedStates = new Map<string, Promise<readonly string[]>>();
+
+/** What a node is like after an ADD that nothing happens to. */
+async function expectedState(scenario: Scenario, place: "fresh" | "shared") {
+  const key = `${scenario.name} ${place}`;
+  const known = expectedStates.get(key) ?? addInPeace(scenario, place);
+  expectedStates.set(key, known);
+  return known;
+}
+
+async function addInPeace(scenario: Scenario, place: "fresh" | "shared") {
+  const { node } = await prepare(scenario, place, false);
+  await using _ = node;
+  await reset(node);
+  const { code, stdout } = await runChain(node, scenario, "ADD", POD);
+  expect(code, stdout).toBe(0);
+  return await stateOf(node);
+}

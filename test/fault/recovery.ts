@@ -1,0 +1,149 @@
+/** What a runtime does after a call that was killed, and what the node has to be like then. */
+import { setTimeout } from "node:timers/promises";
+import { expect } from "vitest";
+import { leftovers } from "../../scripts/lib/leftovers.ts";
+import type { Snapshot } from "../../scripts/lib/snapshot.ts";
+import type { CniJson, Sandbox } from "../helpers/cni.ts";
+import { addressesIn } from "../helpers/network.ts";
+import { runChain, type PodCall, type Scenario } from "./scenarios.ts";
+
+export const POD: PodCall = { id: "pod1" };
+/** Another pod of the node, that nothing may happen to. */
+export const NEIGHBOUR: PodCall = { id: "other", ports: 1000 };
+const NEXT: PodCall = { id: "pod2" };
+
+export const RECOVERIES = ["DEL", "GC", "ADD", "ADD of another"] as const;
+
+export type Recovery = (typeof RECOVERIES)[number];
+
+/** A node on which a call was killed. */
+export interface Wreck {
+  readonly node: Sandbox;
+  readonly scenario: Scenario;
+  readonly before: Snapshot;
+  /** The neighbour's result, if there is a neighbour. */
+  readonly neighbour: CniJson | undefined;
+  /** What the node is like after an ADD that nothing happens to. */
+  readonly expected: readonly string[];
+}
+
+/** Recovers, expects the node to be as it should be, and leaves it as it was before ADD. */
+export async function recover(wreck: Wreck, recovery: Recovery): Promise<void> {
+  const { node, scenario, before } = wreck;
+  switch (recovery) {
+    case "DEL":
+      await succeed(wreck, "DEL", POD);
+      break;
+    case "GC":
+      await collect(wreck);
+      break;
+    case "ADD":
+      await addAgain(wreck);
+      await succeed(wreck, "DEL", POD);
+      break;
+    case "ADD of another":
+      await addAnother(wreck);
+      break;
+  }
+  await expectNothingLeft(node, before);
+  if (wreck.neighbour !== undefined && scenario.plugins[0]?.type !== "host-local") {
+    await succeed(wreck, "CHECK", NEIGHBOUR, wreck.neighbour);
+  }
+}
+
+async function succeed(
+  { node, scenario }: Wreck,
+  command: "ADD" | "DEL" | "CHECK",
+  pod: PodCall,
+  prevResult?: CniJson,
+): Promise<CniJson> {
+  const answer = await runChain(node, scenario, command, pod, { prevResult });
+  expect(answer.code, `${command} of ${pod.id}: ${answer.stdout} ${answer.stderr}`).toBe(0);
+  return answer.json ?? {};
+}
+
+/** The namespace goes, and a little later what is in it; the rest is GC's. */
+async function collect({ node, scenario, neighbour, before }: Wreck): Promise<void> {
+  await node.removePod(POD.id);
+  const links = before["links"]?.filter((line) => line.startsWith("host veth")).length;
+  const end = performance.now() + 5000;
+  while ((await node.sh("ls /sys/class/net | grep -c ^veth || true")).trim() !== String(links)) {
+    if (performance.now() > end) throw new Error("the links of a namespace that is gone stay");
+    await setTimeout(20);
+  }
+  const valid = neighbour === undefined ? [] : [{ containerID: NEIGHBOUR.id, ifname: "eth0" }];
+  const more = { "cni.dev/valid-attachments": valid };
+  const answer = await runChain(node, scenario, "GC", POD, { more });
+  expect(answer.code, `GC: ${answer.stdout} ${answer.stderr}`).toBe(0);
+  await node.addPod(POD.id);
+}
+
+/** The same ADD once more: it works, or says that a DEL has to come first. */
+async function addAgain(wreck: Wreck): Promise<void> {
+  const { node, scenario, expected } = wreck;
+  await reset(node);
+  const again = await runChain(node, scenario, "ADD", POD);
+  if (again.code !== 0) {
+    // 104: it holds an address. 101: it has a link. Either is of the call that was killed.
+    expect([101, 104], again.stdout).toContain(again.json?.code);
+    await succeed(wreck, "DEL", POD);
+    await reset(node);
+    await succeed(wreck, "ADD", POD);
+  }
+  // flannel keeps the state of the ADD that was killed until DEL: it may be another interface's.
+  const state = (await stateOf(node)).filter((line) => !line.startsWith("/var/lib/cni/flannel/"));
+  const wanted = expected.filter((line) => !line.startsWith("/var/lib/cni/flannel/"));
+  expect(state).toEqual(wanted);
+}
+
+/** What kubelet does: a new sandbox, and the DEL of the old one at some time. */
+async function addAnother(wreck: Wreck): Promise<void> {
+  const { node, neighbour } = wreck;
+  await node.addPod(NEXT.id);
+  // Its host ports are those of the pod that was killed, whose namespace has gone by then.
+  await node.removePod(POD.id);
+  const result = await succeed(wreck, "ADD", NEXT);
+  const taken = addressesIn(neighbour ?? {});
+  expect(addressesIn(result).filter((address) => taken.includes(address))).toEqual([]);
+  await succeed(wreck, "DEL", POD);
+  await succeed(wreck, "CHECK", NEXT, result);
+  await succeed(wreck, "DEL", NEXT);
+  await node.removePod(NEXT.id);
+  await node.addPod(POD.id);
+}
+
+/** A namespace that goes takes its links with it a little later. */
+async function expectNothingLeft(node: Sandbox, before: Snapshot): Promise<void> {
+  const end = performance.now() + 5000;
+  for (;;) {
+    const left = leftovers(before, await node.snapshot());
+    if (left.length === 0) return;
+    if (performance.now() > end) expect(left).toEqual([]);
+    await setTimeout(50);
+  }
+}
+
+/** Everything on the node, without what is drawn at random or belongs to the moment. */
+export async function stateOf(node: Sandbox): Promise<readonly string[]> {
+  const { files = [], ...rest } = await node.snapshot();
+  const lines = Object.entries(rest).flatMap(([section, own]) =>
+    own.map((line) => `${section}: ${line}`),
+  );
+  const kept = files.filter((file) => /^\/(var\/lib\/cni|run\/flannel-cni\/portmap)\//.test(file));
+  const texts = await Promise.all(
+    kept.map(async (file) => `${file}: ${JSON.stringify(await node.readFile(file))}`),
+  );
+  return [...lines, ...texts]
+    .map((line) =>
+      line
+        .replaceAll(/veth[0-9a-f]{8}/g, "veth")
+        .replaceAll(/([0-9a-f]{2}:){5}[0-9a-f]{2}/g, "mac")
+        .replaceAll(/inode\\":\d+/g, "inode"),
+    )
+    .toSorted();
+}
+
+/** Has host-local give the next pod the same address each time. */
+export async function reset(node: Sandbox): Promise<void> {
+  await node.sh("rm -f /var/lib/cni/networks/*/last_reserved_ip.* /var/lib/cni/networks/*/lock");
+}
