@@ -1,4 +1,4 @@
-import { CniError, Code, joinErrors } from "../../shared/cni/error.ts";
+import { asCniError, type CniError, Code, joinErrors } from "../../shared/cni/error.ts";
 import type { Attachment } from "../../shared/cni/request.ts";
 import type { Kernel } from "../../shared/kernel/mod.ts";
 import type { Family } from "../../shared/net/address.ts";
@@ -147,8 +147,8 @@ function attempt(errors: CniError[], action: () => boolean): void {
   for (let round = 1; ; round++) {
     try {
       if (action()) return;
-    } catch (error) {
-      if (!(error instanceof CniError) || error.code === Code.Internal) throw error;
+    } catch (thrown) {
+      const error = asCniError(thrown);
       if (round < rounds && error.code === Code.Firewall) continue;
       errors.push(error);
       return;

@@ -1,4 +1,4 @@
-import { CniError, joinErrors } from "../../shared/cni/error.ts";
+import { asCniError, type CniError, joinErrors } from "../../shared/cni/error.ts";
 import type { Context, Plugin } from "../../shared/cni/plugin.ts";
 import { emptyResult } from "../../shared/cni/result.ts";
 import type { Result } from "../../shared/cni/result.ts";
@@ -107,8 +107,7 @@ export const bridge: Plugin<BridgeConfig> = {
       try {
         await action();
       } catch (error) {
-        if (!(error instanceof CniError)) throw error;
-        errors.push(error);
+        errors.push(asCniError(error));
       }
     };
     // The link before its address: the next container may be given the address at once.

@@ -40,8 +40,22 @@ export function claim(context: Context<PortmapConfig>, store: Records, record: R
     }
   }
   for (const other of found.values()) if (isOf(other, target)) store.remove(other);
-  store.write(record);
+  try {
+    store.write(record);
+  } catch (error) {
+    withdraw(store, record);
+    throw error;
+  }
   return [...found.values()];
+}
+
+/** Takes back what was written before the disk failed, as far as it lets that be done. */
+function withdraw(store: Records, record: Record): void {
+  try {
+    store.remove(record);
+  } catch {
+    // A record without rules does no harm, and the container's DEL takes it away.
+  }
 }
 
 /** Whether a record is of a target's container. */

@@ -1,4 +1,4 @@
-import { CniError } from "../../shared/cni/error.ts";
+import { asCniError } from "../../shared/cni/error.ts";
 import type { Context } from "../../shared/cni/plugin.ts";
 import type { Attachment, Request } from "../../shared/cni/request.ts";
 import type { Kernel } from "../../shared/kernel/mod.ts";
@@ -46,8 +46,7 @@ export function remove(
         family,
       );
     } catch (error) {
-      if (!(error instanceof CniError)) throw error;
-      failures.push(error.message);
+      failures.push(asCniError(error).message);
       // There is one lock for both families: the call would only wait again.
       if (isBusy(error)) break;
     }
@@ -66,8 +65,7 @@ export function remove(
       }
     });
   } catch (error) {
-    if (!(error instanceof CniError)) throw error;
-    context.warn(`The record of ${names(records)} is left: ${error.message}`);
+    context.warn(`The record of ${names(records)} is left: ${asCniError(error).message}`);
     return false;
   }
   return failures.length === 0;
@@ -85,8 +83,7 @@ export function removeUnrecorded(context: Context<PortmapConfig>, tools: Tools):
     try {
       removeFound(tools, [of], family);
     } catch (error) {
-      if (!(error instanceof CniError)) throw error;
-      warn(`Rules of ${of.containerId} may be left: ${error.message}`);
+      warn(`Rules of ${of.containerId} may be left: ${asCniError(error).message}`);
     }
   }
   const target = recordless(conf, request);
@@ -132,8 +129,7 @@ export function sweepRecords(context: Context<PortmapConfig>, store: Records): v
       store.sweep();
     });
   } catch (error) {
-    if (!(error instanceof CniError)) throw error;
-    context.warn(`An unfinished record is left: ${error.message}`);
+    context.warn(`An unfinished record is left: ${asCniError(error).message}`);
   }
 }
 
@@ -156,8 +152,9 @@ export function forgetFlows({ kernel, warn }: Context<PortmapConfig>, target: Ta
         isUnspecified(address) ? undefined : address,
       );
     } catch (error) {
-      if (!(error instanceof CniError)) throw error;
-      warn(`UDP flows to the host ports may go on to where they went: ${error.message}`);
+      warn(
+        `UDP flows to the host ports may go on to where they went: ${asCniError(error).message}`,
+      );
     }
   }
 }
@@ -181,8 +178,7 @@ export function collectListed(
       const each = new Map(gone.map((entry) => [entry.containerId, entry]));
       if (each.size > 0) removeFound(tools, [...each.values()], family);
     } catch (error) {
-      if (!(error instanceof CniError)) throw error;
-      warn(`Rules for IPv${family} may be left: ${error.message}`);
+      warn(`Rules for IPv${family} may be left: ${asCniError(error).message}`);
     }
   }
 }

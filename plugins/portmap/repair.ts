@@ -1,4 +1,4 @@
-import { CniError } from "../../shared/cni/error.ts";
+import { asCniError } from "../../shared/cni/error.ts";
 import type { Context } from "../../shared/cni/plugin.ts";
 import { intended } from "./claims.ts";
 import type { PortmapConfig } from "./conf.ts";
@@ -19,8 +19,7 @@ export function repair(context: Context<PortmapConfig>, store: Records, tools: T
     try {
       remakeRules(tools, targets, family);
     } catch (error) {
-      if (!(error instanceof CniError)) throw error;
-      warn(`Host ports for IPv${family} may be unmapped: ${error.message}`);
+      warn(`Host ports for IPv${family} may be unmapped: ${asCniError(error).message}`);
     }
   }
 }

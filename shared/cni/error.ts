@@ -75,6 +75,23 @@ export function errnoOf(thrown: unknown): string | undefined {
 }
 
 /**
+ * An error with a code, for a call that says what has failed and goes on. What a system call has
+ * thrown where nobody expected it is of the disk or the kernel, no defect.
+ * @throws what is neither, for that is one.
+ */
+export function asCniError(thrown: unknown): CniError {
+  if (thrown instanceof CniError) return thrown;
+  // A runtime's own codes have an underscore: ERR_INVALID_ARG_TYPE.
+  if (!/^E[A-Z0-9]+$/.test(errnoOf(thrown) ?? "")) throw thrown;
+  return new CniError(
+    Code.IoFailure,
+    `Cannot go on: ${messageOf(thrown)}.`,
+    "The disk or the kernel refuses what it should not: see the kernel's log (dmesg).",
+    { cause: thrown },
+  );
+}
+
+/**
  * Makes one error of several, for a DEL that went on after the first.
  *
  * The first one's code is kept, for it is what stopped the first thing that should have been done.

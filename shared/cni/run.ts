@@ -4,7 +4,7 @@ import { isJsonObject } from "../net/json.ts";
 import type { Json, JsonObject } from "../net/json.ts";
 import type { SealedPlugin } from "./call.ts";
 import { Delegator } from "./delegator.ts";
-import { CniError, Code, messageOf } from "./error.ts";
+import { asCniError, CniError, Code, messageOf } from "./error.ts";
 import { quote, readRequest } from "./request.ts";
 import type { Request } from "./request.ts";
 import type { Result } from "./result.ts";
@@ -39,7 +39,7 @@ export async function run(kernel: Kernel, plugins: readonly SealedPlugin[]): Pro
     await call(kernel, plugin, request, raw, held);
     return sys.exit(0);
   } catch (thrown) {
-    const error = thrown instanceof CniError ? thrown : unforeseen(thrown);
+    const error = codedError(thrown);
     const { code, message, details } = error;
     printIfRead(sys, { cniVersion: version ?? "1.1.0", code, msg: message, details });
     return sys.exit(1);
@@ -114,13 +114,17 @@ function choose(name: string, held: ReadonlyMap<string, SealedPlugin>): SealedPl
   );
 }
 
-function unforeseen(thrown: unknown): CniError {
-  return new CniError(
-    Code.Internal,
-    `Cannot go on: ${messageOf(thrown)}.`,
-    "This is a defect of the plugin. Please report it with the network config and this message.",
-    { cause: thrown },
-  );
+function codedError(thrown: unknown): CniError {
+  try {
+    return asCniError(thrown);
+  } catch {
+    return new CniError(
+      Code.Internal,
+      `Cannot go on: ${messageOf(thrown)}.`,
+      "This is a defect of the plugin. Please report it with the network config and this message.",
+      { cause: thrown },
+    );
+  }
 }
 
 function print(sys: Sys, value: Json): void {

@@ -81,7 +81,7 @@ export function replaceFileBy(
     prepare?.(temporary);
     renameSync(temporary, path);
   } catch (error) {
-    removeIfPresent(temporary);
+    discard(temporary);
     throw error;
   }
 }
@@ -101,7 +101,16 @@ export function createFile(path: string, text: string, mode: number, prepare?: P
     if (errnoOf(error) === "EEXIST") return false;
     throw error;
   } finally {
-    removeIfPresent(temporary);
+    discard(temporary);
+  }
+}
+
+/** Removes a temporary file. Where that fails it stays for a sweep: what became of `path` counts. */
+function discard(temporary: string): void {
+  try {
+    unlinkSync(temporary);
+  } catch {
+    // It may not even have been made.
   }
 }
 
@@ -187,7 +196,7 @@ function writeNew(path: string, text: string, mode: number): void {
     const bytes = Buffer.from(text);
     for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
   } catch (error) {
-    removeIfPresent(path);
+    discard(path);
     throw error;
   } finally {
     closeSync(fd);
