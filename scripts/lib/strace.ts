@@ -87,6 +87,11 @@ export function mutations(calls: readonly SystemCall[]): readonly SystemCall[] {
   });
 }
 
+/** The calls on the plugin's own files, the reading ones as well. */
+export function fileCalls(calls: readonly SystemCall[]): readonly SystemCall[] {
+  return calls.filter(({ text }) => OWN.test(text) && !text.startsWith("flock("));
+}
+
 /** Whether all messages of a datagram only ask: RTM_GET*, and nf_tables' and conntrack's GETs. */
 function isQuestion(text: string): boolean {
   const types = [...text.matchAll(/nlmsg_type=(\S+?)(?: \/\*|,)/g)].map(([, type]) => type ?? "");

@@ -7,9 +7,10 @@
  */
 import { afterAll, describe, expect, test } from "vitest";
 import { mutations, signature, trace, type SystemCall } from "../../scripts/lib/strace.ts";
-import { binDir, cni, type CniJson, type Sandbox } from "../helpers/cni.ts";
-import { NEIGHBOUR, POD, RECOVERIES, recover, reset, stateOf, type Wreck } from "./recovery.ts";
-import { callOf, createScenarioNode, runChain, SCENARIOS, type Scenario } from "./scenarios.ts";
+import { binDir } from "../helpers/cni.ts";
+import { RECOVERIES, recover } from "./recovery.ts";
+import { callOf, runChain, SCENARIOS, type Scenario } from "./scenarios.ts";
+import { POD, prepare, reset, upTo, type Place, type Wreck } from "./wreck.ts";
 
 const soak = process.env["SOAK"] === "1";
 const isBun = binDir().endsWith("bin");
@@ -72,7 +73,7 @@ describe.concurrent("killed at each call that changes something", () => {
 async function killPoints(
   scenario: Scenario,
   command: "ADD" | "DEL",
-  place: "fresh" | "shared",
+  place: Place,
 ): Promise<readonly SystemCall[]> {
   const { node } = await prepare(scenario, place, false);
   await using _ = node;
@@ -83,24 +84,6 @@ async function killPoints(
   );
   expect(answer.code, answer.stdout + answer.stderr).toBe(0);
   return mutations(calls);
-}
-
-/** Runs what comes before the plugin that is killed. */
-async function upTo(
-  node: Sandbox,
-  scenario: Scenario,
-  command: "ADD" | "DEL",
-): Promise<{ prevResult?: CniJson }> {
-  const until = command === "ADD" ? scenario.at : scenario.plugins.length;
-  if (until === 0) return {};
-  const { code, json, stdout } = await runChain(node, scenario, "ADD", POD, { until });
-  expect(code, stdout).toBe(0);
-  if (command === "DEL") {
-    for (let at = scenario.plugins.length - 1; at > scenario.at; at--) {
-      await cni(node, callOf(scenario, at, "DEL", POD, { prevResult: json }));
-    }
-  }
-  return json === undefined ? {} : { prevResult: json };
 }
 
 /** How many more or fewer calls of a name the runtime may have made by itself this time. */
@@ -124,43 +107,4 @@ async function killAt({ node, scenario }: Wreck, command: "ADD" | "DEL", point: 
     await reset(node);
   }
   throw new Error(`killed at ${String(last?.text)} instead`);
-}
-
-async function prepare(
-  scenario: Scenario,
-  place: "fresh" | "shared",
-  compare = true,
-): Promise<Wreck> {
-  const node = await createScenarioNode(scenario);
-  await node.addPod(POD.id);
-  let neighbour: CniJson | undefined;
-  if (place === "shared") {
-    await node.addPod(NEIGHBOUR.id);
-    const { code, json, stdout } = await runChain(node, scenario, "ADD", NEIGHBOUR);
-    expect(code, stdout).toBe(0);
-    neighbour = json;
-    await reset(node);
-  }
-  const before = await node.snapshot();
-  const expected = compare ? await expectedState(scenario, place) : [];
-  return { node, scenario, before, neighbour, expected };
-}
-
-const expectedStates = new Map<string, Promise<readonly string[]>>();
-
-/** What a node is like after an ADD that nothing happens to. */
-async function expectedState(scenario: Scenario, place: "fresh" | "shared") {
-  const key = `${scenario.name} ${place}`;
-  const known = expectedStates.get(key) ?? addInPeace(scenario, place);
-  expectedStates.set(key, known);
-  return known;
-}
-
-async function addInPeace(scenario: Scenario, place: "fresh" | "shared") {
-  const { node } = await prepare(scenario, place, false);
-  await using _ = node;
-  await reset(node);
-  const { code, stdout } = await runChain(node, scenario, "ADD", POD);
-  expect(code, stdout).toBe(0);
-  return await stateOf(node);
 }

@@ -5,27 +5,14 @@ import { leftovers } from "../../scripts/lib/leftovers.ts";
 import type { Snapshot } from "../../scripts/lib/snapshot.ts";
 import type { CniJson, Sandbox } from "../helpers/cni.ts";
 import { addressesIn } from "../helpers/network.ts";
-import { runChain, type PodCall, type Scenario } from "./scenarios.ts";
+import { runChain, type PodCall } from "./scenarios.ts";
+import { NEIGHBOUR, POD, reset, stateOf, type Wreck } from "./wreck.ts";
 
-export const POD: PodCall = { id: "pod1" };
-/** Another pod of the node, that nothing may happen to. */
-export const NEIGHBOUR: PodCall = { id: "other", ports: 1000 };
 const NEXT: PodCall = { id: "pod2" };
 
 export const RECOVERIES = ["DEL", "GC", "ADD", "ADD of another"] as const;
 
 export type Recovery = (typeof RECOVERIES)[number];
-
-/** A node on which a call was killed. */
-export interface Wreck {
-  readonly node: Sandbox;
-  readonly scenario: Scenario;
-  readonly before: Snapshot;
-  /** The neighbour's result, if there is a neighbour. */
-  readonly neighbour: CniJson | undefined;
-  /** What the node is like after an ADD that nothing happens to. */
-  readonly expected: readonly string[];
-}
 
 /** Recovers, expects the node to be as it should be, and leaves it as it was before ADD. */
 export async function recover(wreck: Wreck, recovery: Recovery): Promise<void> {
@@ -51,7 +38,7 @@ export async function recover(wreck: Wreck, recovery: Recovery): Promise<void> {
   }
 }
 
-async function succeed(
+export async function succeed(
   { node, scenario }: Wreck,
   command: "ADD" | "DEL" | "CHECK",
   pod: PodCall,
@@ -113,7 +100,7 @@ async function addAnother(wreck: Wreck): Promise<void> {
 }
 
 /** A namespace that goes takes its links with it a little later. */
-async function expectNothingLeft(node: Sandbox, before: Snapshot): Promise<void> {
+export async function expectNothingLeft(node: Sandbox, before: Snapshot): Promise<void> {
   const end = performance.now() + 5000;
   for (;;) {
     const left = leftovers(before, await node.snapshot());
@@ -121,29 +108,4 @@ async function expectNothingLeft(node: Sandbox, before: Snapshot): Promise<void>
     if (performance.now() > end) expect(left).toEqual([]);
     await setTimeout(50);
   }
-}
-
-/** Everything on the node, without what is drawn at random or belongs to the moment. */
-export async function stateOf(node: Sandbox): Promise<readonly string[]> {
-  const { files = [], ...rest } = await node.snapshot();
-  const lines = Object.entries(rest).flatMap(([section, own]) =>
-    own.map((line) => `${section}: ${line}`),
-  );
-  const kept = files.filter((file) => /^\/(var\/lib\/cni|run\/flannel-cni\/portmap)\//.test(file));
-  const texts = await Promise.all(
-    kept.map(async (file) => `${file}: ${JSON.stringify(await node.readFile(file))}`),
-  );
-  return [...lines, ...texts]
-    .map((line) =>
-      line
-        .replaceAll(/veth[0-9a-f]{8}/g, "veth")
-        .replaceAll(/([0-9a-f]{2}:){5}[0-9a-f]{2}/g, "mac")
-        .replaceAll(/inode\\":\d+/g, "inode"),
-    )
-    .toSorted();
-}
-
-/** Has host-local give the next pod the same address each time. */
-export async function reset(node: Sandbox): Promise<void> {
-  await node.sh("rm -f /var/lib/cni/networks/*/last_reserved_ip.* /var/lib/cni/networks/*/lock");
 }

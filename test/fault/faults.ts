@@ -1,0 +1,57 @@
+/** What is expected of a call in which something failed, and of the node after it. */
+import { expect } from "vitest";
+import { leftovers } from "../../scripts/lib/leftovers.ts";
+import { cni, type CniAnswer } from "../helpers/cni.ts";
+import { expectError } from "../helpers/state.ts";
+import { expectNothingLeft, succeed } from "./recovery.ts";
+import { callOf, runChain } from "./scenarios.ts";
+import { POD, reset, upTo, type Wreck } from "./wreck.ts";
+
+/** Milliseconds: the longest of the waits that a call may have, and some. */
+const BOUND = 15_000;
+
+/** What a call in which a file, a link or a rule fails may answer. */
+const CODES = [5, 11, 100, 101, 102, 107];
+/** The namespace is what the environment says: where it cannot be opened, that is wrong (4). */
+const NAMESPACE_CODES = [4, ...CODES];
+
+/**
+ * Makes a call fail, and expects a proper answer, in time, with everything undone; then the way on:
+ * DEL leaves nothing, and an ADD makes what it should.
+ * @returns whether the call failed.
+ */
+export async function failAndRecover(
+  wreck: Wreck,
+  command: "ADD" | "DEL",
+  fail: (call: ReturnType<typeof callOf>) => Promise<CniAnswer>,
+): Promise<boolean> {
+  const { node, scenario, before } = wreck;
+  const prevResult = await upTo(node, scenario, command);
+  const between = await node.snapshot();
+  const answer = await fail(callOf(scenario, scenario.at, command, POD, prevResult));
+  expect(answer.ms).toBeLessThan(BOUND);
+  const failed = answer.code !== 0;
+  if (failed) {
+    const isNamespace = answer.json?.msg?.includes("the namespace") === true;
+    expectError(answer, isNamespace ? NAMESPACE_CODES : CODES);
+    if (command === "ADD" && !answer.stderr.includes("Cannot undo")) {
+      expect(leftovers(between, await node.snapshot()), "of a failed ADD").toEqual([]);
+    }
+  } else {
+    expect(answer.stdout).toMatch(command === "ADD" ? /^\{/ : /^$/);
+  }
+  if (command === "ADD" && !failed) {
+    const check = await cni(
+      node,
+      callOf(scenario, scenario.at, "CHECK", POD, { prevResult: answer.json }),
+    );
+    expect(check.code, `CHECK: ${check.stdout}`).toBe(0);
+  }
+  await succeed(wreck, "DEL", POD);
+  await expectNothingLeft(node, before);
+  await reset(node);
+  const { json } = await runChain(node, scenario, "ADD", POD);
+  await succeed(wreck, "DEL", POD, json);
+  await expectNothingLeft(node, before);
+  return failed;
+}
