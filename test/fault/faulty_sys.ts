@@ -1,0 +1,74 @@
+/** A kernel that refuses one netlink request: it is not sent, and is answered with an errno. */
+import type { Sys } from "../../shared/kernel/sys.ts";
+
+const NLMSG_HEADER = 16;
+const NLMSG_ERROR = 2;
+
+/** The answer that waits to be received on a socket, after that many others. */
+interface Pending {
+  readonly fd: number;
+  readonly datagram: Buffer;
+  after: number;
+}
+
+/**
+ * @param fault `number:errno`, the number of the request among all of a call, from 1. Of any other
+ *   form, nothing is refused, and how many requests there are is said on stderr at the end.
+ */
+export function withFault(sys: Sys, fault: string): Sys {
+  const [wanted, errno] = fault.split(":").map(Number);
+  let count = 0;
+  let pending: Pending | undefined;
+  return {
+    ...sys,
+    send(fd, data, flags) {
+      const messages = split(Buffer.from(data));
+      const kept: Buffer[] = [];
+      for (const message of messages) {
+        if (++count !== wanted) kept.push(message);
+        else pending = { fd, datagram: refusal(message, errno ?? 0), after: kept.length };
+      }
+      if (kept.length === messages.length) return sys.send(fd, data, flags);
+      return kept.length === 0 ? data.length : sys.send(fd, Buffer.concat(kept), flags);
+    },
+    recv(fd, into, flags) {
+      if (pending?.fd === fd && pending.after === 0) {
+        const { datagram } = pending;
+        pending = undefined;
+        into.set(datagram);
+        return datagram.length;
+      }
+      const got = sys.recv(fd, into, flags);
+      const isAnswer =
+        got > 0 && Buffer.from(into.subarray(0, got)).readUInt16LE(4) === NLMSG_ERROR;
+      if (pending?.fd === fd && isAnswer) pending.after--;
+      return got;
+    },
+    exit(code) {
+      if (fault === "count") sys.write(2, `requests: ${String(count)}\n`);
+      return sys.exit(code);
+    },
+  };
+}
+
+/** The messages of a datagram, each with its padding. */
+function split(datagram: Buffer): Buffer[] {
+  const messages: Buffer[] = [];
+  for (let at = 0; at + NLMSG_HEADER <= datagram.length; ) {
+    const length = (datagram.readUInt32LE(at) + 3) & ~3;
+    messages.push(datagram.subarray(at, at + length));
+    at += length;
+  }
+  return messages;
+}
+
+/** struct nlmsgerr: the errno, and the header of the request. */
+function refusal(message: Buffer, errno: number): Buffer {
+  const answer = Buffer.alloc(NLMSG_HEADER + 4 + NLMSG_HEADER);
+  answer.writeUInt32LE(answer.length, 0);
+  answer.writeUInt16LE(NLMSG_ERROR, 4);
+  answer.writeUInt32LE(message.readUInt32LE(8), 8);
+  answer.writeInt32LE(-errno, NLMSG_HEADER);
+  message.copy(answer, NLMSG_HEADER + 4, 0, NLMSG_HEADER);
+  return answer;
+}
