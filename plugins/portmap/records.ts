@@ -1,4 +1,5 @@
 import { CniError, Code, messageOf } from "../../shared/cni/error.ts";
+import { idProblem, ifnameProblem } from "../../shared/cni/request.ts";
 import type { Attachment } from "../../shared/cni/request.ts";
 import {
   ensureFolder,
@@ -243,7 +244,37 @@ function toPlain({ target, ...rest }: Record): Plain {
   };
 }
 
+const protocols: readonly unknown[] = ["tcp", "udp", "sctp"] satisfies Protocol[];
+const backends: readonly unknown[] = ["iptables", "nftables"] satisfies Backend[];
+
+/** Whether a record's file holds what was written: its words become rules, and its numbers ports. */
+function isPlain(value: Plain): boolean {
+  const { network, containerId, ifname, netns, inode, options, mappings } = value;
+  const { markMasqBit, externalSetMarkChain, conditions } = options;
+  const words: unknown[] = [
+    network,
+    containerId,
+    ifname,
+    netns,
+    ...conditions[4],
+    ...conditions[6],
+  ];
+  return (
+    [...words, externalSetMarkChain ?? ""].every((word) => typeof word === "string") &&
+    (ifname === "" || ifnameProblem(ifname) === undefined) &&
+    idProblem(network) === undefined &&
+    idProblem(containerId) === undefined &&
+    [inode, markMasqBit].every(Number.isInteger) &&
+    backends.includes(value.backend) &&
+    mappings.every(
+      ({ hostPort, containerPort, protocol }) =>
+        [hostPort, containerPort].every(Number.isInteger) && protocols.includes(protocol),
+    )
+  );
+}
+
 function fromPlain(plain: Plain): Record {
+  if (!isPlain(plain)) throw new TypeError("a damaged record");
   const { netns, inode, reserved, leftover, foreign, ...target } = plain;
   return {
     netns,

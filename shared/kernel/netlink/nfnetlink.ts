@@ -1,8 +1,8 @@
 import type { Family } from "../../net/address.ts";
 import type { Sys } from "../sys.ts";
 import { attributes, Flag, nested, readString } from "./codec.ts";
-import type { Message } from "./codec.ts";
-import { NetlinkSocket } from "./socket.ts";
+import type { Message, Received } from "./codec.ts";
+import { NetlinkSocket, understood } from "./socket.ts";
 
 /**
  * What nf_tables has, read from the kernel itself (linux/netfilter/nf_tables.h): a chain or a rule
@@ -84,7 +84,8 @@ export function listRules(
     [NFTA_RULE_CHAIN, chain],
   ]);
   const bytes = having === undefined ? undefined : Buffer.from(having);
-  return socket.dump(message, absent, bytes).flatMap(({ body }) => {
+  const found = socket.dump(message, absent, bytes);
+  const readRule = ({ body }: Received): NfRule[] => {
     const attrs = attributes(body, NFGENMSG);
     const handle = attrs.get(NFTA_RULE_HANDLE);
     // Kernels that don't filter a dump answer with the rules of every chain.
@@ -100,7 +101,8 @@ export function listRules(
         names: (other: string) => expressions?.includes(text(other)) === true,
       },
     ];
-  });
+  };
+  return understood("its rules", () => found.flatMap(readRule));
 }
 
 /** A rule's comment: the first of nft's own type-length-value triples in its user data. */

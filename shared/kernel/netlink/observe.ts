@@ -17,7 +17,7 @@ import {
   u32,
 } from "./codec.ts";
 import type { PortVlans, Received } from "./codec.ts";
-import { check } from "./socket.ts";
+import { check, understood } from "./socket.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
 /** A link as the kernel describes it. */
@@ -79,7 +79,7 @@ export function getLink(socket: NetlinkSocket, name: string): Link | undefined {
   if (reply === undefined || reply.errno === ENODEV) return undefined;
   check(-reply.errno, `look up ${name}`);
   const [found] = reply.received;
-  return found === undefined ? undefined : readLink(found);
+  return found === undefined ? undefined : understood(name, () => readLink(found));
 }
 
 /** All links. @throws CniError Kernel */
@@ -87,7 +87,8 @@ export function listLinks(socket: NetlinkSocket): Link[] {
   const request = linkMessage(Type.GETLINK, Flag.DUMP, {
     attrs: { extMask: u32(RTEXT_FILTER_SKIP_STATS) },
   });
-  return socket.dump(request).map(readLink);
+  const found = socket.dump(request);
+  return understood("its links", () => found.map(readLink));
 }
 
 /** The VLANs of one bridge port. @throws CniError Kernel */
@@ -99,9 +100,12 @@ export function listPortVlans(socket: NetlinkSocket, index: number): PortVlans[]
     family: AF_BRIDGE,
     attrs: { extMask: u32(RTEXT_FILTER_BRVLAN_COMPRESSED) },
   });
-  const own = socket.dump(request).filter(({ body }) => readS32(body, 4) === index);
-  const specs = own.map(({ body }) => attributes(body, 16).get(IFLA_AF_SPEC));
-  return specs.flatMap((spec) => (spec === undefined ? [] : readPortVlans(spec)));
+  const found = socket.dump(request);
+  return understood("its VLANs", () => {
+    const own = found.filter(({ body }) => readS32(body, 4) === index);
+    const specs = own.map(({ body }) => attributes(body, 16).get(IFLA_AF_SPEC));
+    return specs.flatMap((spec) => (spec === undefined ? [] : readPortVlans(spec)));
+  });
 }
 
 /** The name of the link that packets to an address leave by. @throws CniError Kernel */
@@ -136,11 +140,16 @@ export function linkTo(socket: NetlinkSocket, address: Address): string | undefi
 export function listAddresses(socket: NetlinkSocket, index: number): Cidr[] {
   const IFA_ADDRESS = 1;
   const IFA_LOCAL = 2;
-  return dumpAddresses(socket, index).flatMap(({ body }) => {
-    const attrs = attributes(body, 8);
-    const raw = attrs.get(IFA_LOCAL) ?? attrs.get(IFA_ADDRESS);
-    return raw === undefined ? [] : [{ address: addressFromBytes(raw), prefix: body.readUInt8(1) }];
-  });
+  const found = dumpAddresses(socket, index);
+  return understood("its addresses", () =>
+    found.flatMap(({ body }) => {
+      const attrs = attributes(body, 8);
+      const raw = attrs.get(IFA_LOCAL) ?? attrs.get(IFA_ADDRESS);
+      return raw === undefined
+        ? []
+        : [{ address: addressFromBytes(raw), prefix: body.readUInt8(1) }];
+    }),
+  );
 }
 
 function dumpAddresses(socket: NetlinkSocket, index: number): Received[] {
@@ -152,7 +161,8 @@ function dumpAddresses(socket: NetlinkSocket, index: number): Received[] {
     attrs: {},
   });
   // The filter is a wish: a kernel before 4.20 answers with every link's.
-  return socket.dump(request).filter(({ body }) => readU32(body, 4) === index);
+  const found = socket.dump(request);
+  return understood("its addresses", () => found.filter(({ body }) => readU32(body, 4) === index));
 }
 
 /**
@@ -188,7 +198,8 @@ export function listRoutes(socket: NetlinkSocket): Route[] {
     type: 0,
     attrs: {},
   });
-  return socket.dump(request).flatMap((message) => readRoute(message) ?? []);
+  const found = socket.dump(request);
+  return understood("its routes", () => found.flatMap((message) => readRoute(message) ?? []));
 }
 
 function readLink({ body }: Received): Link {

@@ -1,4 +1,4 @@
-import { CniError, Code } from "../../cni/error.ts";
+import { CniError, Code, messageOf } from "../../cni/error.ts";
 import type { Sys } from "../sys.ts";
 import {
   attributes,
@@ -84,7 +84,7 @@ export class NetlinkSocket {
         // Anything else answers a call that gave up waiting.
         if (message.seq !== first + replies.length) continue;
         if (message.type === NLMSG_ERROR) {
-          replies.push({ ...readError(message), received });
+          replies.push({ ...understood("a request", () => readError(message)), received });
           received = [];
         } else {
           // The next datagram overwrites the buffer.
@@ -128,12 +128,12 @@ export class NetlinkSocket {
     for (;;) {
       const datagram = this.#receiveRaw();
       if (bytes !== undefined && !datagram.includes(bytes) && isMiddle(datagram)) continue;
-      for (const message of unframe(datagram)) {
+      for (const message of understood("its state", () => unframe(datagram))) {
         if (message.seq !== seq) continue;
         if ((message.flags & Flag.DUMP_INTR) !== 0) interrupted = true;
         if (message.type === NLMSG_DONE) return interrupted ? undefined : found;
         if (message.type === NLMSG_ERROR) {
-          const { errno, text } = readError(message);
+          const { errno, text } = understood("its state", () => readError(message));
           if (absent.includes(errno)) return [];
           check(-errno, `read the kernel's network state${text === "" ? "" : ` (${text})`}`);
           return found;
@@ -146,7 +146,8 @@ export class NetlinkSocket {
   }
 
   #receive(): Received[] {
-    return unframe(this.#receiveRaw());
+    const datagram = this.#receiveRaw();
+    return understood("a request", () => unframe(datagram));
   }
 
   /** A datagram, in the buffer that the next one overwrites. */
@@ -170,6 +171,24 @@ function readError(message: Received): { errno: number; text: string } {
   const repeated = (message.flags & NLM_F_CAPPED) === 0 ? readU32(message.body, 4) : 16;
   const text = attributes(message.body, 4 + ((repeated + 3) & ~3)).get(NLMSGERR_ATTR_MSG);
   return { errno, text: text === undefined ? "" : readString(text) };
+}
+
+/**
+ * Takes an answer apart. One that is no such thing is said to be, and is no defect of the caller.
+ * @throws CniError Kernel
+ */
+export function understood<T>(what: string, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    if (cause instanceof CniError) throw cause;
+    throw new CniError(
+      Code.Kernel,
+      `Cannot understand what the kernel says of ${what}: ${messageOf(cause)}.`,
+      "Please report it with the version of the kernel (uname -r).",
+      { cause },
+    );
+  }
 }
 
 /** @throws CniError Kernel if `value` is a negated errno. */
