@@ -11,7 +11,7 @@ SCHEMAS := schemas/generated/types.ts
 BUILD_SCRIPTS := $(wildcard scripts/build.ts scripts/build/*.ts) package.json $(DEPS)
 SOURCES := $(shell find plugins shared schemas -path schemas/generated -prune -o -type f -print)
 
-.PHONY: all build build-pkg test run unit check lint typecheck fmt clean help
+.PHONY: all build build-pkg test run unit bench bench-docs profile check lint typecheck fmt clean help
 
 all: build build-pkg ## Both builds
 
@@ -43,6 +43,14 @@ run: ## A demonstration: pods that reach each other (as root)
 
 unit: $(SCHEMAS) ## The unit tests alone, no root needed
 	@$(NODE) node_modules/vitest/vitest.mjs run --project unit
+
+bench: ## Times beside the reference plugins' (as root; ARGS=--quick for a minute or two)
+	@sh scripts/setup.sh test
+	@$(MAKE) build
+	@$(NODE) scripts/bench.ts $(ARGS)
+
+bench-docs: $(DEPS) ## Puts what bench has found into the docs (ARGS="--out FILE")
+	@$(NODE) scripts/bench.ts --docs $(ARGS)
 
 check: $(SCHEMAS) ## The checks without the tests: format, types, lint, layers, dead code
 	@$(NODE) scripts/check.ts

@@ -1,0 +1,90 @@
+/**
+ * Measures the plugins side by side with the reference plugins and with the floor: the same work in
+ * a process that is warm. All of it in namespaces of its own.
+ *
+ *   bench.ts [--quick] [--only WORDS] [--out FILE]   measures, prints a table, writes JSON
+ *   bench.ts --docs [--out FILE]                     puts that file's figures into the docs
+ *
+ * REFERENCE_CNI_BIN names another folder to compare with.
+ */
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpus, release } from "node:os";
+import { dirname, resolve } from "node:path";
+import { parseArgs } from "node:util";
+
+import { updateDocs } from "./bench/docs.ts";
+import type { Row, Run } from "./bench/figures.ts";
+import { hasPlugin, measure } from "./bench/measure.ts";
+import { scenarios } from "./bench/scenarios.ts";
+import { tableOf } from "./bench/table.ts";
+import { print } from "./lib/report.ts";
+
+const { values } = parseArgs({
+  options: {
+    quick: { type: "boolean", default: false },
+    only: { type: "string" },
+    out: { type: "string" },
+    docs: { type: "boolean", default: false },
+  },
+});
+const out = values.out ?? "dist/bench/bench.json";
+
+try {
+  if (values.docs) updateDocs(JSON.parse(readFileSync(out, "utf8")) as Run);
+  else await main();
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = 1;
+}
+
+async function main(): Promise<void> {
+  const folders = {
+    ours: resolve("dist/bin"),
+    reference: resolve(process.env["REFERENCE_CNI_BIN"] ?? "/usr/lib/cni"),
+  };
+  if (!hasPlugin(folders.reference, "bridge")) {
+    throw new Error(
+      `Cannot compare with ${folders.reference}: there is no bridge. Install containernetworking-plugins, or set REFERENCE_CNI_BIN.`,
+    );
+  }
+  const chosen = scenarios.filter(
+    ({ name, rounds }) =>
+      (values.only === undefined
+        ? !values.quick || rounds.quick > 0
+        : name.includes(values.only)) &&
+      (rounds.full > 0 || rounds.quick > 0),
+  );
+  const rows: Row[] = [];
+  for (const [at, scenario] of chosen.entries()) {
+    const rounds = values.quick
+      ? scenario.rounds.quick || Math.ceil(scenario.rounds.full / 5)
+      : scenario.rounds.full;
+    const found = await measure(scenario, rounds, folders, (done, of) => {
+      progress(`${at + 1}/${chosen.length} ${scenario.name}: round ${done} of ${of}`);
+    });
+    rows.push(...found);
+  }
+  progress("");
+  const run: Run = {
+    date: new Date().toISOString().slice(0, 10),
+    machine: {
+      processor: cpus()[0]?.model ?? "unknown",
+      cores: cpus().length,
+      kernel: release(),
+    },
+    reference:
+      process.env["REFERENCE_CNI_BIN"] === undefined ? "Debian's plugins" : "another build",
+    referenceHasFlannel: hasPlugin(folders.reference, "flannel"),
+    quick: values.quick,
+    rows,
+  };
+  print(tableOf(run));
+  mkdirSync(dirname(out), { recursive: true });
+  writeFileSync(out, `${JSON.stringify(run, undefined, 1)}\n`);
+  print(`\n${out} has all of it.`);
+}
+
+/** One line on a terminal that the next one replaces; nothing elsewhere. */
+function progress(text: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\u001B[K${text}`);
+}

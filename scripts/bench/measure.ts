@@ -1,0 +1,144 @@
+/** Measures one scenario: all sides in turn, round by round, each on a node of its own. */
+import { accessSync, constants } from "node:fs";
+import { join } from "node:path";
+
+import { figuresOf } from "./figures.ts";
+import type { Row, Sample } from "./figures.ts";
+import { BenchNode, sides } from "./node.ts";
+import type { Side } from "./node.ts";
+import type { Reply } from "./protocol.ts";
+import type { Plugin, Scenario } from "./scenarios.ts";
+
+/** Rounds that are not counted: the first pod makes the bridge and the firewall's chains. */
+const warmUps = 2;
+const memoryRounds = 3;
+
+export interface Folders {
+  readonly ours: string;
+  readonly reference: string;
+}
+
+/** Samples by call and verb, as "portmap ADD". */
+type Samples = Map<string, Sample[]>;
+
+/** @param progress is told how many rounds of how many are done. */
+export async function measure(
+  scenario: Scenario,
+  rounds: number,
+  folders: Folders,
+  progress: (done: number, of: number) => void,
+): Promise<Row[]> {
+  const nodes = new Map<Side, BenchNode>();
+  const samples = new Map<Side, Samples>(sides.map((side) => [side, new Map()]));
+  const memory = new Map<Side, Samples>(sides.map((side) => [side, new Map()]));
+  try {
+    for (const side of sides) {
+      const bin = folders[side === "floor" ? "ours" : side];
+      if (!canCompare(side, scenario)) continue;
+      const plugins = scenario.plugins.map((plugin) => substitute(plugin, bin));
+      nodes.set(side, await BenchNode.create(side, bin, plugins, scenario));
+    }
+    const all = warmUps + rounds + memoryRounds;
+    for (let round = 0; round < all; round++) {
+      const isMemory = round >= warmUps + rounds;
+      // The one that comes first finds the processor's caches as the last one has left them.
+      const order = round % 2 === 0 ? [...nodes] : [...nodes].toReversed();
+      for (const [side, node] of order) {
+        const found = await oneRound(node, scenario, isMemory && scenario.atOnce === 1);
+        if (round < warmUps) continue;
+        const into = (isMemory ? memory : samples).get(side) ?? new Map<string, Sample[]>();
+        for (const [key, sample] of found) into.set(key, [...(into.get(key) ?? []), sample]);
+      }
+      progress(round + 1, all);
+    }
+  } finally {
+    await Promise.all([...nodes.values()].map(async (node) => node.close()));
+  }
+  return rowsOf(scenario, rounds, samples, memory);
+}
+
+/** The reference plugins 1.1.1 have no nftables; one process has no pods at once. */
+function canCompare(side: Side, { backend, atOnce }: Scenario): boolean {
+  if (side === "reference") return backend !== "nftables";
+  return side === "ours" || atOnce === 1;
+}
+
+/** flannel's place is taken by the bridge that it delegates to, where it is missing. */
+function substitute(plugin: Plugin, bin: string): Plugin {
+  if (plugin !== "flannel") return plugin;
+  return hasPlugin(bin, plugin) ? plugin : "bridge";
+}
+
+export function hasPlugin(bin: string, plugin: Plugin): boolean {
+  try {
+    accessSync(join(bin, plugin), constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function oneRound(
+  node: BenchNode,
+  scenario: Scenario,
+  memory: boolean,
+): Promise<[key: string, sample: Sample][]> {
+  const added = await node.add(memory);
+  const deleted = await node.del(added.results, memory);
+  return [
+    ...samplesOf(added, "ADD", scenario.plugins, scenario.atOnce),
+    ...samplesOf(deleted, "DEL", scenario.plugins.toReversed(), scenario.atOnce),
+  ];
+}
+
+function samplesOf(
+  { wall, lanes }: Reply,
+  verb: string,
+  plugins: readonly Plugin[],
+  atOnce: number,
+): [key: string, sample: Sample][] {
+  const costs = lanes.flat();
+  const sum = (of: (cost: Sample) => number): number =>
+    costs.reduce((total, cost) => total + of(cost), 0) / atOnce;
+  const single = lanes[0] ?? [];
+  const each = plugins.flatMap((plugin, at): [string, Sample][] => {
+    const cost = single[at];
+    return cost === undefined ? [] : [[`${plugin} ${verb}`, cost]];
+  });
+  const chain: Sample = {
+    wall: atOnce === 1 ? sum((cost) => cost.wall) : wall / atOnce,
+    user: sum(({ user }) => user),
+    system: sum(({ system }) => system),
+    rss: Math.max(...costs.map(({ rss }) => rss)),
+  };
+  if (atOnce > 1) return [[`chain ${verb}`, chain]];
+  return plugins.length > 1 ? [...each, [`chain ${verb}`, chain]] : each;
+}
+
+function rowsOf(
+  scenario: Scenario,
+  rounds: number,
+  samples: ReadonlyMap<Side, Samples>,
+  memory: ReadonlyMap<Side, Samples>,
+): Row[] {
+  const calls = [...scenario.plugins, "chain"].flatMap((call) => [`${call} ADD`, `${call} DEL`]);
+  return calls.flatMap((key): Row[] => {
+    const figures = sides.flatMap((side) => {
+      const found = samples.get(side)?.get(key);
+      if (found === undefined) return [];
+      const watched = scenario.atOnce === 1 && side !== "floor" ? memory.get(side)?.get(key) : [];
+      return [[side, figuresOf(found, watched ?? [])] as const];
+    });
+    if (figures.length === 0) return [];
+    const [call = "", verb] = key.split(" ");
+    return [
+      {
+        scenario: scenario.name,
+        call,
+        verb: verb === "ADD" ? "ADD" : "DEL",
+        rounds,
+        figures: Object.fromEntries(figures),
+      },
+    ];
+  });
+}

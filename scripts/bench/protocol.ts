@@ -1,0 +1,50 @@
+/** What the benchmark and its workers say to each other: one line of JSON each way. */
+
+/** A lane is one pod: its calls run one after another. All lanes of a request run at once. */
+export interface Request {
+  readonly lanes: readonly (readonly Call[])[];
+  /** Whether to look at memory, which slows the calls down, so that their times count for nothing. */
+  readonly memory: boolean;
+}
+
+/** One call of one plugin. */
+export interface Call {
+  readonly file: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly conf: Readonly<Record<string, unknown>>;
+  /** Whether to put the result of the lane's call before this one into the config. */
+  readonly takesResult: boolean;
+}
+
+/** What a call took, in milliseconds and MB. */
+export interface Cost {
+  readonly wall: number;
+  /** Of the process and those it has started. */
+  readonly user: number;
+  readonly system: number;
+  /** The most memory that the plugin's own process had, where it was asked for; 0 otherwise. */
+  readonly rss: number;
+}
+
+export interface Reply {
+  /** From the first start to the last end. */
+  readonly wall: number;
+  /** For each lane, the costs of its calls. */
+  readonly lanes: readonly (readonly Cost[])[];
+  /** For each lane, the result that its last call printed. */
+  readonly results: readonly unknown[];
+}
+
+/** Answers each line of stdin until it ends. The first line says that the worker is ready. */
+export async function serve(
+  lines: AsyncIterable<string>,
+  answer: (request: Request) => Promise<Reply> | Reply,
+): Promise<void> {
+  console.log("ready");
+  for await (const line of lines) {
+    const reply: Reply | { error: string } = await Promise.resolve(JSON.parse(line) as Request)
+      .then(answer)
+      .catch((error: unknown) => ({ error: String(error) }));
+    console.log(JSON.stringify(reply));
+  }
+}

@@ -1,0 +1,132 @@
+/** What is measured: pods' chains of plugins, on nodes of different kinds. */
+
+export type Backend = "iptables-nft" | "iptables-legacy" | "nftables";
+
+export interface Scenario {
+  /** In a few words, the row's name in tables. */
+  readonly name: string;
+  /** Whether the pods get an IPv6 address too. */
+  readonly dual: boolean;
+  readonly plugins: readonly Plugin[];
+  readonly mappings: number;
+  readonly backend: Backend;
+  /** How many pods at once. */
+  readonly atOnce: number;
+  /** Pods with a host port each that are on the node already. */
+  readonly pods: number;
+  /** Reservations that are on the node already, of nobody in particular. */
+  readonly reservations: number;
+  /** Rounds in a short run, 0 for none, and in a long one. */
+  readonly rounds: { readonly quick: number; readonly full: number };
+}
+
+export type Plugin = "flannel" | "bridge" | "host-local" | "loopback" | "portmap";
+export type Conf = Readonly<Record<string, unknown>>;
+
+const base: Scenario = {
+  name: "",
+  dual: false,
+  plugins: ["flannel", "portmap"],
+  mappings: 1,
+  backend: "iptables-nft",
+  atOnce: 1,
+  pods: 0,
+  reservations: 0,
+  rounds: { quick: 0, full: 100 },
+};
+const few = { quick: 0, full: 40 };
+const short = { quick: 40, full: 100 };
+
+export const scenarios: readonly Scenario[] = [
+  { ...base, name: "loopback", plugins: ["loopback"], rounds: few },
+  { ...base, name: "host-local", plugins: ["host-local"], rounds: few },
+  { ...base, name: "bridge", plugins: ["bridge"], rounds: short },
+  { ...base, name: "bridge, dual stack", plugins: ["bridge"], dual: true, rounds: few },
+  { ...base, name: "chain, 1 mapping", rounds: short },
+  { ...base, name: "chain, 16 at once", atOnce: 16, rounds: { quick: 4, full: 20 } },
+  { ...base, name: "chain, dual stack", dual: true, rounds: few },
+  { ...base, name: "chain, 10 mappings", mappings: 10, rounds: few },
+  { ...base, name: "chain, 100 mappings", mappings: 100, rounds: { quick: 0, full: 10 } },
+  { ...base, name: "chain, iptables-legacy", backend: "iptables-legacy", rounds: few },
+  { ...base, name: "chain, nftables", backend: "nftables", rounds: { quick: 20, full: 40 } },
+  { ...base, name: "chain, 250 pods", pods: 250, rounds: few },
+  { ...base, name: "chain, 1,000 pods", pods: 1000, rounds: { quick: 0, full: 20 } },
+  {
+    ...base,
+    name: "bridge, 60,000 reservations",
+    plugins: ["bridge"],
+    reservations: 60_000,
+    rounds: { quick: 3, full: 15 },
+  },
+];
+
+const cniVersion = "1.0.0";
+const name = "cbr0";
+const mtu = 1450;
+const network = "10.240.0.0/12";
+const network6 = "fd00:240::/48";
+const subnet = "10.244.0.0/16";
+const subnet6 = "fd00:240:0:244::/64";
+
+/** What flanneld writes about the node. */
+export function subnetEnv(dual: boolean): string {
+  return [
+    `FLANNEL_NETWORK=${network}`,
+    "FLANNEL_SUBNET=10.244.0.1/16",
+    ...(dual
+      ? [`FLANNEL_IPV6_NETWORK=${network6}`, "FLANNEL_IPV6_SUBNET=fd00:240:0:244::1/64"]
+      : []),
+    `FLANNEL_MTU=${mtu}`,
+    "FLANNEL_IPMASQ=true",
+    "",
+  ].join("\n");
+}
+
+/** The config of one plugin of a pod. @param lane sets the host ports apart. */
+export function confOf(plugin: Plugin, of: Scenario, lane: number): Conf {
+  const common = { cniVersion, name, type: plugin };
+  switch (plugin) {
+    case "flannel":
+      return { ...common, delegate: { hairpinMode: true, isDefaultGateway: true } };
+    case "bridge":
+      // What flannel makes of its own config.
+      return {
+        ...common,
+        ...{ mtu, ipMasq: false, isGateway: true, isDefaultGateway: true, hairpinMode: true },
+        ipam: ipamOf(of),
+      };
+    case "host-local":
+      return { ...common, ipam: ipamOf(of) };
+    case "loopback":
+      return common;
+    case "portmap":
+      return {
+        ...common,
+        backend: of.backend === "nftables" ? "nftables" : "iptables",
+        runtimeConfig: {
+          portMappings: Array.from({ length: of.mappings }, (_, at) => ({
+            hostPort: 10_000 + lane * 100 + at,
+            containerPort: 80,
+            protocol: "tcp",
+          })),
+        },
+      };
+  }
+}
+
+function ipamOf({ dual }: Scenario): Conf {
+  return {
+    type: "host-local",
+    ranges: [[{ subnet }], ...(dual ? [[{ subnet: subnet6 }]] : [])],
+    routes: [{ dst: network }, ...(dual ? [{ dst: network6 }] : [])],
+  };
+}
+
+/** The config of a bridge for pods that share a namespace, of which one default route is enough. */
+export function crowdConf(of: Scenario): Conf {
+  return {
+    ...confOf("bridge", of, 0),
+    isDefaultGateway: false,
+    ipam: { type: "host-local", ranges: [[{ subnet }]] },
+  };
+}

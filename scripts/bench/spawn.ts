@@ -1,0 +1,92 @@
+/**
+ * Starts and awaits processes with as little around them as can be: posix_spawn (which copies no
+ * page tables) and wait4 (which says what a process and its own children have cost).
+ */
+import { readFileSync } from "node:fs";
+import koffi from "koffi";
+
+const libc = koffi.load("libc.so.6");
+const posixSpawn = libc.func(
+  "int posix_spawn(void *pid, const char *path, void *actions, void *attributes, const char **argv, const char **env)",
+) as (...args: readonly unknown[]) => number;
+const initActions = libc.func("int posix_spawn_file_actions_init(void *actions)") as (
+  actions: Buffer,
+) => number;
+const addDup = libc.func(
+  "int posix_spawn_file_actions_adddup2(void *actions, int from, int to)",
+) as (actions: Buffer, from: number, to: number) => number;
+const destroyActions = libc.func("int posix_spawn_file_actions_destroy(void *actions)") as (
+  actions: Buffer,
+) => number;
+const wait4 = libc.func("int wait4(int pid, void *status, int options, void *usage)") as (
+  pid: number,
+  status: Buffer,
+  options: number,
+  usage: Buffer,
+) => number;
+
+/** More than posix_spawn_file_actions_t has on any processor. */
+const actionBytes = 512;
+/** struct rusage begins with two struct timeval, and has 144 bytes. */
+const usageBytes = 144;
+const WNOHANG = 1;
+
+/** A process that has ended. */
+export interface Ended {
+  readonly pid: number;
+  /** 0 for success, or what wait(2) says. */
+  readonly status: number;
+  /** Milliseconds, of it and of its children that it has waited for. */
+  readonly user: number;
+  readonly system: number;
+}
+
+/** Starts a program without arguments. @returns its process id. */
+export function spawn(
+  file: string,
+  env: Readonly<Record<string, string>>,
+  stdin: number,
+  stdout: number,
+): number {
+  const actions = Buffer.alloc(actionBytes);
+  initActions(actions);
+  addDup(actions, stdin, 0);
+  addDup(actions, stdout, 1);
+  const pid = Buffer.alloc(4);
+  const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
+  const errno = posixSpawn(pid, file, actions, null, [file, null], [...variables, null]);
+  destroyActions(actions);
+  if (errno !== 0) throw new Error(`Cannot start ${file}: errno ${String(errno)}`);
+  return pid.readInt32LE(0);
+}
+
+/** Waits until one of the processes that were started ends. */
+export function waitForAny(): Ended {
+  return wait(-1, 0) ?? waitForAny();
+}
+
+/** Waits for a process, looking at its memory all the time. @returns the most it had, in MB. */
+export function watchMemory(pid: number): { ended: Ended; rss: number } {
+  let rss = 0;
+  for (;;) {
+    rss = Math.max(rss, highWater(pid));
+    const ended = wait(pid, WNOHANG);
+    if (ended !== undefined) return { ended, rss };
+  }
+}
+
+/** wait4's own figure won't do: it begins with the memory of the process that started this one. */
+function highWater(pid: number): number {
+  const status = readFileSync(`/proc/${String(pid)}/status`, "utf8");
+  return Number(/^VmHWM:\s+(\d+)/m.exec(status)?.[1] ?? 0) / 1024;
+}
+
+function wait(pid: number, options: number): Ended | undefined {
+  const status = Buffer.alloc(4);
+  const usage = Buffer.alloc(usageBytes);
+  const ended = wait4(pid, status, options, usage);
+  if (ended <= 0) return undefined;
+  const time = (at: number): number =>
+    Number(usage.readBigInt64LE(at)) * 1000 + Number(usage.readBigInt64LE(at + 8)) / 1000;
+  return { pid: ended, status: status.readInt32LE(0), user: time(0), system: time(16) };
+}

@@ -1,0 +1,71 @@
+/** Runs plugins inside a sandbox's node, as protocol.ts says, each as a process of its own. */
+import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+
+import { serve } from "./protocol.ts";
+import type { Call, Cost, Reply, Request } from "./protocol.ts";
+import { spawn, waitForAny, watchMemory } from "./spawn.ts";
+import type { Ended } from "./spawn.ts";
+
+/** In the sandbox's memory. */
+const folder = "/run/bench";
+mkdirSync(folder, { recursive: true });
+await serve(createInterface({ input: process.stdin }), carryOut);
+
+interface Running {
+  readonly lane: number;
+  readonly started: number;
+  readonly at: number;
+}
+
+function carryOut({ lanes, memory }: Request): Reply {
+  const costs: Cost[][] = lanes.map(() => []);
+  const results: unknown[] = lanes.map(() => undefined);
+  const running = new Map<number, Running>();
+  const begin = (lane: number, at: number): void => {
+    const call = lanes[lane]?.[at];
+    if (call !== undefined) running.set(...start(call, lane, at, results[lane]));
+  };
+  const started = performance.now();
+  for (const lane of lanes.keys()) begin(lane, 0);
+  while (running.size > 0) {
+    const { ended, rss } = awaitOne(running, memory);
+    const of = running.get(ended.pid);
+    if (of === undefined) continue;
+    running.delete(ended.pid);
+    const { user, system } = ended;
+    costs[of.lane]?.push({ wall: performance.now() - of.started, user, system, rss });
+    results[of.lane] = resultOf(of.lane, ended, lanes[of.lane]?.[of.at]);
+    begin(of.lane, of.at + 1);
+  }
+  return { wall: performance.now() - started, lanes: costs, results };
+}
+
+function start(call: Call, lane: number, at: number, before: unknown): [number, Running] {
+  const conf = call.takesResult ? { ...call.conf, prevResult: before } : call.conf;
+  writeFileSync(`${folder}/in${String(lane)}`, JSON.stringify(conf));
+  const stdin = openSync(`${folder}/in${String(lane)}`, "r");
+  const stdout = openSync(`${folder}/out${String(lane)}`, "w");
+  const started = performance.now();
+  const pid = spawn(call.file, call.env, stdin, stdout);
+  closeSync(stdin);
+  closeSync(stdout);
+  return [pid, { lane, started, at }];
+}
+
+function awaitOne(
+  running: ReadonlyMap<number, Running>,
+  memory: boolean,
+): { ended: Ended; rss: number } {
+  if (!memory) return { ended: waitForAny(), rss: 0 };
+  const [pid = 0] = running.keys();
+  return watchMemory(pid);
+}
+
+function resultOf(lane: number, ended: Ended, call: Call | undefined): unknown {
+  const text = readFileSync(`${folder}/out${String(lane)}`, "utf8");
+  if (ended.status !== 0) {
+    throw new Error(`${call?.file ?? ""} ${call?.env["CNI_COMMAND"] ?? ""} failed: ${text.trim()}`);
+  }
+  return text.trim() === "" ? undefined : (JSON.parse(text) as unknown);
+}
