@@ -51,8 +51,9 @@ export function readSubnetEnv(path: string): SubnetEnv {
  */
 export function parseSubnetEnv(text: string, path: string): SubnetEnv {
   const entries = new Map<string, Entry>();
-  for (const [index, line] of text.split("\n").entries()) {
-    const entry = readLine(line, index + 1);
+  let number = 0;
+  for (const line of text.split("\n")) {
+    const entry = readLine(line, ++number);
     if (entry !== undefined) entries.set(entry.key, entry);
   }
   const read = <T>(key: string, parse: (value: string) => T | undefined, wanted: string) => {

@@ -57,6 +57,7 @@ export function assignRequests(
   sets: readonly RangeSet[],
   requested: readonly Address[],
 ): (Candidate | undefined)[] {
+  if (requested.length === 0) return sets.map(() => undefined);
   const left = requested.filter(
     (address, index) => requested.findIndex((other) => sameAddress(address, other)) === index,
   );

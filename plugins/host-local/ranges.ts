@@ -110,7 +110,8 @@ export function makeRangeSet(ranges: readonly Range[], where: string): RangeSet 
   if (first === undefined) {
     throw invalid(where, "it is an empty list", 'Put a range in it: {"subnet": "10.244.1.0/24"}.');
   }
-  for (const [index, range] of ranges.entries()) {
+  const before: Range[] = [];
+  for (const range of ranges) {
     if (range.subnet.address.family !== first.subnet.address.family) {
       throw invalid(
         where,
@@ -118,7 +119,8 @@ export function makeRangeSet(ranges: readonly Range[], where: string): RangeSet 
         "A set gives one address: put each family into a set of its own.",
       );
     }
-    const other = ranges.slice(0, index).find((one) => rangesOverlap(one, range));
+    const other = before.find((one) => rangesOverlap(one, range));
+    before.push(range);
     if (other === undefined) continue;
     throw invalid(
       where,
@@ -137,6 +139,7 @@ export function makeRangeSet(ranges: readonly Range[], where: string): RangeSet 
 
 /** @throws CniError InvalidNetworkConfig if an address belongs to two of the sets. */
 export function refuseOverlaps(sets: readonly RangeSet[]): void {
+  if (sets.length === 1) return;
   for (const [index, set] of sets.entries()) {
     const other = sets
       .slice(0, index)
@@ -169,10 +172,12 @@ export function isGateway(set: RangeSet, address: Address): boolean {
 
 /** How many addresses a set can hand out: all but the gateways. */
 export function capacity(set: RangeSet): bigint {
-  const all = set.reduce((sum, { start, end }) => sum + end.value - start.value + 1n, 0n);
-  const gateways = new Set(
-    set.flatMap(({ gateway }) => (rangeOf(set, gateway) === undefined ? [] : [gateway.value])),
-  );
+  let all = 0n;
+  const gateways = new Set<bigint>();
+  for (const { start, end, gateway } of set) {
+    all += end.value - start.value + 1n;
+    if (rangeOf(set, gateway) !== undefined) gateways.add(gateway.value);
+  }
   return all - BigInt(gateways.size);
 }
 

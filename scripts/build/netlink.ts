@@ -23,8 +23,14 @@ export function toModule(code: string, path: string): string {
     .replaceAll(/^__exportStar\(require\("(.+?)"\), exports\);$/gm, 'export * from "$1";')
     .replaceAll(
       /^var (\w+);\n\(function \(\1\) \{\n([^]*?)^\}\)\(\1 = exports\.\1 \|\| \(exports\.\1 = \{\}\)\);$/gm,
-      "export const $1 = /* @__PURE__ */ (($1) => {\n$2    return $1;\n})({});",
+      // An enumeration, made where a name is looked up in it: we say numbers.
+      "export const $1 = () => (($1) => {\n$2    return $1;\n})({});",
     )
+    .replaceAll(
+      /\bstructs\.putEnum\((\w+), ([\w.]+)\)/g,
+      '(typeof $2 === "number" ? $2 : structs.putEnum($1(), $2))',
+    )
+    .replaceAll(/\bstructs\.getEnum\((\w+), /g, "structs.getEnum($1(), ")
     // A table of functions, whose computed keys a bundler takes for code with an effect.
     .replaceAll(
       /^const (\w+) = \{\n([^]*?)^\};$/gm,

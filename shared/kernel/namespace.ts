@@ -209,8 +209,9 @@ export class Namespace {
       hostFd: home.#fd,
     };
     const replies = this.#socket.transact(steps.map((step) => encode(step, around)));
-    for (const [at, step] of steps.entries()) {
-      const reply = replies[at];
+    let at = 0;
+    for (const step of steps) {
+      const reply = replies[at++];
       if (reply === undefined || reply.errno === 0) continue;
       if (!tolerated(step).includes(reply.errno)) throw refusal(step, reply);
     }
