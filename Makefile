@@ -52,6 +52,9 @@ bench: ## Times beside the reference plugins' (as root; ARGS=--quick for a minut
 bench-docs: $(DEPS) ## Puts what bench has found into the docs (ARGS="--out FILE")
 	@$(NODE) scripts/bench.ts --docs $(ARGS)
 
+profile: $(SCHEMAS) ## What a start is made of, module by module
+	@$(NODE) scripts/profile.ts $(ARGS)
+
 check: $(SCHEMAS) ## The checks without the tests: format, types, lint, layers, dead code
 	@$(NODE) scripts/check.ts
 

@@ -15,7 +15,6 @@ import {
 import type { Lock } from "../../shared/kernel/mod.ts";
 import { formatAddress, parseAddress } from "../../shared/net/address.ts";
 import type { Address } from "../../shared/net/address.ts";
-import type { Digest } from "../../shared/plan/names.ts";
 import { Owners } from "./owners.ts";
 import type { OwnersPlace } from "./owners.ts";
 import {
@@ -33,7 +32,6 @@ export interface StoreKernel {
   readonly bootId: string | undefined;
   readonly hostName: string | undefined;
   readonly runFolder: string;
-  readonly sys: { readonly sha512: Digest };
   lock(path: string, timeout: number): Lock;
   attribute(path: string, name: string): string | undefined;
   setAttribute(path: string, name: string, value: string): void;
@@ -86,13 +84,12 @@ export class Store {
    * @throws CniError Conflict if it is a symbolic link.
    */
   constructor(folder: string, kernel: StoreKernel) {
-    const { bootId, hostName, runFolder, sys } = kernel;
+    const { bootId, hostName, runFolder } = kernel;
     this.#folder = folder;
     this.#kernel = kernel;
     this.#boot =
       bootId === undefined || hostName === undefined ? undefined : formatBoot(bootId, hostName);
-    const name = sys.sha512(folder).slice(0, 32);
-    this.#ownersPlace = { folder: `${runFolder}/host-local/${name}`, reservations: folder, bootId };
+    this.#ownersPlace = { folder: ownersFolder(runFolder, folder), reservations: folder, bootId };
     // The reference plugin does not follow one when it releases, so that addresses leak.
     if (!this.#attempt(() => isSymlink(folder))) return;
     throw new CniError(
@@ -342,6 +339,20 @@ export class Store {
       );
     }
   }
+}
+
+/**
+ * Where the owners of a folder's reservations stand: by the network's name, and the FNV-1a hash of
+ * the whole path, which is there at once where a runtime's own hashes take milliseconds to load. Two
+ * folders with the same name would break each other's seal, which costs time and nothing else.
+ */
+function ownersFolder(runFolder: string, folder: string): string {
+  let hash = 0x811c9dc5;
+  for (let at = 0; at < folder.length; at++) {
+    hash = Math.imul(hash ^ folder.charCodeAt(at), 0x01000193);
+  }
+  const network = folder.slice(folder.lastIndexOf("/") + 1);
+  return `${runFolder}/host-local/${network}-${(hash >>> 0).toString(16).padStart(8, "0")}`;
 }
 
 function lastReservedFile(rangeSet: number): string {

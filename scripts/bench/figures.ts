@@ -62,7 +62,7 @@ export function figuresOf(samples: readonly Sample[], memory: readonly Sample[])
 }
 
 /** Linear between the two samples next to it. */
-function quantile(values: readonly number[], share: number): number {
+export function quantile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((one, other) => one - other);
   const at = (sorted.length - 1) * share;
   const [low, high] = [sorted[Math.floor(at)] ?? 0, sorted[Math.ceil(at)] ?? 0];

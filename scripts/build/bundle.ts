@@ -1,7 +1,7 @@
 /** One file out of the sources and the packages they use, with what nothing uses left out. */
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { build, formatMessages, type Plugin } from "esbuild";
+import { build, formatMessages, type BuildOptions, type Plugin } from "esbuild";
 import { toModule } from "./netlink.ts";
 
 /** Lets the bundler see which of netlink's several hundred codecs are used. */
@@ -20,9 +20,19 @@ const aliases = {
   node: { koffi: join(import.meta.dirname, "embedded_koffi.ts") },
 };
 
-export async function bundle(entry: string, outfile: string, runtime: "bun" | "node") {
+export type Runtime = keyof typeof aliases;
+
+export async function bundle(entry: string, outfile: string, runtime: Runtime): Promise<void> {
+  const { warnings } = await build(optionsOf(entry, outfile, runtime));
+  if (warnings.length > 0) {
+    throw new Error((await formatMessages(warnings, { kind: "warning" })).join("\n"));
+  }
+}
+
+/** How the bundler is to make the plugins' one file. */
+export function optionsOf(entry: string, outfile: string, runtime: Runtime): BuildOptions {
   const { version } = JSON.parse(readFileSync("package.json", "utf8")) as { version: string };
-  const { warnings } = await build({
+  return {
     entryPoints: [entry],
     outfile,
     bundle: true,
@@ -36,8 +46,5 @@ export async function bundle(entry: string, outfile: string, runtime: "bun" | "n
     plugins: [netlinkCodecs],
     legalComments: "none",
     logLevel: "silent",
-  });
-  if (warnings.length > 0) {
-    throw new Error((await formatMessages(warnings, { kind: "warning" })).join("\n"));
-  }
+  };
 }

@@ -1,6 +1,7 @@
-/** What only a runtime can do, on Node: system calls through koffi. */
-import { spawnSync } from "node:child_process";
-import { hash } from "node:crypto";
+/**
+ * What only a runtime can do, on Node: system calls through koffi. The modules that take milliseconds
+ * to load are loaded where they are needed.
+ */
 import { readSync, writeSync } from "node:fs";
 import koffi from "koffi";
 import { errnoOf } from "../cni/error.ts";
@@ -77,7 +78,7 @@ export const sys: Sys = {
   lsetxattr: (path, name, value) => lsetxattr(path, name, value, value.length, 0),
   lgetxattr: (path, name, into) => lgetxattr(path, name, into, into.length),
 
-  sha512: (text) => hash("sha512", text),
+  sha512: (text) => process.getBuiltinModule("node:crypto").hash("sha512", text),
 
   run,
 };
@@ -93,7 +94,7 @@ function run(command: string, args: readonly string[], options: RunOptions): Run
     // A group of its own, so that what it has started can be ended with it.
     detached: true,
   } as const;
-  const child = spawnSync(command, args, settings);
+  const child = process.getBuiltinModule("node:child_process").spawnSync(command, args, settings);
   if (["ETIMEDOUT", "ENOBUFS"].includes(errnoOf(child.error) ?? "")) killGroup(child.pid);
   // A command need not read its input: then its status says whether that was right.
   const error = errnoOf(child.error) === "EPIPE" ? undefined : child.error;

@@ -1,5 +1,4 @@
 /** What the tests of host-local share. */
-import { hash } from "node:crypto";
 import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -70,7 +69,6 @@ export class FakeKernel implements StoreKernel {
   /** Whether the file system has extended attributes. */
   hasAttributes = true;
   readonly runFolder: string;
-  readonly sys = { sha512: (text: string) => hash("sha512", text) };
   /** By inode number, for a file keeps them when it gets another name. */
   readonly #attributes = new Map<number, Map<string, string>>();
 

@@ -1,0 +1,51 @@
+/** What the plugins' bundle is made of, for the test that it stays light. */
+import { build, type Metafile } from "esbuild";
+import { optionsOf, type Runtime } from "./bundle.ts";
+
+export interface Inputs {
+  readonly bytes: number;
+  /** The runtime's own modules that are loaded with it. */
+  readonly builtins: readonly string[];
+  /** The packages whose code is evaluated at every start. */
+  readonly packages: readonly string[];
+  /** The files that are evaluated when something in them is first needed. */
+  readonly lazy: readonly string[];
+}
+
+/** Bundles an entry as the build does, without writing anything. */
+export async function inputsOf(entry: string, runtime: Runtime): Promise<Inputs> {
+  const options = optionsOf(entry, "flannel.cjs", runtime);
+  const { metafile } = await build({ ...options, metafile: true, write: false });
+  const [output] = Object.values(metafile.outputs);
+  if (output === undefined) throw new Error(`esbuild has made nothing of ${entry}`);
+  const eager = eagerFiles(metafile, entry);
+  const files = Object.entries(output.inputs).flatMap(([file, { bytesInOutput }]) =>
+    bytesInOutput > 0 ? [file] : [],
+  );
+  return {
+    bytes: output.bytes,
+    builtins: distinct(output.imports.map(({ path }) => path)),
+    packages: distinct(files.filter((file) => eager.has(file)).flatMap(packageOf)),
+    lazy: files.filter((file) => !eager.has(file)),
+  };
+}
+
+/** What is reached by import statements alone: `require` is a call, which is made or not. */
+function eagerFiles({ inputs }: Metafile, entry: string): ReadonlySet<string> {
+  const found = new Set([entry]);
+  for (const file of found) {
+    for (const { path, kind } of inputs[file]?.imports ?? []) {
+      if (kind === "import-statement") found.add(path);
+    }
+  }
+  return found;
+}
+
+function packageOf(file: string): string[] {
+  const name = /node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1];
+  return name === undefined ? [] : [name];
+}
+
+function distinct(names: readonly string[]): string[] {
+  return [...new Set(names)].toSorted();
+}

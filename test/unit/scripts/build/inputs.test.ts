@@ -1,0 +1,47 @@
+/**
+ * What every call of every plugin pays for at its start. When a test here fails, something has come
+ * onto the plugins' path: see what it costs (make profile) before the list or the bound is changed.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, relative } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+
+import { inputsOf } from "../../../../scripts/build/inputs.ts";
+
+test("the Bun build loads no module of the runtime, and of the packages netlink's codecs", async () => {
+  const { builtins, packages, bytes } = await inputsOf("plugins/main_bun.ts", "bun");
+  expect({ builtins, packages }).toEqual({ builtins: [], packages: ["netlink"] });
+  expect(bytes).toBeLessThan(310_000);
+});
+
+test("the Node build loads few modules of the runtime, netlink's codecs and the FFI", async () => {
+  const { builtins, packages, bytes } = await inputsOf("plugins/main_node.ts", "node");
+  expect({ builtins, packages }).toEqual({
+    builtins: ["node:fs", "node:path", "node:sea"],
+    packages: ["netlink"],
+  });
+  expect(bytes).toBeLessThan(310_000);
+});
+
+test("what IPv6 addresses need is loaded when there is one", async () => {
+  const { lazy } = await inputsOf("plugins/main_bun.ts", "bun");
+  expect(lazy).toContain("node_modules/ip-cidr/index.js");
+});
+
+test("an import more is noticed", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "inputs-"));
+  onTestFinished(() => {
+    rmSync(folder, { recursive: true });
+  });
+  const entry = relative("", join(folder, "entry.ts"));
+  const ajv = join(process.cwd(), "node_modules/ajv/dist/ajv.js");
+  writeFileSync(
+    entry,
+    `import { connect } from "node:net"; import ajv from "${ajv}"; console.log(connect, ajv);`,
+  );
+  const { builtins, packages, bytes } = await inputsOf(entry, "bun");
+  expect(builtins).toEqual(["node:net"]);
+  expect(packages).toContain("ajv");
+  expect(bytes).toBeGreaterThan(100_000);
+});
