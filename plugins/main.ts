@@ -8,13 +8,21 @@ import { hostLocal } from "./host-local/plugin.ts";
 import { loopback } from "./loopback/plugin.ts";
 import { portmap } from "./portmap/plugin.ts";
 
-/** The executable: every plugin it holds, of which it becomes the one it was called as. */
+/** What the executable is besides the plugins, by its name or by its first argument. */
+const tools: ReadonlySet<string> = new Set(["cnitool"]);
+
+/** The executable: every plugin and tool it holds, of which it becomes the one it was called as. */
 export async function main(sys: Sys): Promise<never> {
-  return run(new Kernel(sys), [
-    seal(flannel),
-    seal(bridge),
-    seal(hostLocal),
-    seal(loopback),
-    seal(portmap),
-  ]);
+  const plugins = [seal(flannel), seal(bridge), seal(hostLocal), seal(loopback), seal(portmap)];
+  const [name = "", ...args] = called(sys.argv0, process.argv.slice(2));
+  if (tools.has(name)) {
+    const { runTool } = await import("./tools.ts");
+    return sys.exit(await runTool(name, args, sys));
+  }
+  return run(new Kernel(sys), plugins);
+}
+
+function called(argv0: string, args: readonly string[]): readonly string[] {
+  const name = argv0.slice(argv0.lastIndexOf("/") + 1);
+  return tools.has(args[0] ?? "") ? args : [name, ...args];
 }

@@ -12,7 +12,7 @@ import { execa } from "execa";
 import { bun, bunArguments } from "./build/bun.ts";
 import { bundle } from "./build/bundle.ts";
 
-const links = ["bridge", "host-local", "loopback", "portmap"];
+const links = ["bridge", "host-local", "loopback", "portmap", "cnitool"];
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,

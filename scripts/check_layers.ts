@@ -11,6 +11,12 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   // The entries, one for each runtime: they put everything together.
   "plugins/": ["plugins/", "shared/"],
   "plugins/*/": ["shared/", "schemas/"],
+  // Networks as a runtime has them, for the tools.
+  "shared/conflist/": ["shared/cni/", "shared/net/", "shared/host/", "schemas/"],
+  "shared/ipam/": [
+    ...["shared/cni/", "shared/plan/", "shared/net/", "shared/host/", "schemas/"],
+    "type shared/kernel/",
+  ],
   "shared/cni/": ["shared/net/", "shared/host/", "schemas/", "type shared/kernel/"],
   "shared/kernel/": ["shared/plan/", "shared/net/", "shared/host/", "shared/cni/error.ts"],
   "shared/plan/": ["shared/net/"],

@@ -1,8 +1,8 @@
 import { formatAddress, sameAddress } from "../../shared/net/address.ts";
 import type { Address } from "../../shared/net/address.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
-import { describe, invalid, isGateway, rangeOf } from "./ranges.ts";
-import type { Range, RangeSet } from "./ranges.ts";
+import { describe, invalid, isGateway, rangeOf } from "../../shared/ipam/ranges.ts";
+import type { Range, RangeSet } from "../../shared/ipam/ranges.ts";
 
 /** An address that a pod can have: with its subnet's prefix, and the way out of that subnet. */
 export interface Candidate {

@@ -6,14 +6,14 @@ import { formatAddress, sameAddress } from "../../shared/net/address.ts";
 import type { Address } from "../../shared/net/address.ts";
 import { assignRequests, candidates } from "./allocate.ts";
 import type { Candidate } from "./allocate.ts";
-import { parseConf } from "./conf.ts";
-import type { HostLocalConfig } from "./conf.ts";
-import { capacity, describe, isGateway, rangeOf } from "./ranges.ts";
-import type { RangeSet } from "./ranges.ts";
-import { heldByNone, isTaken } from "./reservation.ts";
-import type { Reservation } from "./reservation.ts";
+import { parseConf } from "../../shared/ipam/conf.ts";
+import type { HostLocalConfig } from "../../shared/ipam/conf.ts";
+import { capacity, describe, isGateway, rangeOf } from "../../shared/ipam/ranges.ts";
+import type { RangeSet } from "../../shared/ipam/ranges.ts";
+import { heldByNone, isTaken } from "../../shared/ipam/reservation.ts";
+import type { Reservation } from "../../shared/ipam/reservation.ts";
 import { readResolvConf } from "./resolv_conf.ts";
-import { Store } from "./store.ts";
+import { Store } from "../../shared/ipam/store.ts";
 
 type Call = Context<HostLocalConfig>;
 

@@ -20,6 +20,35 @@ const aliases = {
   node: { koffi: join(import.meta.dirname, "embedded_koffi.ts") },
 };
 
+/**
+ * Bundles what is imported dynamically apart, as a text that is compiled when it is asked for.
+ * Otherwise esbuild would wrap each module that both need in a function of its own, which makes
+ * every start a millisecond longer (docs/decisions/0009-tools-apart.md).
+ */
+const apart: Plugin = {
+  name: "apart",
+  setup(builder) {
+    builder.onResolve({ filter: /^\./ }, ({ kind, path, resolveDir }) =>
+      kind === "dynamic-import" ? { path: resolve(resolveDir, path), namespace: "apart" } : null,
+    );
+    builder.onLoad({ filter: /./, namespace: "apart" }, async ({ path }) => {
+      const { entryPoints: _, plugins = [], alias = {}, ...options } = builder.initialOptions;
+      const { outputFiles } = await build({
+        ...options,
+        // These use more of it than the plugins do, and may take their time.
+        alias: Object.fromEntries(Object.entries(alias).filter(([name]) => name !== "node:fs")),
+        entryPoints: [path],
+        plugins: plugins.filter(({ name }) => name !== "apart"),
+        write: false,
+      });
+      const text = JSON.stringify(outputFiles[0]?.text ?? "");
+      return {
+        contents: `new Function("module", "exports", "require", ${text})(module, exports, require);`,
+      };
+    });
+  },
+};
+
 export type Runtime = keyof typeof aliases;
 
 export async function bundle(entry: string, outfile: string, runtime: Runtime): Promise<void> {
@@ -43,7 +72,7 @@ export function optionsOf(entry: string, outfile: string, runtime: Runtime): Bui
     external: ["bun", "bun:*"],
     define: { FLANNEL_CNI_VERSION: JSON.stringify(version) },
     alias: aliases[runtime],
-    plugins: [netlinkCodecs],
+    plugins: [netlinkCodecs, apart],
     legalComments: "none",
     logLevel: "silent",
   };

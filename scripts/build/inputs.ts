@@ -3,6 +3,7 @@ import { build, type Metafile } from "esbuild";
 import { optionsOf, type Runtime } from "./bundle.ts";
 
 export interface Inputs {
+  /** Of code, without the tools, which are a text to it until one is asked for. */
   readonly bytes: number;
   /** The runtime's own modules that are loaded with it. */
   readonly builtins: readonly string[];
@@ -22,8 +23,9 @@ export async function inputsOf(entry: string, runtime: Runtime): Promise<Inputs>
   const files = Object.entries(output.inputs).flatMap(([file, { bytesInOutput }]) =>
     bytesInOutput > 0 ? [file] : [],
   );
+  const tools = Object.entries(output.inputs).filter(([file]) => file.startsWith("apart:"));
   return {
-    bytes: output.bytes,
+    bytes: tools.reduce((bytes, [, { bytesInOutput }]) => bytes - bytesInOutput, output.bytes),
     builtins: distinct(output.imports.map(({ path }) => path)),
     packages: distinct(files.filter((file) => eager.has(file)).flatMap(packageOf)),
     lazy: files.filter((file) => !eager.has(file)),

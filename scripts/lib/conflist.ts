@@ -1,4 +1,6 @@
-/** Executes a conflist as libcni does. */
+/** Executes a conflist's plugins one after another in a sandbox, where no runtime keeps the results. */
+import { pluginConfig } from "../../shared/conflist/config.ts";
+import type { JsonObject } from "../../shared/net/json.ts";
 import type { Sandbox } from "./sandbox.ts";
 import { cniOk, type CniCall, type CniJson, type Conf } from "./cni.ts";
 
@@ -26,22 +28,11 @@ export async function runConflist(sandbox: Sandbox, call: ConflistCall): Promise
   // CHECK came with 0.4.0, and with it the result of ADD for CHECK and DEL.
   let prevResult = cniVersion >= "0.4.0" ? kept : undefined;
   for (const plugin of deleting ? conflist.plugins.toReversed() : conflist.plugins) {
-    const conf = {
-      ...plugin,
-      name,
-      cniVersion,
-      ...runtimeConfigFor(plugin, runtimeConfig ?? {}),
-      ...(prevResult === undefined ? {} : { prevResult }),
-    };
+    const injected = { name, cniVersion, prevResult: prevResult as JsonObject | undefined };
+    const capabilityArgs = (runtimeConfig ?? {}) as JsonObject;
+    const conf = pluginConfig(plugin as JsonObject, { ...injected, capabilityArgs });
     const result = await cniOk(sandbox, { ...rest, plugin: plugin.type, conf });
     if (call.command === "ADD") prevResult = result;
   }
   return prevResult ?? {};
-}
-
-function runtimeConfigFor(plugin: Conf, available: Conf): Conf {
-  const capabilities = Object.entries(plugin["capabilities"] ?? {});
-  const wanted = capabilities.filter(([key, on]) => on === true && key in available);
-  if (wanted.length === 0) return {};
-  return { runtimeConfig: Object.fromEntries(wanted.map(([key]) => [key, available[key]])) };
 }

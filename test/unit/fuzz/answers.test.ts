@@ -25,7 +25,9 @@ import {
   listLinks,
   listRoutes,
 } from "../../../shared/kernel/netlink/observe.ts";
+import { Kernel } from "../../../shared/kernel/mod.ts";
 import { NetlinkSocket } from "../../../shared/kernel/netlink/socket.ts";
+import { sys as realSys } from "../../../shared/kernel/sys_node.ts";
 import { parseCidr } from "../../../shared/net/cidr.ts";
 import { iptablesOwners, iptablesRemove, nftRemove } from "../../../shared/plan/masquerade.ts";
 import { spoofJumps } from "../../../shared/plan/spoof_check.ts";
@@ -223,7 +225,7 @@ describe("state files", () => {
     likeTexts(['{"type":"bridge","name":"cbr0","ipam":{"type":"host-local"}}']),
     (text) => {
       writeFileSync(join(folder, "pod1"), text);
-      findState(folder, { containerId: "pod1", ifname: "eth0" }, "cbr0");
+      findState(new Kernel(realSys), folder, { containerId: "pod1", ifname: "eth0" }, "cbr0");
     },
     (text) => text,
   );

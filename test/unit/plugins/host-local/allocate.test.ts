@@ -3,8 +3,8 @@ import { describe, expect, it } from "vitest";
 
 import { assignRequests, candidates } from "../../../../plugins/host-local/allocate.ts";
 import type { Candidate, Known } from "../../../../plugins/host-local/allocate.ts";
-import { isGateway, rangeOf } from "../../../../plugins/host-local/ranges.ts";
-import type { RangeSet } from "../../../../plugins/host-local/ranges.ts";
+import { isGateway, rangeOf } from "../../../../shared/ipam/ranges.ts";
+import type { RangeSet } from "../../../../shared/ipam/ranges.ts";
 import { Code } from "../../../../shared/cni/error.ts";
 import { formatAddress, parseAddress, sameAddress } from "../../../../shared/net/address.ts";
 import type { Address } from "../../../../shared/net/address.ts";

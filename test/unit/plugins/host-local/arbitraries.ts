@@ -3,7 +3,7 @@ import fc from "fast-check";
 
 import type { Address, Family } from "../../../../shared/net/address.ts";
 import { widthOf } from "../../../../shared/net/address.ts";
-import type { Range, RangeSet } from "../../../../plugins/host-local/ranges.ts";
+import type { Range, RangeSet } from "../../../../shared/ipam/ranges.ts";
 
 /** Where in its subnet something lies, as a part of its size. */
 const part = fc.double({ min: 0, max: 1, noNaN: true });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 
-import { parseConf } from "../../../../plugins/host-local/conf.ts";
-import { describe as shown } from "../../../../plugins/host-local/ranges.ts";
+import { parseConf } from "../../../../shared/ipam/conf.ts";
+import { describe as shown } from "../../../../shared/ipam/ranges.ts";
 import type { Request, Verb } from "../../../../shared/cni/request.ts";
 import { formatAddress } from "../../../../shared/net/address.ts";
 import { formatCidr } from "../../../../shared/net/cidr.ts";

@@ -4,9 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "vitest";
 
-import { makeRange, makeRangeSet } from "../../../../plugins/host-local/ranges.ts";
-import type { Range, RangeSet } from "../../../../plugins/host-local/ranges.ts";
-import type { StoreKernel } from "../../../../plugins/host-local/store.ts";
+import { makeRange, makeRangeSet } from "../../../../shared/ipam/ranges.ts";
+import type { Range, RangeSet } from "../../../../shared/ipam/ranges.ts";
+import type { StoreKernel } from "../../../../shared/ipam/store.ts";
 import { Code } from "../../../../shared/cni/error.ts";
 import { parseAddress } from "../../../../shared/net/address.ts";
 import type { Address } from "../../../../shared/net/address.ts";

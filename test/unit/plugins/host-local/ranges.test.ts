@@ -8,7 +8,7 @@ import {
   makeRangeSet,
   rangeOf,
   refuseOverlaps,
-} from "../../../../plugins/host-local/ranges.ts";
+} from "../../../../shared/ipam/ranges.ts";
 import { formatAddress, parseAddress, sameAddress } from "../../../../shared/net/address.ts";
 import { addressesOf, anyRangeSet } from "./arbitraries.ts";
 import { range, rangeSet, refusal } from "./helpers.ts";

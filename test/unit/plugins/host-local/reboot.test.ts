@@ -1,7 +1,7 @@
 /** H1: what an earlier boot has reserved is free, and nothing else is. */
 import { describe, expect, it } from "vitest";
 
-import { formatBoot, isEarlierBoot } from "../../../../plugins/host-local/reservation.ts";
+import { formatBoot, isEarlierBoot } from "../../../../shared/ipam/reservation.ts";
 import { Code } from "../../../../shared/cni/error.ts";
 import { Host, error, small } from "./host.ts";
 

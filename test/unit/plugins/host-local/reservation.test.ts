@@ -5,8 +5,8 @@ import {
   heldBy,
   heldByNone,
   parseOwner,
-} from "../../../../plugins/host-local/reservation.ts";
-import type { Reservation } from "../../../../plugins/host-local/reservation.ts";
+} from "../../../../shared/ipam/reservation.ts";
+import type { Reservation } from "../../../../shared/ipam/reservation.ts";
 import { parseAddress } from "../../../../shared/net/address.ts";
 
 const file = (name: string, text: string): Reservation => ({

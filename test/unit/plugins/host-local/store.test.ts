@@ -9,7 +9,7 @@ import {
 } from "node:fs";
 import { describe, expect, it } from "vitest";
 
-import { Store } from "../../../../plugins/host-local/store.ts";
+import { Store } from "../../../../shared/ipam/store.ts";
 import { Code } from "../../../../shared/cni/error.ts";
 import { formatAddress, parseAddress } from "../../../../shared/net/address.ts";
 import { FakeKernel, temporaryFolder } from "./helpers.ts";

@@ -1,5 +1,5 @@
-import { CniError, Code, errnoOf, messageOf } from "../../shared/cni/error.ts";
-import type { Attachment } from "../../shared/cni/request.ts";
+import { CniError, Code, errnoOf, messageOf } from "../cni/error.ts";
+import type { Attachment } from "../cni/request.ts";
 import {
   createFile,
   ensureFolder,
@@ -11,10 +11,10 @@ import {
   removeIfPresent,
   replaceFile,
   writeProblem,
-} from "../../shared/host/files.ts";
-import type { Lock } from "../../shared/kernel/mod.ts";
-import { formatAddress, parseAddress } from "../../shared/net/address.ts";
-import type { Address } from "../../shared/net/address.ts";
+} from "../host/files.ts";
+import type { Lock } from "../kernel/mod.ts";
+import { formatAddress, parseAddress } from "../net/address.ts";
+import type { Address } from "../net/address.ts";
 import { Owners } from "./owners.ts";
 import type { OwnersPlace } from "./owners.ts";
 import {

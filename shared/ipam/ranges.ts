@@ -1,11 +1,6 @@
-import { CniError, Code } from "../../shared/cni/error.ts";
-import {
-  compareAddresses,
-  formatAddress,
-  offsetAddress,
-  widthOf,
-} from "../../shared/net/address.ts";
-import type { Address } from "../../shared/net/address.ts";
+import { CniError, Code } from "../cni/error.ts";
+import { compareAddresses, formatAddress, offsetAddress, widthOf } from "../net/address.ts";
+import type { Address } from "../net/address.ts";
 import {
   contains,
   firstAddress,
@@ -13,8 +8,8 @@ import {
   lastAddress,
   sameCidr,
   subnetOf,
-} from "../../shared/net/cidr.ts";
-import type { Cidr } from "../../shared/net/cidr.ts";
+} from "../net/cidr.ts";
+import type { Cidr } from "../net/cidr.ts";
 
 /** The addresses from `start` to `end`, both included, of one subnet. */
 export interface Range {

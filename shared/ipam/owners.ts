@@ -1,5 +1,5 @@
 import { writeFileSync } from "node:fs";
-import type { Attachment } from "../../shared/cni/request.ts";
+import type { Attachment } from "../cni/request.ts";
 import {
   ensureFolder,
   listIfPresent,
@@ -7,7 +7,7 @@ import {
   removeIfPresent,
   stampFolder,
   stampOf,
-} from "../../shared/host/files.ts";
+} from "../host/files.ts";
 import type { Reservation } from "./reservation.ts";
 
 /** Where the owners stand, and what they are the owners of. */

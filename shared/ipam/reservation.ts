@@ -1,5 +1,5 @@
-import type { Attachment } from "../../shared/cni/request.ts";
-import type { Address } from "../../shared/net/address.ts";
+import type { Attachment } from "../cni/request.ts";
+import type { Address } from "../net/address.ts";
 
 /** The file of a reserved address, as it was read. */
 export interface Reservation {

@@ -1,0 +1,174 @@
+import { readFileSync } from "node:fs";
+import { CniError, Code, messageOf } from "../../shared/cni/error.ts";
+import { parseJson } from "../../shared/cni/json.ts";
+import { idProblem, ifnameProblem, quote } from "../../shared/cni/request.ts";
+import type { Attachment } from "../../shared/cni/request.ts";
+import { Cache } from "../../shared/conflist/cache.ts";
+import type { NetworkList } from "../../shared/conflist/list.ts";
+import { Runtime } from "../../shared/conflist/runtime.ts";
+import { heldByNone } from "../../shared/ipam/reservation.ts";
+import { isJsonArray, isJsonObject } from "../../shared/net/json.ts";
+import type { Json } from "../../shared/net/json.ts";
+import { UsageError } from "./command.ts";
+import type { Call, Command } from "./command.ts";
+import { executor, explainer, findPlugin } from "./invoke.ts";
+import { explainOption, networkOf } from "./network.ts";
+import { delegationOf } from "./node/delegation.ts";
+import { reservedBy } from "./node/reservations.ts";
+import { ownedRules } from "./node/rules.ts";
+
+/** Bytes of a list; each attachment has about 80. */
+const maxList = 8 * 1024 * 1024;
+
+export const gc: Command = {
+  name: "gc",
+  operands: "<net> [netns]",
+  summary: "take away what belongs to none of the attachments that are listed",
+  text: [
+    "Takes away everything that pods have left on this node: addresses, rules, kept",
+    "results. What stays is what you list as valid, and nothing else: a pod that is",
+    "not on the list loses its network. So there is no default, and without a list",
+    "nothing is done. `cnitool ps --valid` prints the list of the pods that are",
+    "there; look at it, then look at --dry-run, then do it.",
+    "",
+    "An attachment that is not valid gets a DEL; then each plugin is asked for GC.",
+    'A network with "disableGC": true is left alone. GC came with cniVersion 1.1.0:',
+    "in a network of an older version those plugins are asked that speak 1.1.0.",
+  ],
+  options: {
+    valid: {
+      type: "string",
+      multiple: true,
+      value: "CONTAINERID/IFNAME",
+      text: "an attachment that stays; may be given many times",
+    },
+    "valid-file": {
+      type: "string",
+      value: "FILE",
+      text: "a file with a line CONTAINERID/IFNAME each, or JSON; - for stdin. An empty one keeps nothing",
+    },
+    "dry-run": { type: "boolean", text: "say what would be taken away, and do nothing" },
+    explain: explainOption,
+  },
+  examples: [
+    "cnitool ps --valid > /run/valid",
+    "cnitool gc cbr0 --valid-file /run/valid --dry-run",
+    "cnitool gc cbr0 --valid-file /run/valid",
+    "cnitool gc cbr0 --valid 0123456789ab/eth0 --dry-run",
+  ],
+  async run(call) {
+    const list = networkOf(call);
+    const valid = await readValid(call);
+    if (list.disableGC) {
+      call.tool.say(`${list.name} has "disableGC": true in ${list.file}: nothing is done.`);
+      return 0;
+    }
+    if (call.flags.has("dry-run")) await dryRun(call, list, valid);
+    else {
+      const isExplained = call.flags.has("explain");
+      const invoke = isExplained ? explainer(call.tool) : executor(call.tool);
+      const cache = new Cache(undefined, isExplained);
+      new Runtime(invoke, cache).gc(list, valid, (type) => speaksGc(call, type));
+    }
+    return 0;
+  },
+};
+
+/** The attachments that are valid. @throws UsageError without a list; CniError */
+async function readValid({ tool, flags }: Call): Promise<Attachment[]> {
+  const given = flags.all("valid");
+  const files = flags.all("valid-file");
+  if (given.length === 0 && files.length === 0) {
+    throw new UsageError(
+      "there is no list of what is valid (--valid, --valid-file), and without one every pod would lose its network",
+    );
+  }
+  const texts: string[] = [];
+  for (const file of files) {
+    texts.push(file === "-" ? await tool.kernel.sys.readStdin(maxList) : readList(file));
+  }
+  return [...given, ...texts.flatMap(entriesOf)].map(readAttachment);
+}
+
+function readList(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (cause) {
+    throw new CniError(
+      Code.IoFailure,
+      `Cannot read the list of what is valid: ${messageOf(cause)}.`,
+      "Make one with: cnitool ps --valid > FILE",
+      { cause },
+    );
+  }
+}
+
+/** The entries of a list: lines, or as JSON the value of cni.dev/valid-attachments. */
+function entriesOf(text: string): (Json | string)[] {
+  const value = parseJson(text);
+  if (isJsonArray(value)) return [...value];
+  return text
+    .split("\n")
+    .map((line) => line.trim())
+    .filter((line) => line !== "" && !line.startsWith("#"));
+}
+
+function readAttachment(entry: Json): Attachment {
+  const { containerID, ifname } = isJsonObject(entry) ? entry : splitEntry(entry);
+  if (
+    typeof containerID === "string" &&
+    typeof ifname === "string" &&
+    ifname !== "" &&
+    idProblem(containerID) === undefined &&
+    ifnameProblem(ifname) === undefined
+  ) {
+    return { containerId: containerID, ifname };
+  }
+  throw new UsageError(
+    `${quote(typeof entry === "string" ? entry : JSON.stringify(entry))} is no CONTAINERID/IFNAME`,
+  );
+}
+
+function splitEntry(entry: Json): { containerID?: Json; ifname?: Json } {
+  if (typeof entry !== "string" || !entry.includes("/")) return {};
+  const at = entry.indexOf("/");
+  return { containerID: entry.slice(0, at), ifname: entry.slice(at + 1) };
+}
+
+/** Whether a plugin speaks the version that has GC. */
+function speaksGc({ tool }: Call, type: string): boolean {
+  const answer = tool.kernel.sys.run(findPlugin(tool, type), [], {
+    input: '{"cniVersion": "1.1.0"}',
+    env: { ...tool.kernel.sys.env, CNI_COMMAND: "VERSION" },
+    timeout: 10_000,
+    maxOutput: 65_536,
+  });
+  const said = parseJson(answer.stdout);
+  const versions = isJsonObject(said) ? said["supportedVersions"] : undefined;
+  return isJsonArray(versions) && versions.includes("1.1.0");
+}
+
+/** Says what a GC would take away, as far as this executable knows the plugins' ways. */
+async function dryRun(call: Call, list: NetworkList, valid: readonly Attachment[]): Promise<void> {
+  const { tool } = call;
+  const lines: string[] = [];
+  const runtime = new Runtime(executor(tool), new Cache(undefined, true));
+  for (const { containerId, ifname, netns } of runtime.stale(list, valid)) {
+    lines.push(`attachment ${containerId}/${ifname} (${netns || "no namespace"}): DEL`);
+  }
+  for (const plugin of list.plugins) {
+    const { chain } = await delegationOf(tool, list, plugin);
+    const reserved = reservedBy(tool, chain);
+    for (const { file, owner } of heldByNone(reserved?.reservations ?? [], valid)) {
+      const whose = owner === undefined ? "nobody" : `${owner.containerId}/${owner.ifname ?? ""}`;
+      lines.push(`address ${file} (of ${whose})`);
+    }
+  }
+  const isValid = (containerId: string): boolean =>
+    valid.some((one) => one.containerId === containerId);
+  for (const { network, containerId, where } of ownedRules(tool.kernel)) {
+    if (network !== list.name || isValid(containerId)) continue;
+    lines.push(`rules of ${containerId} (${where})`);
+  }
+  tool.print(`${lines.length === 0 ? "Nothing would be taken away." : lines.join("\n")}\n`);
+}

@@ -1,0 +1,71 @@
+import { executePlugin, checkType } from "../../shared/cni/execute.ts";
+import { CniError, Code } from "../../shared/cni/error.ts";
+import type { Invoke, PluginCall } from "../../shared/conflist/runtime.ts";
+import { findExecutable } from "../../shared/host/files.ts";
+import type { Tool } from "./command.ts";
+import { pluginPath } from "./settings.ts";
+
+/** The plugin's executable. @throws CniError Delegate if there is none. */
+export function findPlugin(tool: Tool, type: string): string {
+  checkType(type);
+  const folders = pluginPath(tool);
+  const path = findExecutable(type, folders);
+  if (path !== undefined) return path;
+  const held = tool.held.has(type);
+  throw new CniError(
+    Code.Delegate,
+    `Cannot find the plugin ${type}: there is no executable of that name in ${folders.join(":")}.`,
+    held
+      ? `This executable holds it: ln ${tool.kernel.sys.argv0} ${folders[0] ?? "/opt/cni/bin"}/${type}. Or set CNI_PATH to the folder that has it.`
+      : "Install it there, or set CNI_PATH to the folder that has it.",
+  );
+}
+
+/** Executes plugins as a runtime does. What they say on stderr is handed on. */
+export function executor(tool: Tool): Invoke {
+  const { sys } = tool.kernel;
+  return ({ verb, type, env, conf }) => {
+    const path = findPlugin(tool, type);
+    const { result, stderr } = executePlugin(sys, {
+      type,
+      path,
+      verb,
+      conf,
+      env: { ...sys.env, ...env, CNI_PATH: pluginPath(tool).join(":") },
+    });
+    for (const line of stderr.split("\n")) if (line.trim() !== "") tool.say(line);
+    return result;
+  };
+}
+
+/** Prints what each plugin would be given, and executes none. */
+export function explainer(tool: Tool): Invoke {
+  let before: string | undefined;
+  return (call) => {
+    tool.print(explanation(tool, call, before));
+    before = call.verb === "ADD" ? call.type : undefined;
+    return undefined;
+  };
+}
+
+/** A call in the words of a shell, so that it can be copied and run. */
+function explanation(tool: Tool, call: PluginCall, before: string | undefined): string {
+  const { verb, type, env, conf } = call;
+  const variables = { CNI_COMMAND: verb, ...env, CNI_PATH: pluginPath(tool).join(":") };
+  const words = Object.entries(variables)
+    .filter(([, value]) => value !== "")
+    .map(([name, value]) => `${name}=${quoted(value)}`);
+  return [
+    ...(before === undefined ? [] : [`# prevResult: what ${before} has answered`]),
+    `${words.join(" ")} ${findPlugin(tool, type)} <<'EOF'`,
+    JSON.stringify(conf, undefined, 2),
+    "EOF",
+    "",
+    "",
+  ].join("\n");
+}
+
+/** A word as a shell takes it. */
+export function quoted(word: string): string {
+  return /^[\w./:=@%,+-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}

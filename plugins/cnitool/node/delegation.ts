@@ -1,0 +1,67 @@
+import { CniError } from "../../../shared/cni/error.ts";
+import type { Delegate } from "../../../shared/cni/delegate.ts";
+import { emptyResult } from "../../../shared/cni/result.ts";
+import type { NetworkList, PluginConf } from "../../../shared/conflist/list.ts";
+import { pluginConfig } from "../../../shared/conflist/config.ts";
+import type { JsonObject } from "../../../shared/net/json.ts";
+import type { Tool } from "../command.ts";
+
+/** A plugin, and the config that it is or would be given. */
+export interface Delegated {
+  readonly type: string;
+  readonly conf: JsonObject;
+}
+
+/** What a plugin and those that it delegates to are given, and what its STATUS says. */
+export interface Delegation {
+  /** The plugin itself, then the one that it would call, and so on. */
+  readonly chain: readonly Delegated[];
+  /** Why an ADD would fail, by the plugins that this executable holds. */
+  readonly problem: CniError | undefined;
+}
+
+/**
+ * Finds out what a plugin would delegate, by asking it for its STATUS with somebody at hand who takes
+ * note instead of handing it on unheard. Plugins that this executable does not hold are not asked.
+ */
+export async function delegationOf(
+  tool: Tool,
+  list: NetworkList,
+  plugin: PluginConf,
+): Promise<Delegation> {
+  const chain: Delegated[] = [];
+  const status = async (type: string, conf: JsonObject): Promise<void> => {
+    chain.push({ type, conf });
+    const request = { ...noContainer, verb: "STATUS" } as const;
+    const around = { kernel: tool.kernel, delegate, warn: () => undefined };
+    // GC and STATUS are older in our plugins than in the network's version.
+    await tool.held.get(type)?.call(request, { ...conf, cniVersion: "1.1.0" }, around);
+  };
+  const delegate: Delegate = { ...noDelegate, status };
+  const injected = { ...list, capabilityArgs: {}, prevResult: undefined };
+  try {
+    await status(plugin.type, pluginConfig(plugin, injected));
+    return { chain, problem: undefined };
+  } catch (error) {
+    if (!(error instanceof CniError)) throw error;
+    return { chain, problem: error };
+  }
+}
+
+const noContainer = {
+  containerId: "",
+  netns: "",
+  ifname: "",
+  args: new Map<string, string>(),
+  path: [],
+  netnsOverride: false,
+};
+
+/** STATUS calls nothing else. */
+const noDelegate: Delegate = {
+  add: async () => emptyResult,
+  del: async () => undefined,
+  check: async () => undefined,
+  gc: async () => undefined,
+  status: async () => undefined,
+};

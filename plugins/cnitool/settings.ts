@@ -1,0 +1,70 @@
+import { CniError, Code } from "../../shared/cni/error.ts";
+import { parseJson } from "../../shared/cni/json.ts";
+import { ifnameProblem, quote } from "../../shared/cni/request.ts";
+import type { Arg } from "../../shared/conflist/cache.ts";
+import { defaultFolder } from "../../shared/conflist/load.ts";
+import { isJsonObject } from "../../shared/net/json.ts";
+import type { JsonObject } from "../../shared/net/json.ts";
+import type { Flags, Tool } from "./command.ts";
+
+/** The tool's settings, which come by the environment as with the CNI project's cnitool. */
+
+/** A variable; an empty one is as good as none. */
+function variable({ kernel }: Tool, name: string): string | undefined {
+  const value = kernel.sys.env[name];
+  return value === "" ? undefined : value;
+}
+
+/** The folder of the network configs. */
+export function netFolder(tool: Tool): string {
+  return variable(tool, "NETCONFPATH") ?? defaultFolder;
+}
+
+/** The folders to look for plugins in, in order. */
+export function pluginPath(tool: Tool): readonly string[] {
+  return (variable(tool, "CNI_PATH") ?? "/opt/cni/bin").split(":").filter((one) => one !== "");
+}
+
+/** The values of capabilities, or undefined where CAP_ARGS is not set. @throws CniError */
+export function capabilityArgs(tool: Tool): JsonObject | undefined {
+  const text = variable(tool, "CAP_ARGS");
+  if (text === undefined) return undefined;
+  const value = parseJson(text);
+  if (isJsonObject(value)) return value;
+  throw new CniError(
+    Code.InvalidEnvironment,
+    `Cannot use CAP_ARGS: it is ${quote(text)}, which is ${value === undefined ? "no JSON" : "no JSON object"}.`,
+    `Write an object in single quotes: CAP_ARGS='{"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}'.`,
+  );
+}
+
+/** The pairs of CNI_ARGS, or undefined where it is not set. @throws CniError */
+export function cniArgs(tool: Tool): readonly Arg[] | undefined {
+  const text = variable(tool, "CNI_ARGS");
+  return text?.split(";").map((pair): Arg => {
+    const at = pair.indexOf("=");
+    if (at > 0) return [pair.slice(0, at), pair.slice(at + 1)];
+    throw new CniError(
+      Code.InvalidEnvironment,
+      `Cannot use CNI_ARGS: it holds ${quote(pair)}, which is no KEY=VALUE.`,
+      "Write KEY=VALUE pairs with ';' between them, in quotes for the shell's sake.",
+    );
+  });
+}
+
+/** The name of the interface inside the container. @throws CniError */
+export function ifnameOf(tool: Tool, flags: Flags): string {
+  const ifname = flags.all("ifname").at(-1) ?? variable(tool, "CNI_IFNAME") ?? "eth0";
+  const problem = ifname === "" ? "is empty" : ifnameProblem(ifname);
+  if (problem === undefined) return ifname;
+  throw new CniError(
+    Code.InvalidEnvironment,
+    `Cannot use the interface ${quote(ifname)}: the name ${problem}.`,
+    "Give another one by CNI_IFNAME or --ifname.",
+  );
+}
+
+/** The id that a namespace's container goes by, the same as the CNI project's cnitool gives it. */
+export function containerIdOf({ kernel }: Tool, netns: string): string {
+  return `cnitool-${kernel.sys.sha512(netns).slice(0, 20)}`;
+}

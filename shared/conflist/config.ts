@@ -1,0 +1,37 @@
+import { isJsonObject } from "../net/json.ts";
+import type { Json, JsonObject } from "../net/json.ts";
+
+/** What each plugin of a list is given, whatever else its config says. */
+export interface Injected {
+  readonly name: string;
+  readonly cniVersion: string;
+  /** What the runtime can say of its own accord, such as portMappings. */
+  readonly capabilityArgs: JsonObject;
+  /** The result of the plugin before it, or for CHECK and DEL that of the whole ADD. */
+  readonly prevResult: JsonObject | undefined;
+}
+
+/** A plugin's config as it is given to it: with the list's name and version, and its runtimeConfig. */
+export function pluginConfig(plugin: JsonObject, injected: Injected): JsonObject {
+  const { name, cniVersion, capabilityArgs, prevResult } = injected;
+  const runtimeConfig = runtimeConfigFor(plugin["capabilities"], capabilityArgs);
+  return {
+    ...plugin,
+    name,
+    cniVersion,
+    ...(runtimeConfig === undefined ? {} : { runtimeConfig }),
+    ...(prevResult === undefined ? {} : { prevResult }),
+  };
+}
+
+/** Those of the runtime's values that the plugin says it can use. */
+function runtimeConfigFor(
+  capabilities: Json | undefined,
+  values: JsonObject,
+): JsonObject | undefined {
+  if (!isJsonObject(capabilities)) return undefined;
+  const wanted = Object.keys(capabilities).filter((key) => capabilities[key] === true);
+  const given = wanted.filter((key) => values[key] !== undefined);
+  if (given.length === 0) return undefined;
+  return Object.fromEntries(given.map((key) => [key, values[key]]));
+}

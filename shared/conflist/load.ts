@@ -1,0 +1,113 @@
+import { readdirSync } from "node:fs";
+
+import { CniError, Code, errnoOf, messageOf } from "../cni/error.ts";
+import { quote } from "../cni/request.ts";
+import { readIfPresent } from "../host/files.ts";
+import { readList, readPlugin, readSingle } from "./list.ts";
+import type { NetworkList, PluginConf } from "./list.ts";
+
+/** Where runtimes look for network configs. */
+export const defaultFolder = "/etc/cni/net.d";
+
+/** A file that a runtime takes for a network config. */
+export interface NetworkFile {
+  readonly file: string;
+  /** What it says, or what is wrong with it. */
+  readonly network: NetworkList | CniError;
+}
+
+/**
+ * The network configs of a folder in the order of their names, of which a runtime such as containerd
+ * uses the first.
+ * @throws CniError IoFailure if the folder cannot be read.
+ */
+export function listNetworks(folder: string): NetworkFile[] {
+  return filesIn(folder, [".conf", ".conflist", ".json"]).map((file) => ({
+    file,
+    network: attempt(() => readNetwork(file)),
+  }));
+}
+
+/**
+ * The network of a name, as libcni looks for it: lists before single configs, each in the order of
+ * their names, and as far as that none may be broken.
+ * @throws CniError
+ */
+export function loadNetwork(folder: string, name: string): NetworkList {
+  const files = [...filesIn(folder, [".conflist"]), ...filesIn(folder, [".conf", ".json"])];
+  const names: string[] = [];
+  for (const file of files) {
+    const network = readNetwork(file);
+    if (network.name === name) return network;
+    names.push(network.name);
+  }
+  throw new CniError(
+    Code.InvalidNetworkConfig,
+    files.length === 0
+      ? `Cannot find the network ${quote(name)}: ${folder} has no network config.`
+      : `Cannot find the network ${quote(name)}: ${folder} has ${names.join(", ")}.`,
+    files.length === 0
+      ? "Put one there (README.md has flannel's), or set NETCONFPATH to the folder that has it."
+      : "Give one of these names (the name in the file, not the file's), or set NETCONFPATH to another folder.",
+  );
+}
+
+/** Reads one file, and what belongs to it. @throws CniError */
+function readNetwork(file: string): NetworkList {
+  const text = read(file);
+  if (!file.endsWith(".conflist")) return readSingle(text, file);
+  const folder = file.slice(0, file.lastIndexOf("/"));
+  return readList(text, file, (name) => readFolder(`${folder}/${name}`));
+}
+
+/** The plugins of a network that stand in a folder of its name (libcni 1.3). */
+function readFolder(folder: string): PluginConf[] {
+  return filesIn(folder, [".conf"]).map((file) => readPlugin(read(file), file));
+}
+
+function read(file: string): string {
+  try {
+    const text = readIfPresent(file);
+    if (text !== undefined) return text;
+  } catch (cause) {
+    throw unreadable(file, cause);
+  }
+  throw new CniError(
+    Code.IoFailure,
+    `Cannot read ${file}: it is gone, or leads nowhere.`,
+    "See what else changes this folder, and where the file leads to if it is a symbolic link.",
+  );
+}
+
+/** The files with one of the endings, in order. No folder is as good as an empty one. */
+function filesIn(folder: string, endings: readonly string[]): string[] {
+  try {
+    return readdirSync(folder, { withFileTypes: true })
+      .filter((entry) => !entry.isDirectory())
+      .map(({ name }) => name)
+      .filter((name) => endings.includes(name.slice(Math.max(name.lastIndexOf("."), 0))))
+      .toSorted()
+      .map((name) => `${folder}/${name}`);
+  } catch (cause) {
+    if (errnoOf(cause) === "ENOENT") return [];
+    throw unreadable(folder, cause);
+  }
+}
+
+function unreadable(path: string, cause: unknown): CniError {
+  return new CniError(
+    Code.IoFailure,
+    `Cannot read ${path}: ${messageOf(cause)}.`,
+    "See its mode and owner; network configs are for root.",
+    { cause },
+  );
+}
+
+function attempt(action: () => NetworkList): NetworkList | CniError {
+  try {
+    return action();
+  } catch (error) {
+    if (error instanceof CniError) return error;
+    throw error;
+  }
+}

@@ -1,0 +1,215 @@
+import { CniError, Code, joinErrors } from "../cni/error.ts";
+import type { Attachment, Verb } from "../cni/request.ts";
+import { atLeast, readResult, versionOf as versionIn, writeResult } from "../cni/version.ts";
+import type { Version } from "../cni/version.ts";
+import type { JsonObject } from "../net/json.ts";
+import type { Arg, Cache } from "./cache.ts";
+import { pluginConfig } from "./config.ts";
+import type { NetworkList, PluginConf } from "./list.ts";
+
+/** What a runtime says of a container besides the network's config. */
+export interface RuntimeConf extends Attachment {
+  readonly netns: string;
+  readonly args: readonly Arg[];
+  readonly capabilityArgs: JsonObject;
+}
+
+/** A call of one plugin, ready to be executed. */
+export interface PluginCall {
+  readonly verb: Verb;
+  readonly type: string;
+  /** The CNI variables, but for CNI_COMMAND and CNI_PATH. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly conf: JsonObject;
+}
+
+/** Executes a plugin, and returns what it printed if that was a result. @throws CniError */
+export type Invoke = (call: PluginCall) => JsonObject | undefined;
+
+/** Runs the plugins of networks as libcni does, and keeps their results where it does. */
+export class Runtime {
+  readonly #invoke: Invoke;
+  readonly #cache: Cache;
+
+  constructor(invoke: Invoke, cache: Cache) {
+    this.#invoke = invoke;
+    this.#cache = cache;
+  }
+
+  /**
+   * Adds a container to a network: each plugin in order, with the result of the one before it.
+   * @returns the last one's result.
+   * @throws CniError the first that failed. What those before it made is there still.
+   */
+  add(list: NetworkList, rt: RuntimeConf): JsonObject | undefined {
+    let result: JsonObject | undefined;
+    for (const plugin of list.plugins) {
+      const answer = this.#call(list, plugin, "ADD", rt, result);
+      result = answer && { cniVersion: list.cniVersion, ...answer };
+    }
+    const { name: network, text: config } = list;
+    this.#cache.write({ ...rt, network, config, result });
+    return result;
+  }
+
+  /** @throws CniError CheckFailed and others, of the first plugin that finds something wrong. */
+  check(list: NetworkList, rt: RuntimeConf): void {
+    if (!atLeast(versionOf(list), "0.4.0")) {
+      throw new CniError(
+        Code.IncompatibleVersion,
+        `Cannot check the container: the network's cniVersion is ${list.cniVersion || "0.1.0"}, which has no CHECK.`,
+        `Set cniVersion to 0.4.0 or later in ${list.file}.`,
+      );
+    }
+    if (list.disableCheck) return;
+    const prevResult = this.#resultOf(list, rt);
+    if (prevResult === undefined) {
+      throw new CniError(
+        Code.UnknownContainer,
+        `Cannot check the container: ${this.#cache.folder} has no result of an ADD of ${rt.containerId} and ${rt.ifname} to ${list.name}.`,
+        "Add it first. cnitool ps lists what is attached.",
+      );
+    }
+    for (const plugin of list.plugins) this.#call(list, plugin, "CHECK", rt, prevResult);
+  }
+
+  /** Takes a container away: each plugin in reverse order. @throws CniError the first that failed. */
+  del(list: NetworkList, rt: RuntimeConf): void {
+    const prevResult = atLeast(versionOf(list), "0.4.0") ? this.#resultIfGood(list, rt) : undefined;
+    for (const plugin of list.plugins.toReversed()) this.#call(list, plugin, "DEL", rt, prevResult);
+    this.#cache.remove(list.name, rt);
+  }
+
+  /** The attachments that GC would DEL: cached ones that are not among the valid. */
+  stale(list: NetworkList, valid: readonly Attachment[]): RuntimeConf[] {
+    const isValid = (one: Attachment): boolean =>
+      valid.some(
+        ({ containerId, ifname }) => containerId === one.containerId && ifname === one.ifname,
+      );
+    return this.#cache
+      .list()
+      .filter((cached) => cached.network === list.name && !isValid(cached))
+      .map(({ containerId, ifname, netns, args, capabilityArgs }) => {
+        return { containerId, ifname, netns, args, capabilityArgs };
+      });
+  }
+
+  /**
+   * Takes away what is not valid: DEL of each cached attachment, then GC of each plugin.
+   * @param speaks tells whether a plugin can be asked for GC although the network's version has none.
+   * @throws CniError all that failed, after everything that could be done.
+   */
+  gc(
+    list: NetworkList,
+    valid: readonly Attachment[],
+    speaks: (type: string) => boolean = () => false,
+  ): void {
+    if (list.disableGC) return;
+    const errors: CniError[] = [];
+    for (const rt of this.stale(list, valid)) {
+      collect(errors, () => {
+        this.del(list, rt);
+      });
+    }
+    const attachments = valid.map(({ containerId: containerID, ifname }) => ({
+      containerID,
+      ifname,
+    }));
+    const hasGc = atLeast(versionOf(list), "1.1.0");
+    for (const plugin of list.plugins) {
+      collect(errors, () => {
+        if (!hasGc && !speaks(plugin.type)) return;
+        this.#invoke({
+          verb: "GC",
+          type: plugin.type,
+          env: {},
+          conf: {
+            ...this.#config(list, plugin),
+            ...(hasGc ? {} : { cniVersion: "1.1.0" }),
+            "cni.dev/valid-attachments": attachments,
+            // As libcni wrote it at first (containernetworking/cni#1103).
+            "cni.dev/attachments": attachments,
+          },
+        });
+      });
+    }
+    if (errors.length > 0) throw joinErrors(errors);
+  }
+
+  /**
+   * Asks each plugin whether it could do an ADD.
+   * @returns whether they were asked: a network of a version before 1.1.0 has no STATUS.
+   * @throws CniError the first that could not.
+   */
+  status(list: NetworkList): boolean {
+    if (!atLeast(versionOf(list), "1.1.0")) return false;
+    for (const plugin of list.plugins) {
+      const conf = this.#config(list, plugin);
+      this.#invoke({ verb: "STATUS", type: plugin.type, env: {}, conf });
+    }
+    return true;
+  }
+
+  #call(
+    list: NetworkList,
+    plugin: PluginConf,
+    verb: Verb,
+    rt: RuntimeConf,
+    prevResult: JsonObject | undefined,
+  ): JsonObject | undefined {
+    const { containerId, netns, ifname, args } = rt;
+    return this.#invoke({
+      verb,
+      type: plugin.type,
+      env: {
+        CNI_CONTAINERID: containerId,
+        CNI_NETNS: netns,
+        CNI_IFNAME: ifname,
+        CNI_ARGS: args.map(([key, value]) => `${key}=${value}`).join(";"),
+      },
+      conf: pluginConfig(plugin, { ...list, capabilityArgs: rt.capabilityArgs, prevResult }),
+    });
+  }
+
+  #config(list: NetworkList, plugin: PluginConf): JsonObject {
+    return pluginConfig(plugin, { ...list, capabilityArgs: {}, prevResult: undefined });
+  }
+
+  /** A DEL goes on without a result that is damaged. */
+  #resultIfGood(list: NetworkList, of: Attachment): JsonObject | undefined {
+    try {
+      return this.#resultOf(list, of);
+    } catch (error) {
+      if (error instanceof CniError) return undefined;
+      throw error;
+    }
+  }
+
+  #resultOf(list: NetworkList, of: Attachment): JsonObject | undefined {
+    const result = this.#cache.read(list.name, of)?.result;
+    return result && resultIn(versionOf(list), result);
+  }
+}
+
+/** @throws CniError IncompatibleVersion */
+function versionOf({ cniVersion }: NetworkList): Version {
+  return versionIn({ cniVersion });
+}
+
+/**
+ * A cached result in a version, for the network's may have changed since ADD.
+ * @throws CniError InvalidNetworkConfig for a damaged one.
+ */
+function resultIn(version: Version, result: JsonObject): JsonObject {
+  if (result["cniVersion"] === version) return result;
+  return writeResult(readResult(result, version, "the cached result"), version);
+}
+
+function collect(errors: CniError[], action: () => void): void {
+  try {
+    action();
+  } catch (error) {
+    if (!(error instanceof CniError)) throw error;
+    errors.push(error);
+  }
+}

@@ -1,0 +1,77 @@
+/** Nodes as an installation leaves them, and cnitool on them. */
+import { expect } from "vitest";
+import { binDir, createSandbox, type Conf, type Sandbox } from "./cni.ts";
+import { DUAL_STACK, writeSubnetEnv } from "./network.ts";
+
+export const CONFLIST_FILE = "/etc/cni/net.d/10-flannel.conflist";
+
+/** flannel's usual network, with what a test wants to be different. */
+export function flannelConflist(more: Conf = {}): Conf {
+  return {
+    name: "cbr0",
+    cniVersion: "1.0.0",
+    plugins: [
+      { type: "flannel", delegate: { hairpinMode: true, isDefaultGateway: true } },
+      { type: "portmap", capabilities: { portMappings: true } },
+    ],
+    ...more,
+  };
+}
+
+/** A node with the plugins, subnet.env and a network config in their usual places. */
+export async function createInstalledNode(conflist: Conf = flannelConflist()): Promise<Sandbox> {
+  const node = await createSandbox();
+  await node.sh(`
+    echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
+    mkdir -p /opt/cni/bin
+    for name in flannel bridge host-local loopback portmap cnitool; do
+      ln -s ${binDir()}/$name /opt/cni/bin/
+    done
+  `);
+  await writeSubnetEnv(node, DUAL_STACK, false);
+  await node.writeFile(CONFLIST_FILE, JSON.stringify(conflist, undefined, 2));
+  return node;
+}
+
+export interface ToolAnswer {
+  readonly status: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs cnitool on a node. */
+export async function cnitool(
+  node: Sandbox,
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+  input?: string,
+): Promise<ToolAnswer> {
+  const { exitCode, stdout, stderr } = await node.exec("/opt/cni/bin/cnitool", args, {
+    env,
+    ...(input === undefined ? {} : { input }),
+  });
+  expect(stderr, "a stack trace").not.toMatch(/^\s+at .*[(:]/m);
+  return { status: exitCode, stdout, stderr };
+}
+
+/** Runs cnitool, which has to succeed and be silent on stderr, and returns what it prints. */
+export async function cnitoolOk(
+  node: Sandbox,
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+  input?: string,
+): Promise<string> {
+  const { status, stdout, stderr } = await cnitool(node, args, env, input);
+  expect({ status, stderr }, `cnitool ${args.join(" ")}`).toEqual({ status: 0, stderr: "" });
+  return stdout;
+}
+
+/** Makes a namespace and adds it to a network; with a number, with that host port for its port 80. */
+export async function addByTool(node: Sandbox, name: string, hostPort?: number): Promise<void> {
+  await node.addPod(name);
+  const env =
+    hostPort === undefined
+      ? {}
+      : { CAP_ARGS: JSON.stringify({ portMappings: [{ hostPort, containerPort: 80 }] }) };
+  await cnitoolOk(node, ["add", "--container-id", name, "cbr0", `/run/netns/${name}`], env);
+}
