@@ -7,12 +7,15 @@ import {
   iptablesAdd,
   iptablesOwners,
   iptablesRemove,
+  iptablesRepair,
   nftAdd,
   nftBase,
   nftChecks,
   nftList,
   nftRemove,
+  nftRepair,
   nftTable,
+  nftWhole,
 } from "../../shared/plan/masquerade.ts";
 import type { Masquerade } from "../../shared/plan/masquerade.ts";
 import { masqueradeChain, masqueradeTag, networkTag } from "../../shared/plan/names.ts";
@@ -37,9 +40,7 @@ export function addMasquerade(
   // A DEL that was killed has left them, and they would be there twice.
   if (isMasqueraded(kernel, of)) removeMasquerade(kernel, of, warn);
   const { firewall, sys } = kernel;
-  const backend =
-    conf.ipMasqBackend ?? (kernel.hasCommand("iptables-restore") ? "iptables" : "nftables");
-  if (backend === "nftables") {
+  if (backendOf(kernel, conf) === "nftables") {
     const rules = nftAdd(of, addresses, sys.sha512);
     // Nearly always the table is there, and to set it up again would empty and refill a chain.
     if (!firewall.nft(rules)) firewall.nft(nftBase + rules);
@@ -60,6 +61,43 @@ function isMasqueraded({ firewall, sys }: Kernel, of: Masquerade): boolean {
       firewall.hasIptablesChain(family, "nat", chain, firewall.variant(family)),
     ) || firewall.rules("inet", nftTable, nftChecks, tag).length > 0
   );
+}
+
+function backendOf(kernel: Kernel, conf: BridgeConfig): "iptables" | "nftables" {
+  return conf.ipMasqBackend ?? (kernel.hasCommand("iptables-restore") ? "iptables" : "nftables");
+}
+
+/**
+ * Puts a container's masquerading back where something has flushed it.
+ * @returns the families in which it was missing.
+ * @throws CniError Firewall, TryAgainLater
+ */
+export function repairMasquerade(
+  kernel: Kernel,
+  conf: BridgeConfig,
+  of: Masquerade,
+  addresses: readonly Cidr[],
+  dryRun: boolean,
+): Family[] {
+  const { firewall, sys } = kernel;
+  const ownOf = (family: Family): Cidr[] =>
+    addresses.filter(({ address }) => address.family === family);
+  if (backendOf(kernel, conf) === "nftables") {
+    const listed = firewall.nftList(nftWhole) ?? "";
+    const isMissing = (family: Family): boolean =>
+      ownOf(family).length > 0 && nftRepair(of, ownOf(family), listed, sys.sha512) !== undefined;
+    const missing = families.filter(isMissing);
+    const text = nftRepair(of, addresses, listed, sys.sha512);
+    if (text !== undefined && !dryRun) firewall.nft(text);
+    return missing;
+  }
+  return families.filter((family) => {
+    const own = ownOf(family);
+    const saved = own.length === 0 ? undefined : firewall.save(family, "nat");
+    const text = saved === undefined ? undefined : iptablesRepair(of, own, saved, sys.sha512);
+    if (text !== undefined && !dryRun) firewall.restore(family, text);
+    return text !== undefined;
+  });
 }
 
 /**

@@ -1,14 +1,21 @@
 import { asCniError, type CniError, joinErrors } from "../../shared/cni/error.ts";
 import type { Context, Plugin } from "../../shared/cni/plugin.ts";
 import { emptyResult } from "../../shared/cni/result.ts";
+import type { Request } from "../../shared/cni/request.ts";
 import type { Result } from "../../shared/cni/result.ts";
 import { containerIfAny, containerOf } from "../../shared/cni/sandbox.ts";
+import type { Cidr } from "../../shared/net/cidr.ts";
 import type { Masquerade } from "../../shared/plan/masquerade.ts";
 import { checkContainer } from "./check.ts";
 import { parseBridgeConf } from "./conf.ts";
 import type { BridgeConfig } from "./conf.ts";
 import { draw, enableForwarding, ensureBridge, ensureGatewayLink, seeBridge } from "./links.ts";
-import { addMasquerade, collectMasquerade, removeMasquerade } from "./masquerade.ts";
+import {
+  addMasquerade,
+  collectMasquerade,
+  removeMasquerade,
+  repairMasquerade,
+} from "./masquerade.ts";
 import {
   addResult,
   gatewayLink,
@@ -20,7 +27,13 @@ import {
   planPort,
   planVeth,
 } from "./plan.ts";
-import { addSpoofRules, collectSpoofRules, removeSpoofRules } from "./spoof_check.ts";
+import type { Drawn } from "./plan.ts";
+import {
+  addSpoofRules,
+  collectSpoofRules,
+  removeSpoofRules,
+  repairSpoofRules,
+} from "./spoof_check.ts";
 
 /** Bytes: the kernel's MTU for a veth or bridge that is given none. */
 const defaultMtu = 1500;
@@ -138,6 +151,22 @@ export const bridge: Plugin<BridgeConfig> = {
     checkContainer(context, containerOf(context));
   },
 
+  async repair(context, dryRun) {
+    const { conf, kernel, prevResult, request } = context;
+    if (prevResult === undefined) return [];
+    const missing: string[] = [];
+    if (conf.ipMasq && conf.ipam !== undefined) {
+      const addresses = addressesOf(prevResult, request);
+      const families = repairMasquerade(kernel, conf, masqueradeOf(context), addresses, dryRun);
+      missing.push(...families.map((family) => `masquerading for IPv${family}`));
+    }
+    const drawn = conf.macSpoofCheck ? drawnOf(context, prevResult) : undefined;
+    if (drawn !== undefined && repairSpoofRules(kernel, request, drawn, dryRun)) {
+      missing.push("macspoofchk");
+    }
+    return missing;
+  },
+
   async gc(context, valid) {
     if (context.conf.ipam !== undefined) {
       await context.delegate.gc(context.conf.ipam, context.raw, valid);
@@ -172,6 +201,32 @@ function deleteOrphan({ kernel, prevResult, conf }: Context<BridgeConfig>): void
     if (link?.kind !== "veth" || link.mac !== mac) continue;
     kernel.host.apply([{ kind: "delete-link", name }]);
   }
+}
+
+/** The addresses that the container's interface has by a result. */
+function addressesOf({ interfaces, ips }: Result, { ifname }: Request): Cidr[] {
+  return ips
+    .filter(({ interface: at }) => {
+      const link = at === undefined ? undefined : interfaces[at];
+      return link === undefined || (link.name === ifname && (link.sandbox ?? "") !== "");
+    })
+    .map(({ address }) => address);
+}
+
+/** What the rules of macspoofchk name: the host's end of the veth, and the container's MAC. */
+function drawnOf(
+  { conf, kernel, request }: Context<BridgeConfig>,
+  { interfaces }: Result,
+): Pick<Drawn, "hostVeth" | "containerMac"> | undefined {
+  const inside = interfaces.find(
+    ({ name, sandbox }) => name === request.ifname && (sandbox ?? "") !== "",
+  );
+  const outside = interfaces.find(
+    ({ name, sandbox }) =>
+      (sandbox ?? "") === "" && name !== conf.bridge && kernel.host.link(name)?.kind === "veth",
+  );
+  if (inside?.mac === undefined || outside === undefined) return undefined;
+  return { hostVeth: outside.name, containerMac: inside.mac };
 }
 
 function masqueradeOf({ conf, request }: Context<BridgeConfig>): Masquerade {

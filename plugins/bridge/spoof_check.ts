@@ -14,7 +14,11 @@ import type { SpoofCheck } from "../../shared/plan/spoof_check.ts";
 import type { Drawn } from "./plan.ts";
 
 /** Lets a container send with its own MAC alone. @throws CniError Firewall */
-export function addSpoofRules(kernel: Kernel, of: SpoofCheck, drawn: Drawn): void {
+export function addSpoofRules(
+  kernel: Kernel,
+  of: SpoofCheck,
+  drawn: Pick<Drawn, "hostVeth" | "containerMac">,
+): void {
   // A DEL that was killed has left them, for a link that is gone.
   removeSpoofRules(kernel, of);
   if (kernel.firewall.nft(addSpoofCheck(of, drawn.hostVeth, drawn.containerMac))) return;
@@ -47,4 +51,26 @@ export function collectSpoofRules({ firewall, host }: Kernel): void {
   const listed = firewall.nftList(spoofList);
   const gone = spoofJumps(listed ?? "").filter(({ link }) => host.link(link) === undefined);
   for (const { chain, handle } of gone) firewall.nft(removeSpoofCheck(chain, [handle]));
+}
+
+/** Puts the rules back where something has flushed them. @returns whether they were missing. */
+export function repairSpoofRules(
+  kernel: Kernel,
+  { containerId, ifname }: SpoofCheck,
+  drawn: Pick<Drawn, "hostVeth" | "containerMac">,
+  dryRun: boolean,
+): boolean {
+  const { firewall } = kernel;
+  const of = { containerId, ifname };
+  const chain = spoofChain(of);
+  const isThere =
+    firewall.rules("bridge", spoofTable, chain).length > 0 &&
+    firewall.rules("bridge", spoofTable, `${chain}-mac`).length > 1 &&
+    firewall
+      .rules("bridge", spoofTable, spoofBase)
+      .some(({ comment }) => comment === spoofComment(of));
+  if (isThere || dryRun) return !isThere;
+  removeSpoofRules(kernel, of);
+  addSpoofRules(kernel, of, drawn);
+  return true;
 }

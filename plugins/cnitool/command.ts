@@ -7,9 +7,9 @@ export interface Tool {
   /** The plugins that this executable holds, by name. */
   readonly held: ReadonlyMap<string, SealedPlugin>;
   /** Prints to stdout. */
-  print(text: string): void;
+  readonly print: (text: string) => void;
   /** Says something on stderr, where it does not disturb what reads the output. */
-  say(line: string): void;
+  readonly say: (line: string) => void;
 }
 
 /** An option of a command. */

@@ -7,6 +7,8 @@ import type { Command, Flags, Tool } from "./command.ts";
 import { gc } from "./gc.ts";
 import { helpOf, helpOption, overview, usageOf } from "./help.ts";
 import { add, check, del, status } from "./network.ts";
+import { ps } from "./ps.ts";
+import { repair } from "./repair.ts";
 
 /** Set at build time from package.json. */
 declare const FLANNEL_CNI_VERSION: string;
@@ -20,7 +22,7 @@ export interface Surroundings {
 /** sysexits.h's EX_USAGE: apart from what the commands themselves end with. */
 const badUsage = 64;
 
-const commands: readonly Command[] = [add, check, del, gc, status];
+const commands: readonly Command[] = [add, check, del, gc, status, ps, repair];
 
 /**
  * Runs networks by hand, with the words and the environment of the CNI project's cnitool, and looks

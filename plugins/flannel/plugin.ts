@@ -45,6 +45,12 @@ export const flannel: Plugin<FlannelConfig> = {
     await delegate.check(config.type, withPrevResult(config, raw));
   },
 
+  async repair({ conf, request, raw, kernel, delegate }, dryRun) {
+    const state = findState(kernel, conf.dataDir, request, conf.network);
+    const config = state?.config ?? delegateConf(conf, readSubnetEnv(conf.subnetFile));
+    return delegate.repair(config.type, withPrevResult(config, raw), dryRun);
+  },
+
   async gc(context, valid) {
     const { conf, delegate } = context;
     const config = bestConf(context);

@@ -124,6 +124,22 @@ export const portmap: Plugin<PortmapConfig> = {
     sweepRecords(context, store);
   },
 
+  /** ADD again, which replaces what is there, and makes good what others have lost with it. */
+  async repair(context, dryRun) {
+    const { conf, kernel, prevResult, request } = context;
+    if (prevResult === undefined || conf.mappings.length === 0) return [];
+    const store = new Records(kernel.sys.sha512);
+    const tools = toolsOf(context, store);
+    const own = store.read(conf.network, request)?.target;
+    const target = targetOf(context, prevResult, own?.backend ?? chooseBackend(context));
+    const lost = familiesOf(target).filter(
+      (family) => missingRule(tools, target, family) !== undefined,
+    );
+    if (lost.length > 0 && !dryRun) await portmap.add(context);
+    const ports = conf.mappings.map(describeMapping).join(", ");
+    return lost.map((family) => `host ports ${ports} for IPv${family}`);
+  },
+
   async status(context) {
     const backend = chooseBackend(context);
     const { firewall } = context.kernel;

@@ -30,6 +30,13 @@ export interface SealedPlugin {
    * @throws CniError what went wrong; what ADD had made by then is taken away again.
    */
   call(request: Request, raw: JsonObject, around: Surroundings): Promise<Result | undefined>;
+  /** See {@link Plugin.repair}. @throws CniError */
+  repair(
+    request: Request,
+    raw: JsonObject,
+    around: Surroundings,
+    dryRun: boolean,
+  ): Promise<readonly string[]>;
 }
 
 /** The version that brought a verb, for those that came after 0.1.0. */
@@ -41,26 +48,35 @@ const since: Readonly<Partial<Record<Request["verb"], Version>>> = {
 
 /** Closes over the type of a plugin's config. */
 export function seal<Conf>(plugin: Plugin<Conf>): SealedPlugin {
+  const contextOf = (
+    request: Request,
+    raw: JsonObject,
+    around: Surroundings,
+    undo: UndoStack,
+  ): Context<Conf> => {
+    const version = versionOf(raw);
+    checkName(raw);
+    checkVerb(request, version);
+    return {
+      request,
+      conf: plugin.parse(raw, request),
+      raw,
+      version,
+      prevResult: prevResultOf(request, raw, version, around),
+      kernel: around.kernel,
+      delegate: around.delegate,
+      undo,
+      warn: (line) => {
+        around.warn(line);
+      },
+    };
+  };
   return {
     name: plugin.name,
     async call(request, raw, around) {
-      const version = versionOf(raw);
-      checkName(raw);
-      checkVerb(request, version);
       const undo = new UndoStack();
-      const context: Context<Conf> = {
-        request,
-        conf: plugin.parse(raw, request),
-        raw,
-        version,
-        prevResult: prevResultOf(request, raw, version, around),
-        kernel: around.kernel,
-        delegate: around.delegate,
-        undo,
-        warn: (line) => {
-          around.warn(line);
-        },
-      };
+      const context = contextOf(request, raw, around, undo);
+      const { version } = context;
       try {
         const result = await run(plugin, context);
         if (result !== undefined) {
@@ -72,6 +88,10 @@ export function seal<Conf>(plugin: Plugin<Conf>): SealedPlugin {
         for (const failure of await undo.run()) around.warn(failure.message);
         throw error;
       }
+    },
+    async repair(request, raw, around, dryRun) {
+      if (plugin.repair === undefined) return [];
+      return plugin.repair(contextOf(request, raw, around, new UndoStack()), dryRun);
     },
   };
 }

@@ -15,4 +15,6 @@ export interface Delegate {
   check(type: string, conf: JsonObject): Promise<void>;
   gc(type: string, conf: JsonObject, valid: readonly Attachment[]): Promise<void>;
   status(type: string, conf: JsonObject): Promise<void>;
+  /** See plugin.ts. A delegate that is not held has nothing to say. */
+  repair(type: string, conf: JsonObject, dryRun: boolean): Promise<readonly string[]>;
 }

@@ -1,7 +1,7 @@
 import type { Kernel } from "../kernel/mod.ts";
 import { findExecutable } from "../host/files.ts";
 import type { JsonObject } from "../net/json.ts";
-import type { SealedPlugin } from "./call.ts";
+import type { SealedPlugin, Surroundings } from "./call.ts";
 import type { Delegate } from "./delegate.ts";
 import { CniError, Code } from "./error.ts";
 import { checkType, executePlugin } from "./execute.ts";
@@ -50,13 +50,18 @@ export class Delegator implements Delegate {
     await this.#call("STATUS", type, conf);
   }
 
+  async repair(type: string, conf: JsonObject, dryRun: boolean): Promise<readonly string[]> {
+    return (await this.#held.get(type)?.repair(this.#request, conf, this.#around, dryRun)) ?? [];
+  }
+
   async #call(verb: Verb, type: string, conf: JsonObject): Promise<Result | undefined> {
     const held = this.#held.get(type);
-    if (held !== undefined) {
-      const around = { kernel: this.#kernel, delegate: this, warn: this.#warn };
-      return held.call({ ...this.#request, verb }, conf, around);
-    }
+    if (held !== undefined) return held.call({ ...this.#request, verb }, conf, this.#around);
     return this.#execute(verb, type, conf);
+  }
+
+  get #around(): Surroundings {
+    return { kernel: this.#kernel, delegate: this, warn: this.#warn };
   }
 
   #execute(verb: Verb, type: string, conf: JsonObject): Result | undefined {

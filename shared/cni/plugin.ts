@@ -48,4 +48,12 @@ export interface Plugin<Conf> {
   gc(context: Context<Conf>, valid: readonly Attachment[]): Promise<void>;
   /** @throws CniError PluginNotAvailable or LimitedConnectivity when ADD would fail (1.1.0). */
   status(context: Context<Conf>): Promise<void>;
+  /**
+   * Puts back those of the container's rules that something has flushed, a reload of the node's
+   * firewall for one. No verb of CNI: it is called with a CHECK's context.
+   * @param dryRun for saying what is missing, and changing nothing.
+   * @returns what was missing, in words that follow "rules are missing:"; nothing in most cases.
+   * @throws CniError what could not be put back.
+   */
+  repair?(context: Context<Conf>, dryRun: boolean): Promise<readonly string[]>;
 }

@@ -18,9 +18,42 @@ export interface Masquerade {
 /** The restore text (iptables-save format) that adds the rules for addresses of one family. */
 export function iptablesAdd(of: Masquerade, addresses: readonly Cidr[], digest: Digest): string {
   const chain = masqueradeChain(digest, of.network, of.containerId);
+  const lines = addLines(of, addresses, digest);
+  return ["*nat", `:${chain} - [0:0]`, ...lines, "COMMIT", ""].join("\n");
+}
+
+/**
+ * The restore text that puts the rules back as {@link iptablesAdd} makes them.
+ * @param saved what iptables-save says of the nat table.
+ * @returns undefined where all of them are there.
+ */
+export function iptablesRepair(
+  of: Masquerade,
+  addresses: readonly Cidr[],
+  saved: string,
+  digest: Digest,
+): string | undefined {
+  const chain = masqueradeChain(digest, of.network, of.containerId);
+  const wanted = addLines(of, addresses, digest);
+  const has = saved.split("\n");
+  const isThere = (line: string): boolean =>
+    // A host's address is listed with its prefix length.
+    has.includes(line.replace(/ -s (\S+) /, (_, host: string) => ` -s ${asListed(host)} `));
+  if (wanted.every(isThere)) return undefined;
+  const jumps = has.filter((line) => line.startsWith("-A ") && line.endsWith(` -j ${chain}`));
+  const removal = jumps.map((line) => line.replace("-A ", "-D "));
+  return ["*nat", `:${chain} - [0:0]`, ...removal, ...wanted, "COMMIT", ""].join("\n");
+}
+
+function asListed(host: string): string {
+  return `${host}/${host.includes(":") ? 128 : 32}`;
+}
+
+function addLines(of: Masquerade, addresses: readonly Cidr[], digest: Digest): string[] {
+  const chain = masqueradeChain(digest, of.network, of.containerId);
   const comment = `-m comment --comment ${ruleComment(of.network, of.containerId)}`;
   const multicast = addresses[0]?.address.family === 6 ? "ff00::/8" : "224.0.0.0/4";
-  const lines = [
+  return [
     // All of the subnets before what is for the rest of the world.
     ...addresses.map(
       (address) => `-A ${chain} -d ${formatCidr(subnetOf(address))} ${comment} -j ACCEPT`,
@@ -30,7 +63,6 @@ export function iptablesAdd(of: Masquerade, addresses: readonly Cidr[], digest: 
       ({ address }) => `-A POSTROUTING -s ${formatAddress(address)} ${comment} -j ${chain}`,
     ),
   ];
-  return ["*nat", `:${chain} - [0:0]`, ...lines, "COMMIT", ""].join("\n");
 }
 
 /**
@@ -104,6 +136,30 @@ export function nftAdd(of: Masquerade, addresses: readonly Cidr[], digest: Diges
       return `add rule ${table} ${checks} ${ip} saddr == ${own} ${ip} daddr != ${subnet} masquerade comment "${comment}"\n`;
     })
     .join("");
+}
+
+/** What to list to see all that a container's masquerading needs. */
+export const nftWhole = ["list", "table", "inet", nftTable] as const;
+
+/**
+ * The nft commands that put the rules of a container back, with table and chains.
+ * @param listed what `nft -a list table` says; "" where there is no such table.
+ * @returns undefined where all of them are there.
+ */
+export function nftRepair(
+  of: Masquerade,
+  addresses: readonly Cidr[],
+  listed: string,
+  digest: Digest,
+): string | undefined {
+  const tag = masqueradeTag(digest, of.network, of.ifname, of.containerId);
+  const own = listed.split("\n").filter((line) => line.includes(` comment "${tag}`));
+  const isThere = ({ address }: Cidr): boolean =>
+    own.some((line) => line.includes(` saddr ${formatAddress(address)} `));
+  const leads = new RegExp(`\\bgoto ${checks}\\b`).test(listed);
+  if (leads && addresses.every(isThere)) return undefined;
+  const removal = nftRemove((found) => found === tag, listed) ?? "";
+  return nftBase + removal + nftAdd(of, addresses, digest);
 }
 
 /**

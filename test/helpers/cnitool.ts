@@ -1,6 +1,6 @@
 /** Nodes as an installation leaves them, and cnitool on them. */
 import { expect } from "vitest";
-import { binDir, createSandbox, type Conf, type Sandbox } from "./cni.ts";
+import { binDir, createSandbox, type Conf, type Namespace, type Sandbox } from "./cni.ts";
 import { DUAL_STACK, writeSubnetEnv } from "./network.ts";
 
 export const CONFLIST_FILE = "/etc/cni/net.d/10-flannel.conflist";
@@ -67,11 +67,18 @@ export async function cnitoolOk(
 }
 
 /** Makes a namespace and adds it to a network; with a number, with that host port for its port 80. */
-export async function addByTool(node: Sandbox, name: string, hostPort?: number): Promise<void> {
-  await node.addPod(name);
-  const env =
+export async function addByTool(
+  node: Sandbox,
+  name: string,
+  hostPort?: number,
+  env: Readonly<Record<string, string>> = {},
+): Promise<Namespace> {
+  const pod = await node.addPod(name);
+  const ports =
     hostPort === undefined
       ? {}
       : { CAP_ARGS: JSON.stringify({ portMappings: [{ hostPort, containerPort: 80 }] }) };
-  await cnitoolOk(node, ["add", "--container-id", name, "cbr0", `/run/netns/${name}`], env);
+  const args = ["add", "--container-id", name, "cbr0", pod.netnsPath];
+  await cnitoolOk(node, args, { ...env, ...ports });
+  return pod;
 }

@@ -61,10 +61,16 @@ export const WEB_AND_DNS: readonly PortMapping[] = [
 ];
 
 /** A sandbox whose iptables is the backend's. */
-export async function createNode({ backend }: Backend): Promise<Sandbox> {
+export async function createNode(backend: Backend): Promise<Sandbox> {
   const sandbox = await createSandbox();
   // The bridge's link-local address would be of no use for a second, nor IPv6 to its pods.
   await sandbox.sh("echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad");
+  await useBackend(sandbox, backend);
+  return sandbox;
+}
+
+/** Makes what the backend's environment leads to. */
+export async function useBackend(sandbox: Sandbox, { backend }: Backend): Promise<void> {
   if (backend === "iptables-legacy") {
     await sandbox.sh(`
       mkdir -p ${TOOLS}
@@ -75,7 +81,6 @@ export async function createNode({ backend }: Backend): Promise<Sandbox> {
       done
     `);
   }
-  return sandbox;
 }
 
 /** How a pod is mapped. */

@@ -64,4 +64,5 @@ const noDelegate: Delegate = {
   check: async () => undefined,
   gc: async () => undefined,
   status: async () => undefined,
+  repair: async () => [],
 };

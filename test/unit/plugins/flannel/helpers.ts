@@ -116,6 +116,10 @@ export class Node {
       check: record("check"),
       gc: record("gc"),
       status: record("status"),
+      repair: async (type, conf) => {
+        await record("repair")(type, conf);
+        return ["rules"];
+      },
     };
   }
 }

@@ -1,0 +1,74 @@
+/** cnitool ps: what is attached on a node. */
+import { describe, expect, test } from "vitest";
+import { addByTool, cnitoolOk, createInstalledNode, flannelConflist } from "../helpers/cnitool.ts";
+
+interface Row {
+  readonly port?: string;
+  readonly since: string;
+}
+
+describe.concurrent("cnitool ps", () => {
+  test("lists the pods, and those that are gone", async () => {
+    await using node = await createInstalledNode();
+    expect((await cnitoolOk(node, ["ps"])).trim().split(/ {2,}/)).toHaveLength(7);
+    expect(await cnitoolOk(node, ["ps", "--json"])).toBe("[]\n");
+    expect(await cnitoolOk(node, ["ps", "--valid"])).toBe("");
+
+    const CNI_ARGS = "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-1";
+    const started = Date.now();
+    await addByTool(node, "aaaabbbbccccddddeeee", 8080, { CNI_ARGS });
+    await addByTool(node, "pod2");
+    await node.removePod("pod2");
+
+    const rows = JSON.parse(await cnitoolOk(node, ["ps", "--json"])) as Row[];
+    const links = await node.links();
+    const port = links.find(({ master }) => master === "cni0")?.ifname;
+    expect(rows).toEqual([
+      {
+        pod: "default/web-1",
+        containerId: "aaaabbbbccccddddeeee",
+        network: "cbr0",
+        interface: "eth0",
+        addresses: ["10.244.1.2", "fd00:10:244:1::2"],
+        port: expect.stringMatching(/^veth/),
+        bridge: "cni0",
+        hostPorts: ["8080->80/tcp"],
+        since: expect.stringMatching(/^\d{4}-\d\d-\d\dT/),
+        netns: "/run/netns/aaaabbbbccccddddeeee",
+        alive: true,
+      },
+      expect.objectContaining({
+        containerId: "pod2",
+        addresses: ["10.244.1.3", "fd00:10:244:1::3"],
+        alive: false,
+      }),
+    ]);
+    expect(links.map(({ ifname }) => ifname)).toContain(rows[0]?.port);
+    expect(port).toBeDefined();
+    const since = Date.parse(rows[0]?.since ?? "");
+    expect(Math.abs(since - started)).toBeLessThan(60_000);
+
+    const [head = "", first = "", second = ""] = (await cnitoolOk(node, ["ps"])).split("\n");
+    expect(head.split(/ {2,}/)).toContain("HOST PORTS");
+    expect(first.split(/ {2,}/)).toEqual([
+      ...["default/web-1", "cbr0", "eth0", "10.244.1.2,fd00:10:244:1::2"],
+      ...[`${rows[0]?.port}@cni0`, "8080->80/tcp", expect.stringMatching(/^\S{10} \S{5}$/)],
+    ]);
+    expect(second).toMatch(/^pod2 .* gone$/);
+    expect(await cnitoolOk(node, ["ps", "--valid"])).toBe("aaaabbbbccccddddeeee/eth0\n");
+  });
+
+  test("finds the port of a pod whose result does not name it", async () => {
+    await using node = await createInstalledNode(flannelConflist({ cniVersion: "0.2.0" }));
+    await addByTool(node, "pod1");
+    const [row] = JSON.parse(await cnitoolOk(node, ["ps", "--json"])) as Row[];
+    expect(row).toMatchObject({ port: expect.stringMatching(/^veth/), bridge: "cni0" });
+  });
+
+  test("is not disturbed by what is no result", async () => {
+    await using node = await createInstalledNode();
+    await addByTool(node, "pod1");
+    await node.writeFile("/var/lib/cni/results/cbr0-x-eth0", "{");
+    expect(await cnitoolOk(node, ["ps", "--valid"])).toBe("pod1/eth0\n");
+  });
+});

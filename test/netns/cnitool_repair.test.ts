@@ -1,0 +1,172 @@
+/** M6: rules that a reload of the node's firewall has flushed, put back by one command. */
+import { describe, expect, test } from "vitest";
+import type { Sandbox } from "../helpers/cni.ts";
+import { addByTool, cnitool, cnitoolOk, createInstalledNode } from "../helpers/cnitool.ts";
+import { BACKENDS, IPTABLES_NFT, useBackend, type Backend } from "../helpers/portmap.ts";
+import { ask, serve } from "../helpers/traffic.ts";
+
+const FLUSH = `
+  nft flush ruleset
+  if grep -qs . /proc/net/ip_tables_names; then iptables-legacy -t nat -F; iptables-legacy -t nat -X; fi
+  if grep -qs . /proc/net/ip6_tables_names; then ip6tables-legacy -t nat -F; ip6tables-legacy -t nat -X; fi
+`;
+
+/** flannel with masquerading, and portmap, on a backend. */
+function conflist({ backend, conf }: Backend, delegate: object = {}): object {
+  const ipMasqBackend = backend === "nftables" ? "nftables" : "iptables";
+  return {
+    name: "cbr0",
+    cniVersion: "1.0.0",
+    plugins: [
+      {
+        type: "flannel",
+        delegate: {
+          ...{ hairpinMode: true, isDefaultGateway: true, ipMasq: true },
+          ipMasqBackend,
+          ...delegate,
+        },
+      },
+      { type: "portmap", capabilities: { portMappings: true }, ...conf },
+    ],
+  };
+}
+
+async function createNode(backend: Backend, delegate?: object): Promise<Sandbox> {
+  const node = await createInstalledNode({ ...conflist(backend, delegate) });
+  await useBackend(node, backend);
+  return node;
+}
+
+/** The firewall's lines. Put-back rules may stand in another order. */
+async function firewall(node: Sandbox): Promise<readonly (readonly string[] | undefined)[]> {
+  const { nft, ...rest } = await node.snapshot();
+  return [
+    nft?.toSorted(),
+    ...Object.entries(rest)
+      .filter(([section]) => section.includes("tables"))
+      .map(([, lines]) => lines.toSorted()),
+  ];
+}
+
+describe.concurrent("M6: cnitool repair", () => {
+  test.for(BACKENDS)("puts all rules back after a flush ($backend)", async (backend) => {
+    await using node = await createNode(backend);
+    const { env } = backend;
+    const outside = await node.addExternalHost("outside");
+    const inside = await addByTool(node, "pod1", 8081, env);
+    await addByTool(node, "pod2", 8082, env);
+    await addByTool(node, "gone", 8083, env);
+    await node.removePod("gone");
+    const before = await firewall(node);
+    expect(await cnitoolOk(node, ["repair"], env)).toBe("No rule is missing.\n");
+    expect(await firewall(node)).toEqual(before);
+
+    await node.sh(FLUSH);
+    const flushed = await firewall(node);
+    const dry = await cnitoolOk(node, ["repair", "--dry-run"], env);
+    expect(dry.split("\n").filter(Boolean)).toEqual(
+      ["pod1/eth0", "pod2/eth0"].flatMap((name, at) => [
+        ...[4, 6].map((family) => `missing: masquerading for IPv${family} of ${name}`),
+        ...[4, 6].map(
+          (family) => `missing: host ports ${8081 + at}/tcp for IPv${family} of ${name}`,
+        ),
+      ]),
+    );
+    expect(await firewall(node)).toEqual(flushed);
+
+    const done = await cnitoolOk(node, ["repair"], env);
+    expect(done).toBe(dry.replaceAll("missing:", "put back:"));
+    const text = JSON.stringify(await firewall(node));
+    for (const port of ["8081", "8082"]) expect(text).toContain(port);
+    expect(text, "the rules of a pod that is gone").not.toContain("8083");
+
+    const after = await firewall(node);
+    expect(await cnitoolOk(node, ["repair"], env)).toBe("No rule is missing.\n");
+    expect(await firewall(node)).toEqual(after);
+    await cnitoolOk(node, ["check", "--container-id", "pod1", "cbr0", "/run/netns/pod1"], env);
+
+    // What counts are packets.
+    await serve(inside, "pod1");
+    await serve(outside, "outside");
+    expect(await ask(outside, "tcp", outside.addresses4.node, 8081)).toMatchObject({
+      name: "pod1",
+    });
+    expect(await ask(outside, "tcp", outside.addresses6.node, 8081)).toMatchObject({
+      name: "pod1",
+    });
+    expect(await ask(inside, "tcp", outside.addresses4.host, 80)).toEqual({
+      name: "outside",
+      peer: outside.addresses4.node,
+    });
+  });
+
+  test.for(BACKENDS)("puts a single rule back ($backend)", async (backend) => {
+    await using node = await createNode(backend);
+    const { env } = backend;
+    await addByTool(node, "pod1", 8081, env);
+    await addByTool(node, "pod2", 8082, env);
+    const before = await firewall(node);
+    const isNft = backend.backend === "nftables";
+    await node.sh(
+      isNft
+        ? `
+          handle() { nft -a list chain "$1" "$2" "$3" | sed -n "s/.*$4.* # handle //p" | head -n 1; }
+          nft delete rule ip cni_hostport hostports handle "$(handle ip cni_hostport hostports pod2)"
+          nft delete rule inet cni_plugins_masquerade masq_checks handle "$(handle inet cni_plugins_masquerade masq_checks pod1)"`
+        : `
+          iptables-save -t nat | grep -e '-A POSTROUTING.*pod1' | sed 's/-A/iptables -t nat -D/' | sh
+          iptables-save -t nat | grep -e '-A CNI-HOSTPORT-DNAT.*pod2' | sed 's/-A/iptables -t nat -D/' | sh`,
+      { env },
+    );
+    expect(await firewall(node)).not.toEqual(before);
+    expect((await cnitoolOk(node, ["repair"], env)).split("\n").filter(Boolean)).toEqual([
+      "put back: masquerading for IPv4 of pod1/eth0",
+      "put back: host ports 8082/tcp for IPv4 of pod2/eth0",
+    ]);
+    expect(await firewall(node)).toEqual(before);
+  });
+
+  test.for(["0.2.0", "0.3.1"])("works in networks of CNI %s", async (cniVersion) => {
+    const old = { ...conflist(IPTABLES_NFT), cniVersion };
+    await using node = await createInstalledNode(old);
+    await addByTool(node, "pod1", 8081);
+    const before = await firewall(node);
+    await node.sh(FLUSH);
+    await cnitoolOk(node, ["repair"]);
+    expect(await firewall(node)).toEqual(before);
+  });
+
+  test("puts the rules of macspoofchk back", async () => {
+    await using node = await createNode(IPTABLES_NFT, { macspoofchk: true, ipMasq: false });
+    await addByTool(node, "pod1");
+    const before = await firewall(node);
+    await node.sh("nft delete table bridge nat");
+    expect(await cnitoolOk(node, ["repair"])).toBe("put back: macspoofchk of pod1/eth0\n");
+    expect(await firewall(node)).toEqual(before);
+    expect(await cnitoolOk(node, ["repair"])).toBe("No rule is missing.\n");
+  });
+
+  test("makes rules of pods that only the reference's portmap knew", async () => {
+    await using node = await createNode(IPTABLES_NFT);
+    await addByTool(node, "pod1", 8081);
+    await node.remove("/run/flannel-cni");
+    const before = await firewall(node);
+    await node.sh(FLUSH);
+    await cnitoolOk(node, ["repair"]);
+    expect(await firewall(node)).toEqual(before);
+  });
+
+  test("says what it cannot put back, and goes on", async () => {
+    await using node = await createNode(IPTABLES_NFT);
+    await addByTool(node, "pod1", 8081);
+    await addByTool(node, "pod2", 8082);
+    await node.sh(FLUSH);
+    const file = "/var/lib/cni/results/cbr0-pod1-eth0";
+    const kept = await node.readFile(file);
+    await node.writeFile(file, kept.replace('"hostPort":8081', '"hostPort":99999'));
+    const { status, stdout, stderr } = await cnitool(node, ["repair"]);
+    expect(status).toBe(1);
+    expect(stderr).toContain("pod1/eth0: Cannot use runtimeConfig.portMappings[0].hostPort");
+    expect(stdout).toContain("put back: host ports 8082/tcp for IPv4 of pod2/eth0");
+  });
+});
