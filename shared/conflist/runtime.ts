@@ -192,7 +192,7 @@ export class Runtime {
 }
 
 /** @throws CniError IncompatibleVersion */
-function versionOf({ cniVersion }: NetworkList): Version {
+export function versionOf({ cniVersion }: NetworkList): Version {
   return versionIn({ cniVersion });
 }
 

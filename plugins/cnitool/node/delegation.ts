@@ -57,8 +57,8 @@ const noContainer = {
   netnsOverride: false,
 };
 
-/** STATUS calls nothing else. */
-const noDelegate: Delegate = {
+/** A delegate that does nothing, to be given the one thing that it is to do. */
+export const noDelegate: Delegate = {
   add: async () => emptyResult,
   del: async () => undefined,
   check: async () => undefined,

@@ -1,0 +1,55 @@
+import { CniError } from "../../../shared/cni/error.ts";
+import type { Delegate } from "../../../shared/cni/delegate.ts";
+import type { Tool } from "../command.ts";
+import { configFor, podOf, requestFor } from "../node/attachments.ts";
+import type { Attached } from "../node/attachments.ts";
+import { noDelegate } from "../node/delegation.ts";
+import { some } from "./finding.ts";
+import type { Finding } from "./finding.ts";
+import { bridgeLink, pods } from "./view.ts";
+import type { View } from "./view.ts";
+
+/** Each pod's network, by the CHECK of the plugins that this executable holds. */
+export async function checkPods(view: View): Promise<Finding[]> {
+  // Without the bridge all would say the same.
+  if (view.bridge !== undefined && bridgeLink(view) === undefined) return [];
+  const broken: { pod: string; why: string }[] = [];
+  for (const pod of pods(view)) {
+    const why = await problemOf(view.tool, pod);
+    if (why !== undefined) broken.push({ pod: podOf(pod) ?? pod.containerId, why });
+  }
+  if (broken.length === 0) return [];
+  return [
+    {
+      id: "pod-broken",
+      severity: "error",
+      what: `The network of pods is not as it was made: ${some(broken.map(({ pod, why }) => `${pod} (${why})`))}.`,
+      means: "They may be cut off, or another pod may get their address.",
+      mend: `delete these pods, so that they are made again: ${some(broken.map(({ pod }) => pod))}`,
+    },
+  ];
+}
+
+async function problemOf(tool: Tool, pod: Attached): Promise<string | undefined> {
+  const { list } = pod;
+  // A result of CNI 0.2.0 or before does not say what there should be.
+  if (list === undefined || (pod.made?.interfaces ?? []).length === 0) return undefined;
+  const request = requestFor(pod);
+  const check = async (type: string, conf: Parameters<Delegate["check"]>[1]): Promise<void> => {
+    const around = { kernel: tool.kernel, delegate, warn: () => undefined };
+    await tool.held.get(type)?.call(request, conf, around);
+  };
+  const delegate: Delegate = { ...noDelegate, check };
+  for (const plugin of list.plugins) {
+    // Its rules are looked at by themselves.
+    if (plugin.type === "portmap") continue;
+    try {
+      await check(plugin.type, configFor(pod, list, plugin));
+    } catch (error) {
+      if (!(error instanceof CniError)) throw error;
+      // The bridge's gateways are looked at by themselves.
+      if (!error.message.includes("the gateway address")) return error.message;
+    }
+  }
+  return undefined;
+}

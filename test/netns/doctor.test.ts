@@ -1,0 +1,145 @@
+/** cnitool doctor: faults planted one at a time on a node that was healthy. */
+import { describe, expect, test } from "vitest";
+import { binDir, referenceDir, type Sandbox } from "../helpers/cni.ts";
+import {
+  addByTool,
+  cnitool,
+  cnitoolOk,
+  createInstalledNode,
+  flannelConflist,
+} from "../helpers/cnitool.ts";
+import { FAULTS } from "../helpers/faults.ts";
+import { IPV4 } from "../helpers/network.ts";
+import { BACKENDS, useBackend } from "../helpers/portmap.ts";
+
+interface Finding {
+  readonly id: string;
+  readonly severity: "warning" | "error";
+  readonly what: string;
+  readonly means: string;
+  readonly mend: string;
+}
+
+/** A node with two pods that nothing is wrong with. */
+async function healthyNode(): Promise<Sandbox> {
+  const node = await createInstalledNode();
+  await addByTool(node, "pod1", 8080);
+  await addByTool(node, "pod2");
+  return node;
+}
+
+async function examine(node: Sandbox, env = {}): Promise<[number, readonly Finding[]]> {
+  const { status, stdout, stderr } = await cnitool(node, ["doctor", "--json"], env);
+  expect(stderr).toBe("");
+  return [status, JSON.parse(stdout) as Finding[]];
+}
+
+describe.concurrent("a healthy node", () => {
+  test.for(BACKENDS)("has nothing to be said of ($backend)", async (backend) => {
+    const { env, conf } = backend;
+    const [flannel, portmap] = flannelConflist()["plugins"] as object[];
+    const plugins = [flannel, { ...portmap, ...conf }];
+    await using node = await createInstalledNode(flannelConflist({ plugins }));
+    await useBackend(node, backend);
+    // Before the first pod, too.
+    expect(await cnitoolOk(node, ["doctor"], env)).toBe("");
+    await addByTool(node, "pod1", 8080, env);
+    await addByTool(node, "pod2", undefined, env);
+    const before = await node.snapshot();
+    expect(await cnitoolOk(node, ["doctor"], env)).toBe("");
+    expect(await examine(node, env)).toEqual([0, []]);
+    expect(await node.snapshot()).toEqual(before);
+    await node.exec(
+      "/opt/cni/bin/cnitool",
+      ["del", "--container-id", "pod1", "cbr0", "/run/netns/pod1"],
+      { env },
+    );
+    expect(await cnitoolOk(node, ["doctor"], env)).toBe("");
+  });
+
+  test.for(["0.2.0", "0.3.1", "0.4.0", "1.1.0"])("of CNI %s", async (cniVersion) => {
+    await using node = await createInstalledNode(flannelConflist({ cniVersion }));
+    await addByTool(node, "pod1", 8080);
+    expect(await cnitoolOk(node, ["doctor"])).toBe("");
+  });
+
+  test("of IPv4 alone, with the bridge plugin of its own", async () => {
+    const bridge = {
+      ...{ type: "bridge", bridge: "br1", isGateway: true, ipMasq: true },
+      ipam: { type: "host-local", ranges: [[{ subnet: IPV4.subnet }]] },
+    };
+    await using node = await createInstalledNode(flannelConflist({ plugins: [bridge] }));
+    await addByTool(node, "pod1");
+    expect(await cnitoolOk(node, ["doctor"])).toBe("");
+  });
+
+  test("whose runtime keeps no results", async () => {
+    await using node = await healthyNode();
+    await node.remove("/var/lib/cni/results");
+    await node.sh("touch -d '1 hour ago' /var/lib/cni/networks/cbr0/10.*");
+    expect(await cnitoolOk(node, ["doctor"])).toBe("");
+  });
+
+  test("with the reference's plugins", async () => {
+    await using node = await createInstalledNode(
+      flannelConflist({
+        plugins: [{ type: "bridge", ipam: { type: "host-local", subnet: IPV4.subnet } }],
+      }),
+    );
+    await node.sh(
+      `cd /opt/cni/bin; for name in bridge host-local loopback; do ln -sf ${referenceDir()}/$name .; done`,
+    );
+    await addByTool(node, "pod1");
+    expect(await examine(node)).toEqual([0, []]);
+  });
+});
+
+describe.concurrent("doctor finds it when", () => {
+  test.for(FAULTS)("$name ($id)", async (fault) => {
+    const { id, severity, plant, says, also = [], isMended } = fault;
+    await using node = await healthyNode();
+    expect(await examine(node)).toEqual([0, []]);
+    await (typeof plant === "string" ? node.sh(plant) : plant(node));
+    const [status, findings] = await examine(node);
+    expect(findings.map((finding) => finding.id).toSorted(), JSON.stringify(findings)).toEqual(
+      [id, ...also].toSorted(),
+    );
+    const found = findings.find((finding) => finding.id === id);
+    expect(found).toMatchObject({
+      severity,
+      what: expect.stringContaining(says),
+      means: expect.stringMatching(/\.$/),
+      mend: expect.stringMatching(/\S/),
+    });
+    const isError = findings.some((finding) => finding.severity === "error");
+    expect(status).toBe(isError ? 2 : 1);
+
+    const { stdout } = await cnitool(node, ["doctor"]);
+    expect(stdout).toContain(
+      `${severity}: ${found?.what} [${id}]\n  ${found?.means}\n  To mend it: ${found?.mend}\n`,
+    );
+    if (isMended !== true) return;
+    // As it stands there.
+    const mend = found?.mend.replace(/ --dry-run \(.*\)$|(?<=\S) \(or .*\)$/, "") ?? "";
+    await node.sh(`PATH=/opt/cni/bin:$PATH; ${mend}`);
+    expect(await examine(node)).toEqual([0, []]);
+  });
+
+  test("no plugin's executable is asked of a runtime's environment", async () => {
+    await using node = await healthyNode();
+    const env = { CNI_COMMAND: "DEL", CNI_CONTAINERID: "pod1", CNI_NETNS: "/run/netns/pod1" };
+    expect(await examine(node, env)).toEqual([0, []]);
+  });
+});
+
+test("doctor needs root", async () => {
+  await using node = await createInstalledNode();
+  const { exitCode, stderr } = await node.exec("setpriv", [
+    ...["--reuid", "65534", "--clear-groups"],
+    ...[`${binDir()}/cnitool`, "doctor"],
+  ]);
+  expect({ exitCode, stderr }).toEqual({
+    exitCode: 3,
+    stderr: expect.stringContaining("needs root"),
+  });
+});
