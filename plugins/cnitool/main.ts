@@ -4,6 +4,7 @@ import { CniError, messageOf } from "../../shared/cni/error.ts";
 import type { Kernel } from "../../shared/kernel/mod.ts";
 import { UsageError } from "./command.ts";
 import type { Command, Flags, Tool } from "./command.ts";
+import { completionFor } from "./completion.ts";
 import { doctor } from "./doctor.ts";
 import { gc } from "./gc.ts";
 import { helpOf, helpOption, overview, usageOf } from "./help.ts";
@@ -23,7 +24,8 @@ export interface Surroundings {
 /** sysexits.h's EX_USAGE: apart from what the commands themselves end with. */
 const badUsage = 64;
 
-const commands: readonly Command[] = [add, check, del, gc, status, ps, doctor, repair];
+const own: readonly Command[] = [add, check, del, gc, status, ps, doctor, repair];
+const commands: readonly Command[] = [...own, completionFor(own)];
 
 /**
  * Runs networks by hand, with the words and the environment of the CNI project's cnitool, and looks

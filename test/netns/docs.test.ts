@@ -1,0 +1,63 @@
+/** The commands in the docs do what they are said to do. */
+import { globSync, readFileSync } from "node:fs";
+import { describe, expect, test } from "vitest";
+import { addByTool, cnitoolOk, createInstalledNode, flannelConflist } from "../helpers/cnitool.ts";
+
+/** The blocks of shell commands of a page: fenced with "sh", or in the README's section indented. */
+function blocksOf(file: string, section?: string): readonly string[] {
+  const text = readFileSync(file, "utf8");
+  if (section === undefined) {
+    return [...text.matchAll(/^```sh\n([^]*?)^```$/gm)].map(([, block]) => block ?? "");
+  }
+  const [, body = ""] = text.split(`\n## ${section}\n`);
+  const [own = ""] = body.split("\n## ");
+  return [...own.matchAll(/(?:^ {4}.*\n)+/gm)].map(([block]) => block.replaceAll(/^ {4}/gm, ""));
+}
+
+describe.concurrent("the commands run", () => {
+  test.for([
+    { file: "docs/cnitool.md", least: 8 },
+    { file: "docs/doctor.md", least: 3 },
+    { file: "README.md", section: "By hand", least: 2 },
+  ])("in $file", async ({ file, section, least }) => {
+    const blocks = blocksOf(file, section);
+    expect(blocks.length).toBeGreaterThanOrEqual(least);
+    await using node = await createInstalledNode(flannelConflist({ cniVersion: "1.1.0" }));
+    await addByTool(node, "other");
+    // One shell for all, as a reader has; it says at which command it stops.
+    const script = `exec 2>&1; set -e; PATH=/opt/cni/bin:$PATH; trap 'echo "stopped at: $BASH_COMMAND"' ERR\n`;
+    const { exitCode, stdout } = await node.exec("bash", ["-c", script + blocks.join("\n")]);
+    expect(exitCode, stdout).toBe(0);
+    // What the page has made it takes away again.
+    expect(await cnitoolOk(node, ["ps", "--valid"])).toBe("other/eth0\n");
+    expect(await cnitoolOk(node, ["doctor"])).toBe("");
+  });
+});
+
+test("every finding of doctor is in its manual, and no other", () => {
+  const sources = ["plugins/cnitool/doctor.ts", ...globSync("plugins/cnitool/doctor/*.ts")];
+  const text = sources.map((file) => readFileSync(file, "utf8")).join("\n");
+  const made = [...text.matchAll(/\bid: (.*),$/gm)].flatMap(([, value = ""]) =>
+    [...value.matchAll(/"([a-z-]+)"/g)].map(([, id]) => id),
+  );
+  const manual = readFileSync("docs/doctor.md", "utf8");
+  const told = [...manual.matchAll(/^\| ([a-z]+-[a-z-]+) +\|/gm)].map(([, id]) => id);
+  expect(new Set(told)).toEqual(new Set(made));
+});
+
+test("the manual's synopsis names every option", async () => {
+  const manual = readFileSync("docs/cnitool.md", "utf8");
+  await using node = await createInstalledNode();
+  const overview = await cnitoolOk(node, ["--help"]);
+  const [, list = ""] = /Commands:\n((?: {2}.+\n)+)/.exec(overview) ?? [];
+  for (const line of list.trim().split("\n")) {
+    const [command = ""] = line.trim().split(" ");
+    const [synopsis] = new RegExp(`^ {4}cnitool ${command}\\b.*$`, "m").exec(manual) ?? [];
+    expect(synopsis, command).toBeDefined();
+    const help = await cnitoolOk(node, [command, "--help"]);
+    for (const [, option = ""] of help.matchAll(/^ {2}(?:-\w, )?--([a-z-]+)/gm)) {
+      if (["help", "networks", "ifname"].includes(option)) continue;
+      expect(synopsis).toContain(`--${option}`);
+    }
+  }
+});
