@@ -13,6 +13,7 @@ import { UsageError } from "./command.ts";
 import type { Call, Command } from "./command.ts";
 import { executor, explainer, findPlugin } from "./invoke.ts";
 import { explainOption, networkOf } from "./network.ts";
+import { attachments } from "./node/attachments.ts";
 import { delegationOf } from "./node/delegation.ts";
 import { reservedBy } from "./node/reservations.ts";
 import { ownedRules } from "./node/rules.ts";
@@ -153,8 +154,11 @@ async function dryRun(call: Call, list: NetworkList, valid: readonly Attachment[
   const { tool } = call;
   const lines: string[] = [];
   const runtime = new Runtime(executor(tool), new Cache(undefined, true));
+  const alive = attachments(tool.kernel).filter(({ isAlive }) => isAlive);
   for (const { containerId, ifname, netns } of runtime.stale(list, valid)) {
-    lines.push(`attachment ${containerId}/${ifname} (${netns || "no namespace"}): DEL`);
+    const isThere = alive.some((one) => one.containerId === containerId && one.netns === netns);
+    const state = isThere ? "which is there, and would lose its network" : "which is gone";
+    lines.push(`attachment ${containerId}/${ifname} (${netns}, ${state})`);
   }
   for (const plugin of list.plugins) {
     const { chain } = await delegationOf(tool, list, plugin);

@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util";
 import type { SealedPlugin } from "../../shared/cni/call.ts";
-import { CniError, messageOf } from "../../shared/cni/error.ts";
+import { CniError, errnoOf, messageOf } from "../../shared/cni/error.ts";
 import type { Kernel } from "../../shared/kernel/mod.ts";
 import { UsageError } from "./command.ts";
 import type { Command, Flags, Tool } from "./command.ts";
@@ -64,9 +64,15 @@ export async function cnitool(
       tool.say(`\`cnitool ${command.name} --help\` says more.`);
       return badUsage;
     }
-    if (!(error instanceof CniError)) throw error;
-    tool.say(error.message);
-    if (error.details !== "") tool.say(error.details);
+    if (error instanceof CniError) {
+      tool.say(error.message);
+      if (error.details !== "") tool.say(error.details);
+      return 1;
+    }
+    // Whoever reads the output has seen enough.
+    if (errnoOf(error) === "EPIPE") return 0;
+    tool.say(`Cannot go on: ${messageOf(error)}.`);
+    tool.say("This is a defect of cnitool. Please report it with this message.");
     return 1;
   }
 }

@@ -31,7 +31,8 @@ export const ps: Command = {
     "Lists what runtimes, and cnitool, have attached to networks, by the results",
     "that they keep in /var/lib/cni/results. PORT is the host's end of the pod's",
     'veth and the bridge that it is in. "gone" after the time says that the',
-    "namespace is no longer there, and nobody has run DEL for it.",
+    "namespace is no longer there, and nobody has run DEL for it. Loopback interfaces",
+    "are left out.",
   ],
   options: {
     json: { type: "boolean", text: "print a JSON array, with whole ids and paths" },
@@ -49,7 +50,9 @@ export const ps: Command = {
       return 0;
     }
     const links = tool.kernel.host.links();
-    const rows = all.map((one) => rowOf(tool, one, links));
+    // containerd keeps a result for each pod's loopback, too.
+    const shown = all.filter(({ ifname }) => ifname !== "lo");
+    const rows = shown.map((one) => rowOf(tool, one, links));
     tool.print(flags.has("json") ? `${JSON.stringify(rows, undefined, 2)}\n` : tableOf(rows));
     return 0;
   },

@@ -34,19 +34,23 @@ export function iptablesRepair(
   digest: Digest,
 ): string | undefined {
   const chain = masqueradeChain(digest, of.network, of.containerId);
-  const wanted = addLines(of, addresses, digest);
-  const has = saved.split("\n");
-  const isThere = (line: string): boolean =>
-    // A host's address is listed with its prefix length.
-    has.includes(line.replace(/ -s (\S+) /, (_, host: string) => ` -s ${asListed(host)} `));
-  if (wanted.every(isThere)) return undefined;
-  const jumps = has.filter((line) => line.startsWith("-A ") && line.endsWith(` -j ${chain}`));
-  const removal = jumps.map((line) => line.replace("-A ", "-D "));
-  return ["*nat", `:${chain} - [0:0]`, ...removal, ...wanted, "COMMIT", ""].join("\n");
+  const has = new Set(saved.split("\n"));
+  const missing = addLines(of, addresses, digest).filter((line) => !has.has(asListed(line)));
+  if (missing.length === 0) return undefined;
+  // What is there stays, for it may be another interface's of the container; and what keeps the
+  // subnet from being masqueraded comes before what masquerades.
+  const lines = missing.map((line) =>
+    line.endsWith("-j ACCEPT") ? line.replace("-A", "-I") : line,
+  );
+  const isThere = saved.includes(`\n:${chain} `);
+  return ["*nat", ...(isThere ? [] : [`:${chain} - [0:0]`]), ...lines, "COMMIT", ""].join("\n");
 }
 
-function asListed(host: string): string {
-  return `${host}/${host.includes(":") ? 128 : 32}`;
+/** A line as iptables-save has it: a host's address with its prefix length. */
+function asListed(line: string): string {
+  return line.replace(/ -s (\S+) /, (_, host: string) => {
+    return ` -s ${host}/${host.includes(":") ? 128 : 32} `;
+  });
 }
 
 function addLines(of: Masquerade, addresses: readonly Cidr[], digest: Digest): string[] {

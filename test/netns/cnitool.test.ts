@@ -219,7 +219,7 @@ describe.concurrent("T1: gc", () => {
 
     const dry = await cnitoolOk(node, ["gc", "cbr0", "--valid", "pod1/eth0", "--dry-run"]);
     expect(dry.split("\n").filter(Boolean)).toEqual([
-      "attachment pod2/eth0 (/run/netns/pod2): DEL",
+      "attachment pod2/eth0 (/run/netns/pod2, which is gone)",
       "address 10.244.1.3 (of pod2/eth0)",
       "address 10.244.1.77 (of lost/eth0)",
       "address fd00:10:244:1::3 (of pod2/eth0)",
@@ -229,6 +229,8 @@ describe.concurrent("T1: gc", () => {
       }),
     ]);
     expect(await node.snapshot()).toEqual(planted);
+    const wrong = await cnitoolOk(node, ["gc", "cbr0", "--valid", "pod2/eth0", "--dry-run"]);
+    expect(wrong).toContain("pod1/eth0 (/run/netns/pod1, which is there, and would lose");
 
     await cnitoolOk(node, ["gc", "cbr0", "--valid", "pod1/eth0"]);
     expect(leftovers(clean, await node.snapshot())).toEqual([]);

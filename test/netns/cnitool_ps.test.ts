@@ -65,6 +65,33 @@ describe.concurrent("cnitool ps", () => {
     expect(row).toMatchObject({ port: expect.stringMatching(/^veth/), bridge: "cni0" });
   });
 
+  test("leaves out loopback interfaces, which containerd keeps results of", async () => {
+    await using node = await createInstalledNode();
+    await addByTool(node, "pod1");
+    const kept = JSON.parse(await node.readFile("/var/lib/cni/results/cbr0-pod1-eth0")) as object;
+    const lo = { ...kept, networkName: "cni-loopback", ifName: "lo" };
+    await node.writeFile("/var/lib/cni/results/cni-loopback-pod1-lo", JSON.stringify(lo));
+    expect(JSON.parse(await cnitoolOk(node, ["ps", "--json"]))).toHaveLength(1);
+    expect(await cnitoolOk(node, ["ps", "--valid"])).toBe("pod1/eth0\npod1/lo\n");
+    expect(await cnitoolOk(node, ["doctor"])).toBe("");
+  });
+
+  test("takes a file that is no namespace for a pod that is gone", async () => {
+    await using node = await createInstalledNode();
+    await addByTool(node, "pod1");
+    await addByTool(node, "pod2");
+    await node.sh("umount /run/netns/pod2");
+    expect(await cnitoolOk(node, ["ps", "--valid"])).toBe("pod1/eth0\n");
+    expect((await cnitoolOk(node, ["ps"])).match(/ gone$/gm)).toHaveLength(1);
+  });
+
+  test("does not mind that its reader goes", async () => {
+    await using node = await createInstalledNode();
+    await addByTool(node, "pod1");
+    const script = "set -o pipefail; /opt/cni/bin/cnitool ps --json | true";
+    expect(await node.exec("bash", ["-c", script])).toMatchObject({ exitCode: 0, stderr: "" });
+  });
+
   test("is not disturbed by what is no result", async () => {
     await using node = await createInstalledNode();
     await addByTool(node, "pod1");

@@ -136,6 +136,20 @@ describe.concurrent("M6: cnitool repair", () => {
     expect(await firewall(node)).toEqual(before);
   });
 
+  test("leaves the rules of a container's other interface", async () => {
+    await using node = await createNode(IPTABLES_NFT);
+    await addByTool(node, "pod1");
+    const args = ["add", "-i", "net1", "--container-id", "pod1", "cbr0", "/run/netns/pod1"];
+    await cnitoolOk(node, args);
+    expect(await cnitoolOk(node, ["repair"])).toBe("No rule is missing.\n");
+    await node.sh(
+      "iptables-save -t nat | grep -e '-s 10.244.1.2/32' | sed 's/-A/iptables -t nat -D/' | sh",
+    );
+    await cnitoolOk(node, ["repair"]);
+    expect(await cnitoolOk(node, ["repair"])).toBe("No rule is missing.\n");
+    expect(await node.iptablesSave()).toContain("-s 10.244.1.3/32");
+  });
+
   test("puts the rules of macspoofchk back", async () => {
     await using node = await createNode(IPTABLES_NFT, { macspoofchk: true, ipMasq: false });
     await addByTool(node, "pod1");

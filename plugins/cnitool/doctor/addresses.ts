@@ -51,7 +51,9 @@ function fullness({ reserved }: View): Finding[] {
 /** Reservations of containers that are not there, and that nobody is just making. */
 function leaked({ reserved, attached, young, winner, isComplete }: View): Finding[] {
   if (reserved === undefined || winner === undefined || !isComplete) return [];
-  const known = new Set(attached.map(({ containerId }) => containerId));
+  // Not those of another network: containerd keeps a result for each pod's loopback, too.
+  const own = attached.filter(({ network }) => network === winner.name);
+  const known = new Set(own.map(({ containerId }) => containerId));
   const lost = reserved.reservations.filter(
     (one) =>
       isTaken(one) &&

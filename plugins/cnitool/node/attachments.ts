@@ -1,5 +1,4 @@
-import { statSync } from "node:fs";
-import { CniError } from "../../../shared/cni/error.ts";
+import { CniError, Code } from "../../../shared/cni/error.ts";
 import type { Request } from "../../../shared/cni/request.ts";
 import { readResult, versionOf, writeResult } from "../../../shared/cni/version.ts";
 import type { Result } from "../../../shared/cni/result.ts";
@@ -46,10 +45,17 @@ export function attachments(kernel: Kernel): Attached[] {
   }));
 }
 
-/** Whether a path leads to a namespace that is not the node's own. */
+/**
+ * Whether a path leads to a network namespace that is not the node's own.
+ * @throws CniError where that cannot be told: what is not known to be gone must not be collected.
+ */
 function isThere(kernel: Kernel, netns: string): boolean {
-  if (netns === "" || statSync(netns, { throwIfNoEntry: false }) === undefined) return false;
-  return !kernel.isOwn(netns);
+  try {
+    return netns !== "" && kernel.container(netns, false) !== undefined;
+  } catch (error) {
+    if (error instanceof CniError && error.code === Code.InvalidEnvironment) return false;
+    throw error;
+  }
 }
 
 /** The config that a plugin is given for an attachment after ADD. */

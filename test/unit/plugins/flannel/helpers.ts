@@ -71,22 +71,16 @@ export class Node {
     return { cniVersion: "1.1.0", name: "cbr0", type: "flannel", subnetFile, dataDir, ...more };
   }
 
+  /** Has the plugin look for an interface's rules. */
+  async repair(raw: JsonObject): Promise<readonly string[] | undefined> {
+    return flannel.repair?.(this.#context(request("CHECK"), raw, new UndoStack()), true);
+  }
+
   /** Runs one verb of the plugin as the dispatcher does. */
   async call(verb: Verb, raw: JsonObject, containerId?: string, ifname?: string): Promise<void> {
     const of = request(verb, containerId, ifname);
     const undo = new UndoStack();
-    const version = versionOf(raw);
-    const context: Context<FlannelConfig> = {
-      request: of,
-      conf: flannel.parse(raw, of),
-      raw,
-      version,
-      prevResult: readPrevResult(raw, version),
-      kernel: new Kernel(sys),
-      delegate: this.#delegate(),
-      undo,
-      warn: () => undefined,
-    };
+    const context = this.#context(of, raw, undo);
     try {
       if (verb === "ADD") await flannel.add(context);
       if (verb === "DEL") await flannel.del(context);
@@ -97,6 +91,21 @@ export class Node {
       const [failure] = await undo.run();
       throw failure ?? error;
     }
+  }
+
+  #context(of: Request, raw: JsonObject, undo: UndoStack): Context<FlannelConfig> {
+    const version = versionOf(raw);
+    return {
+      request: of,
+      conf: flannel.parse(raw, of),
+      raw,
+      version,
+      prevResult: readPrevResult(raw, version),
+      kernel: new Kernel(sys),
+      delegate: this.#delegate(),
+      undo,
+      warn: () => undefined,
+    };
   }
 
   #delegate(): Delegate {

@@ -171,6 +171,16 @@ describe("CHECK", () => {
     expect(node.calls.at(-1)).toEqual({ verb: "check", type: "bridge", conf });
   });
 
+  it("and repair are asked of the delegate with the same config", async () => {
+    using folder = temporaryFolder();
+    const node = new Node(folder.path);
+    await node.call("ADD", node.conf());
+    writeFileSync(node.subnetFile, "");
+    expect(await node.repair(node.conf({ prevResult }))).toEqual(["rules"]);
+    const conf = { ...delegated, prevResult };
+    expect(node.calls.at(-1)).toEqual({ verb: "repair", type: "bridge", conf });
+  });
+
   it("makes the config anew if none is stored", async () => {
     using folder = temporaryFolder();
     const node = new Node(folder.path);

@@ -139,3 +139,25 @@ test.each([
 ] as const)("%s is no verb of CNI %s", async (verb, cniVersion) => {
   expect(await call(verb, { ...conf, cniVersion })).toEqual(["error 1"]);
 });
+
+const repair: NonNullable<Plugin<string>["repair"]> = async (context, dryRun) => [
+  `${context.conf} ${context.request.containerId} ${context.version} ${String(dryRun)}`,
+];
+
+describe("repair", () => {
+  const around: Surroundings = {
+    kernel: {} as Kernel,
+    delegate: {} as Surroundings["delegate"],
+    warn: () => undefined,
+  };
+
+  test("hands the plugin its config and the result, and nothing to a plugin without", async () => {
+    const plugin = recorder([]);
+    expect(await seal(plugin).repair(request("CHECK"), conf, around, true)).toEqual([]);
+    const sealed = seal({ ...plugin, repair });
+    expect(await sealed.repair(request("CHECK"), conf, around, true)).toEqual([
+      "conf c1 1.1.0 true",
+    ]);
+    await expect(sealed.repair(request("CHECK"), {}, around, false)).rejects.toThrow("name");
+  });
+});

@@ -7,8 +7,11 @@ import {
   iptablesAdd,
   iptablesOwners,
   iptablesRemove,
+  iptablesRepair,
   nftAdd,
+  nftBase,
   nftRemove,
+  nftRepair,
 } from "../../../../shared/plan/masquerade.ts";
 import { masqueradeTag } from "../../../../shared/plan/names.ts";
 
@@ -77,4 +80,56 @@ test("nftRemove deletes by handle what nftAdd tagged, of this interface alone", 
 test("iptablesOwners finds the containers of one network", () => {
   const other = reference.replaceAll('\\"net\\"', '\\"other\\"').replaceAll("c1", "c9");
   expect(iptablesOwners("net", reference + other)).toEqual(["c1"]);
+});
+
+const own = [parseCidr("10.244.1.2/24")];
+const lines = reference.split("\n");
+
+test("iptablesRepair leaves alone what the reference or we have made", () => {
+  expect(iptablesRepair(of, own, reference, digest)).toBeUndefined();
+});
+
+test.each(lines.filter((line) => line.includes("c1")))(
+  "iptablesRepair puts back %s, and nothing else",
+  (line) => {
+    const text = iptablesRepair(of, own, lines.filter((one) => one !== line).join("\n"), digest);
+    const [table, rule, ...rest] = text?.split("\n") ?? [];
+    expect([table, ...rest]).toEqual(["*nat", "COMMIT", ""]);
+    const expected = line.endsWith("ACCEPT") ? line.replace("-A", "-I") : line;
+    expect(rule).toBe(expected.replace("10.244.1.2/32", "10.244.1.2"));
+  },
+);
+
+test("iptablesRepair makes the chain where it is gone", () => {
+  expect(iptablesRepair(of, own, "*nat\nCOMMIT\n", digest)).toContain(
+    "*nat\n:CNI-623e1c388032b20529218ecc - [0:0]\n-I CNI-623e1c388032b20529218ecc -d 10.244.1.0/24",
+  );
+});
+
+/** What `nft -a list table` says of a rule. */
+function nftListing(goto: string, rule: string): string {
+  const text = rule.split(" masq_checks ")[1]?.trim().replaceAll("== ", "") ?? "";
+  return `table inet cni_plugins_masquerade {
+\tchain postrouting {
+\t\t${goto}
+\t}
+\tchain masq_checks {
+\t\t${text} # handle 7
+\t}
+}`;
+}
+
+test("nftRepair makes table and rules, or nothing where they are", () => {
+  const rule = nftAdd(of, own, digest);
+  expect(nftRepair(of, own, "", digest)).toBe(nftBase + rule);
+  expect(
+    nftRepair(of, own, nftListing("goto masq_checks # handle 9", rule), digest),
+  ).toBeUndefined();
+  expect(nftRepair(of, own, nftListing("", rule), digest)).toBe(
+    `${nftBase}delete rule inet cni_plugins_masquerade masq_checks handle 7\n${rule}`,
+  );
+  const others = nftAdd({ ...of, ifname: "eth1" }, own, digest);
+  expect(nftRepair(of, own, nftListing("goto masq_checks # handle 9", others), digest)).toBe(
+    nftBase + rule,
+  );
 });
