@@ -10,6 +10,7 @@ import { checkPods } from "./doctor/pods.ts";
 import { checkRules } from "./doctor/rules.ts";
 import { viewOf } from "./doctor/view.ts";
 import type { View } from "./doctor/view.ts";
+import { looking } from "./node/looking.ts";
 
 /** The exit status when nothing could be looked at. */
 const unable = 3;
@@ -47,7 +48,7 @@ export const doctor: Command = {
     }
     let findings: Finding[];
     try {
-      findings = await examine(await viewOf(tool));
+      findings = await examine(await viewOf(looking(tool)));
     } catch (error) {
       if (!(error instanceof CniError)) throw error;
       tool.say(`${error.message} ${error.details}`);

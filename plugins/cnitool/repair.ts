@@ -1,5 +1,6 @@
 import type { Command } from "./command.ts";
 import { attachments, podOf } from "./node/attachments.ts";
+import { looking } from "./node/looking.ts";
 import { lostRules } from "./node/lost_rules.ts";
 import type { Lost } from "./node/lost_rules.ts";
 
@@ -23,7 +24,8 @@ export const repair: Command = {
     const looked: Lost[] = [];
     // All are looked at before the first is mended: the rules that all share are made with it, and
     // with those the ones of the others.
-    for (const one of all) looked.push(await lostRules(tool, one, true));
+    const eyes = looking(tool);
+    for (const one of all) looked.push(await lostRules(eyes, one, true));
     const isDry = flags.has("dry-run");
     let failed = false;
     let count = 0;
