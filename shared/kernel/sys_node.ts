@@ -50,7 +50,12 @@ export const sys: Sys = {
       }
       chunks.push(chunk.subarray(0, length));
     }
-    return Promise.resolve(Buffer.concat(chunks).toString("utf8"));
+    // Without a byte order mark, as Bun has it.
+    return Promise.resolve(
+      Buffer.concat(chunks)
+        .toString("utf8")
+        .replace(/^\uFEFF/, ""),
+    );
   },
 
   write(fd, text) {

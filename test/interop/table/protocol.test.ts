@@ -115,6 +115,11 @@ function stdin(conf: Conf): Rows {
     "white space around": { conf: `\n ${text}\n\n` },
     "a key twice": { conf: `{"cniVersion":"0.3.1",${text.slice(1)}` },
     "1000 lists in each other": { conf: nested(1000) },
+    "a byte order mark": {
+      conf: `\uFEFF${text}`,
+      fails: [0, 6],
+      differs: { answer: "All plugins: a byte order mark before the config" },
+    },
     "a number beyond a double": { conf: withMore('"x":1e999') },
     "20,000 lists in each other": { conf: nested(20_000), ...odd },
     ...Object.fromEntries(
