@@ -18,21 +18,21 @@ const SETTINGS = [
 ];
 
 /**
- * Prints each section after a line of its own; `$1` is the pod's namespace, if it is looked at. It starts as few
- * processes as it can, for it is run more often than the plugins are.
+ * Prints each section after a line of its own; `$1` is the pod's namespace, if it is looked at. It
+ * starts as few processes as it can, for it is run nearly as often as the plugins are.
  */
 const SCRIPT = `
 look='
   links=$(printf "address\\nroute show table all\\nrule\\n" | ip -d -j -b -)
-  echo "@@ ip $0"
+  echo "@@ ip $where"
   echo "$links"
-  echo "@@ settings $0"
+  echo "@@ settings $where"
   cd /proc/sys/net
-  grep -s . ${SETTINGS.join(" ")}
-  case $links in *vlan_filtering\\":1*) echo "@@ vlan $0"; bridge -j vlan ;; esac
-  true'
-sh -c "$look" node
-[ -z "$1" ] || nsenter "--net=$1" sh -c "$look" pod
+  grep -s . ${SETTINGS.join(" ")} || true
+  case $links in *vlan_filtering\\":1*) echo "@@ vlan $where"; bridge -j vlan ;; esac'
+where=node
+eval "$look"
+[ -z "$1" ] || where=pod nsenter "--net=$1" sh -c "$look"
 ruleset=$(nft -j list ruleset)
 echo '@@ nft'
 echo "$ruleset"
