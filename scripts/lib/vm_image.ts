@@ -16,6 +16,8 @@ const MODULES = ["llc", "stp", "bridge", "garp", "mrp", "8021q", "veth"];
 /** The rest, busybox has; its own sh and nsenter would run its own ip. */
 const PROGRAMS = ["bridge", "ip", "nsenter", "ping", "sh", "tcpdump"];
 
+const FOLDERS = ["bin", "dev", "etc", "modules", "proc", "run", "sys", "tmp", "var/lib"];
+
 const FETCH_LIMIT_MS = 120_000;
 
 /**
@@ -57,7 +59,7 @@ export async function fetchKernel(): Promise<Kernel> {
   await mkdir(dirname(CACHE), { recursive: true });
   const folder = await mkdtemp(`${CACHE}-`);
   try {
-    const names = ["./boot/vmlinuz-*", ...MODULES.map((name) => `*/${name}.ko`)];
+    const names = ["./boot/vmlinuz-*", ...MODULES.map((name) => `*/${name}.ko*`)];
     await sh(
       `cd "$1"; shift
       # The package is an empty one that depends on the kernel of the day.
@@ -69,7 +71,9 @@ export async function fetchKernel(): Promise<Kernel> {
       download || { apt-get update -qq && download; }
       dpkg-deb --fsys-tarfile linux-image-*.deb > kernel.tar
       tar -x -f kernel.tar --wildcards --transform 's|.*/||' "$@"
-      rm kernel.tar *.deb`,
+      rm kernel.tar *.deb
+      # As Debian 13 has them.
+      for module in *.ko.xz; do [ ! -e "$module" ] || busybox unxz "$module"; done`,
       [folder, ...names],
     );
     // Another process may have been faster.
@@ -104,18 +108,7 @@ export async function makeInitramfs(
 ): Promise<string> {
   const root = join(folder, "root");
   const busybox = pathOf("busybox") ?? "busybox";
-  for (const name of [
-    "bin",
-    "dev",
-    "modules",
-    "opt",
-    "etc",
-    "proc",
-    "run",
-    "sys",
-    "tmp",
-    "var/lib",
-  ]) {
+  for (const name of FOLDERS) {
     await mkdir(join(root, name), { recursive: true });
   }
   await writeFile(join(root, "init"), INIT, { mode: 0o755 });

@@ -159,6 +159,24 @@ describe("vlan", () => {
     expect(await pod.ping(gateway)).toBe(true);
   });
 
+  test("ADDs at once make one link into the VLAN, and all of it", async (context) => {
+    await using node = await start(context);
+    const names = ["pod1", "pod2", "pod3", "pod4"];
+    const pods = await Promise.all(names.map(async (name) => node.addPod(name)));
+    const input = JSON.stringify(vlanConf(100, alone));
+    await node.sh(
+      `cat > /run/conf.json
+      export CNI_COMMAND=ADD CNI_IFNAME=eth0 CNI_PATH=${node.ours}
+      for pod in ${names.join(" ")}; do
+        CNI_CONTAINERID=$pod CNI_NETNS=/run/netns/$pod ${node.ours}/bridge < /run/conf.json & all="$all $!"
+      done
+      for one in $all; do wait $one; done`,
+      { input },
+    );
+    expect(await portsOf(node, "cni0")).toEqual([...names, "the node's"].map(() => own100));
+    for (const pod of pods) expect(await pod.ping(gateway), pod.name).toBe(true);
+  });
+
   test("puts right a link into the VLAN that was left half made", async (context) => {
     await using node = await start(context);
     await node.sh(`
