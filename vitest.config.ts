@@ -4,12 +4,19 @@ import { defineConfig } from "vitest/config";
 /** The tests that run the executables, once for each build. */
 const blackBox = ["netns", "golden", "interop", "fault", "fuzz", "e2e"];
 
-function blackBoxProject(name: string, folder: string) {
+/**
+ * Emulated, each start of Node takes seconds, and what this shows is in the kernel: 88 s of processor
+ * time, against 42 on Bun. VLAN_ON_PKG=1 runs it all the same.
+ */
+const notOnPkg = process.env["VLAN_ON_PKG"] === "1" ? [] : ["test/e2e/vlan.test.ts"];
+
+function blackBoxProject(name: string, folder: string, exclude: string[] = []) {
   return {
     extends: true as const,
     test: {
       name,
       include: blackBox.map((kind) => `test/${kind}/**/*.test.ts`),
+      exclude,
       env: { CNI_BIN: resolve(folder) },
     },
   };
@@ -24,7 +31,7 @@ export default defineConfig({
     projects: [
       { extends: true, test: { name: "unit", include: ["test/unit/**/*.test.ts"] } },
       blackBoxProject("bun", "dist/bin"),
-      blackBoxProject("pkg", "dist/pkg"),
+      blackBoxProject("pkg", "dist/pkg", notOnPkg),
     ],
   },
   // The builds define the real one.
