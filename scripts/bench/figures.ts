@@ -75,6 +75,11 @@ export function ratioOf({ figures }: Row, of: (figures: Figures) => number): num
   return ours === undefined || reference === undefined ? undefined : of(ours) / of(reference);
 }
 
+/** All processor time. */
+export function cpuOf({ user, system }: Figures): number {
+  return user + system;
+}
+
 function round(value: number): number {
   return Math.round(value * 1000) / 1000;
 }

@@ -1,6 +1,7 @@
 /** The figures as a table, for a screen and for the docs. */
-import { ratioOf } from "./figures.ts";
+import { cpuOf, ratioOf } from "./figures.ts";
 import type { Figures, Row, Run } from "./figures.ts";
+import { targetsOf, verdictOf } from "./targets.ts";
 
 export const headings = [
   "scenario",
@@ -30,28 +31,41 @@ export function cellsOf(row: Row): string[] {
     ),
     number(floor?.median, 1),
     number(over, 1),
-    `${number(ours && cpu(ours), 1)} / ${number(reference && cpu(reference), 1)}`,
-    number(ratioOf(row, cpu), 2),
+    `${number(ours && cpuOf(ours), 1)} / ${number(reference && cpuOf(reference), 1)}`,
+    number(ratioOf(row, cpuOf), 2),
     `${number(ours?.rss, 0)} / ${number(reference?.rss, 0)}`,
   ];
 }
 
-export function tableOf({ rows, referenceHasFlannel }: Run): string {
-  const lines = [headings, ...rows.map(cellsOf)];
-  const widths = headings.map((_, column) =>
-    Math.max(...lines.map((cells) => cells[column]?.length ?? 0)),
-  );
-  const text = lines.map((cells) =>
-    cells
-      .map((cell, at) => (at < 2 ? cell.padEnd(widths[at] ?? 0) : cell.padStart(widths[at] ?? 0)))
-      .join("  "),
-  );
-  const note = referenceHasFlannel ? [] : ["", "reference: its bridge in flannel's place"];
-  return [...text, ...note].join("\n");
+export const targetHeadings = ["target", "at most", "measured"];
+
+export function targetCells(run: Run): string[][] {
+  return targetsOf(run).map((target) => [target.what, String(target.limit), verdictOf(target)]);
 }
 
-function cpu({ user, system }: Figures): number {
-  return user + system;
+/** All of a run, for a screen. */
+export function tableOf(run: Run): string {
+  return [
+    ...aligned([headings, ...run.rows.map(cellsOf)], 2),
+    ...(run.referenceHasFlannel ? [] : ["", "reference: its bridge in flannel's place"]),
+    "",
+    ...aligned([targetHeadings, ...targetCells(run)], 1),
+  ].join("\n");
+}
+
+/** @param texts how many columns are texts, and not numbers. */
+function aligned(lines: readonly (readonly string[])[], texts: number): string[] {
+  const widths = (lines[0] ?? []).map((_, column) =>
+    Math.max(...lines.map((cells) => cells[column]?.length ?? 0)),
+  );
+  return lines.map((cells) =>
+    cells
+      .map((cell, at) => {
+        const width = widths[at] ?? 0;
+        return at < texts ? cell.padEnd(width) : cell.padStart(width);
+      })
+      .join("  "),
+  );
 }
 
 function spread(figures: Figures | undefined): string {

@@ -1,0 +1,83 @@
+/** What the project wants to reach, and what a run says of it. */
+import { cpuOf, ratioOf } from "./figures.ts";
+import type { Row, Run } from "./figures.ts";
+
+export interface Target {
+  readonly what: string;
+  /** At the most. */
+  readonly limit: number;
+  /** Undefined where the run has not measured it. */
+  readonly found: number | undefined;
+}
+
+type Verb = Row["verb"];
+const verbs: readonly Verb[] = ["ADD", "DEL"];
+
+export function targetsOf({ rows }: Run): Target[] {
+  const row = (scenario: string, call: string, verb: Verb): Row | undefined =>
+    rows.find((one) => one.scenario === scenario && one.call === call && one.verb === verb);
+  const ratio = (scenario: string, call: string, verb: Verb, limit: number): Target => {
+    const found = row(scenario, call, verb);
+    return {
+      what: `${call} ${verb} (${scenario}), by the reference's`,
+      limit,
+      found: found && ratioOf(found, ({ median }) => median),
+    };
+  };
+  const ours = (scenario: string, call: string, verb: Verb): number | undefined =>
+    row(scenario, call, verb)?.figures.ours?.median;
+  const grown = (scenario: string, empty: string, call: string): Target[] =>
+    verbs.map((verb) => {
+      const [full, plain] = [ours(scenario, call, verb), ours(empty, call, verb)];
+      return {
+        what: `${call} ${verb} (${scenario}), by its own on an empty node`,
+        limit: 1.3,
+        found: full === undefined || plain === undefined ? undefined : full / plain,
+      };
+    });
+  const one = "chain, 1 mapping";
+  const many = "chain, 16 at once";
+  return [
+    ratio(one, "flannel", "ADD", 0.85),
+    ratio(one, "flannel", "DEL", 0.95),
+    ratio(one, "portmap", "ADD", 0.3),
+    ratio(one, "portmap", "DEL", 0.25),
+    ...[one, many].flatMap((scenario) => verbs.map((verb) => ratio(scenario, "chain", verb, 0.4))),
+    ...verbs.map((verb): Target => {
+      const found = row(one, "chain", verb);
+      return {
+        what: `CPU time of chain ${verb} (${one}), by the reference's`,
+        limit: 0.6,
+        found: found && ratioOf(found, cpuOf),
+      };
+    }),
+    {
+      what: "ms over the floor, of any call",
+      limit: 6,
+      found: most(rows.flatMap(overFloor)),
+    },
+    ...grown("chain, 1,000 pods", one, "chain"),
+    ...grown("bridge, 60,000 reservations", "bridge", "bridge"),
+    {
+      what: "max RSS of any call, MB",
+      limit: 40,
+      found: most(rows.flatMap(({ figures }) => figures.ours?.rss ?? [])),
+    },
+  ];
+}
+
+/** "reached", "missed" or "not measured", with the figure. */
+export function verdictOf({ limit, found }: Target): string {
+  if (found === undefined) return "not measured";
+  return `${found.toFixed(2)}, ${found <= limit ? "reached" : "missed"}`;
+}
+
+/** A chain has several calls. */
+function overFloor({ call, figures: { ours, floor } }: Row): number[] {
+  if (call === "chain" || ours === undefined || floor === undefined) return [];
+  return [ours.median - floor.median];
+}
+
+function most(values: readonly number[]): number | undefined {
+  return values.length === 0 ? undefined : Math.max(...values);
+}
