@@ -95,10 +95,12 @@ export const bridge: Plugin<BridgeConfig> = {
       addMasquerade(kernel, conf, of, addresses, context.warn);
     }
     if (!conf.leaveDown) {
-      // Each in its own time: until then it drops what is sent through it.
-      for (const name of [drawn.hostVeth, conf.bridge]) {
+      // Each in its own time: until then it drops what is sent through it. A bridge with other ports
+      // has long been so.
+      for (const name of [drawn.hostVeth, ...(made.operational ? [] : [conf.bridge])]) {
         kernel.host.waitOperational(name, portTimeout);
       }
+      container.waitOperational(request.ifname, portTimeout);
       container.apply(planAnnouncement(request.ifname, drawn, net));
     }
     if (conf.detectDuplicates) container.waitSettled(request.ifname, detectionTimeout);
