@@ -8,7 +8,7 @@
  * REFERENCE_CNI_BIN names another folder to compare with.
  */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { cpus, release } from "node:os";
+import { cpus, loadavg, release } from "node:os";
 import { dirname, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
@@ -55,6 +55,7 @@ async function main(): Promise<void> {
       (rounds.full > 0 || rounds.quick > 0),
   );
   const rows: Row[] = [];
+  const [load = 0] = loadavg();
   for (const [at, scenario] of chosen.entries()) {
     const rounds = values.quick
       ? scenario.rounds.quick || Math.ceil(scenario.rounds.full / 5)
@@ -71,6 +72,7 @@ async function main(): Promise<void> {
       processor: cpus()[0]?.model ?? "unknown",
       cores: cpus().length,
       kernel: release(),
+      load,
     },
     reference:
       process.env["REFERENCE_CNI_BIN"] === undefined ? "Debian's plugins" : "another build",

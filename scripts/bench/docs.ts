@@ -18,7 +18,7 @@ export function updateDocs(run: Run): void {
   const table = markdown(headings, run.rows.map(cellsOf));
   const targets = markdown(targetHeadings, targetCells(run));
   const { machine, reference, date, quick } = run;
-  const where = `${machine.processor}, ${machine.cores} cores, Linux ${machine.kernel}, against ${reference}, ${date}${quick ? ", a short run" : ""}.`;
+  const where = `${machine.processor}, ${machine.cores} cores, Linux ${machine.kernel}, against ${reference}, ${date}${quick ? ", a short run" : ""}; the load average was ${machine.load.toFixed(1)}.`;
   const note = run.referenceHasFlannel ? "" : " The reference has its bridge in flannel's place.";
   const middle = ["", "", `Measured on ${where}${note}`, "", ...table, "", ...targets, "", ""].join(
     "\n",

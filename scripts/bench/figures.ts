@@ -26,7 +26,13 @@ export interface Row {
 
 export interface Run {
   readonly date: string;
-  readonly machine: { readonly processor: string; readonly cores: number; readonly kernel: string };
+  readonly machine: {
+    readonly processor: string;
+    readonly cores: number;
+    readonly kernel: string;
+    /** How many processes ran or wanted to when it began: above 0.5, only ratios say something. */
+    readonly load: number;
+  };
   /** What our plugins were compared with. */
   readonly reference: string;
   /** Whether the reference has a flannel; without one, its rows are those of its bridge. */
