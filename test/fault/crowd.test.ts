@@ -1,0 +1,156 @@
+/**
+ * Many pods at once, with calls killed at random: no address is given twice at any time, and nothing
+ * is left at the end. The long form (SOAK=1) is 500 pods, 32 at once, ten times over.
+ */
+import { afterAll, describe, expect, test } from "vitest";
+import { leftovers } from "../../scripts/lib/leftovers.ts";
+import { binDir, cni, cniOk, createSandbox, type Conf, type Sandbox } from "../helpers/cni.ts";
+import { addressesIn, bridgeConf, DUAL_STACK, IPV4, writeSubnetEnv } from "../helpers/network.ts";
+import { Crowd, crowd, tally } from "./crowd.ts";
+
+const soak = process.env["SOAK"] === "1";
+const bin = binDir();
+const pods = soak ? 500 : bin.endsWith("bin") ? 48 : 16;
+const rounds = soak ? 10 : 1;
+const atOnce = soak ? 32 : 16;
+afterAll(() => {
+  console.log(`crowd: ${JSON.stringify(tally)}`);
+});
+
+const ip = (name: string, third: number, bridge = "cni0"): Conf => ({
+  ...bridgeConf([IPV4]),
+  name,
+  bridge,
+  ipam: { type: "host-local", ranges: [[{ subnet: `10.244.${third}.0/24` }]] },
+});
+const call = (id: string, conf: Conf) => ({
+  bin,
+  plugin: "bridge",
+  containerId: id,
+  netns: `/run/netns/${id}`,
+  conf,
+});
+
+describe("a crowd", () => {
+  test("has no address twice, and leaves nothing", { timeout: 7_200_000 }, async () => {
+    await using node = await createSandbox();
+    await writeSubnetEnv(node, DUAL_STACK);
+    await node.sh("mkdir -p /run/netns");
+    const before = await node.snapshot();
+    for (let round = 0; round < rounds; round++) {
+      const one = new Crowd(node, round + 1);
+      await crowd(pods, atOnce, async (n) => one.live(n));
+    }
+    expect(tally.duplicates).toBe(0);
+    const left = leftovers(before, await node.snapshot());
+    expect(left.filter((line) => line !== "+ mounts: /run/netns tmpfs")).toEqual([]);
+  });
+});
+
+describe.concurrent("at once", () => {
+  const ids = Array.from({ length: 12 }, (_, n) => `pod${n}`);
+  const addPods = async (node: Sandbox) =>
+    node.sh(ids.map((id) => `ip netns add ${id}`).join("\n"));
+
+  test("calls that make the bridge make one", async () => {
+    await using node = await createSandbox();
+    await addPods(node);
+    const results = await Promise.all(
+      ids.map(async (id) => cniOk(node, { ...call(id, ip("a", 1)), command: "ADD" })),
+    );
+    const macs = new Set(results.map(({ interfaces }) => interfaces?.[0]?.mac));
+    expect(macs.size).toBe(1);
+    expect(new Set(results.flatMap(addressesIn)).size).toBe(ids.length);
+    const bridges = (await node.links()).filter(({ linkinfo }) => linkinfo?.info_kind === "bridge");
+    expect(bridges).toHaveLength(1);
+    expect(await node.link("cni0")).toMatchObject({ address: [...macs][0] });
+  });
+
+  test("two networks on one bridge don't get into each other's way", async () => {
+    await using node = await createSandbox();
+    await addPods(node);
+    const answers = await Promise.all(
+      ids.map(async (id, n) =>
+        cni(node, {
+          ...call(id, { ...ip(n % 2 === 0 ? "a" : "b", n % 2), forceAddress: false }),
+          command: "ADD",
+        }),
+      ),
+    );
+    // The bridge is the first one's: the other network is told so, and nothing of it is left.
+    const refused = answers.filter(({ code }) => code !== 0);
+    expect(refused.every(({ json }) => json?.code === 102)).toBe(true);
+    expect(answers.length - refused.length).toBeGreaterThan(0);
+    const gateways = (await node.addresses()).filter(
+      ({ ifname, family }) => ifname === "cni0" && family === "inet",
+    );
+    expect(gateways).toHaveLength(1);
+    const veths = (await node.links()).filter(({ ifname }) => ifname.startsWith("veth"));
+    expect(veths).toHaveLength(answers.length - refused.length);
+  });
+
+  test("the same pod twice is added once", async () => {
+    await using node = await createSandbox();
+    await addPods(node);
+    const before = await node.snapshot();
+    for (const id of ids.slice(0, 4)) {
+      const one = call(id, ip("a", 1));
+      const answers = await Promise.all(
+        [1, 2, 3].map(async () => cni(node, { ...one, command: "ADD" })),
+      );
+      expect(answers.filter(({ code }) => code === 0)).toHaveLength(1);
+      for (const { code, json } of answers)
+        if (code !== 0) expect([101, 104]).toContain(json?.code);
+      const prevResult = answers.find(({ code }) => code === 0)?.json;
+      await cniOk(node, { ...one, conf: { ...one.conf, prevResult }, command: "CHECK" });
+      await cniOk(node, { ...one, command: "DEL" });
+    }
+    expect(leftovers(before, await node.snapshot())).toEqual([]);
+  });
+
+  test("ADD and DEL of one pod leave nothing that a DEL doesn't take", async () => {
+    await using node = await createSandbox();
+    await addPods(node);
+    const before = await node.snapshot();
+    for (const id of ids) {
+      const one = call(id, ip("a", 1));
+      const [added, deleted] = await Promise.all([
+        cni(node, { ...one, command: "ADD" }),
+        cni(node, { ...one, command: "DEL" }),
+      ]);
+      expect(deleted.code, deleted.stdout).toBe(0);
+      if (added.code !== 0) expect([101, 105, 5]).toContain(added.json?.code);
+      await cniOk(node, { ...one, command: "DEL" });
+    }
+    expect(leftovers(before, await node.snapshot())).toEqual([]);
+  });
+
+  test("a lock that is never let go of is waited for ten seconds, then code 11", async () => {
+    await using node = await createSandbox();
+    await addPods(node);
+    const locks = ["/var/lib/cni/networks/a/lock", "/run/flannel-cni/portmap/lock"];
+    await node.sh(`
+      mkdir -p /var/lib/cni/networks/a /run/flannel-cni/portmap
+      for lock in ${locks.join(" ")}; do
+        flock "$lock" sleep 60 >/dev/null 2>&1 </dev/null &
+        while flock -n "$lock" true; do sleep 0.02; done
+      done
+    `);
+    const portmap = {
+      cniVersion: "1.0.0",
+      name: "a",
+      prevResult: { cniVersion: "1.0.0", ips: [{ address: "10.244.1.9/24" }] },
+      runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80 }] },
+    };
+    const answers = await Promise.all([
+      cni(node, { ...call("pod1", ip("a", 1)), command: "ADD" }),
+      cni(node, { ...call("pod2", portmap), plugin: "portmap", command: "ADD" }),
+    ]);
+    for (const { json, ms } of answers) {
+      expect(json).toMatchObject({ code: 11, msg: expect.stringMatching(/process \d+ \(\w+\)/) });
+      expect(ms).toBeGreaterThan(9000);
+      expect(ms).toBeLessThan(20_000);
+    }
+    expect((await node.links()).filter(({ ifname }) => ifname.startsWith("veth"))).toEqual([]);
+  });
+});
