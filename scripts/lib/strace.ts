@@ -47,7 +47,7 @@ export async function trace(
       ? []
       : ["-e", `inject=${fault.at.name}:${fault.fault}:when=${String(fault.at.nth)}`];
   const prefix = [
-    ...["strace", "-qq", "-y", "-s", "160", "-o", OUTPUT],
+    ...["strace", "-qq", "-y", "-s", "4096", "-o", OUTPUT],
     ...["-e", `trace=${NAMES.join(",")}`, "-e", "signal=none", ...inject],
   ];
   const answer = await cni(sandbox, { ...call, prefix });

@@ -1,6 +1,5 @@
 /** What is expected of a call in which something failed, and of the node after it. */
 import { expect } from "vitest";
-import { leftovers } from "../../scripts/lib/leftovers.ts";
 import { cni, type CniAnswer } from "../helpers/cni.ts";
 import { expectError } from "../helpers/state.ts";
 import { expectNothingLeft, succeed } from "./recovery.ts";
@@ -37,7 +36,7 @@ export async function failAndRecover(
     const isNamespace = answer.json?.msg?.includes("the namespace") === true;
     expectError(answer, isNamespace ? NAMESPACE_CODES : CODES);
     if (command === "ADD" && !answer.stderr.includes("Cannot undo")) {
-      expect(leftovers(between, await node.snapshot()), "of a failed ADD").toEqual([]);
+      await expectNothingLeft(node, between);
     }
   } else {
     expect(answer.stdout).toMatch(command === "ADD" ? /^\{/ : /^$/);
