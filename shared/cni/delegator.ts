@@ -9,6 +9,7 @@ import type { Attachment, Request, Verb } from "./request.ts";
 import { emptyResult } from "./result.ts";
 import type { Result } from "./result.ts";
 import { readResult, versionOf } from "./version.ts";
+import type { Version } from "./version.ts";
 
 /** The {@link Delegate} of one call. */
 export class Delegator implements Delegate {
@@ -68,7 +69,7 @@ export class Delegator implements Delegate {
     const path = this.#find(type);
     const { sys } = this.#kernel;
     const { result } = executePlugin(sys, { type, path, verb, conf, env: sys.env });
-    return result && readResult(result, versionOf(conf), `the result of ${type}`);
+    return result && readAnswer(result, versionOf(conf), type);
   }
 
   /** @throws CniError InvalidNetworkConfig for a type that is no name of a file, Delegate. */
@@ -81,5 +82,16 @@ export class Delegator implements Delegate {
       `Cannot call the plugin ${type}: it is not built in, and CNI_PATH (${this.#request.path.join(":")}) has no executable of that name.`,
       `Install ${type} into /opt/cni/bin, or correct type in the network config (built in: ${[...this.#held.keys()].join(", ")}).`,
     );
+  }
+}
+
+/** @throws CniError Delegate if a value makes no sense, which no network config is to blame for. */
+function readAnswer(result: JsonObject, version: Version, type: string): Result {
+  try {
+    return readResult(result, version, `the result of ${type}`);
+  } catch (cause) {
+    if (!(cause instanceof CniError) || cause.code !== Code.InvalidNetworkConfig) throw cause;
+    const advice = `${type} answers with what is no CNI result. See its version and its own config.`;
+    throw new CniError(Code.Delegate, cause.message, advice, { cause });
   }
 }

@@ -7,9 +7,11 @@
 import { rmSync } from "node:fs";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { findState, sweepStates, type Attributes } from "../../plugins/flannel/state.ts";
+import { findState, sweepStates } from "../../plugins/flannel/state.ts";
 import { trace, type SystemCall } from "../../scripts/lib/strace.ts";
-import { fakeAttributes, temporaryFolder } from "../unit/plugins/flannel/helpers.ts";
+import { Kernel } from "../../shared/kernel/mod.ts";
+import { sys } from "../../shared/kernel/sys_node.ts";
+import { temporaryFolder } from "../unit/plugins/flannel/helpers.ts";
 import { Host } from "../unit/plugins/host-local/host.ts";
 import { filesAfter, operationsIn, putFiles, type Data, type Operation } from "./disk_log.ts";
 import { callOf, SCENARIOS } from "./scenarios.ts";
@@ -130,17 +132,17 @@ describe("after a power cut, host-local", () => {
 function readStates(operations: readonly Operation[], choice: Choice, text: string): void {
   states++;
   using folder = temporaryFolder();
-  const attributes: Attributes = fakeAttributes();
+  const kernel = new Kernel(sys);
   const files = filesAfter(new Map(), operations, choice.isKept, choice.dataOf);
   putFiles(folder.path, files, (...attribute) => {
-    attributes.setAttribute(...attribute);
+    kernel.setAttribute(...attribute);
   });
   const pod = { containerId: POD.id, ifname: "eth0" };
-  const state = findState(folder.path, pod, "cbr0");
+  const state = findState(kernel, folder.path, pod, "cbr0");
   if (state?.config !== undefined) expect(JSON.stringify(state.config)).toBe(text);
   if (state !== undefined) rmSync(state.path);
-  sweepStates(folder.path, pod, attributes);
-  expect(findState(folder.path, pod, "cbr0")).toBeUndefined();
+  sweepStates(kernel, folder.path, pod);
+  expect(findState(kernel, folder.path, pod, "cbr0")).toBeUndefined();
 }
 
 test("after a power cut, flannel reads its state back whole, or knows that it is damaged", () => {
