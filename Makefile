@@ -11,7 +11,7 @@ SCHEMAS := schemas/generated/types.ts
 BUILD_SCRIPTS := $(wildcard scripts/build.ts scripts/build/*.ts) package.json $(DEPS)
 SOURCES := $(shell find plugins shared schemas -path schemas/generated -prune -o -type f -print)
 
-.PHONY: all build build-pkg test run unit bench bench-docs profile check lint typecheck fmt clean help
+.PHONY: all build build-pkg test run unit bench bench-docs profile check lint typecheck fmt clean help soak
 
 all: build build-pkg ## Both builds
 
@@ -35,6 +35,12 @@ test: ## Every check, both builds and all tests (as root)
 	@sh scripts/setup.sh test
 	@$(MAKE) $(SCHEMAS)
 	@$(NODE) scripts/test.ts
+
+soak: ## All faults, crowds and a million hostile inputs, on both builds (as root; takes hours)
+	@sh scripts/setup.sh test
+	@$(MAKE) all
+	@SOAK=1 FUZZ_CASES=70000 $(NODE) node_modules/vitest/vitest.mjs run --maxWorkers=2 \
+		test/fault test/fuzz test/unit/fuzz
 
 run: ## A demonstration: pods that reach each other (as root)
 	@sh scripts/setup.sh run

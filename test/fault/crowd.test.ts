@@ -7,10 +7,10 @@ import { leftovers } from "../../scripts/lib/leftovers.ts";
 import { binDir, cni, cniOk, createSandbox, type Conf, type Sandbox } from "../helpers/cni.ts";
 import { addressesIn, bridgeConf, DUAL_STACK, IPV4, writeSubnetEnv } from "../helpers/network.ts";
 import { Crowd, crowd, tally } from "./crowd.ts";
+import { isBun, soak } from "./form.ts";
 
-const soak = process.env["SOAK"] === "1";
 const bin = binDir();
-const pods = soak ? 500 : bin.endsWith("bin") ? 48 : 16;
+const pods = soak ? 500 : isBun ? 48 : 16;
 const rounds = soak ? 10 : 1;
 const atOnce = soak ? 32 : 16;
 afterAll(() => {

@@ -4,8 +4,8 @@ import { leftovers } from "../../scripts/lib/leftovers.ts";
 import { binDir, cni, cniOk, createSandbox } from "../helpers/cni.ts";
 import { bridgeConf, flannelConf, IPV4, writeSubnetEnv } from "../helpers/network.ts";
 import { expectError } from "../helpers/state.ts";
+import { soak } from "./form.ts";
 
-const soak = process.env["SOAK"] === "1";
 const bin = binDir();
 const FAKES = "/opt/cni/fakes";
 

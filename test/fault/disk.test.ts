@@ -4,14 +4,13 @@
  */
 import { afterAll, describe, expect, test } from "vitest";
 import { fileCalls, signature, trace, type SystemCall } from "../../scripts/lib/strace.ts";
-import { binDir } from "../helpers/cni.ts";
 import { failAndRecover } from "./faults.ts";
+import { stepOf } from "./form.ts";
 import { callOf, SCENARIOS, type Scenario } from "./scenarios.ts";
 import { POD, prepare, reset, upTo, type Wreck } from "./wreck.ts";
 
-const soak = process.env["SOAK"] === "1";
 const ERRORS = ["ENOSPC", "EROFS", "EIO"];
-const step = soak ? 1 : binDir().endsWith("bin") ? 8 : 64;
+const step = stepOf(16, 96);
 
 const tally = { injected: 0, failed: 0 };
 afterAll(() => {

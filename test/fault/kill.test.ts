@@ -7,17 +7,15 @@
  */
 import { afterAll, describe, expect, test } from "vitest";
 import { mutations, signature, trace, type SystemCall } from "../../scripts/lib/strace.ts";
-import { binDir } from "../helpers/cni.ts";
+import { soak, stepOf } from "./form.ts";
 import { RECOVERIES, recover } from "./recovery.ts";
 import { callOf, runChain, SCENARIOS, type Scenario } from "./scenarios.ts";
 import { POD, prepare, reset, upTo, type Place, type Wreck } from "./wreck.ts";
 
-const soak = process.env["SOAK"] === "1";
-const isBun = binDir().endsWith("bin");
 /** Of the kills a part is enough for `make test`, and less of the other build, which makes the same calls. */
 const partOfBun = 6;
 const partOfPkg = 48;
-const step = soak ? 1 : isBun ? partOfBun : partOfPkg;
+const step = stepOf(partOfBun, partOfPkg);
 const SIGKILLED = 128 + 9;
 
 const tally = { points: 0, kills: 0 };

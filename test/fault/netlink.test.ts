@@ -6,14 +6,14 @@ import { mkdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { execa } from "execa";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { binDir, cni } from "../helpers/cni.ts";
+import { cni } from "../helpers/cni.ts";
 import { failAndRecover } from "./faults.ts";
+import { isBun, stepOf } from "./form.ts";
 import { callOf, SCENARIOS, type Scenario } from "./scenarios.ts";
 import { POD, prepare, reset, upTo, type Wreck } from "./wreck.ts";
 
-const soak = process.env["SOAK"] === "1";
 const ERRNOS = { EPERM: 1, ENOMEM: 12, EBUSY: 16, EEXIST: 17, ENODEV: 19 };
-const step = soak ? 1 : 10;
+const step = stepOf(10, 10);
 
 const folder = resolve("dist/.work/fault");
 const bin = `${folder}/bin`;
@@ -28,44 +28,42 @@ const cases = SCENARIOS.filter(({ name }) => name !== "host-local").flatMap((sce
 );
 
 // Bun's compiler makes the executable; the code that is tested is the same in both builds.
-describe
-  .runIf(binDir() === resolve("dist/bin"))
-  .concurrent("each netlink request is refused", () => {
-    beforeAll(async () => {
-      mkdirSync(folder, { recursive: true });
-      const build = ["scripts/build.ts", "bin", "--entry=test/fault/entry_bun.ts", `--out=${bin}`];
-      await execa(process.execPath, build);
-    });
-
-    test.for(cases)("$name, $command", { timeout: 3_600_000 }, async (one) => {
-      const { scenario, command } = one;
-      const count = await countRequests(scenario, command);
-      const faults = Array.from({ length: count }, (_, at) =>
-        Object.entries(ERRNOS).map(([name, errno]) => ({ name, fault: `${at + 1}:${errno}` })),
-      ).flat();
-      const failures: string[] = [];
-      let wreck: Wreck | undefined;
-      for (let n = cases.indexOf(one) % step; n < faults.length; n += step) {
-        const { name = "", fault = "" } = faults[n] ?? {};
-        wreck ??= await prepare(scenario, "shared", false);
-        try {
-          const { node } = wreck;
-          await reset(node);
-          const failed = await failAndRecover(wreck, command, async (call) =>
-            cni(node, { ...call, bin, extraEnv: { ...call.extraEnv, FAULT_NETLINK: fault } }),
-          );
-          tally.injected++;
-          if (failed) tally.failed++;
-        } catch (thrown) {
-          failures.push(`${name} to request ${fault} of ${count}: ${String(thrown)}`);
-          await wreck.node.close();
-          wreck = undefined;
-        }
-      }
-      await wreck?.node.close();
-      expect(failures).toEqual([]);
-    });
+describe.runIf(isBun).concurrent("each netlink request is refused", () => {
+  beforeAll(async () => {
+    mkdirSync(folder, { recursive: true });
+    const build = ["scripts/build.ts", "bin", "--entry=test/fault/entry_bun.ts", `--out=${bin}`];
+    await execa(process.execPath, build);
   });
+
+  test.for(cases)("$name, $command", { timeout: 3_600_000 }, async (one) => {
+    const { scenario, command } = one;
+    const count = await countRequests(scenario, command);
+    const faults = Array.from({ length: count }, (_, at) =>
+      Object.entries(ERRNOS).map(([name, errno]) => ({ name, fault: `${at + 1}:${errno}` })),
+    ).flat();
+    const failures: string[] = [];
+    let wreck: Wreck | undefined;
+    for (let n = cases.indexOf(one) % step; n < faults.length; n += step) {
+      const { name = "", fault = "" } = faults[n] ?? {};
+      wreck ??= await prepare(scenario, "shared", false);
+      try {
+        const { node } = wreck;
+        await reset(node);
+        const failed = await failAndRecover(wreck, command, async (call) =>
+          cni(node, { ...call, bin, extraEnv: { ...call.extraEnv, FAULT_NETLINK: fault } }),
+        );
+        tally.injected++;
+        if (failed) tally.failed++;
+      } catch (thrown) {
+        failures.push(`${name} to request ${fault} of ${count}: ${String(thrown)}`);
+        await wreck.node.close();
+        wreck = undefined;
+      }
+    }
+    await wreck?.node.close();
+    expect(failures).toEqual([]);
+  });
+});
 
 async function countRequests(scenario: Scenario, command: "ADD" | "DEL"): Promise<number> {
   const { node } = await prepare(scenario, "shared", false);

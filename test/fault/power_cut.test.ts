@@ -14,11 +14,11 @@ import { sys } from "../../shared/kernel/sys_node.ts";
 import { temporaryFolder } from "../unit/plugins/flannel/helpers.ts";
 import { Host } from "../unit/plugins/host-local/host.ts";
 import { filesAfter, operationsIn, putFiles, type Data, type Operation } from "./disk_log.ts";
+import { isBun, soak } from "./form.ts";
 import { callOf, SCENARIOS } from "./scenarios.ts";
 import { POD, prepare } from "./wreck.ts";
 
-const soak = process.env["SOAK"] === "1";
-const runs = soak ? 10_000 : 100;
+const runs = soak ? 10_000 : isBun ? 100 : 10;
 const DATA: readonly Data[] = ["whole", "half", "zeros", "nothing"];
 const RESERVATIONS = "/var/lib/cni/networks/cbr0";
 const STATES = "/var/lib/cni/flannel";
