@@ -109,6 +109,22 @@ export const FAULTS: readonly Fault[] = [
     says: "hairpinMode",
   },
   {
+    id: "unknown-version",
+    severity: "error",
+    name: "the network is of a version that there is not",
+    plant: `sed -i 's/"1.0.0"/"1.9.0"/' ${CONFLIST_FILE}`,
+    says: '"1.9.0"',
+    also: ["version-not-spoken", "version-not-spoken"],
+    isMended: true,
+  },
+  {
+    id: "rules-left",
+    severity: "warning",
+    name: "rules could not be deleted",
+    plant: "touch /run/flannel-cni/portmap/leftovers/0123",
+    says: "could not delete the rules of 1 containers",
+  },
+  {
     id: "no-port-mappings",
     severity: "warning",
     name: "the runtime tells portmap no host ports",

@@ -125,6 +125,13 @@ describe.concurrent("doctor finds it when", () => {
     expect(await examine(node)).toEqual([0, []]);
   });
 
+  test("there is no tool for the firewall, and says what it could not see (no-firewall-tool)", async () => {
+    await using node = await healthyNode();
+    const [status, findings] = await examine(node, { PATH: "/run/empty" });
+    expect(status).toBe(2);
+    expect(findings.map(({ id }) => id)).toContain("no-firewall-tool");
+  });
+
   test("no plugin's executable is asked of a runtime's environment", async () => {
     await using node = await healthyNode();
     const env = { CNI_COMMAND: "DEL", CNI_CONTAINERID: "pod1", CNI_NETNS: "/run/netns/pod1" };
