@@ -11,7 +11,7 @@ SCHEMAS := schemas/generated/types.ts
 BUILD_SCRIPTS := $(wildcard scripts/build.ts scripts/build/*.ts) package.json $(DEPS)
 SOURCES := $(shell find plugins shared schemas -path schemas/generated -prune -o -type f -print)
 
-.PHONY: all build build-pkg test run unit bench bench-docs profile check lint typecheck fmt clean help soak
+.PHONY: all build build-pkg test run unit bench bench-docs profile image check lint typecheck fmt clean help soak
 
 all: build build-pkg ## Both builds
 
@@ -57,6 +57,9 @@ bench: ## Times beside the reference plugins' (as root; ARGS=--quick for a minut
 
 bench-docs: $(DEPS) ## Puts what bench has found into the docs (ARGS="--out FILE")
 	@$(NODE) scripts/bench.ts --docs $(ARGS)
+
+image: build ## The init container's image in dist/image, without an engine
+	@$(NODE) scripts/image.ts $(ARGS)
 
 profile: $(SCHEMAS) ## What a start is made of, module by module
 	@$(NODE) scripts/profile.ts $(ARGS)

@@ -1,0 +1,155 @@
+/**
+ * Makes the image of the init container without an engine: an OCI archive that `ctr images import`
+ * and `podman load` take. It holds the executable and the libraries that it needs, and is the same,
+ * byte by byte, whenever it is made of the same files.
+ *
+ *   image.ts [--bin FOLDER] [--out FOLDER]    dist/bin and dist/image
+ */
+import { createHash } from "node:crypto";
+import { copyFileSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { buffer } from "node:stream/consumers";
+import { parseArgs } from "node:util";
+import { gzipSync } from "node:zlib";
+import { execa } from "execa";
+import { pack } from "tar-stream";
+
+/** A file of an archive; a path that ends in a slash is a folder. */
+interface Entry {
+  readonly path: string;
+  readonly content: Uint8Array;
+  readonly mode: number;
+}
+
+/** What an image refers to by the digest of its bytes (OCI image specification, "Descriptor"). */
+interface Descriptor {
+  readonly mediaType: string;
+  readonly digest: string;
+  readonly size: number;
+}
+
+const architectures: Readonly<Record<string, string>> = { x64: "amd64" };
+const architecture = architectures[process.arch] ?? process.arch;
+const executable = "flannel";
+
+const { values } = parseArgs({
+  options: {
+    bin: { type: "string", default: "dist/bin" },
+    out: { type: "string", default: "dist/image" },
+  },
+});
+
+try {
+  await main(values.bin, values.out);
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = 1;
+}
+
+async function main(bin: string, out: string): Promise<void> {
+  const { version } = JSON.parse(readFileSync("package.json", "utf8")) as { version: string };
+  const files = await filesOf(join(bin, executable));
+  const root = join(out, "root");
+  rmSync(root, { recursive: true, force: true });
+  for (const [path, from] of files) {
+    mkdirSync(dirname(join(root, path)), { recursive: true });
+    copyFileSync(from, join(root, path));
+  }
+  const archive = join(out, `flannel-cni-${version}-${architecture}.tar`);
+  writeFileSync(archive, await imageOf(files, `flannel-cni:${version}`));
+  const megabytes = (statSync(archive).size / 1e6).toFixed(0);
+  console.log(`${archive}: ${megabytes} MB, with ${files.size - 1} libraries`);
+}
+
+/** Path in the image → file: the executable and what the dynamic linker would load for it. */
+async function filesOf(path: string): Promise<ReadonlyMap<string, string>> {
+  const { stdout } = await execa("ldd", [path], { env: { LC_ALL: "C" } });
+  const libraries = Array.from(stdout.matchAll(/(?:=> )?(\/\S+) \(0x/g), ([, file = ""]) => file);
+  if (libraries.length === 0) throw new Error(`ldd names no library of ${path}: ${stdout}`);
+  return new Map([
+    [executable, path],
+    // Where the executable looks for them, whatever links lead there on this machine.
+    ...libraries.toSorted().map((file): [string, string] => [file.slice(1), file]),
+  ]);
+}
+
+async function imageOf(files: ReadonlyMap<string, string>, name: string): Promise<Buffer> {
+  const layer = await tarOf(
+    Array.from(files, ([path, file]) => ({ path, content: readFileSync(file), mode: 0o755 })),
+  );
+  const compressed = gzipSync(layer, { level: 6 });
+  const config = jsonOf({
+    architecture,
+    os: "linux",
+    config: { Entrypoint: [`/${executable}`, "install-cni"], WorkingDir: "/" },
+    rootfs: { type: "layers", diff_ids: [digestOf(layer)] },
+  });
+  const manifest = jsonOf({
+    schemaVersion: 2,
+    mediaType: typeOf("manifest.v1+json"),
+    config: descriptorOf(typeOf("config.v1+json"), config),
+    layers: [descriptorOf(typeOf("layer.v1.tar+gzip"), compressed)],
+  });
+  const index = jsonOf({
+    schemaVersion: 2,
+    mediaType: typeOf("index.v1+json"),
+    manifests: [
+      {
+        ...descriptorOf(typeOf("manifest.v1+json"), manifest),
+        platform: { architecture, os: "linux" },
+        annotations: {
+          // The one that podman reads, and the one that containerd does, which wants it in full.
+          "org.opencontainers.image.ref.name": name,
+          "io.containerd.image.name": `docker.io/library/${name}`,
+        },
+      },
+    ],
+  });
+  const blob = (content: Buffer): Entry => ({
+    path: `blobs/sha256/${digestOf(content).slice("sha256:".length)}`,
+    content,
+    mode: 0o644,
+  });
+  return tarOf([
+    { path: "oci-layout", content: jsonOf({ imageLayoutVersion: "1.0.0" }), mode: 0o644 },
+    { path: "index.json", content: index, mode: 0o644 },
+    ...[config, manifest, compressed].map(blob),
+  ]);
+}
+
+/** A tar archive without anything that differs from one time to the next. */
+async function tarOf(entries: readonly Entry[]): Promise<Buffer> {
+  const archive = pack();
+  const bytes = buffer(archive);
+  const root = { uid: 0, gid: 0, mtime: new Date(0) };
+  const folders = new Set(entries.flatMap(({ path }) => parentsOf(path)));
+  for (const name of [...folders].toSorted()) {
+    archive.entry({ ...root, name: `${name}/`, type: "directory", mode: 0o755 });
+  }
+  for (const { path, content, mode } of entries) {
+    archive.entry({ ...root, name: path, mode }, Buffer.from(content));
+  }
+  archive.finalize();
+  return bytes;
+}
+
+function parentsOf(path: string): string[] {
+  const parent = dirname(path);
+  return parent === "." ? [] : [...parentsOf(parent), parent];
+}
+
+function typeOf(what: string): string {
+  return `application/vnd.oci.image.${what}`;
+}
+
+function descriptorOf(mediaType: string, content: Buffer): Descriptor {
+  return { mediaType, digest: digestOf(content), size: content.length };
+}
+
+function digestOf(content: Uint8Array): string {
+  return `sha256:${createHash("sha256").update(content).digest("hex")}`;
+}
+
+function jsonOf(value: unknown): Buffer {
+  return Buffer.from(JSON.stringify(value));
+}

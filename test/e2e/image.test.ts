@@ -1,0 +1,48 @@
+/** The image of the init container: the same every time, and complete. */
+import { createHash } from "node:crypto";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { execa } from "execa";
+import { expect, onTestFinished, test } from "vitest";
+import { binDir, createSandbox } from "../helpers/cni.ts";
+
+async function makeImage(folder: string): Promise<string> {
+  const made = ["scripts/image.ts", "--bin", binDir(), "--out", folder];
+  const { stdout } = await execa(process.execPath, made);
+  expect(stdout).toMatch(/flannel-cni-.*\.tar: \d+ MB, with \d libraries/);
+  const archive = readdirSync(folder).find((name) => name.endsWith(".tar")) ?? "";
+  return join(folder, archive);
+}
+
+function digest(path: string): string {
+  return createHash("sha256").update(readFileSync(path)).digest("hex");
+}
+
+test("the image is reproducible, refers to what it holds, and its executable runs alone", async () => {
+  // Beside the builds: hundreds of megabytes are too much for some machines' /tmp.
+  const folder = mkdtempSync("dist/.work/image-");
+  onTestFinished(() => {
+    rmSync(folder, { recursive: true });
+  });
+  const [first, second] = await Promise.all([
+    makeImage(join(folder, "first")),
+    makeImage(join(folder, "second")),
+  ]);
+  expect(digest(second)).toBe(digest(first));
+
+  const blobs = join(folder, "blobs");
+  await execa("mkdir", [blobs]);
+  await execa("tar", ["-xf", first, "-C", blobs]);
+  const names = readdirSync(join(blobs, "blobs/sha256"));
+  expect(names).toHaveLength(3);
+  for (const name of names) expect(digest(join(blobs, "blobs/sha256", name))).toBe(name);
+  const index = readFileSync(join(blobs, "index.json"), "utf8");
+  expect(names.some((name) => index.includes(name))).toBe(true);
+
+  await using sandbox = await createSandbox();
+  const root = join(process.cwd(), folder, "first/root");
+  await sandbox.sh(`mkdir ${root}/proc && mount -t proc proc ${root}/proc`);
+  const alone = await sandbox.exec("chroot", [root, "/flannel"]);
+  expect(alone).toMatchObject({ exitCode: 1, stdout: "" });
+  expect(alone.stderr).toContain("called as flannel");
+});
