@@ -67,6 +67,8 @@ function readTrace(text: string): readonly SystemCall[] {
   });
 }
 
+/** What is written to stdout may name files, but is none. */
+const STDOUT = "write(1<";
 /** Files that a plugin works with, as against those that its runtime does. */
 const OWN = /"?(\/var\/lib\/cni|\/run\/|\/proc\/sys\/net)/;
 const READS = /^(read|pread64|getdents64|statx|lstat|flock)\(/;
@@ -78,7 +80,7 @@ const READS = /^(read|pread64|getdents64|statx|lstat|flock)\(/;
  */
 export function mutations(calls: readonly SystemCall[]): readonly SystemCall[] {
   return calls.filter(({ name, text }) => {
-    if (READS.test(text)) return false;
+    if (READS.test(text) || text.startsWith(STDOUT)) return false;
     if (name.startsWith("open")) return OWN.test(text) && /O_WRONLY|O_RDWR|O_CREAT/.test(text);
     if (name.startsWith("clone")) return !text.includes("CLONE_THREAD");
     if (name.startsWith("write")) return OWN.test(text) && !text.includes("</proc/sys/");
@@ -89,7 +91,9 @@ export function mutations(calls: readonly SystemCall[]): readonly SystemCall[] {
 
 /** The calls on the plugin's own files, the reading ones as well. */
 export function fileCalls(calls: readonly SystemCall[]): readonly SystemCall[] {
-  return calls.filter(({ text }) => OWN.test(text) && !text.startsWith("flock("));
+  return calls.filter(
+    ({ name, text }) => OWN.test(text) && name !== "flock" && !text.startsWith(STDOUT),
+  );
 }
 
 /** Whether all messages of a datagram only ask: RTM_GET*, and nf_tables' and conntrack's GETs. */

@@ -40,6 +40,7 @@ describe("a crowd", () => {
     for (let round = 0; round < rounds; round++) {
       const one = new Crowd(node, round + 1);
       await crowd(pods, atOnce, async (n) => one.live(n));
+      if (soak) console.log(`round ${round + 1}: ${JSON.stringify(tally)}`);
     }
     expect(tally.duplicates).toBe(0);
     const left = leftovers(before, await node.snapshot());
