@@ -115,6 +115,14 @@ function choose(name: string, held: ReadonlyMap<string, SealedPlugin>): SealedPl
 }
 
 function codedError(thrown: unknown): CniError {
+  if (thrown instanceof RangeError && thrown.message.includes("call stack")) {
+    return new CniError(
+      Code.DecodingFailure,
+      "Cannot use the network config: it is nested too deeply.",
+      "No network config is nested more than some ten levels: see what wrote it.",
+      { cause: thrown },
+    );
+  }
   try {
     return asCniError(thrown);
   } catch {
