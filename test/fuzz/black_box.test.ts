@@ -107,12 +107,14 @@ describe.concurrent("the executables", () => {
     "a version 1 MB long": JSON.stringify({ cniVersion: "1".repeat(1_000_000), name: "n" }),
   };
   test.for(Object.entries(shapes))("take %s", async ([, conf]) => {
-    expect.hasAssertions();
     await using node = await hostileNode();
+    let made = 0;
     for (const plugin of PLUGINS) {
       for (const command of ["ADD", "DEL"] as const) {
         expectProper(await cni(node, { bin, plugin, command, conf }));
+        made++;
       }
     }
+    expect(made).toBe(PLUGINS.length * 2);
   });
 });
