@@ -9,12 +9,12 @@ import { loopback } from "./loopback/plugin.ts";
 import { portmap } from "./portmap/plugin.ts";
 
 /** What the executable is besides the plugins, by its name or by its first argument. */
-const tools: ReadonlySet<string> = new Set(["cnitool"]);
+const tools: ReadonlySet<string> = new Set(["cnitool", "install-cni", "cp"]);
 
 /** The executable: every plugin and tool it holds, of which it becomes the one it was called as. */
 export async function main(sys: Sys): Promise<never> {
   const plugins = [seal(flannel), seal(bridge), seal(hostLocal), seal(loopback), seal(portmap)];
-  const [name = "", ...args] = called(sys.argv0, process.argv.slice(2));
+  const [name = "", ...args] = called(sys.argv0, sys.args);
   if (tools.has(name)) {
     const { runTool } = await import("./tools.ts");
     return sys.exit(await runTool(name, args, sys));
@@ -24,5 +24,6 @@ export async function main(sys: Sys): Promise<never> {
 
 function called(argv0: string, args: readonly string[]): readonly string[] {
   const name = argv0.slice(argv0.lastIndexOf("/") + 1);
-  return tools.has(args[0] ?? "") ? args : [name, ...args];
+  // A runtime gives a plugin no arguments; an image may hold one file.
+  return tools.has(args[0] ?? "") && !tools.has(name) ? args : [name, ...args];
 }

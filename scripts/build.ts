@@ -1,5 +1,6 @@
 /**
- * Builds one executable with all plugins in it, and a hard link to it under each plugin's name.
+ * Builds one executable with all plugins in it, and a hard link to it under each plugin's and
+ * tool's name.
  *
  *   build.ts bin    dist/bin, with Bun's compiler; with pkg where Bun has no build for this
  *                   processor
@@ -12,7 +13,7 @@ import { execa } from "execa";
 import { bun, bunArguments } from "./build/bun.ts";
 import { bundle } from "./build/bundle.ts";
 
-const links = ["bridge", "host-local", "loopback", "portmap", "cnitool"];
+const links = ["bridge", "host-local", "loopback", "portmap", "cnitool", "install-cni"];
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,

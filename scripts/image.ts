@@ -6,7 +6,15 @@
  *   image.ts [--bin FOLDER] [--out FOLDER]    dist/bin and dist/image
  */
 import { createHash } from "node:crypto";
-import { copyFileSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { buffer } from "node:stream/consumers";
 import { parseArgs } from "node:util";
@@ -14,10 +22,11 @@ import { gzipSync } from "node:zlib";
 import { execa } from "execa";
 import { pack } from "tar-stream";
 
-/** A file of an archive; a path that ends in a slash is a folder. */
+/** A file or symbolic link of an archive. */
 interface Entry {
   readonly path: string;
-  readonly content: Uint8Array;
+  /** The bytes of a file, or what a symbolic link leads to. */
+  readonly content: Uint8Array | string;
   readonly mode: number;
 }
 
@@ -31,6 +40,9 @@ interface Descriptor {
 const architectures: Readonly<Record<string, string>> = { x64: "amd64" };
 const architecture = architectures[process.arch] ?? process.arch;
 const executable = "flannel";
+
+/** For manifests made for other images, whose init container calls `cp -f /flannel …`. */
+const copier = "bin/cp";
 
 const { values } = parseArgs({
   options: {
@@ -55,6 +67,8 @@ async function main(bin: string, out: string): Promise<void> {
     mkdirSync(dirname(join(root, path)), { recursive: true });
     copyFileSync(from, join(root, path));
   }
+  mkdirSync(dirname(join(root, copier)), { recursive: true });
+  symlinkSync(`/${executable}`, join(root, copier));
   const archive = join(out, `flannel-cni-${version}-${architecture}.tar`);
   writeFileSync(archive, await imageOf(files, `flannel-cni:${version}`));
   const megabytes = (statSync(archive).size / 1e6).toFixed(0);
@@ -74,14 +88,15 @@ async function filesOf(path: string): Promise<ReadonlyMap<string, string>> {
 }
 
 async function imageOf(files: ReadonlyMap<string, string>, name: string): Promise<Buffer> {
-  const layer = await tarOf(
-    Array.from(files, ([path, file]) => ({ path, content: readFileSync(file), mode: 0o755 })),
-  );
+  const layer = await tarOf([
+    ...Array.from(files, ([path, file]) => ({ path, content: readFileSync(file), mode: 0o755 })),
+    { path: copier, content: `/${executable}`, mode: 0o777 },
+  ]);
   const compressed = gzipSync(layer, { level: 6 });
   const config = jsonOf({
     architecture,
     os: "linux",
-    config: { Entrypoint: [`/${executable}`, "install-cni"], WorkingDir: "/" },
+    config: { Entrypoint: [`/${executable}`, "install-cni"], Env: ["PATH=/bin"], WorkingDir: "/" },
     rootfs: { type: "layers", diff_ids: [digestOf(layer)] },
   });
   const manifest = jsonOf({
@@ -127,7 +142,11 @@ async function tarOf(entries: readonly Entry[]): Promise<Buffer> {
     archive.entry({ ...root, name: `${name}/`, type: "directory", mode: 0o755 });
   }
   for (const { path, content, mode } of entries) {
-    archive.entry({ ...root, name: path, mode }, Buffer.from(content));
+    if (typeof content !== "string") {
+      archive.entry({ ...root, name: path, mode }, Buffer.from(content));
+    } else {
+      archive.entry({ ...root, name: path, mode, type: "symlink", linkname: content });
+    }
   }
   archive.finalize();
   return bytes;

@@ -19,12 +19,13 @@ export interface Lock {
  * Takes the flock(2) lock of a file, which is made if there is none; the reference plugins take the
  * same one.
  * @param timeout milliseconds to wait for another holder at the most.
+ * @param flags how it is opened: "r" for a folder.
  * @throws CniError TryAgainLater, naming the holder, when the wait is over; IoFailure.
  */
-export function takeLock(sys: Sys, path: string, timeout: number): Lock {
+export function takeLock(sys: Sys, path: string, timeout: number, flags: "a+" | "r" = "a+"): Lock {
   let fd: number;
   try {
-    fd = openSync(path, "a+", lockMode);
+    fd = openSync(path, flags, lockMode);
   } catch (cause) {
     throw new CniError(
       Code.IoFailure,

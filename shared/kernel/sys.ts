@@ -9,6 +9,8 @@
 export interface Sys {
   /** argv[0] as the process was started: a hard link's, a symlink's or a PATH look-up's name. */
   readonly argv0: string;
+  /** What came after it. A runtime gives a plugin none. */
+  readonly args: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
 
   /** Reads all of stdin, or throws RangeError as soon as there is more than `maxBytes`. */

@@ -16,6 +16,8 @@ const writeTimeout = 5000;
 
 export const sys: Sys = {
   argv0: process.argv0,
+  // Both runtimes put a name for the script before them.
+  args: process.argv.slice(2),
   env: process.env,
 
   readStdin(maxBytes) {

@@ -35,6 +35,8 @@ const lgetxattr = systemCall(
 /** The runtime of the pkg build, and of tests that call the code directly. */
 export const sys: Sys = {
   argv0: process.argv0,
+  // Both runtimes put a name for the script before them.
+  args: process.argv.slice(2),
   env: process.env,
 
   readStdin(maxBytes) {

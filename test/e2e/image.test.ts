@@ -41,8 +41,23 @@ test("the image is reproducible, refers to what it holds, and its executable run
 
   await using sandbox = await createSandbox();
   const root = join(process.cwd(), folder, "first/root");
-  await sandbox.sh(`mkdir ${root}/proc && mount -t proc proc ${root}/proc`);
-  const alone = await sandbox.exec("chroot", [root, "/flannel"]);
-  expect(alone).toMatchObject({ exitCode: 1, stdout: "" });
-  expect(alone.stderr).toContain("called as flannel");
+  // As an init container sees it, with the node's two folders mounted.
+  await sandbox.sh(`
+    cd ${root}
+    mkdir -p proc opt/cni/bin etc/cni/net.d /opt/cni/bin /etc/cni/net.d
+    mount -t proc proc proc
+    mount --bind /opt/cni/bin opt/cni/bin
+    mount --bind /etc/cni/net.d etc/cni/net.d
+  `);
+  const installed = await sandbox.output("chroot", [root, "/flannel", "install-cni"]);
+  expect(installed).toContain("/opt/cni/bin/portmap");
+  expect(await sandbox.list("/etc/cni/net.d")).toContain("10-flannel.conflist");
+  const version = await sandbox.exec("/opt/cni/bin/loopback");
+  expect(version).toMatchObject({ exitCode: 1, stdout: "" });
+  expect(version.stderr).toContain("called as loopback");
+  await sandbox.sh(`
+    rm /opt/cni/bin/*
+    chroot ${root} /bin/cp -f /flannel /opt/cni/bin/flannel
+    test -x /opt/cni/bin/flannel
+  `);
 });

@@ -1,0 +1,223 @@
+/** install-cni on a node: what it puts there and takes away, what it refuses, and kills of it. */
+import { describe, expect, test } from "vitest";
+import { binDir, createSandbox, type Sandbox } from "../helpers/cni.ts";
+
+const bin = binDir();
+const PLUGINS = ["bridge", "flannel", "host-local", "loopback", "portmap"];
+const BIN = "/opt/cni/bin";
+const CONF = "/etc/cni/net.d";
+const CONFLIST = `${CONF}/10-flannel.conflist`;
+const MANIFEST = ".flannel-cni.sha256";
+
+/** Another version, as far as its content goes: in a byte that the kernel does not look at. */
+async function makeVariant(node: Sandbox): Promise<string> {
+  await node.sh(`
+    mkdir -p /run/variant
+    cp ${bin}/flannel /run/variant/install-cni
+    printf x | dd of=/run/variant/install-cni bs=1 seek=15 conv=notrunc status=none
+  `);
+  return "/run/variant/install-cni";
+}
+
+/** All plugins are whole and run, all of them as the same executable. */
+async function expectWhole(node: Sandbox): Promise<void> {
+  await node.sh(`
+    cd ${BIN}
+    for plugin in ${PLUGINS.join(" ")}; do CNI_COMMAND=VERSION ./$plugin </dev/null >/dev/null; done
+    # Each file once, however many names it has.
+    files=$(stat -c '%i %n' * | sort -u -k 1,1 | cut -d ' ' -f 2)
+    [ "$(sha256sum $files | cut -c 1-64 | sort -u)" = "$(cut -c 1-64 ${MANIFEST} | sort -u)" ]
+    [ "$(cut -c 1-64 ${MANIFEST} | sort -u | wc -l)" = 1 ]
+    cd ${CONF}
+    sha256sum --check --quiet ${MANIFEST}
+  `);
+  expect(await node.list(BIN)).toEqual([MANIFEST, ...PLUGINS]);
+  expect(await node.list(CONF)).toEqual([MANIFEST, "10-flannel.conflist"]);
+}
+
+describe("I1, I2: install", () => {
+  test("puts all plugins and the conflist there, once, and takes them away", async () => {
+    await using node = await createSandbox();
+    const report = await node.output(`${bin}/install-cni`);
+    expect(report.match(/^installed /gm)).toHaveLength(6);
+    await expectWhole(node);
+    expect(await node.mode(`${BIN}/flannel`)).toBe(0o755);
+    const inodes = await node.sh(`stat -c %i ${BIN}/* | sort -u`);
+    expect(inodes.trim().split("\n")).toHaveLength(1);
+
+    const stamps = `stat -c '%n %i %y' ${BIN} ${BIN}/* ${CONF} ${CONF}/* ${BIN}/${MANIFEST}`;
+    const before = await node.sh(stamps);
+    // As an image would that holds one file.
+    const again = await node.output(`${bin}/flannel`, ["install-cni"]);
+    expect(again).toContain("Nothing was to be done.");
+    expect(await node.sh(stamps)).toBe(before);
+
+    const removed = await node.output(`${BIN}/flannel`, ["install-cni", "--uninstall"]);
+    expect(removed.match(/^removed /gm)).toHaveLength(6);
+    expect([await node.list(BIN), await node.list(CONF)]).toEqual([[], []]);
+  });
+
+  test("no execution fails during upgrades, running ones included", async () => {
+    await using node = await createSandbox();
+    const versions = [await makeVariant(node), `${bin}/install-cni`];
+    await node.output(`${bin}/install-cni`);
+    const loop = node.sh(`
+      runs=0
+      until [ -e /run/stop ]; do
+        for plugin in ${PLUGINS.join(" ")}; do
+          CNI_COMMAND=VERSION ${BIN}/$plugin </dev/null >/dev/null 2>>/run/failed ||
+            echo "$plugin: $?" >>/run/failed
+          runs=$((runs + 1))
+        done
+      done
+      echo $runs
+    `);
+    try {
+      for (const version of [...versions, ...versions]) {
+        const report = await node.output(version);
+        expect(report.match(/^replaced /gm)).toHaveLength(5);
+      }
+    } finally {
+      await node.writeFile("/run/stop", "");
+    }
+    expect(Number(await loop)).toBeGreaterThan(5);
+    expect(await node.readFile("/run/failed")).toBe("");
+    await expectWhole(node);
+  });
+
+  test("keeps the modes of what it replaces, and mends one that cannot be run", async () => {
+    await using node = await createSandbox();
+    const variant = await makeVariant(node);
+    await node.output(variant);
+    await node.sh(`echo '{}' >${CONFLIST}; chmod 600 ${CONFLIST}; chmod 750 ${BIN}/*`);
+    await node.output(`${bin}/install-cni`);
+    await expectWhole(node);
+    expect(await node.mode(CONFLIST)).toBe(0o600);
+    expect(await node.mode(`${BIN}/portmap`)).toBe(0o750);
+    await node.sh(`chmod 644 ${BIN}/bridge`);
+    await node.output(`${bin}/install-cni`);
+    await expectWhole(node);
+  });
+
+  test("makes copies where links are impossible", async () => {
+    await using node = await createSandbox();
+    const inject = "inject=link,linkat:error=EPERM";
+    const args = ["-f", "-o", "/dev/null", "-e", inject, `${bin}/install-cni`];
+    expect(await node.output("strace", args)).toMatch(/flannel \(a copy: links are impossible\)/);
+    await expectWhole(node);
+    const inodes = await node.sh(`stat -c %i ${BIN}/* | sort -u`);
+    expect(inodes.trim().split("\n")).toHaveLength(5);
+  });
+
+  test("called as cp, replaces a file that runs", async () => {
+    await using node = await createSandbox();
+    await node.output(`${bin}/install-cni`);
+    await node.sh(`
+      mkdir /run/image && ln -s ${bin}/flannel /run/image/cp && cp ${bin}/flannel /run
+      sleep 2 </dev/null 2>/dev/null | CNI_COMMAND=ADD CNI_CONTAINERID=a CNI_NETNS=/proc/1/ns/net \
+        CNI_IFNAME=eth0 ${BIN}/flannel >/dev/null 2>&1 &
+      /run/image/cp -f /run/flannel ${BIN}
+    `);
+    await expectWhole(node);
+    const links = await node.sh(`stat -c %h ${BIN}/flannel ${BIN}/bridge`);
+    expect(links.trim().split("\n")).toEqual(["1", "4"]);
+  });
+});
+
+describe("what is refused", () => {
+  test.for([
+    ["no JSON", "{"],
+    ["no plugins", '{ "name": "a" }'],
+    ["one plugin's config", '{ "name": "a", "type": "flannel" }'],
+    [
+      "a version of the future",
+      '{ "name": "a", "cniVersion": "9.0.0", "plugins": [{ "type": "bridge" }] }',
+    ],
+    ["a wrong value", '{ "name": "a", "plugins": [{ "type": "bridge", "mtu": "big" }] }'],
+  ])("a conflist that is %s: nothing is done", async ([, text = ""]) => {
+    await using node = await createSandbox();
+    const env = { CNI_NETWORK_CONFIG: text };
+    const result = await node.exec(`${bin}/install-cni`, [], { env });
+    expect(result).toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringMatching(/^install-cni: Cannot /),
+    });
+    expect(await node.exists(BIN)).toBe(false);
+    expect(await node.exists(CONF)).toBe(false);
+  });
+
+  test("a read-only folder for the conflist: the executables stay as they are", async () => {
+    await using node = await createSandbox();
+    await node.output(await makeVariant(node));
+    const digests = `sha256sum ${BIN}/*`;
+    const before = await node.sh(digests);
+    await node.sh(`rm ${CONFLIST}; mount --bind ${CONF} ${CONF}; mount -o remount,bind,ro ${CONF}`);
+    const result = await node.exec(`${bin}/install-cni`);
+    expect(result).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("EROFS") });
+    expect(await node.sh(digests)).toBe(before);
+    expect(await node.list(BIN)).toEqual([MANIFEST, ...PLUGINS]);
+  });
+});
+
+describe("I3: what others have put there", () => {
+  test("a conflist that wins by name, and a network with the same subnet", async () => {
+    await using node = await createSandbox();
+    await node.writeFile(`${CONF}/05-other.conflist`, '{ "name": "other", "plugins": [] }');
+    await node.writeFile(`${CONF}/99-old.conf`, '{ "name": "old", "type": "flannel" }');
+    const { exitCode, stderr } = await node.exec(`${bin}/install-cni`);
+    expect(exitCode).toBe(0);
+    expect(stderr).toContain(`${CONF}/05-other.conflist comes before 10-flannel.conflist`);
+    expect(stderr).toContain(`${CONF}/99-old.conf is another network with the same subnet`);
+  });
+
+  test("what somebody has changed is left", async () => {
+    await using node = await createSandbox();
+    await node.output(`${bin}/install-cni`);
+    await node.sh(`echo mine >${BIN}/tuning; rm ${BIN}/bridge; echo mine >${BIN}/bridge`);
+    const report = await node.output(`${bin}/install-cni`, ["--uninstall"]);
+    expect(report).toContain(`left      ${BIN}/bridge`);
+    expect(await node.list(BIN)).toEqual(["bridge", "tuning"]);
+  });
+});
+
+/** Before each of these that a run makes, it is killed once. */
+const CALLS = ["rename", "link", "unlink", "fsync", "chmod", "mkdir"];
+
+describe("I1: killed at any moment", () => {
+  test.for(["on a fresh node", "during an upgrade"])("%s", { timeout: 400_000 }, async (when) => {
+    await using node = await createSandbox();
+    const upgrade = when === "during an upgrade";
+    const variant = await makeVariant(node);
+    let kills = 0;
+    for (const call of CALLS) {
+      for (let nth = 1; nth < 20; nth++) {
+        await node.sh(`rm -rf ${BIN} ${CONF}`);
+        if (upgrade) await node.output(variant);
+        const inject = `inject=/^f?${call}(at|at2)?$:signal=KILL:when=${nth}`;
+        const traced = ["-f", "-o", "/dev/null", "-e", inject, `${bin}/install-cni`];
+        const { exitCode } = await node.exec("strace", traced);
+        if (exitCode === 0) break;
+        kills++;
+        const context = `killed before ${call} ${nth}`;
+        expect(exitCode, context).toBe(137);
+        // The old or the new, but whole; and where there is a conflist there are its plugins.
+        const has = new Set((await node.exists(BIN)) ? await node.list(BIN) : []);
+        const complete = PLUGINS.every((plugin) => has.has(plugin));
+        expect(complete || (!upgrade && !(await node.exists(CONFLIST))), context).toBe(true);
+        for (const plugin of PLUGINS.filter((name) => has.has(name))) {
+          await node.sh(`CNI_COMMAND=VERSION ${BIN}/${plugin} </dev/null`);
+        }
+        if (nth % 2 === 0) {
+          await node.output(`${bin}/install-cni`, ["--uninstall"]);
+          expect(await node.sh(`find ${BIN} ${CONF} -type f 2>/dev/null || true`), context).toBe(
+            "",
+          );
+        } else {
+          await node.output(`${bin}/install-cni`);
+          await expectWhole(node);
+        }
+      }
+    }
+    expect(kills).toBeGreaterThan(10);
+  });
+});
