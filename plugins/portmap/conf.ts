@@ -1,6 +1,7 @@
 import { badConfig, validate } from "../../shared/cni/conf.ts";
 import { messageOf } from "../../shared/cni/error.ts";
 import type { Request } from "../../shared/cni/request.ts";
+import { withSpecKeys } from "../../shared/cni/runtime_config.ts";
 import {
   formatAddress,
   isUnspecified,
@@ -62,7 +63,11 @@ const chainNameMax = 28;
  */
 export function parsePortmapConf(raw: JsonObject, request: Request): PortmapConfig {
   const lenient = request.verb === "DEL" || request.verb === "GC";
-  const conf = validate(validatePortmap, lenient ? { name: raw["name"] ?? "" } : raw, what);
+  const conf = validate(
+    validatePortmap,
+    lenient ? { name: raw["name"] ?? "" } : withSpecKeys(raw),
+    what,
+  );
   const options = readOptions(conf);
   const backend = conf.backend ?? impliedBackend(conf);
   checkConditions(options, backend);
@@ -209,7 +214,7 @@ export function describeMapping({ hostIP, hostPort, protocol }: Mapping): string
 /** The mappings of a DEL's config, if they can be read: they tell which UDP flows to forget. */
 function lenientMappings({ name = "", runtimeConfig = null }: JsonObject): Mapping[] {
   try {
-    return readMappings(validate(validatePortmap, { name, runtimeConfig }, what));
+    return readMappings(validate(validatePortmap, withSpecKeys({ name, runtimeConfig }), what));
   } catch {
     return [];
   }

@@ -3,6 +3,7 @@ import { messageOf } from "../cni/error.ts";
 import { idProblem, quote } from "../cni/request.ts";
 import type { Request } from "../cni/request.ts";
 import type { Route } from "../cni/result.ts";
+import { withSpecKeys } from "../cni/runtime_config.ts";
 import { atLeast, readRoute, versionOf } from "../cni/version.ts";
 import { parseAddress } from "../net/address.ts";
 import type { Address } from "../net/address.ts";
@@ -40,7 +41,7 @@ export function parseConf(raw: JsonObject, request: Request): HostLocalConfig {
   if (request.verb === "DEL" || request.verb === "GC") {
     return { folder, rangeSets: [], requested: [], routes: [], resolvConf: undefined };
   }
-  const conf = validate(validateHostLocal, raw, "the host-local config");
+  const conf = validate(validateHostLocal, withSpecKeys(raw), "the host-local config");
   const rangeSets = readRangeSets(conf);
   refuseOldVersion(raw, rangeSets);
   return {

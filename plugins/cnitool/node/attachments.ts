@@ -1,5 +1,6 @@
 import { CniError, Code } from "../../../shared/cni/error.ts";
 import type { Request } from "../../../shared/cni/request.ts";
+import { capabilitiesWithSpecKeys } from "../../../shared/cni/runtime_config.ts";
 import { readResult, versionOf, writeResult } from "../../../shared/cni/version.ts";
 import type { Result } from "../../../shared/cni/result.ts";
 import { Cache } from "../../../shared/conflist/cache.ts";
@@ -91,7 +92,7 @@ export function podOf({ args }: Attached): string | undefined {
 
 /** The host ports of an attachment. */
 export function hostPortsOf({ capabilityArgs }: Attached): HostPort[] {
-  const list = capabilityArgs["portMappings"];
+  const list = capabilitiesWithSpecKeys(capabilityArgs)["portMappings"];
   if (!isJsonArray(list)) return [];
   return list.flatMap((entry) => {
     const { hostPort, containerPort, protocol, hostIP } = (entry ?? {}) as JsonObject;

@@ -32,6 +32,12 @@ const parse = (ipam: JsonObject, more: JsonObject = {}, args = {}) =>
 const ranges = [[{ subnet: "10.0.0.0/24" }]];
 
 describe("the range sets", () => {
+  it("are read with containerd's own keys", () => {
+    const given = { Subnet: "10.1.0.0/24", RangeStart: "10.1.0.7", RangeEnd: "", Gateway: "" };
+    const { rangeSets } = parse({}, { runtimeConfig: { ipRanges: [[given]] } });
+    expect(rangeSets.map(shown)).toEqual(["10.1.0.7-10.1.0.254"]);
+  });
+
   it("are those of the runtime, then the one of ipam, then those of ipam.ranges", () => {
     const { rangeSets } = parse(
       {

@@ -262,6 +262,12 @@ describe("DEL and GC", () => {
     expect(parse({}, verb).mappings).toEqual([]);
   });
 
+  it.each<Verb>(["ADD", "DEL"])("%s reads mappings with containerd's own keys", (verb) => {
+    const given = { HostPort: 8080, ContainerPort: 80, Protocol: "tcp", HostIP: "192.0.2.1" };
+    const { mappings } = parse(mapped(given), verb);
+    expect(mappings).toEqual([mapping("192.0.2.1:8080:80/tcp")]);
+  });
+
   it.each(verbs)("%s does without mappings that are wrong", (verb) => {
     for (const wrong of [
       mapped(web, { ...web, containerPort: 81 }),
