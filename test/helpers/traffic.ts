@@ -72,12 +72,13 @@ export async function ask(
   return { name, peer };
 }
 
-/** Looks again and again until it is right, for three seconds. Returns what was seen last. */
+/** Looks again and again until it is right, for so many milliseconds. Returns what was seen last. */
 export async function eventually<T>(
   look: () => Promise<T>,
   isRight: (value: T) => boolean,
+  limit = 3000,
 ): Promise<T> {
-  const end = performance.now() + 3000;
+  const end = performance.now() + limit;
   for (;;) {
     const value = await look();
     if (isRight(value) || performance.now() > end) return value;

@@ -1,0 +1,115 @@
+/**
+ * A real runtime: containerd runs pods with our plugins, asked as kubelet asks it, and restarts while
+ * they run.
+ */
+import { expect, test } from "vitest";
+import { startPeer } from "../../scripts/lib/traffic.ts";
+import { leftovers, type Namespace } from "../helpers/cni.ts";
+import { CONTAINERD_FILES, startRuntime, type RuntimeNode } from "../helpers/containerd.ts";
+import { IPV4, IPV6 } from "../helpers/network.ts";
+
+const PODS = 20;
+const AT_ONCE = 4;
+const containerPort = 80;
+const hostPortOf = (n: number): number => 8000 + n;
+
+interface Pod {
+  readonly id: string;
+  readonly name: string;
+  readonly namespace: Namespace;
+  readonly addresses: readonly string[];
+}
+
+/** Does it for each, four at a time. */
+async function inFours<T, R>(all: readonly T[], work: (one: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  const entries = all.entries();
+  const workers = Array.from({ length: AT_ONCE }, async () => {
+    for (const [index, one] of entries) results[index] = await work(one);
+  });
+  await Promise.all(workers);
+  return results;
+}
+
+async function runPod(runtime: RuntimeNode, n: number): Promise<Pod> {
+  const name = `pod${n}`;
+  const ports = [{ hostPort: hostPortOf(n), containerPort }];
+  const id = await runtime.runPod({ name, ports });
+  const { ready, addresses, netns } = await runtime.cri().status(id);
+  expect(ready, name).toBe(true);
+  return { id, name, namespace: runtime.podNamespace(name, netns), addresses };
+}
+
+test("20 pods by containerd, which restarts while they run", async ({ skip }) => {
+  const started = await startRuntime();
+  if (typeof started === "string") {
+    console.warn(`containerd is not tested: ${started}`);
+    return skip(started);
+  }
+  await using runtime = started;
+  const { node } = runtime;
+  const client = await node.addExternalHost("client");
+  const servers = [client.addresses4.node, client.addresses6.node];
+  const before = await node.snapshot();
+  const asker = await startPeer(client);
+
+  const pods = await inFours(
+    Array.from({ length: PODS }, (_, n) => n),
+    async (n) => runPod(runtime, n),
+  );
+  const addresses = pods.map((pod) => pod.addresses);
+  expect(addresses.flat()).toHaveLength(2 * PODS);
+  expect(new Set(addresses.flat()).size, "no address twice").toBe(2 * PODS);
+  const prefixes = [IPV4, IPV6].map(({ gateway }) => gateway.replace(/1$/, ""));
+  for (const pair of addresses) {
+    expect(pair.map((address, n) => address.startsWith(prefixes[n] ?? "-"))).toEqual([true, true]);
+  }
+  const serving = [{ protocol: "tcp", port: containerPort }] as const;
+  const peers = await inFours(pods, async ({ namespace }) => startPeer(namespace, serving));
+
+  /** Each pod reaches the next, and the host outside each pod by its host port, in both families. */
+  const checkTraffic = async () => {
+    await inFours([...pods.entries()], async ([n, { name, namespace }]) => {
+      const next = pods[(n + 1) % PODS];
+      for (const address of next?.addresses ?? []) {
+        expect(await namespace.ping(address), `${name} to ${next?.name} at ${address}`).toBe(true);
+      }
+      for (const address of servers) {
+        const port = hostPortOf(n);
+        const answer = await asker.ask({ protocol: "tcp", address, port, ownPort: 0 });
+        expect(answer, `${address} ${port}`).toMatchObject({ kind: "answered", server: name });
+      }
+    });
+  };
+  await checkTraffic();
+
+  // A host port that another pod has: the runtime takes back what it has made of the pod.
+  const taken = { name: "late", ports: [{ hostPort: hostPortOf(0), containerPort }] };
+  await expect(runtime.runPod(taken)).rejects.toThrow(String(hostPortOf(0)));
+
+  await runtime.restart("TERM");
+  expect((await runtime.cri().list()).toSorted()).toEqual(pods.map(({ id }) => id).toSorted());
+  for (const pod of pods) {
+    const { ready, addresses: kept } = await runtime.cri().status(pod.id);
+    expect({ ready, kept }, pod.name).toEqual({ ready: true, kept: pod.addresses });
+  }
+  await checkTraffic();
+
+  for (const peer of [asker, ...peers]) await peer.stop();
+  // As kubelet does, which stops a pod again before it removes it.
+  const half = pods.slice(0, PODS / 2);
+  const rest = pods.slice(PODS / 2);
+  const removePod = async ({ id }: Pod) => {
+    const cri = runtime.cri();
+    await cri.stop(id);
+    await cri.stop(id);
+    await cri.remove(id);
+  };
+  await inFours(half, removePod);
+  await runtime.restart("KILL");
+  await inFours(rest, removePod);
+
+  expect(await runtime.cri().list()).toEqual([]);
+  const left = leftovers(before, await node.snapshot());
+  expect(left.filter((line) => !line.startsWith(`+ files: ${CONTAINERD_FILES}`))).toEqual([]);
+}, 240_000);

@@ -1,0 +1,95 @@
+/**
+ * The machine's cgroups inside a sandbox, whose fresh /sys hides them. Containers of the sandbox live
+ * below one group, which is removed with all that is in it.
+ */
+import { readFile, readdir, rmdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { Sandbox } from "../../scripts/lib/sandbox.ts";
+
+const ROOT = "/sys/fs/cgroup";
+const NAME = /^flannel-cni-test-(\d+)-\d+$/;
+
+/** One hierarchy of cgroups. */
+interface Hierarchy {
+  readonly path: string;
+  readonly type: "cgroup" | "cgroup2";
+  readonly options: string;
+}
+
+/** A group for a sandbox's containers. */
+export interface Cgroup {
+  /** Its path below each hierarchy's root. */
+  readonly path: string;
+  /** Removes it; nothing may run in it any more. */
+  readonly remove: () => Promise<void>;
+}
+
+let made = 0;
+
+/** Mounts the machine's cgroups in a sandbox. A string says why that cannot be. */
+export async function mountCgroups(sandbox: Sandbox): Promise<Cgroup | string> {
+  const all = await hierarchies();
+  if (all.length === 0) return `there are no cgroups in ${ROOT}`;
+  const script = all.map(
+    ({ path, type, options }) =>
+      `mkdir -p ${path} && mount -n -t ${type} -o ${options} ${type} ${path}`,
+  );
+  const first = all[0]?.path === ROOT ? [] : [`mount -n -t tmpfs -o mode=755 cgroup ${ROOT}`];
+  const { exitCode, stderr } = await sandbox.exec("sh", ["-ec", [...first, ...script].join("\n")]);
+  if (exitCode !== 0) return `cgroups cannot be mounted: ${stderr.trim()}`;
+  await sweep(all);
+  const name = `flannel-cni-test-${process.pid}-${made++}`;
+  return {
+    path: `/${name}`,
+    remove: async () => {
+      for (const { path } of all) await removeTree(join(path, name));
+    },
+  };
+}
+
+/** The mounted ones: version 2 alone, or version 1's controllers. */
+async function hierarchies(): Promise<readonly Hierarchy[]> {
+  const lines = (await readFile("/proc/self/mountinfo", "utf8")).trim().split("\n");
+  const all = lines.flatMap((line): Hierarchy[] => {
+    const [place = "", kind = ""] = line.split(" - ");
+    const path = place.split(" ")[4] ?? "";
+    const [type, , options = ""] = kind.split(" ");
+    if (type === "cgroup2" && path === ROOT) return [{ path, type, options: "rw" }];
+    // Named hierarchies control nothing; a hybrid's second version is not needed.
+    if (type !== "cgroup" || !path.startsWith(`${ROOT}/`) || options.includes("name=")) return [];
+    return [{ path, type, options }];
+  });
+  return all;
+}
+
+/** Removes what a run has left that was killed. */
+async function sweep(all: readonly Hierarchy[]): Promise<void> {
+  for (const { path } of all) {
+    for (const name of await readdir(path)) {
+      const pid = Number(NAME.exec(name)?.[1]);
+      if (pid > 0 && !isAlive(pid)) await removeTree(join(path, name));
+    }
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
+/** The kernel's own files in it go with a group: only groups are removed, the innermost first. */
+async function removeTree(path: string): Promise<void> {
+  try {
+    const entries = await readdir(path, { withFileTypes: true });
+    for (const entry of entries.filter((one) => one.isDirectory())) {
+      await removeTree(join(path, entry.name));
+    }
+    await rmdir(path);
+  } catch (error) {
+    // It is not in every hierarchy, and may be on its way out.
+    if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
+  }
+}

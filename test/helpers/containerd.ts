@@ -1,0 +1,172 @@
+/** containerd with runc in a sandbox: its files on the sandbox's own disk, its socket reached from here. */
+import { createNamespace, type Namespace } from "../../scripts/lib/namespace.ts";
+import { pathOf } from "../../scripts/lib/requirements.ts";
+import { mountCgroups, type Cgroup } from "./cgroups.ts";
+import { createSandbox, type Sandbox } from "./cni.ts";
+import { connectCri, messageOf, waitUntilReady, type Cri, type PodConfig } from "./cri.ts";
+import { install } from "./install.ts";
+import { DUAL_STACK, writeSubnetEnv } from "./network.ts";
+import { hasPauseImage, PAUSE_IMAGE, writePauseImage } from "./pause_image.ts";
+import { eventually } from "./traffic.ts";
+
+/** A node with a container runtime. */
+export interface RuntimeNode extends AsyncDisposable {
+  readonly node: Sandbox;
+  /** The runtime's client; another one after each restart. */
+  readonly cri: () => Cri;
+  /** Runs a pod with its cgroups where they are cleared up. */
+  readonly runPod: (pod: Omit<PodConfig, "cgroupParent">) => Promise<string>;
+  /** The network namespace of a pod. */
+  readonly podNamespace: (name: string, netns: string) => Namespace;
+  /** Ends containerd, by that signal, and starts it again; pods go on meanwhile. */
+  readonly restart: (signal: "TERM" | "KILL") => Promise<void>;
+}
+
+/** All that containerd writes itself. */
+export const CONTAINERD_FILES = "/run/containerd/";
+
+const SOCKET = "/run/containerd/containerd.sock";
+const CONFIG = "/run/containerd.toml";
+const LOG = "/run/containerd.log";
+
+/** Of what else there is, nothing is needed, and some of it looks for devices. */
+const DISABLED = ["aufs", "btrfs", "devmapper", "overlayfs", "zfs"];
+
+const CONFIG_TEXT = `
+version = 2
+root = "/run/containerd/root"
+state = "/run/containerd/state"
+disabled_plugins = [${DISABLED.map((name) => `"io.containerd.snapshotter.v1.${name}"`).join(", ")}]
+
+[grpc]
+address = "${SOCKET}"
+
+[plugins."io.containerd.internal.v1.opt"]
+path = "/run/containerd/opt"
+
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "${PAUSE_IMAGE}"
+restrict_oom_score_adj = true
+disable_apparmor = true
+
+[plugins."io.containerd.grpc.v1.cri".cni]
+bin_dir = "/opt/cni/bin"
+conf_dir = "/etc/cni/net.d"
+
+[plugins."io.containerd.grpc.v1.cri".containerd]
+snapshotter = "native"
+`;
+
+const START = `containerd --config ${CONFIG} >> ${LOG} 2>&1 < /dev/null & echo $! > /run/containerd.pid`;
+
+/** Leaves when the process has ended, or after ten seconds in vain. Nobody may have waited for it yet. */
+const stopBy = (signal: string): string => `
+  pid=$(cat /run/containerd.pid)
+  kill -${signal} "$pid"
+  for try in $(seq 1000); do readlink -q "/proc/$pid/exe" > /dev/null || exit 0; sleep 0.01; done
+  echo "containerd does not end" >&2
+  exit 1
+`;
+
+/** Starts containerd on a node of its own with our plugins. A string says why there can be none. */
+export async function startRuntime(): Promise<RuntimeNode | string> {
+  const missing = ["containerd", "ctr", "runc"].filter((tool) => pathOf(tool) === undefined);
+  if (missing.length > 0) return `missing: ${missing.join(", ")}`;
+  if (!hasPauseImage()) return `there is no image for ${process.arch}`;
+  const node = await createSandbox();
+  let cgroup: Cgroup | undefined;
+  let cri: Cri | undefined;
+  const dispose = async () => {
+    cri?.close();
+    await node.close();
+    await cgroup?.remove();
+  };
+  try {
+    const mounted = await mountCgroups(node);
+    if (typeof mounted === "string") {
+      await dispose();
+      return mounted;
+    }
+    cgroup = mounted;
+    await install(node);
+    await writeSubnetEnv(node, DUAL_STACK);
+    await node.writeFile(CONFIG, CONFIG_TEXT);
+    const socket = `/proc/${node.pid}/root${SOCKET}`;
+    const connect = async (): Promise<Cri> => {
+      await node.sh(START);
+      try {
+        return await connectCri(socket);
+      } catch (error) {
+        throw new Error(`containerd does not answer: ${await lastOf(node)}`, { cause: error });
+      }
+    };
+    cri = await connect();
+    await importImage(node, cri);
+    const { path: cgroupParent } = cgroup;
+    const refusal = await tryWithoutPlugins(cri, cgroupParent);
+    if (refusal !== undefined) {
+      await dispose();
+      return `containerd cannot run a pod here, even without a network: ${refusal}`;
+    }
+    await waitUntilReady(cri);
+    const current = (): Cri => {
+      if (cri === undefined) throw new Error("containerd is not running");
+      return cri;
+    };
+    return {
+      node,
+      cri: current,
+      runPod: async (pod) => current().run({ ...pod, cgroupParent }),
+      podNamespace: (name, netns) => namespaceAt(node, name, netns),
+      async restart(signal) {
+        current().close();
+        cri = undefined;
+        await node.sh(stopBy(signal));
+        cri = await connect();
+        await waitUntilReady(cri);
+      },
+      [Symbol.asyncDispose]: dispose,
+    };
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
+}
+
+/** The last lines of containerd's log. */
+async function lastOf(node: Sandbox): Promise<string> {
+  return (await node.output("tail", ["-n", "20", LOG])).trim();
+}
+
+/** The runtime hears of a new image by an event. */
+async function importImage(node: Sandbox, cri: Cri): Promise<void> {
+  const archive = await writePauseImage(node);
+  const target = ["--address", SOCKET, "--namespace", "k8s.io"];
+  await node.output("ctr", [...target, "images", "import", "--snapshotter", "native", archive]);
+  const has = await eventually(async () => cri.hasImage(PAUSE_IMAGE), Boolean);
+  if (!has) throw new Error(`containerd does not see ${PAUSE_IMAGE}`);
+}
+
+/** Why this machine runs no pod: its network is the node's, so it is none of the plugins' doing. */
+async function tryWithoutPlugins(cri: Cri, cgroupParent: string): Promise<string | undefined> {
+  let id: string;
+  try {
+    id = await cri.run({ name: "probe", cgroupParent, hostNetwork: true });
+  } catch (error) {
+    return messageOf(error);
+  }
+  await cri.stop(id);
+  await cri.remove(id);
+  return undefined;
+}
+
+function namespaceAt({ pid }: Sandbox, name: string, netns: string): Namespace {
+  // An absolute link, as /var/run is, would lead to the machine's own.
+  const path = netns.replace(/^\/var\/run\//, "/run/");
+  const net = `--net=/proc/${pid}/root${path}`;
+  return createNamespace({
+    name,
+    netnsPath: path,
+    nsenterArgs: ["-t", String(pid), "-m", "-p", net],
+  });
+}
