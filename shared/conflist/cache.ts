@@ -128,6 +128,18 @@ function nameOf(network: string, { containerId, ifname }: Attachment): string {
   return `${network}-${containerId}-${ifname}`;
 }
 
+/** The interface's namespace by its result: libcni, up to 1.1, keeps it nowhere else. */
+function sandboxIn(result: Json | undefined, ifname: string): string {
+  const interfaces = isJsonObject(result) ? result["interfaces"] : undefined;
+  if (!isJsonArray(interfaces)) return "";
+  for (const one of interfaces) {
+    if (!isJsonObject(one) || one["name"] !== ifname) continue;
+    const { sandbox } = one;
+    if (isText(sandbox) && sandbox !== "") return sandbox;
+  }
+  return "";
+}
+
 function fromText(text: string): Cached | undefined {
   const value = parseJson(text);
   if (!isJsonObject(value) || value["kind"] !== kind) return undefined;
@@ -138,7 +150,7 @@ function fromText(text: string): Cached | undefined {
     containerId,
     ifname: ifName,
     network: networkName,
-    netns: isText(netns) ? netns : "",
+    netns: isText(netns) ? netns : sandboxIn(result, ifName),
     args: isJsonArray(cniArgs) ? cniArgs.flatMap(readArg) : [],
     capabilityArgs: isJsonObject(capabilityArgs) ? capabilityArgs : {},
     result: isJsonObject(result) ? result : undefined,

@@ -76,6 +76,18 @@ describe.concurrent("cnitool ps", () => {
     expect(await cnitoolOk(node, ["doctor"])).toBe("");
   });
 
+  test("finds the namespace of a pod by its result, as containerd 1.6 keeps it", async () => {
+    await using node = await createInstalledNode();
+    await addByTool(node, "pod1");
+    const [file = ""] = await node.list("/var/lib/cni/results");
+    const path = `/var/lib/cni/results/${file}`;
+    const { netns, ...kept } = JSON.parse(await node.readFile(path)) as { netns: string };
+    expect(netns).toBe("/run/netns/pod1");
+    await node.writeFile(path, JSON.stringify(kept));
+    expect(await cnitoolOk(node, ["ps", "--valid"])).toBe("pod1/eth0\n");
+    expect(await cnitoolOk(node, ["doctor"])).toBe("");
+  });
+
   test("takes a file that is no namespace for a pod that is gone", async () => {
     await using node = await createInstalledNode();
     await addByTool(node, "pod1");
