@@ -5,6 +5,7 @@
 import { expect, test } from "vitest";
 import { startPeer } from "../../scripts/lib/traffic.ts";
 import { leftovers, type Namespace } from "../helpers/cni.ts";
+import { cnitool, cnitoolOk } from "../helpers/cnitool.ts";
 import { CONTAINERD_FILES, startRuntime, type RuntimeNode } from "../helpers/containerd.ts";
 import { IPV4, IPV6 } from "../helpers/network.ts";
 
@@ -18,6 +19,13 @@ interface Pod {
   readonly name: string;
   readonly namespace: Namespace;
   readonly addresses: readonly string[];
+}
+
+/** A line of `cnitool ps`. */
+interface Row {
+  readonly containerId: string;
+  readonly alive: boolean;
+  readonly hostPorts: readonly string[];
 }
 
 /** Does it for each, four at a time. */
@@ -82,6 +90,16 @@ test("20 pods by containerd, which restarts while they run", async ({ skip }) =>
     });
   };
   await checkTraffic();
+
+  // Of what this runtime keeps, and of what it passes in its own spelling.
+  const rows = JSON.parse(await cnitoolOk(node, ["ps", "--json"])) as readonly Row[];
+  const byId = new Map(rows.map((row) => [row.containerId, row]));
+  expect(byId.size).toBe(PODS);
+  for (const [n, { id }] of pods.entries()) {
+    const hostPorts = [`${hostPortOf(n)}->${containerPort}/tcp`];
+    expect(byId.get(id)).toMatchObject({ alive: true, hostPorts });
+  }
+  expect(await cnitool(node, ["doctor"])).toMatchObject({ status: 0, stderr: "" });
 
   // A host port that another pod has: the runtime takes back what it has made of the pod.
   const taken = { name: "late", ports: [{ hostPort: hostPortOf(0), containerPort }] };

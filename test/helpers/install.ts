@@ -2,28 +2,27 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { binDir, type Sandbox } from "./cni.ts";
-import { flannelConf } from "./network.ts";
+import { CONFLIST_FILE, flannelConflist } from "./cnitool.ts";
 
-const PLUGINS = ["bridge", "flannel", "host-local", "loopback", "portmap"] as const;
+/** Names of the one executable. */
+const NAMES = ["flannel", "bridge", "host-local", "loopback", "portmap", "cnitool"] as const;
 
-const CONFLIST = "/etc/cni/net.d/10-flannel.conflist";
-
-/** Installs the executables under test and flannel's conflist. */
+/** Installs the executables under test and flannel's conflist, by install-cni where there is one. */
 export async function install(node: Sandbox): Promise<void> {
-  const { name, cniVersion, ...flannel } = flannelConf();
-  const portmap = { type: "portmap", capabilities: { portMappings: true } };
-  const conflist = JSON.stringify({ name, cniVersion, plugins: [flannel, portmap] });
+  const conflist = JSON.stringify(flannelConflist());
   const installer = join(binDir(), "install-cni");
   if (existsSync(installer)) {
     await node.output(installer, [], { env: { CNI_NETWORK_CONFIG: conflist } });
+    // It is no plugin, which runtimes look for there.
+    await node.sh("cd /opt/cni/bin && [ -e cnitool ] || ln flannel cnitool");
     return;
   }
-  const [first, ...others] = PLUGINS;
+  const [first, ...others] = NAMES;
   await node.sh(
-    `mkdir -p /opt/cni/bin
-     cp "$BIN/${first}" /opt/cni/bin/${first}
-     for plugin in ${others.join(" ")}; do ln /opt/cni/bin/${first} "/opt/cni/bin/$plugin"; done`,
+    `mkdir -p /opt/cni/bin && cd /opt/cni/bin
+     cp "$BIN/${first}" .
+     for name in ${others.join(" ")}; do ln ${first} "$name"; done`,
     { env: { BIN: binDir() } },
   );
-  await node.writeFile(CONFLIST, conflist);
+  await node.writeFile(CONFLIST_FILE, conflist);
 }
