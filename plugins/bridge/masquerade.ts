@@ -1,6 +1,7 @@
 import { asCniError, type CniError, Code, joinErrors } from "../../shared/cni/error.ts";
 import type { Attachment } from "../../shared/cni/request.ts";
 import type { Kernel } from "../../shared/kernel/mod.ts";
+import { formatAddress } from "../../shared/net/address.ts";
 import type { Family } from "../../shared/net/address.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
 import {
@@ -25,6 +26,13 @@ const families: readonly Family[] = [4, 6];
 /** Rounds of listing and deleting, each lost to another process that changed the same rules. */
 const rounds = 3;
 
+/** What is around an interface. */
+interface Around {
+  /** The addresses of the container's other interfaces. */
+  readonly others: () => readonly Cidr[];
+  readonly warn: (line: string) => void;
+}
+
 /**
  * Masquerades what a container sends out of its subnet: one transaction for each family.
  * @param warn see {@link removeMasquerade}.
@@ -35,10 +43,17 @@ export function addMasquerade(
   conf: BridgeConfig,
   of: Masquerade,
   addresses: readonly Cidr[],
-  warn: (line: string) => void,
+  { others, warn }: Around,
 ): void {
-  // A DEL that was killed has left them, and they would be there twice.
-  if (isMasqueraded(kernel, of)) removeMasquerade(kernel, of, warn);
+  if (isMasqueraded(kernel, of)) {
+    // Another interface of the container, whose rules stay; these are added to them.
+    if (isShared(kernel, of, others())) {
+      repairMasquerade(kernel, conf, of, addresses, false);
+      return;
+    }
+    // A DEL that was killed has left them, and they would be there twice.
+    removeMasquerade(kernel, of, warn);
+  }
   const { firewall, sys } = kernel;
   if (backendOf(kernel, conf) === "nftables") {
     const rules = nftAdd(of, addresses, sys.sha512);
@@ -50,6 +65,16 @@ export function addMasquerade(
     const own = addresses.filter(({ address }) => address.family === family);
     if (own.length > 0) firewall.restore(family, iptablesAdd(of, own, sys.sha512));
   }
+}
+
+/** Whether a container's chain holds rules of other addresses that it has. */
+function isShared({ firewall, sys }: Kernel, of: Masquerade, others: readonly Cidr[]): boolean {
+  const chain = masqueradeChain(sys.sha512, of.network, of.containerId);
+  return others.some(({ address }) => {
+    const host = `-s ${formatAddress(address)}/`;
+    const saved = firewall.save(address.family, "nat") ?? "";
+    return saved.split("\n").some((line) => line.includes(host) && line.endsWith(` -j ${chain}`));
+  });
 }
 
 /** Whether a container has rules, asked of the kernel: it costs microseconds. */

@@ -92,7 +92,12 @@ export const bridge: Plugin<BridgeConfig> = {
         removeMasquerade(kernel, of, context.warn);
       });
       const addresses = net.ips.map(({ address }) => address);
-      addMasquerade(kernel, conf, of, addresses, context.warn);
+      const others = (): Cidr[] =>
+        container
+          .links()
+          .filter(({ name }) => name !== request.ifname && name !== "lo")
+          .flatMap((link) => container.addresses(link));
+      addMasquerade(kernel, conf, of, addresses, { others, warn: context.warn });
     }
     if (!conf.leaveDown) {
       // Each in its own time: until then it drops what is sent through it. A bridge with other ports

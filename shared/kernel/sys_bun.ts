@@ -28,7 +28,11 @@ export const sys: Sys = {
       const chunk = Buffer.allocUnsafeSlow(Math.min(65_536, maxBytes + 1 - total));
       const length = readSome(chunk);
       if (length < 0) return Promise.reject(errorOf(-length, "read"));
-      if (length === 0) return Promise.resolve(Buffer.concat(chunks).toString("utf8"));
+      if (length === 0) {
+        const text = Buffer.concat(chunks).toString("utf8");
+        // Without a byte order mark, as on Node.
+        return Promise.resolve(text.startsWith("\uFEFF") ? text.slice(1) : text);
+      }
       total += length;
       if (total > maxBytes) return Promise.reject(new RangeError("too much on stdin"));
       chunks.push(chunk.subarray(0, length));
