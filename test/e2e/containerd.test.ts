@@ -2,9 +2,12 @@
  * A real runtime: containerd runs pods with our plugins, asked as kubelet asks it, and restarts while
  * they run.
  */
-import { expect, test } from "vitest";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { execa } from "execa";
+import { expect, onTestFinished, test } from "vitest";
 import { startPeer } from "../../scripts/lib/traffic.ts";
-import { leftovers, type Namespace } from "../helpers/cni.ts";
+import { binDir, leftovers, type Namespace } from "../helpers/cni.ts";
 import { cnitool, cnitoolOk } from "../helpers/cnitool.ts";
 import { CONTAINERD_FILES, startRuntime, type RuntimeNode } from "../helpers/containerd.ts";
 import { IPV4, IPV6 } from "../helpers/network.ts";
@@ -131,3 +134,35 @@ test("20 pods by containerd, which restarts while they run", async ({ skip }) =>
   const left = leftovers(before, await node.snapshot());
   expect(left.filter((line) => !line.startsWith(`+ files: ${CONTAINERD_FILES}`))).toEqual([]);
 }, 240_000);
+
+test("the image's init container installs by mounts of the node's folders, and a pod runs", async ({
+  skip,
+}) => {
+  const folder = mkdtempSync("dist/.work/init-");
+  onTestFinished(() => {
+    rmSync(folder, { recursive: true });
+  });
+  const started = await startRuntime();
+  if (typeof started === "string") return skip(started);
+  await using runtime = started;
+  const { node } = runtime;
+  await execa(process.execPath, ["scripts/image.ts", "--bin", binDir(), "--out", folder]);
+  const image = readdirSync(folder).find((name) => name.endsWith(".tar")) ?? "";
+  const [, name = "", version = ""] = /^(flannel-cni)-([\d.]+)-/.exec(image) ?? [];
+  const mounts = ["/opt/cni/bin", "/etc/cni/net.d"].map(
+    (path) => `--mount type=bind,src=${path},dst=${path},options=rbind:rw`,
+  );
+  const installed = await node.sh(`
+    rm -r /opt/cni/bin/* /etc/cni/net.d/*
+    ctr -n k8s.io images import --snapshotter native ${join(process.cwd(), folder, image)} >&2
+    ctr -n k8s.io run --rm --snapshotter native ${mounts.join(" ")} \\
+      --cgroup ${runtime.cgroup}/init \\
+      docker.io/library/${name}:${version} init
+  `);
+  expect(installed).toContain("/opt/cni/bin/portmap");
+  expect(await node.list("/etc/cni/net.d")).toContain("10-flannel.conflist");
+  const pod = await runPod(runtime, 1);
+  expect(pod.addresses).toHaveLength(2);
+  await runtime.cri().stop(pod.id);
+  await runtime.cri().remove(pod.id);
+});

@@ -12,6 +12,8 @@ import { eventually } from "./traffic.ts";
 /** A node with a container runtime. */
 export interface RuntimeNode extends AsyncDisposable {
   readonly node: Sandbox;
+  /** Path of the cgroup that is cleared up, for containers too. */
+  readonly cgroup: string;
   /** The runtime's client; another one after each restart. */
   readonly cri: () => Cri;
   /** Runs a pod with its cgroups where they are cleared up. */
@@ -115,6 +117,7 @@ export async function startRuntime(): Promise<RuntimeNode | string> {
     };
     return {
       node,
+      cgroup: cgroupParent,
       cri: current,
       runPod: async (pod) => current().run({ ...pod, cgroupParent }),
       podNamespace: (name, netns) => namespaceAt(node, name, netns),
