@@ -1,16 +1,22 @@
 import { CniError, Code } from "../../shared/cni/error.ts";
-import type { Link, Namespace } from "../../shared/kernel/mod.ts";
+import type { Link, Lock, Namespace } from "../../shared/kernel/mod.ts";
 import { randomBytes, randomMac } from "../../shared/kernel/random.ts";
+import type { Cidr } from "../../shared/net/cidr.ts";
+import type { Step } from "../../shared/plan/step.ts";
 import type { BridgeConfig } from "./conf.ts";
 import {
   completeVlanLink,
   gatewayLink,
   ownRoutes,
   planBridge,
+  planGateways,
   planVlanLink,
   usesVlans,
 } from "./plan.ts";
 import type { Drawn, SeenBridge } from "./plan.ts";
+
+/** Milliseconds to wait for calls that attach their containers, or give the bridge its address. */
+const lockTimeout = 10_000;
 
 type Ends = Pick<Link, "index" | "peer">;
 
@@ -96,7 +102,35 @@ export function ensureGatewayLink(host: Namespace, conf: BridgeConfig, made: Lin
   );
 }
 
-export function seeBridge(host: Namespace, made: Link, gateway: Link): SeenBridge {
+/**
+ * Gives the bridge, or the host's link into the VLAN, its gateway addresses.
+ * @returns the lock under which it has them. It is for the caller to release, as soon as the
+ *   container is attached: a bridge without ports is one whose address may be changed.
+ * @throws CniError Conflict when it has others that must not be replaced; TryAgainLater; Kernel
+ */
+export function giveGateways(
+  host: Namespace,
+  conf: BridgeConfig,
+  gateways: readonly Cidr[],
+  made: Link,
+  gateway: Link,
+): Lock {
+  const lock = host.lock("shared", lockTimeout);
+  try {
+    const plan = (): Step[] => planGateways(conf, gateways, seeBridge(host, made, gateway));
+    if (plan().length > 0) {
+      // Planned anew, for others may have changed it since.
+      host.lock("exclusive", lockTimeout);
+      host.apply(plan());
+    }
+    return lock;
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+function seeBridge(host: Namespace, made: Link, gateway: Link): SeenBridge {
   return {
     addresses: host.addresses(gateway),
     isUnused: () => {

@@ -9,7 +9,7 @@ import type { Masquerade } from "../../shared/plan/masquerade.ts";
 import { checkContainer } from "./check.ts";
 import { parseBridgeConf } from "./conf.ts";
 import type { BridgeConfig } from "./conf.ts";
-import { draw, enableForwarding, ensureBridge, ensureGatewayLink, seeBridge } from "./links.ts";
+import { draw, enableForwarding, ensureBridge, ensureGatewayLink, giveGateways } from "./links.ts";
 import {
   addMasquerade,
   collectMasquerade,
@@ -22,7 +22,6 @@ import {
   layer3,
   planAnnouncement,
   planContainer,
-  planGateways,
   planNeighbours,
   planPort,
   planVeth,
@@ -60,21 +59,19 @@ export const bridge: Plugin<BridgeConfig> = {
       conf.ipam === undefined ? { ips: [], routes: [], gateways: [] } : layer3(conf, ipam);
     const drawn = draw(conf);
     const made = ensureBridge(kernel.host, conf);
-    // Before the veth, which would make the bridge one with ports: its address may have to change.
     const gateway =
       net.gateways.length === 0 ? undefined : ensureGatewayLink(kernel.host, conf, made);
-    if (gateway !== undefined) {
-      kernel.host.apply([
-        ...planGateways(conf, net.gateways, seeBridge(kernel.host, made, gateway)),
-        ...planNeighbours(conf, net),
-      ]);
+    const lock = gateway && giveGateways(kernel.host, conf, net.gateways, made, gateway);
+    try {
+      kernel.host.apply(planNeighbours(conf, net));
+      container.apply(planVeth(conf, request.ifname, drawn));
+      undo.push(`the veth pair ${request.ifname} and ${drawn.hostVeth}`, () => {
+        container.apply([{ kind: "delete-link", name: request.ifname }]);
+      });
+      kernel.host.apply(planPort(conf, drawn, made.defaultVlan));
+    } finally {
+      lock?.release();
     }
-
-    container.apply(planVeth(conf, request.ifname, drawn));
-    undo.push(`the veth pair ${request.ifname} and ${drawn.hostVeth}`, () => {
-      container.apply([{ kind: "delete-link", name: request.ifname }]);
-    });
-    kernel.host.apply(planPort(conf, drawn, made.defaultVlan));
     if (conf.macSpoofCheck) {
       const of = { containerId: request.containerId, ifname: request.ifname };
       undo.push("the rules of macspoofchk", () => {

@@ -3,7 +3,10 @@ import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
 import { CniError, Code, messageOf } from "../cni/error.ts";
 import type { Sys } from "./sys.ts";
 
-const LOCK_EX_NB = 2 | 4;
+const LOCK_SH = 1;
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+const LOCK_UN = 8;
 const EWOULDBLOCK = 11;
 const EINTR = 4;
 
@@ -34,29 +37,47 @@ export function takeLock(sys: Sys, path: string, timeout: number, flags: "a+" | 
       { cause },
     );
   }
+  try {
+    lockOpened(sys, fd, { what: path, kind: "exclusive", timeout });
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+  return {
+    release: () => {
+      closeSync(fd);
+    },
+  };
+}
+
+/**
+ * Takes the flock(2) lock of a file that is open. Where the same descriptor has it already, as the
+ * other kind, it is let go of first: another may have had it in between.
+ * @param timeout milliseconds to wait for another holder at the most.
+ * @throws CniError TryAgainLater, naming the holder, when the wait is over; IoFailure.
+ */
+export function lockOpened(
+  sys: Sys,
+  fd: number,
+  { what, kind, timeout }: { what: string; kind: "shared" | "exclusive"; timeout: number },
+): Lock {
+  const operation = (kind === "shared" ? LOCK_SH : LOCK_EX) | LOCK_NB;
   const end = performance.now() + timeout;
   for (let pause = 1; ; pause = Math.min(pause * 2, 16)) {
-    const answer = sys.flock(fd, LOCK_EX_NB);
-    if (answer === 0)
-      return {
-        release: () => {
-          closeSync(fd);
-        },
-      };
+    const answer = sys.flock(fd, operation);
+    if (answer === 0) return { release: () => void sys.flock(fd, LOCK_UN) };
     if (answer !== -EWOULDBLOCK && answer !== -EINTR) {
-      closeSync(fd);
       throw new CniError(
         Code.IoFailure,
-        `Cannot lock ${path}: the kernel says errno ${String(-answer)}.`,
+        `Cannot lock ${what}: the kernel says errno ${String(-answer)}.`,
         "Its file system does not support flock. Set dataDir to a folder on a local disk.",
       );
     }
     if (performance.now() >= end) {
       const holder = holderOf(fstatSync(fd).ino) ?? "another process";
-      closeSync(fd);
       throw new CniError(
         Code.TryAgainLater,
-        `Cannot lock ${path}: ${holder} has held it for ${String(timeout / 1000)} seconds.`,
+        `Cannot lock ${what}: ${holder} has held it for ${String(timeout / 1000)} seconds.`,
         "Many pods at once make this pass by itself. If it does not, see what that process waits for.",
       );
     }

@@ -5,7 +5,8 @@ import { CniError, Code, errnoOf, messageOf } from "../cni/error.ts";
 import type { Address } from "../net/address.ts";
 import type { Cidr } from "../net/cidr.ts";
 import type { SetSysctl, Step } from "../plan/step.ts";
-import { sleep } from "./lock.ts";
+import { lockOpened, sleep } from "./lock.ts";
+import type { Lock } from "./lock.ts";
 import { describe, encode, tolerated } from "./netlink/encode.ts";
 import type { NetlinkStep } from "./netlink/encode.ts";
 import {
@@ -120,6 +121,18 @@ export class Namespace {
         return undefined;
       }
     });
+  }
+
+  /**
+   * Keeps other calls from changing what the namespace's links share. Its own file is what is
+   * locked: there is none to make, to leave behind, or to be on a disk that is full.
+   * @param kind "shared" to find it unchanged until the release, "exclusive" to change it. A call
+   *   that has the one and wants the other asks again: others may come in between.
+   * @param timeout milliseconds to wait for others at the most.
+   * @throws CniError TryAgainLater when the wait is over.
+   */
+  lock(kind: "shared" | "exclusive", timeout: number): Lock {
+    return lockOpened(this.#sys, this.#fd, { what: this.#path, kind, timeout });
   }
 
   /**
