@@ -1,6 +1,7 @@
-import { asCniError, type CniError, Code, joinErrors } from "../../shared/cni/error.ts";
+import { asCniError, type CniError, joinErrors } from "../../shared/cni/error.ts";
 import type { Attachment } from "../../shared/cni/request.ts";
 import type { Kernel } from "../../shared/kernel/mod.ts";
+import { changedSince, repeatLost } from "../../shared/kernel/race.ts";
 import { formatAddress } from "../../shared/net/address.ts";
 import type { Family } from "../../shared/net/address.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
@@ -23,19 +24,17 @@ import { masqueradeChain, masqueradeTag, networkTag } from "../../shared/plan/na
 import type { BridgeConfig } from "./conf.ts";
 
 const families: readonly Family[] = [4, 6];
-/** Rounds of listing and deleting, each lost to another process that changed the same rules. */
-const rounds = 3;
 
 /** What is around an interface. */
 interface Around {
   /** The addresses of the container's other interfaces. */
   readonly others: () => readonly Cidr[];
+  /** See {@link removeMasquerade}. */
   readonly warn: (line: string) => void;
 }
 
 /**
  * Masquerades what a container sends out of its subnet: one transaction for each family.
- * @param warn see {@link removeMasquerade}.
  * @throws CniError Firewall, TryAgainLater
  */
 export function addMasquerade(
@@ -70,10 +69,15 @@ export function addMasquerade(
 /** Whether a container's chain holds rules of other addresses that it has. */
 function isShared({ firewall, sys }: Kernel, of: Masquerade, others: readonly Cidr[]): boolean {
   const chain = masqueradeChain(sys.sha512, of.network, of.containerId);
-  return others.some(({ address }) => {
-    const host = `-s ${formatAddress(address)}/`;
-    const saved = firewall.save(address.family, "nat") ?? "";
-    return saved.split("\n").some((line) => line.includes(host) && line.endsWith(` -j ${chain}`));
+  return families.some((family) => {
+    const hosts = others
+      .filter(({ address }) => address.family === family)
+      .map(({ address }) => `-s ${formatAddress(address)}/`);
+    if (hosts.length === 0) return false;
+    const lines = (firewall.save(family, "nat") ?? "").split("\n");
+    return lines.some(
+      (line) => line.endsWith(` -j ${chain}`) && hosts.some((host) => line.includes(host)),
+    );
   });
 }
 
@@ -187,35 +191,28 @@ function remove(
   for (const family of families) {
     attempt(errors, () => {
       const saved = firewall.save(family, "nat");
-      if (saved === undefined) return true;
+      if (saved === undefined) return;
       looked = true;
       const text = fromIptables(saved);
       if (text !== undefined) firewall.restore(family, text);
-      return true;
     });
   }
   attempt(errors, () => {
     const listed = firewall.nftList(nftList);
-    if (listed === undefined) return true;
+    if (listed === undefined) return;
     looked = true;
     const commands = fromNft(listed);
-    return commands === undefined || firewall.nft(commands);
+    if (commands !== undefined && !firewall.nft(commands)) throw changedSince();
   });
   if (errors.length > 0) throw joinErrors(errors);
   return looked;
 }
 
-/** Repeats what lost a race against another process: its listing was stale when it deleted. */
-function attempt(errors: CniError[], action: () => boolean): void {
-  for (let round = 1; ; round++) {
-    try {
-      if (action()) return;
-    } catch (thrown) {
-      const error = asCniError(thrown);
-      if (round < rounds && error.code === Code.Firewall) continue;
-      errors.push(error);
-      return;
-    }
-    if (round >= rounds) return;
+/** Does one part of the work, the others being done whether it fails or not. */
+function attempt(errors: CniError[], action: () => void): void {
+  try {
+    repeatLost(action);
+  } catch (error) {
+    errors.push(asCniError(error));
   }
 }

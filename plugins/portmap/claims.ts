@@ -6,9 +6,9 @@ import { overlap } from "./conf.ts";
 import type { PortmapConfig } from "./conf.ts";
 import { describeOwner, isGone } from "./owner.ts";
 import type { Record, Records } from "./records.ts";
+import { isSame } from "./rules.ts";
 import type { Tools } from "./rules.ts";
 import { familiesOf } from "./target.ts";
-import type { Target } from "./target.ts";
 
 /** Who has which host port: one call at a time changes that. */
 
@@ -27,7 +27,7 @@ export function claim(context: Context<PortmapConfig>, store: Records, record: R
   for (const mapping of target.mappings) {
     for (const owner of store.ownersOf(mapping)) {
       const clashes = owner.target.mappings.some((other) => overlap(mapping, other));
-      if (isOf(owner, target) || !clashes) continue;
+      if (isSame(owner.target, target) || !clashes) continue;
       if (!owner.leftover && !isGone(owner)) {
         throw new CniError(
           Code.Conflict,
@@ -39,7 +39,7 @@ export function claim(context: Context<PortmapConfig>, store: Records, record: R
       found.set(keyOf(owner), owner);
     }
   }
-  for (const other of found.values()) if (isOf(other, target)) store.remove(other);
+  for (const other of found.values()) if (isSame(other.target, target)) store.remove(other);
   try {
     store.write(record);
   } catch (error) {
@@ -56,11 +56,6 @@ function withdraw(store: Records, record: Record): void {
   } catch {
     // A record without rules does no harm, and the container's DEL takes it away.
   }
-}
-
-/** Whether a record is of a target's container. */
-export function isOf({ target }: Record, { network, containerId }: Target): boolean {
-  return target.network === network && target.containerId === containerId;
 }
 
 function keyOf({ target }: Record): string {

@@ -2,7 +2,8 @@ import { CniError, Code } from "../../shared/cni/error.ts";
 import type { Family } from "../../shared/net/address.ts";
 import * as ipt from "./iptables.ts";
 import * as nft from "./nftables.ts";
-import { changed, hasIptables, repeat, taggedRules, unusable } from "./rules.ts";
+import { changedSince, repeatLost } from "../../shared/kernel/race.ts";
+import { hasIptables, taggedRules, unusable } from "./rules.ts";
 import type { Container, Tools } from "./rules.ts";
 import { familiesOf } from "./target.ts";
 import type { Target } from "./target.ts";
@@ -31,7 +32,7 @@ function removeRecorded(tools: Tools, targets: readonly Target[], family: Family
 export function removeFound(tools: Tools, containers: readonly Container[], family: Family): void {
   const { firewall, digest } = tools;
   for (const variant of ["nft", "legacy"] as const) {
-    repeat(() => {
+    repeatLost(() => {
       const there = containers.filter((of) => hasIptables(tools, of, family, variant));
       if (there.length === 0) return;
       const saved = firewall.save(family, "nat", variant);
@@ -48,11 +49,11 @@ function removeNftables(
   containers: readonly { containerId: string }[],
   family: Family,
 ): void {
-  repeat(() => {
+  repeatLost(() => {
     const rules = taggedRules(firewall, containers, family);
     if (rules.length === 0) return;
     const commands = nft.deleteCommands(family, rules);
-    if (!firewall.nft(`${commands.join("\n")}\n`)) throw changed();
+    if (!firewall.nft(`${commands.join("\n")}\n`)) throw changedSince();
   });
 }
 

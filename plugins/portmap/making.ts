@@ -1,19 +1,11 @@
+import { changedSince, repeatLost } from "../../shared/kernel/race.ts";
 import { CniError, Code } from "../../shared/cni/error.ts";
 import type { Variant } from "../../shared/kernel/mod.ts";
 import type { Family } from "../../shared/net/address.ts";
 import { removeRules } from "./deleting.ts";
 import * as ipt from "./iptables.ts";
 import * as nft from "./nftables.ts";
-import {
-  changed,
-  hasDispatch,
-  hasIptables,
-  isBusy,
-  isSame,
-  repeat,
-  taggedRules,
-  unusable,
-} from "./rules.ts";
+import { hasDispatch, hasIptables, isBusy, isSame, taggedRules, unusable } from "./rules.ts";
 import type { Tools } from "./rules.ts";
 import { familiesOf } from "./target.ts";
 import type { Target } from "./target.ts";
@@ -210,13 +202,13 @@ function makeNftables(
     if (firewall.nft(`${commands(targets).join("\n")}\n`)) return;
   }
   tools.exclusive(() => {
-    repeat(() => {
+    repeatLost(() => {
       // Whoever has taken the shared rules has hardly left the others'.
       const others = tools
         .mapped("nftables", family)
         .filter((other) => !targets.some((target) => isSame(target, other)));
       const all = [...targets, ...others];
-      if (!firewall.nft(`${[...base, ...commands(all)].join("\n")}\n`)) throw changed();
+      if (!firewall.nft(`${[...base, ...commands(all)].join("\n")}\n`)) throw changedSince();
     });
     tools.shared.add(word);
   });

@@ -3,7 +3,7 @@ import { CniError, Code } from "../../shared/cni/error.ts";
 import type { Context, Plugin } from "../../shared/cni/plugin.ts";
 import type { Result } from "../../shared/cni/result.ts";
 import type { Family } from "../../shared/net/address.ts";
-import { claim, exclusively, isOf, recordsOf, toolsOf } from "./claims.ts";
+import { claim, exclusively, recordsOf, toolsOf } from "./claims.ts";
 import { describeMapping, parsePortmapConf } from "./conf.ts";
 import type { Backend, PortmapConfig } from "./conf.ts";
 import { seeOwner } from "./owner.ts";
@@ -18,7 +18,7 @@ import {
 } from "./removal.ts";
 import { addRules } from "./making.ts";
 import { repair } from "./repair.ts";
-import { missingRule } from "./rules.ts";
+import { isSame, missingRule } from "./rules.ts";
 import { familiesOf, mappingsOf } from "./target.ts";
 import type { Target } from "./target.ts";
 
@@ -53,7 +53,7 @@ export const portmap: Plugin<PortmapConfig> = {
     const evicted = exclusively(context, store, () => claim(context, store, record));
     const tools = toolsOf(context, store);
     // Where an earlier ADD of it had rules, there may be some in either family.
-    const touched = new Set(evicted.some((other) => isOf(other, target)) ? families : []);
+    const touched = new Set(evicted.some((other) => isSame(other.target, target)) ? families : []);
     undo.push("the host ports", () => {
       remove(context, store, tools, [record], [...touched]);
     });
@@ -63,7 +63,7 @@ export const portmap: Plugin<PortmapConfig> = {
       evicted.map((other) => other.target),
       (family) => touched.add(family),
     );
-    const others = evicted.filter((other) => !isOf(other, target));
+    const others = evicted.filter((other) => !isSame(other.target, target));
     if (others.length > 0) {
       exclusively(context, store, () => {
         for (const other of others) store.remove(other);

@@ -9,9 +9,6 @@ import type { Target } from "./target.ts";
 
 /** What making and deleting rules has in common: its tools, and what is there. */
 
-/** Rounds of looking and deleting, each lost to another process that changed the same rules. */
-const rounds = 3;
-
 /** What the rules are made and deleted with. */
 export interface Tools {
   readonly firewall: Firewall;
@@ -74,19 +71,6 @@ export function hasDispatch(firewall: Firewall, family: Family): boolean {
   );
 }
 
-/** Repeats what lost a race: between listing and deleting, another process changed the rules. */
-export function repeat(action: () => void): void {
-  for (let round = 1; ; round++) {
-    try {
-      action();
-      return;
-    } catch (error) {
-      const lost = error instanceof CniError && error.code === Code.Firewall;
-      if (!lost || round >= rounds) throw error;
-    }
-  }
-}
-
 /** Whether an error says that another process holds the lock. */
 export function isBusy(error: unknown): boolean {
   return error instanceof CniError && error.code === Code.TryAgainLater;
@@ -109,14 +93,6 @@ export function missingRule(tools: Tools, target: Target, family: Family): strin
   // The -C of ip6tables-legacy takes the rule of one port for that of another.
   if (firewall.variant(family) === "nft") return undefined;
   return ipt.unlistedRule(target, family, digest, firewall.save(family, "nat") ?? "");
-}
-
-export function changed(): CniError {
-  return new CniError(
-    Code.Firewall,
-    "Cannot delete rules: nftables' rules have changed between looking and deleting.",
-    "Another program reloads the firewall just now. The call is repeated by itself.",
-  );
 }
 
 export function unusable(family: Family, variant: Variant): CniError {
