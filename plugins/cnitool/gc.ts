@@ -86,7 +86,7 @@ async function readValid({ tool, flags }: Call): Promise<Attachment[]> {
   }
   const texts: string[] = [];
   for (const file of files) {
-    texts.push(file === "-" ? await tool.kernel.sys.readStdin(maxList) : readList(file));
+    texts.push(file === "-" ? tool.kernel.sys.readStdin(maxList) : readList(file));
   }
   return [...given, ...texts.flatMap(entriesOf)].map(readAttachment);
 }

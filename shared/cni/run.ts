@@ -34,7 +34,7 @@ export async function run(kernel: Kernel, plugins: readonly SealedPlugin[]): Pro
   try {
     const plugin = choose(name, held);
     const request = readRequest(sys.env);
-    const raw = request.verb === "VERSION" ? {} : await readConfig(sys);
+    const raw = request.verb === "VERSION" ? {} : readConfig(sys);
     version = versionOf(raw);
     await call(kernel, plugin, request, raw, held);
     return sys.exit(0);
@@ -68,8 +68,8 @@ async function call(
 }
 
 /** @throws CniError IoFailure, DecodingFailure */
-async function readConfig(sys: Sys): Promise<JsonObject> {
-  const text = await readText(sys);
+function readConfig(sys: Sys): JsonObject {
+  const text = readText(sys);
   const value = parseJson(text);
   if (isJsonObject(value)) return value;
   throw new CniError(
@@ -83,9 +83,9 @@ async function readConfig(sys: Sys): Promise<JsonObject> {
   );
 }
 
-async function readText(sys: Sys): Promise<string> {
+function readText(sys: Sys): string {
   try {
-    return await sys.readStdin(maxConfig);
+    return sys.readStdin(maxConfig);
   } catch (cause) {
     if (cause instanceof RangeError) {
       throw new CniError(

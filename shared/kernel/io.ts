@@ -1,6 +1,26 @@
 import { errnoOf } from "../cni/error.ts";
 
 /**
+ * Reads a text to its end, without the byte order mark that some editors put before it.
+ * @param read reads into a buffer as soon as there is something, and returns how many bytes it got.
+ * @throws RangeError as soon as there are more than `maxBytes`.
+ */
+export function readFully(read: (into: Uint8Array) => number, maxBytes: number): string {
+  const chunks: Buffer[] = [];
+  for (let total = 0; ; ) {
+    // One byte beyond the limit tells "as much as allowed" from "too much".
+    const chunk = Buffer.allocUnsafeSlow(Math.min(65_536, maxBytes + 1 - total));
+    const length = read(chunk);
+    if (length === 0) break;
+    total += length;
+    if (total > maxBytes) throw new RangeError(`there are more than ${maxBytes} bytes`);
+    chunks.push(chunk.subarray(0, length));
+  }
+  const text = Buffer.concat(chunks).toString("utf8");
+  return text.startsWith("\uFEFF") ? text.slice(1) : text;
+}
+
+/**
  * Writes all of `text` to a file descriptor that may be a non-blocking pipe, which answers EAGAIN
  * while its reader is slow.
  * @param write writes from an offset on, and returns how many bytes it took.

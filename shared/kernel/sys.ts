@@ -14,7 +14,7 @@ export interface Sys {
   readonly env: Readonly<Record<string, string | undefined>>;
 
   /** Reads all of stdin, or throws RangeError as soon as there is more than `maxBytes`. */
-  readStdin(maxBytes: number): Promise<string>;
+  readStdin(maxBytes: number): string;
   /** Writes all of `text`, waiting where the reader is slow. Throws where the reader is gone. */
   write(fd: 1 | 2, text: string): void;
   /** Ends the process. Everything written before has arrived. */

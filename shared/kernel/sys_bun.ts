@@ -1,7 +1,7 @@
 import { writeSync } from "node:fs";
 
 import { failure as errorOf } from "./fs_error.ts";
-import { killGroup, writeFully } from "./io.ts";
+import { killGroup, readFully, writeFully } from "./io.ts";
 import { answer, cString, libc, ptr } from "./libc_bun.ts";
 import type { RunOptions, RunResult, Sys } from "./sys.ts";
 
@@ -20,24 +20,8 @@ export const sys: Sys = {
   args: process.argv.slice(2),
   env: process.env,
 
-  readStdin(maxBytes) {
-    // Bun's own readers start threads and turn the event loop, which costs more than a millisecond.
-    const chunks: Buffer[] = [];
-    for (let total = 0; ; ) {
-      // One byte beyond the limit tells "as much as allowed" from "too much".
-      const chunk = Buffer.allocUnsafeSlow(Math.min(65_536, maxBytes + 1 - total));
-      const length = readSome(chunk);
-      if (length < 0) return Promise.reject(errorOf(-length, "read"));
-      if (length === 0) {
-        const text = Buffer.concat(chunks).toString("utf8");
-        // Without a byte order mark, as on Node.
-        return Promise.resolve(text.startsWith("\uFEFF") ? text.slice(1) : text);
-      }
-      total += length;
-      if (total > maxBytes) return Promise.reject(new RangeError("too much on stdin"));
-      chunks.push(chunk.subarray(0, length));
-    }
-  },
+  // Bun's own readers start threads and turn the event loop, which costs more than a millisecond.
+  readStdin: (maxBytes) => readFully(readSome, maxBytes),
 
   write(fd, text) {
     writeFully(
@@ -82,7 +66,8 @@ export const sys: Sys = {
 function readSome(into: Uint8Array): number {
   for (;;) {
     const length = answer(() => libc.read(0, ptr(into), into.length));
-    if (length !== -EAGAIN) return length;
+    if (length >= 0) return length;
+    if (length !== -EAGAIN) throw errorOf(-length, "read");
     waitFor(0, POLLIN, forEver);
   }
 }

@@ -5,7 +5,7 @@
 import { readSync, writeSync } from "node:fs";
 import koffi from "koffi";
 import { errnoOf } from "../cni/error.ts";
-import { killGroup, writeFully } from "./io.ts";
+import { killGroup, readFully, writeFully } from "./io.ts";
 import type { RunOptions, RunResult, Sys } from "./sys.ts";
 
 const libc = koffi.load("libc.so.6");
@@ -39,26 +39,7 @@ export const sys: Sys = {
   args: process.argv.slice(2),
   env: process.env,
 
-  readStdin(maxBytes) {
-    const chunks: Buffer[] = [];
-    for (let total = 0; ; ) {
-      // One byte beyond the limit tells "as much as allowed" from "too much".
-      const chunk = Buffer.allocUnsafe(Math.min(65_536, maxBytes + 1 - total));
-      const length = readSome(chunk);
-      if (length === 0) break;
-      total += length;
-      if (total > maxBytes) {
-        return Promise.reject(new RangeError(`stdin holds more than ${maxBytes} bytes`));
-      }
-      chunks.push(chunk.subarray(0, length));
-    }
-    // Without a byte order mark, as Bun has it.
-    return Promise.resolve(
-      Buffer.concat(chunks)
-        .toString("utf8")
-        .replace(/^\uFEFF/, ""),
-    );
-  },
+  readStdin: (maxBytes) => readFully(readSome, maxBytes),
 
   write(fd, text) {
     writeFully(
