@@ -10,6 +10,7 @@ import {
   removeIfPresent,
   replaceFile,
 } from "../../shared/host/files.ts";
+import type { Attributes } from "../../shared/kernel/mod.ts";
 import { isJsonObject } from "../../shared/net/json.ts";
 import type { Json } from "../../shared/net/json.ts";
 import { isDelegateType } from "./conf.ts";
@@ -31,12 +32,6 @@ export interface State {
 
 /** Which interface a state file is of, where the file system keeps extended attributes. */
 const ifnameAttribute = "user.flannel-cni.ifname";
-
-/** What is needed of the kernel. */
-interface Attributes {
-  attribute(path: string, name: string): string | undefined;
-  setAttribute(path: string, name: string, value: string): void;
-}
 
 /** What {@link saveState} has done. */
 export interface Saved {

@@ -167,13 +167,18 @@ export function writeProblem(folder: string): string | undefined {
 
 /** Whether a file of this name is one that a call was writing: left behind, if it is not running. */
 export function isTemporary(name: string): boolean {
-  return /^\..+\.\d+\.tmp$/.test(name);
+  return writerOf(name) !== undefined;
 }
 
 /** Whether a file of this name is one that a call was writing which has ended. */
 export function isAbandoned(name: string): boolean {
-  const writer = /^\..+\.(\d+)\.tmp$/.exec(name)?.[1];
+  const writer = writerOf(name);
   return writer !== undefined && !isPresent(`/proc/${writer}`);
+}
+
+/** The process id in a name that {@link temporaryName} gave. */
+function writerOf(name: string): string | undefined {
+  return /^\..+\.(\d+)\.tmp$/.exec(name)?.[1];
 }
 
 /** Beside the file itself, for a rename or link does not cross file systems. */

@@ -192,3 +192,17 @@ function lineOf({ owner, file }: Reservation): string | undefined {
   if (owner === undefined || /\s/.test(owner.containerId + (owner.ifname ?? ""))) return undefined;
   return `${owner.containerId}\t${owner.ifname ?? ""}\t${file}`;
 }
+
+/**
+ * Where the owners of a folder's reservations stand: by the network's name, and the FNV-1a hash of
+ * the whole path, which is there at once where a runtime's own hashes take milliseconds to load. Two
+ * folders with the same name would break each other's seal, which costs time and nothing else.
+ */
+export function ownersFolder(runFolder: string, folder: string): string {
+  let hash = 0x811c9dc5;
+  for (let at = 0; at < folder.length; at++) {
+    hash = Math.imul(hash ^ folder.charCodeAt(at), 0x01000193);
+  }
+  const network = folder.slice(folder.lastIndexOf("/") + 1);
+  return `${runFolder}/host-local/${network}-${(hash >>> 0).toString(16).padStart(8, "0")}`;
+}

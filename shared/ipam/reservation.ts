@@ -1,4 +1,5 @@
 import type { Attachment } from "../cni/request.ts";
+import { parseAddress } from "../net/address.ts";
 import type { Address } from "../net/address.ts";
 
 /** The file of a reserved address, as it was read. */
@@ -84,4 +85,15 @@ export function heldByNone(
       ? !containers.has(containerId)
       : !owners.has(formatOwner({ containerId, ifname }));
   });
+}
+
+/** The address that a file is named after, if it is. */
+export function parsedAddress(text: string): Address | undefined {
+  // Spares the names that are common and no addresses the cost of an exception.
+  if (!/^[0-9a-fA-F.:]{2,}$/.test(text)) return undefined;
+  try {
+    return parseAddress(text);
+  } catch {
+    return undefined;
+  }
 }

@@ -12,29 +12,29 @@ import {
   replaceFile,
   writeProblem,
 } from "../host/files.ts";
-import type { Lock } from "../kernel/mod.ts";
-import { formatAddress, parseAddress } from "../net/address.ts";
+import type { Attributes, Lock } from "../kernel/mod.ts";
+import { formatAddress } from "../net/address.ts";
 import type { Address } from "../net/address.ts";
-import { Owners } from "./owners.ts";
+import { Owners, ownersFolder } from "./owners.ts";
 import type { OwnersPlace } from "./owners.ts";
+import { Released } from "./released.ts";
 import {
   formatBoot,
   formatOwner,
   heldBy,
   isEarlierBoot,
   isTaken,
+  parsedAddress,
   parseOwner,
 } from "./reservation.ts";
 import type { Reservation } from "./reservation.ts";
 
 /** What the store needs of the kernel. */
-export interface StoreKernel {
+export interface StoreKernel extends Attributes {
   readonly bootId: string | undefined;
   readonly hostName: string | undefined;
   readonly runFolder: string;
   lock(path: string, timeout: number): Lock;
-  attribute(path: string, name: string): string | undefined;
-  setAttribute(path: string, name: string, value: string): void;
 }
 
 /** Milliseconds to wait for the lock. */
@@ -42,12 +42,6 @@ const LOCK_TIMEOUT = 10_000;
 
 /** The extended attribute of a reservation that says which boot it was made in. */
 const bootAttribute = "user.flannel-cni.boot";
-
-/** The extended attribute of the lock that lists what was released, the latest at the end. */
-const releasedAttribute = "user.flannel-cni.released";
-
-/** Bytes of that list: ext4 has 4,096 for all attributes of a file. */
-const maxReleased = 3000;
 
 /** Addresses to look for one by one before listing the folder is the faster way. */
 const fewAddresses = 32;
@@ -73,6 +67,7 @@ export class Store {
   /** The mark of this boot, if it can be told. */
   readonly #boot: string | undefined;
   readonly #ownersPlace: OwnersPlace;
+  readonly #released: Released;
   /** While the lock is held: who has what, if that is known, and whether anything has changed. */
   #owners: Owners | undefined;
   #changed = false;
@@ -90,6 +85,7 @@ export class Store {
     this.#boot =
       bootId === undefined || hostName === undefined ? undefined : formatBoot(bootId, hostName);
     this.#ownersPlace = { folder: ownersFolder(runFolder, folder), reservations: folder, bootId };
+    this.#released = new Released(kernel, this.#path("lock"));
     // The reference plugin does not follow one when it releases, so that addresses leak.
     if (!this.#attempt(() => isSymlink(folder))) return;
     throw new CniError(
@@ -203,7 +199,7 @@ export class Store {
         this.#remove(one);
         return true;
       });
-      this.#addReleased(released.map(({ address }) => address));
+      this.#released.add(released.map(({ address }) => address));
     });
   }
 
@@ -221,7 +217,7 @@ export class Store {
 
   /** The addresses released last, the latest at the end, as far as the file system can tell. */
   released(): Address[] {
-    return this.#releasedNames().flatMap((name) => parsedAddress(name) ?? []);
+    return this.#released.addresses();
   }
 
   /** The address that a range set has given last, if that is known. */
@@ -306,20 +302,6 @@ export class Store {
     this.#owners?.remove(reservation);
   }
 
-  #releasedNames(): string[] {
-    return (this.#kernel.attribute(this.#path("lock"), releasedAttribute) ?? "").split(" ");
-  }
-
-  #addReleased(addresses: readonly Address[]): void {
-    const latest = addresses.map(formatAddress);
-    const older = this.#releasedNames().filter((one) => !latest.includes(one));
-    let text = [...older, ...latest].filter(Boolean).join(" ");
-    if (text.length > maxReleased) {
-      text = text.slice(text.indexOf(" ", text.length - maxReleased) + 1);
-    }
-    if (latest.length > 0) this.#kernel.setAttribute(this.#path("lock"), releasedAttribute, text);
-  }
-
   #path(file: string): string {
     return `${this.#folder}/${file}`;
   }
@@ -341,30 +323,6 @@ export class Store {
   }
 }
 
-/**
- * Where the owners of a folder's reservations stand: by the network's name, and the FNV-1a hash of
- * the whole path, which is there at once where a runtime's own hashes take milliseconds to load. Two
- * folders with the same name would break each other's seal, which costs time and nothing else.
- */
-function ownersFolder(runFolder: string, folder: string): string {
-  let hash = 0x811c9dc5;
-  for (let at = 0; at < folder.length; at++) {
-    hash = Math.imul(hash ^ folder.charCodeAt(at), 0x01000193);
-  }
-  const network = folder.slice(folder.lastIndexOf("/") + 1);
-  return `${runFolder}/host-local/${network}-${(hash >>> 0).toString(16).padStart(8, "0")}`;
-}
-
 function lastReservedFile(rangeSet: number): string {
   return `last_reserved_ip.${String(rangeSet)}`;
-}
-
-function parsedAddress(text: string): Address | undefined {
-  // Spares the names that are common and no addresses the cost of an exception.
-  if (!/^[0-9a-fA-F.:]{2,}$/.test(text)) return undefined;
-  try {
-    return parseAddress(text);
-  } catch {
-    return undefined;
-  }
 }

@@ -5,7 +5,8 @@ import { isListening, listenerName } from "./listener.ts";
 import type { Port } from "./listener.ts";
 import { takeLock } from "./lock.ts";
 import type { Lock } from "./lock.ts";
-import { isOwnNamespace, Namespace } from "./namespace.ts";
+import { Namespace } from "./namespace.ts";
+import { isOwnNamespace } from "./netns.ts";
 import type { Sys } from "./sys.ts";
 
 export type { Firewall, Variant } from "./firewall.ts";
@@ -17,11 +18,19 @@ export type { Namespace } from "./namespace.ts";
 /** Bytes that every file system with extended attributes has room for. */
 const maxAttribute = 4096;
 
+/** The extended attributes of files. */
+export interface Attributes {
+  /** Undefined if it has none, or its file system knows none. */
+  attribute(path: string, name: string): string | undefined;
+  /** Sets one, where the file system has them and the caller may. */
+  setAttribute(path: string, name: string, value: string): void;
+}
+
 /**
  * The kernel, as one call of a plugin sees it. Nothing else touches links, rules or locks. What it
  * opens is closed by the end of the process, which is the end of the call.
  */
-export class Kernel {
+export class Kernel implements Attributes {
   readonly sys: Sys;
   /** Where to keep what is of no use after a reboot. */
   readonly runFolder = "/run/flannel-cni";
@@ -87,13 +96,11 @@ export class Kernel {
     return readLine("/proc/sys/kernel/hostname");
   }
 
-  /** An extended attribute of a file; undefined if it has none, or its file system knows none. */
   attribute(path: string, name: string): string | undefined {
     const length = this.sys.lgetxattr(path, name, this.#attribute);
     return length < 0 ? undefined : this.#attribute.toString("utf8", 0, length);
   }
 
-  /** Sets an extended attribute, where the file system has them and the caller may. */
   setAttribute(path: string, name: string, value: string): void {
     this.sys.lsetxattr(path, name, Buffer.from(value));
   }

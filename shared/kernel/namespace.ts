@@ -1,5 +1,4 @@
 import { closeSync, fstatSync, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import type { Stats } from "node:fs";
 
 import { CniError, Code, errnoOf, messageOf } from "../cni/error.ts";
 import type { Address } from "../net/address.ts";
@@ -7,6 +6,7 @@ import type { Cidr } from "../net/cidr.ts";
 import type { SetSysctl, Step } from "../plan/step.ts";
 import { lockOpened, sleep } from "./lock.ts";
 import type { Lock } from "./lock.ts";
+import { openNetns, ownPath, sameFile } from "./netns.ts";
 import { describe, encode, tolerated } from "./netlink/encode.ts";
 import type { NetlinkStep } from "./netlink/encode.ts";
 import {
@@ -20,13 +20,12 @@ import {
 } from "./netlink/observe.ts";
 import type { PortVlans } from "./netlink/codec.ts";
 import type { Link, Route } from "./netlink/observe.ts";
+import { refusal } from "./netlink/refusal.ts";
 import { errnoText, NetlinkSocket } from "./netlink/socket.ts";
-import type { Reply } from "./netlink/socket.ts";
 import type { Sys } from "./sys.ts";
 
 const CLONE_NEWNET = 0x40000000;
 const EINVAL = 22;
-const ownPath = "/proc/self/ns/net";
 
 /**
  * One network namespace, with one netlink socket that was opened inside it. All of netlink goes
@@ -288,63 +287,4 @@ function setSysctl(step: SetSysctl): void {
       { cause },
     );
   }
-}
-
-function openNetns(path: string): number | undefined {
-  let fd: number;
-  try {
-    fd = openSync(path, "r");
-  } catch (cause) {
-    const errno = errnoOf(cause);
-    if (errno === "ENOENT" || errno === "ENOTDIR" || errno === "ESRCH") return undefined;
-    throw new CniError(
-      Code.InvalidEnvironment,
-      `Cannot open the namespace ${path}: ${messageOf(cause)}.`,
-      "Set CNI_NETNS to a path such as /run/netns/NAME or /proc/PID/ns/net.",
-      { cause },
-    );
-  }
-  // Opening an ordinary file is harmless, setns on it is EINVAL; a folder or device would do too.
-  return fd;
-}
-
-/** Whether a path leads to the namespace that the process is in. One that leads nowhere does not. */
-export function isOwnNamespace(path: string): boolean {
-  const found = statSync(path, { throwIfNoEntry: false });
-  return found !== undefined && sameFile(found, statSync(ownPath));
-}
-
-function sameFile(one: Stats, other: Stats): boolean {
-  return one.ino === other.ino && one.dev === other.dev;
-}
-
-function refusal(step: NetlinkStep, reply: Reply): CniError {
-  const text = reply.text === "" ? "" : ` (${reply.text})`;
-  return new CniError(
-    Code.Kernel,
-    `Cannot ${describe(step)}: the kernel says ${errnoText(reply.errno)}${text}.`,
-    advice(step, reply.errno),
-  );
-}
-
-function advice(step: NetlinkStep, errno: number): string {
-  if (errno === 1) {
-    return "CNI plugins run as root in the host's user namespace. Run the caller with CAP_NET_ADMIN.";
-  }
-  if (step.kind === "create-veth" && errno === 17) {
-    return `An interface ${step.name} exists in the container already. Run DEL for this container, or give another CNI_IFNAME.`;
-  }
-  if (step.kind === "add-route" && errno === 101) {
-    return "The gateway is in none of the container's subnets. Correct the route or the range's gateway in the config.";
-  }
-  if (step.kind === "add-address" && step.address.address.family === 6 && errno === 13) {
-    return `IPv6 is switched off on ${step.link}. Switch it on with "sysctl -w net.ipv6.conf.${step.link}.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0", or take the IPv6 subnet out of the config.`;
-  }
-  const isVlan =
-    step.kind === "set-bridge" || (step.kind === "create-bridge" && step.vlanFiltering);
-  if (errno === 95 && isVlan) {
-    return "This kernel's bridges don't tell VLANs apart (CONFIG_BRIDGE_VLAN_FILTERING). Take vlan and vlanTrunk out of the network config, or use another kernel.";
-  }
-  if (errno === 95) return "This kernel lacks the driver for it. Load the module (veth, bridge).";
-  return "See the kernel's log (dmesg) for the reason.";
 }
