@@ -36,11 +36,10 @@ test: ## Every check, both builds and all tests (as root)
 	@$(MAKE) $(SCHEMAS)
 	@$(NODE) scripts/test.ts
 
-soak: ## All faults, crowds and a million hostile inputs, on both builds (as root; takes hours)
+soak: ## All faults, crowds, a million hostile inputs, each test on both builds (as root; takes hours)
 	@sh scripts/setup.sh test
 	@$(MAKE) all
-	@SOAK=1 FUZZ_CASES=70000 $(NODE) node_modules/vitest/vitest.mjs run --maxWorkers=2 \
-		test/fault test/fuzz test/unit/fuzz
+	@SOAK=1 FUZZ_CASES=70000 $(NODE) node_modules/vitest/vitest.mjs run --maxWorkers=2 $(ARGS)
 
 run: ## A demonstration: pods that reach each other (as root)
 	@sh scripts/setup.sh run

@@ -1,4 +1,5 @@
 import { lstatSync, renameSync, unlinkSync } from "node:fs";
+import type { Stats } from "node:fs";
 import { join } from "node:path";
 import { CniError, Code } from "../../shared/cni/error.ts";
 import {
@@ -178,11 +179,12 @@ export class Folder {
 
   /** Takes away what was installed, unless somebody has changed it since. */
   uninstall(): Outcome[] {
+    const known = new Map<string, string>();
     const outcomes = [...this.#recorded].map(([name, digests]): Outcome => {
       const path = join(this.#path, name);
       const found = lstatSync(path, { throwIfNoEntry: false });
       if (found === undefined) return { what: "gone", path, note: "already" };
-      if (!found.isFile() || !digests.includes(digestOf(contentOf(path)))) {
+      if (!found.isFile() || !digests.includes(digestOnce(path, found, known))) {
         return { what: "left", path, note: "changed since by somebody else" };
       }
       unlinkSync(path);
@@ -222,9 +224,7 @@ export class Folder {
     if (found === undefined || attributes === undefined) {
       return { file, path, right: false, kept: undefined };
     }
-    const inode = `${found.dev}:${found.ino}`;
-    const digest = digests.get(inode) ?? digestOf(contentOf(path));
-    digests.set(inode, digest);
+    const digest = digestOnce(path, found, digests);
     const runs = (file.mode & 0o111) === 0 || (attributes.mode & 0o111) !== 0;
     return {
       file,
@@ -253,4 +253,12 @@ export class Folder {
 
 function keyOf({ digest }: Wanted, { mode, label }: Attributes): string {
   return `${digest} ${mode} ${label?.toString("hex") ?? ""}`;
+}
+
+/** The digest of a file, read once however many names it has. @param known digests by inode. */
+function digestOnce(path: string, { dev, ino }: Stats, known: Map<string, string>): string {
+  const inode = `${dev}:${ino}`;
+  const digest = known.get(inode) ?? digestOf(contentOf(path));
+  known.set(inode, digest);
+  return digest;
 }

@@ -7,7 +7,7 @@ import { leftovers } from "../../scripts/lib/leftovers.ts";
 import { binDir, cni, cniOk, createSandbox, type Conf, type Sandbox } from "../helpers/cni.ts";
 import { addressesIn, bridgeConf, DUAL_STACK, IPV4, writeSubnetEnv } from "../helpers/network.ts";
 import { Crowd, crowd, tally } from "./crowd.ts";
-import { isBun, soak } from "./form.ts";
+import { isBun, soak } from "../helpers/form.ts";
 
 const bin = binDir();
 const pods = soak ? 500 : isBun ? 48 : 16;

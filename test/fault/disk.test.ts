@@ -5,7 +5,7 @@
 import { afterAll, describe, expect, test } from "vitest";
 import { fileCalls, signature, trace, type SystemCall } from "../../scripts/lib/strace.ts";
 import { failAndRecover } from "./faults.ts";
-import { stepOf } from "./form.ts";
+import { stepOf } from "../helpers/form.ts";
 import { callOf, SCENARIOS, type Scenario } from "./scenarios.ts";
 import { POD, prepare, reset, upTo, type Wreck } from "./wreck.ts";
 

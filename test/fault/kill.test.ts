@@ -7,7 +7,7 @@
  */
 import { afterAll, describe, expect, test } from "vitest";
 import { mutations, signature, trace, type SystemCall } from "../../scripts/lib/strace.ts";
-import { soak, stepOf } from "./form.ts";
+import { soak, stepOf } from "../helpers/form.ts";
 import { RECOVERIES, recover } from "./recovery.ts";
 import { callOf, runChain, SCENARIOS, type Scenario } from "./scenarios.ts";
 import { POD, prepare, reset, upTo, type Place, type Wreck } from "./wreck.ts";

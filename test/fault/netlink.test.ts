@@ -8,7 +8,7 @@ import { execa } from "execa";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { cni } from "../helpers/cni.ts";
 import { failAndRecover } from "./faults.ts";
-import { isBun, stepOf } from "./form.ts";
+import { isBun, stepOf } from "../helpers/form.ts";
 import { callOf, SCENARIOS, type Scenario } from "./scenarios.ts";
 import { POD, prepare, reset, upTo, type Wreck } from "./wreck.ts";
 

@@ -14,7 +14,7 @@ import { sys } from "../../shared/kernel/sys_node.ts";
 import { temporaryFolder } from "../unit/plugins/flannel/helpers.ts";
 import { Host } from "../unit/plugins/host-local/host.ts";
 import { filesAfter, operationsIn, putFiles, type Data, type Operation } from "./disk_log.ts";
-import { isBun, soak } from "./form.ts";
+import { isBun, soak } from "../helpers/form.ts";
 import { callOf, SCENARIOS } from "./scenarios.ts";
 import { POD, prepare } from "./wreck.ts";
 

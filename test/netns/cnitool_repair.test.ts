@@ -1,5 +1,6 @@
 /** M6: rules that a reload of the node's firewall has flushed, put back by one command. */
 import { describe, expect, test } from "vitest";
+import { some } from "../helpers/form.ts";
 import type { Sandbox } from "../helpers/cni.ts";
 import { addByTool, cnitool, cnitoolOk, createInstalledNode } from "../helpers/cnitool.ts";
 import { BACKENDS, IPTABLES_NFT, useBackend, type Backend } from "../helpers/portmap.ts";
@@ -49,7 +50,7 @@ async function firewall(node: Sandbox): Promise<readonly (readonly string[] | un
 }
 
 describe.concurrent("M6: cnitool repair", () => {
-  test.for(BACKENDS)("puts all rules back after a flush ($backend)", async (backend) => {
+  test.for(some(BACKENDS))("puts all rules back after a flush ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const { env } = backend;
     const outside = await node.addExternalHost("outside");
@@ -100,7 +101,7 @@ describe.concurrent("M6: cnitool repair", () => {
     });
   });
 
-  test.for(BACKENDS)("puts a single rule back ($backend)", async (backend) => {
+  test.for(some(BACKENDS))("puts a single rule back ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const { env } = backend;
     await addByTool(node, "pod1", 8081, env);

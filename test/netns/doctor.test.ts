@@ -1,5 +1,6 @@
 /** cnitool doctor: faults planted one at a time on a node that was healthy. */
 import { describe, expect, test } from "vitest";
+import { some } from "../helpers/form.ts";
 import { binDir, referenceDir, type Sandbox } from "../helpers/cni.ts";
 import {
   addByTool,
@@ -35,7 +36,7 @@ async function examine(node: Sandbox, env = {}): Promise<[number, readonly Findi
 }
 
 describe.concurrent("a healthy node", () => {
-  test.for(BACKENDS)("has nothing to be said of ($backend)", async (backend) => {
+  test.for(some(BACKENDS))("has nothing to be said of ($backend)", async (backend) => {
     const { env, conf } = backend;
     const [flannel, portmap] = flannelConflist()["plugins"] as object[];
     const plugins = [flannel, { ...portmap, ...conf }];
@@ -95,7 +96,7 @@ describe.concurrent("a healthy node", () => {
 });
 
 describe.concurrent("doctor finds it when", () => {
-  test.for(FAULTS)("$name ($id)", async (fault) => {
+  test.for(some(FAULTS))("$name ($id)", async (fault) => {
     const { id, severity, plant, says, also = [], isMended } = fault;
     await using node = await healthyNode();
     expect(await examine(node)).toEqual([0, []]);

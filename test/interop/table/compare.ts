@@ -6,6 +6,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { binDir, createSandbox, referenceDir, type Sandbox } from "../../helpers/cni.ts";
+import { some } from "../../helpers/form.ts";
 import { DOCUMENTED, ERRORS, withoutTraces } from "./known.ts";
 import {
   makeSide,
@@ -44,7 +45,7 @@ export function compare(what: string, plugin: string, kind: Kind, rows: Rows): v
     });
 
     const entries = Object.entries(rows).map(([name, row], number) => ({ name, row, number }));
-    test.for(entries)("$name", async ({ row, number }) => {
+    test.for(some(entries))("$name", async ({ row, number }) => {
       const [ours, reference] = await Promise.all(
         sides.map(async (side) => play(side, plugin, row, number)),
       );

@@ -1,0 +1,28 @@
+/** How much is tried: a part in `make test`, all of it in `make soak`. */
+import { resolve } from "node:path";
+import { binDir } from "./cni.ts";
+
+/** Whether this is the long form. */
+export const soak = process.env["SOAK"] === "1";
+
+/** The build that most run on nodes; the other one makes the same system calls. */
+export const isBun = binDir() === resolve("dist/bin");
+
+/** One fault in so many is tried: all in the long form, or what FAULT_STEP says. */
+export function stepOf(bun: number, other: number): number {
+  return Number(process.env["FAULT_STEP"] ?? (soak ? 1 : isBun ? bun : other));
+}
+
+let tables = 0;
+
+/**
+ * The rows of a table that are tried: all of them on Bun's build and in the long form. On the other
+ * build, which is the same code on a runtime that takes eight times as long to start, it is every
+ * third, beginning with another one in each table, so that each table is tried there, too. One is
+ * taken of each three in a row, in turn, for many tables have a backend's three in a row.
+ */
+export function some<T>(rows: readonly T[]): readonly T[] {
+  const first = tables++ % Math.min(3, rows.length);
+  if (isBun || soak) return rows;
+  return rows.filter((_, at) => at % 3 === (first + Math.floor(at / 3)) % Math.min(3, rows.length));
+}
