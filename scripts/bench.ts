@@ -28,6 +28,7 @@ const { values } = parseArgs({
   },
 });
 const out = values.out ?? "dist/bench/bench.json";
+const referenceFolder = resolve(process.env["REFERENCE_CNI_BIN"] ?? "/usr/lib/cni");
 
 try {
   if (values.docs) updateDocs(JSON.parse(readFileSync(out, "utf8")) as Run);
@@ -40,7 +41,7 @@ try {
 async function main(): Promise<void> {
   const folders = {
     ours: resolve("dist/bin"),
-    reference: resolve(process.env["REFERENCE_CNI_BIN"] ?? "/usr/lib/cni"),
+    reference: referenceFolder,
   };
   if (!hasPlugin(folders.reference, "bridge")) {
     throw new Error(
@@ -64,9 +65,17 @@ async function main(): Promise<void> {
       progress(`${at + 1}/${chosen.length} ${scenario.name}: round ${done} of ${of}`);
     });
     rows.push(...found);
+    // What was measured so far is there whatever becomes of the rest.
+    save(runOf(rows, load));
   }
   progress("");
-  const run: Run = {
+  print(tableOf(runOf(rows, load)));
+  print(`\n${out} has all of it.`);
+}
+
+function runOf(rows: readonly Row[], load: number): Run {
+  const other = process.env["REFERENCE_CNI_BIN"];
+  return {
     date: new Date().toISOString().slice(0, 10),
     machine: {
       processor: cpus()[0]?.model ?? "unknown",
@@ -74,16 +83,16 @@ async function main(): Promise<void> {
       kernel: release(),
       load,
     },
-    reference:
-      process.env["REFERENCE_CNI_BIN"] === undefined ? "Debian's plugins" : "another build",
-    referenceHasFlannel: hasPlugin(folders.reference, "flannel"),
+    reference: other === undefined ? "Debian's plugins" : "another build",
+    referenceHasFlannel: hasPlugin(referenceFolder, "flannel"),
     quick: values.quick,
     rows,
   };
-  print(tableOf(run));
+}
+
+function save(run: Run): void {
   mkdirSync(dirname(out), { recursive: true });
   writeFileSync(out, `${JSON.stringify(run, undefined, 1)}\n`);
-  print(`\n${out} has all of it.`);
 }
 
 /** One line on a terminal that the next one replaces; nothing elsewhere. */

@@ -6,10 +6,21 @@
  *                   processor
  *   build.ts pkg    dist/pkg, with Node and @yao-pkg/pkg
  */
-import { linkSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { execa } from "execa";
+import { contentOf } from "../plugins/install-cni/content.ts";
 import { bun, bunArguments } from "./build/bun.ts";
 import { bundle } from "./build/bundle.ts";
 
@@ -50,7 +61,7 @@ async function main(target: string): Promise<void> {
     : execa(compiler, [...bunArguments, script, `--outfile=${compiled}`]));
 
   // A plugin may be running just now: its file stays as it is, and the new one takes its name.
-  renameSync(compiled, product);
+  renameSync(rewrite(compiled), product);
   for (const link of links) {
     rmSync(join(folder, link), { force: true });
     linkSync(product, join(folder, link));
@@ -59,4 +70,17 @@ async function main(target: string): Promise<void> {
   const code = (statSync(script).size / 1e3).toFixed(0);
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   console.log(`${product}: ${size} MB with ${runtime}, ${code} kB of it code, in ${seconds} s`);
+}
+
+/** Copies an executable as install-cni does: how it was written is how it lies in the page cache. */
+function rewrite(compiled: string): string {
+  const copy = `${compiled}.copy`;
+  const file = openSync(copy, "w");
+  contentOf(compiled).read((part) => {
+    for (let at = 0; at < part.length; ) at += writeSync(file, part, at);
+  });
+  closeSync(file);
+  chmodSync(copy, 0o755);
+  rmSync(compiled);
+  return copy;
 }

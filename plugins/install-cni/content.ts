@@ -22,7 +22,12 @@ export interface Content {
   readonly read: (take: (part: Uint8Array) => void) => void;
 }
 
-const partSize = 1024 * 1024;
+/**
+ * Bytes of one read and write. The page cache keeps a file in pieces as long as the writes were
+ * (ext4, XFS), and a process that runs it maps whole pieces: longer ones cost it memory, shorter ones
+ * time. See docs/decisions/0010-page-cache.md.
+ */
+const partSize = 64 * 1024;
 
 /** The content of a file. */
 export function contentOf(path: string): Content {

@@ -105,7 +105,7 @@ export function confOf(plugin: Plugin, of: Scenario, lane: number): Conf {
         backend: of.backend === "nftables" ? "nftables" : "iptables",
         runtimeConfig: {
           portMappings: Array.from({ length: of.mappings }, (_, at) => ({
-            hostPort: 10_000 + lane * 100 + at,
+            hostPort: 10_000 + lane * of.mappings + at,
             containerPort: 80,
             protocol: "tcp",
           })),
