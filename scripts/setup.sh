@@ -51,7 +51,8 @@ check_node() {
 install_packages() {
   stamp=node_modules/.installed
   if cmp -s package-lock.json "$stamp"; then
-    touch "$stamp"
+    # Only then: what is older than the stamp is built anew.
+    [ "$stamp" -nt package-lock.json ] || touch "$stamp"
     return
   fi
   check_node

@@ -208,6 +208,16 @@ export function firewallOf(snapshot: Snapshot): Snapshot {
   );
 }
 
+/** A node's firewall, its lines sorted: rules that were put back may stand in another order. */
+export async function sortedFirewall(node: Sandbox): Promise<Snapshot> {
+  return Object.fromEntries(
+    Object.entries(firewallOf(await node.snapshot())).map(([section, lines]) => [
+      section,
+      lines.toSorted(),
+    ]),
+  );
+}
+
 /** Calls portmap alone for the nth pod, as if the plugins before it had made it. */
 export async function addPortmap(
   node: Sandbox,

@@ -3,7 +3,13 @@ import { describe, expect, test } from "vitest";
 import { some } from "../helpers/form.ts";
 import type { Sandbox } from "../helpers/cni.ts";
 import { addByTool, cnitool, cnitoolOk, createInstalledNode } from "../helpers/cnitool.ts";
-import { BACKENDS, IPTABLES_NFT, useBackend, type Backend } from "../helpers/portmap.ts";
+import {
+  BACKENDS,
+  IPTABLES_NFT,
+  sortedFirewall,
+  useBackend,
+  type Backend,
+} from "../helpers/portmap.ts";
 import { ask, serve } from "../helpers/traffic.ts";
 
 const FLUSH = `
@@ -38,17 +44,6 @@ async function createNode(backend: Backend, delegate?: object): Promise<Sandbox>
   return node;
 }
 
-/** The firewall's lines. Put-back rules may stand in another order. */
-async function firewall(node: Sandbox): Promise<readonly (readonly string[] | undefined)[]> {
-  const { nft, ...rest } = await node.snapshot();
-  return [
-    nft?.toSorted(),
-    ...Object.entries(rest)
-      .filter(([section]) => section.includes("tables"))
-      .map(([, lines]) => lines.toSorted()),
-  ];
-}
-
 describe.concurrent("M6: cnitool repair", () => {
   test.for(some(BACKENDS))("puts all rules back after a flush ($backend)", async (backend) => {
     await using node = await createNode(backend);
@@ -58,12 +53,12 @@ describe.concurrent("M6: cnitool repair", () => {
     await addByTool(node, "pod2", 8082, env);
     await addByTool(node, "gone", 8083, env);
     await node.removePod("gone");
-    const before = await firewall(node);
+    const before = await sortedFirewall(node);
     expect(await cnitoolOk(node, ["repair"], env)).toBe("No rule is missing.\n");
-    expect(await firewall(node)).toEqual(before);
+    expect(await sortedFirewall(node)).toEqual(before);
 
     await node.sh(FLUSH);
-    const flushed = await firewall(node);
+    const flushed = await sortedFirewall(node);
     const dry = await cnitoolOk(node, ["repair", "--dry-run"], env);
     expect(dry.split("\n").filter(Boolean)).toEqual(
       ["pod1/eth0", "pod2/eth0"].flatMap((name, at) => [
@@ -73,17 +68,17 @@ describe.concurrent("M6: cnitool repair", () => {
         ),
       ]),
     );
-    expect(await firewall(node)).toEqual(flushed);
+    expect(await sortedFirewall(node)).toEqual(flushed);
 
     const done = await cnitoolOk(node, ["repair"], env);
     expect(done).toBe(dry.replaceAll("missing:", "put back:"));
-    const text = JSON.stringify(await firewall(node));
+    const text = JSON.stringify(await sortedFirewall(node));
     for (const port of ["8081", "8082"]) expect(text).toContain(port);
     expect(text, "the rules of a pod that is gone").not.toContain("8083");
 
-    const after = await firewall(node);
+    const after = await sortedFirewall(node);
     expect(await cnitoolOk(node, ["repair"], env)).toBe("No rule is missing.\n");
-    expect(await firewall(node)).toEqual(after);
+    expect(await sortedFirewall(node)).toEqual(after);
     await cnitoolOk(node, ["check", "--container-id", "pod1", "cbr0", "/run/netns/pod1"], env);
 
     // What counts are packets.
@@ -106,7 +101,7 @@ describe.concurrent("M6: cnitool repair", () => {
     const { env } = backend;
     await addByTool(node, "pod1", 8081, env);
     await addByTool(node, "pod2", 8082, env);
-    const before = await firewall(node);
+    const before = await sortedFirewall(node);
     const isNft = backend.backend === "nftables";
     await node.sh(
       isNft
@@ -119,22 +114,22 @@ describe.concurrent("M6: cnitool repair", () => {
           iptables-save -t nat | grep -e '-A CNI-HOSTPORT-DNAT.*pod2' | sed 's/-A/iptables -t nat -D/' | sh`,
       { env },
     );
-    expect(await firewall(node)).not.toEqual(before);
+    expect(await sortedFirewall(node)).not.toEqual(before);
     expect((await cnitoolOk(node, ["repair"], env)).split("\n").filter(Boolean)).toEqual([
       "put back: masquerading for IPv4 of pod1/eth0",
       "put back: host ports 8082/tcp for IPv4 of pod2/eth0",
     ]);
-    expect(await firewall(node)).toEqual(before);
+    expect(await sortedFirewall(node)).toEqual(before);
   });
 
   test.for(["0.2.0", "0.3.1"])("works in networks of CNI %s", async (cniVersion) => {
     const old = { ...conflist(IPTABLES_NFT), cniVersion };
     await using node = await createInstalledNode(old);
     await addByTool(node, "pod1", 8081);
-    const before = await firewall(node);
+    const before = await sortedFirewall(node);
     await node.sh(FLUSH);
     await cnitoolOk(node, ["repair"]);
-    expect(await firewall(node)).toEqual(before);
+    expect(await sortedFirewall(node)).toEqual(before);
   });
 
   test("leaves the rules of a container's other interface", async () => {
@@ -154,10 +149,10 @@ describe.concurrent("M6: cnitool repair", () => {
   test("puts the rules of macspoofchk back", async () => {
     await using node = await createNode(IPTABLES_NFT, { macspoofchk: true, ipMasq: false });
     await addByTool(node, "pod1");
-    const before = await firewall(node);
+    const before = await sortedFirewall(node);
     await node.sh("nft delete table bridge nat");
     expect(await cnitoolOk(node, ["repair"])).toBe("put back: macspoofchk of pod1/eth0\n");
-    expect(await firewall(node)).toEqual(before);
+    expect(await sortedFirewall(node)).toEqual(before);
     expect(await cnitoolOk(node, ["repair"])).toBe("No rule is missing.\n");
   });
 
@@ -165,10 +160,10 @@ describe.concurrent("M6: cnitool repair", () => {
     await using node = await createNode(IPTABLES_NFT);
     await addByTool(node, "pod1", 8081);
     await node.remove("/run/flannel-cni");
-    const before = await firewall(node);
+    const before = await sortedFirewall(node);
     await node.sh(FLUSH);
     await cnitoolOk(node, ["repair"]);
-    expect(await firewall(node)).toEqual(before);
+    expect(await sortedFirewall(node)).toEqual(before);
   });
 
   test("says what it cannot put back, and goes on", async () => {

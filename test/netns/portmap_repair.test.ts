@@ -9,6 +9,7 @@ import {
   IPTABLES_NFT,
   portmapCall,
   resultFor,
+  sortedFirewall,
   type Backend,
   type PodOptions,
 } from "../helpers/portmap.ts";
@@ -32,16 +33,6 @@ async function addPod(node: Sandbox, backend: Backend, n: number, options: PodOp
   return call;
 }
 
-async function firewall(node: Sandbox): Promise<readonly (readonly string[] | undefined)[]> {
-  const { nft, ...rest } = await node.snapshot();
-  return [
-    nft?.toSorted(),
-    ...Object.entries(rest)
-      .filter(([section]) => section.includes("tables"))
-      .map(([, lines]) => lines.toSorted()),
-  ];
-}
-
 /** Portmap's GC with all of these pods valid. */
 function gc(call: ReturnType<typeof portmapCall>, ...valid: readonly string[]) {
   const list = valid.map((containerID) => ({ containerID, ifname: "eth0" }));
@@ -53,13 +44,13 @@ describe.concurrent("M6: a firewall's reload", () => {
   test.for(some(BACKENDS))("is made good by GC ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const calls = [await addPod(node, backend, 0), await addPod(node, backend, 1)];
-    const before = await firewall(node);
+    const before = await sortedFirewall(node);
     await node.sh(FLUSH);
     expect(await cni(node, { ...calls[0], command: "CHECK" } as never)).toMatchObject({
       json: { code: 105 },
     });
     for (let time = 0; time < 2; time++) await cniOk(node, gc(calls[0] as never, "pod0", "pod1"));
-    expect(await firewall(node)).toEqual(before);
+    expect(await sortedFirewall(node)).toEqual(before);
     for (const call of calls) await cniOk(node, { ...call, command: "CHECK" });
   });
 
@@ -71,7 +62,7 @@ describe.concurrent("M6: a firewall's reload", () => {
     await node.removePod("pod1");
     await addPod(node, backend, 2);
     await cniOk(node, { ...first, command: "CHECK" });
-    const text = JSON.stringify(await firewall(node));
+    const text = JSON.stringify(await sortedFirewall(node));
     expect(text, "the rules of a pod that is gone").not.toContain("8081");
     await cniOk(node, { ...gone, command: "DEL" });
   });
@@ -84,7 +75,7 @@ describe.concurrent("M6: a firewall's reload", () => {
     await node.sh(FLUSH);
     await node.removePod("pod2");
     await cniOk(node, gc(own, "pod0", "pod2"));
-    const text = JSON.stringify(await firewall(node));
+    const text = JSON.stringify(await sortedFirewall(node));
     expect(text).toContain("8080");
     // Whoever makes the shared rules again makes everyone's.
     expect(text).toContain("8081");
@@ -122,7 +113,7 @@ describe.concurrent("GC", () => {
       nftables: ["nft", "nft"],
     };
     expect(changes).toEqual(expected[backend.backend]);
-    const text = JSON.stringify(await firewall(node));
+    const text = JSON.stringify(await sortedFirewall(node));
     expect(text.match(/808\d/g)?.filter((port) => port !== "8084")).toEqual([]);
     expect(text).toContain("8084");
   });
@@ -144,7 +135,7 @@ describe.concurrent("a node that has changed its iptables", () => {
     const { runtimeConfig: _, prevResult: __, ...conf } = call.conf;
     const answer = await cni(node, { ...call, conf, extraEnv: one.to.env, command: "DEL" });
     expect(answer).toMatchObject({ code: 0, stderr: "" });
-    expect(JSON.stringify(await firewall(node))).not.toMatch(/CNI-DN-|8080/);
+    expect(JSON.stringify(await sortedFirewall(node))).not.toMatch(/CNI-DN-|8080/);
   });
 
   test.for([IPTABLES_NFT, IPTABLES_LEGACY])(
@@ -152,10 +143,10 @@ describe.concurrent("a node that has changed its iptables", () => {
     async (backend) => {
       await using node = await createNode(backend);
       const call = await addPod(node, backend, 0);
-      const before = await firewall(node);
+      const before = await sortedFirewall(node);
       await node.remove("/run/flannel-cni");
       await cniOk(node, { ...call, command: "ADD" });
-      expect(await firewall(node)).toEqual(before);
+      expect(await sortedFirewall(node)).toEqual(before);
     },
   );
 });
