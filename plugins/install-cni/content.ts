@@ -27,7 +27,7 @@ export interface Content {
  * (ext4, XFS), and a process that runs it maps whole pieces: longer ones cost it memory, shorter ones
  * time. See docs/decisions/0010-page-cache.md.
  */
-const partSize = 32 * 1024;
+const partSize = 64 * 1024;
 
 /** The content of a file. */
 export function contentOf(path: string): Content {

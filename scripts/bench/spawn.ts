@@ -3,6 +3,7 @@
  * page tables) and wait4 (which says what a process and its own children have cost).
  */
 import { readFileSync } from "node:fs";
+import { basename } from "node:path";
 import koffi from "koffi";
 
 const libc = koffi.load("libc.so.6");
@@ -66,18 +67,24 @@ export function waitForAny(): Ended {
 }
 
 /** Waits for a process, looking at its memory all the time. @returns the most it had, in MB. */
-export function watchMemory(pid: number): { ended: Ended; rss: number } {
+export function watchMemory(pid: number, file: string): { ended: Ended; rss: number } {
+  // The kernel has 15 characters of it.
+  const name = basename(file).slice(0, 15);
   let rss = 0;
   for (;;) {
-    rss = Math.max(rss, highWater(pid));
+    rss = Math.max(rss, highWater(pid, name));
     const ended = wait(pid, WNOHANG);
     if (ended !== undefined) return { ended, rss };
   }
 }
 
-/** wait4's own figure won't do: it begins with the memory of the process that started this one. */
-function highWater(pid: number): number {
+/**
+ * wait4's own figure won't do: it begins with the memory of the process that started this one. So does
+ * the kernel's, for a moment, until the new process has its own memory and then its own name.
+ */
+function highWater(pid: number, name: string): number {
   const status = readFileSync(`/proc/${String(pid)}/status`, "utf8");
+  if (/^Name:\s+(.*)$/m.exec(status)?.[1] !== name) return 0;
   return Number(/^VmHWM:\s+(\d+)/m.exec(status)?.[1] ?? 0) / 1024;
 }
 

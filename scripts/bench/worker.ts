@@ -13,6 +13,7 @@ mkdirSync(folder, { recursive: true });
 await serve(createInterface({ input: process.stdin }), carryOut);
 
 interface Running {
+  readonly file: string;
   readonly lane: number;
   readonly started: number;
   readonly at: number;
@@ -50,7 +51,7 @@ function start(call: Call, lane: number, at: number, before: unknown): [number, 
   const pid = spawn(call.file, call.env, stdin, stdout);
   closeSync(stdin);
   closeSync(stdout);
-  return [pid, { lane, started, at }];
+  return [pid, { lane, started, at, file: call.file }];
 }
 
 function awaitOne(
@@ -58,8 +59,8 @@ function awaitOne(
   memory: boolean,
 ): { ended: Ended; rss: number } {
   if (!memory) return { ended: waitForAny(), rss: 0 };
-  const [pid = 0] = running.keys();
-  return watchMemory(pid);
+  const [[pid, { file }] = [0, { file: "" }]] = running;
+  return watchMemory(pid, file);
 }
 
 function resultOf(lane: number, ended: Ended, call: Call | undefined): unknown {

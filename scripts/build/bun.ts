@@ -15,5 +15,5 @@ export const bunArguments: readonly string[] = [
   // what a bunfig.toml preloads runs as root.
   ...["--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig"],
   // A plugin lives for milliseconds: only the hottest loops are worth compiling.
-  "--compile-jit-policy=16",
+  "--compile-jit-policy=200",
 ];
