@@ -17,12 +17,13 @@ let tables = 0;
 
 /**
  * The rows of a table that are tried: all of them on Bun's build and in the long form. On the other
- * build, which is the same code on a runtime that takes eight times as long to start, it is every
- * third, beginning with another one in each table, so that each table is tried there, too. One is
- * taken of each three in a row, in turn, for many tables have a backend's three in a row.
+ * build, which is the same code on a runtime that takes eight times as long to start, it is one of
+ * `of`, beginning with another one in each table, so that each table is tried there, too. One is
+ * taken of each `of` in a row, in turn, for many tables have a backend's three in a row.
  */
-export function some<T>(rows: readonly T[]): readonly T[] {
-  const first = tables++ % Math.min(3, rows.length);
+export function some<T>(rows: readonly T[], of = 3): readonly T[] {
+  const group = Math.min(of, rows.length);
+  const first = tables++ % group;
   if (isBun || soak) return rows;
-  return rows.filter((_, at) => at % 3 === (first + Math.floor(at / 3)) % Math.min(3, rows.length));
+  return rows.filter((_, at) => at % of === (first + Math.floor(at / of)) % group);
 }
