@@ -13,7 +13,7 @@ import { callOf, runChain, SCENARIOS, type Scenario } from "./scenarios.ts";
 import { POD, prepare, reset, upTo, type Place, type Wreck } from "./wreck.ts";
 
 /** Of the kills a part is enough for `make test`, and less of the other build, which makes the same calls. */
-const partOfBun = 6;
+const partOfBun = 8;
 const partOfPkg = 48;
 const step = stepOf(partOfBun, partOfPkg);
 const SIGKILLED = 128 + 9;
