@@ -26,6 +26,9 @@ export default defineConfig({
   test: {
     // A slow test is one that waits for the kernel, so more run than there are processors.
     maxWorkers: 4,
+    // No test changes what another one imports. It saves half of the unit tests' processor time, and
+    // some hundredths of the others'.
+    isolate: false,
     testTimeout: 120_000,
     hookTimeout: 60_000,
     projects: [

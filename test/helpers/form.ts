@@ -1,5 +1,6 @@
 /** How much is tried: a part in `make test`, all of it in `make soak`. */
 import { resolve } from "node:path";
+import { expect } from "vitest";
 import { binDir } from "./cni.ts";
 
 /** Whether this is the long form. */
@@ -13,7 +14,8 @@ export function stepOf(bun: number, other: number): number {
   return Number(process.env["FAULT_STEP"] ?? (soak ? 1 : isBun ? bun : other));
 }
 
-let tables = 0;
+/** How many tables each test file has had so far. */
+const tables = new Map<string, number>();
 
 /**
  * The rows of a table that are tried: all of them on Bun's build and in the long form. On the other
@@ -21,9 +23,12 @@ let tables = 0;
  * `of`, beginning with another one in each table, so that each table is tried there, too. One is
  * taken of each `of` in a row, in turn, for many tables have a backend's three in a row.
  */
-export function some<T>(rows: readonly T[], of = 3): readonly T[] {
+export function some<T>(rows: readonly T[], of = 5): readonly T[] {
   const group = Math.min(of, rows.length);
-  const first = tables++ % group;
   if (isBun || soak) return rows;
+  // By file, for a worker has several, and not the same ones each time.
+  const file = expect.getState().testPath ?? "";
+  const first = tables.get(file) ?? 0;
+  tables.set(file, first + 1);
   return rows.filter((_, at) => at % of === (first + Math.floor(at / of)) % group);
 }

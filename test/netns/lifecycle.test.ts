@@ -35,7 +35,7 @@ const cases = Object.keys(CONFIGS).flatMap((plugin) =>
 );
 
 describe.concurrent("a pod's life", () => {
-  test.for(some(cases))("$plugin, $stack, CNI $version", async ({ plugin, stack, version }) => {
+  test.for(some(cases, 3))("$plugin, $stack, CNI $version", async ({ plugin, stack, version }) => {
     const families = STACKS[stack] ?? [];
     const conf = CONFIGS[plugin]?.(version, families) ?? {};
     await using sandbox = await createSandbox();

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
-import { afterAll, expect, it } from "vitest";
+import { expect, it } from "vitest";
 
 import { CniError, Code } from "../../../shared/cni/error.ts";
 import { NetError } from "../../../shared/net/error.ts";
@@ -16,11 +16,6 @@ const timeLimit = 1000;
 
 /** Inputs that once broke something, a folder for each target. */
 const seedFolder = join(import.meta.dirname, "../../fuzz/seeds");
-
-let cases = 0;
-afterAll(() => {
-  console.log(`fuzz cases: ${cases}`);
-});
 
 /** What means something in one format or another. */
 const words = [
@@ -120,7 +115,7 @@ export function fuzz<T>(
   fromSeed: (text: string) => T,
 ): void {
   it(`${name} takes anything`, { timeout: 3_600_000 }, () => {
-    const before = cases;
+    let cases = 0;
     for (const text of seedsOf(name)) attempt(read, fromSeed(text));
     fc.assert(
       fc.property(inputs, (input) => {
@@ -129,7 +124,8 @@ export function fuzz<T>(
       }),
       { numRuns: runs, seed },
     );
-    expect(cases - before).toBe(runs);
+    expect(cases).toBe(runs);
+    console.log(`fuzz cases of ${name}: ${cases}`);
   });
 }
 
