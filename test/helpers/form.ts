@@ -23,7 +23,7 @@ const tables = new Map<string, number>();
  * `of`, beginning with another one in each table, so that each table is tried there, too. One is
  * taken of each `of` in a row, in turn, for many tables have a backend's three in a row.
  */
-export function some<T>(rows: readonly T[], of = 5): readonly T[] {
+export function some<T>(rows: readonly T[], of = 4): readonly T[] {
   const group = Math.min(of, rows.length);
   if (isBun || soak) return rows;
   // By file, for a worker has several, and not the same ones each time.
