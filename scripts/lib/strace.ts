@@ -36,11 +36,18 @@ const NAMES = [
 
 const OUTPUT = "/run/strace.out";
 
-/** Calls a plugin under strace; with a fault, at the call that `at` was in an earlier run. */
+/**
+ * Calls a plugin under strace; with a fault, at the call that `at` was in an earlier run. With a path,
+ * only calls with that path are looked at, and `at` is the nth of its name among those.
+ */
 export async function trace(
   sandbox: Sandbox,
   call: CniCall,
-  fault?: { readonly at: SystemCall; readonly fault: Fault },
+  fault?: {
+    readonly at: Pick<SystemCall, "name" | "nth">;
+    readonly path?: string | undefined;
+    readonly fault: Fault;
+  },
 ): Promise<Traced> {
   const inject =
     fault === undefined
@@ -49,6 +56,7 @@ export async function trace(
   const prefix = [
     ...["strace", "-qq", "-y", "-s", "4096", "-o", OUTPUT],
     ...["-e", `trace=${NAMES.join(",")}`, "-e", "signal=none", ...inject],
+    ...(fault?.path === undefined ? [] : ["-P", fault.path]),
   ];
   const answer = await cni(sandbox, { ...call, prefix });
   const calls = readTrace(await sandbox.readFile(OUTPUT));
@@ -87,6 +95,24 @@ export function mutations(calls: readonly SystemCall[]): readonly SystemCall[] {
     if (name.startsWith("send")) return !isQuestion(text);
     return true;
   });
+}
+
+/**
+ * The file of the plugin's that a call is about, and its number among the calls of its name with that file; undefined for other calls.
+ */
+export function placeOf(
+  calls: readonly SystemCall[],
+  { name, nth, text }: SystemCall,
+): { readonly path: string; readonly nth: number } | undefined {
+  const path = /["<]((?:\/var\/lib\/cni|\/run|\/proc\/sys\/net)\/[^">]*)[">]/.exec(text)?.[1];
+  if (path === undefined) return undefined;
+  const alike = calls.filter(
+    (other) =>
+      other.name === name &&
+      other.nth <= nth &&
+      (other.text.includes(`"${path}"`) || other.text.includes(`<${path}>`)),
+  );
+  return { path, nth: alike.length };
 }
 
 /** The calls on the plugin's own files, the reading ones as well. */

@@ -6,6 +6,9 @@ import { binDir } from "./cni.ts";
 /** Whether this is the long form. */
 export const soak = process.env["SOAK"] === "1";
 
+/** Whether every row of every table is tried: in the long form, and where FAULT_STEP is told. */
+export const isWhole = soak || process.env["FAULT_STEP"] !== undefined;
+
 /** The build that most run on nodes; the other one makes the same system calls. */
 export const isBun = binDir() === resolve("dist/bin");
 
@@ -25,7 +28,7 @@ const tables = new Map<string, number>();
  */
 export function some<T>(rows: readonly T[], of = 4): readonly T[] {
   const group = Math.min(of, rows.length);
-  if (isBun || soak) return rows;
+  if (isBun || isWhole) return rows;
   // By file, for a worker has several, and not the same ones each time.
   const file = expect.getState().testPath ?? "";
   const first = tables.get(file) ?? 0;
