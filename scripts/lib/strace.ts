@@ -98,7 +98,8 @@ export function mutations(calls: readonly SystemCall[]): readonly SystemCall[] {
 }
 
 /**
- * The file of the plugin's that a call is about, and its number among the calls of its name with that file; undefined for other calls.
+ * The file of the plugin's that a call is about, and its number among the calls of its name with that
+ * file; undefined for other calls.
  */
 export function placeOf(
   calls: readonly SystemCall[],
@@ -125,7 +126,7 @@ export function fileCalls(calls: readonly SystemCall[]): readonly SystemCall[] {
 /** Whether all messages of a datagram only ask: RTM_GET*, and nf_tables' and conntrack's GETs. */
 function isQuestion(text: string): boolean {
   const types = [...text.matchAll(/nlmsg_type=(\S+?)(?: \/\*|,)/g)].map(([, type]) => type ?? "");
-  return types.every((type) => /GET|^0x12$|^0x16$|^0x1a$/.test(type));
+  return types.every((type) => /GET|^0x12$|^0x16$|^0x1a$|^0x101$/.test(type));
 }
 
 /** What a call is, without what differs from run to run: names drawn, numbers of processes. */
