@@ -36,18 +36,18 @@ const NAMES = [
 
 const OUTPUT = "/run/strace.out";
 
-/**
- * Calls a plugin under strace; with a fault, at the call that `at` was in an earlier run. With a path,
- * only calls with that path are looked at, and `at` is the nth of its name among those.
- */
+/** Which call of a run: the nth of its name, or with a path the nth of those with that path. */
+export interface Target {
+  readonly name: string;
+  readonly nth: number;
+  readonly path?: string;
+}
+
+/** Calls a plugin under strace; with a fault, at the call that `at` was in an earlier run. */
 export async function trace(
   sandbox: Sandbox,
   call: CniCall,
-  fault?: {
-    readonly at: Pick<SystemCall, "name" | "nth">;
-    readonly path?: string | undefined;
-    readonly fault: Fault;
-  },
+  fault?: { readonly at: Target; readonly fault: Fault },
 ): Promise<Traced> {
   const inject =
     fault === undefined
@@ -56,7 +56,7 @@ export async function trace(
   const prefix = [
     ...["strace", "-qq", "-y", "-s", "4096", "-o", OUTPUT],
     ...["-e", `trace=${NAMES.join(",")}`, "-e", "signal=none", ...inject],
-    ...(fault?.path === undefined ? [] : ["-P", fault.path]),
+    ...(fault?.at.path === undefined ? [] : ["-P", fault.at.path]),
   ];
   const answer = await cni(sandbox, { ...call, prefix });
   const calls = readTrace(await sandbox.readFile(OUTPUT));
@@ -78,7 +78,9 @@ function readTrace(text: string): readonly SystemCall[] {
 /** What is written to stdout may name files, but is none. */
 const STDOUT = "write(1<";
 /** Files that a plugin works with, as against those that its runtime does. */
-const OWN = /"?(\/var\/lib\/cni|\/run\/|\/proc\/sys\/net)/;
+const OWN = /\/var\/lib\/cni|\/run\/|\/proc\/sys\/net/;
+/** Such a file as an argument, or as what a descriptor stands for. */
+const OWN_PATH = new RegExp(`["<]((?:${OWN.source})[^">]*)[">]`);
 const READS = /^(read|pread64|getdents64|statx|lstat|flock)\(/;
 
 /**
@@ -97,23 +99,20 @@ export function mutations(calls: readonly SystemCall[]): readonly SystemCall[] {
   });
 }
 
-/**
- * The file of the plugin's that a call is about, and its number among the calls of its name with that
- * file; undefined for other calls.
- */
-export function placeOf(
+/** A call among those with the same file of the plugin's; undefined if it is about none. */
+export function targetByPath(
   calls: readonly SystemCall[],
   { name, nth, text }: SystemCall,
-): { readonly path: string; readonly nth: number } | undefined {
-  const path = /["<]((?:\/var\/lib\/cni|\/run|\/proc\/sys\/net)\/[^">]*)[">]/.exec(text)?.[1];
+): Target | undefined {
+  const path = OWN_PATH.exec(text)?.[1];
   if (path === undefined) return undefined;
-  const alike = calls.filter(
+  const before = calls.filter(
     (other) =>
       other.name === name &&
       other.nth <= nth &&
       (other.text.includes(`"${path}"`) || other.text.includes(`<${path}>`)),
   );
-  return { path, nth: alike.length };
+  return { name, path, nth: before.length };
 }
 
 /** The calls on the plugin's own files, the reading ones as well. */
@@ -127,6 +126,11 @@ export function fileCalls(calls: readonly SystemCall[]): readonly SystemCall[] {
 function isQuestion(text: string): boolean {
   const types = [...text.matchAll(/nlmsg_type=(\S+?)(?: \/\*|,)/g)].map(([, type]) => type ?? "");
   return types.every((type) => /GET|^0x12$|^0x16$|^0x1a$|^0x101$/.test(type));
+}
+
+/** The calls that are like this one, but for what differs from run to run. */
+export function alike(calls: readonly SystemCall[], call: SystemCall): readonly SystemCall[] {
+  return calls.filter((other) => signature(other) === signature(call));
 }
 
 /** What a call is, without what differs from run to run: names drawn, numbers of processes. */

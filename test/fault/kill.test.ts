@@ -6,7 +6,15 @@
  * The short form is for `make test`; SOAK=1 tries every way back from every kill.
  */
 import { afterAll, describe, expect, test } from "vitest";
-import { mutations, placeOf, signature, trace, type SystemCall } from "../../scripts/lib/strace.ts";
+import {
+  alike,
+  mutations,
+  signature,
+  targetByPath,
+  trace,
+  type SystemCall,
+  type Target,
+} from "../../scripts/lib/strace.ts";
 import { isWhole, soak, some, stepOf } from "../helpers/form.ts";
 import { RECOVERIES, recover } from "./recovery.ts";
 import { callOf, runChain, SCENARIOS, type Scenario } from "./scenarios.ts";
@@ -81,16 +89,17 @@ async function killPoints(
     callOf(scenario, scenario.at, command, POD, prevResult),
   );
   expect(answer.code, answer.stdout + answer.stderr).toBe(0);
-  return mutations(calls).map((call) => {
-    const alike = calls.filter((other) => signature(other) === signature(call));
-    return { ...call, rank: alike.indexOf(call), place: placeOf(calls, call) };
-  });
+  return mutations(calls).map((call) => ({
+    ...call,
+    rank: alike(calls, call).indexOf(call),
+    byPath: targetByPath(calls, call),
+  }));
 }
 
 /** A system call, and how many like it are made before it. */
 interface KillPoint extends SystemCall {
   readonly rank: number;
-  readonly place: ReturnType<typeof placeOf>;
+  readonly byPath: Target | undefined;
 }
 
 /**
@@ -105,10 +114,9 @@ async function killAt({ node, scenario }: Wreck, command: "ADD" | "DEL", point: 
   for (let tries = 0; tries < TRIES; tries++) {
     const prevResult = await upTo(node, scenario, command);
     const call = callOf(scenario, scenario.at, command, POD, prevResult);
-    const { name, place } = point;
-    const byPath = tries % 2 === 0 ? place : undefined;
-    const at = { name, path: byPath?.path, nth: byPath?.nth ?? nth };
-    const { answer, calls } = await trace(node, call, { at, path: at.path, fault: "signal=KILL" });
+    const byPath = tries % 2 === 0 ? point.byPath : undefined;
+    const at = byPath ?? { name: point.name, nth };
+    const { answer, calls } = await trace(node, call, { at, fault: "signal=KILL" });
     last = calls.at(-1);
     if (last !== undefined && signature(last) === signature(point)) {
       expect(last.text).toMatch(/= \?$/);
@@ -116,8 +124,7 @@ async function killAt({ node, scenario }: Wreck, command: "ADD" | "DEL", point: 
       return;
     }
     // Where it was this time; if it was killed before that, one call later.
-    const alike = calls.filter((other) => signature(other) === signature(point));
-    if (at.path === undefined) nth = alike[point.rank]?.nth ?? nth + 1;
+    if (byPath === undefined) nth = alike(calls, point)[point.rank]?.nth ?? nth + 1;
     const { code, stdout } = await runChain(node, scenario, "DEL", POD);
     expect(code, stdout).toBe(0);
     await reset(node);
