@@ -1,7 +1,7 @@
 import { run } from "../shared/cni/run.ts";
 import { Kernel } from "../shared/kernel/mod.ts";
 import type { Sys } from "../shared/kernel/sys.ts";
-import { held } from "./held.ts";
+import { held } from "./builtins.ts";
 
 /** What the executable is besides the plugins, by its name or by its first argument. */
 const tools: ReadonlySet<string> = new Set(["cnitool", "install-cni", "cp"]);
@@ -10,7 +10,7 @@ const tools: ReadonlySet<string> = new Set(["cnitool", "install-cni", "cp"]);
 export async function main(sys: Sys): Promise<never> {
   const [name = "", ...args] = called(sys.argv0, sys.args);
   if (tools.has(name)) {
-    const { runTool } = await import("./tools.ts");
+    const { runTool } = await import("./main_tools.ts");
     return sys.exit(await runTool(name, args, sys));
   }
   return run(new Kernel(sys), held);

@@ -20,7 +20,7 @@ import {
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { execa } from "execa";
-import { contentOf } from "../plugins/install-cni/content.ts";
+import { contentOf } from "../tools/install-cni/atomic_file.ts";
 import { bun, bunArguments } from "./build/bun.ts";
 import { bundle } from "./build/bundle.ts";
 

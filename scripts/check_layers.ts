@@ -9,8 +9,9 @@ import { parseSync } from "oxc-parser";
 /** Folder → what its files may import apart from each other. `type X`: types alone. */
 const layers: Readonly<Record<string, readonly string[]>> = {
   // The entries, one for each runtime: they put everything together.
-  "plugins/": ["plugins/", "shared/"],
+  "plugins/": ["plugins/", "tools/", "shared/"],
   "plugins/*/": ["shared/", "schemas/"],
+  "tools/*/": ["shared/", "schemas/"],
   // Networks as a runtime has them, for the tools.
   "shared/conflist/": ["shared/cni/", "shared/net/", "shared/host/", "schemas/"],
   "shared/ipam/": [
@@ -45,7 +46,9 @@ interface Import {
   readonly typeOnly: boolean;
 }
 
-const files = globSync("{plugins,shared,schemas}/**/*.ts", { exclude: ["schemas/generated/**"] });
+const files = globSync("{plugins,tools,shared,schemas}/**/*.ts", {
+  exclude: ["schemas/generated/**"],
+});
 const imports = files.flatMap(importsOf);
 const problems = imports.flatMap((found) => {
   const problem = found.from.startsWith(".") ? layerProblem(found) : packageProblem(found);
@@ -105,7 +108,7 @@ function layerOf(file: string): { rule: string; folder: string } {
   const [top = "", second = "", third] = file.split("/");
   if (top === "schemas" || third === undefined) return { rule: `${top}/`, folder: `${top}/` };
   const folder = `${top}/${second}/`;
-  return { rule: top === "plugins" ? "plugins/*/" : folder, folder };
+  return { rule: top === "shared" ? folder : `${top}/*/`, folder };
 }
 
 function packageProblem({ file, from, typeOnly }: Import): string | undefined {

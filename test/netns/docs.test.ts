@@ -35,7 +35,7 @@ describe.concurrent("the commands run", () => {
 });
 
 test("every finding of doctor is in its manual, and no other", () => {
-  const sources = ["plugins/cnitool/doctor.ts", ...globSync("plugins/cnitool/doctor/*.ts")];
+  const sources = ["tools/cnitool/doctor.ts", ...globSync("plugins/cnitool/doctor/*.ts")];
   const text = sources.map((file) => readFileSync(file, "utf8")).join("\n");
   const made = [...text.matchAll(/\bid: (.*),$/gm)].flatMap(([, value = ""]) =>
     [...value.matchAll(/"([a-z-]+)"/g)].map(([, id]) => id),

@@ -22,8 +22,8 @@ import {
   textContent,
   tryLink,
   writeFile,
-} from "./content.ts";
-import type { Attributes, Content } from "./content.ts";
+} from "./atomic_file.ts";
+import type { Attributes, Content } from "./atomic_file.ts";
 import { linesOf, manifestName, manifestOf, readManifest, textOf } from "./manifest.ts";
 import type { Line, Manifest } from "./manifest.ts";
 

@@ -1,8 +1,8 @@
 import { Kernel } from "../shared/kernel/mod.ts";
 import type { Sys } from "../shared/kernel/sys.ts";
-import { cnitool } from "./cnitool/main.ts";
-import { held } from "./held.ts";
-import { copy, installCni } from "./install-cni/main.ts";
+import { cnitool } from "../tools/cnitool/main.ts";
+import { held } from "./builtins.ts";
+import { copy, installCni } from "../tools/install-cni/main.ts";
 
 /**
  * What the executable is besides the plugins. This is bundled apart from them, so it has a copy of

@@ -4,12 +4,12 @@ import { findExecutable } from "../../shared/host/files.ts";
 import type { Sys } from "../../shared/kernel/sys.ts";
 import { readConflist } from "./conflist.ts";
 import type { Conflist } from "./conflist.ts";
-import { contentOf, copyFile, digestOf, textContent } from "./content.ts";
-import { Folder } from "./folder.ts";
-import type { Outcome, Wanted } from "./folder.ts";
+import { contentOf, copyFile, digestOf, textContent } from "./atomic_file.ts";
+import { Folder } from "./transaction.ts";
+import type { Outcome, Wanted } from "./transaction.ts";
 import { help, readCopy, readOptions, UsageError } from "./options.ts";
 import type { Options } from "./options.ts";
-import { rivalsOf } from "./rivals.ts";
+import { rivalsOf } from "./conflicts.ts";
 
 /** The executable that runs, which is what it installs. */
 const self = "/proc/self/exe";
