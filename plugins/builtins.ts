@@ -1,5 +1,5 @@
-import { seal } from "../shared/cni/call.ts";
-import type { SealedPlugin } from "../shared/cni/call.ts";
+import { seal } from "../shared/cni/invoke.ts";
+import type { SealedPlugin } from "../shared/cni/invoke.ts";
 import { bridge } from "./bridge/plugin.ts";
 import { flannel } from "./flannel/plugin.ts";
 import { hostLocal } from "./host-local/plugin.ts";

@@ -1,6 +1,6 @@
-import { run } from "../shared/cni/run.ts";
-import { Kernel } from "../shared/kernel/mod.ts";
-import type { Sys } from "../shared/kernel/sys.ts";
+import { run } from "../shared/cni/skel.ts";
+import { Kernel } from "../shared/node/node.ts";
+import type { Sys } from "../shared/runtime/sys.ts";
 import { held } from "./builtins.ts";
 
 /** What the executable is besides the plugins, by its name or by its first argument. */

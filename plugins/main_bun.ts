@@ -1,4 +1,4 @@
-import { sys } from "../shared/kernel/sys_bun.ts";
+import { sys } from "../shared/runtime/sys_bun.ts";
 import { main } from "./main.ts";
 
 /** The entry of the Bun build. */

@@ -1,4 +1,4 @@
-import { sys } from "../shared/kernel/sys_node.ts";
+import { sys } from "../shared/runtime/sys_node.ts";
 import { main } from "./main.ts";
 
 /** The entry of the Node build. */

@@ -1,5 +1,5 @@
-import { Kernel } from "../shared/kernel/mod.ts";
-import type { Sys } from "../shared/kernel/sys.ts";
+import { Kernel } from "../shared/node/node.ts";
+import type { Sys } from "../shared/runtime/sys.ts";
 import { cnitool } from "../tools/cnitool/main.ts";
 import { held } from "./builtins.ts";
 import { copy, installCni } from "../tools/install-cni/main.ts";

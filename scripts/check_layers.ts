@@ -12,27 +12,55 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   "plugins/": ["plugins/", "tools/", "shared/"],
   "plugins/*/": ["shared/", "schemas/"],
   "tools/*/": ["shared/", "schemas/"],
-  // Networks as a runtime has them, for the tools.
-  "shared/conflist/": ["shared/cni/", "shared/net/", "shared/host/", "schemas/"],
+  // Everything below the plugins, top to bottom.
+  "shared/libcni/": ["shared/cni/", "shared/net/", "shared/base/", "shared/files/", "schemas/"],
   "shared/ipam/": [
-    ...["shared/cni/", "shared/plan/", "shared/net/", "shared/host/", "schemas/"],
-    "type shared/kernel/",
+    "shared/cni/",
+    "type shared/node/",
+    "shared/net/",
+    "shared/base/",
+    "shared/files/",
+    "schemas/",
   ],
-  "shared/cni/": ["shared/net/", "shared/host/", "schemas/", "type shared/kernel/"],
-  "shared/kernel/": ["shared/plan/", "shared/net/", "shared/host/", "shared/cni/error.ts"],
-  "shared/plan/": ["shared/net/"],
-  "shared/host/": ["shared/cni/error.ts"],
+  "shared/flannel/": ["shared/cni/", "shared/net/", "shared/base/", "shared/files/"],
+  "shared/cni/": [
+    "shared/node/",
+    "shared/net/",
+    "shared/base/",
+    "shared/files/",
+    "schemas/",
+    "shared/runtime/",
+  ],
+  "shared/firewall/": [
+    "shared/cni/error.ts",
+    "shared/netlink/",
+    "shared/net/",
+    "shared/files/",
+    "shared/runtime/",
+  ],
+  "shared/node/": [
+    "shared/cni/error.ts",
+    "shared/firewall/",
+    "shared/netlink/",
+    "shared/net/",
+    "shared/files/",
+    "shared/runtime/",
+  ],
+  "shared/netlink/": ["shared/cni/error.ts", "shared/net/", "shared/runtime/"],
+  "shared/files/": ["shared/cni/error.ts", "shared/runtime/"],
+  "shared/runtime/": ["shared/cni/error.ts"],
   "shared/net/": [],
+  "shared/base/": [],
   "schemas/": [],
 };
 
 /** Package or built-in module → the files that may import it. Packages not named here: none. */
 const packages: Readonly<Record<string, RegExp>> = {
-  "netlink/dist/": /^shared\/kernel\/netlink\/codec\.ts$/,
+  "netlink/dist/": /^shared\/netlink\/codec\.ts$/,
   "ip-cidr": /^shared\/net\/\w+\.ts$/,
-  koffi: /^shared\/kernel\/sys_node\.ts$/,
+  koffi: /^shared\/runtime\/sys_node\.ts$/,
   bun: /_bun\.ts$/,
-  "node:child_process": /^shared\/kernel\/sys_\w+\.ts$/,
+  "node:child_process": /^shared\/runtime\/sys_\w+\.ts$/,
   "node:": /./,
 };
 

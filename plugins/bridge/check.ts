@@ -1,7 +1,7 @@
 import { CniError, Code } from "../../shared/cni/error.ts";
 import type { Context } from "../../shared/cni/plugin.ts";
 import type { Interface, Result } from "../../shared/cni/result.ts";
-import type { Link, Namespace, PortVlans } from "../../shared/kernel/mod.ts";
+import type { Link, Namespace, PortVlans } from "../../shared/node/node.ts";
 import { formatCidr, sameCidr } from "../../shared/net/cidr.ts";
 import { formatAddress, sameAddress } from "../../shared/net/address.ts";
 import type { BridgeConfig } from "./conf.ts";

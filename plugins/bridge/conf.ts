@@ -4,7 +4,7 @@ import { ifnameProblem } from "../../shared/cni/request.ts";
 import type { Request } from "../../shared/cni/request.ts";
 import type { Dns } from "../../shared/cni/result.ts";
 import { readDns } from "../../shared/cni/version.ts";
-import type { JsonObject } from "../../shared/net/json.ts";
+import type { JsonObject } from "../../shared/base/json.ts";
 import { formatMac, parseMac } from "../../shared/net/mac.ts";
 import type { BridgeConf } from "../../schemas/generated/types.ts";
 import { validateBridge } from "../../schemas/generated/validators.js";

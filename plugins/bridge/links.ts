@@ -1,8 +1,8 @@
 import { CniError, Code } from "../../shared/cni/error.ts";
-import type { Link, Lock, Namespace } from "../../shared/kernel/mod.ts";
-import { randomBytes, randomMac } from "../../shared/kernel/random.ts";
+import type { Link, Lock, Namespace } from "../../shared/node/node.ts";
+import { randomBytes, randomMac } from "../../shared/node/random.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
-import type { Step } from "../../shared/plan/step.ts";
+import type { Step } from "../../shared/netlink/change.ts";
 import type { BridgeConfig } from "./conf.ts";
 import {
   completeVlanLink,

@@ -1,7 +1,7 @@
 import { asCniError, type CniError, joinErrors } from "../../shared/cni/error.ts";
 import type { Attachment } from "../../shared/cni/request.ts";
-import type { Kernel } from "../../shared/kernel/mod.ts";
-import { changedSince, repeatLost } from "../../shared/kernel/race.ts";
+import type { Kernel } from "../../shared/node/node.ts";
+import { changedSince, repeatLost } from "../../shared/firewall/retry.ts";
 import { formatAddress } from "../../shared/net/address.ts";
 import type { Family } from "../../shared/net/address.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
@@ -18,9 +18,9 @@ import {
   nftRepair,
   nftTable,
   nftWhole,
-} from "../../shared/plan/masquerade.ts";
-import type { Masquerade } from "../../shared/plan/masquerade.ts";
-import { masqueradeChain, masqueradeTag, networkTag } from "../../shared/plan/names.ts";
+} from "../../shared/firewall/masquerade.ts";
+import type { Masquerade } from "../../shared/firewall/masquerade.ts";
+import { masqueradeChain, masqueradeTag, networkTag } from "../../shared/firewall/names.ts";
 import type { BridgeConfig } from "./conf.ts";
 
 const families: readonly Family[] = [4, 6];

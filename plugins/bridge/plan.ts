@@ -3,7 +3,7 @@ import type { IpConfig, Result, Route } from "../../shared/cni/result.ts";
 import { offsetAddress } from "../../shared/net/address.ts";
 import { contains, defaultRoute, formatCidr, sameCidr, subnetOf } from "../../shared/net/cidr.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
-import type { SetSysctl, Step } from "../../shared/plan/step.ts";
+import type { SetSysctl, Step } from "../../shared/netlink/change.ts";
 import type { BridgeConfig } from "./conf.ts";
 
 /**

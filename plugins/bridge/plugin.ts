@@ -5,7 +5,7 @@ import type { Request } from "../../shared/cni/request.ts";
 import type { Result } from "../../shared/cni/result.ts";
 import { containerIfAny, containerOf } from "../../shared/cni/sandbox.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
-import type { Masquerade } from "../../shared/plan/masquerade.ts";
+import type { Masquerade } from "../../shared/firewall/masquerade.ts";
 import { checkContainer } from "./check.ts";
 import { parseBridgeConf } from "./conf.ts";
 import type { BridgeConfig } from "./conf.ts";

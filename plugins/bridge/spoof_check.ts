@@ -1,5 +1,5 @@
 import { CniError, Code } from "../../shared/cni/error.ts";
-import type { Kernel } from "../../shared/kernel/mod.ts";
+import type { Kernel } from "../../shared/node/node.ts";
 import {
   addSpoofCheck,
   removeSpoofCheck,
@@ -9,8 +9,8 @@ import {
   spoofJumps,
   spoofList,
   spoofTable,
-} from "../../shared/plan/spoof_check.ts";
-import type { SpoofCheck } from "../../shared/plan/spoof_check.ts";
+} from "../../shared/firewall/spoof_check.ts";
+import type { SpoofCheck } from "../../shared/firewall/spoof_check.ts";
 import type { Drawn } from "./plan.ts";
 
 /** Lets a container send with its own MAC alone. @throws CniError Firewall */

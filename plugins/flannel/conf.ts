@@ -1,7 +1,7 @@
 import { badConfig, stringAt, validate } from "../../shared/cni/conf.ts";
 import type { Request } from "../../shared/cni/request.ts";
-import { isJsonObject } from "../../shared/net/json.ts";
-import type { JsonObject } from "../../shared/net/json.ts";
+import { isJsonObject } from "../../shared/base/json.ts";
+import type { JsonObject } from "../../shared/base/json.ts";
 import { validateFlannel } from "../../schemas/generated/validators.js";
 
 /** A flannel config with every default in place. */

@@ -1,9 +1,9 @@
 import { formatCidr } from "../../shared/net/cidr.ts";
-import { isJsonArray, isJsonObject } from "../../shared/net/json.ts";
-import type { Json, JsonObject } from "../../shared/net/json.ts";
+import { isJsonArray, isJsonObject } from "../../shared/base/json.ts";
+import type { Json, JsonObject } from "../../shared/base/json.ts";
 import { badDelegateType, isDelegateType } from "./conf.ts";
 import type { FlannelConfig } from "./conf.ts";
-import type { SubnetEnv } from "./subnet_env.ts";
+import type { SubnetEnv } from "../../shared/flannel/subnet_env.ts";
 
 /** What a delegate's config needs to know about the node. */
 export type NodeFacts = Omit<SubnetEnv, "mtu"> & Partial<Pick<SubnetEnv, "mtu">>;

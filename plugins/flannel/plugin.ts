@@ -3,13 +3,13 @@ import type { Context, Plugin } from "../../shared/cni/plugin.ts";
 import type { Result } from "../../shared/cni/result.ts";
 import { sameCidr, subnetOf } from "../../shared/net/cidr.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
-import type { JsonObject } from "../../shared/net/json.ts";
+import type { JsonObject } from "../../shared/base/json.ts";
 import { parseFlannelConf } from "./conf.ts";
 import type { FlannelConfig } from "./conf.ts";
 import { delegateConf } from "./delegate_conf.ts";
 import type { DelegateConf } from "./delegate_conf.ts";
 import { collectStates, findState, removeState, saveState, sweepStates } from "./state.ts";
-import { readSubnetEnv } from "./subnet_env.ts";
+import { readSubnetEnv } from "../../shared/flannel/subnet_env.ts";
 
 /**
  * Connects a container to flannel's network by having another plugin, usually bridge, do it: makes

@@ -9,10 +9,10 @@ import {
   readIfPresent,
   removeIfPresent,
   replaceFile,
-} from "../../shared/host/files.ts";
-import type { Attributes } from "../../shared/kernel/mod.ts";
-import { isJsonObject } from "../../shared/net/json.ts";
-import type { Json } from "../../shared/net/json.ts";
+} from "../../shared/files/files.ts";
+import type { Attributes } from "../../shared/node/node.ts";
+import { isJsonObject } from "../../shared/base/json.ts";
+import type { Json } from "../../shared/base/json.ts";
 import { isDelegateType } from "./conf.ts";
 import type { DelegateConf } from "./delegate_conf.ts";
 

@@ -1,6 +1,6 @@
 import { CniError, Code, messageOf } from "../../shared/cni/error.ts";
 import type { Dns } from "../../shared/cni/result.ts";
-import { readIfPresent } from "../../shared/host/files.ts";
+import { readIfPresent } from "../../shared/files/files.ts";
 
 /**
  * Reads the file that `resolvConf` names.

@@ -1,4 +1,4 @@
-import type { Kernel } from "../../shared/kernel/mod.ts";
+import type { Kernel } from "../../shared/node/node.ts";
 import type { Family } from "../../shared/net/address.ts";
 import type { Protocol } from "./conf.ts";
 import * as ipt from "./iptables.ts";

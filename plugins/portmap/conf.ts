@@ -9,7 +9,7 @@ import {
   sameAddress,
 } from "../../shared/net/address.ts";
 import type { Address, Family } from "../../shared/net/address.ts";
-import type { JsonObject } from "../../shared/net/json.ts";
+import type { JsonObject } from "../../shared/base/json.ts";
 import type { PortmapConf, PortMappingConf } from "../../schemas/generated/types.ts";
 import { validatePortmap } from "../../schemas/generated/validators.js";
 

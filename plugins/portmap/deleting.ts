@@ -2,7 +2,7 @@ import { CniError, Code } from "../../shared/cni/error.ts";
 import type { Family } from "../../shared/net/address.ts";
 import * as ipt from "./iptables.ts";
 import * as nft from "./nftables.ts";
-import { changedSince, repeatLost } from "../../shared/kernel/race.ts";
+import { changedSince, repeatLost } from "../../shared/firewall/retry.ts";
 import { hasIptables, taggedRules, unusable } from "./rules.ts";
 import type { Container, Tools } from "./rules.ts";
 import { familiesOf } from "./target.ts";

@@ -1,7 +1,7 @@
 import { formatAddress } from "../../shared/net/address.ts";
 import type { Family } from "../../shared/net/address.ts";
 import { formatCidr, subnetOf } from "../../shared/net/cidr.ts";
-import type { Digest } from "../../shared/plan/names.ts";
+import type { Digest } from "../../shared/firewall/names.ts";
 import type { Options } from "./conf.ts";
 import { addressOf, mappingsOf } from "./target.ts";
 import type { Target } from "./target.ts";

@@ -1,6 +1,6 @@
-import { changedSince, repeatLost } from "../../shared/kernel/race.ts";
+import { changedSince, repeatLost } from "../../shared/firewall/retry.ts";
 import { CniError, Code } from "../../shared/cni/error.ts";
-import type { Variant } from "../../shared/kernel/mod.ts";
+import type { Variant } from "../../shared/node/node.ts";
 import type { Family } from "../../shared/net/address.ts";
 import { removeRules } from "./deleting.ts";
 import * as ipt from "./iptables.ts";

@@ -1,5 +1,5 @@
 import type { Request } from "../../shared/cni/request.ts";
-import { inodeOf, listIfPresent, readIfPresent } from "../../shared/host/files.ts";
+import { inodeOf, listIfPresent, readIfPresent } from "../../shared/files/files.ts";
 import { formatAddress } from "../../shared/net/address.ts";
 import { describeMapping } from "./conf.ts";
 import type { Mapping } from "./conf.ts";

@@ -8,8 +8,8 @@ import {
   readIfPresent,
   removeIfPresent,
   replaceFileBy,
-} from "../../shared/host/files.ts";
-import type { Digest } from "../../shared/plan/names.ts";
+} from "../../shared/files/files.ts";
+import type { Digest } from "../../shared/firewall/names.ts";
 import { formatAddress, parseAddress } from "../../shared/net/address.ts";
 import { formatCidr, parseCidr } from "../../shared/net/cidr.ts";
 import type { Backend, Mapping, Options, Protocol } from "./conf.ts";

@@ -1,7 +1,7 @@
 import { asCniError } from "../../shared/cni/error.ts";
 import type { Context } from "../../shared/cni/plugin.ts";
 import type { Attachment, Request } from "../../shared/cni/request.ts";
-import type { Kernel } from "../../shared/kernel/mod.ts";
+import type { Kernel } from "../../shared/node/node.ts";
 import { isUnspecified } from "../../shared/net/address.ts";
 import type { Address, Family } from "../../shared/net/address.ts";
 import { exclusively } from "./claims.ts";

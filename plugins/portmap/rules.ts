@@ -1,8 +1,8 @@
 import { CniError, Code } from "../../shared/cni/error.ts";
-import type { Firewall, Variant } from "../../shared/kernel/mod.ts";
+import type { Firewall, Variant } from "../../shared/node/node.ts";
 import type { Family } from "../../shared/net/address.ts";
 import type { Backend } from "./conf.ts";
-import type { Digest } from "../../shared/plan/names.ts";
+import type { Digest } from "../../shared/firewall/names.ts";
 import * as ipt from "./iptables.ts";
 import * as nft from "./nftables.ts";
 import type { Target } from "./target.ts";

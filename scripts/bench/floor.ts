@@ -12,13 +12,13 @@ import { flannel } from "../../plugins/flannel/plugin.ts";
 import { hostLocal } from "../../plugins/host-local/plugin.ts";
 import { loopback } from "../../plugins/loopback/plugin.ts";
 import { portmap } from "../../plugins/portmap/plugin.ts";
-import { seal } from "../../shared/cni/call.ts";
+import { seal } from "../../shared/cni/invoke.ts";
 import { Delegator } from "../../shared/cni/delegator.ts";
 import { readRequest } from "../../shared/cni/request.ts";
 import { versionOf, writeResult } from "../../shared/cni/version.ts";
-import { Kernel } from "../../shared/kernel/mod.ts";
-import { sys } from "../../shared/kernel/sys_node.ts";
-import type { JsonObject } from "../../shared/net/json.ts";
+import { Kernel } from "../../shared/node/node.ts";
+import { sys } from "../../shared/runtime/sys_node.ts";
+import type { JsonObject } from "../../shared/base/json.ts";
 import { serve } from "./protocol.ts";
 import type { Call, Cost, Reply, Request } from "./protocol.ts";
 

@@ -16,7 +16,7 @@ const netlinkCodecs: Plugin = {
 
 /** What takes the place of a module: files by libc, for Bun's own are slow to load; native code in the executable. */
 const aliases = {
-  bun: { "node:fs": resolve("shared/kernel/fs_bun.ts") },
+  bun: { "node:fs": resolve("shared/runtime/fs_bun.ts") },
   node: { koffi: join(import.meta.dirname, "embedded_koffi.ts") },
 };
 

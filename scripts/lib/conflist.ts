@@ -1,6 +1,6 @@
 /** Executes a conflist's plugins one after another in a sandbox, where no runtime keeps the results. */
-import { pluginConfig } from "../../shared/conflist/config.ts";
-import type { JsonObject } from "../../shared/net/json.ts";
+import { pluginConfig } from "../../shared/libcni/config.ts";
+import type { JsonObject } from "../../shared/base/json.ts";
 import type { Sandbox } from "./sandbox.ts";
 import { cniOk, type CniCall, type CniJson, type Conf } from "./cni.ts";
 

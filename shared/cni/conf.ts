@@ -1,6 +1,6 @@
 import { CniError, Code } from "./error.ts";
 import { quote } from "./request.ts";
-import type { Json, JsonObject } from "../net/json.ts";
+import type { Json, JsonObject } from "../base/json.ts";
 
 /** What ajv's generated code says is wrong (ajv's ErrorObject, with `verbose`). */
 interface SchemaError {

@@ -1,4 +1,4 @@
-import type { JsonObject } from "../net/json.ts";
+import type { JsonObject } from "../base/json.ts";
 import type { Attachment } from "./request.ts";
 import type { Result } from "./result.ts";
 

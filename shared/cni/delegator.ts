@@ -1,7 +1,7 @@
-import type { Kernel } from "../kernel/mod.ts";
-import { findExecutable } from "../host/files.ts";
-import type { JsonObject } from "../net/json.ts";
-import type { SealedPlugin, Surroundings } from "./call.ts";
+import type { Kernel } from "../node/node.ts";
+import { findExecutable } from "../files/files.ts";
+import type { JsonObject } from "../base/json.ts";
+import type { SealedPlugin, Surroundings } from "./invoke.ts";
 import type { Delegate } from "./delegate.ts";
 import { CniError, Code } from "./error.ts";
 import { checkType, executePlugin } from "./execute.ts";

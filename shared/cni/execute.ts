@@ -1,6 +1,6 @@
-import type { RunResult, Sys } from "../kernel/sys.ts";
-import { isJsonObject } from "../net/json.ts";
-import type { JsonObject } from "../net/json.ts";
+import type { RunResult, Sys } from "../runtime/sys.ts";
+import { isJsonObject } from "../base/json.ts";
+import type { JsonObject } from "../base/json.ts";
 import { CniError, Code } from "./error.ts";
 import { parseJson } from "./json.ts";
 import { quote } from "./request.ts";

@@ -1,4 +1,4 @@
-import type { Json } from "../net/json.ts";
+import type { Json } from "../base/json.ts";
 
 /** A JSON text's value, or undefined if it is none. */
 export function parseJson(text: string): Json | undefined {

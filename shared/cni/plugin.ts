@@ -1,5 +1,5 @@
-import type { Kernel } from "../kernel/mod.ts";
-import type { JsonObject } from "../net/json.ts";
+import type { Kernel } from "../node/node.ts";
+import type { JsonObject } from "../base/json.ts";
 import type { Delegate } from "./delegate.ts";
 import type { Attachment, Request } from "./request.ts";
 import type { Result } from "./result.ts";

@@ -1,5 +1,5 @@
-import { isJsonArray, isJsonObject } from "../net/json.ts";
-import type { Json, JsonObject } from "../net/json.ts";
+import { isJsonArray, isJsonObject } from "../base/json.ts";
+import type { Json, JsonObject } from "../base/json.ts";
 
 /** What runtimes pass as lists of objects, and the keys of those. */
 const keysOf: Readonly<Record<string, readonly string[]>> = {

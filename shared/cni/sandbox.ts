@@ -1,4 +1,4 @@
-import type { Namespace } from "../kernel/mod.ts";
+import type { Namespace } from "../node/node.ts";
 import type { Context } from "./plugin.ts";
 import { CniError, Code } from "./error.ts";
 

@@ -1,8 +1,8 @@
 import { formatAddress, parseAddress } from "../net/address.ts";
 import type { Family } from "../net/address.ts";
 import { formatCidr, parseCidr } from "../net/cidr.ts";
-import { isJsonObject } from "../net/json.ts";
-import type { Json, JsonObject } from "../net/json.ts";
+import { isJsonObject } from "../base/json.ts";
+import type { Json, JsonObject } from "../base/json.ts";
 import {
   validateResult020,
   validateResult040,

@@ -1,4 +1,4 @@
-import type { Attributes } from "../kernel/mod.ts";
+import type { Attributes } from "../node/node.ts";
 import { formatAddress } from "../net/address.ts";
 import type { Address } from "../net/address.ts";
 import { parsedAddress } from "./reservation.ts";

@@ -11,12 +11,12 @@ import {
   removeIfPresent,
   replaceFile,
   writeProblem,
-} from "../host/files.ts";
-import type { Attributes, Lock } from "../kernel/mod.ts";
+} from "../files/files.ts";
+import type { Attributes, Lock } from "../node/node.ts";
 import { formatAddress } from "../net/address.ts";
 import type { Address } from "../net/address.ts";
-import { Owners, ownersFolder } from "./owners.ts";
-import type { OwnersPlace } from "./owners.ts";
+import { Owners, ownersFolder } from "./index.ts";
+import type { OwnersPlace } from "./index.ts";
 import { Released } from "./released.ts";
 import {
   formatBoot,

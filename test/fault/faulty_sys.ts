@@ -1,5 +1,5 @@
 /** A kernel that refuses one netlink request: it is not sent, and is answered with an errno. */
-import type { Sys } from "../../shared/kernel/sys.ts";
+import type { Sys } from "../../shared/runtime/sys.ts";
 
 const NLMSG_HEADER = 16;
 const NLMSG_ERROR = 2;

@@ -4,7 +4,7 @@
  */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import type { Json } from "../../shared/net/json.ts";
+import type { Json } from "../../shared/base/json.ts";
 import { cni, createSandbox, binDir, type CniAnswer, type Sandbox } from "../helpers/cni.ts";
 import {
   bridgeConf,

@@ -1,5 +1,5 @@
-import type { SealedPlugin } from "../../shared/cni/call.ts";
-import type { Kernel } from "../../shared/kernel/mod.ts";
+import type { SealedPlugin } from "../../shared/cni/invoke.ts";
+import type { Kernel } from "../../shared/node/node.ts";
 
 /** What the tool's commands work with. */
 export interface Tool {

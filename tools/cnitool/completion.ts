@@ -1,5 +1,5 @@
 import { CniError } from "../../shared/cni/error.ts";
-import { listNetworks } from "../../shared/conflist/load.ts";
+import { listNetworks } from "../../shared/libcni/load.ts";
 import { UsageError } from "./command.ts";
 import type { Command } from "./command.ts";
 import { helpOption } from "./help.ts";

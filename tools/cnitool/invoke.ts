@@ -1,7 +1,7 @@
 import { executePlugin, checkType } from "../../shared/cni/execute.ts";
 import { CniError, Code } from "../../shared/cni/error.ts";
-import type { Invoke, PluginCall } from "../../shared/conflist/runtime.ts";
-import { findExecutable } from "../../shared/host/files.ts";
+import type { Invoke, PluginCall } from "../../shared/libcni/runtime.ts";
+import { findExecutable } from "../../shared/files/files.ts";
 import type { Tool } from "./command.ts";
 import { pluginPath } from "./settings.ts";
 

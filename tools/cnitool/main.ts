@@ -1,7 +1,7 @@
 import { parseArgs } from "node:util";
-import type { SealedPlugin } from "../../shared/cni/call.ts";
+import type { SealedPlugin } from "../../shared/cni/invoke.ts";
 import { CniError, errnoOf, messageOf } from "../../shared/cni/error.ts";
-import type { Kernel } from "../../shared/kernel/mod.ts";
+import type { Kernel } from "../../shared/node/node.ts";
 import { UsageError } from "./command.ts";
 import type { Command, Flags, Tool } from "./command.ts";
 import { completionFor } from "./completion.ts";

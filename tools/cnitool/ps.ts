@@ -1,4 +1,4 @@
-import type { Link } from "../../shared/kernel/mod.ts";
+import type { Link } from "../../shared/node/node.ts";
 import { formatAddress } from "../../shared/net/address.ts";
 import type { Command, Tool } from "./command.ts";
 import { attachments, hostPortsOf, podOf } from "./node/attachments.ts";

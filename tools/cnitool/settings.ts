@@ -1,10 +1,10 @@
 import { CniError, Code } from "../../shared/cni/error.ts";
 import { parseJson } from "../../shared/cni/json.ts";
 import { ifnameProblem, quote } from "../../shared/cni/request.ts";
-import type { Arg } from "../../shared/conflist/cache.ts";
-import { defaultFolder } from "../../shared/conflist/load.ts";
-import { isJsonObject } from "../../shared/net/json.ts";
-import type { JsonObject } from "../../shared/net/json.ts";
+import type { Arg } from "../../shared/libcni/cache.ts";
+import { defaultFolder } from "../../shared/libcni/load.ts";
+import { isJsonObject } from "../../shared/base/json.ts";
+import type { JsonObject } from "../../shared/base/json.ts";
 import type { Flags, Tool } from "./command.ts";
 
 /** The tool's settings, which come by the environment as with the CNI project's cnitool. */

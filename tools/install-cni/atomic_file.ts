@@ -14,7 +14,7 @@ import {
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { errnoOf } from "../../shared/cni/error.ts";
-import type { Sys } from "../../shared/kernel/sys.ts";
+import type { Sys } from "../../shared/runtime/sys.ts";
 
 /** What a file is to hold: a file's content, or a text. */
 export interface Content {

@@ -1,11 +1,11 @@
 import { join } from "node:path";
 import { parseJson } from "../../shared/cni/json.ts";
-import { listIfPresent, readIfPresent } from "../../shared/host/files.ts";
+import { listIfPresent, readIfPresent } from "../../shared/files/files.ts";
 import { formatCidr, overlaps, parseCidr, subnetOf } from "../../shared/net/cidr.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
 import { NetError } from "../../shared/net/error.ts";
-import { isJsonArray, isJsonObject } from "../../shared/net/json.ts";
-import type { Json, JsonObject } from "../../shared/net/json.ts";
+import { isJsonArray, isJsonObject } from "../../shared/base/json.ts";
+import type { Json, JsonObject } from "../../shared/base/json.ts";
 
 /**
  * What else is in the folder of configs that would get in the way of a conflist: one that runtimes

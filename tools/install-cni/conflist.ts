@@ -12,9 +12,9 @@ import { CniError, Code, messageOf } from "../../shared/cni/error.ts";
 import { parseJson } from "../../shared/cni/json.ts";
 import { idProblem } from "../../shared/cni/request.ts";
 import { versionOf } from "../../shared/cni/version.ts";
-import { readIfPresent } from "../../shared/host/files.ts";
-import { isJsonArray, isJsonObject } from "../../shared/net/json.ts";
-import type { JsonObject } from "../../shared/net/json.ts";
+import { readIfPresent } from "../../shared/files/files.ts";
+import { isJsonArray, isJsonObject } from "../../shared/base/json.ts";
+import type { JsonObject } from "../../shared/base/json.ts";
 import type { Options } from "./options.ts";
 
 /** A network's conflist, as it is to be installed. */

@@ -1,7 +1,7 @@
 import { statSync } from "node:fs";
 import { CniError, errnoOf, messageOf } from "../../shared/cni/error.ts";
-import { findExecutable } from "../../shared/host/files.ts";
-import type { Sys } from "../../shared/kernel/sys.ts";
+import { findExecutable } from "../../shared/files/files.ts";
+import type { Sys } from "../../shared/runtime/sys.ts";
 import { readConflist } from "./conflist.ts";
 import type { Conflist } from "./conflist.ts";
 import { contentOf, copyFile, digestOf, textContent } from "./atomic_file.ts";

@@ -8,10 +8,10 @@ import {
   listIfPresent,
   readIfPresent,
   removeIfPresent,
-} from "../../shared/host/files.ts";
-import { takeLock } from "../../shared/kernel/lock.ts";
-import type { Lock } from "../../shared/kernel/lock.ts";
-import type { Sys } from "../../shared/kernel/sys.ts";
+} from "../../shared/files/files.ts";
+import { takeLock } from "../../shared/files/lock.ts";
+import type { Lock } from "../../shared/files/lock.ts";
+import type { Sys } from "../../shared/runtime/sys.ts";
 import {
   attributesOf,
   contentOf,

@@ -11,26 +11,15 @@ import { Records } from "../../../plugins/portmap/records.ts";
 import { familiesOf } from "../../../plugins/portmap/target.ts";
 import { CniError } from "../../../shared/cni/error.ts";
 import type { Target } from "../../../plugins/portmap/target.ts";
-import {
-  frame,
-  linkMessage,
-  nested,
-  Type,
-  addressMessage,
-} from "../../../shared/kernel/netlink/codec.ts";
-import { listRules } from "../../../shared/kernel/netlink/nfnetlink.ts";
-import {
-  getLink,
-  listAddresses,
-  listLinks,
-  listRoutes,
-} from "../../../shared/kernel/netlink/observe.ts";
-import { Kernel } from "../../../shared/kernel/mod.ts";
-import { NetlinkSocket } from "../../../shared/kernel/netlink/socket.ts";
-import { sys as realSys } from "../../../shared/kernel/sys_node.ts";
+import { frame, linkMessage, nested, Type, addressMessage } from "../../../shared/netlink/codec.ts";
+import { listRules } from "../../../shared/netlink/nf_tables.ts";
+import { getLink, listAddresses, listLinks, listRoutes } from "../../../shared/netlink/query.ts";
+import { Kernel } from "../../../shared/node/node.ts";
+import { NetlinkSocket } from "../../../shared/netlink/socket.ts";
+import { sys as realSys } from "../../../shared/runtime/sys_node.ts";
 import { parseCidr } from "../../../shared/net/cidr.ts";
-import { iptablesOwners, iptablesRemove, nftRemove } from "../../../shared/plan/masquerade.ts";
-import { spoofJumps } from "../../../shared/plan/spoof_check.ts";
+import { iptablesOwners, iptablesRemove, nftRemove } from "../../../shared/firewall/masquerade.ts";
+import { spoofJumps } from "../../../shared/firewall/spoof_check.ts";
 import { fakeSys } from "../shared/kernel/fake_sys.ts";
 import { fuzz, likeBytes, likeTexts, likeValues } from "./hostile.ts";
 

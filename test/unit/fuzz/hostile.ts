@@ -6,7 +6,7 @@ import { expect, it } from "vitest";
 
 import { CniError, Code } from "../../../shared/cni/error.ts";
 import { NetError } from "../../../shared/net/error.ts";
-import type { Json } from "../../../shared/net/json.ts";
+import type { Json } from "../../../shared/base/json.ts";
 
 /** Cases of each target: a short form for `make test`, or as many as `make soak` asks for. */
 const runs = Number(process.env["FUZZ_CASES"] ?? 1000);

@@ -1,5 +1,5 @@
-import { listIfPresent, writeProblem } from "../../../shared/host/files.ts";
-import { Cache } from "../../../shared/conflist/cache.ts";
+import { listIfPresent, writeProblem } from "../../../shared/files/files.ts";
+import { Cache } from "../../../shared/libcni/cache.ts";
 import { capacity, describe, isGateway, rangeOf } from "../../../shared/ipam/ranges.ts";
 import { isTaken } from "../../../shared/ipam/reservation.ts";
 import { podOf } from "../node/attachments.ts";

@@ -1,4 +1,4 @@
-import type { Link } from "../../../shared/kernel/mod.ts";
+import type { Link } from "../../../shared/node/node.ts";
 import { formatAddress, sameAddress } from "../../../shared/net/address.ts";
 import type { Address } from "../../../shared/net/address.ts";
 import { formatCidr, sameCidr } from "../../../shared/net/cidr.ts";

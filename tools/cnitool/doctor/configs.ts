@@ -1,7 +1,7 @@
 import { CniError, Code } from "../../../shared/cni/error.ts";
-import type { NetworkList } from "../../../shared/conflist/list.ts";
-import { versionOf } from "../../../shared/conflist/runtime.ts";
-import { isJsonObject } from "../../../shared/net/json.ts";
+import type { NetworkList } from "../../../shared/libcni/list.ts";
+import { versionOf } from "../../../shared/libcni/runtime.ts";
+import { isJsonObject } from "../../../shared/base/json.ts";
 import { formatCidr, overlaps } from "../../../shared/net/cidr.ts";
 import type { Cidr } from "../../../shared/net/cidr.ts";
 import { quoted } from "../invoke.ts";

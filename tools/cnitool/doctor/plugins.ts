@@ -1,7 +1,7 @@
 import { parseJson } from "../../../shared/cni/json.ts";
-import type { NetworkList } from "../../../shared/conflist/list.ts";
-import { findExecutable, isPresent } from "../../../shared/host/files.ts";
-import { isJsonArray, isJsonObject } from "../../../shared/net/json.ts";
+import type { NetworkList } from "../../../shared/libcni/list.ts";
+import { findExecutable, isPresent } from "../../../shared/files/files.ts";
+import { isJsonArray, isJsonObject } from "../../../shared/base/json.ts";
 import type { Tool } from "../command.ts";
 import { quoted } from "../invoke.ts";
 import { pluginPath } from "../settings.ts";

@@ -1,4 +1,4 @@
-import type { Kernel } from "../../../shared/kernel/mod.ts";
+import type { Kernel } from "../../../shared/node/node.ts";
 import { parseAddress } from "../../../shared/net/address.ts";
 import type { Family } from "../../../shared/net/address.ts";
 import { formatCidr } from "../../../shared/net/cidr.ts";

@@ -1,10 +1,10 @@
 import { statSync } from "node:fs";
 import { CniError } from "../../../shared/cni/error.ts";
-import type { NetworkList } from "../../../shared/conflist/list.ts";
-import { listNetworks } from "../../../shared/conflist/load.ts";
-import type { NetworkFile } from "../../../shared/conflist/load.ts";
-import type { Link } from "../../../shared/kernel/mod.ts";
-import type { JsonObject } from "../../../shared/net/json.ts";
+import type { NetworkList } from "../../../shared/libcni/list.ts";
+import { listNetworks } from "../../../shared/libcni/load.ts";
+import type { NetworkFile } from "../../../shared/libcni/load.ts";
+import type { Link } from "../../../shared/node/node.ts";
+import type { JsonObject } from "../../../shared/base/json.ts";
 import type { Tool } from "../command.ts";
 import { attachments } from "../node/attachments.ts";
 import type { Attached } from "../node/attachments.ts";

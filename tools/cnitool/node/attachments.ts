@@ -3,14 +3,14 @@ import type { Request } from "../../../shared/cni/request.ts";
 import { capabilitiesWithSpecKeys } from "../../../shared/cni/runtime_config.ts";
 import { readResult, versionOf, writeResult } from "../../../shared/cni/version.ts";
 import type { Result } from "../../../shared/cni/result.ts";
-import { Cache } from "../../../shared/conflist/cache.ts";
-import type { CachedFile } from "../../../shared/conflist/cache.ts";
-import { pluginConfig } from "../../../shared/conflist/config.ts";
-import { readList } from "../../../shared/conflist/list.ts";
-import type { NetworkList, PluginConf } from "../../../shared/conflist/list.ts";
-import type { Kernel } from "../../../shared/kernel/mod.ts";
-import type { JsonObject } from "../../../shared/net/json.ts";
-import { isJsonArray } from "../../../shared/net/json.ts";
+import { Cache } from "../../../shared/libcni/cache.ts";
+import type { CachedFile } from "../../../shared/libcni/cache.ts";
+import { pluginConfig } from "../../../shared/libcni/config.ts";
+import { readList } from "../../../shared/libcni/list.ts";
+import type { NetworkList, PluginConf } from "../../../shared/libcni/list.ts";
+import type { Kernel } from "../../../shared/node/node.ts";
+import type { JsonObject } from "../../../shared/base/json.ts";
+import { isJsonArray } from "../../../shared/base/json.ts";
 
 /** An attachment that a runtime or this tool has made. */
 export interface Attached extends CachedFile {

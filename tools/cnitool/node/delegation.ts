@@ -1,9 +1,9 @@
 import { CniError } from "../../../shared/cni/error.ts";
 import type { Delegate } from "../../../shared/cni/delegate.ts";
 import { emptyResult } from "../../../shared/cni/result.ts";
-import type { NetworkList, PluginConf } from "../../../shared/conflist/list.ts";
-import { pluginConfig } from "../../../shared/conflist/config.ts";
-import type { JsonObject } from "../../../shared/net/json.ts";
+import type { NetworkList, PluginConf } from "../../../shared/libcni/list.ts";
+import { pluginConfig } from "../../../shared/libcni/config.ts";
+import type { JsonObject } from "../../../shared/base/json.ts";
 import type { Tool } from "../command.ts";
 
 /** A plugin, and the config that it is or would be given. */

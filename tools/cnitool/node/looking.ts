@@ -1,6 +1,6 @@
-import { Firewall } from "../../../shared/kernel/firewall.ts";
-import type { Variant } from "../../../shared/kernel/firewall.ts";
-import { Kernel } from "../../../shared/kernel/mod.ts";
+import { Firewall } from "../../../shared/firewall/firewall.ts";
+import type { Variant } from "../../../shared/firewall/firewall.ts";
+import { Kernel } from "../../../shared/node/node.ts";
 import type { Family } from "../../../shared/net/address.ts";
 import type { Tool } from "../command.ts";
 

@@ -1,11 +1,11 @@
-import type { Kernel, Variant } from "../../../shared/kernel/mod.ts";
+import type { Kernel, Variant } from "../../../shared/node/node.ts";
 import type { Family } from "../../../shared/net/address.ts";
 import {
   hostPortRuleOwners,
   iptablesRuleOwners,
   masqueradeRuleOwners,
-} from "../../../shared/plan/rule_owners.ts";
-import type { RuleOwner } from "../../../shared/plan/rule_owners.ts";
+} from "../../../shared/firewall/rule_owners.ts";
+import type { RuleOwner } from "../../../shared/firewall/rule_owners.ts";
 
 /** A container with rules, and where they are. */
 export interface OwnedRules extends RuleOwner {

@@ -3,10 +3,10 @@ import { describe, expect, it } from "vitest";
 
 import { Code } from "../../../../shared/cni/error.ts";
 import { parseCidr } from "../../../../shared/net/cidr.ts";
-import type { JsonObject } from "../../../../shared/net/json.ts";
+import type { JsonObject } from "../../../../shared/base/json.ts";
 import { parseFlannelConf } from "../../../../plugins/flannel/conf.ts";
 import { delegateConf } from "../../../../plugins/flannel/delegate_conf.ts";
-import { parseSubnetEnv } from "../../../../plugins/flannel/subnet_env.ts";
+import { parseSubnetEnv } from "../../../../shared/flannel/subnet_env.ts";
 import { errorOf, request } from "./helpers.ts";
 
 const golden = new URL("../../../golden/flannel/", import.meta.url);

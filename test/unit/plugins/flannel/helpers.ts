@@ -11,9 +11,9 @@ import type { Request, Verb } from "../../../../shared/cni/request.ts";
 import { emptyResult } from "../../../../shared/cni/result.ts";
 import { UndoStack } from "../../../../shared/cni/undo.ts";
 import { readPrevResult, versionOf } from "../../../../shared/cni/version.ts";
-import { Kernel } from "../../../../shared/kernel/mod.ts";
-import { sys } from "../../../../shared/kernel/sys_node.ts";
-import type { JsonObject } from "../../../../shared/net/json.ts";
+import { Kernel } from "../../../../shared/node/node.ts";
+import { sys } from "../../../../shared/runtime/sys_node.ts";
+import type { JsonObject } from "../../../../shared/base/json.ts";
 import type { FlannelConfig } from "../../../../plugins/flannel/conf.ts";
 import { flannel } from "../../../../plugins/flannel/plugin.ts";
 

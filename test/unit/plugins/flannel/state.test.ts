@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 
 import { Code } from "../../../../shared/cni/error.ts";
-import { Kernel } from "../../../../shared/kernel/mod.ts";
-import { sys } from "../../../../shared/kernel/sys_node.ts";
+import { Kernel } from "../../../../shared/node/node.ts";
+import { sys } from "../../../../shared/runtime/sys_node.ts";
 import {
   collectStates,
   findState,

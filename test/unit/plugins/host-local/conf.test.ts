@@ -5,7 +5,7 @@ import { describe as shown } from "../../../../shared/ipam/ranges.ts";
 import type { Request, Verb } from "../../../../shared/cni/request.ts";
 import { formatAddress } from "../../../../shared/net/address.ts";
 import { formatCidr } from "../../../../shared/net/cidr.ts";
-import type { JsonObject } from "../../../../shared/net/json.ts";
+import type { JsonObject } from "../../../../shared/base/json.ts";
 import { refusal } from "./helpers.ts";
 
 function request(verb: Verb, args: Readonly<Record<string, string>> = {}): Request {

@@ -3,13 +3,13 @@ import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { expect } from "vitest";
 
 import { hostLocal } from "../../../../plugins/host-local/plugin.ts";
-import { seal } from "../../../../shared/cni/call.ts";
+import { seal } from "../../../../shared/cni/invoke.ts";
 import type { Verb } from "../../../../shared/cni/request.ts";
 import type { Result } from "../../../../shared/cni/result.ts";
-import type { Kernel } from "../../../../shared/kernel/mod.ts";
+import type { Kernel } from "../../../../shared/node/node.ts";
 import { formatAddress } from "../../../../shared/net/address.ts";
 import { formatCidr } from "../../../../shared/net/cidr.ts";
-import type { JsonObject } from "../../../../shared/net/json.ts";
+import type { JsonObject } from "../../../../shared/base/json.ts";
 import { FakeKernel, temporaryFolder } from "./helpers.ts";
 
 const plugin = seal(hostLocal);

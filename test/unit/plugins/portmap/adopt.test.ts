@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { adopt } from "../../../../plugins/portmap/adopt.ts";
 import { addLines, dnatChain } from "../../../../plugins/portmap/iptables.ts";
 import { Records } from "../../../../plugins/portmap/records.ts";
-import type { Kernel } from "../../../../shared/kernel/mod.ts";
+import type { Kernel } from "../../../../shared/node/node.ts";
 import type { Family } from "../../../../shared/net/address.ts";
 import { digest, mapping, plainOptions, target, temporaryFolder } from "./helpers.ts";
 

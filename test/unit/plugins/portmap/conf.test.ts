@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { describeMapping, overlap, parsePortmapConf } from "../../../../plugins/portmap/conf.ts";
 import { Code } from "../../../../shared/cni/error.ts";
 import type { Verb } from "../../../../shared/cni/request.ts";
-import type { Json, JsonObject } from "../../../../shared/net/json.ts";
+import type { Json, JsonObject } from "../../../../shared/base/json.ts";
 import { anyMapping } from "./arbitraries.ts";
 import { mapping, plainOptions, request } from "./helpers.ts";
 

@@ -1,13 +1,13 @@
 import { describe, expect, test } from "vitest";
 
-import { seal } from "../../../../shared/cni/call.ts";
-import type { Surroundings } from "../../../../shared/cni/call.ts";
+import { seal } from "../../../../shared/cni/invoke.ts";
+import type { Surroundings } from "../../../../shared/cni/invoke.ts";
 import { CniError, Code } from "../../../../shared/cni/error.ts";
 import type { Plugin } from "../../../../shared/cni/plugin.ts";
 import type { Attachment, Request, Verb } from "../../../../shared/cni/request.ts";
 import { emptyResult } from "../../../../shared/cni/result.ts";
-import type { Kernel } from "../../../../shared/kernel/mod.ts";
-import type { JsonObject } from "../../../../shared/net/json.ts";
+import type { Kernel } from "../../../../shared/node/node.ts";
+import type { JsonObject } from "../../../../shared/base/json.ts";
 
 /** A plugin that says what happened to it, in order. */
 function recorder(said: string[]): Plugin<string> {

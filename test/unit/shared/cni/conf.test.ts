@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { badConfig, stringAt, validate } from "../../../../shared/cni/conf.ts";
 import type { Validator } from "../../../../shared/cni/conf.ts";
 import { CniError, Code } from "../../../../shared/cni/error.ts";
-import type { JsonObject } from "../../../../shared/net/json.ts";
+import type { JsonObject } from "../../../../shared/base/json.ts";
 import {
   validateBridge,
   validateConflist,

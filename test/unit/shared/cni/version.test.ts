@@ -16,7 +16,7 @@ import {
 import type { Version } from "../../../../shared/cni/version.ts";
 import { parseAddress } from "../../../../shared/net/address.ts";
 import { parseCidr } from "../../../../shared/net/cidr.ts";
-import type { JsonObject } from "../../../../shared/net/json.ts";
+import type { JsonObject } from "../../../../shared/base/json.ts";
 import { anyAddress, anyCidr, isMapped } from "../net/arbitraries.ts";
 
 function codeOf(action: () => unknown): number {

@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 
 import { CniError } from "../../../../shared/cni/error.ts";
-import { listNetworks, loadNetwork } from "../../../../shared/conflist/load.ts";
+import { listNetworks, loadNetwork } from "../../../../shared/libcni/load.ts";
 
 let folder = "";
 beforeEach(() => {

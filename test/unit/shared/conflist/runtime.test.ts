@@ -4,11 +4,11 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 
 import { CniError, Code } from "../../../../shared/cni/error.ts";
-import { Cache } from "../../../../shared/conflist/cache.ts";
-import type { NetworkList } from "../../../../shared/conflist/list.ts";
-import { Runtime } from "../../../../shared/conflist/runtime.ts";
-import type { PluginCall } from "../../../../shared/conflist/runtime.ts";
-import type { JsonObject } from "../../../../shared/net/json.ts";
+import { Cache } from "../../../../shared/libcni/cache.ts";
+import type { NetworkList } from "../../../../shared/libcni/list.ts";
+import { Runtime } from "../../../../shared/libcni/runtime.ts";
+import type { PluginCall } from "../../../../shared/libcni/runtime.ts";
+import type { JsonObject } from "../../../../shared/base/json.ts";
 
 let folder = "";
 beforeEach(() => {

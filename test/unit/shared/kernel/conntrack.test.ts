@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 
-import { forgetUdpFlows } from "../../../../shared/kernel/conntrack.ts";
-import { frame, u32 } from "../../../../shared/kernel/netlink/codec.ts";
-import { netfilterSocket } from "../../../../shared/kernel/netlink/nfnetlink.ts";
+import { forgetUdpFlows } from "../../../../shared/netlink/conntrack.ts";
+import { frame, u32 } from "../../../../shared/netlink/codec.ts";
+import { netfilterSocket } from "../../../../shared/netlink/nf_tables.ts";
 import { formatAddress, parseAddress } from "../../../../shared/net/address.ts";
 import { FakeKernel, hex } from "./fake_sys.ts";
 

@@ -1,5 +1,5 @@
 /** A runtime for the tests of shared/kernel, whose kernel answers what it is told to. */
-import type { Sys } from "../../../../shared/kernel/sys.ts";
+import type { Sys } from "../../../../shared/runtime/sys.ts";
 
 /** Makes a runtime of the parts that a test needs; anything else that is called throws. */
 export function fakeSys(parts: Partial<Sys>): Sys {

@@ -23,7 +23,7 @@ async function outcomes(module: string): Promise<unknown> {
 
 describe.skipIf(bun === undefined)("files by libc, on Bun", () => {
   test("do and say what node:fs does and says", async () => {
-    const found = await outcomes(resolve("shared/kernel/fs_bun.ts"));
+    const found = await outcomes(resolve("shared/runtime/fs_bun.ts"));
     expect(found).toEqual(await outcomes("node:fs"));
   });
 });

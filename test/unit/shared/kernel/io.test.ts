@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
-import { writeFully } from "../../../../shared/kernel/io.ts";
+import { writeFully } from "../../../../shared/runtime/io.ts";
 
 /** A pipe that takes so many bytes at a time; -1 is EAGAIN. After the list it takes everything. */
 function pipe(takes: readonly number[]) {

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 
-import { nested, portVlans, readPortVlans } from "../../../../shared/kernel/netlink/codec.ts";
-import { encode } from "../../../../shared/kernel/netlink/encode.ts";
-import type { NetlinkStep } from "../../../../shared/kernel/netlink/encode.ts";
+import { nested, portVlans, readPortVlans } from "../../../../shared/netlink/codec.ts";
+import { encode } from "../../../../shared/netlink/encode.ts";
+import type { NetlinkStep } from "../../../../shared/netlink/encode.ts";
 
 const around = { indexOf: () => 4, hostFd: 3 };
 

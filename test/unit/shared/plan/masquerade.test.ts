@@ -12,8 +12,8 @@ import {
   nftBase,
   nftRemove,
   nftRepair,
-} from "../../../../shared/plan/masquerade.ts";
-import { masqueradeTag } from "../../../../shared/plan/names.ts";
+} from "../../../../shared/firewall/masquerade.ts";
+import { masqueradeTag } from "../../../../shared/firewall/names.ts";
 
 const digest = (text: string) => createHash("sha512").update(text).digest("hex");
 const of = { network: "net", containerId: "c1", ifname: "eth0" };

@@ -2,12 +2,12 @@ import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
 
 import { parseCidr } from "../../../../shared/net/cidr.ts";
-import { iptablesAdd, nftAdd } from "../../../../shared/plan/masquerade.ts";
+import { iptablesAdd, nftAdd } from "../../../../shared/firewall/masquerade.ts";
 import {
   hostPortRuleOwners,
   iptablesRuleOwners,
   masqueradeRuleOwners,
-} from "../../../../shared/plan/rule_owners.ts";
+} from "../../../../shared/firewall/rule_owners.ts";
 
 const digest = (text: string) => createHash("sha512").update(text).digest("hex");
 const own = [parseCidr("10.244.1.2/24")];

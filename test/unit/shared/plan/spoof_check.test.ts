@@ -1,11 +1,11 @@
 import { describe, expect, it } from "vitest";
 
-import { plainIfname } from "../../../../shared/plan/names.ts";
+import { plainIfname } from "../../../../shared/firewall/names.ts";
 import {
   addSpoofCheck,
   removeSpoofCheck,
   spoofJumps,
-} from "../../../../shared/plan/spoof_check.ts";
+} from "../../../../shared/firewall/spoof_check.ts";
 
 describe("an interface's name in nft's commands", () => {
   it("is as it is where nothing in it means anything", () => {

@@ -8,10 +8,10 @@ import {
   readString,
   readU32,
   Type,
-} from "../../../../../shared/kernel/netlink/codec.ts";
-import type { Message } from "../../../../../shared/kernel/netlink/codec.ts";
-import { encode } from "../../../../../shared/kernel/netlink/encode.ts";
-import type { NetlinkStep } from "../../../../../shared/kernel/netlink/encode.ts";
+} from "../../../../../shared/netlink/codec.ts";
+import type { Message } from "../../../../../shared/netlink/codec.ts";
+import { encode } from "../../../../../shared/netlink/encode.ts";
+import type { NetlinkStep } from "../../../../../shared/netlink/encode.ts";
 import { addressFromBytes, formatAddress } from "../../../../../shared/net/address.ts";
 import type { Address } from "../../../../../shared/net/address.ts";
 import { lastAddress, parseCidr } from "../../../../../shared/net/cidr.ts";

@@ -1,11 +1,7 @@
 import { describe, expect, it } from "vitest";
 
-import { frame, nested } from "../../../../../shared/kernel/netlink/codec.ts";
-import {
-  hasChain,
-  listRules,
-  netfilterSocket,
-} from "../../../../../shared/kernel/netlink/nfnetlink.ts";
+import { frame, nested } from "../../../../../shared/netlink/codec.ts";
+import { hasChain, listRules, netfilterSocket } from "../../../../../shared/netlink/nf_tables.ts";
 import { FakeKernel, hex } from "../fake_sys.ts";
 
 /** A socket to a kernel that answers so, recorded from Linux 6. */

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 
 import { Code } from "../../../../../shared/cni/error.ts";
-import { frame, u32 } from "../../../../../shared/kernel/netlink/codec.ts";
-import { NetlinkSocket } from "../../../../../shared/kernel/netlink/socket.ts";
+import { frame, u32 } from "../../../../../shared/netlink/codec.ts";
+import { NetlinkSocket } from "../../../../../shared/netlink/socket.ts";
 import { FakeKernel, hex } from "../fake_sys.ts";
 
 const NLMSG_ERROR = 2;

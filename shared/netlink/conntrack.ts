@@ -1,10 +1,10 @@
 import { addressFromBytes, formatAddress, sameAddress } from "../net/address.ts";
 import type { Address, Family } from "../net/address.ts";
-import { attributes, Flag, nested, u32 } from "./netlink/codec.ts";
-import type { Message } from "./netlink/codec.ts";
-import { nfgenmsg } from "./netlink/nfnetlink.ts";
-import { check } from "./netlink/socket.ts";
-import type { NetlinkSocket } from "./netlink/socket.ts";
+import { attributes, Flag, nested, u32 } from "./codec.ts";
+import type { Message } from "./codec.ts";
+import { nfgenmsg } from "./nf_tables.ts";
+import { check } from "./socket.ts";
+import type { NetlinkSocket } from "./socket.ts";
 
 /**
  * Connection tracking (linux/netfilter/nfnetlink_conntrack.h). A UDP flow that was tracked before a

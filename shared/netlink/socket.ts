@@ -1,5 +1,5 @@
-import { CniError, Code, messageOf } from "../../cni/error.ts";
-import type { Sys } from "../sys.ts";
+import { CniError, Code, messageOf } from "../cni/error.ts";
+import type { Sys } from "../runtime/sys.ts";
 import {
   attributes,
   Flag,

@@ -1,4 +1,4 @@
-import { CniError, Code } from "../../cni/error.ts";
+import { CniError, Code } from "../cni/error.ts";
 import { describe } from "./encode.ts";
 import type { NetlinkStep } from "./encode.ts";
 import { errnoText } from "./socket.ts";

@@ -7,7 +7,7 @@ import {
   removeIfPresent,
   stampFolder,
   stampOf,
-} from "../host/files.ts";
+} from "../files/files.ts";
 import type { Reservation } from "./reservation.ts";
 
 /** Where the owners stand, and what they are the owners of. */

@@ -9,9 +9,9 @@ import {
   readIfPresent,
   removeIfPresent,
   replaceFile,
-} from "../host/files.ts";
-import { isJsonArray, isJsonObject } from "../net/json.ts";
-import type { Json, JsonObject } from "../net/json.ts";
+} from "../files/files.ts";
+import { isJsonArray, isJsonObject } from "../base/json.ts";
+import type { Json, JsonObject } from "../base/json.ts";
 
 /** A CNI_ARGS pair. */
 export type Arg = readonly [key: string, value: string];

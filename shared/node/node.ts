@@ -1,18 +1,18 @@
 import type { Family } from "../net/address.ts";
-import { findExecutable, readIfPresent } from "../host/files.ts";
-import { commandPath, Firewall } from "./firewall.ts";
-import { isListening, listenerName } from "./listener.ts";
-import type { Port } from "./listener.ts";
-import { takeLock } from "./lock.ts";
-import type { Lock } from "./lock.ts";
+import { findExecutable, readIfPresent } from "../files/files.ts";
+import { commandPath, Firewall } from "../firewall/firewall.ts";
+import { isListening, listenerName } from "./port_in_use.ts";
+import type { Port } from "./port_in_use.ts";
+import { takeLock } from "../files/lock.ts";
+import type { Lock } from "../files/lock.ts";
 import { Namespace } from "./namespace.ts";
 import { isOwnNamespace } from "./netns.ts";
-import type { Sys } from "./sys.ts";
+import type { Sys } from "../runtime/sys.ts";
 
-export type { Firewall, Variant } from "./firewall.ts";
-export type { Lock } from "./lock.ts";
-export type { PortVlans } from "./netlink/codec.ts";
-export type { Link } from "./netlink/observe.ts";
+export type { Firewall, Variant } from "../firewall/firewall.ts";
+export type { Lock } from "../files/lock.ts";
+export type { PortVlans } from "../netlink/codec.ts";
+export type { Link } from "../netlink/query.ts";
 export type { Namespace } from "./namespace.ts";
 
 /** Bytes that every file system with extended attributes has room for. */

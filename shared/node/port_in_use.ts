@@ -2,7 +2,7 @@ import { closeSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 
 import { addressBytes } from "../net/address.ts";
 import type { Address, Family } from "../net/address.ts";
-import type { Sys } from "./sys.ts";
+import type { Sys } from "../runtime/sys.ts";
 
 const AF_INET = 2;
 const AF_INET6 = 10;

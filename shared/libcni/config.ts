@@ -1,5 +1,5 @@
-import { isJsonObject } from "../net/json.ts";
-import type { Json, JsonObject } from "../net/json.ts";
+import { isJsonObject } from "../base/json.ts";
+import type { Json, JsonObject } from "../base/json.ts";
 
 /** What each plugin of a list is given, whatever else its config says. */
 export interface Injected {

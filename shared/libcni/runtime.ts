@@ -2,7 +2,7 @@ import { CniError, Code, joinErrors } from "../cni/error.ts";
 import type { Attachment, Verb } from "../cni/request.ts";
 import { atLeast, readResult, versionOf as versionIn, writeResult } from "../cni/version.ts";
 import type { Version } from "../cni/version.ts";
-import type { JsonObject } from "../net/json.ts";
+import type { JsonObject } from "../base/json.ts";
 import type { Arg, Cache } from "./cache.ts";
 import { pluginConfig } from "./config.ts";
 import type { NetworkList, PluginConf } from "./list.ts";

@@ -1,8 +1,8 @@
-import type { Kernel } from "../kernel/mod.ts";
-import type { Sys } from "../kernel/sys.ts";
-import { isJsonObject } from "../net/json.ts";
-import type { Json, JsonObject } from "../net/json.ts";
-import type { SealedPlugin } from "./call.ts";
+import type { Kernel } from "../node/node.ts";
+import type { Sys } from "../runtime/sys.ts";
+import { isJsonObject } from "../base/json.ts";
+import type { Json, JsonObject } from "../base/json.ts";
+import type { SealedPlugin } from "./invoke.ts";
 import { Delegator } from "./delegator.ts";
 import { asCniError, CniError, Code, messageOf } from "./error.ts";
 import { quote, readRequest } from "./request.ts";

@@ -1,10 +1,10 @@
-import { CniError, Code, messageOf } from "../../shared/cni/error.ts";
-import { quote } from "../../shared/cni/request.ts";
-import { readIfPresent } from "../../shared/host/files.ts";
-import type { Family } from "../../shared/net/address.ts";
-import { parseCidr, sameCidr, subnetOf } from "../../shared/net/cidr.ts";
-import type { Cidr } from "../../shared/net/cidr.ts";
-import { NetError } from "../../shared/net/error.ts";
+import { CniError, Code, messageOf } from "../cni/error.ts";
+import { quote } from "../cni/request.ts";
+import { readIfPresent } from "../files/files.ts";
+import type { Family } from "../net/address.ts";
+import { parseCidr, sameCidr, subnetOf } from "../net/cidr.ts";
+import type { Cidr } from "../net/cidr.ts";
+import { NetError } from "../net/error.ts";
 
 /** What flanneld has written down about the node. IPv4 comes before IPv6. */
 export interface SubnetEnv {

@@ -3,12 +3,12 @@ import { closeSync, fstatSync, openSync, readFileSync, statSync, writeFileSync }
 import { CniError, Code, errnoOf, messageOf } from "../cni/error.ts";
 import type { Address } from "../net/address.ts";
 import type { Cidr } from "../net/cidr.ts";
-import type { SetSysctl, Step } from "../plan/step.ts";
-import { lockOpened, sleep } from "./lock.ts";
-import type { Lock } from "./lock.ts";
+import type { SetSysctl, Step } from "../netlink/change.ts";
+import { lockOpened, sleep } from "../files/lock.ts";
+import type { Lock } from "../files/lock.ts";
 import { openNetns, ownPath, sameFile } from "./netns.ts";
-import { describe, encode, tolerated } from "./netlink/encode.ts";
-import type { NetlinkStep } from "./netlink/encode.ts";
+import { describe, encode, tolerated } from "../netlink/encode.ts";
+import type { NetlinkStep } from "../netlink/encode.ts";
 import {
   duplicateDetection,
   getLink,
@@ -17,12 +17,12 @@ import {
   listLinks,
   listPortVlans,
   listRoutes,
-} from "./netlink/observe.ts";
-import type { PortVlans } from "./netlink/codec.ts";
-import type { Link, Route } from "./netlink/observe.ts";
-import { refusal } from "./netlink/refusal.ts";
-import { errnoText, NetlinkSocket } from "./netlink/socket.ts";
-import type { Sys } from "./sys.ts";
+} from "../netlink/query.ts";
+import type { PortVlans } from "../netlink/codec.ts";
+import type { Link, Route } from "../netlink/query.ts";
+import { refusal } from "../netlink/refusal.ts";
+import { errnoText, NetlinkSocket } from "../netlink/socket.ts";
+import type { Sys } from "../runtime/sys.ts";
 
 const CLONE_NEWNET = 0x40000000;
 const EINVAL = 22;

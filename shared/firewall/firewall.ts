@@ -2,15 +2,15 @@ import { realpathSync } from "node:fs";
 
 import { CniError, Code } from "../cni/error.ts";
 import type { Address, Family } from "../net/address.ts";
-import { findExecutable, inodeOf, readIfPresent } from "../host/files.ts";
-import { forgetUdpFlows } from "./conntrack.ts";
-import type { UdpPort } from "./conntrack.ts";
-import { hasLegacyChain, hasLegacyTable } from "./legacy.ts";
-import { holderOf } from "./lock.ts";
-import { hasChain, listRules, netfilterSocket } from "./netlink/nfnetlink.ts";
-import type { NfFamily, NfRule } from "./netlink/nfnetlink.ts";
-import type { NetlinkSocket } from "./netlink/socket.ts";
-import type { RunResult, Sys } from "./sys.ts";
+import { findExecutable, inodeOf, readIfPresent } from "../files/files.ts";
+import { forgetUdpFlows } from "../netlink/conntrack.ts";
+import type { UdpPort } from "../netlink/conntrack.ts";
+import { hasLegacyChain, hasLegacyTable } from "./iptables_legacy.ts";
+import { holderOf } from "../files/lock.ts";
+import { hasChain, listRules, netfilterSocket } from "../netlink/nf_tables.ts";
+import type { NfFamily, NfRule } from "../netlink/nf_tables.ts";
+import type { NetlinkSocket } from "../netlink/socket.ts";
+import type { RunResult, Sys } from "../runtime/sys.ts";
 
 /** Seconds to wait for another process's xtables lock. */
 const lockSeconds = 10;

@@ -1,8 +1,8 @@
 import { closeSync } from "node:fs";
 
-import { readIfPresent } from "../host/files.ts";
+import { readIfPresent } from "../files/files.ts";
 import type { Family } from "../net/address.ts";
-import type { Sys } from "./sys.ts";
+import type { Sys } from "../runtime/sys.ts";
 
 /**
  * What iptables-legacy has, read from the kernel as its library does

@@ -1,7 +1,7 @@
-import { addressBytes, addressFromBytes } from "../../net/address.ts";
-import type { Address } from "../../net/address.ts";
-import type { Cidr } from "../../net/cidr.ts";
-import { formatMac } from "../../net/mac.ts";
+import { addressBytes, addressFromBytes } from "../net/address.ts";
+import type { Address } from "../net/address.ts";
+import type { Cidr } from "../net/cidr.ts";
+import { formatMac } from "../net/mac.ts";
 import {
   addressMessage,
   attributes,

@@ -1,5 +1,5 @@
-import type { Family } from "../../net/address.ts";
-import type { Sys } from "../sys.ts";
+import type { Family } from "../net/address.ts";
+import type { Sys } from "../runtime/sys.ts";
 import { attributes, Flag, nested, readString } from "./codec.ts";
 import type { Message, Received } from "./codec.ts";
 import { NetlinkSocket, understood } from "./socket.ts";

@@ -1,7 +1,7 @@
 import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
 
 import { CniError, Code, messageOf } from "../cni/error.ts";
-import type { Sys } from "./sys.ts";
+import type { Sys } from "../runtime/sys.ts";
 
 const LOCK_SH = 1;
 const LOCK_EX = 2;

@@ -1,9 +1,9 @@
-import { addressBytes, formatAddress } from "../../net/address.ts";
-import type { Address, Family } from "../../net/address.ts";
-import { formatCidr, lastAddress } from "../../net/cidr.ts";
-import type { Cidr } from "../../net/cidr.ts";
-import { parseMac } from "../../net/mac.ts";
-import type { AddRoute, SetSysctl, Step } from "../../plan/step.ts";
+import { addressBytes, formatAddress } from "../net/address.ts";
+import type { Address, Family } from "../net/address.ts";
+import { formatCidr, lastAddress } from "../net/cidr.ts";
+import type { Cidr } from "../net/cidr.ts";
+import { parseMac } from "../net/mac.ts";
+import type { AddRoute, SetSysctl, Step } from "./change.ts";
 import {
   addressMessage,
   bridgeInfo,

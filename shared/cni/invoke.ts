@@ -1,6 +1,6 @@
-import type { Kernel } from "../kernel/mod.ts";
-import { isJsonArray, isJsonObject } from "../net/json.ts";
-import type { JsonObject } from "../net/json.ts";
+import type { Kernel } from "../node/node.ts";
+import { isJsonArray, isJsonObject } from "../base/json.ts";
+import type { JsonObject } from "../base/json.ts";
 import type { Delegate } from "./delegate.ts";
 import { CniError, Code } from "./error.ts";
 import type { Context, Plugin } from "./plugin.ts";

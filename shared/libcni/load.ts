@@ -2,7 +2,7 @@ import { readdirSync } from "node:fs";
 
 import { CniError, Code, errnoOf, messageOf } from "../cni/error.ts";
 import { quote } from "../cni/request.ts";
-import { readIfPresent } from "../host/files.ts";
+import { readIfPresent } from "../files/files.ts";
 import { readList, readPlugin, readSingle } from "./list.ts";
 import type { NetworkList, PluginConf } from "./list.ts";
 
