@@ -1,9 +1,9 @@
 /** A node to measure on: a sandbox with pods, and a worker in it that calls the plugins. */
 import { join, resolve } from "node:path";
 
-import type { Service } from "../lib/process.ts";
-import { createSandbox } from "../lib/sandbox.ts";
-import type { Sandbox } from "../lib/sandbox.ts";
+import type { Service } from "../../test/lab/process.ts";
+import { createSandbox } from "../../test/lab/sandbox.ts";
+import type { Sandbox } from "../../test/lab/sandbox.ts";
 import type { Call, Reply, Request } from "./protocol.ts";
 import { confOf, crowdConf, subnetEnv } from "./scenarios.ts";
 import type { Backend, Conf, Plugin, Scenario } from "./scenarios.ts";

@@ -6,10 +6,10 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { execa } from "execa";
 import { expect, onTestFinished, test } from "vitest";
-import { startPeer } from "../../scripts/lib/traffic.ts";
+import { startPeer } from "../lab/traffic.ts";
 import { binDir, leftovers, type Namespace } from "../helpers/cni.ts";
 import { cnitool, cnitoolOk } from "../helpers/cnitool.ts";
-import { CONTAINERD_FILES, startRuntime, type RuntimeNode } from "../helpers/containerd.ts";
+import { CONTAINERD_FILES, startRuntime, type RuntimeNode } from "../lab/containerd.ts";
 import { IPV4, IPV6 } from "../helpers/network.ts";
 
 const PODS = 20;
@@ -146,7 +146,7 @@ test("the image's init container installs by mounts of the node's folders, and a
   if (typeof started === "string") return skip(started);
   await using runtime = started;
   const { node } = runtime;
-  await execa(process.execPath, ["scripts/image.ts", "--bin", binDir(), "--out", folder]);
+  await execa(process.execPath, ["scripts/release/image.ts", "--bin", binDir(), "--out", folder]);
   const image = readdirSync(folder).find((name) => name.endsWith(".tar")) ?? "";
   const [, name = "", version = ""] = /^(flannel-cni)-([\d.]+)-/.exec(image) ?? [];
   const mounts = ["/opt/cni/bin", "/etc/cni/net.d"].map(

@@ -8,7 +8,7 @@ import { binDir, createSandbox } from "../helpers/cni.ts";
 import { isBun, soak } from "../helpers/form.ts";
 
 async function makeImage(folder: string): Promise<string> {
-  const made = ["scripts/image.ts", "--bin", binDir(), "--out", folder];
+  const made = ["scripts/release/image.ts", "--bin", binDir(), "--out", folder];
   const { stdout } = await execa(process.execPath, made);
   expect(stdout).toMatch(/flannel-cni-.*\.tar: \d+ MB, with \d libraries/);
   const archive = readdirSync(folder).find((name) => name.endsWith(".tar")) ?? "";

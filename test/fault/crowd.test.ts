@@ -3,7 +3,7 @@
  * is left at the end. The long form (SOAK=1) is 500 pods, 32 at once, ten times over.
  */
 import { afterAll, describe, expect, test } from "vitest";
-import { leftovers } from "../../scripts/lib/leftovers.ts";
+import { leftovers } from "../lab/leftovers.ts";
 import { binDir, cni, cniOk, createSandbox, type Conf, type Sandbox } from "../helpers/cni.ts";
 import { addressesIn, bridgeConf, DUAL_STACK, IPV4, writeSubnetEnv } from "../helpers/network.ts";
 import { Crowd, crowd, tally } from "./crowd.ts";

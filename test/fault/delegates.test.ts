@@ -1,6 +1,6 @@
 /** Other programs that misbehave: delegates and IPAM plugins, and the firewall's tools under bridge. */
 import { describe, expect, test } from "vitest";
-import { leftovers } from "../../scripts/lib/leftovers.ts";
+import { leftovers } from "../lab/leftovers.ts";
 import { binDir, cni, cniOk, createSandbox } from "../helpers/cni.ts";
 import { bridgeConf, flannelConf, IPV4, writeSubnetEnv } from "../helpers/network.ts";
 import { expectError } from "../helpers/state.ts";

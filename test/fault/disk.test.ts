@@ -3,7 +3,7 @@
  * and comes in time, what was made is undone, and the next DEL and ADD find everything in order.
  */
 import { afterAll, describe, expect, test } from "vitest";
-import { fileCalls, signature, trace, type SystemCall } from "../../scripts/lib/strace.ts";
+import { fileCalls, signature, trace, type SystemCall } from "../lab/strace.ts";
 import { failAndRecover } from "./faults.ts";
 import { some, stepOf } from "../helpers/form.ts";
 import { callOf, SCENARIOS, type Scenario } from "./scenarios.ts";

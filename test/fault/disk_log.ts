@@ -4,7 +4,7 @@
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
-import type { SystemCall } from "../../scripts/lib/strace.ts";
+import type { SystemCall } from "../lab/strace.ts";
 
 /** One operation, with the names of files in the one folder that it is in. */
 export type Operation =

@@ -14,7 +14,7 @@ import {
   trace,
   type SystemCall,
   type Target,
-} from "../../scripts/lib/strace.ts";
+} from "../lab/strace.ts";
 import { isWhole, soak, some, stepOf } from "../helpers/form.ts";
 import { RECOVERIES, recover } from "./recovery.ts";
 import { callOf, runChain, SCENARIOS, type Scenario } from "./scenarios.ts";

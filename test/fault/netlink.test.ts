@@ -31,7 +31,12 @@ const cases = SCENARIOS.filter(({ name }) => name !== "host-local").flatMap((sce
 describe.runIf(isBun).concurrent("each netlink request is refused", () => {
   beforeAll(async () => {
     mkdirSync(folder, { recursive: true });
-    const build = ["scripts/build.ts", "bin", "--entry=test/fault/entry_bun.ts", `--out=${bin}`];
+    const build = [
+      "scripts/build/main.ts",
+      "bin",
+      "--entry=test/fault/entry_bun.ts",
+      `--out=${bin}`,
+    ];
     await execa(process.execPath, build);
   });
 

@@ -8,7 +8,7 @@ import { rmSync } from "node:fs";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { findState, sweepStates } from "../../plugins/flannel/state.ts";
-import { trace, type SystemCall } from "../../scripts/lib/strace.ts";
+import { trace, type SystemCall } from "../lab/strace.ts";
 import { Kernel } from "../../shared/node/node.ts";
 import { sys } from "../../shared/runtime/sys_node.ts";
 import { temporaryFolder } from "../unit/plugins/flannel/helpers.ts";

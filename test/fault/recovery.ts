@@ -1,8 +1,8 @@
 /** What a runtime does after a call that was killed, and what the node has to be like then. */
 import { setTimeout } from "node:timers/promises";
 import { expect } from "vitest";
-import { leftovers } from "../../scripts/lib/leftovers.ts";
-import type { Snapshot } from "../../scripts/lib/snapshot.ts";
+import { leftovers } from "../lab/leftovers.ts";
+import type { Snapshot } from "../lab/snapshot.ts";
 import type { CniJson, Sandbox } from "../helpers/cni.ts";
 import { addressesIn } from "../helpers/network.ts";
 import { runChain, type PodCall } from "./scenarios.ts";

@@ -1,6 +1,6 @@
 /** A node for calls that are meddled with, before and after. */
 import { expect } from "vitest";
-import type { Snapshot } from "../../scripts/lib/snapshot.ts";
+import type { Snapshot } from "../lab/snapshot.ts";
 import { cni, type CniJson, type Sandbox } from "../helpers/cni.ts";
 import { callOf, createScenarioNode, runChain, type PodCall, type Scenario } from "./scenarios.ts";
 

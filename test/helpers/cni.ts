@@ -6,9 +6,9 @@ export {
   type CniCall,
   type CniJson,
   type Conf,
-} from "../../scripts/lib/cni.ts";
-export { runConflist, type Conflist } from "../../scripts/lib/conflist.ts";
-export { createSandbox, type Sandbox } from "../../scripts/lib/sandbox.ts";
-export type { Namespace } from "../../scripts/lib/namespace.ts";
-export { leftovers } from "../../scripts/lib/leftovers.ts";
+} from "../lab/cni.ts";
+export { runConflist, type Conflist } from "../lab/conflist.ts";
+export { createSandbox, type Sandbox } from "../lab/sandbox.ts";
+export type { Namespace } from "../lab/namespace.ts";
+export { leftovers } from "../lab/leftovers.ts";
 export { binDir, referenceDir } from "./executables.ts";

@@ -10,7 +10,7 @@ import {
   type Namespace,
   type Sandbox,
 } from "./cni.ts";
-import type { Snapshot } from "../../scripts/lib/snapshot.ts";
+import type { Snapshot } from "../lab/snapshot.ts";
 import { bridgeConf, DUAL_STACK, type Family } from "./network.ts";
 
 /** A way to make host ports. */

@@ -1,5 +1,5 @@
 /** A node whose bridges tell VLANs apart: on this machine's kernel, or on a virtual one's. */
-import { startVm, vmProblem } from "../../scripts/lib/vm.ts";
+import { startVm, vmProblem } from "../lab/vm.ts";
 import { binDir, cniOk, createSandbox, referenceDir } from "./cni.ts";
 import type { CniJson, Conf, Namespace } from "./cni.ts";
 

@@ -3,7 +3,7 @@ import { existsSync, readlinkSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
-import { difference } from "../../scripts/lib/snapshot.ts";
+import { difference } from "../lab/snapshot.ts";
 import { createSandbox } from "../helpers/cni.ts";
 
 /** Waits until a process is gone, for at most two seconds. */
@@ -80,7 +80,7 @@ describe.concurrent("a sandbox", () => {
   });
 
   test("ends when the process that made it is killed", async () => {
-    const library = new URL("../../scripts/lib/sandbox.ts", import.meta.url).href;
+    const library = new URL("../lab/sandbox.ts", import.meta.url).href;
     const script = `
       import { createSandbox } from ${JSON.stringify(library)};
       console.log((await createSandbox()).pid);

@@ -1,9 +1,9 @@
 /** What a call has left on the node: links, addresses, routes, VLANs, rules, settings and files. */
 import type { Namespace, Sandbox } from "../../helpers/cni.ts";
 import { filesIn } from "../../helpers/state.ts";
-import { parseList, type Address, type Route } from "../../../scripts/lib/inspect.ts";
+import { parseList, type Address, type Route } from "../../lab/inspect.ts";
 import type { Turn } from "./turn.ts";
-import { iptablesLines, nftLines } from "../../../scripts/lib/rules.ts";
+import { iptablesLines, nftLines } from "../../lab/rules.ts";
 
 /** Of the links that plugins configure: eth0, eth1, lo, cni0. */
 const SETTINGS = [

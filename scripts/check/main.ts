@@ -1,5 +1,5 @@
 /** Runs the checks that need no build, or those that are named: check.ts [lint typecheck ...] */
-import { runSteps, type Step } from "./lib/steps.ts";
+import { runSteps, type Step } from "./steps.ts";
 
 const node = process.execPath;
 const bin = (path: string) => `node_modules/${path}`;
@@ -11,7 +11,7 @@ export const checks: readonly Step[] = [
   },
   { name: "typecheck", command: [node, bin("typescript/bin/tsc"), "--project", "."] },
   { name: "lint", command: [node, bin("oxlint/bin/oxlint")] },
-  { name: "layers", command: [node, "scripts/check_layers.ts"] },
+  { name: "layers", command: [node, "scripts/check/layers.ts"] },
   { name: "dead code", command: [node, bin("knip/bin/knip.js"), "--no-progress"] },
 ];
 

@@ -10,10 +10,10 @@ import { parseArgs } from "node:util";
 import { build } from "esbuild";
 import { execa } from "execa";
 
-import { quantile } from "./bench/figures.ts";
-import { bun, bunArguments } from "./build/bun.ts";
-import { optionsOf, type Runtime } from "./build/bundle.ts";
-import { print } from "./lib/report.ts";
+import { quantile } from "./figures.ts";
+import { bun, bunArguments } from "../build/bun.ts";
+import { optionsOf, type Runtime } from "../build/bundle.ts";
+import { print } from "../demo/report.ts";
 
 const { values } = parseArgs({
   options: {

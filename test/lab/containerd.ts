@@ -1,13 +1,13 @@
 /** containerd with runc in a sandbox: its files on the sandbox's own disk, its socket reached from here. */
-import { createNamespace, type Namespace } from "../../scripts/lib/namespace.ts";
-import { pathOf } from "../../scripts/lib/requirements.ts";
+import { createNamespace, type Namespace } from "./namespace.ts";
+import { pathOf } from "./requirements.ts";
 import { mountCgroups, type Cgroup } from "./cgroups.ts";
-import { createSandbox, type Sandbox } from "./cni.ts";
+import { createSandbox, type Sandbox } from "../helpers/cni.ts";
 import { connectCri, messageOf, waitUntilReady, type Cri, type PodConfig } from "./cri.ts";
-import { install } from "./install.ts";
-import { DUAL_STACK, writeSubnetEnv } from "./network.ts";
+import { install } from "../helpers/install.ts";
+import { DUAL_STACK, writeSubnetEnv } from "../helpers/network.ts";
 import { hasPauseImage, PAUSE_IMAGE, writePauseImage } from "./pause_image.ts";
-import { eventually } from "./traffic.ts";
+import { eventually } from "../helpers/traffic.ts";
 
 /** A node with a container runtime. */
 export interface RuntimeNode extends AsyncDisposable {

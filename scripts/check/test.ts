@@ -4,8 +4,8 @@
  */
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { execa } from "execa";
-import { checks } from "./check.ts";
-import { runSteps } from "./lib/steps.ts";
+import { checks } from "./main.ts";
+import { runSteps } from "./steps.ts";
 
 /** What is read of vitest's JSON report. */
 interface Report {

@@ -4,7 +4,7 @@
  */
 import { readFile, readdir, rmdir } from "node:fs/promises";
 import { join } from "node:path";
-import type { Sandbox } from "../../scripts/lib/sandbox.ts";
+import type { Sandbox } from "./sandbox.ts";
 
 const ROOT = "/sys/fs/cgroup";
 const NAME = /^flannel-cni-test-(\d+)-\d+$/;

@@ -20,9 +20,9 @@ import {
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { execa } from "execa";
-import { contentOf } from "../tools/install-cni/atomic_file.ts";
-import { bun, bunArguments } from "./build/bun.ts";
-import { bundle } from "./build/bundle.ts";
+import { contentOf } from "../../tools/install-cni/atomic_file.ts";
+import { bun, bunArguments } from "./bun.ts";
+import { bundle } from "./bundle.ts";
 
 const links = ["bridge", "host-local", "loopback", "portmap", "cnitool", "install-cni"];
 

@@ -12,12 +12,12 @@ import { cpus, loadavg, release } from "node:os";
 import { dirname, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
-import { updateDocs } from "./bench/docs.ts";
-import type { Row, Run } from "./bench/figures.ts";
-import { hasPlugin, measure } from "./bench/measure.ts";
-import { scenarios } from "./bench/scenarios.ts";
-import { tableOf } from "./bench/table.ts";
-import { print } from "./lib/report.ts";
+import { updateDocs } from "./docs.ts";
+import type { Row, Run } from "./figures.ts";
+import { hasPlugin, measure } from "./measure.ts";
+import { scenarios } from "./scenarios.ts";
+import { tableOf } from "./table.ts";
+import { print } from "../demo/report.ts";
 
 const { values } = parseArgs({
   options: {

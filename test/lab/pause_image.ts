@@ -1,5 +1,5 @@
 /** The image whose one program holds a pod's namespaces: some hundred bytes, from no registry. */
-import type { Sandbox } from "../../scripts/lib/sandbox.ts";
+import type { Sandbox } from "./sandbox.ts";
 
 export const PAUSE_IMAGE = "localhost/pause:1";
 

@@ -8,15 +8,15 @@
 import { existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { cniOk, type Command, type CniJson, type Conf } from "./lib/cni.ts";
-import { runConflist, type Conflist } from "./lib/conflist.ts";
-import { leftovers } from "./lib/leftovers.ts";
-import type { Namespace } from "./lib/namespace.ts";
-import { run } from "./lib/process.ts";
-import { createReport, paint, print, StepError } from "./lib/report.ts";
-import { createSandbox, type ExternalHost, type Sandbox } from "./lib/sandbox.ts";
-import { difference, takeSnapshot, type Snapshot } from "./lib/snapshot.ts";
-import { startPeer, type Peer } from "./lib/traffic.ts";
+import { cniOk, type Command, type CniJson, type Conf } from "../../test/lab/cni.ts";
+import { runConflist, type Conflist } from "../../test/lab/conflist.ts";
+import { leftovers } from "../../test/lab/leftovers.ts";
+import type { Namespace } from "../../test/lab/namespace.ts";
+import { run } from "../../test/lab/process.ts";
+import { createReport, paint, print, StepError } from "./report.ts";
+import { createSandbox, type ExternalHost, type Sandbox } from "../../test/lab/sandbox.ts";
+import { difference, takeSnapshot, type Snapshot } from "../../test/lab/snapshot.ts";
+import { startPeer, type Peer } from "../../test/lab/traffic.ts";
 
 const SUBNET_ENV = `FLANNEL_NETWORK=10.244.0.0/16
 FLANNEL_SUBNET=10.244.1.1/24

@@ -122,7 +122,7 @@ function layerProblem({ file, from, typeOnly }: Import): string | undefined {
   const target = join(dirname(file), from);
   const own = layerOf(file);
   const allowed = layers[own.rule];
-  if (allowed === undefined) return `${own.folder} is no layer that scripts/check_layers.ts knows`;
+  if (allowed === undefined) return `${own.folder} is no layer that scripts/check/layers.ts knows`;
   const may = [own.folder, ...allowed].some((entry) => {
     const [path = "", onlyTypes] = entry.split(" ").toReversed();
     return target.startsWith(path) && (onlyTypes === undefined || typeOnly);
@@ -144,5 +144,5 @@ function packageProblem({ file, from, typeOnly }: Import): string | undefined {
   const key = Object.keys(packages).find((name) => from.startsWith(name));
   if (key === undefined) return `${from} is not for what ends up in the executable`;
   if (typeOnly || packages[key]?.test(file) === true) return undefined;
-  return `${from} is not for this file (scripts/check_layers.ts says for which)`;
+  return `${from} is not for this file (scripts/check/layers.ts says for which)`;
 }
