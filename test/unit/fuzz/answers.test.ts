@@ -20,7 +20,7 @@ import { sys as realSys } from "../../../shared/runtime/sys_node.ts";
 import { parseCidr } from "../../../shared/net/cidr.ts";
 import { iptablesOwners, iptablesRemove, nftRemove } from "../../../shared/firewall/masquerade.ts";
 import { spoofJumps } from "../../../shared/firewall/spoof_check.ts";
-import { fakeSys } from "../shared/kernel/fake_sys.ts";
+import { fakeSys } from "../shared/runtime/fake_sys.ts";
 import { fuzz, likeBytes, likeTexts, likeValues } from "./hostile.ts";
 
 const EAGAIN = 11;

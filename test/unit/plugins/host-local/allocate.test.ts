@@ -9,8 +9,8 @@ import { Code } from "../../../../shared/cni/error.ts";
 import { formatAddress, parseAddress, sameAddress } from "../../../../shared/net/address.ts";
 import type { Address } from "../../../../shared/net/address.ts";
 import { formatCidr } from "../../../../shared/net/cidr.ts";
-import { addressesOf, anyRangeSet } from "./arbitraries.ts";
-import { rangeSet } from "./helpers.ts";
+import { addressesOf, anyRangeSet } from "../../shared/ipam/arbitraries.ts";
+import { rangeSet } from "../../shared/ipam/helpers.ts";
 
 /** A set, some of whose addresses are taken, and the one that was reserved last. */
 const anyState = anyRangeSet.chain((set) => {

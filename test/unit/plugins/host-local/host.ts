@@ -10,7 +10,7 @@ import type { Kernel } from "../../../../shared/node/node.ts";
 import { formatAddress } from "../../../../shared/net/address.ts";
 import { formatCidr } from "../../../../shared/net/cidr.ts";
 import type { JsonObject } from "../../../../shared/base/json.ts";
-import { FakeKernel, temporaryFolder } from "./helpers.ts";
+import { FakeKernel, temporaryFolder } from "../../shared/ipam/helpers.ts";
 
 const plugin = seal(hostLocal);
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 
 import { parseResolvConf, readResolvConf } from "../../../../plugins/host-local/resolv_conf.ts";
 import { Code } from "../../../../shared/cni/error.ts";
-import { temporaryFolder } from "./helpers.ts";
+import { temporaryFolder } from "../../shared/ipam/helpers.ts";
 
 describe("parseResolvConf", () => {
   it("reads what the reference plugin reads", () => {

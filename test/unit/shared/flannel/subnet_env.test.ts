@@ -6,7 +6,7 @@ import { describe, expect, it } from "vitest";
 import { Code } from "../../../../shared/cni/error.ts";
 import { formatCidr } from "../../../../shared/net/cidr.ts";
 import { parseSubnetEnv, readSubnetEnv } from "../../../../shared/flannel/subnet_env.ts";
-import { errorOf, plainEnv, temporaryFolder } from "./helpers.ts";
+import { errorOf, plainEnv, temporaryFolder } from "../../plugins/flannel/helpers.ts";
 
 const path = "/run/flannel/subnet.env";
 

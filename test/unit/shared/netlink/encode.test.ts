@@ -8,15 +8,15 @@ import {
   readString,
   readU32,
   Type,
-} from "../../../../../shared/netlink/codec.ts";
-import type { Message } from "../../../../../shared/netlink/codec.ts";
-import { encode } from "../../../../../shared/netlink/encode.ts";
-import type { NetlinkStep } from "../../../../../shared/netlink/encode.ts";
-import { addressFromBytes, formatAddress } from "../../../../../shared/net/address.ts";
-import type { Address } from "../../../../../shared/net/address.ts";
-import { lastAddress, parseCidr } from "../../../../../shared/net/cidr.ts";
-import { formatMac } from "../../../../../shared/net/mac.ts";
-import { anyAddress, anyCidr, isMapped } from "../../net/arbitraries.ts";
+} from "../../../../shared/netlink/codec.ts";
+import type { Message } from "../../../../shared/netlink/codec.ts";
+import { encode } from "../../../../shared/netlink/encode.ts";
+import type { NetlinkStep } from "../../../../shared/netlink/encode.ts";
+import { addressFromBytes, formatAddress } from "../../../../shared/net/address.ts";
+import type { Address } from "../../../../shared/net/address.ts";
+import { lastAddress, parseCidr } from "../../../../shared/net/cidr.ts";
+import { formatMac } from "../../../../shared/net/mac.ts";
+import { anyAddress, anyCidr, isMapped } from "../net/arbitraries.ts";
 
 // The numbers are those of the kernel's headers: if_link.h, if_addr.h, rtnetlink.h, neighbour.h.
 

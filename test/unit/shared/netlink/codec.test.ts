@@ -11,7 +11,7 @@ import {
   readU32,
   u32,
   unframe,
-} from "../../../../../shared/netlink/codec.ts";
+} from "../../../../shared/netlink/codec.ts";
 
 const message = fc.record({
   type: fc.integer({ min: 0, max: 0xffff }),

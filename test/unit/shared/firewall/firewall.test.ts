@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { Code } from "../../../../shared/cni/error.ts";
 import { Firewall } from "../../../../shared/firewall/firewall.ts";
 import type { RunOptions, RunResult } from "../../../../shared/runtime/sys.ts";
-import { fakeSys } from "./fake_sys.ts";
+import { fakeSys } from "../runtime/fake_sys.ts";
 
 /** A node whose every command does this; and what was run there. */
 function node(answer: Partial<RunResult>, env: Readonly<Record<string, string>> = {}) {

@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
 
-import { Code } from "../../../../../shared/cni/error.ts";
-import { frame, u32 } from "../../../../../shared/netlink/codec.ts";
-import { NetlinkSocket } from "../../../../../shared/netlink/socket.ts";
-import { FakeKernel, hex } from "../fake_sys.ts";
+import { Code } from "../../../../shared/cni/error.ts";
+import { frame, u32 } from "../../../../shared/netlink/codec.ts";
+import { NetlinkSocket } from "../../../../shared/netlink/socket.ts";
+import { FakeKernel, hex } from "../runtime/fake_sys.ts";
 
 const NLMSG_ERROR = 2;
 const NLMSG_DONE = 3;

@@ -12,7 +12,7 @@ import {
 import { describe, expect, it } from "vitest";
 
 import { Code } from "../../../../shared/cni/error.ts";
-import { Host, dual, error, small } from "./host.ts";
+import { Host, dual, error, small } from "../../plugins/host-local/host.ts";
 
 /** A node with enough reservations for a list, none of them in the ranges of the tests. */
 function crowded(): Host {
