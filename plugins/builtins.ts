@@ -1,5 +1,5 @@
-import { seal } from "../shared/cni/invoke.ts";
-import type { SealedPlugin } from "../shared/cni/invoke.ts";
+import { toHandler } from "../shared/cni/invoke.ts";
+import type { Handler } from "../shared/cni/invoke.ts";
 import { bridge } from "./bridge/plugin.ts";
 import { flannel } from "./flannel/plugin.ts";
 import { hostLocal } from "./host-local/plugin.ts";
@@ -7,10 +7,10 @@ import { loopback } from "./loopback/plugin.ts";
 import { portmap } from "./portmap/plugin.ts";
 
 /** The plugins that the executable holds. */
-export const held: readonly SealedPlugin[] = [
-  seal(flannel),
-  seal(bridge),
-  seal(hostLocal),
-  seal(loopback),
-  seal(portmap),
+export const builtins: readonly Handler[] = [
+  toHandler(flannel),
+  toHandler(bridge),
+  toHandler(hostLocal),
+  toHandler(loopback),
+  toHandler(portmap),
 ];

@@ -1,7 +1,6 @@
 import { run } from "../shared/cni/skel.ts";
-import { Kernel } from "../shared/node/node.ts";
 import type { Sys } from "../shared/runtime/sys.ts";
-import { held } from "./builtins.ts";
+import { builtins } from "./builtins.ts";
 
 /** What the executable is besides the plugins, by its name or by its first argument. */
 const tools: ReadonlySet<string> = new Set(["cnitool", "install-cni", "cp"]);
@@ -13,7 +12,7 @@ export async function main(sys: Sys): Promise<never> {
     const { runTool } = await import("./main_tools.ts");
     return sys.exit(await runTool(name, args, sys));
   }
-  return run(new Kernel(sys), held);
+  return sys.exit(await run(sys, builtins));
 }
 
 function called(argv0: string, args: readonly string[]): readonly string[] {

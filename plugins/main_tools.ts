@@ -1,7 +1,6 @@
-import { Kernel } from "../shared/node/node.ts";
 import type { Sys } from "../shared/runtime/sys.ts";
 import { cnitool } from "../tools/cnitool/main.ts";
-import { held } from "./builtins.ts";
+import { builtins } from "./builtins.ts";
 import { copy, installCni } from "../tools/install-cni/main.ts";
 
 /**
@@ -10,13 +9,13 @@ import { copy, installCni } from "../tools/install-cni/main.ts";
  * @returns the exit status.
  */
 export async function runTool(name: string, args: readonly string[], sys: Sys): Promise<number> {
-  if (name === "cnitool") return cnitool(args, { kernel: new Kernel(sys), plugins: held });
+  if (name === "cnitool") return cnitool(args, sys, builtins);
   if (name === "cp") return copy(sys, args);
   if (name === "install-cni")
     return installCni(
       sys,
       args,
-      held.map((plugin) => plugin.name),
+      builtins.map((plugin) => plugin.name),
     );
   throw new Error(`there is no tool ${name}`);
 }

@@ -13,17 +13,17 @@ import { gatewayLink, usesVlans } from "./plan.ts";
  * @throws CniError CheckFailed, naming what is missing or different.
  */
 export function checkContainer(context: Context<BridgeConfig>, container: Namespace): void {
-  const { conf, kernel, request } = context;
+  const { conf, node, request } = context;
   const result = context.prevResult;
   if (result === undefined) return;
   const own = result.interfaces.find(
     ({ name, sandbox }) => name === request.ifname && sandbox === request.netns,
   );
   if (own === undefined) throw missing(`${request.ifname} in prevResult`);
-  const bridge = seen(kernel.host, { name: conf.bridge });
+  const bridge = seen(node.host, { name: conf.bridge });
   if (bridge.kind !== "bridge") throw different(conf.bridge, "kind", bridge.kind, "bridge");
   const inside = seen(container, own);
-  const outside = hostEnd(kernel.host, result, conf, inside);
+  const outside = hostEnd(node.host, result, conf, inside);
   if (outside.master !== bridge.index) {
     throw different(outside.name, "bridge", `link ${String(outside.master)}`, conf.bridge);
   }
@@ -32,8 +32,8 @@ export function checkContainer(context: Context<BridgeConfig>, container: Namesp
   }
   for (const link of [bridge, inside, outside]) mustBeUp(link);
   checkAddresses(container, inside, result);
-  if (conf.isGateway) checkGateways(kernel.host, conf, result);
-  if (usesVlans(conf)) checkVlans(kernel.host, conf, bridge, outside);
+  if (conf.isGateway) checkGateways(node.host, conf, result);
+  if (usesVlans(conf)) checkVlans(node.host, conf, bridge, outside);
 }
 
 function seen(namespace: Namespace, { name, mac }: Interface): Link {

@@ -1,6 +1,6 @@
 import { asCniError, type CniError, joinErrors } from "../../shared/cni/error.ts";
 import type { Attachment } from "../../shared/cni/request.ts";
-import type { Kernel } from "../../shared/node/node.ts";
+import type { Context } from "../../shared/cni/plugin.ts";
 import { changedSince, repeatLost } from "../../shared/firewall/retry.ts";
 import { formatAddress } from "../../shared/net/address.ts";
 import type { Family } from "../../shared/net/address.ts";
@@ -23,6 +23,8 @@ import type { Masquerade } from "../../shared/firewall/masquerade.ts";
 import { masqueradeChain, masqueradeTag, networkTag } from "../../shared/firewall/names.ts";
 import type { BridgeConfig } from "./conf.ts";
 
+type Env = Pick<Context<unknown>, "node" | "firewall">;
+
 const families: readonly Family[] = [4, 6];
 
 /** What is around an interface. */
@@ -38,23 +40,26 @@ interface Around {
  * @throws CniError Firewall, TryAgainLater
  */
 export function addMasquerade(
-  kernel: Kernel,
+  env: Env,
   conf: BridgeConfig,
   of: Masquerade,
   addresses: readonly Cidr[],
   { others, warn }: Around,
 ): void {
-  if (isMasqueraded(kernel, of)) {
+  if (isMasqueraded(env, of)) {
     // Another interface of the container, whose rules stay; these are added to them.
-    if (isShared(kernel, of, others())) {
-      repairMasquerade(kernel, conf, of, addresses, false);
+    if (isShared(env, of, others())) {
+      repairMasquerade(env, conf, of, addresses, false);
       return;
     }
     // A DEL that was killed has left them, and they would be there twice.
-    removeMasquerade(kernel, of, warn);
+    removeMasquerade(env, of, warn);
   }
-  const { firewall, sys } = kernel;
-  if (backendOf(kernel, conf) === "nftables") {
+  const {
+    firewall,
+    node: { sys },
+  } = env;
+  if (backendOf(env, conf) === "nftables") {
     const rules = nftAdd(of, addresses, sys.sha512);
     // Nearly always the table is there, and to set it up again would empty and refill a chain.
     if (!firewall.nft(rules)) firewall.nft(nftBase + rules);
@@ -67,7 +72,11 @@ export function addMasquerade(
 }
 
 /** Whether a container's chain holds rules of other addresses that it has. */
-function isShared({ firewall, sys }: Kernel, of: Masquerade, others: readonly Cidr[]): boolean {
+function isShared(
+  { firewall, node: { sys } }: Env,
+  of: Masquerade,
+  others: readonly Cidr[],
+): boolean {
   const chain = masqueradeChain(sys.sha512, of.network, of.containerId);
   return families.some((family) => {
     const hosts = others
@@ -82,7 +91,7 @@ function isShared({ firewall, sys }: Kernel, of: Masquerade, others: readonly Ci
 }
 
 /** Whether a container has rules, asked of the kernel: it costs microseconds. */
-function isMasqueraded({ firewall, sys }: Kernel, of: Masquerade): boolean {
+function isMasqueraded({ firewall, node: { sys } }: Env, of: Masquerade): boolean {
   const chain = masqueradeChain(sys.sha512, of.network, of.containerId);
   const tag = masqueradeTag(sys.sha512, of.network, of.ifname, of.containerId);
   return (
@@ -92,8 +101,8 @@ function isMasqueraded({ firewall, sys }: Kernel, of: Masquerade): boolean {
   );
 }
 
-function backendOf(kernel: Kernel, conf: BridgeConfig): "iptables" | "nftables" {
-  return conf.ipMasqBackend ?? (kernel.hasCommand("iptables-restore") ? "iptables" : "nftables");
+function backendOf(env: Env, conf: BridgeConfig): "iptables" | "nftables" {
+  return conf.ipMasqBackend ?? (env.node.hasCommand("iptables-restore") ? "iptables" : "nftables");
 }
 
 /**
@@ -102,16 +111,19 @@ function backendOf(kernel: Kernel, conf: BridgeConfig): "iptables" | "nftables" 
  * @throws CniError Firewall, TryAgainLater
  */
 export function repairMasquerade(
-  kernel: Kernel,
+  env: Env,
   conf: BridgeConfig,
   of: Masquerade,
   addresses: readonly Cidr[],
   dryRun: boolean,
 ): Family[] {
-  const { firewall, sys } = kernel;
+  const {
+    firewall,
+    node: { sys },
+  } = env;
   const ownOf = (family: Family): Cidr[] =>
     addresses.filter(({ address }) => address.family === family);
-  if (backendOf(kernel, conf) === "nftables") {
+  if (backendOf(env, conf) === "nftables") {
     const listed = firewall.nftList(nftWhole) ?? "";
     const isMissing = (family: Family): boolean =>
       ownOf(family).length > 0 && nftRepair(of, ownOf(family), listed, sys.sha512) !== undefined;
@@ -136,15 +148,11 @@ export function repairMasquerade(
  * @param warn is told when this node has no tool to look with.
  * @throws CniError what could not be done, after all that could be.
  */
-export function removeMasquerade(
-  kernel: Kernel,
-  of: Masquerade,
-  warn: (line: string) => void,
-): void {
-  const { sys } = kernel;
+export function removeMasquerade(env: Env, of: Masquerade, warn: (line: string) => void): void {
+  const { sys } = env.node;
   const tag = masqueradeTag(sys.sha512, of.network, of.ifname, of.containerId);
   const looked = remove(
-    kernel,
+    env,
     (saved) => iptablesRemove(of.network, [of.containerId], saved, sys.sha512),
     (listed) => nftRemove((found) => found === tag, listed),
   );
@@ -158,18 +166,14 @@ export function removeMasquerade(
  * Takes away the masquerading of a network's containers that are not among the valid ones.
  * @throws CniError what could not be done, after all that could be.
  */
-export function collectMasquerade(
-  kernel: Kernel,
-  network: string,
-  valid: readonly Attachment[],
-): void {
-  const { sys } = kernel;
+export function collectMasquerade(env: Env, network: string, valid: readonly Attachment[]): void {
+  const { sys } = env.node;
   const tags = new Set(
     valid.map(({ containerId, ifname }) => masqueradeTag(sys.sha512, network, ifname, containerId)),
   );
   const own = networkTag(sys.sha512, network);
   remove(
-    kernel,
+    env,
     (saved) => {
       const gone = iptablesOwners(network, saved).filter(
         (owner) => !valid.some(({ containerId }) => containerId === owner),
@@ -182,7 +186,7 @@ export function collectMasquerade(
 
 /** @returns whether there was a tool to look with. */
 function remove(
-  { firewall }: Kernel,
+  { firewall }: Env,
   fromIptables: (saved: string) => string | undefined,
   fromNft: (listed: string) => string | undefined,
 ): boolean {

@@ -51,42 +51,42 @@ export const bridge: Plugin<BridgeConfig> = {
   parse: parseBridgeConf,
 
   async add(context) {
-    const { conf, kernel, request, undo } = context;
+    const { conf, node, request, undo } = context;
     // Opened before anything is made: what is wrong with it should cost nobody an address.
     const container = containerOf(context);
     const ipam = conf.ipam === undefined ? emptyResult : await addAddresses(context, conf.ipam);
     const net =
       conf.ipam === undefined ? { ips: [], routes: [], gateways: [] } : layer3(conf, ipam);
     const drawn = draw(conf);
-    const made = ensureBridge(kernel.host, conf);
+    const made = ensureBridge(node.host, conf);
     const gateway =
-      net.gateways.length === 0 ? undefined : ensureGatewayLink(kernel.host, conf, made);
-    const lock = gateway && giveGateways(kernel.host, conf, net.gateways, made, gateway);
+      net.gateways.length === 0 ? undefined : ensureGatewayLink(node.host, conf, made);
+    const lock = gateway && giveGateways(node.host, conf, net.gateways, made, gateway);
     try {
-      kernel.host.apply(planNeighbours(conf, net));
+      node.host.apply(planNeighbours(conf, net));
       container.apply(planVeth(conf, request.ifname, drawn));
       undo.push(`the veth pair ${request.ifname} and ${drawn.hostVeth}`, () => {
         container.apply([{ kind: "delete-link", name: request.ifname }]);
       });
-      kernel.host.apply(planPort(conf, drawn, made.defaultVlan));
+      node.host.apply(planPort(conf, drawn, made.defaultVlan));
     } finally {
       lock?.release();
     }
     if (conf.macSpoofCheck) {
       const of = { containerId: request.containerId, ifname: request.ifname };
       undo.push("the rules of macspoofchk", () => {
-        removeSpoofRules(kernel, of);
+        removeSpoofRules(context.firewall, of);
       });
-      addSpoofRules(kernel, of, drawn);
+      addSpoofRules(context.firewall, of, drawn);
     }
     container.apply(planContainer(conf, request.ifname, net));
     for (const family of new Set(net.gateways.map(({ address }) => address.family))) {
-      enableForwarding(kernel.host, family);
+      enableForwarding(node.host, family);
     }
     if (conf.ipMasq && net.ips.length > 0) {
       const of = masqueradeOf(context);
       undo.push("the masquerading rules", () => {
-        removeMasquerade(kernel, of, context.warn);
+        removeMasquerade(context, of, context.warn);
       });
       const addresses = net.ips.map(({ address }) => address);
       const others = (): Cidr[] =>
@@ -94,13 +94,13 @@ export const bridge: Plugin<BridgeConfig> = {
           .links()
           .filter(({ name }) => name !== request.ifname && name !== "lo")
           .flatMap((link) => container.addresses(link));
-      addMasquerade(kernel, conf, of, addresses, { others, warn: context.warn });
+      addMasquerade(context, conf, of, addresses, { others, warn: context.warn });
     }
     if (!conf.leaveDown) {
       // Each in its own time: until then it drops what is sent through it. A bridge with other ports
       // has long been so.
       for (const name of [drawn.hostVeth, ...(made.operational ? [] : [conf.bridge])]) {
-        kernel.host.waitOperational(name, portTimeout);
+        node.host.waitOperational(name, portTimeout);
       }
       container.waitOperational(request.ifname, portTimeout);
       container.apply(planAnnouncement(request.ifname, drawn, net));
@@ -118,7 +118,7 @@ export const bridge: Plugin<BridgeConfig> = {
 
   /** Everything that can be taken away is, whatever fails on the way; then it is said. */
   async del(context) {
-    const { conf, kernel, request } = context;
+    const { conf, request } = context;
     const errors: CniError[] = [];
     const attempt = async (action: () => Promise<void> | void): Promise<void> => {
       try {
@@ -137,12 +137,15 @@ export const bridge: Plugin<BridgeConfig> = {
     if (ipam !== undefined) await attempt(() => context.delegate.del(ipam, context.raw));
     if (conf.macSpoofCheck) {
       await attempt(() => {
-        removeSpoofRules(kernel, { containerId: request.containerId, ifname: request.ifname });
+        removeSpoofRules(context.firewall, {
+          containerId: request.containerId,
+          ifname: request.ifname,
+        });
       });
     }
     if (ipam !== undefined && conf.ipMasq) {
       await attempt(() => {
-        removeMasquerade(kernel, masqueradeOf(context), context.warn);
+        removeMasquerade(context, masqueradeOf(context), context.warn);
       });
     }
     if (errors.length > 0) throw joinErrors(errors);
@@ -156,16 +159,16 @@ export const bridge: Plugin<BridgeConfig> = {
   },
 
   async repair(context, dryRun) {
-    const { conf, kernel, prevResult, request } = context;
+    const { conf, prevResult, request } = context;
     if (prevResult === undefined) return [];
     const missing: string[] = [];
     if (conf.ipMasq && conf.ipam !== undefined) {
       const addresses = addressesOf(prevResult, request);
-      const families = repairMasquerade(kernel, conf, masqueradeOf(context), addresses, dryRun);
+      const families = repairMasquerade(context, conf, masqueradeOf(context), addresses, dryRun);
       missing.push(...families.map((family) => `masquerading for IPv${family}`));
     }
     const drawn = conf.macSpoofCheck ? drawnOf(context, prevResult) : undefined;
-    if (drawn !== undefined && repairSpoofRules(kernel, request, drawn, dryRun)) {
+    if (drawn !== undefined && repairSpoofRules(context.firewall, request, drawn, dryRun)) {
       missing.push("macspoofchk");
     }
     return missing;
@@ -175,8 +178,8 @@ export const bridge: Plugin<BridgeConfig> = {
     if (context.conf.ipam !== undefined) {
       await context.delegate.gc(context.conf.ipam, context.raw, valid);
     }
-    if (context.conf.ipMasq) collectMasquerade(context.kernel, context.conf.network, valid);
-    if (context.conf.macSpoofCheck) collectSpoofRules(context.kernel);
+    if (context.conf.ipMasq) collectMasquerade(context, context.conf.network, valid);
+    if (context.conf.macSpoofCheck) collectSpoofRules(context);
   },
 
   async status(context) {
@@ -197,13 +200,13 @@ async function addAddresses(context: Context<BridgeConfig>, ipam: string): Promi
  * Deletes the host's end of a container whose namespace cannot be reached any more, but may still
  * be held open by a process. Its name comes from prevResult and its MAC must be the same.
  */
-function deleteOrphan({ kernel, prevResult, conf }: Context<BridgeConfig>): void {
+function deleteOrphan({ node, prevResult, conf }: Context<BridgeConfig>): void {
   for (const { name, mac, sandbox } of prevResult?.interfaces ?? []) {
     // The node's own link into a VLAN is a veth as well, and is for all pods of the VLAN.
     if ((sandbox ?? "") !== "" || name === conf.bridge || name === gatewayLink(conf)) continue;
-    const link = kernel.host.link(name);
+    const link = node.host.link(name);
     if (link?.kind !== "veth" || link.mac !== mac) continue;
-    kernel.host.apply([{ kind: "delete-link", name }]);
+    node.host.apply([{ kind: "delete-link", name }]);
   }
 }
 
@@ -219,7 +222,7 @@ function addressesOf({ interfaces, ips }: Result, { ifname }: Request): Cidr[] {
 
 /** What the rules of macspoofchk name: the host's end of the veth, and the container's MAC. */
 function drawnOf(
-  { conf, kernel, request }: Context<BridgeConfig>,
+  { conf, node, request }: Context<BridgeConfig>,
   { interfaces }: Result,
 ): Pick<Drawn, "hostVeth" | "containerMac"> | undefined {
   const inside = interfaces.find(
@@ -227,7 +230,7 @@ function drawnOf(
   );
   const outside = interfaces.find(
     ({ name, sandbox }) =>
-      (sandbox ?? "") === "" && name !== conf.bridge && kernel.host.link(name)?.kind === "veth",
+      (sandbox ?? "") === "" && name !== conf.bridge && node.host.link(name)?.kind === "veth",
   );
   if (inside?.mac === undefined || outside === undefined) return undefined;
   return { hostVeth: outside.name, containerMac: inside.mac };

@@ -1,5 +1,6 @@
 import { CniError, Code } from "../../shared/cni/error.ts";
-import type { Kernel } from "../../shared/node/node.ts";
+import type { Context } from "../../shared/cni/plugin.ts";
+import type { Firewall } from "../../shared/firewall/firewall.ts";
 import {
   addSpoofCheck,
   removeSpoofCheck,
@@ -15,13 +16,13 @@ import type { Drawn } from "./plan.ts";
 
 /** Lets a container send with its own MAC alone. @throws CniError Firewall */
 export function addSpoofRules(
-  kernel: Kernel,
+  firewall: Firewall,
   of: SpoofCheck,
   drawn: Pick<Drawn, "hostVeth" | "containerMac">,
 ): void {
   // A DEL that was killed has left them, for a link that is gone.
-  removeSpoofRules(kernel, of);
-  if (kernel.firewall.nft(addSpoofCheck(of, drawn.hostVeth, drawn.containerMac))) return;
+  removeSpoofRules(firewall, of);
+  if (firewall.nft(addSpoofCheck(of, drawn.hostVeth, drawn.containerMac))) return;
   throw new CniError(
     Code.Firewall,
     "Cannot set up macspoofchk: nftables has no bridge family on this node.",
@@ -33,7 +34,7 @@ export function addSpoofRules(
  * Takes the rules away, if there are any: found by their comment, in one chain.
  * @throws CniError Firewall
  */
-export function removeSpoofRules({ firewall }: Kernel, of: SpoofCheck): void {
+export function removeSpoofRules(firewall: Firewall, of: SpoofCheck): void {
   if (!firewall.hasChain("bridge", spoofTable, spoofChain(of))) return;
   const jumps = firewall
     .rules("bridge", spoofTable, spoofBase)
@@ -47,7 +48,10 @@ export function removeSpoofRules({ firewall }: Kernel, of: SpoofCheck): void {
  * whether a container is valid in this one is no reason.
  * @throws CniError Firewall, Kernel
  */
-export function collectSpoofRules({ firewall, host }: Kernel): void {
+export function collectSpoofRules({
+  firewall,
+  node: { host },
+}: Pick<Context<unknown>, "node" | "firewall">): void {
   const listed = firewall.nftList(spoofList);
   const gone = spoofJumps(listed ?? "").filter(({ link }) => host.link(link) === undefined);
   for (const { chain, handle } of gone) firewall.nft(removeSpoofCheck(chain, [handle]));
@@ -55,12 +59,11 @@ export function collectSpoofRules({ firewall, host }: Kernel): void {
 
 /** Puts the rules back where something has flushed them. @returns whether they were missing. */
 export function repairSpoofRules(
-  kernel: Kernel,
+  firewall: Firewall,
   { containerId, ifname }: SpoofCheck,
   drawn: Pick<Drawn, "hostVeth" | "containerMac">,
   dryRun: boolean,
 ): boolean {
-  const { firewall } = kernel;
   const of = { containerId, ifname };
   const chain = spoofChain(of);
   const isThere =
@@ -70,7 +73,7 @@ export function repairSpoofRules(
       .rules("bridge", spoofTable, spoofBase)
       .some(({ comment }) => comment === spoofComment(of));
   if (isThere || dryRun) return !isThere;
-  removeSpoofRules(kernel, of);
-  addSpoofRules(kernel, of, drawn);
+  removeSpoofRules(firewall, of);
+  addSpoofRules(firewall, of, drawn);
   return true;
 }

@@ -3,6 +3,7 @@ import type { Request } from "../../shared/cni/request.ts";
 import { isJsonObject } from "../../shared/base/json.ts";
 import type { JsonObject } from "../../shared/base/json.ts";
 import { validateFlannel } from "../../schemas/generated/validators.js";
+import { flannelDataFolder, subnetFile as defaultSubnetFile } from "../../shared/files/paths.ts";
 
 /** A flannel config with every default in place. */
 export interface FlannelConfig {
@@ -32,8 +33,8 @@ export function parseFlannelConf(raw: JsonObject, { verb }: Request): FlannelCon
   return {
     network: stringAt(raw, "name") ?? "",
     cniVersion: stringAt(raw, "cniVersion") ?? "",
-    subnetFile: nonEmpty(raw, "subnetFile") ?? "/run/flannel/subnet.env",
-    dataDir: nonEmpty(raw, "dataDir") ?? "/var/lib/cni/flannel",
+    subnetFile: nonEmpty(raw, "subnetFile") ?? defaultSubnetFile,
+    dataDir: nonEmpty(raw, "dataDir") ?? flannelDataFolder,
     delegate: objectAt(raw, "delegate") ?? {},
     ipam: objectAt(raw, "ipam") ?? {},
     runtimeConfig: objectAt(raw, "runtimeConfig"),

@@ -1,3 +1,4 @@
+import { isFailure } from "../../shared/base/failure.ts";
 import { CniError, Code } from "../../shared/cni/error.ts";
 import type { Context, Plugin } from "../../shared/cni/plugin.ts";
 import type { Result } from "../../shared/cni/result.ts";
@@ -19,9 +20,9 @@ export const flannel: Plugin<FlannelConfig> = {
   name: "flannel",
   parse: parseFlannelConf,
 
-  async add({ conf, request, kernel, delegate, undo }) {
+  async add({ conf, request, node, delegate, undo }) {
     const config = delegateConf(conf, readSubnetEnv(conf.subnetFile));
-    const saved = saveState(kernel, conf.dataDir, request, config);
+    const saved = saveState(node, conf.dataDir, request, config);
     undo.push(`the state file ${saved.path}`, saved.undo);
     const result = await delegate.add(config.type, config);
     undo.push(`what ${config.type} has made`, () => delegate.del(config.type, config));
@@ -29,24 +30,24 @@ export const flannel: Plugin<FlannelConfig> = {
   },
 
   async del(context) {
-    const { conf, request, raw, kernel, delegate } = context;
-    const state = findState(kernel, conf.dataDir, request, conf.network);
+    const { conf, request, raw, node, delegate } = context;
+    const state = findState(node, conf.dataDir, request, conf.network);
     // Without its state file, too: the pod's address is given back in any case.
     const config = state?.config ?? bestConf(context);
     await delegate.del(config.type, withPrevResult(config, raw));
     if (state !== undefined) removeState(state.path);
-    sweepStates(kernel, conf.dataDir, request);
+    sweepStates(node, conf.dataDir, request);
   },
 
-  async check({ conf, request, raw, kernel, delegate }) {
-    const state = findState(kernel, conf.dataDir, request, conf.network);
+  async check({ conf, request, raw, node, delegate }) {
+    const state = findState(node, conf.dataDir, request, conf.network);
     // What the pod was made with, whatever flanneld has written since.
     const config = state?.config ?? delegateConf(conf, readSubnetEnv(conf.subnetFile));
     await delegate.check(config.type, withPrevResult(config, raw));
   },
 
-  async repair({ conf, request, raw, kernel, delegate }, dryRun) {
-    const state = findState(kernel, conf.dataDir, request, conf.network);
+  async repair({ conf, request, raw, node, delegate }, dryRun) {
+    const state = findState(node, conf.dataDir, request, conf.network);
     const config = state?.config ?? delegateConf(conf, readSubnetEnv(conf.subnetFile));
     return delegate.repair(config.type, withPrevResult(config, raw), dryRun);
   },
@@ -69,8 +70,8 @@ function statusConf(conf: FlannelConfig): DelegateConf {
   try {
     return delegateConf(conf, readSubnetEnv(conf.subnetFile));
   } catch (cause) {
-    if (!(cause instanceof CniError) || cause.code !== Code.TryAgainLater) throw cause;
-    throw new CniError(Code.PluginNotAvailable, cause.message, cause.details, { cause });
+    if (!isFailure(cause, "missing")) throw cause;
+    throw new CniError(Code.PluginNotAvailable, cause.message, cause.advice, { cause });
   }
 }
 
@@ -79,7 +80,7 @@ function bestConf({ conf, prevResult }: Context<FlannelConfig>): DelegateConf {
   try {
     return delegateConf(conf, readSubnetEnv(conf.subnetFile));
   } catch (error) {
-    if (!(error instanceof CniError) || error.code !== Code.TryAgainLater) throw error;
+    if (!isFailure(error, "missing")) throw error;
     // To take masquerading away that was never there does no harm, so say that it may be.
     return delegateConf(conf, { networks: [], subnets: subnetsIn(prevResult), ipMasq: false });
   }

@@ -1,5 +1,6 @@
-import { CniError, Code, messageOf } from "../../shared/cni/error.ts";
-import { parseJson } from "../../shared/cni/json.ts";
+import { CniError, Code } from "../../shared/cni/error.ts";
+import { messageOf } from "../../shared/base/failure.ts";
+import { isJsonObject, parseJson } from "../../shared/base/json.ts";
 import type { Attachment } from "../../shared/cni/request.ts";
 import {
   createFile,
@@ -10,8 +11,7 @@ import {
   removeIfPresent,
   replaceFile,
 } from "../../shared/files/files.ts";
-import type { Attributes } from "../../shared/node/node.ts";
-import { isJsonObject } from "../../shared/base/json.ts";
+import type { Attributes } from "../../shared/files/attributes.ts";
 import type { Json } from "../../shared/base/json.ts";
 import { isDelegateType } from "./conf.ts";
 import type { DelegateConf } from "./delegate_conf.ts";
@@ -46,7 +46,7 @@ export interface Saved {
  * @throws CniError IoFailure
  */
 export function saveState(
-  kernel: Attributes,
+  node: Attributes,
   dataDir: string,
   of: Attachment,
   config: DelegateConf,
@@ -55,11 +55,11 @@ export function saveState(
   const first = `${dataDir}/${of.containerId}`;
   return attempt(`write the state file ${first}`, () => {
     const mark = (path: string): void => {
-      kernel.setAttribute(path, ifnameAttribute, of.ifname);
+      node.setAttribute(path, ifnameAttribute, of.ifname);
     };
     ensureFolder(dataDir, 0o700);
     if (createFile(first, text, 0o600, mark)) return { path: first, undo: remover(first) };
-    const isOwn = kernel.attribute(first, ifnameAttribute) === of.ifname;
+    const isOwn = node.attribute(first, ifnameAttribute) === of.ifname;
     const path = isOwn ? first : `${first}:${of.ifname}`;
     const before = readIfPresent(path);
     replaceFile(path, text, 0o600, mark);
@@ -86,13 +86,13 @@ function remover(path: string): () => void {
  * has its own.
  */
 export function findState(
-  kernel: Attributes,
+  node: Attributes,
   dataDir: string,
   of: Attachment,
   network: string,
 ): State | undefined {
   const first = `${dataDir}/${of.containerId}`;
-  const ifname = kernel.attribute(first, ifnameAttribute) ?? of.ifname;
+  const ifname = node.attribute(first, ifnameAttribute) ?? of.ifname;
   const shared = ifname === of.ifname ? readState(first) : undefined;
   const own = readState(`${first}:${of.ifname}`) ?? shared;
   return own?.config === undefined || own.config["name"] === network ? own : undefined;
@@ -109,12 +109,12 @@ export function removeState(path: string): void {
  * @throws CniError IoFailure
  */
 export function sweepStates(
-  kernel: Attributes,
+  node: Attributes,
   dataDir: string,
   { containerId, ifname }: Attachment,
 ): void {
   const first = `${dataDir}/${containerId}`;
-  if (kernel.attribute(first, ifnameAttribute) === ifname) removeState(first);
+  if (node.attribute(first, ifnameAttribute) === ifname) removeState(first);
   attempt(`clear the state files in ${dataDir}`, () => {
     for (const name of listIfPresent(dataDir)) {
       const own = name.startsWith(`.${containerId}.`) || name.startsWith(`.${containerId}:`);

@@ -35,7 +35,7 @@ async function add(call: Call): Promise<Result> {
   const { conf, request } = call;
   const wanted = assignRequests(conf.rangeSets, conf.requested);
   const dns = conf.resolvConf === undefined ? {} : readResolvConf(conf.resolvConf);
-  const store = new Store(conf.folder, call.kernel);
+  const store = new Store(conf.folder, call.node);
   const ips = store.exclusive(() => {
     store.tidy();
     const held = store.held(request, (address) => setOf(conf, address) !== undefined);
@@ -47,15 +47,15 @@ async function add(call: Call): Promise<Result> {
   return { interfaces: [], ips, routes: conf.routes, dns };
 }
 
-async function del({ conf, request, kernel }: Call): Promise<void> {
-  const store = new Store(conf.folder, kernel);
+async function del({ conf, request, node }: Call): Promise<void> {
+  const store = new Store(conf.folder, node);
   // Looking takes no lock: a DEL that comes again has no one to wait for.
   store.release(store.held(request));
   store.sweep();
 }
 
-async function check({ conf, request, prevResult, kernel }: Call): Promise<void> {
-  const held = new Store(conf.folder, kernel).held(request).filter(isTaken);
+async function check({ conf, request, prevResult, node }: Call): Promise<void> {
+  const held = new Store(conf.folder, node).held(request).filter(isTaken);
   if (held.length === 0) throw notReserved(conf, request, "any address");
   for (const { address } of prevResult?.ips ?? []) {
     if (setOf(conf, address.address) === undefined) continue;
@@ -64,14 +64,14 @@ async function check({ conf, request, prevResult, kernel }: Call): Promise<void>
   }
 }
 
-async function gc({ conf, kernel }: Call, valid: readonly Attachment[]): Promise<void> {
-  const store = new Store(conf.folder, kernel);
+async function gc({ conf, node }: Call, valid: readonly Attachment[]): Promise<void> {
+  const store = new Store(conf.folder, node);
   store.release(heldByNone(store.read(), valid));
   store.sweep();
 }
 
-async function status({ conf, kernel }: Call): Promise<void> {
-  const store = new Store(conf.folder, kernel);
+async function status({ conf, node }: Call): Promise<void> {
+  const store = new Store(conf.folder, node);
   const problem = store.problem();
   if (problem !== undefined) {
     throw new CniError(

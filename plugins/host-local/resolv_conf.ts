@@ -1,4 +1,5 @@
-import { CniError, Code, messageOf } from "../../shared/cni/error.ts";
+import { CniError, Code } from "../../shared/cni/error.ts";
+import { messageOf } from "../../shared/base/failure.ts";
 import type { Dns } from "../../shared/cni/result.ts";
 import { readIfPresent } from "../../shared/files/files.ts";
 

@@ -1,4 +1,4 @@
-import type { Kernel } from "../../shared/node/node.ts";
+import type { Firewall } from "../../shared/firewall/firewall.ts";
 import type { Family } from "../../shared/net/address.ts";
 import type { Protocol } from "./conf.ts";
 import * as ipt from "./iptables.ts";
@@ -10,7 +10,7 @@ const protocols: readonly Protocol[] = ["tcp", "udp", "sctp"];
  * Records what another plugin has mapped before this one was first called on this node, so that
  * its host ports count as taken while their containers are there. Holds the lock.
  */
-export function adopt({ firewall }: Kernel, store: Records): void {
+export function adopt(firewall: Firewall, store: Records): void {
   const found = new Map<string, { families: Set<Family>; entries: ipt.Listed[] }>();
   for (const family of [4, 6] as const) {
     const variant = firewall.variant(family);

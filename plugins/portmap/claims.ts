@@ -78,10 +78,10 @@ export function exclusively<T>(
   action: () => T,
 ): T {
   const known = store.open();
-  const lock = context.kernel.lock(store.lockFile, lockTimeout);
+  const lock = context.node.lock(store.lockFile, lockTimeout);
   try {
     if (!known && !store.open()) {
-      adopt(context.kernel, store);
+      adopt(context.firewall, store);
       store.markOpened();
     }
     return action();
@@ -91,10 +91,10 @@ export function exclusively<T>(
 }
 
 export function toolsOf(context: Context<PortmapConfig>, store: Records): Tools {
-  const { kernel } = context;
+  const { node, firewall } = context;
   return {
-    firewall: kernel.firewall,
-    digest: kernel.sys.sha512,
+    firewall,
+    digest: node.sys.sha512,
     shared: {
       has: (word) => store.shared().includes(word),
       add: (word) => {

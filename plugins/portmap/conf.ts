@@ -1,5 +1,5 @@
 import { badConfig, validate } from "../../shared/cni/conf.ts";
-import { messageOf } from "../../shared/cni/error.ts";
+import { messageOf } from "../../shared/base/failure.ts";
 import type { Request } from "../../shared/cni/request.ts";
 import { withSpecKeys } from "../../shared/cni/runtime_config.ts";
 import {

@@ -1,4 +1,4 @@
-import { CniError, Code } from "../../shared/cni/error.ts";
+import { isFailure } from "../../shared/base/failure.ts";
 import type { Family } from "../../shared/net/address.ts";
 import * as ipt from "./iptables.ts";
 import * as nft from "./nftables.ts";
@@ -63,7 +63,7 @@ export function removeRules(tools: Tools, targets: readonly Target[], family: Fa
   try {
     removeRecorded(tools, own, family);
   } catch (error) {
-    if (!(error instanceof CniError) || error.code !== Code.Firewall) throw error;
+    if (!isFailure(error, "firewall")) throw error;
     removeFound(tools, own, family);
   }
 }

@@ -1,6 +1,6 @@
 import { changedSince, repeatLost } from "../../shared/firewall/retry.ts";
-import { CniError, Code } from "../../shared/cni/error.ts";
-import type { Variant } from "../../shared/node/node.ts";
+import { isFailure } from "../../shared/base/failure.ts";
+import type { Variant } from "../../shared/firewall/firewall.ts";
 import type { Family } from "../../shared/net/address.ts";
 import { removeRules } from "./deleting.ts";
 import * as ipt from "./iptables.ts";
@@ -100,7 +100,7 @@ function makeIptables(
       return;
     } catch (error) {
       // Something is not as it was: the listing will tell what.
-      if (!(error instanceof CniError) || error.code !== Code.Firewall) throw error;
+      if (!isFailure(error, "firewall")) throw error;
     }
   }
   tools.exclusive(() => {

@@ -5,15 +5,15 @@ import { describeMapping } from "./conf.ts";
 import type { Mapping } from "./conf.ts";
 import type { Record } from "./records.ts";
 import type { Target } from "./target.ts";
+import { networksFolder } from "../../shared/files/paths.ts";
 
 /** Where host-local keeps its reservations unless its config says otherwise. */
-const defaultReservations = "/var/lib/cni/networks";
 
 /** What can be seen of a container, so that it can be told later whether it is there still. */
 export function seeOwner(
   target: Target,
   request: Request,
-  reservations: string = defaultReservations,
+  reservations: string = networksFolder,
 ): Omit<Record, "target"> {
   return {
     netns: request.netns,
@@ -31,7 +31,7 @@ export function seeOwner(
  */
 export function isGone(
   { target, netns, inode, reserved, foreign }: Record,
-  reservations: string = defaultReservations,
+  reservations: string = networksFolder,
 ): boolean {
   if (foreign) return !hasReservation(target, reservations);
   if (inodeOf(netns) !== inode) return true;

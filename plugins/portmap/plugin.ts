@@ -44,7 +44,7 @@ export const portmap: Plugin<PortmapConfig> = {
       );
     }
     if (conf.mappings.length === 0) return prevResult;
-    const store = new Records(context.kernel.sys.sha512);
+    const store = new Records(context.node.sys.sha512);
     const target = targetOf(context, prevResult, chooseBackend(context));
     if (target.addresses.length === 0) return prevResult;
     checkListeners(context, target);
@@ -76,8 +76,8 @@ export const portmap: Plugin<PortmapConfig> = {
 
   /** Never keeps the plugins after it from their DEL: what could not be deleted is kept in mind. */
   async del(context) {
-    const { conf, kernel, request } = context;
-    const store = new Records(kernel.sys.sha512);
+    const { conf, node, request } = context;
+    const store = new Records(node.sys.sha512);
     const tools = toolsOf(context, store);
     const own = recordsOf(store, conf.network, request);
     // What one could not delete just now, and perhaps waited for, the others could not either.
@@ -90,7 +90,7 @@ export const portmap: Plugin<PortmapConfig> = {
   async check(context) {
     const { conf, prevResult } = context;
     if (prevResult === undefined || conf.mappings.length === 0) return;
-    const store = new Records(context.kernel.sys.sha512);
+    const store = new Records(context.node.sys.sha512);
     const tools = toolsOf(context, store);
     const backend =
       store.read(conf.network, context.request)?.target.backend ?? chooseBackend(context);
@@ -107,8 +107,8 @@ export const portmap: Plugin<PortmapConfig> = {
   },
 
   async gc(context, valid) {
-    const { conf, kernel } = context;
-    const store = new Records(kernel.sys.sha512);
+    const { conf, node } = context;
+    const store = new Records(node.sys.sha512);
     const tools = toolsOf(context, store);
     const isValid = (containerId: string, ifname: string): boolean =>
       valid.some(
@@ -126,9 +126,9 @@ export const portmap: Plugin<PortmapConfig> = {
 
   /** ADD again, which replaces what is there, and makes good what others have lost with it. */
   async repair(context, dryRun) {
-    const { conf, kernel, prevResult, request } = context;
+    const { conf, node, prevResult, request } = context;
     if (prevResult === undefined || conf.mappings.length === 0) return [];
-    const store = new Records(kernel.sys.sha512);
+    const store = new Records(node.sys.sha512);
     const tools = toolsOf(context, store);
     const own = store.read(conf.network, request)?.target;
     const target = targetOf(context, prevResult, own?.backend ?? chooseBackend(context));
@@ -142,7 +142,7 @@ export const portmap: Plugin<PortmapConfig> = {
 
   async status(context) {
     const backend = chooseBackend(context);
-    const { firewall } = context.kernel;
+    const { firewall } = context;
     const usable =
       backend === "iptables"
         ? firewall.save(4, "nat") !== undefined
@@ -184,21 +184,19 @@ function targetOf(
 }
 
 /** The config's backend, or the one that the node has, iptables before nftables. */
-function chooseBackend({ conf, kernel }: Context<PortmapConfig>): Backend {
+function chooseBackend({ conf, node }: Context<PortmapConfig>): Backend {
   if (conf.backend !== undefined) return conf.backend;
-  return kernel.hasCommand("iptables-restore") || !kernel.hasCommand("nft")
-    ? "iptables"
-    : "nftables";
+  return node.hasCommand("iptables-restore") || !node.hasCommand("nft") ? "iptables" : "nftables";
 }
 
 /** @throws CniError Conflict where the config asks for it. */
-function checkListeners({ conf, kernel, warn }: Context<PortmapConfig>, target: Target): void {
+function checkListeners({ conf, node, warn }: Context<PortmapConfig>, target: Target): void {
   for (const family of familiesOf(target)) {
     for (const mapping of mappingsOf(target, family)) {
       const { protocol, hostPort, hostIP } = mapping;
       const port = { protocol, port: hostPort, address: hostIP };
-      if (!kernel.isListening(family, port)) continue;
-      const who = kernel.listenerName(port) ?? "a process";
+      if (!node.isListening(family, port)) continue;
+      const who = node.listenerName(port) ?? "a process";
       const said = `${describeMapping(mapping)} is used by ${who} of the host, whose IPv${family} traffic the container would get`;
       if (conf.refuseListeners) {
         throw new CniError(
@@ -213,11 +211,11 @@ function checkListeners({ conf, kernel, warn }: Context<PortmapConfig>, target: 
 }
 
 /** Lets packets from 127.0.0.1 leave by the link that leads to the container. */
-function routeLocalnet({ kernel }: Context<PortmapConfig>, target: Target): void {
+function routeLocalnet({ node }: Context<PortmapConfig>, target: Target): void {
   const own = target.addresses.find(({ address }) => address.family === 4);
-  const link = own === undefined ? undefined : kernel.host.linkTo(own.address);
+  const link = own === undefined ? undefined : node.host.linkTo(own.address);
   if (link === undefined) return;
   const key = `net/ipv4/conf/${link}/route_localnet`;
-  if (kernel.host.sysctl(key) === "1") return;
-  kernel.host.apply([{ kind: "set-sysctl", key, value: "1", optional: true }]);
+  if (node.host.sysctl(key) === "1") return;
+  node.host.apply([{ kind: "set-sysctl", key, value: "1", optional: true }]);
 }

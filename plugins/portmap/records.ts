@@ -1,4 +1,5 @@
-import { CniError, Code, messageOf } from "../../shared/cni/error.ts";
+import { CniError, Code } from "../../shared/cni/error.ts";
+import { messageOf } from "../../shared/base/failure.ts";
 import { idProblem, ifnameProblem } from "../../shared/cni/request.ts";
 import type { Attachment } from "../../shared/cni/request.ts";
 import {
@@ -14,13 +15,14 @@ import { formatAddress, parseAddress } from "../../shared/net/address.ts";
 import { formatCidr, parseCidr } from "../../shared/net/cidr.ts";
 import type { Backend, Mapping, Options, Protocol } from "./conf.ts";
 import type { Target } from "./target.ts";
+import { runFolder } from "../../shared/files/paths.ts";
 
 /**
  * What is mapped on this node: a record a container and an index by host port, in a folder that
  * goes with the reboot that takes the rules. A record is written before its rules and goes after
  * them, so whatever a killed call has left can be found, and the rules can be made again.
  */
-const defaultFolder = "/run/flannel-cni/portmap";
+const defaultFolder = `${runFolder}/portmap`;
 
 /** One container's host ports. */
 export interface Record {

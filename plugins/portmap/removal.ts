@@ -1,7 +1,7 @@
 import { asCniError } from "../../shared/cni/error.ts";
 import type { Context } from "../../shared/cni/plugin.ts";
 import type { Attachment, Request } from "../../shared/cni/request.ts";
-import type { Kernel } from "../../shared/node/node.ts";
+import type { Node } from "../../shared/node/node.ts";
 import { isUnspecified } from "../../shared/net/address.ts";
 import type { Address, Family } from "../../shared/net/address.ts";
 import { exclusively } from "./claims.ts";
@@ -134,21 +134,24 @@ export function sweepRecords(context: Context<PortmapConfig>, store: Records): v
 }
 
 /** Whether an address is one of the node's own: packets to it go to the node itself. */
-function isLocal({ host }: Kernel, address: Address): boolean {
+function isLocal({ host }: Node, address: Address): boolean {
   return host.linkTo(address) === "lo";
 }
 
 /** Forgets UDP flows to the host ports, that would go on to where they went before. */
-export function forgetFlows({ kernel, warn }: Context<PortmapConfig>, target: Target): void {
+export function forgetFlows(
+  { node, firewall, warn }: Context<PortmapConfig>,
+  target: Target,
+): void {
   for (const { address } of target.addresses) {
     const ports = mappingsOf(target, address.family)
       .filter(({ protocol }) => protocol === "udp")
       .map(({ hostPort, hostIP }) => ({ port: hostPort, hostIP }));
     try {
-      kernel.firewall.forgetUdpFlows(
+      firewall.forgetUdpFlows(
         address.family,
         ports,
-        (other) => isLocal(kernel, other),
+        (other) => isLocal(node, other),
         isUnspecified(address) ? undefined : address,
       );
     } catch (error) {
@@ -161,11 +164,10 @@ export function forgetFlows({ kernel, warn }: Context<PortmapConfig>, target: Ta
 
 /** Deletes iptables rules that say they are of this network, of containers that are not valid. */
 export function collectListed(
-  { conf, kernel, warn }: Context<PortmapConfig>,
+  { conf, firewall, warn }: Context<PortmapConfig>,
   tools: Tools,
   valid: readonly Attachment[],
 ): void {
-  const { firewall } = kernel;
   for (const family of families) {
     try {
       const variant = firewall.variant(family);

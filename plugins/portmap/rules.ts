@@ -1,5 +1,5 @@
-import { CniError, Code } from "../../shared/cni/error.ts";
-import type { Firewall, Variant } from "../../shared/node/node.ts";
+import { Failure, isFailure } from "../../shared/base/failure.ts";
+import type { Firewall, Variant } from "../../shared/firewall/firewall.ts";
 import type { Family } from "../../shared/net/address.ts";
 import type { Backend } from "./conf.ts";
 import type { Digest } from "../../shared/firewall/names.ts";
@@ -73,7 +73,7 @@ export function hasDispatch(firewall: Firewall, family: Family): boolean {
 
 /** Whether an error says that another process holds the lock. */
 export function isBusy(error: unknown): boolean {
-  return error instanceof CniError && error.code === Code.TryAgainLater;
+  return isFailure(error, "busy");
 }
 
 /**
@@ -95,10 +95,10 @@ export function missingRule(tools: Tools, target: Target, family: Family): strin
   return ipt.unlistedRule(target, family, digest, firewall.save(family, "nat") ?? "");
 }
 
-export function unusable(family: Family, variant: Variant): CniError {
+export function unusable(family: Family, variant: Variant): Failure {
   const tool = family === 4 ? "iptables" : "ip6tables";
-  return new CniError(
-    Code.Firewall,
+  return new Failure(
+    "firewall",
     `Cannot change host ports: neither ${tool}-save nor ${tool}-${variant}-save is what the node has, or the kernel has no nat table.`,
     'Install the iptables package on the node, or set "backend": "nftables" in the portmap config.',
   );

@@ -2,21 +2,16 @@
  * Carries out the same calls in a process that is warm: what is left is the kernel's own time and
  * the firewall's tools, with our code compiled and in the processor's caches.
  */
-import { closeSync, readdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import { basename } from "node:path";
 import { createInterface } from "node:readline";
 
-import { bridge } from "../../plugins/bridge/plugin.ts";
-import { flannel } from "../../plugins/flannel/plugin.ts";
-import { hostLocal } from "../../plugins/host-local/plugin.ts";
-import { loopback } from "../../plugins/loopback/plugin.ts";
-import { portmap } from "../../plugins/portmap/plugin.ts";
-import { seal } from "../../shared/cni/invoke.ts";
+import { builtins } from "../../plugins/builtins.ts";
 import { Delegator } from "../../shared/cni/delegator.ts";
 import { readRequest } from "../../shared/cni/request.ts";
 import { versionOf, writeResult } from "../../shared/cni/version.ts";
-import { Kernel } from "../../shared/node/node.ts";
+import { Firewall } from "../../shared/firewall/firewall.ts";
+import { Node } from "../../shared/node/node.ts";
 import { sys } from "../../shared/runtime/sys_node.ts";
 import type { JsonObject } from "../../shared/base/json.ts";
 import { serve } from "./protocol.ts";
@@ -25,12 +20,7 @@ import type { Call, Cost, Reply, Request } from "./protocol.ts";
 // In the builds, which are CommonJS, it is there.
 Object.assign(globalThis, { require: createRequire(import.meta.url) });
 
-const held = new Map(
-  [seal(flannel), seal(bridge), seal(hostLocal), seal(loopback), seal(portmap)].map((plugin) => [
-    plugin.name,
-    plugin,
-  ]),
-);
+const handlers = new Map(builtins.map((plugin) => [plugin.name, plugin]));
 
 await serve(createInterface({ input: process.stdin }), carryOut);
 
@@ -42,14 +32,12 @@ async function carryOut({ lanes }: Request): Promise<Reply> {
     const own: Cost[] = [];
     let result: unknown;
     for (const call of calls) {
-      const open = new Set(readdirSync("/proc/self/fd"));
       const before = process.cpuUsage();
       const begun = performance.now();
       result = await carryOutOne(call, result);
       const wall = performance.now() - begun;
       const { user, system } = process.cpuUsage(before);
       own.push({ wall, user: user / 1000, system: system / 1000, rss: 0 });
-      closeOthers(open);
     }
     costs.push(own);
     results.push(result);
@@ -62,23 +50,11 @@ function warn(): void {}
 
 async function carryOutOne(call: Call, before: unknown): Promise<unknown> {
   const raw = (call.takesResult ? { ...call.conf, prevResult: before } : call.conf) as JsonObject;
-  const kernel = new Kernel({ ...sys, env: call.env });
+  using node = new Node({ ...sys, env: call.env });
+  using firewall = new Firewall(node.sys);
+  const env = { node, firewall, warn };
   const request = readRequest(call.env);
-  const delegate = new Delegator(request, kernel, held, warn);
-  const result = await held
-    .get(basename(call.file))
-    ?.call(request, raw, { kernel, delegate, warn });
+  const delegate = new Delegator(request, env, handlers);
+  const result = await handlers.get(basename(call.file))?.call(request, raw, { ...env, delegate });
   return result === undefined ? undefined : writeResult(result, versionOf(raw));
-}
-
-/** A call leaves closing to the end of its process. */
-function closeOthers(open: ReadonlySet<string>): void {
-  for (const fd of readdirSync("/proc/self/fd")) {
-    if (open.has(fd)) continue;
-    try {
-      closeSync(Number(fd));
-    } catch {
-      // What was opened to read the folder.
-    }
-  }
 }

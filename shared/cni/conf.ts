@@ -1,5 +1,5 @@
 import { CniError, Code } from "./error.ts";
-import { quote } from "./request.ts";
+import { quote } from "../base/text.ts";
 import type { Json, JsonObject } from "../base/json.ts";
 
 /** What ajv's generated code says is wrong (ajv's ErrorObject, with `verbose`). */

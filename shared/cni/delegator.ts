@@ -1,7 +1,6 @@
-import type { Kernel } from "../node/node.ts";
 import { findExecutable } from "../files/files.ts";
 import type { JsonObject } from "../base/json.ts";
-import type { SealedPlugin, Surroundings } from "./invoke.ts";
+import type { Handler, InvokeEnv } from "./invoke.ts";
 import type { Delegate } from "./delegate.ts";
 import { CniError, Code } from "./error.ts";
 import { checkType, executePlugin } from "./execute.ts";
@@ -14,20 +13,17 @@ import type { Version } from "./version.ts";
 /** The {@link Delegate} of one call. */
 export class Delegator implements Delegate {
   readonly #request: Request;
-  readonly #kernel: Kernel;
-  readonly #held: ReadonlyMap<string, SealedPlugin>;
-  readonly #warn: (line: string) => void;
+  readonly #env: InvokeEnv;
+  readonly #builtins: ReadonlyMap<string, Handler>;
 
   constructor(
     request: Request,
-    kernel: Kernel,
-    held: ReadonlyMap<string, SealedPlugin>,
-    warn: (line: string) => void,
+    env: Omit<InvokeEnv, "delegate" | "deliver">,
+    builtins: ReadonlyMap<string, Handler>,
   ) {
     this.#request = request;
-    this.#kernel = kernel;
-    this.#held = held;
-    this.#warn = warn;
+    this.#env = { ...env, delegate: this };
+    this.#builtins = builtins;
   }
 
   async add(type: string, conf: JsonObject): Promise<Result> {
@@ -52,22 +48,18 @@ export class Delegator implements Delegate {
   }
 
   async repair(type: string, conf: JsonObject, dryRun: boolean): Promise<readonly string[]> {
-    return (await this.#held.get(type)?.repair(this.#request, conf, this.#around, dryRun)) ?? [];
+    return (await this.#builtins.get(type)?.repair(this.#request, conf, this.#env, dryRun)) ?? [];
   }
 
   async #call(verb: Verb, type: string, conf: JsonObject): Promise<Result | undefined> {
-    const held = this.#held.get(type);
-    if (held !== undefined) return held.call({ ...this.#request, verb }, conf, this.#around);
+    const builtins = this.#builtins.get(type);
+    if (builtins !== undefined) return builtins.call({ ...this.#request, verb }, conf, this.#env);
     return this.#execute(verb, type, conf);
-  }
-
-  get #around(): Surroundings {
-    return { kernel: this.#kernel, delegate: this, warn: this.#warn };
   }
 
   #execute(verb: Verb, type: string, conf: JsonObject): Result | undefined {
     const path = this.#find(type);
-    const { sys } = this.#kernel;
+    const { sys } = this.#env.node;
     const { result } = executePlugin(sys, { type, path, verb, conf, env: sys.env });
     return result && readAnswer(result, versionOf(conf), type);
   }
@@ -80,7 +72,7 @@ export class Delegator implements Delegate {
     throw new CniError(
       Code.Delegate,
       `Cannot call the plugin ${type}: it is not built in, and CNI_PATH (${this.#request.path.join(":")}) has no executable of that name.`,
-      `Install ${type} into /opt/cni/bin, or correct type in the network config (built in: ${[...this.#held.keys()].join(", ")}).`,
+      `Install ${type} into /opt/cni/bin, or correct type in the network config (built in: ${[...this.#builtins.keys()].join(", ")}).`,
     );
   }
 }

@@ -1,5 +1,8 @@
+import { errnoOf, Failure, messageOf } from "../base/failure.ts";
+import type { FailureKind } from "../base/failure.ts";
+
 /**
- * The one error type that leaves a plugin, and every code it can carry.
+ * The error that leaves a plugin, and every code it can carry.
  *
  * Codes 1–11 and 50–51 are the CNI specification's ("Error", SPEC.md 1.1.0); 100 and up are ours.
  * 999 is what an unforeseen exception becomes at the edge, and is never thrown on purpose.
@@ -63,24 +66,27 @@ export class CniError extends Error {
   }
 }
 
-/** The text of anything that was thrown. */
-export function messageOf(thrown: unknown): string {
-  return thrown instanceof Error ? thrown.message : String(thrown);
-}
-
-/** The errno name ("ENOENT") of an error that a system call of the runtime threw, if it has one. */
-export function errnoOf(thrown: unknown): string | undefined {
-  if (!(thrown instanceof Error) || !("code" in thrown)) return undefined;
-  return typeof thrown.code === "string" ? thrown.code : undefined;
-}
+/** The code of each kind of failure. */
+const codes: Readonly<Record<FailureKind, number>> = {
+  kernel: Code.Kernel,
+  firewall: Code.Firewall,
+  busy: Code.TryAgainLater,
+  io: Code.IoFailure,
+  conflict: Code.Conflict,
+  missing: Code.TryAgainLater,
+  invalid: Code.InvalidEnvironment,
+};
 
 /**
- * An error with a code, for a call that says what has failed and goes on. What a system call has
- * thrown where nobody expected it is of the disk or the kernel, no defect.
- * @throws what is neither, for that is one.
+ * An error with a code, for a call that says what has failed and goes on. An error that a system
+ * call threw where none was expected is the disk's or the kernel's, not a defect.
+ * @throws anything else, for that is a defect.
  */
 export function asCniError(thrown: unknown): CniError {
   if (thrown instanceof CniError) return thrown;
+  if (thrown instanceof Failure) {
+    return new CniError(codes[thrown.kind], thrown.message, thrown.advice, { cause: thrown });
+  }
   // A runtime's own codes have an underscore: ERR_INVALID_ARG_TYPE.
   if (!/^E[A-Z0-9]+$/.test(errnoOf(thrown) ?? "")) throw thrown;
   return new CniError(

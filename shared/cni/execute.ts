@@ -1,9 +1,8 @@
 import type { RunResult, Sys } from "../runtime/sys.ts";
-import { isJsonObject } from "../base/json.ts";
+import { isJsonObject, parseJson } from "../base/json.ts";
 import type { JsonObject } from "../base/json.ts";
 import { CniError, Code } from "./error.ts";
-import { parseJson } from "./json.ts";
-import { quote } from "./request.ts";
+import { quote } from "../base/text.ts";
 import type { Verb } from "./request.ts";
 
 /** Milliseconds that a plugin may take; kubelet gives a whole sandbox four minutes. */

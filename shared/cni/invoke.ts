@@ -1,10 +1,13 @@
-import type { Kernel } from "../node/node.ts";
+import type { Firewall } from "../firewall/firewall.ts";
+import type { Node } from "../node/node.ts";
 import { isJsonArray, isJsonObject } from "../base/json.ts";
 import type { JsonObject } from "../base/json.ts";
 import type { Delegate } from "./delegate.ts";
-import { CniError, Code } from "./error.ts";
+import { Failure } from "../base/failure.ts";
+import { asCniError, CniError, Code } from "./error.ts";
 import type { Context, Plugin } from "./plugin.ts";
-import { idProblem, ifnameProblem, quote } from "./request.ts";
+import { idProblem, ifnameProblem } from "./request.ts";
+import { quote } from "../base/text.ts";
 import type { Attachment, Request } from "./request.ts";
 import { UndoStack } from "./undo.ts";
 import type { Result } from "./result.ts";
@@ -12,8 +15,9 @@ import { atLeast, checkExpressible, readPrevResult, versionOf } from "./version.
 import type { Version } from "./version.ts";
 
 /** What every call of a plugin needs from outside. */
-export interface Surroundings {
-  readonly kernel: Kernel;
+export interface InvokeEnv {
+  readonly node: Node;
+  readonly firewall: Firewall;
   readonly delegate: Delegate;
   /** Says something to the operator: one line on stderr. */
   warn(line: string): void;
@@ -22,19 +26,19 @@ export interface Surroundings {
 }
 
 /** A plugin with the type of its config closed over, so that a table can hold all of them. */
-export interface SealedPlugin {
+export interface Handler {
   readonly name: string;
   /**
    * Carries out the request's verb with a config.
    * @returns a result for ADD.
    * @throws CniError what went wrong; what ADD had made by then is taken away again.
    */
-  call(request: Request, raw: JsonObject, around: Surroundings): Promise<Result | undefined>;
+  call(request: Request, raw: JsonObject, env: InvokeEnv): Promise<Result | undefined>;
   /** See {@link Plugin.repair}. @throws CniError */
   repair(
     request: Request,
     raw: JsonObject,
-    around: Surroundings,
+    env: InvokeEnv,
     dryRun: boolean,
   ): Promise<readonly string[]>;
 }
@@ -47,11 +51,11 @@ const since: Readonly<Partial<Record<Request["verb"], Version>>> = {
 };
 
 /** Closes over the type of a plugin's config. */
-export function seal<Conf>(plugin: Plugin<Conf>): SealedPlugin {
+export function toHandler<Conf>(plugin: Plugin<Conf>): Handler {
   const contextOf = (
     request: Request,
     raw: JsonObject,
-    around: Surroundings,
+    env: InvokeEnv,
     undo: UndoStack,
   ): Context<Conf> => {
     const version = versionOf(raw);
@@ -62,38 +66,48 @@ export function seal<Conf>(plugin: Plugin<Conf>): SealedPlugin {
       conf: plugin.parse(raw, request),
       raw,
       version,
-      prevResult: prevResultOf(request, raw, version, around),
-      kernel: around.kernel,
-      delegate: around.delegate,
+      prevResult: prevResultOf(request, raw, version, env),
+      node: env.node,
+      firewall: env.firewall,
+      delegate: env.delegate,
       undo,
       warn: (line) => {
-        around.warn(line);
+        env.warn(line);
       },
     };
   };
   return {
     name: plugin.name,
-    async call(request, raw, around) {
+    async call(request, raw, env) {
       const undo = new UndoStack();
-      const context = contextOf(request, raw, around, undo);
+      const context = contextOf(request, raw, env, undo);
       const { version } = context;
       try {
         const result = await run(plugin, context);
         if (result !== undefined) {
           checkExpressible(result, version);
-          around.deliver?.(result, version);
+          env.deliver?.(result, version);
         }
         return result;
       } catch (error) {
-        for (const failure of await undo.run()) around.warn(failure.message);
-        throw error;
+        for (const failure of await undo.run()) env.warn(failure.message);
+        throw coded(error);
       }
     },
-    async repair(request, raw, around, dryRun) {
+    async repair(request, raw, env, dryRun) {
       if (plugin.repair === undefined) return [];
-      return plugin.repair(contextOf(request, raw, around, new UndoStack()), dryRun);
+      try {
+        return await plugin.repair(contextOf(request, raw, env, new UndoStack()), dryRun);
+      } catch (error) {
+        throw coded(error);
+      }
     },
   };
+}
+
+/** What a verb throws, with a code where it is a failure of what is below the plugins. */
+function coded(thrown: unknown): unknown {
+  return thrown instanceof Failure ? asCniError(thrown) : thrown;
 }
 
 /** A DEL or GC goes on without a prevResult that is damaged; what it could tell is known elsewhere. */
@@ -101,13 +115,13 @@ function prevResultOf(
   { verb }: Request,
   raw: JsonObject,
   version: Version,
-  around: Surroundings,
+  env: InvokeEnv,
 ): Result | undefined {
   try {
     return readPrevResult(raw, version);
   } catch (error) {
     if ((verb !== "DEL" && verb !== "GC") || !(error instanceof CniError)) throw error;
-    around.warn(`${error.message} ${verb} goes on without it.`);
+    env.warn(`${error.message} ${verb} goes on without it.`);
     return undefined;
   }
 }

@@ -1,4 +1,5 @@
-import type { Kernel } from "../node/node.ts";
+import type { Firewall } from "../firewall/firewall.ts";
+import type { Node } from "../node/node.ts";
 import type { JsonObject } from "../base/json.ts";
 import type { Delegate } from "./delegate.ts";
 import type { Attachment, Request } from "./request.ts";
@@ -18,7 +19,8 @@ export interface Context<Conf> {
   readonly version: Version;
   /** What the plugins before this one have made, if the runtime said so. */
   readonly prevResult: Result | undefined;
-  readonly kernel: Kernel;
+  readonly node: Node;
+  readonly firewall: Firewall;
   readonly delegate: Delegate;
   /** What to do, latest first, if the verb throws. */
   readonly undo: Undo;

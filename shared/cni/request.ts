@@ -1,3 +1,4 @@
+import { quote } from "../base/text.ts";
 import { CniError, Code } from "./error.ts";
 
 /** The verbs of CNI 1.1.0, by the name that CNI_COMMAND gives them. */
@@ -109,12 +110,6 @@ export function ifnameProblem(value: string): string | undefined {
   if (value === "." || value === "..") return "the kernel does not allow as a name";
   if (/[/:\s\0]/.test(value)) return "holds a '/', a ':' or white space";
   return undefined;
-}
-
-/** A value in quotes, cut to a length that fits in a message. */
-export function quote(value: string): string {
-  const shown = value.length > 64 ? `${value.slice(0, 64)}…` : value;
-  return JSON.stringify(shown);
 }
 
 function nulProblem(value: string): string | undefined {

@@ -1,14 +1,16 @@
-import type { Kernel } from "../node/node.ts";
+import { Firewall } from "../firewall/firewall.ts";
+import { Node } from "../node/node.ts";
 import type { Sys } from "../runtime/sys.ts";
-import { isJsonObject } from "../base/json.ts";
+import { isJsonObject, parseJson } from "../base/json.ts";
 import type { Json, JsonObject } from "../base/json.ts";
-import type { SealedPlugin } from "./invoke.ts";
+import type { Handler } from "./invoke.ts";
 import { Delegator } from "./delegator.ts";
-import { asCniError, CniError, Code, messageOf } from "./error.ts";
-import { quote, readRequest } from "./request.ts";
+import { asCniError, CniError, Code } from "./error.ts";
+import { messageOf } from "../base/failure.ts";
+import { readRequest } from "./request.ts";
+import { quote } from "../base/text.ts";
 import type { Request } from "./request.ts";
 import type { Result } from "./result.ts";
-import { parseJson } from "./json.ts";
 import { versionOf, versions, writeResult } from "./version.ts";
 import type { Version } from "./version.ts";
 
@@ -19,52 +21,59 @@ const maxConfig = 8 * 1024 * 1024;
 declare const FLANNEL_CNI_VERSION: string;
 
 /**
- * One call of one plugin: from environment and stdin to stdout and the exit code. Nothing else
- * writes to stdout or ends the process.
+ * One call of one plugin: from environment and stdin to stdout and the exit status. Nothing else
+ * writes to stdout. What the call opens is closed when it is over.
+ * @returns the exit status.
  */
-export async function run(kernel: Kernel, plugins: readonly SealedPlugin[]): Promise<never> {
-  const { sys } = kernel;
-  const held = new Map(plugins.map((plugin) => [plugin.name, plugin]));
+export async function run(sys: Sys, plugins: readonly Handler[]): Promise<number> {
+  const builtins = new Map(plugins.map((plugin) => [plugin.name, plugin]));
   const name = sys.argv0.slice(sys.argv0.lastIndexOf("/") + 1);
   if ((sys.env["CNI_COMMAND"] ?? "") === "") {
-    sys.write(2, about(name, held));
-    return sys.exit(1);
+    sys.write(2, about(name, builtins));
+    return 1;
   }
   let version: Version | undefined;
   try {
-    const plugin = choose(name, held);
+    const plugin = choose(name, builtins);
     const request = readRequest(sys.env);
-    const raw = request.verb === "VERSION" ? {} : readConfig(sys);
+    if (request.verb === "VERSION") {
+      print(sys, { cniVersion: "1.1.0", supportedVersions: versions });
+      return 0;
+    }
+    const raw = readConfig(sys);
     version = versionOf(raw);
-    await call(kernel, plugin, request, raw, held);
-    return sys.exit(0);
+    await call(sys, plugin, request, raw, builtins);
+    return 0;
   } catch (thrown) {
-    const error = codedError(thrown);
-    const { code, message, details } = error;
+    const { code, message, details } = codedError(thrown);
     printIfRead(sys, { cniVersion: version ?? "1.1.0", code, msg: message, details });
-    return sys.exit(1);
+    return 1;
   }
 }
 
 async function call(
-  kernel: Kernel,
-  plugin: SealedPlugin,
+  sys: Sys,
+  plugin: Handler,
   request: Request,
   raw: JsonObject,
-  held: ReadonlyMap<string, SealedPlugin>,
+  builtins: ReadonlyMap<string, Handler>,
 ): Promise<void> {
-  if (request.verb === "VERSION") {
-    print(kernel.sys, { cniVersion: "1.1.0", supportedVersions: versions });
-    return;
-  }
   const warn = (line: string): void => {
-    kernel.sys.write(2, `${plugin.name}: ${line.replaceAll("\n", " ")}\n`);
+    sys.write(2, `${plugin.name}: ${line.replaceAll("\n", " ")}\n`);
   };
-  const delegate = new Delegator(request, kernel, held, warn);
   const deliver = (result: Result, version: Version): void => {
-    print(kernel.sys, writeResult(result, version));
+    print(sys, writeResult(result, version));
   };
-  await plugin.call(request, raw, { kernel, delegate, warn, deliver });
+  const node = new Node(sys);
+  const firewall = new Firewall(sys);
+  try {
+    const env = { node, firewall, warn };
+    const delegate = new Delegator(request, env, builtins);
+    await plugin.call(request, raw, { ...env, delegate, deliver });
+  } finally {
+    firewall.close();
+    node.close();
+  }
 }
 
 /** @throws CniError IoFailure, DecodingFailure */
@@ -104,13 +113,13 @@ function readText(sys: Sys): string {
   }
 }
 
-function choose(name: string, held: ReadonlyMap<string, SealedPlugin>): SealedPlugin {
-  const plugin = held.get(name);
+function choose(name: string, builtins: ReadonlyMap<string, Handler>): Handler {
+  const plugin = builtins.get(name);
   if (plugin !== undefined) return plugin;
   throw new CniError(
     Code.InvalidEnvironment,
     `Cannot tell which plugin to be: the executable is called ${quote(name)}.`,
-    `Name the file, or a link to it, after one of the plugins it holds: ${[...held.keys()].join(", ")}.`,
+    `Name the file, or a link to it, after one of the plugins it holds: ${[...builtins.keys()].join(", ")}.`,
   );
 }
 
@@ -148,10 +157,10 @@ function printIfRead(sys: Sys, value: Json): void {
   }
 }
 
-function about(name: string, held: ReadonlyMap<string, SealedPlugin>): string {
+function about(name: string, builtins: ReadonlyMap<string, Handler>): string {
   return [
     `flannel-cni ${FLANNEL_CNI_VERSION}, called as ${name}`,
-    `Plugins held: ${[...held.keys()].join(", ")}`,
+    `Plugins held: ${[...builtins.keys()].join(", ")}`,
     `CNI protocol versions supported: ${versions.join(", ")}`,
     "",
   ].join("\n");

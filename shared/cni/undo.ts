@@ -1,4 +1,5 @@
-import { CniError, Code, messageOf } from "./error.ts";
+import { CniError, Code } from "./error.ts";
+import { messageOf } from "../base/failure.ts";
 
 /** The way back out of a half-done ADD. */
 export interface Undo {

@@ -10,8 +10,9 @@ import {
 } from "../../schemas/generated/validators.js";
 import type { Result020, Result040, Result110 } from "../../schemas/generated/types.ts";
 import { validate } from "./conf.ts";
-import { CniError, Code, messageOf } from "./error.ts";
-import { quote } from "./request.ts";
+import { CniError, Code } from "./error.ts";
+import { messageOf } from "../base/failure.ts";
+import { quote } from "../base/text.ts";
 import type { Dns, IpConfig, Result, Route } from "./result.ts";
 
 /** The CNI versions spoken, oldest first. */

@@ -15,10 +15,10 @@ import {
   writeSync,
 } from "node:fs";
 
-import { errnoOf, messageOf } from "../cni/error.ts";
+import { errnoOf, messageOf } from "../base/failure.ts";
 
 /**
- * Files as the plugins need them: whole, or not there at all. Everything is synchronous, for the
+ * Files that are whole, or not there at all. Everything is synchronous, for the
  * threads of the asynchronous file system pool keep the network namespace they were made in.
  *
  * What fails throws the runtime's own error, whose `code` is the errno's name.

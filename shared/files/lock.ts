@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
 
-import { CniError, Code, messageOf } from "../cni/error.ts";
+import { Failure, messageOf } from "../base/failure.ts";
 import type { Sys } from "../runtime/sys.ts";
 
 const LOCK_SH = 1;
@@ -10,7 +10,7 @@ const LOCK_UN = 8;
 const EWOULDBLOCK = 11;
 const EINTR = 4;
 
-/** The reference plugins', for whichever suite comes first makes the file. */
+/** Others share some of these files, and whoever comes first makes them: the reference's mode. */
 const lockMode = 0o750;
 
 /** A lock that is held until it is released, or the process ends. */
@@ -19,19 +19,18 @@ export interface Lock {
 }
 
 /**
- * Takes the flock(2) lock of a file, which is made if there is none; the reference plugins take the
- * same one.
+ * Takes the flock(2) lock of a file, which is made if there is none.
  * @param timeout milliseconds to wait for another holder at the most.
  * @param flags how it is opened: "r" for a folder.
- * @throws CniError TryAgainLater, naming the holder, when the wait is over; IoFailure.
+ * @throws Failure busy, naming the holder, when the wait is over; io.
  */
 export function takeLock(sys: Sys, path: string, timeout: number, flags: "a+" | "r" = "a+"): Lock {
   let fd: number;
   try {
     fd = openSync(path, flags, lockMode);
   } catch (cause) {
-    throw new CniError(
-      Code.IoFailure,
+    throw new Failure(
+      "io",
       `Cannot open the lock ${path}: ${messageOf(cause)}.`,
       "See that the folder is writable and its disk neither full nor read-only.",
       { cause },
@@ -54,7 +53,7 @@ export function takeLock(sys: Sys, path: string, timeout: number, flags: "a+" | 
  * Takes the flock(2) lock of a file that is open. Where the same descriptor has it already, as the
  * other kind, it is let go of first: another may have had it in between.
  * @param timeout milliseconds to wait for another holder at the most.
- * @throws CniError TryAgainLater, naming the holder, when the wait is over; IoFailure.
+ * @throws Failure busy, naming the holder, when the wait is over; io.
  */
 export function lockOpened(
   sys: Sys,
@@ -67,16 +66,16 @@ export function lockOpened(
     const answer = sys.flock(fd, operation);
     if (answer === 0) return { release: () => void sys.flock(fd, LOCK_UN) };
     if (answer !== -EWOULDBLOCK && answer !== -EINTR) {
-      throw new CniError(
-        Code.IoFailure,
+      throw new Failure(
+        "io",
         `Cannot lock ${what}: the kernel says errno ${String(-answer)}.`,
-        "Its file system does not support flock. Set dataDir to a folder on a local disk.",
+        "Its file system does not support flock(2). Keep the file on a local disk.",
       );
     }
     if (performance.now() >= end) {
       const holder = holderOf(fstatSync(fd).ino) ?? "another process";
-      throw new CniError(
-        Code.TryAgainLater,
+      throw new Failure(
+        "busy",
         `Cannot lock ${what}: ${holder} has held it for ${String(timeout / 1000)} seconds.`,
         "Many pods at once make this pass by itself. If it does not, see what that process waits for.",
       );

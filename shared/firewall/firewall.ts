@@ -1,8 +1,10 @@
 import { realpathSync } from "node:fs";
 
-import { CniError, Code } from "../cni/error.ts";
+import { Failure } from "../base/failure.ts";
 import type { Address, Family } from "../net/address.ts";
+import { commandFolders, commandPath } from "../files/command.ts";
 import { findExecutable, inodeOf, readIfPresent } from "../files/files.ts";
+import { xtablesLock as defaultXtablesLock } from "../files/paths.ts";
 import { forgetUdpFlows } from "../netlink/conntrack.ts";
 import type { UdpPort } from "../netlink/conntrack.ts";
 import { hasLegacyChain, hasLegacyTable } from "./iptables_legacy.ts";
@@ -18,15 +20,10 @@ const lockSeconds = 10;
 const timeout = 20_000;
 /** A node with thousands of services has some tens of MB of rules. */
 const maxOutput = 128 * 1024 * 1024;
-/** What iptables-legacy locks; iptables-nft needs no lock. */
-const defaultLock = "/run/xtables.lock";
 /** How many flows the kernel tracks in this namespace. */
 const flowCount = "/proc/sys/net/netfilter/nf_conntrack_count";
 /** Exit status of the iptables tools for a lock that they could not get. */
 const RESOURCE_PROBLEM = 4;
-
-/** Where the tools are, for a caller that sets no PATH. */
-const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /** The two that go by the name of iptables: neither sees what the other has. */
 export type Variant = "nft" | "legacy";
@@ -35,7 +32,7 @@ export type Variant = "nft" | "legacy";
  * The node's firewall. Changes go through its own tools, each one transaction of one process; what
  * is there is asked of the kernel where that will do.
  */
-export class Firewall {
+export class Firewall implements Disposable {
   readonly #sys: Sys;
   #socket: NetlinkSocket | undefined;
   readonly #variants = new Map<Family, Variant>();
@@ -53,7 +50,7 @@ export class Firewall {
 
   /**
    * Makes a change given in iptables-save format, all of it or nothing.
-   * @throws CniError Firewall, TryAgainLater while another process holds the xtables lock.
+   * @throws Failure firewall, busy while another process holds the xtables lock.
    */
   restore(family: Family, text: string, variant?: Variant): void {
     const command = this.#tool(family, "restore", variant);
@@ -64,7 +61,7 @@ export class Firewall {
   /**
    * The rules of a table in iptables-save format, or undefined where the tools are not installed
    * or the kernel lacks the table.
-   * @throws CniError Firewall
+   * @throws Failure firewall
    */
   save(family: Family, table: string, variant?: Variant): string | undefined {
     const command = this.#tool(family, "save", variant);
@@ -78,7 +75,7 @@ export class Firewall {
   /**
    * Makes a change given as nft commands, all of it or nothing.
    * @returns whether it was made; false when a table or chain that it names is not there.
-   * @throws CniError Firewall
+   * @throws Failure firewall
    */
   nft(commands: string): boolean {
     const answer = this.#run("nft", ["-f", "-"], commands);
@@ -89,7 +86,7 @@ export class Firewall {
 
   /**
    * What nft lists, with handles, or undefined where there is no such thing, or no nft.
-   * @throws CniError Firewall
+   * @throws Failure firewall
    */
   nftList(what: readonly string[]): string | undefined {
     const answer = this.#run("nft", ["-a", ...what], "");
@@ -101,7 +98,7 @@ export class Firewall {
   /**
    * Which line of a text in iptables-save format the tools refuse, the first being 1, if any.
    * With `-C` lines alone that is the first rule that is not there, and nothing is changed.
-   * @throws CniError Firewall, TryAgainLater
+   * @throws Failure firewall, busy
    */
   refusedLine(family: Family, text: string): number | undefined {
     const command = this.#tool(family, "restore");
@@ -113,7 +110,7 @@ export class Firewall {
     throw this.#failure(command, answer);
   }
 
-  /** Whether nf_tables, of which iptables-nft is a part, has a chain. @throws CniError Kernel */
+  /** Whether nf_tables, of which iptables-nft is a part, has a chain. @throws Failure kernel */
   hasChain(family: NfFamily, table: string, chain: string): boolean {
     return hasChain(this.#netfilter(), family, table, chain);
   }
@@ -121,7 +118,7 @@ export class Firewall {
   /**
    * The rules of a chain of nf_tables, none if there is no such chain.
    * @param having what the wanted ones have in them as text; see {@link listRules}.
-   * @throws CniError Kernel
+   * @throws Failure kernel
    */
   rules(family: NfFamily, table: string, chain: string, having?: string): NfRule[] {
     return listRules(this.#netfilter(), family, table, chain, having);
@@ -132,13 +129,13 @@ export class Firewall {
     return hasLegacyTable(family, table);
   }
 
-  /** Whether a table of one of the two iptables has a chain. @throws CniError Kernel */
+  /** Whether a table of one of the two iptables has a chain. @throws Failure kernel */
   hasIptablesChain(family: Family, table: string, chain: string, variant: Variant): boolean {
     if (variant === "legacy") return hasLegacyChain(this.#sys, family, table, chain);
     return this.hasChain(family, table, chain);
   }
 
-  /** See {@link forgetUdpFlows}. @throws CniError Kernel */
+  /** See {@link forgetUdpFlows}. @throws Failure kernel */
   forgetUdpFlows(
     family: Family,
     ports: readonly UdpPort[],
@@ -151,7 +148,7 @@ export class Firewall {
 
   /** By what the command is a link to in the end; a script in its place doesn't tell. */
   #findVariant(family: Family): Variant {
-    const folders = commandPath(this.#sys.env["PATH"]).split(":");
+    const folders = commandFolders(this.#sys.env["PATH"]);
     const path = findExecutable(tool(family, "restore"), folders);
     const named = path === undefined ? undefined : /(nft|legacy)[^/]*$/.exec(realpathSync(path));
     if (named?.[1] === "nft" || named?.[1] === "legacy") return named[1];
@@ -165,16 +162,26 @@ export class Firewall {
     return plain.replace("-", `-${variant}-`);
   }
 
+  /** Closes the socket to nf_tables, which opens again when it is needed. */
+  close(): void {
+    this.#socket?.close();
+    this.#socket = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
   #netfilter(): NetlinkSocket {
     return (this.#socket ??= netfilterSocket(this.#sys));
   }
 
-  #failure(command: string, answer: RunResult): CniError {
-    const xtablesLock = this.#sys.env["XTABLES_LOCKFILE"] ?? defaultLock;
+  #failure(command: string, answer: RunResult): Failure {
+    const xtablesLock = this.#sys.env["XTABLES_LOCKFILE"] ?? defaultXtablesLock;
     const said = answer.stderr.trim().split("\n")[0]?.slice(0, 300) ?? "";
     if (answer.failure === "ENOENT") {
-      return new CniError(
-        Code.Firewall,
+      return new Failure(
+        "firewall",
         `Cannot change the firewall: ${command} is not installed.`,
         "Install the iptables or nftables package on the node, or set the backend that is there.",
       );
@@ -182,14 +189,14 @@ export class Firewall {
     if (answer.failure === "timeout" || answer.status === RESOURCE_PROBLEM) {
       const inode = inodeOf(xtablesLock);
       const holder = inode === undefined ? undefined : holderOf(inode);
-      return new CniError(
-        Code.TryAgainLater,
+      return new Failure(
+        "busy",
         `Cannot change the firewall: ${command} did not get the xtables lock in ${lockSeconds} seconds, which ${holder ?? "another process"} holds.`,
         `See what that process waits for; "fuser -v ${xtablesLock}" shows it too.`,
       );
     }
-    return new CniError(
-      Code.Firewall,
+    return new Failure(
+      "firewall",
       `Cannot change the firewall: ${command} says ${said === "" ? (answer.failure ?? `status ${String(answer.status)}`) : said}.`,
       "Run `iptables -t nat -S` (or `nft list ruleset`) on the node to see what is in the way.",
     );
@@ -203,11 +210,6 @@ export class Firewall {
       maxOutput,
     });
   }
-}
-
-/** Where to look for commands, given the caller's PATH. */
-export function commandPath(path: string | undefined): string {
-  return path === undefined || path === "" ? defaultPath : path;
 }
 
 function tool(family: Family, what: "restore" | "save"): string {

@@ -1,11 +1,11 @@
-import { CniError, Code } from "../cni/error.ts";
+import { Failure, isFailure } from "../base/failure.ts";
 
 /** Rounds of looking and deleting, each lost to another process that changed the same rules. */
 const rounds = 3;
 
 /**
  * Repeats what lost a race: between listing and deleting, another process changed the rules.
- * @throws CniError what `action` threw last; other than Firewall, at once.
+ * @throws Failure what `action` threw last; other than firewall, at once.
  */
 export function repeatLost(action: () => void): void {
   for (let round = 1; ; round++) {
@@ -13,16 +13,15 @@ export function repeatLost(action: () => void): void {
       action();
       return;
     } catch (error) {
-      const lost = error instanceof CniError && error.code === Code.Firewall;
-      if (!lost || round >= rounds) throw error;
+      if (!isFailure(error, "firewall") || round >= rounds) throw error;
     }
   }
 }
 
 /** What an action given to {@link repeatLost} throws when what it found is no longer there. */
-export function changedSince(): CniError {
-  return new CniError(
-    Code.Firewall,
+export function changedSince(): Failure {
+  return new Failure(
+    "firewall",
     "Cannot delete rules: nftables' rules have changed between looking and deleting.",
     "Another program reloads the firewall just now. The call is repeated by itself.",
   );

@@ -1,5 +1,5 @@
-import { CniError, Code, messageOf } from "../cni/error.ts";
-import { quote } from "../cni/request.ts";
+import { Failure, messageOf } from "../base/failure.ts";
+import { quote } from "../base/text.ts";
 import { readIfPresent } from "../files/files.ts";
 import type { Family } from "../net/address.ts";
 import { parseCidr, sameCidr, subnetOf } from "../net/cidr.ts";
@@ -27,7 +27,7 @@ interface Entry {
 
 /**
  * Reads the file that flanneld writes.
- * @throws CniError TryAgainLater if it is missing or unusable, for flanneld may be about to write it.
+ * @throws Failure missing if it is missing or unusable, for flanneld may be about to write it.
  */
 export function readSubnetEnv(path: string): SubnetEnv {
   let text: string | undefined;
@@ -47,7 +47,7 @@ export function readSubnetEnv(path: string): SubnetEnv {
  * A file that was cut off is not taken for a whole one: flanneld writes FLANNEL_IPMASQ last, and no
  * part of its values is one of them. So the last line need not have an end, for people forget it.
  * @param path names the text in messages.
- * @throws CniError TryAgainLater, naming the key and its line.
+ * @throws Failure missing, naming the key and its line.
  */
 export function parseSubnetEnv(text: string, path: string): SubnetEnv {
   const entries = new Map<string, Entry>();
@@ -137,9 +137,9 @@ function readBoolean(text: string): boolean | undefined {
   return text === "true" || text === "false" ? text === "true" : undefined;
 }
 
-function unusable(why: string, cause?: unknown): CniError {
-  return new CniError(
-    Code.TryAgainLater,
+function unusable(why: string, cause?: unknown): Failure {
+  return new Failure(
+    "missing",
     `Cannot learn the subnet of this node: ${why}.`,
     "flanneld writes this file when the node has its subnet. See whether the flannel pod of this node runs, what its log says (kubectl -n kube-flannel logs ds/kube-flannel-ds), and whether the file is on the node itself, not in a container alone.",
     { cause },

@@ -1,6 +1,7 @@
 import { validate } from "../cni/conf.ts";
-import { messageOf } from "../cni/error.ts";
-import { idProblem, quote } from "../cni/request.ts";
+import { messageOf } from "../base/failure.ts";
+import { idProblem } from "../cni/request.ts";
+import { quote } from "../base/text.ts";
 import type { Request } from "../cni/request.ts";
 import type { Route } from "../cni/result.ts";
 import { withSpecKeys } from "../cni/runtime_config.ts";
@@ -14,6 +15,7 @@ import type { HostLocalConf } from "../../schemas/generated/types.ts";
 import { validateHostLocal } from "../../schemas/generated/validators.js";
 import { invalid, makeRange, makeRangeSet, refuseOverlaps } from "./ranges.ts";
 import type { Range, RangeSet } from "./ranges.ts";
+import { networksFolder } from "../files/paths.ts";
 
 /** What host-local makes of the calling plugin's config, of which it is given the whole. */
 export interface HostLocalConfig {
@@ -29,7 +31,6 @@ export interface HostLocalConfig {
 }
 
 /** The folder of all networks if `dataDir` says nothing else, as the reference plugin has it. */
-const defaultDataDir = "/var/lib/cni/networks";
 
 /**
  * Reads the config. For DEL and GC it takes no notice of the ranges and what belongs to them, so
@@ -64,13 +65,13 @@ function networkFolder(raw: JsonObject): string {
   }
   const ipam = raw["ipam"];
   const dataDir =
-    textOf("ipam.dataDir", isJsonObject(ipam) ? ipam["dataDir"] : undefined) ?? defaultDataDir;
+    textOf("ipam.dataDir", isJsonObject(ipam) ? ipam["dataDir"] : undefined) ?? networksFolder;
   const parts = dataDir.split("/").filter((part) => part !== "" && part !== ".");
   if (!dataDir.startsWith("/") || parts.includes("..") || dataDir.includes("\0")) {
     throw invalid(
       "ipam.dataDir",
       `it is ${quote(dataDir)}, which is not an absolute path without ".."`,
-      `Write the whole path, or leave it out for ${defaultDataDir}.`,
+      `Write the whole path, or leave it out for ${networksFolder}.`,
     );
   }
   return ["", ...parts, name].join("/");

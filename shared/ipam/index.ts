@@ -57,9 +57,9 @@ export class Owners {
   /** The list as it is on disk, or undefined if its seal does not hold. */
   static load(place: OwnersPlace): Owners | undefined {
     try {
-      const seal = readIfPresent(`${place.folder}/seal`)?.split(" ");
-      if (seal?.length !== 3 || seal[1] !== bootOf(place)) return undefined;
-      const owners = new Owners(place, Number(seal[0]), seal[2]);
+      const toHandler = readIfPresent(`${place.folder}/seal`)?.split(" ");
+      if (toHandler?.length !== 3 || toHandler[1] !== bootOf(place)) return undefined;
+      const owners = new Owners(place, Number(toHandler[0]), toHandler[2]);
       return owners.holds() ? owners : undefined;
     } catch {
       return undefined;
@@ -126,8 +126,10 @@ export class Owners {
         if (text === "\n") removeIfPresent(`${folder}/${part}`);
         else writeFileSync(`${folder}/${part}`, text, { mode: 0o600 });
       }
-      const seal = [this.#count, bootOf(this.#place), stampFolder(reservations) ?? ""].join(" ");
-      writeFileSync(`${folder}/seal`, seal, { mode: 0o600 });
+      const toHandler = [this.#count, bootOf(this.#place), stampFolder(reservations) ?? ""].join(
+        " ",
+      );
+      writeFileSync(`${folder}/seal`, toHandler, { mode: 0o600 });
     } catch {
       Owners.discard(this.#place);
     }

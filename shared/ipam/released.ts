@@ -1,4 +1,4 @@
-import type { Attributes } from "../node/node.ts";
+import type { Attributes } from "../files/attributes.ts";
 import { formatAddress } from "../net/address.ts";
 import type { Address } from "../net/address.ts";
 import { parsedAddress } from "./reservation.ts";
@@ -11,11 +11,11 @@ const maxReleased = 3000;
 
 /** The addresses of a network that were released last, kept as an attribute of its lock. */
 export class Released {
-  readonly #kernel: Attributes;
+  readonly #node: Attributes;
   readonly #file: string;
 
-  constructor(kernel: Attributes, file: string) {
-    this.#kernel = kernel;
+  constructor(node: Attributes, file: string) {
+    this.#node = node;
     this.#file = file;
   }
 
@@ -32,10 +32,10 @@ export class Released {
     if (text.length > maxReleased) {
       text = text.slice(text.indexOf(" ", text.length - maxReleased) + 1);
     }
-    if (latest.length > 0) this.#kernel.setAttribute(this.#file, releasedAttribute, text);
+    if (latest.length > 0) this.#node.setAttribute(this.#file, releasedAttribute, text);
   }
 
   #names(): string[] {
-    return (this.#kernel.attribute(this.#file, releasedAttribute) ?? "").split(" ");
+    return (this.#node.attribute(this.#file, releasedAttribute) ?? "").split(" ");
   }
 }

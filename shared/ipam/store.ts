@@ -1,4 +1,5 @@
-import { CniError, Code, errnoOf, messageOf } from "../cni/error.ts";
+import { CniError, Code } from "../cni/error.ts";
+import { errnoOf, messageOf } from "../base/failure.ts";
 import type { Attachment } from "../cni/request.ts";
 import {
   createFile,
@@ -12,7 +13,8 @@ import {
   replaceFile,
   writeProblem,
 } from "../files/files.ts";
-import type { Attributes, Lock } from "../node/node.ts";
+import type { Attributes } from "../files/attributes.ts";
+import type { Lock } from "../files/lock.ts";
 import { formatAddress } from "../net/address.ts";
 import type { Address } from "../net/address.ts";
 import { Owners, ownersFolder } from "./index.ts";
@@ -30,7 +32,7 @@ import {
 import type { Reservation } from "./reservation.ts";
 
 /** What the store needs of the kernel. */
-export interface StoreKernel extends Attributes {
+export interface StoreNode extends Attributes {
   readonly bootId: string | undefined;
   readonly hostName: string | undefined;
   readonly runFolder: string;
@@ -63,7 +65,7 @@ const fewAddresses = 32;
  */
 export class Store {
   readonly #folder: string;
-  readonly #kernel: StoreKernel;
+  readonly #node: StoreNode;
   /** The mark of this boot, if it can be told. */
   readonly #boot: string | undefined;
   readonly #ownersPlace: OwnersPlace;
@@ -78,14 +80,14 @@ export class Store {
    * @param folder absolute and normalised; it need not exist.
    * @throws CniError Conflict if it is a symbolic link.
    */
-  constructor(folder: string, kernel: StoreKernel) {
-    const { bootId, hostName, runFolder } = kernel;
+  constructor(folder: string, node: StoreNode) {
+    const { bootId, hostName, runFolder } = node;
     this.#folder = folder;
-    this.#kernel = kernel;
+    this.#node = node;
     this.#boot =
       bootId === undefined || hostName === undefined ? undefined : formatBoot(bootId, hostName);
     this.#ownersPlace = { folder: ownersFolder(runFolder, folder), reservations: folder, bootId };
-    this.#released = new Released(kernel, this.#path("lock"));
+    this.#released = new Released(node, this.#path("lock"));
     // The reference plugin does not follow one when it releases, so that addresses leak.
     if (!this.#attempt(() => isSymlink(folder))) return;
     throw new CniError(
@@ -123,7 +125,7 @@ export class Store {
     this.#attempt(() => {
       ensureFolder(this.#folder, 0o755);
     });
-    const lock = this.#kernel.lock(this.#path("lock"), LOCK_TIMEOUT);
+    const lock = this.#node.lock(this.#path("lock"), LOCK_TIMEOUT);
     this.#owners = Owners.load(this.#ownersPlace);
     this.#changed = false;
     try {
@@ -173,7 +175,7 @@ export class Store {
     const text = formatOwner(attachment);
     const mark = (temporary: string): void => {
       if (this.#boot !== undefined) {
-        this.#kernel.setAttribute(temporary, bootAttribute, this.#boot);
+        this.#node.setAttribute(temporary, bootAttribute, this.#boot);
       }
     };
     this.#changed = true;
@@ -291,7 +293,7 @@ export class Store {
   #read(file: string, address: Address): Reservation | undefined {
     const text = this.#text(file);
     if (text === undefined) return undefined;
-    const mark = this.#kernel.attribute(this.#path(file), bootAttribute);
+    const mark = this.#node.attribute(this.#path(file), bootAttribute);
     const stale = isEarlierBoot(mark, this.#boot);
     return { file, address, text, owner: parseOwner(text), stale };
   }

@@ -1,7 +1,8 @@
 import { statSync } from "node:fs";
 
-import { CniError, Code, messageOf } from "../cni/error.ts";
-import { parseJson } from "../cni/json.ts";
+import { CniError, Code } from "../cni/error.ts";
+import { messageOf } from "../base/failure.ts";
+import { isJsonArray, isJsonObject, parseJson } from "../base/json.ts";
 import type { Attachment } from "../cni/request.ts";
 import {
   ensureFolder,
@@ -10,8 +11,8 @@ import {
   removeIfPresent,
   replaceFile,
 } from "../files/files.ts";
-import { isJsonArray, isJsonObject } from "../base/json.ts";
 import type { Json, JsonObject } from "../base/json.ts";
+import { cacheFolder } from "../files/paths.ts";
 
 /** A CNI_ARGS pair. */
 export type Arg = readonly [key: string, value: string];
@@ -35,7 +36,7 @@ export interface CachedFile extends Cached {
 }
 
 const kind = "cniCacheV1";
-const resultsFolder = "/var/lib/cni/results";
+const resultsFolder = `${cacheFolder}/results`;
 
 /**
  * Where libcni keeps the results of ADD for CHECK, DEL and GC, in its own format, so that a runtime

@@ -1,8 +1,7 @@
 import { validate } from "../cni/conf.ts";
 import { CniError, Code } from "../cni/error.ts";
-import { parseJson } from "../cni/json.ts";
-import { quote } from "../cni/request.ts";
-import { isJsonArray, isJsonObject } from "../base/json.ts";
+import { isJsonArray, isJsonObject, parseJson } from "../base/json.ts";
+import { quote } from "../base/text.ts";
 import type { Json, JsonObject } from "../base/json.ts";
 import type { Conflist } from "../../schemas/generated/types.ts";
 import { validateConflist } from "../../schemas/generated/validators.js";

@@ -1,13 +1,11 @@
 import { readdirSync } from "node:fs";
 
-import { CniError, Code, errnoOf, messageOf } from "../cni/error.ts";
-import { quote } from "../cni/request.ts";
+import { CniError, Code } from "../cni/error.ts";
+import { errnoOf, messageOf } from "../base/failure.ts";
+import { quote } from "../base/text.ts";
 import { readIfPresent } from "../files/files.ts";
 import { readList, readPlugin, readSingle } from "./list.ts";
 import type { NetworkList, PluginConf } from "./list.ts";
-
-/** Where runtimes look for network configs. */
-export const defaultFolder = "/etc/cni/net.d";
 
 /** A file that a runtime takes for a network config. */
 export interface NetworkFile {

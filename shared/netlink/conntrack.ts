@@ -76,7 +76,7 @@ interface Tuple {
  * @param isLocal whether an address is the host's.
  * @param container the container's address, if it is known: what it answers goes as well.
  * @returns how many there were.
- * @throws CniError Kernel
+ * @throws Failure kernel
  */
 export function forgetUdpFlows(
   socket: NetlinkSocket,

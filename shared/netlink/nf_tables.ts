@@ -49,7 +49,7 @@ export function nfgenmsg(family: NfFamily): Buffer {
   return Buffer.of(NFPROTO[family], 0, 0, 0);
 }
 
-/** Whether a table of a family has a chain. @throws CniError Kernel */
+/** Whether a table of a family has a chain. @throws Failure kernel */
 export function hasChain(
   socket: NetlinkSocket,
   family: NfFamily,
@@ -70,7 +70,7 @@ export function hasChain(
  * The rules of a chain; none if there is no such chain.
  * @param having what the wanted ones have in them as text, a comment or the name of a chain. A chain
  *   may have thousands of others, which cost hardly anything then.
- * @throws CniError Kernel
+ * @throws Failure kernel
  */
 export function listRules(
   socket: NetlinkSocket,

@@ -69,7 +69,7 @@ const AF_INET = 2;
 const AF_INET6 = 10;
 const AF_BRIDGE = 7;
 
-/** A link by its name, or undefined. @throws CniError Kernel */
+/** A link by its name, or undefined. @throws Failure kernel */
 export function getLink(socket: NetlinkSocket, name: string): Link | undefined {
   const [reply] = socket.transact([
     linkMessage(Type.GETLINK, 0, {
@@ -82,7 +82,7 @@ export function getLink(socket: NetlinkSocket, name: string): Link | undefined {
   return found === undefined ? undefined : understood(name, () => readLink(found));
 }
 
-/** All links. @throws CniError Kernel */
+/** All links. @throws Failure kernel */
 export function listLinks(socket: NetlinkSocket): Link[] {
   const request = linkMessage(Type.GETLINK, Flag.DUMP, {
     attrs: { extMask: u32(RTEXT_FILTER_SKIP_STATS) },
@@ -91,7 +91,7 @@ export function listLinks(socket: NetlinkSocket): Link[] {
   return understood("its links", () => found.map(readLink));
 }
 
-/** The VLANs of one bridge port. @throws CniError Kernel */
+/** The VLANs of one bridge port. @throws Failure kernel */
 export function listPortVlans(socket: NetlinkSocket, index: number): PortVlans[] {
   const IFLA_AF_SPEC = 26;
   /** Ranges as such: a port may have 4094 VLANs. */
@@ -108,7 +108,7 @@ export function listPortVlans(socket: NetlinkSocket, index: number): PortVlans[]
   });
 }
 
-/** The name of the link that packets to an address leave by. @throws CniError Kernel */
+/** The name of the link that packets to an address leave by. @throws Failure kernel */
 export function linkTo(socket: NetlinkSocket, address: Address): string | undefined {
   const RTA_OIF = 4;
   const RTMSG = 12;
@@ -136,7 +136,7 @@ export function linkTo(socket: NetlinkSocket, address: Address): string | undefi
   return described === undefined ? undefined : readLink(described).name;
 }
 
-/** The addresses of one link. @throws CniError Kernel */
+/** The addresses of one link. @throws Failure kernel */
 export function listAddresses(socket: NetlinkSocket, index: number): Cidr[] {
   const IFA_ADDRESS = 1;
   const IFA_LOCAL = 2;
@@ -168,7 +168,7 @@ function dumpAddresses(socket: NetlinkSocket, index: number): Received[] {
 /**
  * Whether the kernel still looks whether another has one of a link's addresses, or has found one
  * that does.
- * @throws CniError Kernel
+ * @throws Failure kernel
  */
 export function duplicateDetection(
   socket: NetlinkSocket,
@@ -187,7 +187,7 @@ export function duplicateDetection(
   return running ? "running" : "none";
 }
 
-/** The unicast routes of every table. @throws CniError Kernel */
+/** The unicast routes of every table. @throws Failure kernel */
 export function listRoutes(socket: NetlinkSocket): Route[] {
   const request = routeMessage(Type.GETROUTE, Flag.DUMP, {
     family: AF_UNSPEC,

@@ -1,14 +1,14 @@
-import { CniError, Code } from "../cni/error.ts";
+import { Failure } from "../base/failure.ts";
 import { describe } from "./encode.ts";
 import type { NetlinkStep } from "./encode.ts";
 import { errnoText } from "./socket.ts";
 import type { Reply } from "./socket.ts";
 
 /** What to say of a step that the kernel has refused. */
-export function refusal(step: NetlinkStep, reply: Reply): CniError {
+export function refusal(step: NetlinkStep, reply: Reply): Failure {
   const text = reply.text === "" ? "" : ` (${reply.text})`;
-  return new CniError(
-    Code.Kernel,
+  return new Failure(
+    "kernel",
     `Cannot ${describe(step)}: the kernel says ${errnoText(reply.errno)}${text}.`,
     advice(step, reply.errno),
   );
@@ -16,10 +16,10 @@ export function refusal(step: NetlinkStep, reply: Reply): CniError {
 
 function advice(step: NetlinkStep, errno: number): string {
   if (errno === 1) {
-    return "CNI plugins run as root in the host's user namespace. Run the caller with CAP_NET_ADMIN.";
+    return "Run it as root in the host's user namespace, with CAP_NET_ADMIN.";
   }
   if (step.kind === "create-veth" && errno === 17) {
-    return `An interface ${step.name} exists in the container already. Run DEL for this container, or give another CNI_IFNAME.`;
+    return `The container has an interface ${step.name} already. Delete the container's network first, or give the interface another name.`;
   }
   if (step.kind === "add-route" && errno === 101) {
     return "The gateway is in none of the container's subnets. Correct the route or the range's gateway in the config.";
@@ -30,7 +30,7 @@ function advice(step: NetlinkStep, errno: number): string {
   const isVlan =
     step.kind === "set-bridge" || (step.kind === "create-bridge" && step.vlanFiltering);
   if (errno === 95 && isVlan) {
-    return "This kernel's bridges don't tell VLANs apart (CONFIG_BRIDGE_VLAN_FILTERING). Take vlan and vlanTrunk out of the network config, or use another kernel.";
+    return "This kernel's bridges don't tell VLANs apart (CONFIG_BRIDGE_VLAN_FILTERING). Use the bridge without VLANs, or another kernel.";
   }
   if (errno === 95) return "This kernel lacks the driver for it. Load the module (veth, bridge).";
   return "See the kernel's log (dmesg) for the reason.";

@@ -1,4 +1,6 @@
-import { CniError, Code, messageOf } from "../cni/error.ts";
+import { closeSync } from "node:fs";
+
+import { Failure, messageOf } from "../base/failure.ts";
 import type { Sys } from "../runtime/sys.ts";
 import {
   attributes,
@@ -48,13 +50,13 @@ export interface Reply {
 }
 
 /** One netlink socket, by default to rtnetlink. It stays in the network namespace that the thread was in at its making. */
-export class NetlinkSocket {
+export class NetlinkSocket implements Disposable {
   readonly #sys: Sys;
   readonly #fd: number;
   readonly #buffer = Buffer.allocUnsafeSlow(bufferBytes);
   #seq = 1;
 
-  /** @throws CniError Kernel */
+  /** @throws Failure kernel */
   constructor(sys: Sys, protocol: number = NETLINK_ROUTE) {
     this.#sys = sys;
     this.#fd = check(sys.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol), "open a netlink socket");
@@ -68,7 +70,7 @@ export class NetlinkSocket {
   /**
    * Sends requests in one datagram and waits for the answer to each. The kernel carries out all of
    * them in order, also those after one that it refuses.
-   * @throws CniError Kernel when the kernel does not answer.
+   * @throws Failure kernel when the kernel does not answer.
    */
   transact(messages: readonly Message[]): Reply[] {
     const first = this.#seq;
@@ -100,7 +102,7 @@ export class NetlinkSocket {
    * @param absent errnos that mean that there is nothing to list.
    * @param bytes what every message that is wanted has in it. Where there are thousands of others,
    *   most of these are not even taken apart.
-   * @throws CniError Kernel
+   * @throws Failure kernel
    */
   dump(message: Message, absent: readonly number[] = [], bytes?: Buffer): Received[] {
     for (let tries = 0; tries < dumpTries; tries++) {
@@ -110,8 +112,8 @@ export class NetlinkSocket {
       const found = this.#readDump(seq, absent, bytes);
       if (found !== undefined) return found;
     }
-    throw new CniError(
-      Code.TryAgainLater,
+    throw new Failure(
+      "busy",
       "Cannot read the kernel's network state: it changed during each of many readings.",
       "Call again when fewer links are being made.",
     );
@@ -145,6 +147,14 @@ export class NetlinkSocket {
     }
   }
 
+  close(): void {
+    closeSync(this.#fd);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
   #receive(): Received[] {
     const datagram = this.#receiveRaw();
     return understood("a request", () => unframe(datagram));
@@ -175,15 +185,15 @@ function readError(message: Received): { errno: number; text: string } {
 
 /**
  * Takes an answer apart. One that is no such thing is said to be, and is no defect of the caller.
- * @throws CniError Kernel
+ * @throws Failure kernel
  */
 export function understood<T>(what: string, read: () => T): T {
   try {
     return read();
   } catch (cause) {
-    if (cause instanceof CniError) throw cause;
-    throw new CniError(
-      Code.Kernel,
+    if (cause instanceof Failure) throw cause;
+    throw new Failure(
+      "kernel",
       `Cannot understand what the kernel says of ${what}: ${messageOf(cause)}.`,
       "Please report it with the version of the kernel (uname -r).",
       { cause },
@@ -191,14 +201,14 @@ export function understood<T>(what: string, read: () => T): T {
   }
 }
 
-/** @throws CniError Kernel if `value` is a negated errno. */
+/** @throws Failure kernel if `value` is a negated errno. */
 export function check(value: number, what: string): number {
   if (value >= 0) return value;
-  throw new CniError(
-    Code.Kernel,
+  throw new Failure(
+    "kernel",
     `Cannot ${what}: the kernel says ${errnoText(-value)}.`,
     value === -1 || value === -13
-      ? "CNI plugins run as root in the host's user namespace. Run the caller with CAP_NET_ADMIN and CAP_SYS_ADMIN."
+      ? "Run it as root in the host's user namespace, with CAP_NET_ADMIN and CAP_SYS_ADMIN."
       : "See the kernel's log (dmesg) for the reason.",
   );
 }

@@ -1,12 +1,13 @@
 import { closeSync, fstatSync, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
 
-import { CniError, Code, errnoOf, messageOf } from "../cni/error.ts";
+import { Failure, errnoOf, messageOf } from "../base/failure.ts";
 import type { Address } from "../net/address.ts";
 import type { Cidr } from "../net/cidr.ts";
 import type { SetSysctl, Step } from "../netlink/change.ts";
 import { lockOpened, sleep } from "../files/lock.ts";
 import type { Lock } from "../files/lock.ts";
-import { openNetns, ownPath, sameFile } from "./netns.ts";
+import { namespacePathAdvice, openNetns, sameFile } from "./netns.ts";
+import { ownNetns } from "../files/paths.ts";
 import { describe, encode, tolerated } from "../netlink/encode.ts";
 import type { NetlinkStep } from "../netlink/encode.ts";
 import {
@@ -31,7 +32,7 @@ const EINVAL = 22;
  * One network namespace, with one netlink socket that was opened inside it. All of netlink goes
  * through that socket, so the thread enters the namespace only to open it, and to write sysctls.
  */
-export class Namespace {
+export class Namespace implements Disposable {
   readonly #sys: Sys;
   readonly #path: string;
   readonly #fd: number;
@@ -48,27 +49,27 @@ export class Namespace {
     this.#socket = this.#within(() => new NetlinkSocket(sys));
   }
 
-  /** The namespace that the process was started in. @throws CniError Kernel */
+  /** The namespace that the process was started in. @throws Failure kernel */
   static own(sys: Sys): Namespace {
-    return new Namespace(sys, ownPath, openSync(ownPath, "r"), undefined);
+    return new Namespace(sys, ownNetns, openSync(ownNetns, "r"), undefined);
   }
 
   /**
    * The namespace of a container.
-   * @param path what CNI_NETNS says.
+   * @param path where its file is.
    * @param allowOwn whether it may be the host's.
    * @returns undefined if there is nothing at the path.
-   * @throws CniError InvalidEnvironment if what is there is no network namespace, or the host's.
+   * @throws Failure invalid if what is there is no network namespace, or the host's.
    */
   static open(sys: Sys, host: Namespace, path: string, allowOwn: boolean): Namespace | undefined {
     const fd = openNetns(path);
     if (fd === undefined) return undefined;
     try {
-      if (!allowOwn && sameFile(fstatSync(fd), statSync(ownPath))) {
-        throw new CniError(
-          Code.InvalidEnvironment,
+      if (!allowOwn && sameFile(fstatSync(fd), statSync(ownNetns))) {
+        throw new Failure(
+          "invalid",
           `Cannot use the namespace ${path}: it is the host's own, not a container's.`,
-          "Its process may have ended and its number been given away. Set CNI_NETNS to the container's namespace, or CNI_NETNS_OVERRIDE=1 if the host's is meant.",
+          "The container's process may have ended, and the host may have reused its number. Name the container's namespace.",
         );
       }
       return new Namespace(sys, path, fd, host);
@@ -78,7 +79,7 @@ export class Namespace {
     }
   }
 
-  /** A link by its name. @throws CniError Kernel */
+  /** A link by its name. @throws Failure kernel */
   link(name: string): Link | undefined {
     const link = getLink(this.#socket, name);
     if (link === undefined) this.#indices.delete(name);
@@ -86,27 +87,27 @@ export class Namespace {
     return link;
   }
 
-  /** @throws CniError Kernel */
+  /** @throws Failure kernel */
   links(): Link[] {
     return listLinks(this.#socket);
   }
 
-  /** The name of the link that packets to an address leave by. @throws CniError Kernel */
+  /** The name of the link that packets to an address leave by. @throws Failure kernel */
   linkTo(address: Address): string | undefined {
     return linkTo(this.#socket, address);
   }
 
-  /** The addresses of a link. @throws CniError Kernel */
+  /** The addresses of a link. @throws Failure kernel */
   addresses(link: Link): Cidr[] {
     return listAddresses(this.#socket, link.index);
   }
 
-  /** The VLANs of a bridge port. @throws CniError Kernel */
+  /** The VLANs of a bridge port. @throws Failure kernel */
   portVlans(link: Link): PortVlans[] {
     return listPortVlans(this.#socket, link.index);
   }
 
-  /** @throws CniError Kernel */
+  /** @throws Failure kernel */
   routes(): Route[] {
     return listRoutes(this.#socket);
   }
@@ -128,7 +129,7 @@ export class Namespace {
    * @param kind "shared" to find it unchanged until the release, "exclusive" to change it. A call
    *   that has the one and wants the other asks again: others may come in between.
    * @param timeout milliseconds to wait for others at the most.
-   * @throws CniError TryAgainLater when the wait is over.
+   * @throws Failure busy when the wait is over.
    */
   lock(kind: "shared" | "exclusive", timeout: number): Lock {
     return lockOpened(this.#sys, this.#fd, { what: this.#path, kind, timeout });
@@ -136,7 +137,7 @@ export class Namespace {
 
   /**
    * Carries steps out in order, as many in one send as can be.
-   * @throws CniError Kernel for the first one that failed; the ones after it may be done or not.
+   * @throws Failure kernel for the first one that failed; the ones after it may be done or not.
    */
   apply(steps: readonly Step[]): void {
     let requests: NetlinkStep[] = [];
@@ -169,14 +170,14 @@ export class Namespace {
    * Waits until packets can pass a link: a bridge forwards nothing to a port before the kernel has
    * seen its carrier, which it learns on a queue of its own.
    * @param timeout milliseconds
-   * @throws CniError Kernel when the time is over.
+   * @throws Failure kernel when the time is over.
    */
   waitOperational(name: string, timeout: number): void {
     const end = performance.now() + timeout;
     for (let pause = 0.2; this.link(name)?.operational !== true; pause = Math.min(pause * 2, 50)) {
       if (performance.now() >= end) {
-        throw new CniError(
-          Code.Kernel,
+        throw new Failure(
+          "kernel",
           `Cannot use ${name}: it has no carrier after ${String(timeout / 1000)} seconds.`,
           "See the kernel's log (dmesg); a node with too many links may be slow to bring one up.",
         );
@@ -188,7 +189,7 @@ export class Namespace {
   /**
    * Waits until the kernel knows that no other has a link's IPv6 addresses.
    * @param timeout milliseconds
-   * @throws CniError Conflict if another has one; TryAgainLater when the time is over.
+   * @throws Failure conflict if another has one; busy when the time is over.
    */
   waitSettled(name: string, timeout: number): void {
     const index = this.#indexOf(name);
@@ -197,21 +198,30 @@ export class Namespace {
       const state = duplicateDetection(this.#socket, index);
       if (state === "none") return;
       if (state === "failed") {
-        throw new CniError(
-          Code.Conflict,
+        throw new Failure(
+          "conflict",
           `Cannot use the addresses of ${name}: another host on the link has one of them.`,
           "Find out which: ip -6 neighbour, or a packet capture for neighbour advertisements.",
         );
       }
       if (performance.now() >= end) {
-        throw new CniError(
-          Code.TryAgainLater,
+        throw new Failure(
+          "busy",
           `Cannot use the addresses of ${name}: duplicate address detection is not done after ${timeout / 1000} seconds.`,
-          "See whether the link has a carrier, or leave out enabledad.",
+          "See whether the link has a carrier, or switch duplicate address detection off.",
         );
       }
       sleep(20);
     }
+  }
+
+  close(): void {
+    this.#socket.close();
+    closeSync(this.#fd);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
   }
 
   #send(steps: readonly NetlinkStep[]): void {
@@ -232,8 +242,8 @@ export class Namespace {
   #indexOf(name: string): number {
     const known = this.#indices.get(name) ?? this.link(name)?.index;
     if (known !== undefined) return known;
-    throw new CniError(
-      Code.Kernel,
+    throw new Failure(
+      "kernel",
       `Cannot use the link ${name}: there is none of that name.`,
       "It was there a moment ago: something else on this node deletes it. Find out what does.",
     );
@@ -260,16 +270,16 @@ export class Namespace {
     const answer = this.#sys.setns(namespace.#fd, CLONE_NEWNET);
     if (answer >= 0) return;
     if (answer === -EINVAL) {
-      throw new CniError(
-        Code.InvalidEnvironment,
+      throw new Failure(
+        "invalid",
         `Cannot use the namespace ${namespace.#path}: the file is no network namespace.`,
-        "Set CNI_NETNS to a path such as /run/netns/NAME or /proc/PID/ns/net.",
+        namespacePathAdvice,
       );
     }
-    throw new CniError(
-      Code.Kernel,
+    throw new Failure(
+      "kernel",
       `Cannot enter the namespace ${namespace.#path}: the kernel says ${errnoText(-answer)}.`,
-      "CNI plugins run as root in the host's user namespace. Run the caller with CAP_SYS_ADMIN.",
+      "Run it as root in the host's user namespace, with CAP_SYS_ADMIN.",
     );
   }
 }
@@ -280,8 +290,8 @@ function setSysctl(step: SetSysctl): void {
     writeFileSync(`/proc/sys/${step.key}`, step.value, { flag: "r+" });
   } catch (cause) {
     if (step.optional && errnoOf(cause) === "ENOENT") return;
-    throw new CniError(
-      Code.Kernel,
+    throw new Failure(
+      "kernel",
       `Cannot ${describe(step)}: ${messageOf(cause)}.`,
       "If /proc/sys is read-only here, mount it writable for the container runtime.",
       { cause },

@@ -1,15 +1,17 @@
 import { openSync, statSync } from "node:fs";
 import type { Stats } from "node:fs";
 
-import { CniError, Code, errnoOf, messageOf } from "../cni/error.ts";
+import { ownNetns } from "../files/paths.ts";
+import { Failure, errnoOf, messageOf } from "../base/failure.ts";
 
-/** Where a process finds the network namespace that it is in. */
-export const ownPath = "/proc/self/ns/net";
+/** How the path of a network namespace looks. */
+export const namespacePathAdvice =
+  "Name a network namespace, such as /run/netns/NAME or /proc/PID/ns/net.";
 
 /**
  * Opens the file of a network namespace.
  * @returns undefined if there is nothing at the path.
- * @throws CniError InvalidEnvironment
+ * @throws Failure invalid
  */
 export function openNetns(path: string): number | undefined {
   let fd: number;
@@ -18,10 +20,10 @@ export function openNetns(path: string): number | undefined {
   } catch (cause) {
     const errno = errnoOf(cause);
     if (errno === "ENOENT" || errno === "ENOTDIR" || errno === "ESRCH") return undefined;
-    throw new CniError(
-      Code.InvalidEnvironment,
+    throw new Failure(
+      "invalid",
       `Cannot open the namespace ${path}: ${messageOf(cause)}.`,
-      "Set CNI_NETNS to a path such as /run/netns/NAME or /proc/PID/ns/net.",
+      namespacePathAdvice,
       { cause },
     );
   }
@@ -32,7 +34,7 @@ export function openNetns(path: string): number | undefined {
 /** Whether a path leads to the namespace that the process is in. One that leads nowhere does not. */
 export function isOwnNamespace(path: string): boolean {
   const found = statSync(path, { throwIfNoEntry: false });
-  return found !== undefined && sameFile(found, statSync(ownPath));
+  return found !== undefined && sameFile(found, statSync(ownNetns));
 }
 
 export function sameFile(one: Stats, other: Stats): boolean {

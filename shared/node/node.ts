@@ -1,58 +1,50 @@
-import type { Family } from "../net/address.ts";
 import { findExecutable, readIfPresent } from "../files/files.ts";
-import { commandPath, Firewall } from "../firewall/firewall.ts";
-import { isListening, listenerName } from "./port_in_use.ts";
-import type { Port } from "./port_in_use.ts";
+import { fileAttributes } from "../files/attributes.ts";
+import type { Attributes } from "../files/attributes.ts";
 import { takeLock } from "../files/lock.ts";
 import type { Lock } from "../files/lock.ts";
+import { runFolder } from "../files/paths.ts";
+import { commandFolders } from "../files/command.ts";
+import type { Family } from "../net/address.ts";
 import { Namespace } from "./namespace.ts";
 import { isOwnNamespace } from "./netns.ts";
+import { isListening, listenerName } from "./port_in_use.ts";
+import type { Port } from "./port_in_use.ts";
 import type { Sys } from "../runtime/sys.ts";
 
-export type { Firewall, Variant } from "../firewall/firewall.ts";
+export type { Attributes } from "../files/attributes.ts";
 export type { Lock } from "../files/lock.ts";
 export type { PortVlans } from "../netlink/codec.ts";
 export type { Link } from "../netlink/query.ts";
 export type { Namespace } from "./namespace.ts";
 
-/** Bytes that every file system with extended attributes has room for. */
-const maxAttribute = 4096;
-
-/** The extended attributes of files. */
-export interface Attributes {
-  /** Undefined if it has none, or its file system knows none. */
-  attribute(path: string, name: string): string | undefined;
-  /** Sets one, where the file system has them and the caller may. */
-  setAttribute(path: string, name: string, value: string): void;
-}
-
 /**
- * The kernel, as one call of a plugin sees it. Nothing else touches links, rules or locks. What it
- * opens is closed by the end of the process, which is the end of the call.
+ * The node that a program runs on: its own network namespace, those of its containers, and what it
+ * has in /proc. What it opens stays open until {@link Node.close}.
  */
-export class Kernel implements Attributes {
+export class Node implements Attributes, Disposable {
   readonly sys: Sys;
   /** Where to keep what is of no use after a reboot. */
-  readonly runFolder = "/run/flannel-cni";
-  readonly #attribute = Buffer.alloc(maxAttribute);
+  readonly runFolder = runFolder;
+  readonly #attributes: Attributes;
   #host: Namespace | undefined;
-  #firewall: Firewall | undefined;
   readonly #containers = new Map<string, Namespace>();
 
   constructor(sys: Sys) {
     this.sys = sys;
+    this.#attributes = fileAttributes(sys);
   }
 
-  /** The node's own network namespace. @throws CniError Kernel */
+  /** The node's own network namespace. @throws Failure kernel */
   get host(): Namespace {
     return (this.#host ??= Namespace.own(this.sys));
   }
 
   /**
-   * A container's network namespace, opened once a call.
-   * @param allowOwn whether it may be the host's (CNI_NETNS_OVERRIDE).
+   * A container's network namespace, opened once.
+   * @param allowOwn whether it may be the host's.
    * @returns undefined if there is nothing at the path.
-   * @throws CniError InvalidEnvironment if it is no namespace, or the host's.
+   * @throws Failure invalid if it is no namespace, or the host's.
    */
   container(path: string, allowOwn: boolean): Namespace | undefined {
     const open = this.#containers.get(path);
@@ -62,9 +54,15 @@ export class Kernel implements Attributes {
     return found;
   }
 
+  /** Closes a container's namespace, for a program that goes from one container to the next. */
+  closeContainer(path: string): void {
+    this.#containers.get(path)?.close();
+    this.#containers.delete(path);
+  }
+
   /** Whether there is a command of that name where commands are looked for. */
   hasCommand(name: string): boolean {
-    return findExecutable(name, commandPath(this.sys.env["PATH"]).split(":")) !== undefined;
+    return findExecutable(name, commandFolders(this.sys.env["PATH"])) !== undefined;
   }
 
   /** Whether a process of the host listens on a port; see {@link isListening}. */
@@ -82,11 +80,6 @@ export class Kernel implements Attributes {
     return isOwnNamespace(path);
   }
 
-  /** The node's firewall. */
-  get firewall(): Firewall {
-    return (this.#firewall ??= new Firewall(this.sys));
-  }
-
   /** Which boot this is, as no other boot of any machine, or undefined if that cannot be told. */
   get bootId(): string | undefined {
     return readLine("/proc/sys/kernel/random/boot_id");
@@ -97,17 +90,28 @@ export class Kernel implements Attributes {
   }
 
   attribute(path: string, name: string): string | undefined {
-    const length = this.sys.lgetxattr(path, name, this.#attribute);
-    return length < 0 ? undefined : this.#attribute.toString("utf8", 0, length);
+    return this.#attributes.attribute(path, name);
   }
 
   setAttribute(path: string, name: string, value: string): void {
-    this.sys.lsetxattr(path, name, Buffer.from(value));
+    this.#attributes.setAttribute(path, name, value);
   }
 
   /** See {@link takeLock}. */
   lock(path: string, timeout: number): Lock {
     return takeLock(this.sys, path, timeout);
+  }
+
+  /** Closes every namespace. The node opens them again when they are asked for. */
+  close(): void {
+    for (const container of this.#containers.values()) container.close();
+    this.#containers.clear();
+    this.#host?.close();
+    this.#host = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
   }
 }
 

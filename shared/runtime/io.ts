@@ -1,4 +1,4 @@
-import { errnoOf } from "../cni/error.ts";
+import { errnoOf } from "../base/failure.ts";
 
 /**
  * Reads a text to its end, without the byte order mark that some editors put before it.

@@ -4,7 +4,7 @@
  */
 import { readSync, writeSync } from "node:fs";
 import koffi from "koffi";
-import { errnoOf } from "../cni/error.ts";
+import { errnoOf } from "../base/failure.ts";
 import { killGroup, readFully, writeFully } from "./io.ts";
 import type { RunOptions, RunResult, Sys } from "./sys.ts";
 

@@ -9,7 +9,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { findState, sweepStates } from "../../plugins/flannel/state.ts";
 import { trace, type SystemCall } from "../lab/strace.ts";
-import { Kernel } from "../../shared/node/node.ts";
+import { Node } from "../../shared/node/node.ts";
 import { sys } from "../../shared/runtime/sys_node.ts";
 import { temporaryFolder } from "../unit/plugins/flannel/helpers.ts";
 import { Host } from "../unit/plugins/host-local/host.ts";
@@ -89,15 +89,15 @@ async function readBack(operations: readonly Operation[], choice: Choice, isRebo
   using host = new Host();
   const files = filesAfter(before, operations, choice.isKept, choice.dataOf);
   putFiles(host.folder, files, (path, key, value) => {
-    host.kernel.setAttribute(path, key, key.endsWith("boot") ? BOOT : value);
+    host.node.setAttribute(path, key, key.endsWith("boot") ? BOOT : value);
   });
   for (const name of ["10.244.1.2", "fd00:10:244:1::2"]) {
-    host.kernel.setAttribute(`${host.folder}/${name}`, "user.flannel-cni.boot", BOOT);
+    host.node.setAttribute(`${host.folder}/${name}`, "user.flannel-cni.boot", BOOT);
   }
   const whole = new Set(
     [...files].filter(([, { text }]) => text === "pod1\r\neth0").map(([name]) => name),
   );
-  if (isReboot) host.kernel.bootId = "boot-2";
+  if (isReboot) host.node.bootId = "boot-2";
   await host.call("STATUS", { ipam });
   const given = (await host.add({ id: "new", ipam })).map((one) => one.split("/")[0] ?? "");
   expect(given).toHaveLength(2);
@@ -132,17 +132,17 @@ describe("after a power cut, host-local", () => {
 function readStates(operations: readonly Operation[], choice: Choice, text: string): void {
   states++;
   using folder = temporaryFolder();
-  const kernel = new Kernel(sys);
+  const node = new Node(sys);
   const files = filesAfter(new Map(), operations, choice.isKept, choice.dataOf);
   putFiles(folder.path, files, (...attribute) => {
-    kernel.setAttribute(...attribute);
+    node.setAttribute(...attribute);
   });
   const pod = { containerId: POD.id, ifname: "eth0" };
-  const state = findState(kernel, folder.path, pod, "cbr0");
+  const state = findState(node, folder.path, pod, "cbr0");
   if (state?.config !== undefined) expect(JSON.stringify(state.config)).toBe(text);
   if (state !== undefined) rmSync(state.path);
-  sweepStates(kernel, folder.path, pod);
-  expect(findState(kernel, folder.path, pod, "cbr0")).toBeUndefined();
+  sweepStates(node, folder.path, pod);
+  expect(findState(node, folder.path, pod, "cbr0")).toBeUndefined();
 }
 
 test("after a power cut, flannel reads its state back whole, or knows that it is damaged", () => {

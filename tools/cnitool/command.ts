@@ -1,11 +1,13 @@
-import type { SealedPlugin } from "../../shared/cni/invoke.ts";
-import type { Kernel } from "../../shared/node/node.ts";
+import type { Handler } from "../../shared/cni/invoke.ts";
+import type { Firewall } from "../../shared/firewall/firewall.ts";
+import type { Node } from "../../shared/node/node.ts";
 
 /** What the tool's commands work with. */
 export interface Tool {
-  readonly kernel: Kernel;
+  readonly node: Node;
+  readonly firewall: Firewall;
   /** The plugins that this executable holds, by name. */
-  readonly held: ReadonlyMap<string, SealedPlugin>;
+  readonly builtins: ReadonlyMap<string, Handler>;
   /** Prints to stdout. */
   readonly print: (text: string) => void;
   /** Says something on stderr, where it does not disturb what reads the output. */

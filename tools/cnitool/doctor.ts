@@ -1,4 +1,4 @@
-import { CniError } from "../../shared/cni/error.ts";
+import { asCniError } from "../../shared/cni/error.ts";
 import type { Command } from "./command.ts";
 import { checkAddresses } from "./doctor/addresses.ts";
 import { checkBridge } from "./doctor/bridge.ts";
@@ -10,7 +10,7 @@ import { checkPods } from "./doctor/pods.ts";
 import { checkRules } from "./doctor/rules.ts";
 import { viewOf } from "./doctor/view.ts";
 import type { View } from "./doctor/view.ts";
-import { looking } from "./node/looking.ts";
+import { caching } from "./node/caching_firewall.ts";
 
 /** The exit status when nothing could be looked at. */
 const unable = 3;
@@ -48,10 +48,10 @@ export const doctor: Command = {
     }
     let findings: Finding[];
     try {
-      findings = await examine(await viewOf(looking(tool)));
+      findings = await examine(await viewOf(caching(tool)));
     } catch (error) {
-      if (!(error instanceof CniError)) throw error;
-      tool.say(`${error.message} ${error.details}`);
+      const { message, details } = asCniError(error);
+      tool.say(`${message} ${details}`);
       return unable;
     }
     if (flags.has("json")) tool.print(`${JSON.stringify(findings, undefined, 2)}\n`);
@@ -68,13 +68,13 @@ async function examine(view: View): Promise<Finding[]> {
     try {
       findings.push(...(await check(view)));
     } catch (error) {
-      if (!(error instanceof CniError)) throw error;
+      const { message, details } = asCniError(error);
       findings.push({
         id: "cannot-look",
         severity: "warning",
-        what: `Not all could be seen of ${subject}: ${error.message}`,
+        what: `Not all could be seen of ${subject}: ${message}`,
         means: "There may be more wrong than is said here.",
-        mend: error.details,
+        mend: details,
       });
     }
   }

@@ -1,20 +1,21 @@
 import { readFileSync } from "node:fs";
-import { CniError, Code, messageOf } from "../../shared/cni/error.ts";
-import { parseJson } from "../../shared/cni/json.ts";
-import { idProblem, ifnameProblem, quote } from "../../shared/cni/request.ts";
+import { CniError, Code } from "../../shared/cni/error.ts";
+import { messageOf } from "../../shared/base/failure.ts";
+import { isJsonArray, isJsonObject, parseJson } from "../../shared/base/json.ts";
+import { idProblem, ifnameProblem } from "../../shared/cni/request.ts";
+import { quote } from "../../shared/base/text.ts";
 import type { Attachment } from "../../shared/cni/request.ts";
 import { Cache } from "../../shared/libcni/cache.ts";
 import type { NetworkList } from "../../shared/libcni/list.ts";
 import { Runtime } from "../../shared/libcni/runtime.ts";
 import { heldByNone } from "../../shared/ipam/reservation.ts";
-import { isJsonArray, isJsonObject } from "../../shared/base/json.ts";
 import type { Json } from "../../shared/base/json.ts";
 import { UsageError } from "./command.ts";
 import type { Call, Command } from "./command.ts";
 import { executor, explainer, findPlugin } from "./invoke.ts";
 import { explainOption, networkOf } from "./network.ts";
 import { attachments } from "./node/attachments.ts";
-import { delegationOf } from "./node/delegation.ts";
+import { delegationOf } from "./node/delegate_chain.ts";
 import { reservedBy } from "./node/reservations.ts";
 import { ownedRules } from "./node/rules.ts";
 
@@ -86,7 +87,7 @@ async function readValid({ tool, flags }: Call): Promise<Attachment[]> {
   }
   const texts: string[] = [];
   for (const file of files) {
-    texts.push(file === "-" ? tool.kernel.sys.readStdin(maxList) : readList(file));
+    texts.push(file === "-" ? tool.node.sys.readStdin(maxList) : readList(file));
   }
   return [...given, ...texts.flatMap(entriesOf)].map(readAttachment);
 }
@@ -138,9 +139,9 @@ function splitEntry(entry: Json): { containerID?: Json; ifname?: Json } {
 
 /** Whether a plugin speaks the version that has GC. */
 function speaksGc({ tool }: Call, type: string): boolean {
-  const answer = tool.kernel.sys.run(findPlugin(tool, type), [], {
+  const answer = tool.node.sys.run(findPlugin(tool, type), [], {
     input: '{"cniVersion": "1.1.0"}',
-    env: { ...tool.kernel.sys.env, CNI_COMMAND: "VERSION" },
+    env: { ...tool.node.sys.env, CNI_COMMAND: "VERSION" },
     timeout: 10_000,
     maxOutput: 65_536,
   });
@@ -154,7 +155,7 @@ async function dryRun(call: Call, list: NetworkList, valid: readonly Attachment[
   const { tool } = call;
   const lines: string[] = [];
   const runtime = new Runtime(executor(tool), new Cache(undefined, true));
-  const alive = attachments(tool.kernel).filter(({ isAlive }) => isAlive);
+  const alive = attachments(tool.node).filter(({ isAlive }) => isAlive);
   for (const { containerId, ifname, netns } of runtime.stale(list, valid)) {
     const isThere = alive.some((one) => one.containerId === containerId && one.netns === netns);
     const state = isThere ? "which is there, and would lose its network" : "which is gone";
@@ -170,7 +171,7 @@ async function dryRun(call: Call, list: NetworkList, valid: readonly Attachment[
   }
   const isValid = (containerId: string): boolean =>
     valid.some((one) => one.containerId === containerId);
-  for (const { network, containerId, where } of ownedRules(tool.kernel)) {
+  for (const { network, containerId, where } of ownedRules(tool.firewall)) {
     if (network !== list.name || isValid(containerId)) continue;
     lines.push(`rules of ${containerId} (${where})`);
   }

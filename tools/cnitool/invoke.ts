@@ -4,6 +4,7 @@ import type { Invoke, PluginCall } from "../../shared/libcni/runtime.ts";
 import { findExecutable } from "../../shared/files/files.ts";
 import type { Tool } from "./command.ts";
 import { pluginPath } from "./settings.ts";
+import { binFolder } from "../../shared/files/paths.ts";
 
 /** The plugin's executable. @throws CniError Delegate if there is none. */
 export function findPlugin(tool: Tool, type: string): string {
@@ -11,19 +12,19 @@ export function findPlugin(tool: Tool, type: string): string {
   const folders = pluginPath(tool);
   const path = findExecutable(type, folders);
   if (path !== undefined) return path;
-  const held = tool.held.has(type);
+  const builtins = tool.builtins.has(type);
   throw new CniError(
     Code.Delegate,
     `Cannot find the plugin ${type}: there is no executable of that name in ${folders.join(":")}.`,
-    held
-      ? `This executable holds it: ln ${tool.kernel.sys.argv0} ${folders[0] ?? "/opt/cni/bin"}/${type}. Or set CNI_PATH to the folder that has it.`
+    builtins
+      ? `This executable holds it: ln ${tool.node.sys.argv0} ${folders[0] ?? binFolder}/${type}. Or set CNI_PATH to the folder that has it.`
       : "Install it there, or set CNI_PATH to the folder that has it.",
   );
 }
 
 /** Executes plugins as a runtime does. What they say on stderr is handed on. */
 export function executor(tool: Tool): Invoke {
-  const { sys } = tool.kernel;
+  const { sys } = tool.node;
   return ({ verb, type, env, conf }) => {
     const path = findPlugin(tool, type);
     const { result, stderr } = executePlugin(sys, {

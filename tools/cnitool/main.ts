@@ -1,7 +1,10 @@
 import { parseArgs } from "node:util";
-import type { SealedPlugin } from "../../shared/cni/invoke.ts";
-import { CniError, errnoOf, messageOf } from "../../shared/cni/error.ts";
-import type { Kernel } from "../../shared/node/node.ts";
+import type { Handler } from "../../shared/cni/invoke.ts";
+import { CniError } from "../../shared/cni/error.ts";
+import { errnoOf, Failure, messageOf } from "../../shared/base/failure.ts";
+import { Firewall } from "../../shared/firewall/firewall.ts";
+import { Node } from "../../shared/node/node.ts";
+import type { Sys } from "../../shared/runtime/sys.ts";
 import { UsageError } from "./command.ts";
 import type { Command, Flags, Tool } from "./command.ts";
 import { completionFor } from "./completion.ts";
@@ -14,12 +17,6 @@ import { repair } from "./repair.ts";
 
 /** Set at build time from package.json. */
 declare const FLANNEL_CNI_VERSION: string;
-
-/** What the tool is given of the executable that it is in. */
-export interface Surroundings {
-  readonly kernel: Kernel;
-  readonly plugins: readonly SealedPlugin[];
-}
 
 /** sysexits.h's EX_USAGE: apart from what the commands themselves end with. */
 const badUsage = 64;
@@ -34,12 +31,13 @@ const commands: readonly Command[] = [...own, completionFor(own)];
  */
 export async function cnitool(
   args: readonly string[],
-  { kernel, plugins }: Surroundings,
+  sys: Sys,
+  plugins: readonly Handler[],
 ): Promise<number> {
-  const { sys } = kernel;
   const tool: Tool = {
-    kernel,
-    held: new Map(plugins.map((plugin) => [plugin.name, plugin])),
+    node: new Node(sys),
+    firewall: new Firewall(sys),
+    builtins: new Map(plugins.map((plugin) => [plugin.name, plugin])),
     print: (text) => {
       sys.write(1, text);
     },
@@ -63,6 +61,11 @@ export async function cnitool(
       tool.say(usageOf(command));
       tool.say(`\`cnitool ${command.name} --help\` says more.`);
       return badUsage;
+    }
+    if (error instanceof Failure) {
+      tool.say(error.message);
+      tool.say(error.advice);
+      return 1;
     }
     if (error instanceof CniError) {
       tool.say(error.message);

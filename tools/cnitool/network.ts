@@ -1,7 +1,8 @@
 import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import { CniError, Code } from "../../shared/cni/error.ts";
-import { idProblem, quote } from "../../shared/cni/request.ts";
+import { idProblem } from "../../shared/cni/request.ts";
+import { quote } from "../../shared/base/text.ts";
 import { Cache } from "../../shared/libcni/cache.ts";
 import type { NetworkList } from "../../shared/libcni/list.ts";
 import { loadNetwork } from "../../shared/libcni/load.ts";

@@ -43,13 +43,13 @@ export const ps: Command = {
   },
   examples: ["cnitool ps", "cnitool ps --json", "cnitool ps --valid > /run/valid"],
   async run({ tool, flags }) {
-    const all = attachments(tool.kernel);
+    const all = attachments(tool.node);
     if (flags.has("valid")) {
       const there = all.filter(({ isAlive }) => isAlive);
       tool.print(there.map(({ containerId, ifname }) => `${containerId}/${ifname}\n`).join(""));
       return 0;
     }
-    const links = tool.kernel.host.links();
+    const links = tool.node.host.links();
     // containerd keeps a result for each pod's loopback, too.
     const shown = all.filter(({ ifname }) => ifname !== "lo");
     const rows = shown.map((one) => rowOf(tool, one, links));
@@ -81,7 +81,7 @@ function rowOf(tool: Tool, attached: Attached, links: readonly Link[]): Row {
 
 /** The host's end of an attachment's veth: as the result has it, or as the namespace says. */
 function portOf(
-  { kernel }: Tool,
+  { node }: Tool,
   { made, netns, ifname, isAlive }: Attached,
   links: readonly Link[],
 ): Link | undefined {
@@ -90,7 +90,7 @@ function portOf(
     .map(({ name }) => links.find((link) => link.name === name && link.kind === "veth"));
   const known = named.find((link) => link !== undefined);
   if (known !== undefined || !isAlive) return known;
-  const inside = kernel.container(netns, false)?.link(ifname);
+  const inside = node.container(netns, false)?.link(ifname);
   return links.find(({ index, peer, kind }) => {
     return kind === "veth" && index === inside?.peer && peer === inside.index;
   });

@@ -1,8 +1,8 @@
 import type { Command } from "./command.ts";
 import { attachments, podOf } from "./node/attachments.ts";
-import { looking } from "./node/looking.ts";
-import { lostRules } from "./node/lost_rules.ts";
-import type { Lost } from "./node/lost_rules.ts";
+import { caching } from "./node/caching_firewall.ts";
+import { lostRules } from "./node/missing_rules.ts";
+import type { Lost } from "./node/missing_rules.ts";
 
 export const repair: Command = {
   name: "repair",
@@ -20,11 +20,11 @@ export const repair: Command = {
   options: { "dry-run": { type: "boolean", text: "say what is missing, and change nothing" } },
   examples: ["cnitool repair --dry-run", "cnitool repair"],
   async run({ tool, flags }) {
-    const all = attachments(tool.kernel).filter(({ isAlive }) => isAlive);
+    const all = attachments(tool.node).filter(({ isAlive }) => isAlive);
     const looked: Lost[] = [];
     // All are looked at before the first is mended: the rules that all share are made with it, and
     // with those the ones of the others.
-    const eyes = looking(tool);
+    const eyes = caching(tool);
     for (const one of all) looked.push(await lostRules(eyes, one, true));
     const isDry = flags.has("dry-run");
     let failed = false;

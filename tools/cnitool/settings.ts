@@ -1,28 +1,28 @@
 import { CniError, Code } from "../../shared/cni/error.ts";
-import { parseJson } from "../../shared/cni/json.ts";
-import { ifnameProblem, quote } from "../../shared/cni/request.ts";
+import { isJsonObject, parseJson } from "../../shared/base/json.ts";
+import { ifnameProblem } from "../../shared/cni/request.ts";
+import { quote } from "../../shared/base/text.ts";
 import type { Arg } from "../../shared/libcni/cache.ts";
-import { defaultFolder } from "../../shared/libcni/load.ts";
-import { isJsonObject } from "../../shared/base/json.ts";
 import type { JsonObject } from "../../shared/base/json.ts";
 import type { Flags, Tool } from "./command.ts";
+import { binFolder, netFolder as defaultNetFolder } from "../../shared/files/paths.ts";
 
 /** The tool's settings, which come by the environment as with the CNI project's cnitool. */
 
 /** A variable; an empty one is as good as none. */
-function variable({ kernel }: Tool, name: string): string | undefined {
-  const value = kernel.sys.env[name];
+function variable({ node }: Tool, name: string): string | undefined {
+  const value = node.sys.env[name];
   return value === "" ? undefined : value;
 }
 
 /** The folder of the network configs. */
 export function netFolder(tool: Tool): string {
-  return variable(tool, "NETCONFPATH") ?? defaultFolder;
+  return variable(tool, "NETCONFPATH") ?? defaultNetFolder;
 }
 
 /** The folders to look for plugins in, in order. */
 export function pluginPath(tool: Tool): readonly string[] {
-  return (variable(tool, "CNI_PATH") ?? "/opt/cni/bin").split(":").filter((one) => one !== "");
+  return (variable(tool, "CNI_PATH") ?? binFolder).split(":").filter((one) => one !== "");
 }
 
 /** The values of capabilities, or undefined where CAP_ARGS is not set. @throws CniError */
@@ -65,6 +65,6 @@ export function ifnameOf(tool: Tool, flags: Flags): string {
 }
 
 /** The id that a namespace's container goes by, the same as the CNI project's cnitool gives it. */
-export function containerIdOf({ kernel }: Tool, netns: string): string {
-  return `cnitool-${kernel.sys.sha512(netns).slice(0, 20)}`;
+export function containerIdOf({ node }: Tool, netns: string): string {
+  return `cnitool-${node.sys.sha512(netns).slice(0, 20)}`;
 }

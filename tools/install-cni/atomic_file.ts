@@ -13,7 +13,7 @@ import {
   writeSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { errnoOf } from "../../shared/cni/error.ts";
+import { errnoOf } from "../../shared/base/failure.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
 
 /** What a file is to hold: a file's content, or a text. */

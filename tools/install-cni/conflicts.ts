@@ -1,11 +1,11 @@
 import { join } from "node:path";
-import { parseJson } from "../../shared/cni/json.ts";
+import { isJsonArray, isJsonObject, parseJson } from "../../shared/base/json.ts";
 import { listIfPresent, readIfPresent } from "../../shared/files/files.ts";
 import { formatCidr, overlaps, parseCidr, subnetOf } from "../../shared/net/cidr.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
 import { NetError } from "../../shared/net/error.ts";
-import { isJsonArray, isJsonObject } from "../../shared/base/json.ts";
 import type { Json, JsonObject } from "../../shared/base/json.ts";
+import { subnetFile as defaultSubnetFile } from "../../shared/files/paths.ts";
 
 /**
  * What else is in the folder of configs that would get in the way of a conflist: one that runtimes
@@ -56,7 +56,7 @@ function subnetsIn(value: Json | undefined): Subnet[] {
   return [
     ...(typeof subnet === "string" ? cidrIn(subnet) : []),
     ...(type === "flannel"
-      ? flannelSubnets(typeof subnetFile === "string" ? subnetFile : "/run/flannel/subnet.env")
+      ? flannelSubnets(typeof subnetFile === "string" ? subnetFile : defaultSubnetFile)
       : []),
     ...Object.values(value).flatMap(subnetsIn),
   ];

@@ -8,12 +8,12 @@ import {
 } from "../../schemas/generated/validators.js";
 import { badConfig, validate } from "../../shared/cni/conf.ts";
 import type { Validator } from "../../shared/cni/conf.ts";
-import { CniError, Code, messageOf } from "../../shared/cni/error.ts";
-import { parseJson } from "../../shared/cni/json.ts";
+import { CniError, Code } from "../../shared/cni/error.ts";
+import { messageOf } from "../../shared/base/failure.ts";
+import { isJsonArray, isJsonObject, parseJson } from "../../shared/base/json.ts";
 import { idProblem } from "../../shared/cni/request.ts";
 import { versionOf } from "../../shared/cni/version.ts";
 import { readIfPresent } from "../../shared/files/files.ts";
-import { isJsonArray, isJsonObject } from "../../shared/base/json.ts";
 import type { JsonObject } from "../../shared/base/json.ts";
 import type { Options } from "./options.ts";
 

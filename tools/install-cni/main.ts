@@ -1,5 +1,6 @@
 import { statSync } from "node:fs";
-import { CniError, errnoOf, messageOf } from "../../shared/cni/error.ts";
+import { CniError } from "../../shared/cni/error.ts";
+import { errnoOf, Failure, messageOf } from "../../shared/base/failure.ts";
 import { findExecutable } from "../../shared/files/files.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
 import { readConflist } from "./conflist.ts";
@@ -135,6 +136,7 @@ const advice: Readonly<Record<string, string>> = {
 };
 
 function explain(error: unknown): string {
+  if (error instanceof Failure) return `${error.message} ${error.advice}`;
   if (error instanceof CniError) return `${error.message} ${error.details}`;
   const errno = errnoOf(error);
   if (errno === undefined) return `Cannot go on: ${messageOf(error)}. This is a defect.`;

@@ -1,5 +1,6 @@
 import { parseArgs } from "node:util";
-import { messageOf } from "../../shared/cni/error.ts";
+import { messageOf } from "../../shared/base/failure.ts";
+import { binFolder, netFolder } from "../../shared/files/paths.ts";
 
 /** What a run is to do, from flags and environment. */
 export interface Options {
@@ -67,8 +68,8 @@ export function readOptions(args: readonly string[], env: Environment): Options 
   }
   return {
     action: values.help === true ? "help" : values.uninstall === true ? "uninstall" : "install",
-    binDir: absolute(values["bin-dir"] ?? setIn(env, "CNI_BIN_DIR") ?? "/opt/cni/bin"),
-    confDir: absolute(values["conf-dir"] ?? setIn(env, "CNI_CONF_DIR") ?? "/etc/cni/net.d"),
+    binDir: absolute(values["bin-dir"] ?? setIn(env, "CNI_BIN_DIR") ?? binFolder),
+    confDir: absolute(values["conf-dir"] ?? setIn(env, "CNI_CONF_DIR") ?? netFolder),
     confName,
     conf:
       confOf(values.conf, values["conf-text"]) ??

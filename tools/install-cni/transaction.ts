@@ -1,7 +1,7 @@
 import { lstatSync, renameSync, unlinkSync } from "node:fs";
 import type { Stats } from "node:fs";
 import { join } from "node:path";
-import { CniError, Code } from "../../shared/cni/error.ts";
+import { Failure } from "../../shared/base/failure.ts";
 import {
   ensureFolder,
   isPresent,
@@ -199,23 +199,23 @@ export class Folder {
     try {
       return takeLock(this.#sys, this.#path, patience, "r");
     } catch (error) {
-      if (!(error instanceof CniError)) throw error;
-      if (error.code === Code.TryAgainLater) {
+      if (!(error instanceof Failure)) throw error;
+      if (error.kind === "busy") {
         const advice = "Another install-cni is at work there. See what it waits for.";
-        throw new CniError(error.code, error.message, advice, { cause: error });
+        throw new Failure(error.kind, error.message, advice, { cause: error });
       }
       this.#warn(`${error.message} Let no other install-cni run at the same time.`);
       return undefined;
     }
   }
 
-  /** How a file is now. @throws CniError Conflict where there is a folder in its place. */
+  /** How a file is now. @throws Failure conflict where there is a folder in its place. */
   #look(file: Wanted, digests: Map<string, string>): Seen {
     const path = join(this.#path, file.name);
     const found = lstatSync(path, { throwIfNoEntry: false });
     if (found?.isDirectory() === true) {
-      throw new CniError(
-        Code.Conflict,
+      throw new Failure(
+        "conflict",
         `Cannot install ${path}: it is a folder.`,
         "Remove it, or choose another folder to install in.",
       );

@@ -9,12 +9,12 @@ import * as ipt from "../../../plugins/portmap/iptables.ts";
 import * as nft from "../../../plugins/portmap/nftables.ts";
 import { Records } from "../../../plugins/portmap/records.ts";
 import { familiesOf } from "../../../plugins/portmap/target.ts";
-import { CniError } from "../../../shared/cni/error.ts";
+import { Failure } from "../../../shared/base/failure.ts";
 import type { Target } from "../../../plugins/portmap/target.ts";
 import { frame, linkMessage, nested, Type, addressMessage } from "../../../shared/netlink/codec.ts";
 import { listRules } from "../../../shared/netlink/nf_tables.ts";
 import { getLink, listAddresses, listLinks, listRoutes } from "../../../shared/netlink/query.ts";
-import { Kernel } from "../../../shared/node/node.ts";
+import { Node } from "../../../shared/node/node.ts";
 import { NetlinkSocket } from "../../../shared/netlink/socket.ts";
 import { sys as realSys } from "../../../shared/runtime/sys_node.ts";
 import { parseCidr } from "../../../shared/net/cidr.ts";
@@ -97,7 +97,7 @@ describe("the kernel's answers", () => {
         try {
           ask();
         } catch (error) {
-          if (!(error instanceof CniError)) throw error;
+          if (!(error instanceof Failure)) throw error;
         }
       }
     },
@@ -214,7 +214,7 @@ describe("state files", () => {
     likeTexts(['{"type":"bridge","name":"cbr0","ipam":{"type":"host-local"}}']),
     (text) => {
       writeFileSync(join(folder, "pod1"), text);
-      findState(new Kernel(realSys), folder, { containerId: "pod1", ifname: "eth0" }, "cbr0");
+      findState(new Node(realSys), folder, { containerId: "pod1", ifname: "eth0" }, "cbr0");
     },
     (text) => text,
   );

@@ -10,13 +10,14 @@ import { parseConf } from "../../../shared/ipam/conf.ts";
 import { parseOwner } from "../../../shared/ipam/reservation.ts";
 import { parseResolvConf } from "../../../plugins/host-local/resolv_conf.ts";
 import { parsePortmapConf } from "../../../plugins/portmap/conf.ts";
-import { parseJson } from "../../../shared/cni/json.ts";
+import { Failure } from "../../../shared/base/failure.ts";
+import { CniError } from "../../../shared/cni/error.ts";
+import { isJsonObject, parseJson } from "../../../shared/base/json.ts";
 import { readRequest } from "../../../shared/cni/request.ts";
 import type { Request, Verb } from "../../../shared/cni/request.ts";
 import { readPrevResult, readResult, versionOf, writeResult } from "../../../shared/cni/version.ts";
 import { formatAddress, parseAddress } from "../../../shared/net/address.ts";
 import { formatCidr, parseCidr } from "../../../shared/net/cidr.ts";
-import { isJsonObject } from "../../../shared/base/json.ts";
 import type { Json, JsonObject } from "../../../shared/base/json.ts";
 import { parseMac } from "../../../shared/net/mac.ts";
 import { fuzz, likeTexts, likeValues } from "./hostile.ts";
@@ -125,7 +126,7 @@ function readConfig(raw: JsonObject): void {
 }
 
 function isExpected(failure: unknown): boolean {
-  return failure instanceof Error && failure.name === "CniError";
+  return failure instanceof CniError || failure instanceof Failure;
 }
 
 const asObject = (text: string): JsonObject => {

@@ -7,6 +7,7 @@ import { quoted } from "../invoke.ts";
 import { some } from "./finding.ts";
 import type { Finding } from "./finding.ts";
 import type { View } from "./view.ts";
+import { runFolder } from "../../../shared/files/paths.ts";
 
 /** Percent of a range from which on it is said how full it is. */
 const nearlyFull = 90;
@@ -112,7 +113,7 @@ function files({ winner }: View): Finding[] {
       mend: `rm ${quoted(first)}`,
     });
   }
-  const leftovers = listIfPresent("/run/flannel-cni/portmap/leftovers");
+  const leftovers = listIfPresent(`${runFolder}/portmap/leftovers`);
   if (leftovers.length > 0) {
     findings.push({
       id: "rules-left",

@@ -63,7 +63,7 @@ function addresses(view: View, { name, ...link }: Link): Finding[] {
   const { tool, bridge, reserved } = view;
   // With a VLAN the gateway's addresses are on a link of their own.
   if (!isGateway(view) || (bridge?.conf["vlan"] ?? 0) !== 0) return [];
-  const has = tool.kernel.host.addresses({ name, ...link }).filter(isGlobal);
+  const has = tool.node.host.addresses({ name, ...link }).filter(isGlobal);
   const ranges = (reserved?.conf.rangeSets ?? []).flat();
   const wanted = ranges.map(({ gateway, subnet }): Cidr => {
     return { address: gateway, prefix: subnet.prefix };
@@ -146,7 +146,7 @@ function ports(view: View, bridge: Link): Finding[] {
   );
   const inside = new Set(
     attached.map(({ isAlive, netns, ifname }) =>
-      isAlive ? tool.kernel.container(netns, false)?.link(ifname)?.peer : undefined,
+      isAlive ? tool.node.container(netns, false)?.link(ifname)?.peer : undefined,
     ),
   );
   const orphans = links.filter(

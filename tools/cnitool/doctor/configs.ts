@@ -5,7 +5,7 @@ import { isJsonObject } from "../../../shared/base/json.ts";
 import { formatCidr, overlaps } from "../../../shared/net/cidr.ts";
 import type { Cidr } from "../../../shared/net/cidr.ts";
 import { quoted } from "../invoke.ts";
-import { delegationOf } from "../node/delegation.ts";
+import { delegationOf } from "../node/delegate_chain.ts";
 import { reservedBy } from "../node/reservations.ts";
 import type { Reserved } from "../node/reservations.ts";
 import { some } from "./finding.ts";

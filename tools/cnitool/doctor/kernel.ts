@@ -11,7 +11,7 @@ const fullFlows = 0.9;
 export function checkKernel(view: View): Finding[] {
   const { tool, reserved } = view;
   const bridge = bridgeLink(view);
-  const { host } = tool.kernel;
+  const { host } = tool.node;
   // The first ADD makes the bridge, and switches forwarding on with it.
   if (bridge === undefined) return [];
   const families = new Set(
@@ -30,7 +30,7 @@ export function checkKernel(view: View): Finding[] {
 
 function forwarding({ tool }: View, family: Family): Finding[] {
   const key = family === 4 ? "net/ipv4/ip_forward" : "net/ipv6/conf/all/forwarding";
-  if (tool.kernel.host.sysctl(key) === "1") return [];
+  if (tool.node.host.sysctl(key) === "1") return [];
   return [
     {
       id: "forwarding-off",
@@ -44,7 +44,7 @@ function forwarding({ tool }: View, family: Family): Finding[] {
 
 function bridgeNetfilter({ tool }: View, family: Family): Finding[] {
   const key = `net/bridge/bridge-nf-call-ip${family === 4 ? "" : "6"}tables`;
-  const value = tool.kernel.host.sysctl(key);
+  const value = tool.node.host.sysctl(key);
   if (value === "1") return [];
   return [
     {
@@ -71,7 +71,7 @@ function routeLocalnet(view: View, bridge: string): Finding[] {
   });
   const portmap = winner?.plugins.find(({ type }) => type === "portmap");
   const isWanted = portmap !== undefined && portmap["snat"] !== false;
-  if (!hasPorts || !isWanted || tool.kernel.host.sysctl(key) !== "0") return [];
+  if (!hasPorts || !isWanted || tool.node.host.sysctl(key) !== "0") return [];
   return [
     {
       id: "route-localnet-off",

@@ -1,13 +1,13 @@
-import { parseJson } from "../../../shared/cni/json.ts";
+import { isJsonArray, isJsonObject, parseJson } from "../../../shared/base/json.ts";
 import type { NetworkList } from "../../../shared/libcni/list.ts";
 import { findExecutable, isPresent } from "../../../shared/files/files.ts";
-import { isJsonArray, isJsonObject } from "../../../shared/base/json.ts";
 import type { Tool } from "../command.ts";
 import { quoted } from "../invoke.ts";
 import { pluginPath } from "../settings.ts";
 import { some } from "./finding.ts";
 import type { Finding } from "./finding.ts";
 import type { View } from "./view.ts";
+import { binFolder } from "../../../shared/files/paths.ts";
 
 /** Milliseconds for a plugin to say its version. */
 const timeout = 10_000;
@@ -34,7 +34,7 @@ export function checkPlugins({ tool, winner, delegations }: View): Finding[] {
   const installed = own.flatMap((type) => look(tool, type) ?? []);
   // What ours delegates to it holds itself.
   const outside = installed.every(isOurs)
-    ? delegated.filter((type) => !tool.held.has(type))
+    ? delegated.filter((type) => !tool.builtins.has(type))
     : delegated;
   // containerd and CRI-O call it for each pod, whatever the network.
   const types = [...new Set([...own, ...outside, "loopback"])];
@@ -62,13 +62,13 @@ function installing(path: string): string {
   return `ln -f ${names} || install -m 755 ${names}`;
 }
 
-function look({ kernel, ...tool }: Tool, type: string): Installed | undefined {
-  const path = findExecutable(type, pluginPath({ kernel, ...tool }));
+function look({ node, ...tool }: Tool, type: string): Installed | undefined {
+  const path = findExecutable(type, pluginPath({ node, ...tool }));
   if (path === undefined) return undefined;
   const ask = (command: string) =>
-    kernel.sys.run(path, [], {
+    node.sys.run(path, [], {
       input: '{"cniVersion": "1.0.0"}',
-      env: { ...kernel.sys.env, CNI_COMMAND: command },
+      env: { ...node.sys.env, CNI_COMMAND: command },
       timeout,
       maxOutput,
     });
@@ -85,7 +85,7 @@ function look({ kernel, ...tool }: Tool, type: string): Installed | undefined {
 
 function missing(tool: Tool, type: string): Finding {
   const folders = pluginPath(tool);
-  const [folder = "/opt/cni/bin"] = folders;
+  const [folder = binFolder] = folders;
   const there = folders.map((one) => `${one}/${type}`).find(isPresent);
   return {
     id: "missing-plugin",
@@ -95,7 +95,9 @@ function missing(tool: Tool, type: string): Finding {
         ? `The plugin ${type} is not in ${folders.join(":")}.`
         : `The plugin ${there} is not executable, or leads nowhere.`,
     means: `No pod can start: "failed to find plugin "${type}" in path".`,
-    mend: tool.held.has(type) ? installing(`${folder}/${type}`) : `install ${type} into ${folder}`,
+    mend: tool.builtins.has(type)
+      ? installing(`${folder}/${type}`)
+      : `install ${type} into ${folder}`,
   };
 }
 
@@ -126,8 +128,8 @@ function faults({ cniVersion, file }: NetworkList, found: Installed): Finding[] 
 }
 
 /** Plugins of more than one suite or version, where one of them is ours. */
-function mixture({ held }: Tool, installed: readonly Installed[]): Finding[] {
-  const known = installed.filter(({ type }) => held.has(type));
+function mixture({ builtins }: Tool, installed: readonly Installed[]): Finding[] {
+  const known = installed.filter(({ type }) => builtins.has(type));
   const suites = Map.groupBy(known, ({ suite }) => suite);
   const ours = [...suites.keys()].find((suite) => suite.startsWith("flannel-cni "));
   if (suites.size < 2 || ours === undefined) return [];

@@ -1,9 +1,9 @@
-import { CniError } from "../../../shared/cni/error.ts";
+import { asCniError } from "../../../shared/cni/error.ts";
 import type { Delegate } from "../../../shared/cni/delegate.ts";
 import type { Tool } from "../command.ts";
 import { configFor, podOf, requestFor } from "../node/attachments.ts";
 import type { Attached } from "../node/attachments.ts";
-import { noDelegate } from "../node/delegation.ts";
+import { noDelegate } from "../node/delegate_chain.ts";
 import { some } from "./finding.ts";
 import type { Finding } from "./finding.ts";
 import { bridgeLink, pods } from "./view.ts";
@@ -36,8 +36,8 @@ async function problemOf(tool: Tool, pod: Attached): Promise<string | undefined>
   if (list === undefined || (pod.made?.interfaces ?? []).length === 0) return undefined;
   const request = requestFor(pod);
   const check = async (type: string, conf: Parameters<Delegate["check"]>[1]): Promise<void> => {
-    const around = { kernel: tool.kernel, delegate, warn: () => undefined };
-    await tool.held.get(type)?.call(request, conf, around);
+    const env = { ...tool, delegate, warn: () => undefined };
+    await tool.builtins.get(type)?.call(request, conf, env);
   };
   const delegate: Delegate = { ...noDelegate, check };
   for (const plugin of list.plugins) {
@@ -46,9 +46,9 @@ async function problemOf(tool: Tool, pod: Attached): Promise<string | undefined>
     try {
       await check(plugin.type, configFor(pod, list, plugin));
     } catch (error) {
-      if (!(error instanceof CniError)) throw error;
+      const { message } = asCniError(error);
       // The bridge's gateways are looked at by themselves.
-      if (!error.message.includes("the gateway address")) return error.message;
+      if (!message.includes("the gateway address")) return message;
     }
   }
   return undefined;

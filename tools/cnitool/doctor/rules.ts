@@ -1,9 +1,9 @@
-import type { Kernel } from "../../../shared/node/node.ts";
+import type { Firewall } from "../../../shared/firewall/firewall.ts";
 import { parseAddress } from "../../../shared/net/address.ts";
 import type { Family } from "../../../shared/net/address.ts";
 import { formatCidr } from "../../../shared/net/cidr.ts";
 import { hostPortsOf, podOf } from "../node/attachments.ts";
-import { lostRules } from "../node/lost_rules.ts";
+import { lostRules } from "../node/missing_rules.ts";
 import { ownedRules } from "../node/rules.ts";
 import { collecting } from "./addresses.ts";
 import { some } from "./finding.ts";
@@ -24,11 +24,11 @@ export async function checkRules(view: View): Promise<Finding[]> {
 }
 
 function tools({ tool, winner, bridge }: View): Finding[] {
-  const { kernel } = tool;
+  const { node } = tool;
   const isNeeded =
     bridge?.conf["ipMasq"] === true || winner?.plugins.some(({ type }) => type === "portmap");
   if (isNeeded !== true) return [];
-  if (["iptables-restore", "nft"].some((name) => kernel.hasCommand(name))) return [];
+  if (["iptables-restore", "nft"].some((name) => node.hasCommand(name))) return [];
   return [
     {
       id: "no-firewall-tool",
@@ -42,7 +42,7 @@ function tools({ tool, winner, bridge }: View): Finding[] {
 
 /** Rules in both iptables, of which packets pass both, and the tools see one. */
 function bothVariants({ tool }: View): Finding[] {
-  const { firewall } = tool.kernel;
+  const { firewall } = tool;
   const hasRules = (variant: "nft" | "legacy"): boolean => {
     if (variant === "legacy" && !firewall.hasLegacyTable(4, "nat")) return false;
     return firewall.save(4, "nat", variant)?.includes("\n-A ") === true;
@@ -67,10 +67,10 @@ function forwardPolicy(view: View): Finding[] {
   const ranges = (reserved?.conf.rangeSets ?? []).flat();
   const bridge = bridgeLink(view);
   if (bridge === undefined) return [];
-  const { firewall } = tool.kernel;
+  const { firewall } = tool;
   const families = new Set(ranges.map(({ subnet }): Family => subnet.address.family));
   return [...families].flatMap((family): Finding[] => {
-    if (!isUsed(tool.kernel, family)) return [];
+    if (!isUsed(firewall, family)) return [];
     const saved = firewall.save(family, "filter")?.split("\n") ?? [];
     if (!saved.some((line) => line.startsWith(":FORWARD DROP"))) return [];
     const subnets = ranges.map(({ subnet }) => formatCidr(subnet));
@@ -99,7 +99,7 @@ function forwardPolicy(view: View): Finding[] {
   });
 }
 
-function isUsed({ firewall }: Kernel, family: Family): boolean {
+function isUsed(firewall: Firewall, family: Family): boolean {
   return firewall.variant(family) === "legacy"
     ? firewall.hasLegacyTable(family, "filter")
     : firewall.hasChain(family, "filter", "FORWARD");
@@ -110,7 +110,7 @@ function stale({ tool, attached, winner, young, isComplete }: View): Finding[] {
   if (winner === undefined || !isComplete) return [];
   // That of a pod which has gone is said with the pod.
   const known = [...attached.map(({ containerId }) => containerId), ...young];
-  const owned = ownedRules(tool.kernel).filter(
+  const owned = ownedRules(tool.firewall).filter(
     ({ network, containerId }) =>
       (network ?? winner.name) === winner.name &&
       !known.some(
@@ -171,15 +171,15 @@ async function lost(view: View): Promise<Finding[]> {
 
 /** Host ports that a process of the host listens on too. */
 function listeners(view: View): Finding[] {
-  const { kernel } = view.tool;
+  const { node } = view.tool;
   return pods(view).flatMap((pod) =>
     hostPortsOf(pod).flatMap(({ hostPort, protocol, hostIP }): Finding[] => {
       if (protocol !== "tcp" && protocol !== "udp" && protocol !== "sctp") return [];
       const address = hostIP === "" ? undefined : parseAddress(hostIP);
       const port = { protocol, port: hostPort, address } as const;
       const families: readonly Family[] = address === undefined ? [4, 6] : [address.family];
-      if (!families.some((family) => kernel.isListening(family, port))) return [];
-      const who = kernel.listenerName(port) ?? "a process";
+      if (!families.some((family) => node.isListening(family, port))) return [];
+      const who = node.listenerName(port) ?? "a process";
       return [
         {
           id: "port-used-twice",

@@ -1,4 +1,5 @@
-import { CniError, Code } from "../../../shared/cni/error.ts";
+import { isFailure } from "../../../shared/base/failure.ts";
+import { CniError } from "../../../shared/cni/error.ts";
 import type { Request } from "../../../shared/cni/request.ts";
 import { capabilitiesWithSpecKeys } from "../../../shared/cni/runtime_config.ts";
 import { readResult, versionOf, writeResult } from "../../../shared/cni/version.ts";
@@ -8,7 +9,7 @@ import type { CachedFile } from "../../../shared/libcni/cache.ts";
 import { pluginConfig } from "../../../shared/libcni/config.ts";
 import { readList } from "../../../shared/libcni/list.ts";
 import type { NetworkList, PluginConf } from "../../../shared/libcni/list.ts";
-import type { Kernel } from "../../../shared/node/node.ts";
+import type { Node } from "../../../shared/node/node.ts";
 import type { JsonObject } from "../../../shared/base/json.ts";
 import { isJsonArray } from "../../../shared/base/json.ts";
 
@@ -34,10 +35,10 @@ export interface HostPort {
 const inProcessVersion = "1.0.0";
 
 /** All attachments that results are kept of. @throws CniError IoFailure */
-export function attachments(kernel: Kernel): Attached[] {
+export function attachments(node: Node): Attached[] {
   return new Cache().list().map((cached) => ({
     ...cached,
-    isAlive: isThere(kernel, cached.netns),
+    isAlive: isThere(node, cached.netns),
     list: attempt(() => readList(cached.config, cached.file, () => [])),
     made: attempt(() => {
       const { result } = cached;
@@ -48,13 +49,13 @@ export function attachments(kernel: Kernel): Attached[] {
 
 /**
  * Whether a path leads to a network namespace that is not the node's own.
- * @throws CniError where that cannot be told: what is not known to be gone must not be collected.
+ * @throws Failure where that cannot be told: what is not known to be gone must not be collected.
  */
-function isThere(kernel: Kernel, netns: string): boolean {
+function isThere(node: Node, netns: string): boolean {
   try {
-    return netns !== "" && kernel.container(netns, false) !== undefined;
+    return netns !== "" && node.container(netns, false) !== undefined;
   } catch (error) {
-    if (error instanceof CniError && error.code === Code.InvalidEnvironment) return false;
+    if (isFailure(error, "invalid")) return false;
     throw error;
   }
 }

@@ -1,3 +1,4 @@
+import { Failure } from "../../../shared/base/failure.ts";
 import { CniError } from "../../../shared/cni/error.ts";
 import { parseConf } from "../../../shared/ipam/conf.ts";
 import type { HostLocalConfig } from "../../../shared/ipam/conf.ts";
@@ -5,7 +6,7 @@ import type { Reservation } from "../../../shared/ipam/reservation.ts";
 import { Store } from "../../../shared/ipam/store.ts";
 import { compareAddresses } from "../../../shared/net/address.ts";
 import type { Tool } from "../command.ts";
-import type { Delegated } from "./delegation.ts";
+import type { Delegated } from "./delegate_chain.ts";
 
 /** What host-local has reserved for a network. */
 export interface Reserved {
@@ -32,12 +33,12 @@ export function reservedBy(tool: Tool, chain: readonly Delegated[]): Reserved | 
   if (own === undefined) return undefined;
   try {
     const conf = parseConf({ ...own.conf, cniVersion: "1.1.0" }, request);
-    const reservations = new Store(conf.folder, tool.kernel)
+    const reservations = new Store(conf.folder, tool.node)
       .read()
       .toSorted((one, other) => compareAddresses(one.address, other.address));
     return { conf, reservations };
   } catch (error) {
-    if (error instanceof CniError) return undefined;
+    if (error instanceof CniError || error instanceof Failure) return undefined;
     throw error;
   }
 }

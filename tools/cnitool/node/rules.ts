@@ -1,4 +1,4 @@
-import type { Kernel, Variant } from "../../../shared/node/node.ts";
+import type { Firewall, Variant } from "../../../shared/firewall/firewall.ts";
 import type { Family } from "../../../shared/net/address.ts";
 import {
   hostPortRuleOwners,
@@ -17,7 +17,7 @@ const families: readonly Family[] = [4, 6];
 const variants: readonly Variant[] = ["nft", "legacy"];
 
 /** Whose rules of bridge and portmap this node has. @throws CniError Firewall */
-export function ownedRules({ firewall }: Kernel): OwnedRules[] {
+export function ownedRules(firewall: Firewall): OwnedRules[] {
   const found: OwnedRules[] = [];
   const add = (owners: readonly RuleOwner[], where: string): void => {
     for (const owner of owners) found.push({ ...owner, where });
@@ -39,7 +39,7 @@ export function ownedRules({ firewall }: Kernel): OwnedRules[] {
 }
 
 /** Whether a nat table is there. To look at one of iptables-legacy that is not would make it. */
-function isUsed(firewall: Kernel["firewall"], family: Family, variant: Variant): boolean {
+function isUsed(firewall: Firewall, family: Family, variant: Variant): boolean {
   if (variant === "legacy") return firewall.hasLegacyTable(family, "nat");
   return ["PREROUTING", "OUTPUT", "POSTROUTING"].some((chain) =>
     firewall.hasChain(family, "nat", chain),

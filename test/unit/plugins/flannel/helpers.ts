@@ -5,13 +5,14 @@ import { join } from "node:path";
 import { expect } from "vitest";
 
 import type { Delegate } from "../../../../shared/cni/delegate.ts";
-import { CniError } from "../../../../shared/cni/error.ts";
+import { asCniError, type CniError } from "../../../../shared/cni/error.ts";
 import type { Context } from "../../../../shared/cni/plugin.ts";
 import type { Request, Verb } from "../../../../shared/cni/request.ts";
 import { emptyResult } from "../../../../shared/cni/result.ts";
 import { UndoStack } from "../../../../shared/cni/undo.ts";
 import { readPrevResult, versionOf } from "../../../../shared/cni/version.ts";
-import { Kernel } from "../../../../shared/node/node.ts";
+import { Firewall } from "../../../../shared/firewall/firewall.ts";
+import { Node } from "../../../../shared/node/node.ts";
 import { sys } from "../../../../shared/runtime/sys_node.ts";
 import type { JsonObject } from "../../../../shared/base/json.ts";
 import type { FlannelConfig } from "../../../../plugins/flannel/conf.ts";
@@ -41,19 +42,18 @@ export function request(verb: Verb, containerId = "pod1", ifname = "eth0"): Requ
   return { verb, containerId, netns, ifname, args: new Map(), path: [], netnsOverride: false };
 }
 
-/** The CniError that an action throws. */
+/** The error that an action throws, as a runtime sees it. */
 export async function errorOf(action: () => unknown): Promise<CniError> {
   try {
     await action();
   } catch (error) {
-    if (error instanceof CniError) return error;
-    throw error;
+    return asCniError(error);
   }
   return expect.fail("nothing was thrown");
 }
 
 /** A node with flanneld's file on it, and a delegate that writes down how it is called. */
-export class Node {
+export class FlannelNode {
   readonly calls: { verb: string; type: string; conf: JsonObject }[] = [];
   readonly subnetFile: string;
   readonly dataDir: string;
@@ -101,7 +101,8 @@ export class Node {
       raw,
       version,
       prevResult: readPrevResult(raw, version),
-      kernel: new Kernel(sys),
+      node: new Node(sys),
+      firewall: new Firewall(sys),
       delegate: this.#delegate(),
       undo,
       warn: () => undefined,

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 
 import { CniError, Code } from "../../../../shared/cni/error.ts";
-import { errorOf, Node, temporaryFolder } from "./helpers.ts";
+import { errorOf, FlannelNode, temporaryFolder } from "./helpers.ts";
 
 const delegated = {
   cniVersion: "1.1.0",
@@ -32,7 +32,7 @@ const prevResult = {
 describe("ADD", () => {
   it("stores the delegate's config before it delegates", async () => {
     using folder = temporaryFolder();
-    const node = new Node(folder.path);
+    const node = new FlannelNode(folder.path);
     await node.call("ADD", node.conf());
     expect(node.calls).toEqual([{ verb: "add", type: "bridge", conf: delegated }]);
     const stored = readFileSync(join(node.dataDir, "pod1"), "utf8");
@@ -41,7 +41,7 @@ describe("ADD", () => {
 
   it("takes the stored config away if the delegate fails", async () => {
     using folder = temporaryFolder();
-    const node = new Node(folder.path);
+    const node = new FlannelNode(folder.path);
     node.failure = new CniError(Code.Exhausted, "No address is free.", "");
     expect(await errorOf(() => node.call("ADD", node.conf()))).toBe(node.failure);
     expect(readdirSync(node.dataDir)).toEqual([]);
@@ -49,7 +49,7 @@ describe("ADD", () => {
 
   it("leaves another interface's stored config alone, also if the delegate fails", async () => {
     using folder = temporaryFolder();
-    const node = new Node(folder.path);
+    const node = new FlannelNode(folder.path);
     await node.call("ADD", node.conf());
     node.failure = new CniError(Code.Exhausted, "No address is free.", "");
     await errorOf(() => node.call("ADD", node.conf(), "pod1", "eth1"));
@@ -58,7 +58,7 @@ describe("ADD", () => {
 
   it("changes nothing as long as there is no subnet.env", async () => {
     using folder = temporaryFolder();
-    const node = new Node(folder.path);
+    const node = new FlannelNode(folder.path);
     rmSync(node.subnetFile);
     const { code } = await errorOf(() => node.call("ADD", node.conf()));
     expect(code).toBe(Code.TryAgainLater);
@@ -70,7 +70,7 @@ describe("ADD", () => {
 describe("DEL", () => {
   it("hands on what ADD has stored, whatever has changed since", async () => {
     using folder = temporaryFolder();
-    const node = new Node(folder.path);
+    const node = new FlannelNode(folder.path);
     await node.call("ADD", node.conf());
     writeFileSync(node.subnetFile, "");
     await node.call("DEL", node.conf({ delegate: { type: "other" }, prevResult }));
@@ -84,7 +84,7 @@ describe("DEL", () => {
 
   it("understands what the reference plugin has stored", async () => {
     using folder = temporaryFolder();
-    const node = new Node(folder.path);
+    const node = new FlannelNode(folder.path);
     const { cniVersion: _, ...stored } = { ...delegated, type: "ipvlan", master: "eth0" };
     await node.call("ADD", node.conf());
     writeFileSync(join(node.dataDir, "pod1"), JSON.stringify(stored));
@@ -94,7 +94,7 @@ describe("DEL", () => {
 
   it("keeps what is stored until the delegate has succeeded", async () => {
     using folder = temporaryFolder();
-    const node = new Node(folder.path);
+    const node = new FlannelNode(folder.path);
     await node.call("ADD", node.conf());
     node.failure = new CniError(Code.Kernel, "Cannot.", "");
     expect(await errorOf(() => node.call("DEL", node.conf()))).toBe(node.failure);
@@ -103,7 +103,7 @@ describe("DEL", () => {
 
   it.each([undefined, "", '{"type":'])("makes the config anew if %j is stored", async (text) => {
     using folder = temporaryFolder();
-    const node = new Node(folder.path);
+    const node = new FlannelNode(folder.path);
     await node.call("ADD", node.conf());
     const path = join(node.dataDir, "pod1");
     if (text === undefined) rmSync(path);
@@ -115,7 +115,7 @@ describe("DEL", () => {
 
   it("makes it of prevResult if there is no subnet.env either", async () => {
     using folder = temporaryFolder();
-    const node = new Node(folder.path);
+    const node = new FlannelNode(folder.path);
     rmSync(node.subnetFile);
     await node.call("DEL", node.conf({ ipam: { dataDir: "/run/ipam" }, prevResult }));
     expect(node.calls).toEqual([
@@ -142,7 +142,7 @@ describe("DEL", () => {
 
   it("asks the delegate to release the address even if nothing is known", async () => {
     using folder = temporaryFolder();
-    const node = new Node(folder.path);
+    const node = new FlannelNode(folder.path);
     rmSync(node.subnetFile);
     await node.call("DEL", node.conf());
     expect(node.calls).toMatchObject([{ verb: "del", type: "bridge" }]);
@@ -152,7 +152,7 @@ describe("DEL", () => {
 
   it("of another network leaves the file of the container's id alone", async () => {
     using folder = temporaryFolder();
-    const node = new Node(folder.path);
+    const node = new FlannelNode(folder.path);
     await node.call("ADD", node.conf());
     await node.call("DEL", node.conf({ name: "other" }), "pod1", "eth1");
     expect(node.calls.at(-1)?.conf["name"]).toBe("other");
@@ -163,7 +163,7 @@ describe("DEL", () => {
 describe("CHECK", () => {
   it("hands on the stored config with prevResult", async () => {
     using folder = temporaryFolder();
-    const node = new Node(folder.path);
+    const node = new FlannelNode(folder.path);
     await node.call("ADD", node.conf());
     writeFileSync(node.subnetFile, "");
     await node.call("CHECK", node.conf({ prevResult }));
@@ -173,7 +173,7 @@ describe("CHECK", () => {
 
   it("and repair are asked of the delegate with the same config", async () => {
     using folder = temporaryFolder();
-    const node = new Node(folder.path);
+    const node = new FlannelNode(folder.path);
     await node.call("ADD", node.conf());
     writeFileSync(node.subnetFile, "");
     expect(await node.repair(node.conf({ prevResult }))).toEqual(["rules"]);
@@ -183,7 +183,7 @@ describe("CHECK", () => {
 
   it("makes the config anew if none is stored", async () => {
     using folder = temporaryFolder();
-    const node = new Node(folder.path);
+    const node = new FlannelNode(folder.path);
     await node.call("CHECK", node.conf({ prevResult }));
     const conf = { ...delegated, prevResult };
     expect(node.calls).toEqual([{ verb: "check", type: "bridge", conf }]);
@@ -193,7 +193,7 @@ describe("CHECK", () => {
 describe("GC", () => {
   it("hands on the config, then removes what is stored for containers that are gone", async () => {
     using folder = temporaryFolder();
-    const node = new Node(folder.path);
+    const node = new FlannelNode(folder.path);
     await node.call("ADD", node.conf(), "valid");
     await node.call("ADD", node.conf(), "gone");
     await node.call("GC", node.conf());
@@ -203,7 +203,7 @@ describe("GC", () => {
 
   it("does without subnet.env", async () => {
     using folder = temporaryFolder();
-    const node = new Node(folder.path);
+    const node = new FlannelNode(folder.path);
     rmSync(node.subnetFile);
     await node.call("GC", node.conf());
     expect(node.calls).toMatchObject([{ verb: "gc", type: "bridge" }]);
@@ -211,7 +211,7 @@ describe("GC", () => {
 
   it("keeps what is stored if the delegate fails", async () => {
     using folder = temporaryFolder();
-    const node = new Node(folder.path);
+    const node = new FlannelNode(folder.path);
     await node.call("ADD", node.conf(), "gone");
     node.failure = new CniError(Code.Kernel, "Cannot.", "");
     await errorOf(() => node.call("GC", node.conf()));
@@ -222,14 +222,14 @@ describe("GC", () => {
 describe("STATUS", () => {
   it("asks the delegate", async () => {
     using folder = temporaryFolder();
-    const node = new Node(folder.path);
+    const node = new FlannelNode(folder.path);
     await node.call("STATUS", node.conf());
     expect(node.calls).toEqual([{ verb: "status", type: "bridge", conf: delegated }]);
   });
 
   it.each([undefined, "", "FLANNEL_MTU=14"])("is 50 with a subnet.env of %j", async (text) => {
     using folder = temporaryFolder();
-    const node = new Node(folder.path);
+    const node = new FlannelNode(folder.path);
     if (text === undefined) rmSync(node.subnetFile);
     else writeFileSync(node.subnetFile, text);
     const { code, message, details } = await errorOf(() => node.call("STATUS", node.conf()));

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 
 import { Code } from "../../../../shared/cni/error.ts";
-import { Kernel } from "../../../../shared/node/node.ts";
+import { Node } from "../../../../shared/node/node.ts";
 import { sys } from "../../../../shared/runtime/sys_node.ts";
 import {
   collectStates,
@@ -14,7 +14,7 @@ import {
 } from "../../../../plugins/flannel/state.ts";
 import { errorOf, temporaryFolder } from "./helpers.ts";
 
-const kernel = new Kernel(sys);
+const node = new Node(sys);
 const eth0 = { containerId: "pod1", ifname: "eth0" };
 const eth1 = { containerId: "pod1", ifname: "eth1" };
 const config = { type: "bridge", name: "cbr0", mtu: 1450 };
@@ -24,17 +24,17 @@ describe("the state of a container's only interface", () => {
   it("is a file of the container's id for root alone", () => {
     using folder = temporaryFolder();
     const dataDir = join(folder.path, "deep", "state");
-    const { path } = saveState(kernel, dataDir, eth0, config);
+    const { path } = saveState(node, dataDir, eth0, config);
     expect(path).toBe(`${dataDir}/pod1`);
     expect(readFileSync(path, "utf8")).toBe(JSON.stringify(config));
     expect(statSync(path).mode & 0o777).toBe(0o600);
     expect(statSync(dataDir).mode & 0o777).toBe(0o700);
     expect(readdirSync(dataDir)).toEqual(["pod1"]);
-    expect(findState(kernel, dataDir, eth0, "cbr0")).toEqual({ path, config });
+    expect(findState(node, dataDir, eth0, "cbr0")).toEqual({ path, config });
     removeState(path);
     removeState(path);
     expect(readdirSync(dataDir)).toEqual([]);
-    expect(findState(kernel, dataDir, eth0, "cbr0")).toBeUndefined();
+    expect(findState(node, dataDir, eth0, "cbr0")).toBeUndefined();
   });
 
   it.each(["", "{", "[]", '"text"', "null", '{"type":7}', '{"type":"../bridge"}', "{}"])(
@@ -43,7 +43,7 @@ describe("the state of a container's only interface", () => {
       using folder = temporaryFolder();
       const path = join(folder.path, "pod1");
       writeFileSync(path, text);
-      expect(findState(kernel, folder.path, eth0, "cbr0")).toEqual({ path, config: undefined });
+      expect(findState(node, folder.path, eth0, "cbr0")).toEqual({ path, config: undefined });
     },
   );
 
@@ -51,7 +51,7 @@ describe("the state of a container's only interface", () => {
     using folder = temporaryFolder();
     const path = join(folder.path, "pod1");
     mkdirSync(path);
-    expect(findState(kernel, folder.path, eth0, "cbr0")).toEqual({ path, config: undefined });
+    expect(findState(node, folder.path, eth0, "cbr0")).toEqual({ path, config: undefined });
     const { code, message } = await errorOf(() => {
       removeState(path);
     });
@@ -62,9 +62,7 @@ describe("the state of a container's only interface", () => {
   it("cannot be written where a file is in the way", async () => {
     using folder = temporaryFolder();
     writeFileSync(join(folder.path, "file"), "");
-    const { code } = await errorOf(() =>
-      saveState(kernel, join(folder.path, "file"), eth0, config),
-    );
+    const { code } = await errorOf(() => saveState(node, join(folder.path, "file"), eth0, config));
     expect(code).toBe(Code.IoFailure);
   });
 });
@@ -72,62 +70,62 @@ describe("the state of a container's only interface", () => {
 describe("the states of several interfaces", () => {
   it("don't overwrite each other", () => {
     using folder = temporaryFolder();
-    const { path: first } = saveState(kernel, folder.path, eth0, config);
-    const { path: second } = saveState(kernel, folder.path, eth1, other);
+    const { path: first } = saveState(node, folder.path, eth0, config);
+    const { path: second } = saveState(node, folder.path, eth1, other);
     expect(readdirSync(folder.path)).toEqual(["pod1", "pod1:eth1"]);
-    expect(findState(kernel, folder.path, eth0, "cbr0")).toEqual({ path: first, config });
-    expect(findState(kernel, folder.path, eth1, "other")).toEqual({ path: second, config: other });
+    expect(findState(node, folder.path, eth0, "cbr0")).toEqual({ path: first, config });
+    expect(findState(node, folder.path, eth1, "other")).toEqual({ path: second, config: other });
     removeState(second);
-    expect(findState(kernel, folder.path, eth0, "cbr0")).toEqual({ path: first, config });
-    expect(findState(kernel, folder.path, eth1, "other")).toBeUndefined();
+    expect(findState(node, folder.path, eth0, "cbr0")).toEqual({ path: first, config });
+    expect(findState(node, folder.path, eth1, "other")).toBeUndefined();
   });
 
   it("stay when that of another interface is looked for again", () => {
     using folder = temporaryFolder();
-    const { path } = saveState(kernel, folder.path, eth0, config);
-    expect(findState(kernel, folder.path, eth1, "cbr0")).toBeUndefined();
-    expect(findState(kernel, folder.path, eth0, "cbr0")).toEqual({ path, config });
+    const { path } = saveState(node, folder.path, eth0, config);
+    expect(findState(node, folder.path, eth1, "cbr0")).toBeUndefined();
+    expect(findState(node, folder.path, eth0, "cbr0")).toEqual({ path, config });
   });
 
   it("are understood as the reference plugin leaves them, without the interface", () => {
     using folder = temporaryFolder();
     const path = join(folder.path, "pod1");
     writeFileSync(path, JSON.stringify(config));
-    expect(findState(kernel, folder.path, eth1, "cbr0")).toEqual({ path, config });
+    expect(findState(node, folder.path, eth1, "cbr0")).toEqual({ path, config });
   });
 
   it("replace what an ADD of the same interface has left, and undo puts that back", () => {
     using folder = temporaryFolder();
-    saveState(kernel, folder.path, eth0, other);
-    const { path, undo } = saveState(kernel, folder.path, eth0, config);
+    saveState(node, folder.path, eth0, other);
+    const { path, undo } = saveState(node, folder.path, eth0, config);
     expect(readdirSync(folder.path)).toEqual(["pod1"]);
-    expect(findState(kernel, folder.path, eth0, "cbr0")).toEqual({ path, config });
+    expect(findState(node, folder.path, eth0, "cbr0")).toEqual({ path, config });
     undo();
     expect(readFileSync(path, "utf8")).toBe(JSON.stringify(other));
-    expect(findState(kernel, folder.path, eth1, "other")).toBeUndefined();
+    expect(findState(node, folder.path, eth1, "other")).toBeUndefined();
   });
 
   it("go in any order", () => {
     using folder = temporaryFolder();
-    saveState(kernel, folder.path, eth0, config);
-    saveState(kernel, folder.path, eth1, config);
-    removeState(findState(kernel, folder.path, eth0, "cbr0")?.path ?? "");
-    expect(findState(kernel, folder.path, eth1, "cbr0")?.path).toBe(join(folder.path, "pod1:eth1"));
+    saveState(node, folder.path, eth0, config);
+    saveState(node, folder.path, eth1, config);
+    removeState(findState(node, folder.path, eth0, "cbr0")?.path ?? "");
+    expect(findState(node, folder.path, eth1, "cbr0")?.path).toBe(join(folder.path, "pod1:eth1"));
   });
 });
 
 describe("sweepStates", () => {
   it("removes what killed calls of an interface have left, and no other", () => {
     using folder = temporaryFolder();
-    const { path: first } = saveState(kernel, folder.path, eth0, config);
+    const { path: first } = saveState(node, folder.path, eth0, config);
     const kept = [".pod1.1.tmp", ".pod12.99999999.tmp", "pod2"];
     for (const name of [...kept, ".pod1.99999999.tmp", ".pod1:eth0.99999999.tmp"]) {
       writeFileSync(join(folder.path, name), "");
     }
-    sweepStates(kernel, folder.path, eth1);
+    sweepStates(node, folder.path, eth1);
     expect(readdirSync(folder.path)).toEqual([...kept, "pod1"].toSorted());
-    expect(findState(kernel, folder.path, eth0, "cbr0")?.path).toBe(first);
-    sweepStates(kernel, folder.path, eth0);
+    expect(findState(node, folder.path, eth0, "cbr0")?.path).toBe(first);
+    sweepStates(node, folder.path, eth0);
     expect(readdirSync(folder.path)).toEqual(kept);
   });
 });
@@ -136,9 +134,9 @@ describe("collectStates", () => {
   it("removes the network's files of containers that are gone, and no other", () => {
     using folder = temporaryFolder();
     for (const containerId of ["valid", "gone"]) {
-      saveState(kernel, folder.path, { containerId, ifname: "eth0" }, config);
-      saveState(kernel, folder.path, { containerId, ifname: "eth1" }, config);
-      saveState(kernel, folder.path, { containerId, ifname: "eth2" }, other);
+      saveState(node, folder.path, { containerId, ifname: "eth0" }, config);
+      saveState(node, folder.path, { containerId, ifname: "eth1" }, config);
+      saveState(node, folder.path, { containerId, ifname: "eth2" }, other);
     }
     const running = `.gone.${String(process.pid)}.tmp`;
     const strangers = [running, "damaged", "folder"];

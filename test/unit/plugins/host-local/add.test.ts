@@ -16,7 +16,7 @@ describe("ADD", () => {
     ]);
     expect(readFileSync(`${host.folder}/10.0.0.2`, "utf8")).toBe("a\r\neth0");
     expect(readFileSync(`${host.folder}/last_reserved_ip.1`, "utf8")).toBe("fd00::2");
-    expect(host.kernel.taken).toEqual([`${host.folder}/lock`]);
+    expect(host.node.taken).toEqual([`${host.folder}/lock`]);
   });
 
   it("hands on routes and dns", async () => {

@@ -3,16 +3,16 @@ import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { expect } from "vitest";
 
 import { hostLocal } from "../../../../plugins/host-local/plugin.ts";
-import { seal } from "../../../../shared/cni/invoke.ts";
+import { toHandler } from "../../../../shared/cni/invoke.ts";
 import type { Verb } from "../../../../shared/cni/request.ts";
 import type { Result } from "../../../../shared/cni/result.ts";
-import type { Kernel } from "../../../../shared/node/node.ts";
+import type { Node } from "../../../../shared/node/node.ts";
 import { formatAddress } from "../../../../shared/net/address.ts";
 import { formatCidr } from "../../../../shared/net/cidr.ts";
 import type { JsonObject } from "../../../../shared/base/json.ts";
-import { FakeKernel, temporaryFolder } from "../../shared/ipam/helpers.ts";
+import { FakeNode, temporaryFolder } from "../../shared/ipam/helpers.ts";
 
-const plugin = seal(hostLocal);
+const plugin = toHandler(hostLocal);
 
 export const dual = { ranges: [[{ subnet: "10.0.0.0/24" }], [{ subnet: "fd00::/64" }]] };
 /** Five addresses, from 10.0.0.2 on. */
@@ -32,7 +32,7 @@ export class Host implements Disposable {
   readonly #temporary = temporaryFolder();
   readonly dataDir = this.#temporary.path;
   readonly folder = `${this.dataDir}/net1`;
-  readonly kernel = new FakeKernel(`${this.dataDir}/run`);
+  readonly node = new FakeNode(`${this.dataDir}/run`);
 
   async call(verb: Verb, what: Call = {}): Promise<Result | undefined> {
     const { id = "a", ifname = "eth0", ip, ipam = dual, more } = what;
@@ -53,7 +53,8 @@ export class Host implements Disposable {
       ...more,
     };
     return plugin.call(request, raw, {
-      kernel: this.kernel as unknown as Kernel,
+      node: this.node as unknown as Node,
+      firewall: {} as never,
       delegate: {} as never,
       warn: (line) => {
         throw new Error(`not undone: ${line}`);
@@ -90,7 +91,7 @@ export class Host implements Disposable {
   put(name: string, text: string): void {
     mkdirSync(this.folder, { recursive: true });
     writeFileSync(`${this.folder}/${name}`, text);
-    this.kernel.forget(`${this.folder}/${name}`);
+    this.node.forget(`${this.folder}/${name}`);
   }
 
   /** Everything in the network's folder but the lock, or undefined if there is none. */
@@ -110,7 +111,7 @@ export class Host implements Disposable {
 
   [Symbol.dispose](): void {
     this.#temporary[Symbol.dispose]();
-    if (this.kernel.held) throw new Error("the lock is still held");
+    if (this.node.held) throw new Error("the lock is still held");
   }
 }
 

@@ -18,9 +18,9 @@ describe("DEL", () => {
     using host = new Host();
     await host.add();
     await host.call("DEL");
-    host.kernel.taken.length = 0;
+    host.node.taken.length = 0;
     await host.call("DEL");
-    expect(host.kernel.taken).toEqual([]);
+    expect(host.node.taken).toEqual([]);
     expect(host.reserved()).toEqual([]);
   });
 
@@ -84,7 +84,7 @@ describe("GC", () => {
   it("does nothing where nothing was ever reserved", async () => {
     using host = new Host();
     await host.gc();
-    expect(host.kernel.taken).toEqual([]);
+    expect(host.node.taken).toEqual([]);
     expect(host.files()).toBeUndefined();
   });
 });

@@ -9,7 +9,7 @@ import { Host, error, small } from "./host.ts";
 async function full(): Promise<Host> {
   const host = new Host();
   await host.addAll(["a", "b", "c", "d", "e"], small);
-  host.kernel.bootId = "boot-2";
+  host.node.bootId = "boot-2";
   return host;
 }
 
@@ -50,7 +50,7 @@ describe("H1 after a reboot", () => {
   it("STATUS counts what is of this boot", async () => {
     using host = await full();
     await expect(host.call("STATUS", { ipam: small })).resolves.toBeUndefined();
-    host.kernel.bootId = "boot-1";
+    host.node.bootId = "boot-1";
     await expect(host.call("STATUS", { ipam: small })).rejects.toMatchObject(
       error(Code.LimitedConnectivity),
     );
@@ -80,15 +80,15 @@ describe("H1 does not free an address", () => {
     { what: "in the same boot", change: () => undefined },
     {
       what: "when the boot cannot be told",
-      change: ({ kernel }) => {
-        kernel.bootId = undefined;
+      change: ({ node }) => {
+        node.bootId = undefined;
       },
     },
     {
       what: "of another node, with which the folder is shared",
-      change: ({ kernel }) => {
-        kernel.bootId = "boot-2";
-        kernel.hostName = "node-2";
+      change: ({ node }) => {
+        node.bootId = "boot-2";
+        node.hostName = "node-2";
       },
     },
   ])("$what", async ({ change }) => {
@@ -105,17 +105,17 @@ describe("H1 does not free an address", () => {
 
   it("where the file system has no extended attributes", async () => {
     using host = new Host();
-    host.kernel.hasAttributes = false;
+    host.node.hasAttributes = false;
     await host.addAll(["a", "b", "c", "d", "e"], small);
-    host.kernel.bootId = "boot-2";
+    host.node.bootId = "boot-2";
     await expect(host.add({ id: "f", ipam: small })).rejects.toMatchObject(error(Code.Exhausted));
   });
 
   it("made in a boot that could not be told", async () => {
     using host = new Host();
-    host.kernel.bootId = undefined;
+    host.node.bootId = undefined;
     await host.addAll(["a", "b", "c", "d", "e"], small);
-    host.kernel.bootId = "boot-2";
+    host.node.bootId = "boot-2";
     await expect(host.add({ id: "f", ipam: small })).rejects.toMatchObject(error(Code.Exhausted));
   });
 });

@@ -3,12 +3,12 @@ import { expect, test } from "vitest";
 import { adopt } from "../../../../plugins/portmap/adopt.ts";
 import { addLines, dnatChain } from "../../../../plugins/portmap/iptables.ts";
 import { Records } from "../../../../plugins/portmap/records.ts";
-import type { Kernel } from "../../../../shared/node/node.ts";
+import type { Firewall } from "../../../../shared/firewall/firewall.ts";
 import type { Family } from "../../../../shared/net/address.ts";
 import { digest, mapping, plainOptions, target, temporaryFolder } from "./helpers.ts";
 
 /** A node whose nat tables say this; a table that nothing is in is not listed. */
-function kernelWith(saved: Partial<Record<Family, string>>, legacy = false): Kernel {
+function firewallWith(saved: Partial<Record<Family, string>>, legacy = false): Firewall {
   const has = (family: Family) => saved[family] !== undefined;
   const firewall = {
     variant: () => (legacy ? "legacy" : "nft"),
@@ -19,7 +19,7 @@ function kernelWith(saved: Partial<Record<Family, string>>, legacy = false): Ker
       return saved[family];
     },
   };
-  return { firewall } as unknown as Kernel;
+  return firewall as unknown as Firewall;
 }
 
 const web = target({ mappings: ["8080:80/tcp", "8443:443/tcp", "53:53/udp"] });
@@ -31,7 +31,7 @@ test.each([false, true])("adopt records what iptables lists (legacy: %s)", (lega
   using folder = temporaryFolder();
   const store = new Records(digest, folder.path);
   store.open();
-  adopt(kernelWith({ 4: listing(4, web, other), 6: listing(6, web) }, legacy), store);
+  adopt(firewallWith({ 4: listing(4, web, other), 6: listing(6, web) }, legacy), store);
   const found = store
     .list()
     .toSorted((a, b) => (a.target.containerId < b.target.containerId ? -1 : 1));
@@ -64,6 +64,6 @@ test.each([false, true])("adopt records what iptables lists (legacy: %s)", (lega
 test("adopt lists no table that nothing is in", () => {
   using folder = temporaryFolder();
   const store = new Records(digest, folder.path);
-  adopt(kernelWith({}), store);
+  adopt(firewallWith({}), store);
   expect(store.list()).toEqual([]);
 });

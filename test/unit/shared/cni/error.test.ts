@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 
-import { CniError, Code, errnoOf, joinErrors, messageOf } from "../../../../shared/cni/error.ts";
+import { CniError, Code, joinErrors } from "../../../../shared/cni/error.ts";
+import { errnoOf, messageOf } from "../../../../shared/base/failure.ts";
 
 function thrownBy(action: () => unknown): unknown {
   try {

@@ -1,12 +1,12 @@
 import { describe, expect, test } from "vitest";
 
-import { seal } from "../../../../shared/cni/invoke.ts";
-import type { Surroundings } from "../../../../shared/cni/invoke.ts";
+import { toHandler } from "../../../../shared/cni/invoke.ts";
+import type { InvokeEnv } from "../../../../shared/cni/invoke.ts";
 import { CniError, Code } from "../../../../shared/cni/error.ts";
 import type { Plugin } from "../../../../shared/cni/plugin.ts";
 import type { Attachment, Request, Verb } from "../../../../shared/cni/request.ts";
 import { emptyResult } from "../../../../shared/cni/result.ts";
-import type { Kernel } from "../../../../shared/node/node.ts";
+import type { Node } from "../../../../shared/node/node.ts";
 import type { JsonObject } from "../../../../shared/base/json.ts";
 
 /** A plugin that says what happened to it, in order. */
@@ -44,20 +44,17 @@ function request(verb: Verb): Request {
   };
 }
 
-async function call(
-  verb: Verb,
-  raw: JsonObject,
-  around: Partial<Surroundings> = {},
-): Promise<string[]> {
+async function call(verb: Verb, raw: JsonObject, more: Partial<InvokeEnv> = {}): Promise<string[]> {
   const said: string[] = [];
-  const surroundings: Surroundings = {
-    kernel: {} as Kernel,
-    delegate: {} as Surroundings["delegate"],
+  const env: InvokeEnv = {
+    node: {} as Node,
+    firewall: {} as InvokeEnv["firewall"],
+    delegate: {} as InvokeEnv["delegate"],
     warn: (line) => void said.push(`warn ${line}`),
-    ...around,
+    ...more,
   };
   try {
-    await seal(recorder(said)).call(request(verb), raw, surroundings);
+    await toHandler(recorder(said)).call(request(verb), raw, env);
   } catch (error) {
     if (!(error instanceof CniError)) throw error;
     said.push(`error ${error.code}`);
@@ -145,19 +142,18 @@ const repair: NonNullable<Plugin<string>["repair"]> = async (context, dryRun) =>
 ];
 
 describe("repair", () => {
-  const around: Surroundings = {
-    kernel: {} as Kernel,
-    delegate: {} as Surroundings["delegate"],
+  const env: InvokeEnv = {
+    node: {} as Node,
+    firewall: {} as InvokeEnv["firewall"],
+    delegate: {} as InvokeEnv["delegate"],
     warn: () => undefined,
   };
 
   test("hands the plugin its config and the result, and nothing to a plugin without", async () => {
     const plugin = recorder([]);
-    expect(await seal(plugin).repair(request("CHECK"), conf, around, true)).toEqual([]);
-    const sealed = seal({ ...plugin, repair });
-    expect(await sealed.repair(request("CHECK"), conf, around, true)).toEqual([
-      "conf c1 1.1.0 true",
-    ]);
-    await expect(sealed.repair(request("CHECK"), {}, around, false)).rejects.toThrow("name");
+    expect(await toHandler(plugin).repair(request("CHECK"), conf, env, true)).toEqual([]);
+    const handler = toHandler({ ...plugin, repair });
+    expect(await handler.repair(request("CHECK"), conf, env, true)).toEqual(["conf c1 1.1.0 true"]);
+    await expect(handler.repair(request("CHECK"), {}, env, false)).rejects.toThrow("name");
   });
 });

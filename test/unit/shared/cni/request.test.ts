@@ -2,7 +2,8 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
 import { CniError, Code } from "../../../../shared/cni/error.ts";
-import { idProblem, ifnameProblem, quote, readRequest } from "../../../../shared/cni/request.ts";
+import { idProblem, ifnameProblem, readRequest } from "../../../../shared/cni/request.ts";
+import { quote } from "../../../../shared/base/text.ts";
 
 const env = {
   CNI_COMMAND: "ADD",

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { Code } from "../../../../shared/cni/error.ts";
+import type { FailureKind } from "../../../../shared/base/failure.ts";
 import { Firewall } from "../../../../shared/firewall/firewall.ts";
 import type { RunOptions, RunResult } from "../../../../shared/runtime/sys.ts";
 import { fakeSys } from "../runtime/fake_sys.ts";
@@ -25,8 +25,8 @@ function refused(stderr: string, status = 1): Partial<RunResult> {
 const missing: Partial<RunResult> = { status: undefined, failure: "ENOENT" };
 
 /** What an error looks like. */
-function failure(code: number, said: string): object {
-  const error: object = expect.objectContaining({ code, message: expect.stringContaining(said) });
+function failure(kind: FailureKind, said: string): object {
+  const error: object = expect.objectContaining({ kind, message: expect.stringContaining(said) });
   return error;
 }
 
@@ -75,7 +75,7 @@ describe("the tools", () => {
       ["ip6tables-restore", () => firewall.refusedLine(6, "")],
       ["nft", () => firewall.nft("")],
     ] as const) {
-      expect(run).toThrow(failure(Code.Firewall, `${command} is not installed`));
+      expect(run).toThrow(failure("firewall", `${command} is not installed`));
     }
     expect(firewall.save(4, "nat")).toBeUndefined();
     expect(firewall.nftList([])).toBeUndefined();
@@ -90,8 +90,8 @@ describe("the tools", () => {
       "iptables-restore did not get the xtables lock in 10 seconds, which another process holds";
     expect(() => {
       firewall.restore(4, "");
-    }).toThrow(failure(Code.TryAgainLater, said));
-    expect(() => firewall.refusedLine(4, "")).toThrow(failure(Code.TryAgainLater, said));
+    }).toThrow(failure("busy", said));
+    expect(() => firewall.refusedLine(4, "")).toThrow(failure("busy", said));
   });
 
   it.each<[Partial<RunResult>, said: string]>([
@@ -104,7 +104,7 @@ describe("the tools", () => {
     const { firewall } = node(answer);
     expect(() => {
       firewall.restore(4, "");
-    }).toThrow(failure(Code.Firewall, said));
+    }).toThrow(failure("firewall", said));
   });
 });
 
@@ -118,7 +118,7 @@ describe("save", () => {
 
   it("does not take any other failure for that", () => {
     const { firewall } = node(refused("iptables-save: Permission denied\n"));
-    expect(() => firewall.save(4, "nat")).toThrow(failure(Code.Firewall, "Permission denied"));
+    expect(() => firewall.save(4, "nat")).toThrow(failure("firewall", "Permission denied"));
   });
 });
 
@@ -130,10 +130,10 @@ describe("nft", () => {
     expect(node(refused(absent)).firewall.nft("")).toBe(false);
     expect(node(refused(absent)).firewall.nftList([])).toBeUndefined();
     expect(() => node(refused(wrong)).firewall.nft("")).toThrow(
-      failure(Code.Firewall, "syntax error"),
+      failure("firewall", "syntax error"),
     );
     expect(() => node(refused(wrong)).firewall.nftList([])).toThrow(
-      failure(Code.Firewall, "syntax error"),
+      failure("firewall", "syntax error"),
     );
   });
 });
@@ -153,6 +153,6 @@ describe("refusedLine", () => {
 
   it("does not make one up", () => {
     const { firewall } = node(refused("iptables-restore: unable to initialize table 'nat'\n"));
-    expect(() => firewall.refusedLine(4, "")).toThrow(failure(Code.Firewall, "unable to init"));
+    expect(() => firewall.refusedLine(4, "")).toThrow(failure("firewall", "unable to init"));
   });
 });

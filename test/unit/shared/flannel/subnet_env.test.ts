@@ -119,7 +119,7 @@ describe("parseSubnetEnv", () => {
     }
   });
 
-  it("throws nothing but CniError", async () => {
+  it("throws nothing but failures", async () => {
     const piece = fc.oneof(
       fc.constantFrom(...dualStack.split(/(?<=[=\n])/), '"', "'", "#", "\0", "export "),
       fc.string({ maxLength: 4 }),

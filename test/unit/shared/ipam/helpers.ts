@@ -6,7 +6,7 @@ import { expect } from "vitest";
 
 import { makeRange, makeRangeSet } from "../../../../shared/ipam/ranges.ts";
 import type { Range, RangeSet } from "../../../../shared/ipam/ranges.ts";
-import type { StoreKernel } from "../../../../shared/ipam/store.ts";
+import type { StoreNode } from "../../../../shared/ipam/store.ts";
 import { Code } from "../../../../shared/cni/error.ts";
 import { parseAddress } from "../../../../shared/net/address.ts";
 import type { Address } from "../../../../shared/net/address.ts";
@@ -61,7 +61,7 @@ export function temporaryFolder(): Disposable & { readonly path: string } {
 }
 
 /** A kernel that says what happens to its locks, keeps attributes and can be booted. */
-export class FakeKernel implements StoreKernel {
+export class FakeNode implements StoreNode {
   readonly taken: string[] = [];
   held = false;
   bootId: string | undefined = "boot-1";

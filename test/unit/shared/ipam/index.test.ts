@@ -112,9 +112,9 @@ describe("the list of owners", () => {
   });
 
   it.each([
-    ["cut", (seal: string) => seal.slice(0, -3)],
+    ["cut", (toHandler: string) => toHandler.slice(0, -3)],
     ["empty", () => ""],
-    ["of another boot", (seal: string) => seal.replace("boot-1", "boot-0")],
+    ["of another boot", (toHandler: string) => toHandler.replace("boot-1", "boot-0")],
     ["something else", () => "junk"],
   ])("is not believed when its seal is %s", async (_, change) => {
     using host = crowded();
@@ -164,7 +164,7 @@ describe("H5 an address that was released", () => {
 
   it("is given in turn where attributes cannot be kept", async () => {
     using host = new Host();
-    host.kernel.hasAttributes = false;
+    host.node.hasAttributes = false;
     await host.addAll(["a", "b", "c", "d", "e"], small);
     await host.call("DEL", { id: "d" });
     await host.call("DEL", { id: "b" });
@@ -178,7 +178,7 @@ describe("H5 an address that was released", () => {
       await host.addAll([`n${String(n)}`], ipam);
       await host.call("DEL", { id: `n${String(n)}` });
     }
-    const kept = host.kernel.attribute(`${host.folder}/lock`, "user.flannel-cni.released") ?? "";
+    const kept = host.node.attribute(`${host.folder}/lock`, "user.flannel-cni.released") ?? "";
     expect(kept.length).toBeLessThanOrEqual(3000);
     expect(kept).toMatch(/^10\.0\.0\.\d+ (10\.0\.[01]\.\d+ )+10\.0\.1\.45$/);
   });

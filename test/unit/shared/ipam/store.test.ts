@@ -12,7 +12,7 @@ import { describe, expect, it } from "vitest";
 import { Store } from "../../../../shared/ipam/store.ts";
 import { Code } from "../../../../shared/cni/error.ts";
 import { formatAddress, parseAddress } from "../../../../shared/net/address.ts";
-import { FakeKernel, temporaryFolder } from "./helpers.ts";
+import { FakeNode, temporaryFolder } from "./helpers.ts";
 
 const pod = { containerId: "pod1", ifname: "eth0" };
 const other = { containerId: "pod2", ifname: "eth0" };
@@ -21,16 +21,16 @@ const other = { containerId: "pod2", ifname: "eth0" };
 function open() {
   const parent = temporaryFolder();
   const folder = `${parent.path}/networks/net1`;
-  const kernel = new FakeKernel(`${parent.path}/run`);
+  const node = new FakeNode(`${parent.path}/run`);
   return {
     folder,
-    kernel,
-    store: new Store(folder, kernel),
+    node,
+    store: new Store(folder, node),
     /** Puts a file there that this code did not write. */
     put(name: string, text: string): void {
       mkdirSync(folder, { recursive: true });
       writeFileSync(`${folder}/${name}`, text);
-      kernel.forget(`${folder}/${name}`);
+      node.forget(`${folder}/${name}`);
     },
     /** The names in the folder but the lock's. */
     names: () =>
@@ -100,15 +100,15 @@ describe("reserve", () => {
 describe("exclusive", () => {
   it("lets go of the lock, whatever happens", () => {
     using one = open();
-    expect(one.store.exclusive(() => one.kernel.held)).toBe(true);
-    expect(one.kernel.held).toBe(false);
+    expect(one.store.exclusive(() => one.node.held)).toBe(true);
+    expect(one.node.held).toBe(false);
     expect(() =>
       one.store.exclusive(() => {
         throw new RangeError("inside");
       }),
     ).toThrow(RangeError);
-    expect(one.kernel.held).toBe(false);
-    expect(one.kernel.taken).toEqual([`${one.folder}/lock`, `${one.folder}/lock`]);
+    expect(one.node.held).toBe(false);
+    expect(one.node.taken).toEqual([`${one.folder}/lock`, `${one.folder}/lock`]);
   });
 });
 
@@ -156,7 +156,7 @@ describe("release", () => {
   it("takes no lock where there is nothing to release", () => {
     using one = open();
     one.store.release([]);
-    expect(one.kernel.taken).toEqual([]);
+    expect(one.node.taken).toEqual([]);
     expect(existsSync(one.folder)).toBe(false);
   });
 
@@ -203,7 +203,7 @@ describe("sweep", () => {
     using one = open();
     one.put("10.0.0.2", "pod1\r\neth0");
     one.store.sweep();
-    expect(one.kernel.taken).toEqual([]);
+    expect(one.node.taken).toEqual([]);
   });
 });
 
@@ -213,7 +213,7 @@ describe("the folder", () => {
     mkdirSync(one.folder, { recursive: true });
     const link = `${one.folder}-link`;
     symlinkSync(one.folder, link);
-    expect(() => new Store(link, one.kernel)).toThrow(
+    expect(() => new Store(link, one.node)).toThrow(
       expect.objectContaining({ code: Code.Conflict, message: expect.stringContaining(link) }),
     );
   });
@@ -227,7 +227,7 @@ describe("the folder", () => {
   it("is a problem if a file is in its place, or above it", () => {
     using one = open();
     one.put("file", "");
-    expect(new Store(`${one.folder}/file`, one.kernel).problem()).toContain("ENOTDIR");
-    expect(new Store(`${one.folder}/file/net2`, one.kernel).problem()).toContain("ENOTDIR");
+    expect(new Store(`${one.folder}/file`, one.node).problem()).toContain("ENOTDIR");
+    expect(new Store(`${one.folder}/file/net2`, one.node).problem()).toContain("ENOTDIR");
   });
 });

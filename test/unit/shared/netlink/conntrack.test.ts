@@ -4,7 +4,7 @@ import { forgetUdpFlows } from "../../../../shared/netlink/conntrack.ts";
 import { frame, u32 } from "../../../../shared/netlink/codec.ts";
 import { netfilterSocket } from "../../../../shared/netlink/nf_tables.ts";
 import { formatAddress, parseAddress } from "../../../../shared/net/address.ts";
-import { FakeKernel, hex } from "../runtime/fake_sys.ts";
+import { FakeNode, hex } from "../runtime/fake_sys.ts";
 
 /**
  * What Linux 6 says of a flow from 192.0.2.6:40000 to 192.0.2.5:5353, DNATed to 10.244.1.2:53, and
@@ -43,7 +43,7 @@ function allDone(from: number, count: number): Buffer {
 }
 
 function open(...answers: Buffer[]) {
-  const kernel = new FakeKernel(answers);
+  const kernel = new FakeNode(answers);
   return { kernel, socket: netfilterSocket(kernel.sys) };
 }
 

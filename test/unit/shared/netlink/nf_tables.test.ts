@@ -2,11 +2,11 @@ import { describe, expect, it } from "vitest";
 
 import { frame, nested } from "../../../../shared/netlink/codec.ts";
 import { hasChain, listRules, netfilterSocket } from "../../../../shared/netlink/nf_tables.ts";
-import { FakeKernel, hex } from "../runtime/fake_sys.ts";
+import { FakeNode, hex } from "../runtime/fake_sys.ts";
 
 /** A socket to a kernel that answers so, recorded from Linux 6. */
 function open(...answers: Buffer[]) {
-  const kernel = new FakeKernel(answers);
+  const kernel = new FakeNode(answers);
   return { kernel, socket: netfilterSocket(kernel.sys) };
 }
 

@@ -1,9 +1,8 @@
 import { describe, expect, it } from "vitest";
 
-import { Code } from "../../../../shared/cni/error.ts";
 import { frame, u32 } from "../../../../shared/netlink/codec.ts";
 import { NetlinkSocket } from "../../../../shared/netlink/socket.ts";
-import { FakeKernel, hex } from "../runtime/fake_sys.ts";
+import { FakeNode, hex } from "../runtime/fake_sys.ts";
 
 const NLMSG_ERROR = 2;
 const NLMSG_DONE = 3;
@@ -30,7 +29,7 @@ function done(seq: number, flags = 2): Buffer {
 
 /** A socket whose kernel answers so. */
 function open(...answers: (Buffer | number)[]) {
-  const kernel = new FakeKernel(answers);
+  const kernel = new FakeNode(answers);
   return { kernel, socket: new NetlinkSocket(kernel.sys) };
 }
 
@@ -48,20 +47,20 @@ describe("a netlink socket", () => {
   });
 
   it("may be to another protocol than rtnetlink", () => {
-    const kernel = new FakeKernel([]);
+    const kernel = new FakeNode([]);
     const socket = new NetlinkSocket(kernel.sys, 12);
     expect(socket).toBeInstanceOf(NetlinkSocket);
     expect(kernel.sockets[0]?.[2]).toBe(12);
   });
 
   it("says what the kernel says when there is none", () => {
-    const { sys } = new FakeKernel([]);
+    const { sys } = new FakeNode([]);
     const refusing = { ...sys, socket: () => -1 };
     expect(() => new NetlinkSocket(refusing)).toThrow(
       expect.objectContaining({
-        code: Code.Kernel,
+        kind: "kernel",
         message: "Cannot open a netlink socket: the kernel says operation not permitted (EPERM).",
-        details: expect.stringContaining("CAP_NET_ADMIN"),
+        advice: expect.stringContaining("CAP_NET_ADMIN"),
       }),
     );
   });
@@ -102,7 +101,7 @@ describe("transact", () => {
     const { socket } = open(-11, Buffer.concat([answer(5, 1), part("late", 1)]), answer(0, 2));
     expect(() => socket.transact([request])).toThrow(
       expect.objectContaining({
-        code: Code.Kernel,
+        kind: "kernel",
         message: "Cannot hear from the kernel: the kernel says no answer in time (EAGAIN).",
       }),
     );
@@ -116,7 +115,7 @@ describe("transact", () => {
   });
 
   it("throws what the kernel says of the sending", () => {
-    const { sys } = new FakeKernel([]);
+    const { sys } = new FakeNode([]);
     const socket = new NetlinkSocket({ ...sys, send: () => -105 });
     expect(() => socket.transact([request])).toThrow(
       "Cannot send to the kernel: the kernel says no buffer space (ENOBUFS).",
@@ -221,9 +220,7 @@ describe("dump", () => {
     const { socket } = open(
       ...Array.from({ length: 100 }, (_, n) => done(n + 1, 2 | NLM_F_DUMP_INTR)),
     );
-    expect(() => socket.dump(request)).toThrow(
-      expect.objectContaining({ code: Code.TryAgainLater }),
-    );
+    expect(() => socket.dump(request)).toThrow(expect.objectContaining({ kind: "busy" }));
   });
 
   it("finds nothing where the kernel's refusal says that there is nothing", () => {

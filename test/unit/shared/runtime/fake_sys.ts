@@ -13,7 +13,7 @@ export function fakeSys(parts: Partial<Sys>): Sys {
 }
 
 /** The kernel's side of a netlink socket. */
-export class FakeKernel {
+export class FakeNode {
   /** What was sent. */
   readonly sent: Buffer[] = [];
   /** The socket options that were set, as level, option and value. */

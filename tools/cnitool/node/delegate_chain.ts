@@ -1,4 +1,4 @@
-import { CniError } from "../../../shared/cni/error.ts";
+import { asCniError, type CniError } from "../../../shared/cni/error.ts";
 import type { Delegate } from "../../../shared/cni/delegate.ts";
 import { emptyResult } from "../../../shared/cni/result.ts";
 import type { NetworkList, PluginConf } from "../../../shared/libcni/list.ts";
@@ -33,9 +33,9 @@ export async function delegationOf(
   const status = async (type: string, conf: JsonObject): Promise<void> => {
     chain.push({ type, conf });
     const request = { ...noContainer, verb: "STATUS" } as const;
-    const around = { kernel: tool.kernel, delegate, warn: () => undefined };
+    const env = { ...tool, delegate, warn: () => undefined };
     // GC and STATUS are older in our plugins than in the network's version.
-    await tool.held.get(type)?.call(request, { ...conf, cniVersion: "1.1.0" }, around);
+    await tool.builtins.get(type)?.call(request, { ...conf, cniVersion: "1.1.0" }, env);
   };
   const delegate: Delegate = { ...noDelegate, status };
   const injected = { ...list, capabilityArgs: {}, prevResult: undefined };
@@ -43,8 +43,7 @@ export async function delegationOf(
     await status(plugin.type, pluginConfig(plugin, injected));
     return { chain, problem: undefined };
   } catch (error) {
-    if (!(error instanceof CniError)) throw error;
-    return { chain, problem: error };
+    return { chain, problem: asCniError(error) };
   }
 }
 

@@ -1,6 +1,5 @@
 import { Firewall } from "../../../shared/firewall/firewall.ts";
 import type { Variant } from "../../../shared/firewall/firewall.ts";
-import { Kernel } from "../../../shared/node/node.ts";
 import type { Family } from "../../../shared/net/address.ts";
 import type { Tool } from "../command.ts";
 
@@ -8,19 +7,11 @@ import type { Tool } from "../command.ts";
  * The tool for looking at many pods while it changes nothing: what the firewall lists for one of them
  * it has listed for all.
  */
-export function looking(tool: Tool): Tool {
-  return { ...tool, kernel: new LookingKernel(tool.kernel.sys) };
+export function caching(tool: Tool): Tool {
+  return { ...tool, firewall: new CachingFirewall(tool.node.sys) };
 }
 
-class LookingKernel extends Kernel {
-  #own: LookingFirewall | undefined;
-
-  override get firewall(): Firewall {
-    return (this.#own ??= new LookingFirewall(this.sys));
-  }
-}
-
-class LookingFirewall extends Firewall {
+class CachingFirewall extends Firewall {
   readonly #seen = new Map<string, string | undefined>();
 
   override save(family: Family, table: string, variant?: Variant): string | undefined {

@@ -1,4 +1,4 @@
-import { CniError } from "../../../shared/cni/error.ts";
+import { asCniError, type CniError } from "../../../shared/cni/error.ts";
 import { Delegator } from "../../../shared/cni/delegator.ts";
 import type { Tool } from "../command.ts";
 import { configFor, requestFor } from "./attachments.ts";
@@ -16,12 +16,12 @@ export interface Lost {
  * @param dryRun for looking alone.
  */
 export async function lostRules(tool: Tool, attached: Attached, dryRun: boolean): Promise<Lost> {
-  const { kernel, held } = tool;
+  const { builtins } = tool;
   const { list } = attached;
   const missing: string[] = [];
   const errors: CniError[] = [];
   const request = requestFor(attached);
-  const delegate = new Delegator(request, kernel, held, tool.say);
+  const delegate = new Delegator(request, { ...tool, warn: tool.say }, builtins);
   for (const plugin of list?.plugins ?? []) {
     if (list === undefined) continue;
     try {
@@ -29,8 +29,7 @@ export async function lostRules(tool: Tool, attached: Attached, dryRun: boolean)
         ...(await delegate.repair(plugin.type, configFor(attached, list, plugin), dryRun)),
       );
     } catch (error) {
-      if (!(error instanceof CniError)) throw error;
-      errors.push(error);
+      errors.push(asCniError(error));
     }
   }
   return { missing, errors };
