@@ -2,7 +2,7 @@ import { CniError, Code } from "../../shared/cni/error.ts";
 import type { Link, Lock, Namespace } from "../../shared/node/node.ts";
 import { randomBytes, randomMac } from "../../shared/node/random.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
-import type { Step } from "../../shared/netlink/change.ts";
+import type { LinkChange } from "../../shared/netlink/change.ts";
 import type { BridgeConfig } from "./conf.ts";
 import {
   completeVlanLink,
@@ -117,7 +117,7 @@ export function giveGateways(
 ): Lock {
   const lock = host.lock("shared", lockTimeout);
   try {
-    const plan = (): Step[] => planGateways(conf, gateways, seeBridge(host, made, gateway));
+    const plan = (): LinkChange[] => planGateways(conf, gateways, seeBridge(host, made, gateway));
     if (plan().length > 0) {
       // Planned anew, for others may have changed it since.
       host.lock("exclusive", lockTimeout);

@@ -1,7 +1,7 @@
 import { asCniError, type CniError, joinErrors } from "../../shared/cni/error.ts";
 import type { Attachment } from "../../shared/cni/request.ts";
 import type { Context } from "../../shared/cni/plugin.ts";
-import { changedSince, repeatLost } from "../../shared/firewall/retry.ts";
+import { changedSince, retryOnConflict } from "../../shared/firewall/retry.ts";
 import { formatAddress } from "../../shared/net/address.ts";
 import type { Family } from "../../shared/net/address.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
@@ -215,7 +215,7 @@ function remove(
 /** Does one part of the work, the others being done whether it fails or not. */
 function attempt(errors: CniError[], action: () => void): void {
   try {
-    repeatLost(action);
+    retryOnConflict(action);
   } catch (error) {
     errors.push(asCniError(error));
   }

@@ -3,7 +3,7 @@ import type { IpConfig, Result, Route } from "../../shared/cni/result.ts";
 import { offsetAddress } from "../../shared/net/address.ts";
 import { contains, defaultRoute, formatCidr, sameCidr, subnetOf } from "../../shared/net/cidr.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
-import type { SetSysctl, Step } from "../../shared/netlink/change.ts";
+import type { SetSysctl, LinkChange } from "../../shared/netlink/change.ts";
 import type { BridgeConfig } from "./conf.ts";
 
 /**
@@ -70,7 +70,7 @@ export function layer3(conf: BridgeConfig, ipam: Result): Layer3 {
 }
 
 /** Makes the bridge. */
-export function planBridge(conf: BridgeConfig, mac: string): Step[] {
+export function planBridge(conf: BridgeConfig, mac: string): LinkChange[] {
   return [
     {
       kind: "create-bridge",
@@ -95,7 +95,7 @@ export function usesVlans(conf: BridgeConfig): boolean {
 }
 
 /** Makes the veth pair, from inside the container's namespace. */
-export function planVeth(conf: BridgeConfig, ifname: string, drawn: Drawn): Step[] {
+export function planVeth(conf: BridgeConfig, ifname: string, drawn: Drawn): LinkChange[] {
   return [
     {
       kind: "create-veth",
@@ -112,7 +112,7 @@ export function planVeth(conf: BridgeConfig, ifname: string, drawn: Drawn): Step
  * Attaches the veth to the bridge.
  * @param defaultVlan the VLAN that the bridge puts a new port in; 0 for none.
  */
-export function planPort(conf: BridgeConfig, drawn: Drawn, defaultVlan: number): Step[] {
+export function planPort(conf: BridgeConfig, drawn: Drawn, defaultVlan: number): LinkChange[] {
   const { hairpin, isolated } = conf;
   const name = drawn.hostVeth;
   return [
@@ -124,10 +124,10 @@ export function planPort(conf: BridgeConfig, drawn: Drawn, defaultVlan: number):
   ];
 }
 
-function planVlans(conf: BridgeConfig, link: string, defaultVlan: number): Step[] {
+function planVlans(conf: BridgeConfig, link: string, defaultVlan: number): LinkChange[] {
   if (!usesVlans(conf)) return [];
   const { vlan, trunk, preserveDefaultVlan } = conf;
-  const steps: Step[] = [];
+  const steps: LinkChange[] = [];
   if (!preserveDefaultVlan && defaultVlan !== 0) {
     steps.push({ kind: "delete-port-vlan", link, vid: defaultVlan });
   }
@@ -145,7 +145,7 @@ export function gatewayLink({ bridge, vlan }: BridgeConfig): string {
 }
 
 /** Makes the host's own link into a VLAN: a veth pair, of which one end is a port of the VLAN. */
-export function planVlanLink(conf: BridgeConfig, drawn: Drawn, defaultVlan: number): Step[] {
+export function planVlanLink(conf: BridgeConfig, drawn: Drawn, defaultVlan: number): LinkChange[] {
   const name = gatewayLink(conf);
   const { hostVeth: peer, hostMac: peerMac, containerMac: mac } = drawn;
   return [
@@ -162,8 +162,8 @@ export function completeVlanLink(
   conf: BridgeConfig,
   port: string | undefined,
   defaultVlan: number,
-): Step[] {
-  const steps: Step[] = [{ kind: "set-link", name: gatewayLink(conf), up: true }];
+): LinkChange[] {
+  const steps: LinkChange[] = [{ kind: "set-link", name: gatewayLink(conf), up: true }];
   if (port === undefined) return steps;
   return [
     { kind: "set-link", name: port, master: conf.bridge },
@@ -181,8 +181,8 @@ export function planGateways(
   conf: BridgeConfig,
   gateways: readonly Cidr[],
   seen: SeenBridge,
-): Step[] {
-  const steps: Step[] = [];
+): LinkChange[] {
+  const steps: LinkChange[] = [];
   const link = gatewayLink(conf);
   for (const gateway of gateways) {
     if (seen.addresses.some((address) => sameCidr(address, gateway))) continue;
@@ -216,7 +216,7 @@ function conflict(conf: BridgeConfig, has: Cidr, wanted: Cidr): CniError {
 }
 
 /** Forgets the MACs that the addresses had when other containers had them. */
-export function planNeighbours(conf: BridgeConfig, { ips, gateways }: Layer3): Step[] {
+export function planNeighbours(conf: BridgeConfig, { ips, gateways }: Layer3): LinkChange[] {
   if (gateways.length === 0) return [];
   return ips.map(({ address: { address } }) => ({
     kind: "delete-neighbour",
@@ -230,18 +230,27 @@ export function planNeighbours(conf: BridgeConfig, { ips, gateways }: Layer3): S
  * the kernel says when the link comes up is often lost, for the bridge does not forward yet; being
  * told its MAC again makes it say the same once more (arp_notify, ndisc_notify).
  */
-export function planAnnouncement(ifname: string, drawn: Drawn, { ips }: Layer3): Step[] {
+export function planAnnouncement(ifname: string, drawn: Drawn, { ips }: Layer3): LinkChange[] {
   if (ips.length === 0) return [];
   return [{ kind: "set-link", name: ifname, mac: drawn.containerMac }];
 }
 
 /** Configures the container's end of the veth. */
-export function planContainer(conf: BridgeConfig, ifname: string, { ips, routes }: Layer3): Step[] {
+export function planContainer(
+  conf: BridgeConfig,
+  ifname: string,
+  { ips, routes }: Layer3,
+): LinkChange[] {
   if (conf.leaveDown) return [];
-  const up: Step = { kind: "set-link", name: ifname, up: true };
+  const up: LinkChange = { kind: "set-link", name: ifname, up: true };
   // On layer 2 alone, addresses are somebody else's, and so is how the kernel deals with them.
   if (ips.length === 0) return [up];
-  const sysctl = (family: "ipv4" | "ipv6", key: string, value: string, link = ifname): Step => ({
+  const sysctl = (
+    family: "ipv4" | "ipv6",
+    key: string,
+    value: string,
+    link = ifname,
+  ): LinkChange => ({
     kind: "set-sysctl",
     key: `net/${family}/conf/${link}/${key}`,
     value,
@@ -262,7 +271,7 @@ export function planContainer(conf: BridgeConfig, ifname: string, { ips, routes 
     ...(conf.detectDuplicates ? [sysctl("ipv6", "enhanced_dad", "1")] : []),
     sysctl("ipv6", "accept_dad", conf.detectDuplicates ? "1" : "0"),
     ...ips.map(
-      ({ address }): Step => ({
+      ({ address }): LinkChange => ({
         kind: "add-address",
         link: ifname,
         address,
@@ -271,7 +280,7 @@ export function planContainer(conf: BridgeConfig, ifname: string, { ips, routes 
     ),
     up,
     ...routes.map(
-      (route): Step => ({
+      (route): LinkChange => ({
         kind: "add-route",
         link: ifname,
         dst: route.dst,

@@ -2,7 +2,7 @@ import { isFailure } from "../../shared/base/failure.ts";
 import type { Family } from "../../shared/net/address.ts";
 import * as ipt from "./iptables.ts";
 import * as nft from "./nftables.ts";
-import { changedSince, repeatLost } from "../../shared/firewall/retry.ts";
+import { changedSince, retryOnConflict } from "../../shared/firewall/retry.ts";
 import { hasIptables, taggedRules, unusable } from "./rules.ts";
 import type { Container, Tools } from "./rules.ts";
 import { familiesOf } from "./target.ts";
@@ -32,7 +32,7 @@ function removeRecorded(tools: Tools, targets: readonly Target[], family: Family
 export function removeFound(tools: Tools, containers: readonly Container[], family: Family): void {
   const { firewall, digest } = tools;
   for (const variant of ["nft", "legacy"] as const) {
-    repeatLost(() => {
+    retryOnConflict(() => {
       const there = containers.filter((of) => hasIptables(tools, of, family, variant));
       if (there.length === 0) return;
       const saved = firewall.save(family, "nat", variant);
@@ -49,7 +49,7 @@ function removeNftables(
   containers: readonly { containerId: string }[],
   family: Family,
 ): void {
-  repeatLost(() => {
+  retryOnConflict(() => {
     const rules = taggedRules(firewall, containers, family);
     if (rules.length === 0) return;
     const commands = nft.deleteCommands(family, rules);

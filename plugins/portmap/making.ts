@@ -1,4 +1,4 @@
-import { changedSince, repeatLost } from "../../shared/firewall/retry.ts";
+import { changedSince, retryOnConflict } from "../../shared/firewall/retry.ts";
 import { isFailure } from "../../shared/base/failure.ts";
 import type { Variant } from "../../shared/firewall/firewall.ts";
 import type { Family } from "../../shared/net/address.ts";
@@ -202,7 +202,7 @@ function makeNftables(
     if (firewall.nft(`${commands(targets).join("\n")}\n`)) return;
   }
   tools.exclusive(() => {
-    repeatLost(() => {
+    retryOnConflict(() => {
       // Whoever has taken the shared rules has hardly left the others'.
       const others = tools
         .mapped("nftables", family)

@@ -104,7 +104,7 @@ async function validators(): Promise<string> {
 
 function declarations(): string {
   const used = sources.filter((source) => source.validator !== undefined);
-  return `import type { ${used.map((source) => source.type).join(", ")} } from "../types.ts";
+  return `import type { ${used.map((source) => source.type).join(", ")} } from "./types.ts";
 
 /** The first place where a value doesn't follow its schema. */
 export interface ValidationError {

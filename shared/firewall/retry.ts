@@ -7,7 +7,7 @@ const rounds = 3;
  * Repeats what lost a race: between listing and deleting, another process changed the rules.
  * @throws Failure what `action` threw last; other than firewall, at once.
  */
-export function repeatLost(action: () => void): void {
+export function retryOnConflict(action: () => void): void {
   for (let round = 1; ; round++) {
     try {
       action();
@@ -18,7 +18,7 @@ export function repeatLost(action: () => void): void {
   }
 }
 
-/** What an action given to {@link repeatLost} throws when what it found is no longer there. */
+/** What an action given to {@link retryOnConflict} throws when what it found is no longer there. */
 export function changedSince(): Failure {
   return new Failure(
     "firewall",

@@ -11,7 +11,7 @@ import {
 import type { Reservation } from "./reservation.ts";
 
 /** Where the owners stand, and what they are the owners of. */
-export interface OwnersPlace {
+export interface IndexPlace {
   /** The folder of the list. */
   readonly folder: string;
   /** The folder of the reservations. */
@@ -37,8 +37,8 @@ const allParts = "0123456789abcdef".split("");
  * a call that was killed. A list whose seal does not hold is not used: whoever needs one reads all
  * reservations again.
  */
-export class Owners {
-  readonly #place: OwnersPlace;
+export class ReservationIndex {
+  readonly #place: IndexPlace;
   #count: number;
   /** Whether a part could not be read. */
   #broken = false;
@@ -48,18 +48,18 @@ export class Owners {
   readonly #texts = new Map<string, string>();
   readonly #changed = new Set<string>();
 
-  private constructor(place: OwnersPlace, count: number, stamp: string | undefined) {
+  private constructor(place: IndexPlace, count: number, stamp: string | undefined) {
     this.#place = place;
     this.#count = count;
     this.#stamp = stamp;
   }
 
   /** The list as it is on disk, or undefined if its seal does not hold. */
-  static load(place: OwnersPlace): Owners | undefined {
+  static load(place: IndexPlace): ReservationIndex | undefined {
     try {
-      const toHandler = readIfPresent(`${place.folder}/seal`)?.split(" ");
-      if (toHandler?.length !== 3 || toHandler[1] !== bootOf(place)) return undefined;
-      const owners = new Owners(place, Number(toHandler[0]), toHandler[2]);
+      const seal = readIfPresent(`${place.folder}/seal`)?.split(" ");
+      if (seal?.length !== 3 || seal[1] !== bootOf(place)) return undefined;
+      const owners = new ReservationIndex(place, Number(seal[0]), seal[2]);
       return owners.holds() ? owners : undefined;
     } catch {
       return undefined;
@@ -67,8 +67,8 @@ export class Owners {
   }
 
   /** A list of all reservations there are. */
-  static of(place: OwnersPlace, reservations: readonly Reservation[]): Owners {
-    const owners = new Owners(place, 0, undefined);
+  static of(place: IndexPlace, reservations: readonly Reservation[]): ReservationIndex {
+    const owners = new ReservationIndex(place, 0, undefined);
     const lines = new Map(allParts.map((part): [string, string[]] => [part, []]));
     for (const one of reservations) {
       const line = lineOf(one);
@@ -115,7 +115,7 @@ export class Owners {
    */
   save(): void {
     if (this.#broken || this.#count < fewReservations) {
-      Owners.discard(this.#place);
+      ReservationIndex.discard(this.#place);
       return;
     }
     const { folder, reservations } = this.#place;
@@ -126,17 +126,15 @@ export class Owners {
         if (text === "\n") removeIfPresent(`${folder}/${part}`);
         else writeFileSync(`${folder}/${part}`, text, { mode: 0o600 });
       }
-      const toHandler = [this.#count, bootOf(this.#place), stampFolder(reservations) ?? ""].join(
-        " ",
-      );
-      writeFileSync(`${folder}/seal`, toHandler, { mode: 0o600 });
+      const seal = [this.#count, bootOf(this.#place), stampFolder(reservations) ?? ""].join(" ");
+      writeFileSync(`${folder}/seal`, seal, { mode: 0o600 });
     } catch {
-      Owners.discard(this.#place);
+      ReservationIndex.discard(this.#place);
     }
   }
 
   /** Removes the list, if there is one. */
-  static discard({ folder }: OwnersPlace): void {
+  static discard({ folder }: IndexPlace): void {
     try {
       for (const name of listIfPresent(folder)) removeIfPresent(`${folder}/${name}`);
     } catch {
@@ -185,7 +183,7 @@ function filesOf(text: string, key: string): string[] {
   return files;
 }
 
-function bootOf({ bootId }: OwnersPlace): string {
+function bootOf({ bootId }: IndexPlace): string {
   return bootId ?? "unknown";
 }
 
@@ -200,7 +198,7 @@ function lineOf({ owner, file }: Reservation): string | undefined {
  * the whole path, which is there at once where a runtime's own hashes take milliseconds to load. Two
  * folders with the same name would break each other's seal, which costs time and nothing else.
  */
-export function ownersFolder(runFolder: string, folder: string): string {
+export function indexFolder(runFolder: string, folder: string): string {
   let hash = 0x811c9dc5;
   for (let at = 0; at < folder.length; at++) {
     hash = Math.imul(hash ^ folder.charCodeAt(at), 0x01000193);

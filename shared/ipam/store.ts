@@ -17,8 +17,8 @@ import type { Attributes } from "../files/attributes.ts";
 import type { Lock } from "../files/lock.ts";
 import { formatAddress } from "../net/address.ts";
 import type { Address } from "../net/address.ts";
-import { Owners, ownersFolder } from "./index.ts";
-import type { OwnersPlace } from "./index.ts";
+import { ReservationIndex, indexFolder } from "./index.ts";
+import type { IndexPlace } from "./index.ts";
 import { Released } from "./released.ts";
 import {
   formatBoot,
@@ -61,17 +61,17 @@ const fewAddresses = 32;
  * runs, and no container outlives the power cut that could lose it.
  *
  * Three things the reference plugin knows nothing of, and does not come across: extended attributes
- * say which boot a reservation is of and what was released lately, and {@link Owners} who has what.
+ * say which boot a reservation is of and what was released lately, and {@link ReservationIndex} who has what.
  */
 export class Store {
   readonly #folder: string;
   readonly #node: StoreNode;
   /** The mark of this boot, if it can be told. */
   readonly #boot: string | undefined;
-  readonly #ownersPlace: OwnersPlace;
+  readonly #ownersPlace: IndexPlace;
   readonly #released: Released;
   /** While the lock is held: who has what, if that is known, and whether anything has changed. */
-  #owners: Owners | undefined;
+  #owners: ReservationIndex | undefined;
   #changed = false;
   /** Whether the last look at the folder has shown what a call is writing, or was when it was killed. */
   #sawTemporaries = false;
@@ -86,7 +86,7 @@ export class Store {
     this.#node = node;
     this.#boot =
       bootId === undefined || hostName === undefined ? undefined : formatBoot(bootId, hostName);
-    this.#ownersPlace = { folder: ownersFolder(runFolder, folder), reservations: folder, bootId };
+    this.#ownersPlace = { folder: indexFolder(runFolder, folder), reservations: folder, bootId };
     this.#released = new Released(node, this.#path("lock"));
     // The reference plugin does not follow one when it releases, so that addresses leak.
     if (!this.#attempt(() => isSymlink(folder))) return;
@@ -126,13 +126,13 @@ export class Store {
       ensureFolder(this.#folder, 0o755);
     });
     const lock = this.#node.lock(this.#path("lock"), LOCK_TIMEOUT);
-    this.#owners = Owners.load(this.#ownersPlace);
+    this.#owners = ReservationIndex.load(this.#ownersPlace);
     this.#changed = false;
     try {
       return action();
     } finally {
       if (this.#changed) {
-        if (this.#owners === undefined) Owners.discard(this.#ownersPlace);
+        if (this.#owners === undefined) ReservationIndex.discard(this.#ownersPlace);
         else this.#owners.save();
       }
       this.#owners = undefined;
@@ -150,7 +150,7 @@ export class Store {
     const found = this.read();
     if (this.#sawTemporaries) this.#removeTemporaries();
     for (const one of found) if (!isTaken(one)) this.#remove(one);
-    this.#owners = Owners.of(this.#ownersPlace, found.filter(isTaken));
+    this.#owners = ReservationIndex.of(this.#ownersPlace, found.filter(isTaken));
     this.#changed = true;
   }
 
@@ -275,7 +275,7 @@ export class Store {
     attachment: Attachment,
     isWanted: (address: Address) => boolean = () => true,
   ): Reservation[] | undefined {
-    const owners = this.#owners ?? Owners.load(this.#ownersPlace);
+    const owners = this.#owners ?? ReservationIndex.load(this.#ownersPlace);
     const files = owners?.find(attachment);
     const isRight = this.#owners !== undefined || owners?.holds() === true;
     if (files === undefined || !isRight) return undefined;

@@ -5,7 +5,7 @@ import type { Cidr } from "../net/cidr.ts";
  * One change to a network namespace, as plain data: what a plan is made of. The kernel folder turns
  * steps into netlink messages and sysctl writes; a test compares them, a fault test counts them.
  */
-export type Step =
+export type LinkChange =
   | CreateBridge
   | CreateVeth
   | SetLink

@@ -3,7 +3,7 @@ import type { Address, Family } from "../net/address.ts";
 import { formatCidr, lastAddress } from "../net/cidr.ts";
 import type { Cidr } from "../net/cidr.ts";
 import { parseMac } from "../net/mac.ts";
-import type { AddRoute, SetSysctl, Step } from "./change.ts";
+import type { AddRoute, SetSysctl, LinkChange } from "./change.ts";
 import {
   addressMessage,
   bridgeInfo,
@@ -32,7 +32,7 @@ const RTN_UNICAST = 1;
 const AF_BRIDGE = 7;
 
 /** What the encoder asks of the namespace that the steps go to. */
-export interface Surroundings {
+export interface EncodeContext {
   /** The index of a link by its name. */
   indexOf(name: string): number;
   /** A file descriptor of the host's network namespace. */
@@ -40,10 +40,10 @@ export interface Surroundings {
 }
 
 /** The steps that are netlink requests. */
-export type NetlinkStep = Exclude<Step, SetSysctl>;
+export type NetlinkChange = Exclude<LinkChange, SetSysctl>;
 
 /** The errnos that mean a step was done already. */
-export function tolerated(step: NetlinkStep): readonly number[] {
+export function tolerated(step: NetlinkChange): readonly number[] {
   const ENOENT = 2;
   const EEXIST = 17;
   const ENODEV = 19;
@@ -70,7 +70,7 @@ export function tolerated(step: NetlinkStep): readonly number[] {
 }
 
 /** A step in words, to follow "Cannot". */
-export function describe(step: Step): string {
+export function describe(step: LinkChange): string {
   switch (step.kind) {
     case "create-bridge":
       return `create bridge ${step.name}`;
@@ -106,7 +106,7 @@ export function describe(step: Step): string {
 }
 
 /** The netlink request that carries a step out. */
-export function encode(step: NetlinkStep, around: Surroundings): Message {
+export function encode(step: NetlinkChange, context: EncodeContext): Message {
   switch (step.kind) {
     case "create-bridge":
       return linkMessage(Type.NEWLINK, Flag.CREATE | Flag.EXCL, {
@@ -130,7 +130,7 @@ export function encode(step: NetlinkStep, around: Surroundings): Message {
               ifname: step.peer,
               address: Buffer.from(parseMac(step.peerMac)),
               ...mtuAttr(step.mtu),
-              netNsFd: around.hostFd,
+              netNsFd: context.hostFd,
             },
           }),
         },
@@ -141,7 +141,7 @@ export function encode(step: NetlinkStep, around: Surroundings): Message {
         attrs: {
           ifname: step.name,
           ...(step.mac === undefined ? {} : { address: Buffer.from(parseMac(step.mac)) }),
-          ...(step.master === undefined ? {} : { master: around.indexOf(step.master) }),
+          ...(step.master === undefined ? {} : { master: context.indexOf(step.master) }),
         },
       });
     case "set-bridge":
@@ -150,15 +150,15 @@ export function encode(step: NetlinkStep, around: Surroundings): Message {
       });
     case "add-port-vlans": {
       const flags = step.untagged ? VLAN_PVID | VLAN_UNTAGGED : 0;
-      return encodeVlans(Type.SETLINK, around.indexOf(step.link), step.first, step.last, flags);
+      return encodeVlans(Type.SETLINK, context.indexOf(step.link), step.first, step.last, flags);
     }
     case "delete-port-vlan":
-      return encodeVlans(Type.DELLINK, around.indexOf(step.link), step.vid, step.vid, 0);
+      return encodeVlans(Type.DELLINK, context.indexOf(step.link), step.vid, step.vid, 0);
     case "delete-neighbour":
       return neighbourMessage(
         Type.DELNEIGH,
         familyNumber(step.address.family),
-        around.indexOf(step.link),
+        context.indexOf(step.link),
         addressBytes(step.address),
       );
     case "set-port":
@@ -166,11 +166,11 @@ export function encode(step: NetlinkStep, around: Surroundings): Message {
         attrs: { ifname: step.name, linkinfo: bridgePortInfo(step) },
       });
     case "add-address":
-      return encodeAddress(Type.NEWADDR, Flag.CREATE | Flag.EXCL, step, around.indexOf(step.link));
+      return encodeAddress(Type.NEWADDR, Flag.CREATE | Flag.EXCL, step, context.indexOf(step.link));
     case "delete-address":
-      return encodeAddress(Type.DELADDR, 0, step, around.indexOf(step.link));
+      return encodeAddress(Type.DELADDR, 0, step, context.indexOf(step.link));
     case "add-route":
-      return encodeRoute(step, around.indexOf(step.link));
+      return encodeRoute(step, context.indexOf(step.link));
     case "delete-link":
       return linkMessage(Type.DELLINK, 0, { attrs: { ifname: step.name } });
   }

@@ -1,11 +1,11 @@
 import { Failure } from "../base/failure.ts";
 import { describe } from "./encode.ts";
-import type { NetlinkStep } from "./encode.ts";
+import type { NetlinkChange } from "./encode.ts";
 import { errnoText } from "./socket.ts";
 import type { Reply } from "./socket.ts";
 
 /** What to say of a step that the kernel has refused. */
-export function refusal(step: NetlinkStep, reply: Reply): Failure {
+export function refusal(step: NetlinkChange, reply: Reply): Failure {
   const text = reply.text === "" ? "" : ` (${reply.text})`;
   return new Failure(
     "kernel",
@@ -14,7 +14,7 @@ export function refusal(step: NetlinkStep, reply: Reply): Failure {
   );
 }
 
-function advice(step: NetlinkStep, errno: number): string {
+function advice(step: NetlinkChange, errno: number): string {
   if (errno === 1) {
     return "Run it as root in the host's user namespace, with CAP_NET_ADMIN.";
   }

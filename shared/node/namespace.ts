@@ -3,13 +3,13 @@ import { closeSync, fstatSync, openSync, readFileSync, statSync, writeFileSync }
 import { Failure, errnoOf, messageOf } from "../base/failure.ts";
 import type { Address } from "../net/address.ts";
 import type { Cidr } from "../net/cidr.ts";
-import type { SetSysctl, Step } from "../netlink/change.ts";
+import type { SetSysctl, LinkChange } from "../netlink/change.ts";
 import { lockOpened, sleep } from "../files/lock.ts";
 import type { Lock } from "../files/lock.ts";
 import { namespacePathAdvice, openNetns, sameFile } from "./netns.ts";
 import { ownNetns } from "../files/paths.ts";
 import { describe, encode, tolerated } from "../netlink/encode.ts";
-import type { NetlinkStep } from "../netlink/encode.ts";
+import type { NetlinkChange } from "../netlink/encode.ts";
 import {
   duplicateDetection,
   getLink,
@@ -139,8 +139,8 @@ export class Namespace implements Disposable {
    * Carries steps out in order, as many in one send as can be.
    * @throws Failure kernel for the first one that failed; the ones after it may be done or not.
    */
-  apply(steps: readonly Step[]): void {
-    let requests: NetlinkStep[] = [];
+  apply(steps: readonly LinkChange[]): void {
+    let requests: NetlinkChange[] = [];
     let sysctls: SetSysctl[] = [];
     const flush = (): void => {
       if (requests.length > 0) this.#send(requests);
@@ -224,7 +224,7 @@ export class Namespace implements Disposable {
     this.close();
   }
 
-  #send(steps: readonly NetlinkStep[]): void {
+  #send(steps: readonly NetlinkChange[]): void {
     const home = this.#host ?? this;
     const around = {
       indexOf: (name: string): number => this.#indexOf(name),

@@ -112,9 +112,9 @@ describe("the list of owners", () => {
   });
 
   it.each([
-    ["cut", (toHandler: string) => toHandler.slice(0, -3)],
+    ["cut", (seal: string) => seal.slice(0, -3)],
     ["empty", () => ""],
-    ["of another boot", (toHandler: string) => toHandler.replace("boot-1", "boot-0")],
+    ["of another boot", (seal: string) => seal.replace("boot-1", "boot-0")],
     ["something else", () => "junk"],
   ])("is not believed when its seal is %s", async (_, change) => {
     using host = crowded();

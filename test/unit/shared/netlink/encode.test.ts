@@ -11,7 +11,7 @@ import {
 } from "../../../../shared/netlink/codec.ts";
 import type { Message } from "../../../../shared/netlink/codec.ts";
 import { encode } from "../../../../shared/netlink/encode.ts";
-import type { NetlinkStep } from "../../../../shared/netlink/encode.ts";
+import type { NetlinkChange } from "../../../../shared/netlink/encode.ts";
 import { addressFromBytes, formatAddress } from "../../../../shared/net/address.ts";
 import type { Address } from "../../../../shared/net/address.ts";
 import { lastAddress, parseCidr } from "../../../../shared/net/cidr.ts";
@@ -22,7 +22,7 @@ import { anyAddress, anyCidr, isMapped } from "../net/arbitraries.ts";
 
 const hostFd = 11;
 /** Indexes of links whose names are "link1", "link2" and so on. */
-const around = { indexOf: (name: string) => Number(name.slice(4)), hostFd };
+const context = { indexOf: (name: string) => Number(name.slice(4)), hostFd };
 
 type Attributes = ReadonlyMap<number, Buffer>;
 
@@ -90,7 +90,7 @@ describe("a step's request says just what the step does", () => {
     const step = fc.record({ name: link, mac, mtu, vlanFiltering: fc.boolean() });
     fc.assert(
       fc.property(step, (made) => {
-        const found = readLink(encode({ kind: "create-bridge", ...made }, around));
+        const found = readLink(encode({ kind: "create-bridge", ...made }, context));
         expect(found).toMatchObject({
           type: Type.NEWLINK,
           flags: created,
@@ -113,7 +113,7 @@ describe("a step's request says just what the step does", () => {
     const step = fc.record({ name: link, mac, peer: link, peerMac: mac, mtu });
     fc.assert(
       fc.property(step, (made) => {
-        const found = readLink(encode({ kind: "create-veth", ...made }, around));
+        const found = readLink(encode({ kind: "create-veth", ...made }, context));
         expect(found).toMatchObject({
           type: Type.NEWLINK,
           flags: created,
@@ -144,14 +144,14 @@ describe("a step's request says just what the step does", () => {
     );
     fc.assert(
       fc.property(step, (set) => {
-        const found = readLink(encode({ kind: "set-link", ...set }, around));
+        const found = readLink(encode({ kind: "set-link", ...set }, context));
         expect(found).toMatchObject({
           type: Type.SETLINK,
           flags: 0,
           index: 0,
           name: set.name,
           mac: set.mac,
-          master: set.master === undefined ? undefined : around.indexOf(set.master),
+          master: set.master === undefined ? undefined : context.indexOf(set.master),
           up: set.up,
           promiscuous: set.promiscuous,
           mtu: undefined,
@@ -163,7 +163,7 @@ describe("a step's request says just what the step does", () => {
 
   it("set-bridge", () => {
     const step = { kind: "set-bridge", name: "link1", vlanFiltering: true } as const;
-    const found = readLink(encode(step, around));
+    const found = readLink(encode(step, context));
     expect(found).toMatchObject({ type: Type.NEWLINK, flags: 0, name: "link1", kind: "bridge" });
     expect([...inside(found.data)]).toEqual([[7, Buffer.of(1)]]);
     expect(found.attrs).toEqual([3, 18]);
@@ -176,7 +176,7 @@ describe("a step's request says just what the step does", () => {
     [true, true],
   ])("set-port (hairpin: %s, isolated: %s)", (hairpin, isolated) => {
     const step = { kind: "set-port", name: "link1", hairpin, isolated } as const;
-    const found = readLink(encode(step, around));
+    const found = readLink(encode(step, context));
     expect(found).toMatchObject({ type: Type.NEWLINK, flags: 0, name: "link1", kind: "" });
     expect(found.slaveKind).toBe("bridge");
     expect([...inside(found.slaveData)]).toEqual([
@@ -187,7 +187,7 @@ describe("a step's request says just what the step does", () => {
   });
 
   it("delete-link", () => {
-    const found = readLink(encode({ kind: "delete-link", name: "link1" }, around));
+    const found = readLink(encode({ kind: "delete-link", name: "link1" }, context));
     expect(found).toMatchObject({ type: Type.DELLINK, flags: 0, index: 0, name: "link1" });
     expect(found.attrs).toEqual([3]);
   });
@@ -196,16 +196,16 @@ describe("a step's request says just what the step does", () => {
     const step = fc.record({ link, address: plainCidr, detectDuplicate: fc.boolean() });
     fc.assert(
       fc.property(step, fc.boolean(), (changed, isAdded) => {
-        const asked: NetlinkStep = isAdded
+        const asked: NetlinkChange = isAdded
           ? { kind: "add-address", ...changed }
           : { kind: "delete-address", link: changed.link, address: changed.address };
-        const { type, flags, body } = encode(asked, around);
+        const { type, flags, body } = encode(asked, context);
         const bytes = Buffer.from(body);
         const attrs = attributes(bytes, 8);
         const { address: wanted, prefix } = changed.address;
         expect([type, flags]).toEqual(isAdded ? [Type.NEWADDR, created] : [Type.DELADDR, 0]);
         expect([...bytes.subarray(0, 4)]).toEqual([wanted.family === 4 ? 2 : 10, prefix, 0, 0]);
-        expect(readU32(bytes, 4)).toBe(around.indexOf(changed.link));
+        expect(readU32(bytes, 4)).toBe(context.indexOf(changed.link));
         expect(address(attrs.get(1))).toEqual(wanted);
         expect(address(attrs.get(2))).toEqual(wanted);
         const hasBroadcast = isAdded && wanted.family === 4 && prefix < 31;
@@ -222,11 +222,11 @@ describe("a step's request says just what the step does", () => {
     fc.assert(
       fc.property(link, plainAddress, (on, forgotten) => {
         const step = { kind: "delete-neighbour", link: on, address: forgotten } as const;
-        const { type, flags, body } = encode(step, around);
+        const { type, flags, body } = encode(step, context);
         const bytes = Buffer.from(body);
         expect([type, flags]).toEqual([Type.DELNEIGH, 0]);
         expect(bytes.readUInt8(0)).toBe(forgotten.family === 4 ? 2 : 10);
-        expect(readS32(bytes, 4)).toBe(around.indexOf(on));
+        expect(readS32(bytes, 4)).toBe(context.indexOf(on));
         expect([...attributes(bytes, 12).keys()]).toEqual([1]);
         expect(address(attributes(bytes, 12).get(1))).toEqual(forgotten);
       }),
@@ -249,7 +249,7 @@ describe("a step's request says just what the step does", () => {
     });
     fc.assert(
       fc.property(step, (added) => {
-        const { type, flags, body } = encode({ kind: "add-route", ...added }, around);
+        const { type, flags, body } = encode({ kind: "add-route", ...added }, context);
         const bytes = Buffer.from(body);
         const attrs = attributes(bytes, 12);
         const metrics = inside(attrs.get(8));
@@ -283,7 +283,7 @@ describe("a step's request says just what the step does", () => {
           advmss: number(metrics.get(8)),
         }).toEqual({
           dst: added.dst.prefix === 0 ? undefined : added.dst.address,
-          link: around.indexOf(added.link),
+          link: context.indexOf(added.link),
           gw: added.gw,
           priority: added.priority,
           table: table < 256 ? undefined : table,
@@ -313,7 +313,7 @@ describe("the default route", () => {
       table: undefined,
       scope: undefined,
     } as const;
-    const attrs = attributes(Buffer.from(encode(step, around).body), 12);
+    const attrs = attributes(Buffer.from(encode(step, context).body), 12);
     expect(new Set(attrs.keys())).toEqual(new Set([4, 5]));
     expect(formatAddress(address(attrs.get(5)))).toBe(gw);
   });

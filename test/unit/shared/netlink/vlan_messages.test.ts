@@ -2,15 +2,15 @@ import { expect, test } from "vitest";
 
 import { nested, portVlans, readPortVlans } from "../../../../shared/netlink/codec.ts";
 import { encode } from "../../../../shared/netlink/encode.ts";
-import type { NetlinkStep } from "../../../../shared/netlink/encode.ts";
+import type { NetlinkChange } from "../../../../shared/netlink/encode.ts";
 
-const around = { indexOf: () => 4, hostFd: 3 };
+const context = { indexOf: () => 4, hostFd: 3 };
 
 /**
  * The payloads that iproute2 6.1 sends for the same, read off with strace: a kernel built without
  * CONFIG_BRIDGE_VLAN_FILTERING refuses them, so no test there can see what they do.
  */
-const cases: readonly (readonly [string, NetlinkStep, string])[] = [
+const cases: readonly (readonly [string, NetlinkChange, string])[] = [
   [
     "bridge vlan add dev X vid 100 pvid untagged",
     { kind: "add-port-vlans", link: "x", first: 100, last: 100, untagged: true },
@@ -29,7 +29,7 @@ const cases: readonly (readonly [string, NetlinkStep, string])[] = [
 ];
 
 test.each(cases)("%s", (_, step, payload) => {
-  const { type, body } = encode(step, around);
+  const { type, body } = encode(step, context);
   expect(Buffer.from(body).toString("hex")).toBe(payload.replaceAll(" ", ""));
   expect(type).toBe(step.kind === "delete-port-vlan" ? 0x11 : 0x13);
 });
