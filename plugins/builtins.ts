@@ -1,5 +1,5 @@
-import { toHandler } from "../shared/cni/invoke.ts";
-import type { Handler } from "../shared/cni/invoke.ts";
+import { toHandler } from "../shared/cni/handler.ts";
+import type { Handler } from "../shared/cni/handler.ts";
 import { bridge } from "./bridge/plugin.ts";
 import { flannel } from "./flannel/plugin.ts";
 import { hostLocal } from "./host-local/plugin.ts";

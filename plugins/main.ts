@@ -1,4 +1,4 @@
-import { run } from "../shared/cni/skel.ts";
+import { dispatch } from "../shared/cni/skel.ts";
 import type { Sys } from "../shared/runtime/sys.ts";
 import { builtins } from "./builtins.ts";
 
@@ -12,7 +12,7 @@ export async function main(sys: Sys): Promise<never> {
     const { runTool } = await import("./main_tools.ts");
     return sys.exit(await runTool(name, args, sys));
   }
-  return sys.exit(await run(sys, builtins));
+  return sys.exit(await dispatch(sys, builtins));
 }
 
 function called(argv0: string, args: readonly string[]): readonly string[] {

@@ -3,7 +3,7 @@ import type { Context, Plugin } from "../../shared/cni/plugin.ts";
 import { emptyResult } from "../../shared/cni/result.ts";
 import type { Request } from "../../shared/cni/request.ts";
 import type { Result } from "../../shared/cni/result.ts";
-import { containerIfAny, containerOf } from "../../shared/cni/sandbox.ts";
+import { findContainerNetns, openContainerNetns } from "../../shared/cni/container_netns.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
 import type { Masquerade } from "../../shared/firewall/masquerade.ts";
 import { checkContainer } from "./check.ts";
@@ -53,7 +53,7 @@ export const bridge: Plugin<BridgeConfig> = {
   async add(context) {
     const { conf, node, request, undo } = context;
     // Opened before anything is made: what is wrong with it should cost nobody an address.
-    const container = containerOf(context);
+    const container = openContainerNetns(context);
     const ipam = conf.ipam === undefined ? emptyResult : await addAddresses(context, conf.ipam);
     const net =
       conf.ipam === undefined ? { ips: [], routes: [], gateways: [] } : layer3(conf, ipam);
@@ -129,7 +129,7 @@ export const bridge: Plugin<BridgeConfig> = {
     };
     // The link before its address: the next container may be given the address at once.
     await attempt(() => {
-      const container = containerIfAny(context);
+      const container = findContainerNetns(context);
       if (container === undefined) deleteOrphan(context);
       else container.apply([{ kind: "delete-link", name: request.ifname }]);
     });
@@ -155,7 +155,7 @@ export const bridge: Plugin<BridgeConfig> = {
     if (context.conf.ipam !== undefined) {
       await context.delegate.check(context.conf.ipam, context.raw);
     }
-    checkContainer(context, containerOf(context));
+    checkContainer(context, openContainerNetns(context));
   },
 
   async repair(context, dryRun) {

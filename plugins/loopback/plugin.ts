@@ -1,7 +1,7 @@
 import { CniError, Code } from "../../shared/cni/error.ts";
 import { validate } from "../../shared/cni/conf.ts";
 import type { Plugin } from "../../shared/cni/plugin.ts";
-import { containerIfAny, containerOf } from "../../shared/cni/sandbox.ts";
+import { findContainerNetns, openContainerNetns } from "../../shared/cni/container_netns.ts";
 import { formatAddress, isLoopback } from "../../shared/net/address.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
 import type { LoopbackConf } from "../../schemas/generated/types.ts";
@@ -17,7 +17,7 @@ export const loopback: Plugin<LoopbackConf> = {
   parse: (raw) => validate(validateLoopback, raw, "the loopback config"),
 
   async add(context) {
-    const container = containerOf(context);
+    const container = openContainerNetns(context);
     container.apply([{ kind: "set-link", name, up: true }]);
     const link = container.link(name);
     const addresses = link === undefined ? [] : container.addresses(link);
@@ -32,11 +32,11 @@ export const loopback: Plugin<LoopbackConf> = {
   },
 
   async del(context) {
-    containerIfAny(context)?.apply([{ kind: "set-link", name, up: false }]);
+    findContainerNetns(context)?.apply([{ kind: "set-link", name, up: false }]);
   },
 
   async check(context) {
-    if (containerOf(context).link(name)?.up === true) return;
+    if (openContainerNetns(context).link(name)?.up === true) return;
     throw new CniError(
       Code.CheckFailed,
       `Cannot confirm the container's network: ${name} is down in ${context.request.netns}.`,

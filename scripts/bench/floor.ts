@@ -7,7 +7,7 @@ import { basename } from "node:path";
 import { createInterface } from "node:readline";
 
 import { builtins } from "../../plugins/builtins.ts";
-import { Delegator } from "../../shared/cni/delegator.ts";
+import { DelegateInvoker } from "../../shared/cni/delegate_invoker.ts";
 import { readRequest } from "../../shared/cni/request.ts";
 import { versionOf, writeResult } from "../../shared/cni/version.ts";
 import { Firewall } from "../../shared/firewall/firewall.ts";
@@ -54,7 +54,7 @@ async function carryOutOne(call: Call, before: unknown): Promise<unknown> {
   using firewall = new Firewall(node.sys);
   const env = { node, firewall, warn };
   const request = readRequest(call.env);
-  const delegate = new Delegator(request, env, handlers);
+  const delegate = new DelegateInvoker(request, env, handlers);
   const result = await handlers.get(basename(call.file))?.call(request, raw, { ...env, delegate });
   return result === undefined ? undefined : writeResult(result, versionOf(raw));
 }

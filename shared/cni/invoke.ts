@@ -1,213 +1,93 @@
-import type { Firewall } from "../firewall/firewall.ts";
-import type { Node } from "../node/node.ts";
-import { isJsonArray, isJsonObject } from "../base/json.ts";
+import type { RunResult, Sys } from "../runtime/sys.ts";
+import { isJsonObject, parseJson } from "../base/json.ts";
 import type { JsonObject } from "../base/json.ts";
-import type { Delegate } from "./delegate.ts";
-import { Failure } from "../base/failure.ts";
-import { asCniError, CniError, Code } from "./error.ts";
-import type { Context, Plugin } from "./plugin.ts";
-import { idProblem, ifnameProblem } from "./request.ts";
+import { CniError, Code } from "./error.ts";
 import { quote } from "../base/text.ts";
-import type { Attachment, Request } from "./request.ts";
-import { UndoStack } from "./undo.ts";
-import type { Result } from "./result.ts";
-import { atLeast, checkExpressible, readPrevResult, versionOf } from "./version.ts";
-import type { Version } from "./version.ts";
+import type { Verb } from "./request.ts";
 
-/** What every call of a plugin needs from outside. */
-export interface InvokeEnv {
-  readonly node: Node;
-  readonly firewall: Firewall;
-  readonly delegate: Delegate;
-  /** Says something to the operator: one line on stderr. */
-  warn(line: string): void;
-  /** Hands ADD's result to the caller. If that fails, what was made is taken away again. */
-  readonly deliver?: (result: Result, version: Version) => void;
+/** Milliseconds that a plugin may take; kubelet gives a whole sandbox four minutes. */
+const defaultTimeout = 60_000;
+/** Bytes of a plugin's output; a result has a few hundred. */
+const maxOutput = 4 * 1024 * 1024;
+
+/** One call of a plugin in a process of its own. */
+export interface Invocation {
+  readonly type: string;
+  /** The executable. */
+  readonly path: string;
+  readonly verb: Verb;
+  readonly conf: JsonObject;
+  /** The plugin's whole environment but for CNI_COMMAND. */
+  readonly env: Readonly<Record<string, string | undefined>>;
 }
 
-/** A plugin with the type of its config closed over, so that a table can hold all of them. */
-export interface Handler {
-  readonly name: string;
-  /**
-   * Carries out the request's verb with a config.
-   * @returns a result for ADD.
-   * @throws CniError what went wrong; what ADD had made by then is taken away again.
-   */
-  call(request: Request, raw: JsonObject, env: InvokeEnv): Promise<Result | undefined>;
-  /** See {@link Plugin.repair}. @throws CniError */
-  repair(
-    request: Request,
-    raw: JsonObject,
-    env: InvokeEnv,
-    dryRun: boolean,
-  ): Promise<readonly string[]>;
-}
-
-/** The version that brought a verb, for those that came after 0.1.0. */
-const since: Readonly<Partial<Record<Request["verb"], Version>>> = {
-  CHECK: "0.4.0",
-  GC: "1.1.0",
-  STATUS: "1.1.0",
-};
-
-/** Closes over the type of a plugin's config. */
-export function toHandler<Conf>(plugin: Plugin<Conf>): Handler {
-  const contextOf = (
-    request: Request,
-    raw: JsonObject,
-    env: InvokeEnv,
-    undo: UndoStack,
-  ): Context<Conf> => {
-    const version = versionOf(raw);
-    checkName(raw);
-    checkVerb(request, version);
-    return {
-      request,
-      conf: plugin.parse(raw, request),
-      raw,
-      version,
-      prevResult: prevResultOf(request, raw, version, env),
-      node: env.node,
-      firewall: env.firewall,
-      delegate: env.delegate,
-      undo,
-      warn: (line) => {
-        env.warn(line);
-      },
-    };
-  };
-  return {
-    name: plugin.name,
-    async call(request, raw, env) {
-      const undo = new UndoStack();
-      const context = contextOf(request, raw, env, undo);
-      const { version } = context;
-      try {
-        const result = await run(plugin, context);
-        if (result !== undefined) {
-          checkExpressible(result, version);
-          env.deliver?.(result, version);
-        }
-        return result;
-      } catch (error) {
-        for (const failure of await undo.run()) env.warn(failure.message);
-        throw coded(error);
-      }
-    },
-    async repair(request, raw, env, dryRun) {
-      if (plugin.repair === undefined) return [];
-      try {
-        return await plugin.repair(contextOf(request, raw, env, new UndoStack()), dryRun);
-      } catch (error) {
-        throw coded(error);
-      }
-    },
-  };
-}
-
-/** What a verb throws, with a code where it is a failure of what is below the plugins. */
-function coded(thrown: unknown): unknown {
-  return thrown instanceof Failure ? asCniError(thrown) : thrown;
-}
-
-/** A DEL or GC goes on without a prevResult that is damaged; what it could tell is known elsewhere. */
-function prevResultOf(
-  { verb }: Request,
-  raw: JsonObject,
-  version: Version,
-  env: InvokeEnv,
-): Result | undefined {
-  try {
-    return readPrevResult(raw, version);
-  } catch (error) {
-    if ((verb !== "DEL" && verb !== "GC") || !(error instanceof CniError)) throw error;
-    env.warn(`${error.message} ${verb} goes on without it.`);
-    return undefined;
-  }
-}
-
-async function run<Conf>(
-  plugin: Plugin<Conf>,
-  context: Context<Conf>,
-): Promise<Result | undefined> {
-  switch (context.request.verb) {
-    case "ADD":
-      return plugin.add(context);
-    case "DEL":
-      await plugin.del(context);
-      return undefined;
-    case "CHECK":
-      if (context.prevResult === undefined) {
-        throw new CniError(
-          Code.InvalidNetworkConfig,
-          "Cannot check the container: the network config has no prevResult.",
-          "CHECK needs the result of the ADD. The runtime puts it there; by hand, use cnitool.",
-        );
-      }
-      await plugin.check(context);
-      return undefined;
-    case "GC":
-      await plugin.gc(context, validAttachments(context.raw));
-      return undefined;
-    case "STATUS":
-      await plugin.status(context);
-      return undefined;
-    case "VERSION":
-      return undefined;
-  }
-}
-
-function checkVerb({ verb }: Request, version: Version): void {
-  const needed = since[verb];
-  if (needed === undefined || atLeast(version, needed)) return;
-  throw new CniError(
-    Code.IncompatibleVersion,
-    `Cannot run ${verb}: the config's cniVersion is ${version}, which has no ${verb}.`,
-    `Set cniVersion to ${needed} or later.`,
-  );
-}
-
-function checkName(raw: JsonObject): void {
-  const name = raw["name"] ?? "";
-  const problem =
-    typeof name !== "string" ? "is no string" : name === "" ? "must be set" : idProblem(name);
-  if (problem === undefined) return;
-  throw new CniError(
-    Code.InvalidNetworkConfig,
-    `Cannot use the network config: its name is ${typeof name === "string" ? quote(name) : typeof name}, which ${problem}.`,
-    "Correct name in the network config (/etc/cni/net.d).",
-  );
+/** What a plugin that succeeded said. */
+export interface Invoked {
+  /** ADD's, as the plugin printed it. */
+  readonly result: JsonObject | undefined;
+  readonly stderr: string;
 }
 
 /**
- * GC's list of what is still there (SPEC.md, "GC"): cni.dev/valid-attachments, or cni.dev/attachments
- * as libcni wrote it at first (containernetworking/cni#1103).
- * @throws CniError InvalidNetworkConfig when there is no such list: to take its absence for an empty
- *   one would collect every pod.
+ * Executes a plugin.
+ * @throws CniError the plugin's own, code and all, or Delegate, or TryAgainLater when it took too long.
  */
-function validAttachments(raw: JsonObject): Attachment[] {
-  const list = raw["cni.dev/valid-attachments"] ?? raw["cni.dev/attachments"];
-  if (!isJsonArray(list)) {
-    throw new CniError(
-      Code.InvalidNetworkConfig,
-      "Cannot collect garbage: the config has no list cni.dev/valid-attachments.",
-      "The runtime puts it there. An empty list collects everything, an absent one nothing.",
-    );
-  }
-  return list.map((entry): Attachment => {
-    const { containerID, ifname } = isJsonObject(entry) ? entry : {};
-    if (
-      typeof containerID === "string" &&
-      typeof ifname === "string" &&
-      idProblem(containerID) === undefined &&
-      ifnameProblem(ifname) === undefined
-    ) {
-      return { containerId: containerID, ifname };
-    }
-    throw new CniError(
-      Code.InvalidNetworkConfig,
-      "Cannot collect garbage: an entry of cni.dev/valid-attachments has no proper containerID and ifname.",
-      "The runtime made this call wrongly. Its log says more.",
-    );
+export function invokePlugin(sys: Sys, execution: Invocation): Invoked {
+  const { type, path, verb, conf, env } = execution;
+  const answer = sys.run(path, [], {
+    input: JSON.stringify(conf),
+    env: { ...env, CNI_COMMAND: verb },
+    timeout: timeoutOf(sys.env["FLANNEL_CNI_DELEGATE_TIMEOUT"]),
+    maxOutput,
   });
+  if (answer.status !== 0) throw failure(type, verb, answer);
+  if (verb !== "ADD") return { result: undefined, stderr: answer.stderr };
+  const result = parseJson(answer.stdout);
+  if (isJsonObject(result)) return { result, stderr: answer.stderr };
+  throw new CniError(
+    Code.Delegate,
+    `Cannot use the result of ${type}: it printed ${quote(answer.stdout)}, which is no JSON object.`,
+    `Run ${path} by hand with the same environment and config to see what is wrong with it.`,
+  );
+}
+
+/** @throws CniError InvalidNetworkConfig for a type that is no name of a file. */
+export function checkType(type: string): void {
+  if (/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(type)) return;
+  throw new CniError(
+    Code.InvalidNetworkConfig,
+    `Cannot call the plugin ${quote(type)}: that is no plugin's name, which has letters, digits, '_', '.' and '-'.`,
+    "Correct type in the network config (/etc/cni/net.d).",
+  );
+}
+
+/** What a plugin that did not succeed said, as our own error (SPEC.md, "Error"). */
+function failure(type: string, verb: Verb, answer: RunResult): CniError {
+  const said = parseJson(answer.stdout);
+  if (answer.status !== undefined && isJsonObject(said)) {
+    const { code, msg, details } = said;
+    if (typeof code === "number" && typeof msg === "string") {
+      const rest = typeof details === "string" && details !== "" ? ` ${details}` : "";
+      return new CniError(code, msg, `${type} said this.${rest}`);
+    }
+  }
+  const how =
+    answer.failure === "timeout"
+      ? "it did not finish in time and was stopped"
+      : answer.failure === "output"
+        ? "it printed too much and was stopped"
+        : answer.failure === undefined
+          ? `it ended with status ${String(answer.status)} and no CNI error`
+          : `it ended by ${answer.failure}`;
+  const stderr = answer.stderr.trim();
+  return new CniError(
+    answer.failure === "timeout" ? Code.TryAgainLater : Code.Delegate,
+    `Cannot ${verb} by the plugin ${type}: ${how}.`,
+    stderr === "" ? `See ${type}'s own log.` : `It said on stderr: ${stderr.slice(-500)}`,
+  );
+}
+
+function timeoutOf(seconds: string | undefined): number {
+  const value = Number(seconds ?? "");
+  return value > 0 && Number.isFinite(value) ? value * 1000 : defaultTimeout;
 }

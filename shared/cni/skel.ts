@@ -3,8 +3,8 @@ import { Node } from "../node/node.ts";
 import type { Sys } from "../runtime/sys.ts";
 import { isJsonObject, parseJson } from "../base/json.ts";
 import type { Json, JsonObject } from "../base/json.ts";
-import type { Handler } from "./invoke.ts";
-import { Delegator } from "./delegator.ts";
+import type { Handler } from "./handler.ts";
+import { DelegateInvoker } from "./delegate_invoker.ts";
 import { asCniError, CniError, Code } from "./error.ts";
 import { messageOf } from "../base/failure.ts";
 import { readRequest } from "./request.ts";
@@ -25,7 +25,7 @@ declare const FLANNEL_CNI_VERSION: string;
  * writes to stdout. What the call opens is closed when it is over.
  * @returns the exit status.
  */
-export async function run(sys: Sys, plugins: readonly Handler[]): Promise<number> {
+export async function dispatch(sys: Sys, plugins: readonly Handler[]): Promise<number> {
   const builtins = new Map(plugins.map((plugin) => [plugin.name, plugin]));
   const name = sys.argv0.slice(sys.argv0.lastIndexOf("/") + 1);
   if ((sys.env["CNI_COMMAND"] ?? "") === "") {
@@ -68,7 +68,7 @@ async function call(
   const firewall = new Firewall(sys);
   try {
     const env = { node, firewall, warn };
-    const delegate = new Delegator(request, env, builtins);
+    const delegate = new DelegateInvoker(request, env, builtins);
     await plugin.call(request, raw, { ...env, delegate, deliver });
   } finally {
     firewall.close();

@@ -13,6 +13,7 @@ import { validate } from "./conf.ts";
 import { CniError, Code } from "./error.ts";
 import { messageOf } from "../base/failure.ts";
 import { quote } from "../base/text.ts";
+import type { Verb } from "./request.ts";
 import type { Dns, IpConfig, Result, Route } from "./result.ts";
 
 /** The CNI versions spoken, oldest first. */
@@ -39,6 +40,35 @@ export function versionOf(value: JsonObject): Version {
     Code.IncompatibleVersion,
     `Cannot use the network config: its cniVersion is ${quote(text)}, which this plugin does not speak.`,
     `Set cniVersion to one of ${versions.join(", ")}.`,
+  );
+}
+
+/** The version that brought each verb. */
+const verbSince: Readonly<Record<Verb, Version>> = {
+  ADD: "0.1.0",
+  DEL: "0.1.0",
+  VERSION: "0.1.0",
+  CHECK: "0.4.0",
+  GC: "1.1.0",
+  STATUS: "1.1.0",
+};
+
+/** Whether a version has a verb. */
+export function hasVerb(version: Version, verb: Verb): boolean {
+  return atLeast(version, verbSince[verb]);
+}
+
+/**
+ * Refuses a verb that a config's version does not have.
+ * @param where names the config for the advice: "the network config".
+ * @throws CniError IncompatibleVersion
+ */
+export function requireVerb(version: Version, verb: Verb, where: string): void {
+  if (hasVerb(version, verb)) return;
+  throw new CniError(
+    Code.IncompatibleVersion,
+    `Cannot run ${verb}: cniVersion must be ${verbSince[verb]} or later (got ${quote(version)}).`,
+    `Set cniVersion to ${verbSince[verb]} or later in ${where}.`,
   );
 }
 

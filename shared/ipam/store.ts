@@ -17,8 +17,8 @@ import type { Attributes } from "../files/attributes.ts";
 import type { Lock } from "../files/lock.ts";
 import { formatAddress } from "../net/address.ts";
 import type { Address } from "../net/address.ts";
-import { ReservationIndex, indexFolder } from "./index.ts";
-import type { IndexPlace } from "./index.ts";
+import { ReservationIndex, indexFolder } from "./reservation_index.ts";
+import type { IndexPlace } from "./reservation_index.ts";
 import { Released } from "./released.ts";
 import {
   formatBoot,

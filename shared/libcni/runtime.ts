@@ -1,6 +1,12 @@
 import { CniError, Code, joinErrors } from "../cni/error.ts";
 import type { Attachment, Verb } from "../cni/request.ts";
-import { atLeast, readResult, versionOf as versionIn, writeResult } from "../cni/version.ts";
+import {
+  hasVerb,
+  readResult,
+  requireVerb,
+  versionOf as versionIn,
+  writeResult,
+} from "../cni/version.ts";
 import type { Version } from "../cni/version.ts";
 import type { JsonObject } from "../base/json.ts";
 import type { Arg, Cache } from "./cache.ts";
@@ -54,13 +60,7 @@ export class Runtime {
 
   /** @throws CniError CheckFailed and others, of the first plugin that finds something wrong. */
   check(list: NetworkList, rt: RuntimeConf): void {
-    if (!atLeast(versionOf(list), "0.4.0")) {
-      throw new CniError(
-        Code.IncompatibleVersion,
-        `Cannot check the container: the network's cniVersion is ${list.cniVersion || "0.1.0"}, which has no CHECK.`,
-        `Set cniVersion to 0.4.0 or later in ${list.file}.`,
-      );
-    }
+    requireVerb(versionOf(list), "CHECK", list.file);
     if (list.disableCheck) return;
     const prevResult = this.#resultOf(list, rt);
     if (prevResult === undefined) {
@@ -75,7 +75,8 @@ export class Runtime {
 
   /** Takes a container away: each plugin in reverse order. @throws CniError the first that failed. */
   del(list: NetworkList, rt: RuntimeConf): void {
-    const prevResult = atLeast(versionOf(list), "0.4.0") ? this.#resultIfGood(list, rt) : undefined;
+    // libcni passes prevResult on DEL from the version on that has CHECK.
+    const prevResult = hasVerb(versionOf(list), "CHECK") ? this.#resultIfGood(list, rt) : undefined;
     for (const plugin of list.plugins.toReversed()) this.#call(list, plugin, "DEL", rt, prevResult);
     this.#cache.remove(list.name, rt);
   }
@@ -115,7 +116,7 @@ export class Runtime {
       containerID,
       ifname,
     }));
-    const hasGc = atLeast(versionOf(list), "1.1.0");
+    const hasGc = hasVerb(versionOf(list), "GC");
     for (const plugin of list.plugins) {
       collect(errors, () => {
         if (!hasGc && !speaks(plugin.type)) return;
@@ -142,7 +143,7 @@ export class Runtime {
    * @throws CniError the first that could not.
    */
   status(list: NetworkList): boolean {
-    if (!atLeast(versionOf(list), "1.1.0")) return false;
+    if (!hasVerb(versionOf(list), "STATUS")) return false;
     for (const plugin of list.plugins) {
       const conf = this.#config(list, plugin);
       this.#invoke({ verb: "STATUS", type: plugin.type, env: {}, conf });

@@ -1,4 +1,4 @@
-import type { Handler } from "../../shared/cni/invoke.ts";
+import type { Handler } from "../../shared/cni/handler.ts";
 import type { Firewall } from "../../shared/firewall/firewall.ts";
 import type { Node } from "../../shared/node/node.ts";
 

@@ -1,4 +1,4 @@
-import { executePlugin, checkType } from "../../shared/cni/execute.ts";
+import { invokePlugin, checkType } from "../../shared/cni/invoke.ts";
 import { CniError, Code } from "../../shared/cni/error.ts";
 import type { Invoke, PluginCall } from "../../shared/libcni/runtime.ts";
 import { findExecutable } from "../../shared/files/files.ts";
@@ -27,7 +27,7 @@ export function executor(tool: Tool): Invoke {
   const { sys } = tool.node;
   return ({ verb, type, env, conf }) => {
     const path = findPlugin(tool, type);
-    const { result, stderr } = executePlugin(sys, {
+    const { result, stderr } = invokePlugin(sys, {
       type,
       path,
       verb,

@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import type { Handler } from "../../shared/cni/invoke.ts";
+import type { Handler } from "../../shared/cni/handler.ts";
 import { CniError } from "../../shared/cni/error.ts";
 import { errnoOf, Failure, messageOf } from "../../shared/base/failure.ts";
 import { Firewall } from "../../shared/firewall/firewall.ts";

@@ -1,5 +1,5 @@
 import { asCniError, type CniError } from "../../../shared/cni/error.ts";
-import { Delegator } from "../../../shared/cni/delegator.ts";
+import { DelegateInvoker } from "../../../shared/cni/delegate_invoker.ts";
 import type { Tool } from "../command.ts";
 import { configFor, requestFor } from "./attachments.ts";
 import type { Attached } from "./attachments.ts";
@@ -21,7 +21,7 @@ export async function lostRules(tool: Tool, attached: Attached, dryRun: boolean)
   const missing: string[] = [];
   const errors: CniError[] = [];
   const request = requestFor(attached);
-  const delegate = new Delegator(request, { ...tool, warn: tool.say }, builtins);
+  const delegate = new DelegateInvoker(request, { ...tool, warn: tool.say }, builtins);
   for (const plugin of list?.plugins ?? []) {
     if (list === undefined) continue;
     try {

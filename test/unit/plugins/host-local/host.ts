@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { expect } from "vitest";
 
 import { hostLocal } from "../../../../plugins/host-local/plugin.ts";
-import { toHandler } from "../../../../shared/cni/invoke.ts";
+import { toHandler } from "../../../../shared/cni/handler.ts";
 import type { Verb } from "../../../../shared/cni/request.ts";
 import type { Result } from "../../../../shared/cni/result.ts";
 import type { Node } from "../../../../shared/node/node.ts";

@@ -121,7 +121,7 @@ describe("CHECK", () => {
     }).toThrow("has no result of an ADD of c1 and eth0");
     expect(() => {
       runtime().it.check({ ...network, cniVersion: "0.3.1" }, rt);
-    }).toThrow("has no CHECK");
+    }).toThrow('cniVersion must be 0.4.0 or later (got "0.3.1")');
   });
 
   it("does nothing where it is disabled", () => {

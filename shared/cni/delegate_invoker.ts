@@ -1,17 +1,17 @@
 import { findExecutable } from "../files/files.ts";
 import type { JsonObject } from "../base/json.ts";
-import type { Handler, InvokeEnv } from "./invoke.ts";
+import type { Handler, InvokeEnv } from "./handler.ts";
 import type { Delegate } from "./delegate.ts";
 import { CniError, Code } from "./error.ts";
-import { checkType, executePlugin } from "./execute.ts";
+import { checkType, invokePlugin } from "./invoke.ts";
 import type { Attachment, Request, Verb } from "./request.ts";
 import { emptyResult } from "./result.ts";
 import type { Result } from "./result.ts";
 import { readResult, versionOf } from "./version.ts";
 import type { Version } from "./version.ts";
 
-/** The {@link Delegate} of one call. */
-export class Delegator implements Delegate {
+/** The {@link Delegate} of one call: the same attachment, another plugin and config. */
+export class DelegateInvoker implements Delegate {
   readonly #request: Request;
   readonly #env: InvokeEnv;
   readonly #builtins: ReadonlyMap<string, Handler>;
@@ -52,15 +52,15 @@ export class Delegator implements Delegate {
   }
 
   async #call(verb: Verb, type: string, conf: JsonObject): Promise<Result | undefined> {
-    const builtins = this.#builtins.get(type);
-    if (builtins !== undefined) return builtins.call({ ...this.#request, verb }, conf, this.#env);
+    const builtin = this.#builtins.get(type);
+    if (builtin !== undefined) return builtin.call({ ...this.#request, verb }, conf, this.#env);
     return this.#execute(verb, type, conf);
   }
 
   #execute(verb: Verb, type: string, conf: JsonObject): Result | undefined {
     const path = this.#find(type);
     const { sys } = this.#env.node;
-    const { result } = executePlugin(sys, { type, path, verb, conf, env: sys.env });
+    const { result } = invokePlugin(sys, { type, path, verb, conf, env: sys.env });
     return result && readAnswer(result, versionOf(conf), type);
   }
 

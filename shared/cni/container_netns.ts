@@ -7,7 +7,7 @@ import { CniError, Code } from "./error.ts";
  * The container's network namespace, for a verb that cannot do without.
  * @throws CniError InvalidEnvironment if there is none at CNI_NETNS, or it is the host's own.
  */
-export function containerOf(context: Context<unknown>): Namespace {
+export function openContainerNetns(context: Context<unknown>): Namespace {
   const found = open(context);
   if (found !== undefined) return found;
   throw new CniError(
@@ -22,7 +22,7 @@ export function containerOf(context: Context<unknown>): Namespace {
  * process number may have come round to a process of the host.
  * @throws CniError InvalidEnvironment if there is something else at CNI_NETNS.
  */
-export function containerIfAny(context: Context<unknown>): Namespace | undefined {
+export function findContainerNetns(context: Context<unknown>): Namespace | undefined {
   const { node, request, warn } = context;
   if (request.netns === "") return undefined;
   if (!request.netnsOverride && node.isOwn(request.netns)) {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 
-import { toHandler } from "../../../../shared/cni/invoke.ts";
-import type { InvokeEnv } from "../../../../shared/cni/invoke.ts";
+import { toHandler } from "../../../../shared/cni/handler.ts";
+import type { InvokeEnv } from "../../../../shared/cni/handler.ts";
 import { CniError, Code } from "../../../../shared/cni/error.ts";
 import type { Plugin } from "../../../../shared/cni/plugin.ts";
 import type { Attachment, Request, Verb } from "../../../../shared/cni/request.ts";
