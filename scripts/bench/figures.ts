@@ -75,7 +75,17 @@ export function quantile(values: readonly number[], share: number): number {
   return round(low + (high - low) * (at % 1));
 }
 
-/** Ours by the reference's. */
+/** The row of a call in a scenario, if the run has measured it. */
+export function rowOf(
+  rows: readonly Row[],
+  scenario: string,
+  call: string,
+  verb: Row["verb"],
+): Row | undefined {
+  return rows.find((row) => row.scenario === scenario && row.call === call && row.verb === verb);
+}
+
+/** Ours divided by the reference's. */
 export function ratioOf({ figures }: Row, of: (figures: Figures) => number): number | undefined {
   const { ours, reference } = figures;
   return ours === undefined || reference === undefined ? undefined : of(ours) / of(reference);

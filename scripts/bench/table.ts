@@ -1,9 +1,9 @@
-/** The figures as a table, for a screen and for the docs. */
+/** The figures as tables: all of them for a screen, a few for the docs. */
 import { cpuOf, ratioOf } from "./figures.ts";
 import type { Figures, Row, Run } from "./figures.ts";
 import { targetsOf, verdictOf } from "./targets.ts";
 
-export const headings = [
+const headings = [
   "scenario",
   "call",
   "ours",
@@ -17,7 +17,7 @@ export const headings = [
 ];
 
 /** A row's cells, one for each heading. Times are medians in ms, with the middle half in brackets. */
-export function cellsOf(row: Row): string[] {
+function cellsOf(row: Row): string[] {
   const { ours, reference, floor } = row.figures;
   const over = ours === undefined || floor === undefined ? undefined : ours.median - floor.median;
   return [
@@ -37,9 +37,25 @@ export function cellsOf(row: Row): string[] {
   ];
 }
 
-export const targetHeadings = ["target", "at most", "measured"];
+export const summaryHeadings = ["flannel-cni", "reference", "ratio", "CPU ratio"];
 
-export function targetCells(run: Run): string[][] {
+/** What the docs show of a row, one cell for each of the headings. */
+export function summaryCells(row: Row): string[] {
+  const { ours, reference } = row.figures;
+  return [
+    number(ours?.median, 1),
+    number(reference?.median, 1),
+    number(
+      ratioOf(row, ({ median }) => median),
+      2,
+    ),
+    number(ratioOf(row, cpuOf), 2),
+  ];
+}
+
+const targetHeadings = ["target", "at most", "measured"];
+
+function targetCells(run: Run): string[][] {
   return targetsOf(run).map((target) => [target.what, String(target.limit), verdictOf(target)]);
 }
 
@@ -53,7 +69,7 @@ export function tableOf(run: Run): string {
   ].join("\n");
 }
 
-/** @param texts how many columns are texts, and not numbers. */
+/** @param texts how many columns, from the left, are text; the others are numbers. */
 function aligned(lines: readonly (readonly string[])[], texts: number): string[] {
   const widths = (lines[0] ?? []).map((_, column) =>
     Math.max(...lines.map((cells) => cells[column]?.length ?? 0)),

@@ -1,5 +1,5 @@
 /** What the project wants to reach, and what a run says of it. */
-import { cpuOf, ratioOf } from "./figures.ts";
+import { cpuOf, ratioOf, rowOf } from "./figures.ts";
 import type { Row, Run } from "./figures.ts";
 
 export interface Target {
@@ -14,10 +14,8 @@ type Verb = Row["verb"];
 const verbs: readonly Verb[] = ["ADD", "DEL"];
 
 export function targetsOf({ rows }: Run): Target[] {
-  const row = (scenario: string, call: string, verb: Verb): Row | undefined =>
-    rows.find((one) => one.scenario === scenario && one.call === call && one.verb === verb);
   const ratio = (scenario: string, call: string, verb: Verb, limit: number): Target => {
-    const found = row(scenario, call, verb);
+    const found = rowOf(rows, scenario, call, verb);
     return {
       what: `${call} ${verb} (${scenario}), by the reference's`,
       limit,
@@ -25,7 +23,7 @@ export function targetsOf({ rows }: Run): Target[] {
     };
   };
   const ours = (scenario: string, call: string, verb: Verb): number | undefined =>
-    row(scenario, call, verb)?.figures.ours?.median;
+    rowOf(rows, scenario, call, verb)?.figures.ours?.median;
   const grown = (scenario: string, empty: string, call: string): Target[] =>
     verbs.map((verb) => {
       const [full, plain] = [ours(scenario, call, verb), ours(empty, call, verb)];
@@ -44,7 +42,7 @@ export function targetsOf({ rows }: Run): Target[] {
     ratio(one, "portmap", "DEL", 0.25),
     ...[one, many].flatMap((scenario) => verbs.map((verb) => ratio(scenario, "chain", verb, 0.4))),
     ...verbs.map((verb): Target => {
-      const found = row(one, "chain", verb);
+      const found = rowOf(rows, one, "chain", verb);
       return {
         what: `CPU time of chain ${verb} (${one}), by the reference's`,
         limit: 0.6,

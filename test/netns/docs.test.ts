@@ -19,6 +19,10 @@ describe.concurrent("the commands run", () => {
     { file: "docs/cnitool.md", least: 8 },
     { file: "docs/doctor.md", least: 3 },
     { file: "README.md", section: "By hand", least: 2 },
+    ...["flannel", "bridge", "host-local", "loopback", "portmap"].map((plugin) => ({
+      file: `docs/plugins/${plugin}.md`,
+      least: 1,
+    })),
   ])("in $file", async ({ file, section, least }) => {
     const blocks = blocksOf(file, section);
     expect(blocks.length).toBeGreaterThanOrEqual(least);
@@ -35,7 +39,7 @@ describe.concurrent("the commands run", () => {
 });
 
 test("every finding of doctor is in its manual, and no other", () => {
-  const sources = ["tools/cnitool/doctor.ts", ...globSync("plugins/cnitool/doctor/*.ts")];
+  const sources = ["tools/cnitool/doctor.ts", ...globSync("tools/cnitool/doctor/*.ts")];
   const text = sources.map((file) => readFileSync(file, "utf8")).join("\n");
   const made = [...text.matchAll(/\bid: (.*),$/gm)].flatMap(([, value = ""]) =>
     [...value.matchAll(/"([a-z-]+)"/g)].map(([, id]) => id),

@@ -1,4 +1,4 @@
-/** Each row of the README's table of bridge's options, on the real kernel and by packets. */
+/** Each option that docs/plugins lists for bridge, on the real kernel and by packets. */
 import { describe, expect, test } from "vitest";
 import {
   binDir,
@@ -97,7 +97,7 @@ const isUp = async ({ pod }: Added) => (await pod.link("eth0")).flags.includes("
 const addresses = async ({ pod }: Added) => globalAddresses(pod, "eth0");
 const mac = async ({ pod }: Added) => (await pod.link("eth0")).address;
 
-describe.concurrent("the README's options of bridge:", () => {
+describe.concurrent("the documented options of bridge:", () => {
   test("bridge", async () => {
     await given({ bridge: "br-pods" }, async ({ sandbox, result: { interfaces } }) => {
       const { address } = await sandbox.link("br-pods");

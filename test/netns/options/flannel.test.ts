@@ -1,4 +1,4 @@
-/** Each row of the README's table of flannel's options, on the real kernel. */
+/** Each option that docs/plugins lists for flannel, on the real kernel. */
 import { describe, expect, test } from "vitest";
 import { binDir, cniOk, createSandbox, type Conf, type Sandbox } from "../../helpers/cni.ts";
 import { flannelConf, IPV4, MTU, subnetEnv, writeSubnetEnv } from "../../helpers/network.ts";
@@ -45,7 +45,7 @@ const mtus = async (sandbox: Sandbox): Promise<readonly unknown[]> => [
   (await sandbox.sh("ip -n pod1 -o link show eth0")).match(/mtu (\d+)/)?.[1],
 ];
 
-describe.concurrent("the README's options of flannel:", () => {
+describe.concurrent("the documented options of flannel:", () => {
   test("subnetFile", async () => {
     const file = "/run/elsewhere.env";
     await given(

@@ -1,4 +1,4 @@
-/** Each row of the README's table of host-local's options, by the addresses that are given. */
+/** Each option that docs/plugins lists for host-local, by the addresses that are given. */
 import { describe, expect, test } from "vitest";
 import {
   binDir,
@@ -35,7 +35,7 @@ async function ask(sandbox: Sandbox, ipam: Conf, { count = 1, cniArgs = "", ...m
   return { given: results.map(addressesIn), results };
 }
 
-describe.concurrent("the README's options of host-local:", () => {
+describe.concurrent("the documented options of host-local:", () => {
   test("ipam.ranges", async () => {
     const ranges = [
       [{ subnet: "10.6.0.0/30" }, { subnet: "10.7.0.0/24", rangeStart: "10.7.0.9" }],

@@ -1,4 +1,4 @@
-/** Each row of the README's table of portmap's options, by rules and by packets. */
+/** Each option that docs/plugins lists for portmap, by rules and by packets. */
 import { describe, expect, test } from "vitest";
 import { cni, cniOk, type Sandbox } from "../../helpers/cni.ts";
 import { IPV4 } from "../../helpers/network.ts";
@@ -51,7 +51,7 @@ const tables = async (conf: PodOptions["conf"]): Promise<string> => {
   return await node.sh("nft list tables");
 };
 
-describe.concurrent("the README's options of portmap:", () => {
+describe.concurrent("the documented options of portmap:", () => {
   test("runtimeConfig.portMappings[]", async () => {
     await using node = await createNode(any);
     const outside = await node.addExternalHost("outside");
