@@ -14,3 +14,19 @@ export const builtins: readonly Handler[] = [
   toHandler(loopback),
   toHandler(portmap),
 ];
+
+/** What people call, by its name or as the first argument of any other: main_tools.ts has them. */
+export const toolNames = ["cnitool", "install-cni", "cp"] as const;
+
+/** A tool that the executable holds. */
+export type ToolName = (typeof toolNames)[number];
+
+/** What a runtime calls: the names that install-cni gives the executable on a node. */
+export function pluginNames(): string[] {
+  return builtins.map(({ name }) => name);
+}
+
+/** The names of the executable in a build's folder. `cp` has a meaning in an image alone. */
+export function fileNames(): string[] {
+  return [...pluginNames(), ...toolNames.filter((name) => name !== "cp")];
+}

@@ -1,21 +1,18 @@
 import type { Sys } from "../shared/runtime/sys.ts";
 import { cnitool } from "../tools/cnitool/main.ts";
-import { builtins } from "./builtins.ts";
 import { copy, installCni } from "../tools/install-cni/main.ts";
+import { builtins, pluginNames } from "./builtins.ts";
+import type { ToolName } from "./builtins.ts";
+
+/** Carries out a call of a tool. @returns the exit status. */
+type Tool = (sys: Sys, args: readonly string[]) => Promise<number> | number;
 
 /**
- * What the executable is besides the plugins. This is bundled apart from them, so it has a copy of
- * all it needs, and nothing of main.ts but the runtime is handed over.
- * @returns the exit status.
+ * The tools. They are bundled apart from the plugins, with a copy of all they need: nothing but the
+ * runtime is handed over from main.ts.
  */
-export async function runTool(name: string, args: readonly string[], sys: Sys): Promise<number> {
-  if (name === "cnitool") return cnitool(args, sys, builtins);
-  if (name === "cp") return copy(sys, args);
-  if (name === "install-cni")
-    return installCni(
-      sys,
-      args,
-      builtins.map((plugin) => plugin.name),
-    );
-  throw new Error(`there is no tool ${name}`);
-}
+export const tools: Readonly<Record<ToolName, Tool>> = {
+  cnitool: async (sys, args) => cnitool(args, sys, builtins),
+  "install-cni": (sys, args) => installCni(sys, args, pluginNames()),
+  cp: copy,
+};

@@ -20,11 +20,10 @@ import {
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { execa } from "execa";
+import { fileNames } from "../../plugins/builtins.ts";
 import { contentOf } from "../../tools/install-cni/atomic_file.ts";
 import { bun, bunArguments } from "./bun.ts";
 import { bundle } from "./bundle.ts";
-
-const links = ["bridge", "host-local", "loopback", "portmap", "cnitool", "install-cni"];
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -50,7 +49,8 @@ async function main(target: string): Promise<void> {
   const work = join("dist", ".work", target);
   const script = join(work, "flannel.cjs");
   const compiled = join(work, "flannel");
-  const product = join(folder, "flannel");
+  const [first = "", ...links] = fileNames();
+  const product = join(folder, first);
 
   mkdirSync(work, { recursive: true });
   mkdirSync(folder, { recursive: true });

@@ -4,6 +4,7 @@
  */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { pluginNames } from "../../plugins/builtins.ts";
 import type { Json } from "../../shared/base/json.ts";
 import { cni, createSandbox, binDir, type CniAnswer, type Sandbox } from "../helpers/cni.ts";
 import {
@@ -19,7 +20,7 @@ const cases = Number(process.env["FUZZ_CASES"] ?? 0);
 const runs = Math.max(24, Math.floor(cases / 200));
 const seed = Number(process.env["FUZZ_SEED"] ?? 20_260_101);
 const bin = binDir();
-const PLUGINS = ["flannel", "bridge", "host-local", "loopback", "portmap"];
+const PLUGINS = pluginNames();
 const COMMANDS = ["ADD", "DEL", "CHECK", "GC", "STATUS"] as const;
 
 const configs = [

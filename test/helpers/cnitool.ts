@@ -1,5 +1,6 @@
 /** Nodes as an installation leaves them, and cnitool on them. */
 import { expect } from "vitest";
+import { pluginNames } from "../../plugins/builtins.ts";
 import { binDir, createSandbox, type Conf, type Namespace, type Sandbox } from "./cni.ts";
 import { DUAL_STACK, writeSubnetEnv } from "./network.ts";
 
@@ -24,7 +25,7 @@ export async function createInstalledNode(conflist: Conf = flannelConflist()): P
   await node.sh(`
     echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
     mkdir -p /opt/cni/bin
-    for name in flannel bridge host-local loopback portmap cnitool; do
+    for name in ${[...pluginNames(), "cnitool"].join(" ")}; do
       ln -s ${binDir()}/$name /opt/cni/bin/
     done
   `);

@@ -2,11 +2,12 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
+import { pluginNames } from "../../plugins/builtins.ts";
 import { binDir, createSandbox, type Sandbox } from "../helpers/cni.ts";
 import { isBun, soak, some } from "../helpers/form.ts";
 
 const bin = binDir();
-const PLUGINS = ["bridge", "flannel", "host-local", "loopback", "portmap"];
+const PLUGINS = pluginNames().toSorted();
 const BIN = "/opt/cni/bin";
 const CONF = "/etc/cni/net.d";
 const CONFLIST = `${CONF}/10-flannel.conflist`;

@@ -1,5 +1,6 @@
 /** Hostile and broken input: each gets one proper error on stdout, and leaves nothing behind. */
 import { describe, expect, test } from "vitest";
+import { pluginNames } from "../../plugins/builtins.ts";
 import { some } from "../helpers/form.ts";
 import {
   binDir,
@@ -231,7 +232,7 @@ describe.concurrent.for([
 });
 
 describe.concurrent("the executable", () => {
-  const plugins = ["flannel", "bridge", "host-local", "loopback", "portmap"];
+  const plugins = pluginNames();
 
   test.for(plugins)("%s answers VERSION with all seven", async (plugin) => {
     await using sandbox = await createSandbox();
