@@ -30,6 +30,8 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   ],
   "shared/netlink/": ["shared/runtime/", "shared/net/", "shared/base/"],
   "shared/files/": ["shared/runtime/", "shared/base/"],
+  // Command lines: parsing, help, errors, what is printed for people.
+  "shared/cli/": ["shared/runtime/", "shared/base/"],
   "shared/runtime/": ["shared/base/"],
   "shared/net/": [],
   "shared/base/": [],

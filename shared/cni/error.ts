@@ -97,6 +97,11 @@ export function asCniError(thrown: unknown): CniError {
   );
 }
 
+/** What an error with a code says to people; undefined for any other. */
+export function explainError(error: unknown): { message: string; advice: string } | undefined {
+  return error instanceof CniError ? { message: error.message, advice: error.details } : undefined;
+}
+
 /**
  * Makes one error of several, for a DEL that went on after the first.
  *

@@ -8,7 +8,7 @@ import { DelegateInvoker } from "./delegate_invoker.ts";
 import { asCniError, CniError, Code } from "./error.ts";
 import { messageOf } from "../base/failure.ts";
 import { readRequest } from "./request.ts";
-import { quote } from "../base/text.ts";
+import { printable, quote } from "../base/text.ts";
 import type { Request } from "./request.ts";
 import type { Result } from "./result.ts";
 import { versionOf, versions, writeResult } from "./version.ts";
@@ -59,7 +59,7 @@ async function call(
   builtins: ReadonlyMap<string, Handler>,
 ): Promise<void> {
   const warn = (line: string): void => {
-    sys.write(2, `${plugin.name}: ${line.replaceAll("\n", " ")}\n`);
+    sys.write(2, `${plugin.name}: ${printable(line)}\n`);
   };
   const deliver = (result: Result, version: Version): void => {
     print(sys, writeResult(result, version));
@@ -159,7 +159,7 @@ function printIfRead(sys: Sys, value: Json): void {
 
 function about(name: string, builtins: ReadonlyMap<string, Handler>): string {
   return [
-    `flannel-cni ${FLANNEL_CNI_VERSION}, called as ${name}`,
+    `flannel-cni ${FLANNEL_CNI_VERSION}, called as ${printable(name)}`,
     `Plugins held: ${[...builtins.keys()].join(", ")}`,
     `CNI protocol versions supported: ${versions.join(", ")}`,
     "",

@@ -104,6 +104,15 @@ describe.concurrent("cnitool ps", () => {
     expect(await node.exec("bash", ["-c", script])).toMatchObject({ exitCode: 0, stderr: "" });
   });
 
+  test("says that stdout cannot be written to, and does not blame itself", async () => {
+    await using node = await createInstalledNode();
+    const script = "/opt/cni/bin/cnitool ps > /dev/full";
+    const { exitCode, stderr } = await node.exec("bash", ["-c", script]);
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain("cnitool ps: Cannot write to stdout: ");
+    expect(stderr).not.toContain("defect");
+  });
+
   test("is not disturbed by what is no result", async () => {
     await using node = await createInstalledNode();
     await addByTool(node, "pod1");

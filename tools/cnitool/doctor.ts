@@ -43,7 +43,7 @@ export const doctor: Command = {
   examples: ["cnitool doctor", "cnitool doctor --json"],
   async run({ tool, flags }) {
     if (process.getuid?.() !== 0) {
-      tool.say("Cannot look at the node: that needs root. Run it with sudo.");
+      tool.terminal.say("Cannot look at the node: that needs root. Run it with sudo.");
       return unable;
     }
     let findings: Finding[];
@@ -51,11 +51,11 @@ export const doctor: Command = {
       findings = await examine(await viewOf(caching(tool)));
     } catch (error) {
       const { message, details } = asCniError(error);
-      tool.say(`${message} ${details}`);
+      tool.terminal.say(`${message} ${details}`);
       return unable;
     }
-    if (flags.has("json")) tool.print(`${JSON.stringify(findings, undefined, 2)}\n`);
-    else if (findings.length > 0) tool.print(reportOf(findings));
+    if (flags.has("json")) tool.terminal.json(findings);
+    else if (findings.length > 0) for (const line of reportOf(findings)) tool.terminal.line(line);
     if (findings.some(({ severity }) => severity === "error")) return 2;
     return findings.length > 0 ? 1 : 0;
   },
@@ -85,12 +85,16 @@ function rankOf({ severity }: Finding): number {
   return severity === "error" ? 0 : 1;
 }
 
-function reportOf(findings: readonly Finding[]): string {
-  const blocks = findings.map(({ id, severity, what, means, mend }) =>
-    [`${severity}: ${what} [${id}]`, `  ${means}`, `  To mend it: ${mend}`, ""].join("\n"),
-  );
+function reportOf(findings: readonly Finding[]): string[] {
+  const blocks = findings.flatMap(({ id, severity, what, means, mend }) => [
+    `${severity}: ${what} [${id}]`,
+    `  ${means}`,
+    `  To mend it: ${mend}`,
+    "",
+  ]);
   const count = (severity: Finding["severity"]): number =>
     findings.filter((finding) => finding.severity === severity).length;
   const [errors, warnings] = [count("error"), count("warning")];
-  return `${blocks.join("\n")}\n${errors} ${errors === 1 ? "error" : "errors"}, ${warnings} ${warnings === 1 ? "warning" : "warnings"}\n`;
+  const summary = `${errors} ${errors === 1 ? "error" : "errors"}, ${warnings} ${warnings === 1 ? "warning" : "warnings"}`;
+  return [...blocks, summary];
 }

@@ -10,7 +10,7 @@ import type { NetworkList } from "../../shared/libcni/list.ts";
 import { Runtime } from "../../shared/libcni/runtime.ts";
 import { heldByNone } from "../../shared/ipam/reservation.ts";
 import type { Json } from "../../shared/base/json.ts";
-import { UsageError } from "./command.ts";
+import { UsageError } from "../../shared/cli/command.ts";
 import type { Call, Command } from "./command.ts";
 import { executor, explainer, findPlugin } from "./invoke.ts";
 import { explainOption, networkOf } from "./network.ts";
@@ -62,7 +62,9 @@ export const gc: Command = {
     const list = networkOf(call);
     const valid = await readValid(call);
     if (list.disableGC) {
-      call.tool.say(`${list.name} has "disableGC": true in ${list.file}: nothing is done.`);
+      call.tool.terminal.say(
+        `${list.name} has "disableGC": true in ${list.file}: nothing is done.`,
+      );
       return 0;
     }
     if (call.flags.has("dry-run")) await dryRun(call, list, valid);
@@ -175,5 +177,6 @@ async function dryRun(call: Call, list: NetworkList, valid: readonly Attachment[
     if (network !== list.name || isValid(containerId)) continue;
     lines.push(`rules of ${containerId} (${where})`);
   }
-  tool.print(`${lines.length === 0 ? "Nothing would be taken away." : lines.join("\n")}\n`);
+  if (lines.length === 0) tool.terminal.line("Nothing would be taken away.");
+  for (const line of lines) tool.terminal.line(line);
 }

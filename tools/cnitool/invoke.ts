@@ -1,6 +1,7 @@
 import { invokePlugin, checkType } from "../../shared/cni/invoke.ts";
 import { CniError, Code } from "../../shared/cni/error.ts";
 import type { Invoke, PluginCall } from "../../shared/libcni/runtime.ts";
+import { printable } from "../../shared/base/text.ts";
 import { findExecutable } from "../../shared/files/files.ts";
 import type { Tool } from "./command.ts";
 import { pluginPath } from "./settings.ts";
@@ -34,7 +35,7 @@ export function executor(tool: Tool): Invoke {
       conf,
       env: { ...sys.env, ...env, CNI_PATH: pluginPath(tool).join(":") },
     });
-    for (const line of stderr.split("\n")) if (line.trim() !== "") tool.say(line);
+    for (const line of stderr.split("\n")) if (line.trim() !== "") tool.terminal.say(line);
     return result;
   };
 }
@@ -43,14 +44,14 @@ export function executor(tool: Tool): Invoke {
 export function explainer(tool: Tool): Invoke {
   let before: string | undefined;
   return (call) => {
-    tool.print(explanation(tool, call, before));
+    for (const line of explanation(tool, call, before)) tool.terminal.line(line);
     before = call.verb === "ADD" ? call.type : undefined;
     return undefined;
   };
 }
 
 /** A call in the words of a shell, so that it can be copied and run. */
-function explanation(tool: Tool, call: PluginCall, before: string | undefined): string {
+function explanation(tool: Tool, call: PluginCall, before: string | undefined): string[] {
   const { verb, type, env, conf } = call;
   const variables = { CNI_COMMAND: verb, ...env, CNI_PATH: pluginPath(tool).join(":") };
   const words = Object.entries(variables)
@@ -59,14 +60,15 @@ function explanation(tool: Tool, call: PluginCall, before: string | undefined): 
   return [
     ...(before === undefined ? [] : [`# prevResult: what ${before} has answered`]),
     `${words.join(" ")} ${findPlugin(tool, type)} <<'EOF'`,
-    JSON.stringify(conf, undefined, 2),
+    ...JSON.stringify(conf, undefined, 2).split("\n"),
     "EOF",
     "",
-    "",
-  ].join("\n");
+  ];
 }
 
-/** A word as a shell takes it. */
+/** A word as a shell takes it: also one with characters that are not printable (bash's $'…'). */
 export function quoted(word: string): string {
-  return /^[\w./:=@%,+-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+  if (/^[\w./:=@%,+-]+$/.test(word)) return word;
+  if (printable(word) === word) return `'${word.replaceAll("'", `'\\''`)}'`;
+  return `$'${printable(word.replaceAll(/['\\]/g, (found) => `\\${found}`))}'`;
 }

@@ -1,16 +1,15 @@
-import { parseArgs } from "node:util";
+import type { Program } from "../../shared/cli/command.ts";
+import { runProgram } from "../../shared/cli/run.ts";
+import { Terminal } from "../../shared/cli/terminal.ts";
+import { explainError } from "../../shared/cni/error.ts";
 import type { Handler } from "../../shared/cni/handler.ts";
-import { CniError } from "../../shared/cni/error.ts";
-import { errnoOf, Failure, messageOf } from "../../shared/base/failure.ts";
 import { Firewall } from "../../shared/firewall/firewall.ts";
 import { Node } from "../../shared/node/node.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
-import { UsageError } from "./command.ts";
-import type { Command, Flags, Tool } from "./command.ts";
+import type { Tool } from "./command.ts";
 import { completionFor } from "./completion.ts";
 import { doctor } from "./doctor.ts";
 import { gc } from "./gc.ts";
-import { helpOf, helpOption, overview, usageOf } from "./help.ts";
 import { add, check, del, status } from "./network.ts";
 import { ps } from "./ps.ts";
 import { repair } from "./repair.ts";
@@ -19,10 +18,31 @@ import { repair } from "./repair.ts";
 declare const FLANNEL_CNI_VERSION: string;
 
 /** sysexits.h's EX_USAGE: apart from what the commands themselves end with. */
-const badUsage = 64;
+const usageStatus = 64;
 
-const own: readonly Command[] = [add, check, del, gc, status, ps, doctor, repair];
-const commands: readonly Command[] = [...own, completionFor(own)];
+const commands = [add, check, del, gc, status, ps, doctor, repair];
+
+const program: Program<Tool> = {
+  name: "cnitool",
+  version: FLANNEL_CNI_VERSION,
+  commands: [...commands, completionFor(commands)],
+  introduction: `cnitool ${FLANNEL_CNI_VERSION}: runs CNI networks by hand, and looks after a node's.`,
+  notes: [
+    "Environment:",
+    "  NETCONFPATH  the folder of the network configs; /etc/cni/net.d",
+    "  CNI_PATH     the folders of the plugins, with ':' between them; /opt/cni/bin",
+    "  CAP_ARGS     values of capabilities, as JSON; none",
+    "  CNI_ARGS     further arguments, KEY=VALUE with ';' between them; none",
+    "  CNI_IFNAME   the interface inside the namespace; eth0",
+    "",
+    "A first try, on a node that has flannel's network config:",
+    "  ip netns add test",
+    "  cnitool add cbr0 /run/netns/test",
+    "  ip netns exec test ip address",
+    "  cnitool del cbr0 /run/netns/test",
+    "  ip netns delete test",
+  ],
+};
 
 /**
  * Runs networks by hand, with the words and the environment of the CNI project's cnitool, and looks
@@ -34,100 +54,10 @@ export async function cnitool(
   sys: Sys,
   plugins: readonly Handler[],
 ): Promise<number> {
-  const tool: Tool = {
-    node: new Node(sys),
-    firewall: new Firewall(sys),
-    builtins: new Map(plugins.map((plugin) => [plugin.name, plugin])),
-    print: (text) => {
-      sys.write(1, text);
-    },
-    say: (line) => {
-      sys.write(2, `${line}\n`);
-    },
-  };
-  const [word = "help", ...rest] = args;
-  if (["help", "--help", "-h"].includes(word)) return help(tool, rest[0]);
-  if (["version", "--version", "-v"].includes(word)) {
-    tool.print(`cnitool ${FLANNEL_CNI_VERSION} (flannel-cni)\n`);
-    return 0;
-  }
-  const command = commands.find(({ name }) => name === word);
-  if (command === undefined) return unknown(tool, word);
-  try {
-    return await run(tool, command, rest);
-  } catch (error) {
-    if (error instanceof UsageError) {
-      tool.say(`cnitool ${command.name}: ${error.message}.`);
-      tool.say(usageOf(command));
-      tool.say(`\`cnitool ${command.name} --help\` says more.`);
-      return badUsage;
-    }
-    if (error instanceof Failure) {
-      tool.say(error.message);
-      tool.say(error.advice);
-      return 1;
-    }
-    if (error instanceof CniError) {
-      tool.say(error.message);
-      if (error.details !== "") tool.say(error.details);
-      return 1;
-    }
-    // Whoever reads the output has seen enough.
-    if (errnoOf(error) === "EPIPE") return 0;
-    tool.say(`Cannot go on: ${messageOf(error)}.`);
-    tool.say("This is a defect of cnitool. Please report it with this message.");
-    return 1;
-  }
-}
-
-async function run(tool: Tool, command: Command, args: readonly string[]): Promise<number> {
-  const { values, positionals } = parse(command, args);
-  if (values["help"] === true) {
-    tool.print(helpOf(command));
-    return 0;
-  }
-  const flags: Flags = {
-    has: (name) => values[name] === true,
-    all: (name) => [values[name] ?? []].flat().filter((value) => typeof value === "string"),
-  };
-  const most = command.operands === "" ? 0 : command.operands.split(" ").length;
-  const extra = positionals[most];
-  if (extra !== undefined) throw new UsageError(`there is one operand too many: ${extra}`);
-  return command.run({ tool, operands: positionals, flags });
-}
-
-/** @throws UsageError */
-function parse(command: Command, args: readonly string[]) {
-  const all = { ...command.options, help: helpOption };
-  const options = Object.fromEntries(
-    Object.entries(all).map(([name, { type, multiple = false, short }]) => [
-      name,
-      { type, multiple, ...(short === undefined ? {} : { short }) },
-    ]),
-  );
-  try {
-    return parseArgs({ args: [...args], options, allowPositionals: true });
-  } catch (error) {
-    throw new UsageError(messageOf(error).split(". ")[0]?.replace(/\.$/, "") ?? "", {
-      cause: error,
-    });
-  }
-}
-
-function help(tool: Tool, name: string | undefined): number {
-  if (name === undefined) {
-    tool.print(overview(commands, FLANNEL_CNI_VERSION));
-    return 0;
-  }
-  const command = commands.find((known) => known.name === name);
-  if (command === undefined) return unknown(tool, name);
-  tool.print(helpOf(command));
-  return 0;
-}
-
-function unknown(tool: Tool, word: string): number {
-  tool.say(`cnitool: there is no command ${JSON.stringify(word)}.`);
-  tool.say(`The commands are ${commands.map(({ name }) => name).join(", ")}.`);
-  tool.say("`cnitool --help` says what each does.");
-  return badUsage;
+  using node = new Node(sys);
+  using firewall = new Firewall(sys);
+  const terminal = new Terminal(sys);
+  const builtins = new Map(plugins.map((plugin) => [plugin.name, plugin]));
+  const tool: Tool = { node, firewall, builtins, terminal };
+  return await runProgram(program, args, { terminal, tool, usageStatus, explain: explainError });
 }

@@ -8,8 +8,9 @@ import type { NetworkList } from "../../shared/libcni/list.ts";
 import { loadNetwork } from "../../shared/libcni/load.ts";
 import { Runtime } from "../../shared/libcni/runtime.ts";
 import type { RuntimeConf } from "../../shared/libcni/runtime.ts";
-import { UsageError } from "./command.ts";
-import type { Call, Command, Option } from "./command.ts";
+import { UsageError } from "../../shared/cli/command.ts";
+import type { Option } from "../../shared/cli/command.ts";
+import type { Call, Command } from "./command.ts";
 import { executor, explainer, quoted } from "./invoke.ts";
 import { capabilityArgs, cniArgs, containerIdOf, ifnameOf, netFolder } from "./settings.ts";
 
@@ -61,7 +62,7 @@ export const add: Command = {
     }
     try {
       const result = runtimeOf(call).add(list, rt);
-      if (result !== undefined) call.tool.print(`${JSON.stringify(result, undefined, 4)}\n`);
+      if (result !== undefined) call.tool.terminal.json(result, 4);
     } catch (error) {
       if (!(error instanceof CniError)) throw error;
       throw new CniError(
@@ -129,7 +130,7 @@ export const status: Command = {
     const list = networkOf(call);
     const invoke = call.flags.has("explain") ? explainer(call.tool) : executor(call.tool);
     if (new Runtime(invoke, new Cache()).status(list)) return 0;
-    call.tool.say(
+    call.tool.terminal.say(
       `${list.name} has cniVersion ${list.cniVersion || "0.1.0"}, which has no STATUS: nothing was asked. cnitool doctor looks all the same.`,
     );
     return 0;
@@ -153,7 +154,7 @@ function containerCall(call: Call): { list: NetworkList; rt: RuntimeConf } {
   if (given === "") throw new UsageError("the namespace's path is missing");
   const list = networkOf(call);
   const netns = resolve(given);
-  const containerId = flags.all("container-id").at(-1) ?? containerIdOf(tool, netns);
+  const containerId = flags.last("container-id") ?? containerIdOf(tool, netns);
   const problem = idProblem(containerId);
   if (problem !== undefined) {
     throw new UsageError(`the container's id is ${quote(containerId)}, which ${problem}`);
@@ -198,7 +199,7 @@ function explain(
 /** The same call with another command, in the words of a shell. */
 function again({ operands, flags }: Call, command: string): string {
   const options = ["ifname", "container-id"].flatMap((name) => {
-    const value = flags.all(name).at(-1);
+    const value = flags.last(name);
     return value === undefined ? [] : [`--${name}`, value];
   });
   return ["cnitool", command, ...options, ...operands].map(quoted).join(" ");

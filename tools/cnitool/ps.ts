@@ -1,5 +1,6 @@
 import type { Link } from "../../shared/node/node.ts";
 import { formatAddress } from "../../shared/net/address.ts";
+import { printable } from "../../shared/base/text.ts";
 import type { Command, Tool } from "./command.ts";
 import { attachments, hostPortsOf, podOf } from "./node/attachments.ts";
 import type { Attached } from "./node/attachments.ts";
@@ -46,14 +47,15 @@ export const ps: Command = {
     const all = attachments(tool.node);
     if (flags.has("valid")) {
       const there = all.filter(({ isAlive }) => isAlive);
-      tool.print(there.map(({ containerId, ifname }) => `${containerId}/${ifname}\n`).join(""));
+      for (const { containerId, ifname } of there) tool.terminal.line(`${containerId}/${ifname}`);
       return 0;
     }
     const links = tool.node.host.links();
     // containerd keeps a result for each pod's loopback, too.
     const shown = all.filter(({ ifname }) => ifname !== "lo");
     const rows = shown.map((one) => rowOf(tool, one, links));
-    tool.print(flags.has("json") ? `${JSON.stringify(rows, undefined, 2)}\n` : tableOf(rows));
+    if (flags.has("json")) tool.terminal.json(rows);
+    else for (const line of tableOf(rows)) tool.terminal.line(line);
     return 0;
   },
 };
@@ -98,7 +100,7 @@ function portOf(
 
 const heads = ["POD", "NETWORK", "INTERFACE", "ADDRESSES", "PORT", "HOST PORTS", "SINCE"];
 
-function tableOf(rows: readonly Row[]): string {
+function tableOf(rows: readonly Row[]): string[] {
   const lines = rows.map((row) => [
     row.pod ?? row.containerId.slice(0, shortId),
     row.network,
@@ -108,10 +110,9 @@ function tableOf(rows: readonly Row[]): string {
     row.hostPorts.join(","),
     `${row.since.slice(0, 16).replace("T", " ")}${row.alive ? "" : " gone"}`,
   ]);
-  const all = [heads, ...lines];
+  const all = [heads, ...lines].map((line) => line.map(printable));
   const widths = heads.map((_, at) => Math.max(...all.map((line) => line[at]?.length ?? 0)));
   return all
     .map((line) => line.map((cell, at) => (cell || "-").padEnd(widths[at] ?? 0)).join("  "))
-    .map((line) => `${line.trimEnd()}\n`)
-    .join("");
+    .map((line) => line.trimEnd());
 }

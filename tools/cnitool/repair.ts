@@ -36,14 +36,14 @@ export const repair: Command = {
         isDry || missing.length === 0 ? [] : (await lostRules(tool, one, false)).errors;
       for (const error of new Set([...errors, ...mended])) {
         failed = true;
-        tool.say(`${pod}: ${error.message} ${error.details}`);
+        tool.terminal.say(`${pod}: ${error.message} ${error.details}`);
       }
       if (mended.length > 0) continue;
       count += missing.length;
       for (const what of missing)
-        tool.print(`${isDry ? "missing" : "put back"}: ${what} of ${pod}\n`);
+        tool.terminal.line(`${isDry ? "missing" : "put back"}: ${what} of ${pod}`);
     }
-    if (count === 0 && !failed) tool.print("No rule is missing.\n");
+    if (count === 0 && !failed) tool.terminal.line("No rule is missing.");
     return failed ? 1 : 0;
   },
 };

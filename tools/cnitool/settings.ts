@@ -4,7 +4,8 @@ import { ifnameProblem } from "../../shared/cni/request.ts";
 import { quote } from "../../shared/base/text.ts";
 import type { Arg } from "../../shared/libcni/cache.ts";
 import type { JsonObject } from "../../shared/base/json.ts";
-import type { Flags, Tool } from "./command.ts";
+import type { Flags } from "../../shared/cli/command.ts";
+import type { Tool } from "./command.ts";
 import { binFolder, netFolder as defaultNetFolder } from "../../shared/files/paths.ts";
 
 /** The tool's settings, which come by the environment as with the CNI project's cnitool. */
@@ -54,7 +55,7 @@ export function cniArgs(tool: Tool): readonly Arg[] | undefined {
 
 /** The name of the interface inside the container. @throws CniError */
 export function ifnameOf(tool: Tool, flags: Flags): string {
-  const ifname = flags.all("ifname").at(-1) ?? variable(tool, "CNI_IFNAME") ?? "eth0";
+  const ifname = flags.last("ifname") ?? variable(tool, "CNI_IFNAME") ?? "eth0";
   const problem = ifname === "" ? "is empty" : ifnameProblem(ifname);
   if (problem === undefined) return ifname;
   throw new CniError(

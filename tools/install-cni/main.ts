@@ -1,58 +1,133 @@
 import { statSync } from "node:fs";
-import { CniError } from "../../shared/cni/error.ts";
-import { errnoOf, Failure, messageOf } from "../../shared/base/failure.ts";
+import { UsageError } from "../../shared/cli/command.ts";
+import type { Command } from "../../shared/cli/command.ts";
+import { runCommand } from "../../shared/cli/run.ts";
+import type { Session } from "../../shared/cli/run.ts";
+import { OutputError, Terminal } from "../../shared/cli/terminal.ts";
+import { explainError } from "../../shared/cni/error.ts";
 import { findExecutable } from "../../shared/files/files.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
+import { contentOf, copyFile, digestOf, textContent } from "./atomic_file.ts";
+import { rivalsOf } from "./conflicts.ts";
 import { readConflist } from "./conflist.ts";
 import type { Conflist } from "./conflist.ts";
-import { contentOf, copyFile, digestOf, textContent } from "./atomic_file.ts";
+import { optionTable, readOptions } from "./options.ts";
+import type { Options } from "./options.ts";
 import { Folder } from "./transaction.ts";
 import type { Outcome, Wanted } from "./transaction.ts";
-import { help, readCopy, readOptions, UsageError } from "./options.ts";
-import type { Options } from "./options.ts";
-import { rivalsOf } from "./conflicts.ts";
 
 /** The executable that runs, which is what it installs. */
 const self = "/proc/self/exe";
 
 type Warn = (line: string) => void;
 
-/**
- * Installs the plugins and a conflist on a node, or takes them away again.
- * @param args what came after its name.
- * @param plugins the names of the plugins that the executable holds.
- * @returns the exit status.
- */
-export function installCni(sys: Sys, args: readonly string[], plugins: readonly string[]): number {
-  return attempt(sys, "install-cni", (warn) => {
-    const options = readOptions(args, sys.env);
-    if (options.action === "help") {
-      say(sys, 1, help.trimEnd());
-      return;
-    }
+/** What the commands work with. */
+interface Tool {
+  readonly sys: Sys;
+  readonly terminal: Terminal;
+  /** The names of the plugins that the executable holds. */
+  readonly plugins: readonly string[];
+}
+
+/** Installs the plugins and a conflist on a node, or takes them away again. */
+const installCommand: Command<Tool> = {
+  name: "install-cni",
+  operands: "",
+  summary: "put the plugins and a network's conflist on a node",
+  text: [
+    "Puts flannel-cni's plugins and a network's conflist on a node. It is also a word",
+    "of the executable by any other name: flannel install-cni.",
+    "",
+    "A flag goes before its variable, and a file before a text. Without any of them",
+    "the conflist is /etc/kube-flannel/cni-conf.json if there is one, or else",
+    "flannel's usual one. A conflist that is not valid is refused before anything is",
+    "touched. A run can be killed at any moment, and run again.",
+    "",
+    "Exit status: 0 done, 1 not done, 2 wrong usage.",
+  ],
+  options: optionTable,
+  examples: [
+    "install-cni",
+    "install-cni --conf /etc/kube-flannel/cni-conf.json",
+    "install-cni --uninstall",
+  ],
+  async run({ tool, flags }) {
+    const { sys, terminal, plugins } = tool;
+    const options = readOptions(flags, sys.env);
+    const warn = warner("install-cni", terminal);
     const outcomes =
       options.action === "install"
         ? install(sys, options, plugins, warn)
         : uninstall(sys, options, warn);
-    for (const { what, path, note } of outcomes) {
-      say(sys, 1, `${what.padEnd(9)} ${path}${note === "" ? "" : ` (${note})`}`);
-    }
+    const lines = outcomes.map(
+      ({ what, path, note }) => `${what.padEnd(9)} ${path}${note === "" ? "" : ` (${note})`}`,
+    );
     if (outcomes.every(({ what }) => what === "unchanged" || what === "gone")) {
-      say(sys, 1, "Nothing was to be done.");
+      lines.push("Nothing was to be done.");
     }
-  });
-}
+    report(terminal, lines);
+    return 0;
+  },
+};
 
 /**
  * Copies a file as `cp -f` does, which manifests made for other images call in an init container;
  * but the old file stays whole until the new one is.
- * @returns the exit status.
  */
-export function copy(sys: Sys, args: readonly string[]): number {
-  return attempt(sys, "cp", (warn) => {
-    const [from, to] = readCopy(args);
-    copyFile(sys, from, to, warn);
-  });
+const copyCommand: Command<Tool> = {
+  name: "cp",
+  operands: "FILE FILE-OR-FOLDER",
+  summary: "copy a file",
+  text: ["Copies a file in one step: the old one stays whole until the new one is."],
+  options: { force: { type: "boolean", short: "f", text: "nothing: it is always so" } },
+  examples: ["cp -f /flannel /opt/cni/bin/flannel"],
+  async run({ tool, operands }) {
+    const [from, to] = operands;
+    if (from === undefined || to === undefined) {
+      throw new UsageError("it needs a file, and where to copy it to");
+    }
+    copyFile(tool.sys, from, to, warner("cp", tool.terminal));
+    return 0;
+  },
+};
+
+/** Carries out a call of install-cni. @returns the exit status. */
+export async function installCni(
+  sys: Sys,
+  args: readonly string[],
+  plugins: readonly string[],
+): Promise<number> {
+  return runCommand(installCommand, args, sessionOf(sys, plugins));
+}
+
+/** Carries out a call of cp. @returns the exit status. */
+export async function copy(sys: Sys, args: readonly string[]): Promise<number> {
+  return runCommand(copyCommand, args, sessionOf(sys, []));
+}
+
+function sessionOf(sys: Sys, plugins: readonly string[]): Session<Tool> {
+  const terminal = new Terminal(sys);
+  return {
+    terminal,
+    tool: { sys, terminal, plugins },
+    usageStatus: 2,
+    explain: explainError,
+  };
+}
+
+function warner(name: string, terminal: Terminal): Warn {
+  return (line) => {
+    terminal.say(`${name}: warning: ${line}`);
+  };
+}
+
+/** Prints what was done. It is done whether anybody reads it or not. */
+function report(terminal: Terminal, lines: readonly string[]): void {
+  try {
+    for (const line of lines) terminal.line(line);
+  } catch (error) {
+    if (!(error instanceof OutputError)) throw error;
+  }
 }
 
 function install(
@@ -111,43 +186,4 @@ function warnOf({ value, plugins }: Conflist, options: Options, warn: Warn): voi
     warn(`the conflist names the plugin ${plugin}, which is not in ${options.binDir}. Install it.`);
   }
   for (const rival of rivalsOf(options.confDir, options.confName, value)) warn(rival);
-}
-
-function attempt(sys: Sys, name: string, work: (warn: Warn) => void): number {
-  try {
-    work((line) => {
-      say(sys, 2, `${name}: warning: ${line}`);
-    });
-    return 0;
-  } catch (error) {
-    const usage = error instanceof UsageError;
-    say(sys, 2, `${name}: ${usage ? `${error.message} See --help.` : explain(error)}`);
-    return usage ? 2 : 1;
-  }
-}
-
-/** What to do about errors of the file system. */
-const advice: Readonly<Record<string, string>> = {
-  EACCES: "Run it as root, and mount the folder writable.",
-  EPERM: "Run it as root, and mount the folder writable.",
-  EROFS: "Mount the folder writable, or name another one.",
-  ENOSPC: "Make room: while it works it needs as much again as the executable has.",
-  ENOTDIR: "A part of the path is a file. Name another folder.",
-};
-
-function explain(error: unknown): string {
-  if (error instanceof Failure) return `${error.message} ${error.advice}`;
-  if (error instanceof CniError) return `${error.message} ${error.details}`;
-  const errno = errnoOf(error);
-  if (errno === undefined) return `Cannot go on: ${messageOf(error)}. This is a defect.`;
-  return `Cannot go on: ${messageOf(error)}. ${advice[errno] ?? "See what is wrong there."}`;
-}
-
-/** Says a line to a reader who may have gone: then the work and the exit status matter. */
-function say(sys: Sys, fd: 1 | 2, line: string): void {
-  try {
-    sys.write(fd, `${line}\n`);
-  } catch {
-    // There is nobody to tell.
-  }
 }

@@ -21,7 +21,11 @@ export async function lostRules(tool: Tool, attached: Attached, dryRun: boolean)
   const missing: string[] = [];
   const errors: CniError[] = [];
   const request = requestFor(attached);
-  const delegate = new DelegateInvoker(request, { ...tool, warn: tool.say }, builtins);
+  const delegate = new DelegateInvoker(
+    request,
+    { ...tool, warn: (line) => tool.terminal.say(line) },
+    builtins,
+  );
   for (const plugin of list?.plugins ?? []) {
     if (list === undefined) continue;
     try {

@@ -1,54 +1,49 @@
-import type { Command, Option } from "./command.ts";
+import type { Command, Option, Program } from "./command.ts";
 
 /** Columns of a terminal that nobody has made wider. */
 const width = 80;
 
-/** The options that every command has. */
+/** The option that every command has. */
 export const helpOption: Option = { type: "boolean", short: "h", text: "print this help" };
 
-/** The tool's own help. */
-export function overview(commands: readonly Command[], version: string): string {
-  const names = commands.map(({ name }) => name.length);
-  const column = Math.max(...names) + 2;
+/** The help of a program with commands. */
+export function programHelp<Tool>({
+  name: program,
+  commands,
+  introduction,
+  notes,
+}: Program<Tool>): string {
+  const column = Math.max(...commands.map(({ name }) => name.length)) + 2;
   return [
-    `cnitool ${version}: runs CNI networks by hand, and looks after a node's.`,
+    introduction,
     "",
-    "Usage: cnitool <command> [options] [operands]",
+    `Usage: ${program} <command> [options] [operands]`,
     "",
     "Commands:",
     ...commands.map(({ name, summary }) => `  ${name.padEnd(column)}${summary}`),
     "",
-    "`cnitool <command> --help` says more of each, with examples.",
+    `\`${program} <command> --help\` says more about each, with examples.`,
     "",
-    "Environment:",
-    "  NETCONFPATH  the folder of the network configs; /etc/cni/net.d",
-    "  CNI_PATH     the folders of the plugins, with ':' between them; /opt/cni/bin",
-    "  CAP_ARGS     values of capabilities, as JSON; none",
-    "  CNI_ARGS     further arguments, KEY=VALUE with ';' between them; none",
-    "  CNI_IFNAME   the interface inside the namespace; eth0",
-    "",
-    "A first try, on a node that has flannel's network config:",
-    "  ip netns add test",
-    "  cnitool add cbr0 /run/netns/test",
-    "  ip netns exec test ip address",
-    "  cnitool del cbr0 /run/netns/test",
-    "  ip netns delete test",
+    ...notes,
     "",
   ].join("\n");
 }
 
-/** One line: how a command is called. */
-export function usageOf({ name, operands, options }: Command): string {
+/** One line: how a command is called. @param prefix the program's name and a space, or "". */
+export function usageOf<Tool>(
+  { name, operands, options }: Command<Tool>,
+  prefix: string = "",
+): string {
   const has = Object.keys(options).length > 0 ? " [options]" : "";
-  return `Usage: cnitool ${name}${has}${operands === "" ? "" : ` ${operands}`}`;
+  return `Usage: ${prefix}${name}${has}${operands === "" ? "" : ` ${operands}`}`;
 }
 
-/** The help of one command. */
-export function helpOf(command: Command): string {
+/** The help of one command. @param prefix the program's name and a space, or "". */
+export function commandHelp<Tool>(command: Command<Tool>, prefix: string = ""): string {
   const { text, options, examples } = command;
   const entries = Object.entries({ ...options, help: helpOption });
   return [
-    usageOf(command),
+    usageOf(command, prefix),
     "",
     ...text,
     "",
