@@ -6,21 +6,12 @@
  *                   processor
  *   build.ts pkg    dist/pkg, with Node and @yao-pkg/pkg
  */
-import {
-  chmodSync,
-  closeSync,
-  linkSync,
-  mkdirSync,
-  openSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from "node:fs";
+import { chmodSync, linkSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { execa } from "execa";
 import { fileNames } from "../../plugins/builtins.ts";
+import { writeNew } from "../../shared/files/files.ts";
 import { contentOf } from "../../tools/install-cni/atomic_file.ts";
 import { bun, bunArguments } from "./bun.ts";
 import { bundle } from "./bundle.ts";
@@ -75,11 +66,7 @@ async function main(target: string): Promise<void> {
 /** Copies an executable as install-cni does: how it was written is how it lies in the page cache. */
 function rewrite(compiled: string): string {
   const copy = `${compiled}.copy`;
-  const file = openSync(copy, "w");
-  contentOf(compiled).read((part) => {
-    for (let at = 0; at < part.length; ) at += writeSync(file, part, at);
-  });
-  closeSync(file);
+  writeNew(copy, contentOf(compiled), 0o755);
   chmodSync(copy, 0o755);
   rmSync(compiled);
   return copy;

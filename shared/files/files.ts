@@ -60,25 +60,27 @@ export function ensureFolder(path: string, mode: number): void {
   mkdirSync(path, { recursive: true, mode });
 }
 
-/** Does something to a file that is whole but has not got its name yet. Does not throw. */
-type Prepare = (temporary: string) => void;
+/** What a new file is to hold: a text, or parts, each of them good until the next is taken. */
+export type Content = string | ((take: (part: Uint8Array) => void) => void);
 
-/** Puts `text` at `path` in one step: a reader sees the old text or the new, never a part. */
-export function replaceFile(path: string, text: string, mode: number, prepare?: Prepare): void {
-  replaceFileBy(temporaryName(path), path, text, mode, prepare);
+/** Does something to a file that is whole but has not got its name yet. */
+type Prepare = (temporary: string, fd: number) => void;
+
+/** Puts a file at `path` in one step: a reader sees the old content or the new, never a part. */
+export function replaceFile(path: string, content: Content, mode: number, prepare?: Prepare): void {
+  replaceFileBy(temporaryName(path), path, content, mode, prepare);
 }
 
 /** The same by a temporary file of that name, which one call at a time may use. */
 export function replaceFileBy(
   temporary: string,
   path: string,
-  text: string,
+  content: Content,
   mode: number,
   prepare?: Prepare,
 ): void {
-  writeNew(temporary, text, mode);
+  writeNew(temporary, content, mode, prepare);
   try {
-    prepare?.(temporary);
     renameSync(temporary, path);
   } catch (error) {
     discard(temporary);
@@ -87,14 +89,18 @@ export function replaceFileBy(
 }
 
 /**
- * Puts `text` at `path` in one step, unless something is there already.
+ * Puts a file at `path` in one step, unless something is there already.
  * @returns whether the file is ours now.
  */
-export function createFile(path: string, text: string, mode: number, prepare?: Prepare): boolean {
+export function createFile(
+  path: string,
+  content: Content,
+  mode: number,
+  prepare?: Prepare,
+): boolean {
   const temporary = temporaryName(path);
-  writeNew(temporary, text, mode);
+  writeNew(temporary, content, mode, prepare);
   try {
-    prepare?.(temporary);
     linkSync(temporary, path);
     return true;
   } catch (error) {
@@ -187,8 +193,11 @@ function temporaryName(path: string): string {
   return `${path.slice(0, slash)}.${path.slice(slash)}.${String(process.pid)}.tmp`;
 }
 
-/** "wx": a file of that name can only be a crashed call's, whose process id may have come round. */
-function writeNew(path: string, text: string, mode: number): void {
+/**
+ * Writes a new file, whole or not at all, for a caller that gives it its name later. A file that is
+ * at `path` can only be a crashed call's, and goes.
+ */
+export function writeNew(path: string, content: Content, mode: number, prepare?: Prepare): void {
   let fd: number;
   try {
     fd = openSync(path, "wx", mode);
@@ -198,8 +207,12 @@ function writeNew(path: string, text: string, mode: number): void {
     fd = openSync(path, "wx", mode);
   }
   try {
-    const bytes = Buffer.from(text);
-    for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
+    const take = (part: Uint8Array): void => {
+      for (let at = 0; at < part.length; ) at += writeSync(fd, part, at);
+    };
+    if (typeof content === "string") take(Buffer.from(content));
+    else content(take);
+    prepare?.(path, fd);
   } catch (error) {
     discard(path);
     throw error;

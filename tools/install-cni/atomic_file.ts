@@ -7,20 +7,13 @@ import {
   lstatSync,
   openSync,
   readSync,
-  renameSync,
   statSync,
-  unlinkSync,
-  writeSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { errnoOf } from "../../shared/base/failure.ts";
+import { replaceFileBy, writeNew } from "../../shared/files/files.ts";
+import type { Content } from "../../shared/files/files.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
-
-/** What a file is to hold: a file's content, or a text. */
-export interface Content {
-  /** Calls `take` with one part after another, each good until the next. */
-  readonly read: (take: (part: Uint8Array) => void) => void;
-}
 
 /**
  * Bytes of one read and write. The page cache keeps a file in pieces as long as the writes were
@@ -30,36 +23,26 @@ export interface Content {
 const partSize = 64 * 1024;
 
 /** The content of a file. */
-export function contentOf(path: string): Content {
-  return {
-    read(take) {
-      const fd = openSync(path, "r");
-      try {
-        const part = Buffer.allocUnsafe(partSize);
-        for (let length = 1; length > 0; ) {
-          length = readSync(fd, part, 0, partSize, null);
-          take(part.subarray(0, length));
-        }
-      } finally {
-        closeSync(fd);
+export function contentOf(path: string): Exclude<Content, string> {
+  return (take) => {
+    const fd = openSync(path, "r");
+    try {
+      const part = Buffer.allocUnsafe(partSize);
+      for (let length = 1; length > 0; ) {
+        length = readSync(fd, part, 0, partSize, null);
+        take(part.subarray(0, length));
       }
-    },
-  };
-}
-
-/** A text as content. */
-export function textContent(text: string): Content {
-  return {
-    read(take) {
-      take(Buffer.from(text));
-    },
+    } finally {
+      closeSync(fd);
+    }
   };
 }
 
 /** SHA-256, in hexadecimal. */
 export function digestOf(content: Content): string {
   const hash = createHash("sha256");
-  content.read((part) => hash.update(part));
+  if (typeof content === "string") hash.update(content);
+  else content((part) => hash.update(part));
   return hash.digest("hex");
 }
 
@@ -70,6 +53,9 @@ export interface Attributes {
   /** Its SELinux label; undefined where the folder decides. */
   readonly label: Buffer | undefined;
 }
+
+/** Is told of a label that cannot be set. */
+type Warn = (line: string) => void;
 
 const labelName = "security.selinux";
 
@@ -82,34 +68,27 @@ export function attributesOf(sys: Sys, path: string): Attributes | undefined {
   return { mode: found.mode & 0o777, label: length > 0 ? label.subarray(0, length) : undefined };
 }
 
-/**
- * Writes a new file down to the disk: whole, or not at all.
- * @param warn is told of a label that cannot be set.
- */
-export function writeFile(
+/** Writes a new file down to the disk, for a rename later: whole, or not at all. */
+export function writeDurably(
   sys: Sys,
   path: string,
   content: Content,
-  { mode, label }: Attributes,
-  warn: (line: string) => void,
+  attributes: Attributes,
+  warn: Warn,
 ): void {
-  const fd = openSync(path, "wx", 0o600);
-  try {
-    content.read((part) => {
-      for (let at = 0; at < part.length; ) at += writeSync(fd, part, at);
-    });
+  writeNew(path, content, 0o600, finish(sys, attributes, warn));
+}
+
+/** Gives a file its attributes, and brings it down to the disk. */
+function finish(sys: Sys, { mode, label }: Attributes, warn: Warn) {
+  return (path: string, fd: number): void => {
     chmodSync(path, mode);
     const answer = label === undefined ? 0 : sys.lsetxattr(path, labelName, label);
     if (answer < 0) {
       warn(`${path} cannot be given the label of the file before it (errno ${-answer}).`);
     }
     fsyncSync(fd);
-  } catch (error) {
-    unlinkSync(path);
-    throw error;
-  } finally {
-    closeSync(fd);
-  }
+  };
 }
 
 /** Links a file to a second name. @returns whether the file system has links. */
@@ -139,13 +118,13 @@ export function syncFolder(path: string): void {
  * Copies a file in one step, into a folder or to a name. Mode and label of a file that is there
  * already are kept.
  */
-export function copyFile(sys: Sys, from: string, to: string, warn: (line: string) => void): void {
+export function copyFile(sys: Sys, from: string, to: string, warn: Warn): void {
   const isFolder = statSync(to, { throwIfNoEntry: false })?.isDirectory() === true;
   const path = isFolder ? join(to, basename(from)) : to;
   const source = { mode: statSync(from).mode & 0o777, label: undefined };
+  const attributes = attributesOf(sys, path) ?? source;
   const temporary = temporaryIn(dirname(path));
-  writeFile(sys, temporary, contentOf(from), attributesOf(sys, path) ?? source, warn);
-  renameSync(temporary, path);
+  replaceFileBy(temporary, path, contentOf(from), 0o600, finish(sys, attributes, warn));
   syncFolder(dirname(path));
 }
 

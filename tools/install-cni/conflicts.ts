@@ -8,11 +8,11 @@ import type { Json, JsonObject } from "../../shared/base/json.ts";
 import { subnetFile as defaultSubnetFile } from "../../shared/files/paths.ts";
 
 /**
- * What else is in the folder of configs that would get in the way of a conflist: one that runtimes
- * take instead of it, and one that gives out the same addresses.
- * @returns a sentence each.
+ * The other configs of a folder that a conflist conflicts with: one that runtimes use instead, and
+ * one that gives pods the same addresses.
+ * @returns a warning each.
  */
-export function rivalsOf(folder: string, name: string, conflist: JsonObject): string[] {
+export function conflictsWith(folder: string, name: string, conflist: JsonObject): string[] {
   const own = subnetsIn(conflist);
   return listIfPresent(folder)
     .filter((other) => other !== name && /\.(conf|conflist|json)$/.test(other))
@@ -20,17 +20,17 @@ export function rivalsOf(folder: string, name: string, conflist: JsonObject): st
     .flatMap((other) => {
       const path = join(folder, other);
       const value = readJson(path);
-      // What cannot be read, a runtime does not take either.
+      // A runtime cannot use what cannot be read.
       if (!isJsonObject(value)) return [];
       const warnings: string[] = [];
       // Runtimes sort by name and take the first.
       if (other < name) {
-        warnings.push(`${path} comes before ${name} by name, so runtimes take that. Remove it.`);
+        warnings.push(`${path} comes before ${name} by name, so runtimes use that one. Remove it.`);
       }
-      const shared = value["name"] === conflist["name"] ? undefined : sharedBy(own, value);
+      const shared = value["name"] === conflist["name"] ? undefined : sharedSubnet(own, value);
       if (shared !== undefined) {
         warnings.push(
-          `${path} is another network with the same subnet, ${shared}: two pods could get one address. Remove it.`,
+          `${path} is another network with the same subnet, ${shared}: two pods could get the same address. Remove it.`,
         );
       }
       return warnings;
@@ -45,10 +45,10 @@ function readJson(path: string): Json | undefined {
   }
 }
 
-/** Where a network's pods get addresses of: a subnet, or a file of flanneld's that says which. */
+/** What a network's addresses are from: a subnet, or the path of a subnet.env that names it. */
 type Subnet = Cidr | string;
 
-/** The subnets of a config, wherever in it they are said. */
+/** The subnets that a config names, at any depth. */
 function subnetsIn(value: Json | undefined): Subnet[] {
   if (isJsonArray(value)) return value.flatMap(subnetsIn);
   if (!isJsonObject(value)) return [];
@@ -62,13 +62,13 @@ function subnetsIn(value: Json | undefined): Subnet[] {
   ];
 }
 
-/** Before flanneld's first start, and in an init container, there is the file's name alone. */
+/** Before flanneld's first start, and in an init container, only the file's name is known. */
 function flannelSubnets(file: string): Subnet[] {
   let text = "";
   try {
     text = readIfPresent(file) ?? "";
   } catch {
-    // Then that name has to do.
+    // Its name will do.
   }
   const found = text.matchAll(/^FLANNEL_(?:IPV6_)?SUBNET=(.*)$/gm);
   return [file, ...[...found].flatMap(([, subnet = ""]) => cidrIn(subnet))];
@@ -83,10 +83,10 @@ function cidrIn(text: string): Cidr[] {
   }
 }
 
-function sharedBy(own: readonly Subnet[], rival: JsonObject): string | undefined {
-  const others = subnetsIn(rival);
+function sharedSubnet(own: readonly Subnet[], conf: JsonObject): string | undefined {
+  const others = subnetsIn(conf);
   const shared = own.filter((mine) => others.some((other) => same(mine, other)));
-  // A subnet says more than the file that it comes from.
+  // A subnet says more than the name of a file.
   const best = shared.find((subnet) => typeof subnet !== "string") ?? shared[0];
   return best === undefined || typeof best === "string" ? best : formatCidr(best);
 }

@@ -7,14 +7,14 @@ import { OutputError, Terminal } from "../../shared/cli/terminal.ts";
 import { explainError } from "../../shared/cni/error.ts";
 import { findExecutable } from "../../shared/files/files.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
-import { contentOf, copyFile, digestOf, textContent } from "./atomic_file.ts";
-import { rivalsOf } from "./conflicts.ts";
+import { contentOf, copyFile, digestOf } from "./atomic_file.ts";
+import { conflictsWith } from "./conflicts.ts";
 import { readConflist } from "./conflist.ts";
 import type { Conflist } from "./conflist.ts";
 import { optionTable, readOptions } from "./options.ts";
 import type { Options } from "./options.ts";
-import { Folder } from "./transaction.ts";
-import type { Outcome, Wanted } from "./transaction.ts";
+import { Transaction } from "./transaction.ts";
+import type { Outcome, WantedFile } from "./transaction.ts";
 
 /** The executable that runs, which is what it installs. */
 const self = "/proc/self/exe";
@@ -137,18 +137,18 @@ function install(
   warn: Warn,
 ): readonly Outcome[] {
   const conflist = options.withConf ? readConflist(options.conf) : undefined;
-  using bin = new Folder(sys, options.binDir, warn);
-  using conf = conflist && new Folder(sys, options.confDir, warn);
-  const folders = conf === undefined ? [bin] : [bin, conf];
-  const swept = folders.flatMap((folder) => folder.sweep());
-  // All is made ready before any of it takes its place: the executables, then what names them.
+  using bin = new Transaction(sys, options.binDir, warn);
+  using conf = conflist && new Transaction(sys, options.confDir, warn);
+  const both = conf === undefined ? [bin] : [bin, conf];
+  const swept = both.flatMap((transaction) => transaction.sweep());
+  // All files are written before the first is renamed: the executables, then what names them.
   const unchanged = [
     ...bin.stage(executables(plugins), options.copies),
     ...(conf?.stage(conflistFile(options.confName, conflist), options.copies) ?? []),
   ];
-  for (const folder of folders) folder.announce();
-  const changed = folders.flatMap((folder) => folder.commit());
-  for (const folder of folders) folder.finish();
+  for (const transaction of both) transaction.recordIntent();
+  const changed = both.flatMap((transaction) => transaction.commit());
+  for (const transaction of both) transaction.recordResult();
   if (conflist !== undefined) warnOf(conflist, options, warn);
   return [...swept, ...changed, ...unchanged];
 }
@@ -157,8 +157,8 @@ function install(
 function uninstall(sys: Sys, options: Options, warn: Warn): readonly Outcome[] {
   const folders = options.withConf ? [options.confDir, options.binDir] : [options.binDir];
   return folders.filter(isFolder).flatMap((path) => {
-    using folder = new Folder(sys, path, warn);
-    return [...folder.sweep(), ...folder.uninstall()];
+    using transaction = new Transaction(sys, path, warn);
+    return [...transaction.sweep(), ...transaction.uninstall()];
   });
 }
 
@@ -166,7 +166,7 @@ function isFolder(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
-function executables(plugins: readonly string[]): Wanted[] {
+function executables(plugins: readonly string[]): WantedFile[] {
   const content = contentOf(self);
   const digest = digestOf(content);
   const mode = statSync(self).mode & 0o777;
@@ -174,16 +174,16 @@ function executables(plugins: readonly string[]): Wanted[] {
   return plugins.toReversed().map((name) => ({ name, content, digest, mode }));
 }
 
-function conflistFile(name: string, conflist: Conflist | undefined): Wanted[] {
+function conflistFile(name: string, conflist: Conflist | undefined): WantedFile[] {
   if (conflist === undefined) return [];
-  const content = textContent(conflist.text);
+  const content = conflist.text;
   return [{ name, content, digest: digestOf(content), mode: 0o644 }];
 }
 
 function warnOf({ value, plugins }: Conflist, options: Options, warn: Warn): void {
   for (const plugin of plugins) {
     if (findExecutable(plugin, [options.binDir]) !== undefined) continue;
-    warn(`the conflist names the plugin ${plugin}, which is not in ${options.binDir}. Install it.`);
+    warn(`The conflist names the plugin ${plugin}, which is not in ${options.binDir}. Install it.`);
   }
-  for (const rival of rivalsOf(options.confDir, options.confName, value)) warn(rival);
+  for (const conflict of conflictsWith(options.confDir, options.confName, value)) warn(conflict);
 }

@@ -9,6 +9,7 @@ import {
   readIfPresent,
   removeIfPresent,
 } from "../../shared/files/files.ts";
+import type { Content } from "../../shared/files/files.ts";
 import { takeLock } from "../../shared/files/lock.ts";
 import type { Lock } from "../../shared/files/lock.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
@@ -19,25 +20,24 @@ import {
   isTemporary,
   syncFolder,
   temporaryIn,
-  textContent,
   tryLink,
-  writeFile,
+  writeDurably,
 } from "./atomic_file.ts";
-import type { Attributes, Content } from "./atomic_file.ts";
+import type { Attributes } from "./atomic_file.ts";
 import { linesOf, manifestName, manifestOf, readManifest, textOf } from "./manifest.ts";
 import type { Line, Manifest } from "./manifest.ts";
 
-/** A file that is to be in a folder. */
-export interface Wanted {
+/** A file to install in a folder. */
+export interface WantedFile {
   readonly name: string;
   readonly content: Content;
-  /** The content's. */
+  /** Of the content, in SHA-256. */
   readonly digest: string;
-  /** Where there is no such file yet. One with a bit for execution is never left without. */
+  /** Of a new file. One that can be executed replaces one that cannot. */
   readonly mode: number;
 }
 
-/** A line of the report. */
+/** What became of a file. */
 export interface Outcome {
   readonly what: "installed" | "replaced" | "unchanged" | "removed" | "left" | "gone";
   readonly path: string;
@@ -45,47 +45,48 @@ export interface Outcome {
   readonly note: string;
 }
 
-/** Where to say what went wrong without being an error. */
 type Warn = (line: string) => void;
 
-/** A file as it was found. */
-interface Seen {
-  readonly file: Wanted;
+/** What is in a wanted file's place. */
+interface Inspected {
+  readonly file: WantedFile;
   readonly path: string;
-  /** Whether it is as it is wanted. */
-  readonly right: boolean;
-  /** What the one that takes its place has of it. */
-  readonly kept: Attributes | undefined;
+  /** Whether it is the wanted file already. */
+  readonly isCurrent: boolean;
+  /** What the file that replaces it keeps; undefined where there is none. */
+  readonly attributes: Attributes | undefined;
 }
 
-interface Staged {
+interface StagedFile {
   readonly temporary: string;
   readonly path: string;
   readonly outcome: Outcome;
 }
 
-const patience = 60_000;
+/** Milliseconds to wait for another run. */
+const lockTimeout = 60_000;
 
 /**
- * A folder of the node that files are installed in. They are made ready beside their places first
- * ({@link stage}), then take them, each in one step ({@link commit}). The manifest knows of a file
- * before it is there, so a run that was killed at any moment can be undone or done again.
+ * The change of one folder of the node. {@link stage} writes all files under temporary names,
+ * {@link recordIntent} names them in the manifest, {@link commit} renames each into place, and
+ * {@link recordResult} forgets what they have replaced. The manifest names a file before it is there,
+ * so a run that was killed at any moment can be undone, or done again.
  */
-export class Folder {
+export class Transaction {
   readonly #sys: Sys;
   readonly #warn: Warn;
   readonly #path: string;
-  /** Undefined where the file system has none: then nobody knows whose temporary files there are. */
+  /** Undefined where the file system has no locks: temporary files may be another run's then. */
   readonly #lock: Lock | undefined;
   readonly #recorded: Manifest;
-  #wanted: readonly Wanted[] = [];
-  readonly #staged: Staged[] = [];
-  /** What was staged, also after it took its place. */
-  #changed: readonly Wanted[] = [];
+  #wanted: readonly WantedFile[] = [];
+  readonly #staged: StagedFile[] = [];
+  /** The files that are new, staged or renamed already. */
+  #changed: readonly WantedFile[] = [];
 
   /**
-   * Locks a folder, which is made if there is none.
-   * @throws CniError TryAgainLater when another run does not come to its end.
+   * Locks a folder, and makes it if there is none.
+   * @throws Failure busy when another run does not end in time.
    */
   constructor(sys: Sys, path: string, warn: Warn) {
     this.#sys = sys;
@@ -96,13 +97,13 @@ export class Folder {
     this.#recorded = readManifest(path);
   }
 
-  /** Leaves the folder to others, without what is staged and not committed. */
+  /** Removes what is staged and not committed, and releases the lock. */
   [Symbol.dispose](): void {
     for (const { temporary } of this.#staged) removeIfPresent(temporary);
     this.#lock?.release();
   }
 
-  /** Removes what a run that was killed has left half-made. */
+  /** Removes the temporary files of runs that were killed. */
   sweep(): Outcome[] {
     if (this.#lock === undefined) return [];
     return listIfPresent(this.#path)
@@ -110,53 +111,53 @@ export class Folder {
       .map((name) => {
         const path = join(this.#path, name);
         unlinkSync(path);
-        return { what: "removed", path, note: "half-made, by a run that was killed" };
+        return { what: "removed", path, note: "half-made by a run that was killed" };
       });
   }
 
   /**
-   * Makes ready all files that are not as they are wanted. Nothing of what is in use changes.
-   * @param copies whether each is to be a file of its own, also where the content is the same.
-   * @returns those that are as they are wanted.
+   * Writes the files that are missing or different, under temporary names.
+   * @param copies whether each gets an inode of its own, also where the content is the same.
+   * @returns the files that are current.
    */
-  stage(wanted: readonly Wanted[], copies: boolean): Outcome[] {
+  stage(wanted: readonly WantedFile[], copies: boolean): Outcome[] {
     this.#wanted = wanted;
     const digests = new Map<string, string>();
-    const seen = wanted.map((file) => this.#look(file, digests));
-    // A new file is like those that are there.
-    const model = seen.find(({ kept }) => kept !== undefined)?.kept;
-    // What holds the same content with the same attributes is one file, by its path.
-    const files = new Map<string, string>();
-    for (const { file, path, right, kept } of seen) {
-      if (right && kept) files.set(keyOf(file, kept), path);
+    const found = wanted.map((file) => this.#inspect(file, digests));
+    // A new file gets the attributes of those that are there.
+    const model = found.find(({ attributes }) => attributes !== undefined)?.attributes;
+    // Files with the same content and attributes are links to one, by its path.
+    const inodes = new Map<string, string>();
+    for (const { file, path, isCurrent, attributes } of found) {
+      if (isCurrent && attributes) inodes.set(keyOf(file, attributes), path);
     }
-    const wrong = seen.filter(({ right }) => !right);
-    this.#changed = wrong.map(({ file }) => file);
-    for (const { file, path, kept } of wrong) {
-      const attributes = kept ?? model ?? { mode: file.mode, label: undefined };
+    const outdated = found.filter(({ isCurrent }) => !isCurrent);
+    this.#changed = outdated.map(({ file }) => file);
+    for (const { file, path, attributes: own } of outdated) {
+      const attributes = own ?? model ?? { mode: file.mode, label: undefined };
       const key = keyOf(file, attributes);
       const temporary = temporaryIn(this.#path);
-      const same = copies ? undefined : files.get(key);
+      const same = copies ? undefined : inodes.get(key);
       const linked = same !== undefined && tryLink(same, temporary);
       if (!linked) {
-        writeFile(this.#sys, temporary, file.content, attributes, this.#warn);
-        files.set(key, temporary);
+        writeDurably(this.#sys, temporary, file.content, attributes, this.#warn);
+        inodes.set(key, temporary);
       }
       const what = isPresent(path) ? "replaced" : "installed";
       const note = linked ? "a link" : same === undefined ? "" : "a copy: links are impossible";
       this.#staged.push({ temporary, path, outcome: { what, path, note } });
     }
-    return seen
-      .filter(({ right }) => right)
+    return found
+      .filter(({ isCurrent }) => isCurrent)
       .map(({ path }) => ({ what: "unchanged", path, note: "" }));
   }
 
-  /** Writes down that what is staged is ours, in addition to what was before. */
-  announce(): void {
+  /** Adds what is staged to the manifest, beside what it replaces. */
+  recordIntent(): void {
     if (this.#staged.length > 0) this.#record(linesOf(this.#recorded));
   }
 
-  /** Puts what is staged in its places, in the order in which it was wanted. */
+  /** Renames what is staged into place, in the order in which it was wanted. */
   commit(): Outcome[] {
     const outcomes: Outcome[] = [];
     for (let next = this.#staged.shift(); next !== undefined; next = this.#staged.shift()) {
@@ -167,9 +168,8 @@ export class Folder {
     return outcomes;
   }
 
-  /** Writes down what is there now. */
-  finish(): void {
-    // Of a file that was replaced, the digest of before is of no use any more.
+  /** Removes from the manifest what was replaced. */
+  recordResult(): void {
     const current = new Map(this.#wanted.map(({ name, digest }) => [name, digest]));
     const old = linesOf(this.#recorded).filter(
       ({ name, digest }) => (current.get(name) ?? digest) === digest,
@@ -177,7 +177,7 @@ export class Folder {
     this.#record(old);
   }
 
-  /** Takes away what was installed, unless somebody has changed it since. */
+  /** Removes what was installed, unless somebody has changed it since. */
   uninstall(): Outcome[] {
     const known = new Map<string, string>();
     const outcomes = [...this.#recorded].map(([name, digests]): Outcome => {
@@ -197,11 +197,11 @@ export class Folder {
 
   #takeLock(): Lock | undefined {
     try {
-      return takeLock(this.#sys, this.#path, patience, "r");
+      return takeLock(this.#sys, this.#path, lockTimeout, "r");
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
       if (error.kind === "busy") {
-        const advice = "Another install-cni is at work there. See what it waits for.";
+        const advice = "Another install-cni works in that folder. See what it waits for.";
         throw new Failure(error.kind, error.message, advice, { cause: error });
       }
       this.#warn(`${error.message} Let no other install-cni run at the same time.`);
@@ -209,8 +209,8 @@ export class Folder {
     }
   }
 
-  /** How a file is now. @throws Failure conflict where there is a folder in its place. */
-  #look(file: Wanted, digests: Map<string, string>): Seen {
+  /** @throws Failure conflict where there is a folder in the file's place. */
+  #inspect(file: WantedFile, digests: Map<string, string>): Inspected {
     const path = join(this.#path, file.name);
     const found = lstatSync(path, { throwIfNoEntry: false });
     if (found?.isDirectory() === true) {
@@ -222,15 +222,15 @@ export class Folder {
     }
     const attributes = attributesOf(this.#sys, path);
     if (found === undefined || attributes === undefined) {
-      return { file, path, right: false, kept: undefined };
+      return { file, path, isCurrent: false, attributes: undefined };
     }
     const digest = digestOnce(path, found, digests);
-    const runs = (file.mode & 0o111) === 0 || (attributes.mode & 0o111) !== 0;
+    const isModeRight = (file.mode & 0o111) === 0 || (attributes.mode & 0o111) !== 0;
     return {
       file,
       path,
-      right: digest === file.digest && runs,
-      kept: runs ? attributes : { ...attributes, mode: file.mode },
+      isCurrent: digest === file.digest && isModeRight,
+      attributes: isModeRight ? attributes : { ...attributes, mode: file.mode },
     };
   }
 
@@ -239,19 +239,14 @@ export class Folder {
     const path = join(this.#path, manifestName);
     if (text === (readIfPresent(path) ?? "")) return;
     const temporary = temporaryIn(this.#path);
-    writeFile(
-      this.#sys,
-      temporary,
-      textContent(text),
-      { mode: 0o644, label: undefined },
-      this.#warn,
-    );
+    const attributes = { mode: 0o644, label: undefined };
+    writeDurably(this.#sys, temporary, text, attributes, this.#warn);
     renameSync(temporary, path);
     syncFolder(this.#path);
   }
 }
 
-function keyOf({ digest }: Wanted, { mode, label }: Attributes): string {
+function keyOf({ digest }: WantedFile, { mode, label }: Attributes): string {
   return `${digest} ${mode} ${label?.toString("hex") ?? ""}`;
 }
 

@@ -51,7 +51,7 @@ const refusedOptions: [JsonObject, path: string, value: string, wrong?: string][
   [{ conditionsV4: ["a\nCOMMIT"] }, "conditionsV4[0]", '"a\\nCOMMIT"', "control character"],
   [{ conditionsV6: ["a", "b\r"] }, "conditionsV6[1]", '"b\\r"', "control character"],
   [{ conditionsV6: ["\u0000"] }, "conditionsV6[0]", '"\\u0000"', "control character"],
-  [{ conditionsV6: ["\u007f"] }, "conditionsV6[0]", '"\u007f"', "control character"],
+  [{ conditionsV6: ["\u007f"] }, "conditionsV6[0]", '"\\u007f"', "control character"],
   [{ backend: "nftables", conditionsV4: ["a;"] }, "conditionsV4[0]", '"a;"', "would end a rule"],
   [{ backend: "nftables", conditionsV6: ["#"] }, "conditionsV6[0]", '"#"', "would end a rule"],
   [{ backend: "nftables", conditionsV6: ["\\"] }, "conditionsV6[0]", '"\\\\"', "would end a rule"],
