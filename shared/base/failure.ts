@@ -1,14 +1,14 @@
 /**
- * What kind of thing went wrong, for whoever decides what to do about it: a plugin turns it into a
- * code of the CNI specification, a daemon into a line of its log and a retry.
+ * What kind of thing went wrong. A plugin turns it into a code of the CNI specification, a daemon
+ * into a log line and a retry.
  *
  *     kernel    the kernel refused a link, an address, a route or a sysctl
  *     firewall  iptables or nftables refused a change, or is not installed
- *     busy      another process is at it; the same call can work later
+ *     busy      another process has the lock; the same call can work later
  *     io        a file could not be read or written
  *     conflict  what is on the node contradicts what is wanted
- *     missing   something that another program is to make is not there yet
- *     invalid   what the caller named is not what it must be
+ *     missing   another program has not yet made something that is needed
+ *     invalid   the caller named the wrong thing, such as a path that is not a namespace
  */
 export type FailureKind =
   | "kernel"
@@ -20,15 +20,15 @@ export type FailureKind =
   | "invalid";
 
 interface FailureOptions extends ErrorOptions {
-  /** The kernel's error number, where it was the kernel that refused. */
+  /** The kernel's error number, if the kernel refused. */
   readonly errno?: number;
 }
 
 /**
- * Something that was to be done could not be, for a reason that a program has to expect.
+ * An expected failure: the node, the kernel or another program is in the way, not a defect.
  *
- * `message` says what and why ("Cannot X: Y."); `advice` says what the operator can do next. Both
- * are shown to people, so neither holds secrets.
+ * `message` says what could not be done and why ("Cannot X: Y."), `advice` what the operator can do
+ * next. Both are shown to people, so neither may hold secrets.
  */
 export class Failure extends Error {
   override readonly name = "Failure";
@@ -44,17 +44,17 @@ export class Failure extends Error {
   }
 }
 
-/** Whether something that was thrown is a failure of a kind. */
+/** Whether a thrown value is a failure of this kind. */
 export function isFailure(thrown: unknown, kind: FailureKind): thrown is Failure {
   return thrown instanceof Failure && thrown.kind === kind;
 }
 
-/** The text of anything that was thrown. */
+/** The message of a thrown value. */
 export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
 }
 
-/** The errno's name ("ENOENT") of an error that a system call of the runtime threw, if it has one. */
+/** The name of the errno ("ENOENT") of an error that one of the runtime's system calls threw. */
 export function errnoOf(thrown: unknown): string | undefined {
   if (!(thrown instanceof Error) || !("code" in thrown)) return undefined;
   return typeof thrown.code === "string" ? thrown.code : undefined;

@@ -16,8 +16,8 @@ export function widthOf(family: Family): 32 | 128 {
 }
 
 /**
- * Reads an IP address, taking nothing but the address: no white space, no zone, no prefix length,
- * no leading zeros in IPv4. An IPv4-mapped address (::ffff:192.0.2.1) is the IPv4 address.
+ * Reads an IP address and nothing else: no white space, no zone, no prefix length, no leading zeros
+ * in IPv4. An IPv4-mapped address (::ffff:192.0.2.1) gives the IPv4 address.
  * @throws NetError
  */
 export function parseAddress(text: string): Address {
@@ -31,7 +31,7 @@ export function parseAddress(text: string): Address {
   throw notA("an IP address", text);
 }
 
-/** Writes an address: four octets, or the one form that RFC 5952 gives an IPv6 address. */
+/** Writes an address: IPv4 as four octets, IPv6 in the form of RFC 5952. */
 export function formatAddress({ family, value }: Address): string {
   return family === 4 ? formatIPv4(Number(value)) : formatIPv6(value);
 }
@@ -48,8 +48,8 @@ export function addressBytes({ family, value }: Address): Uint8Array {
 }
 
 /**
- * The address of 4 or 16 bytes in network order. As the kernel tells the families apart, so does
- * this: 16 bytes are an IPv6 address, whatever is in them.
+ * The address of 4 or 16 bytes in network order. 16 bytes are always an IPv6 address, as for the
+ * kernel, even if they hold an IPv4-mapped one.
  * @throws NetError for any other number of bytes.
  */
 export function addressFromBytes(bytes: Uint8Array): Address {
@@ -66,7 +66,7 @@ export function sameAddress(a: Address, b: Address): boolean {
   return a.family === b.family && a.value === b.value;
 }
 
-/** Sorts addresses: IPv4 first, then by their integers. */
+/** Orders addresses: IPv4 first, then by value. */
 export function compareAddresses(a: Address, b: Address): -1 | 0 | 1 {
   if (a.family !== b.family) return a.family < b.family ? -1 : 1;
   if (a.value === b.value) return 0;
@@ -74,8 +74,8 @@ export function compareAddresses(a: Address, b: Address): -1 | 0 | 1 {
 }
 
 /**
- * The address that lies `by` after another, or before it if `by` is negative.
- * @throws NetError where the family has no such address.
+ * The address that is `by` addresses after another, or before it if `by` is negative.
+ * @throws NetError if the family has no such address.
  */
 export function offsetAddress(address: Address, by: bigint): Address {
   const value = address.value + by;
@@ -87,7 +87,7 @@ export function offsetAddress(address: Address, by: bigint): Address {
   );
 }
 
-/** Whether an address is of the host itself: 127.0.0.0/8 or ::1. */
+/** Whether an address is a loopback address: 127.0.0.0/8 or ::1. */
 export function isLoopback({ family, value }: Address): boolean {
   return family === 4 ? value >> 24n === 127n : value === 1n;
 }
@@ -98,7 +98,7 @@ function unmapped(value: bigint): Address {
     : { family: 6, value };
 }
 
-/** Whether it is the address that stands for none or all: 0.0.0.0 or ::. */
+/** Whether it is the unspecified address: 0.0.0.0 or ::. */
 export function isUnspecified({ value }: Address): boolean {
   return value === 0n;
 }

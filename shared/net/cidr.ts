@@ -2,19 +2,19 @@ import { formatAddress, parseAddress, sameAddress, widthOf } from "./address.ts"
 import type { Address, Family } from "./address.ts";
 import { NetError, notA } from "./error.ts";
 
-/** A subnet, or an address in one: then its host bits are set (10.244.1.2/24). */
+/** A subnet (10.244.1.0/24), or an address with its subnet's prefix length (10.244.1.2/24). */
 export interface Cidr {
   readonly address: Address;
-  /** How many leading bits are the network's: 0 to 32 or 128. */
+  /** The prefix length: 0 to 32 or 128. */
   readonly prefix: number;
 }
 
 /**
- * Reads an address and a prefix length with a `/` between them. Host bits may be set; for the rest
- * it is as strict as {@link parseAddress}.
+ * Reads an address and a prefix length with a `/` between them, as strictly as {@link parseAddress}.
+ * Host bits may be set.
  *
- * An IPv4-mapped one (::ffff:10.0.0.0/104) is the IPv4 one (10.0.0.0/8); with less than 96 bits it
- * is of neither family.
+ * An IPv4-mapped subnet (::ffff:10.0.0.0/104) gives the IPv4 subnet (10.0.0.0/8). With a prefix
+ * shorter than 96 it belongs to neither family and is refused.
  * @throws NetError
  */
 export function parseCidr(text: string): Cidr {
@@ -35,12 +35,12 @@ export function formatCidr({ address, prefix }: Cidr): string {
   return `${formatAddress(address)}/${prefix}`;
 }
 
-/** The subnet that an address is in: the same with its host bits cleared. */
+/** The subnet of an address: its host bits cleared. */
 export function subnetOf(cidr: Cidr): Cidr {
   return { address: firstAddress(cidr), prefix: cidr.prefix };
 }
 
-/** Whether an address is in the subnet. One of the other family is not. */
+/** Whether an address is in a subnet. An address of the other family never is. */
 export function contains(subnet: Cidr, address: Address): boolean {
   const bits = hostBits(subnet);
   return (
@@ -49,19 +49,19 @@ export function contains(subnet: Cidr, address: Address): boolean {
   );
 }
 
-/** The first address of the subnet, which is the network's own. */
+/** The first address of the subnet: the network address. */
 export function firstAddress(cidr: Cidr): Address {
   const bits = hostBits(cidr);
   return { family: cidr.address.family, value: (cidr.address.value >> bits) << bits };
 }
 
-/** The last address of the subnet, which in IPv4 is its broadcast address. */
+/** The last address of the subnet: in IPv4 the broadcast address. */
 export function lastAddress(cidr: Cidr): Address {
   const { family, value } = cidr.address;
   return { family, value: value | ((1n << hostBits(cidr)) - 1n) };
 }
 
-/** Whether address, host bits and prefix length are all the same. */
+/** Whether the whole addresses, host bits included, and the prefix lengths are the same. */
 export function sameCidr(a: Cidr, b: Cidr): boolean {
   return a.prefix === b.prefix && sameAddress(a.address, b.address);
 }
@@ -71,7 +71,7 @@ export function overlaps(a: Cidr, b: Cidr): boolean {
   return a.prefix <= b.prefix ? contains(a, b.address) : contains(b, a.address);
 }
 
-/** The subnet that every address of a family is in, which a default route leads to. */
+/** The destination of a family's default route: 0.0.0.0/0 or ::/0. */
 export function defaultRoute(family: Family): Cidr {
   return { address: { family, value: 0n }, prefix: 0 };
 }
@@ -80,7 +80,7 @@ function hostBits({ address, prefix }: Cidr): bigint {
   return BigInt(widthOf(address.family) - prefix);
 }
 
-/** @returns -1 if the text is no number of at most three digits without a leading zero. */
+/** @returns -1 unless the text is a number of at most three digits without a leading zero. */
 function parsePrefix(text: string): number {
   return /^(?:0|[1-9]\d{0,2})$/.test(text) ? Number(text) : -1;
 }

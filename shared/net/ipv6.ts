@@ -5,9 +5,9 @@ import { parseIPv4 } from "./ipv4.ts";
 /**
  * IPv6 addresses as text, read and written by the package ip-cidr.
  *
- * It takes a millisecond to load, a sixth of a call, so the first IPv6 address loads it and a
- * cluster without any does not. Only `require` loads on demand without a promise; the bundlers put
- * the package into the executable and make a function call of it.
+ * It takes a millisecond to load, a sixth of a call. So the first IPv6 address loads it, and a
+ * cluster without IPv6 never does. `require` is the one way to load on demand without a promise; the
+ * bundlers turn it into a function call inside the executable.
  */
 function library(): typeof IpCidr {
   // oxlint-disable-next-line typescript/no-require-imports -- see above
@@ -20,7 +20,7 @@ function library(): typeof IpCidr {
  */
 export function parseIPv6(text: string): bigint | undefined {
   const hex = withoutDots(text);
-  // The package takes a prefix length and a zone as well, which are not part of an address.
+  // The package also accepts a prefix length and a zone, which are not part of an address.
   if (hex === undefined || hex.length > 39 || !/^[0-9a-f:]+$/i.test(hex)) return undefined;
   const ipCidr = library();
   try {
@@ -31,7 +31,7 @@ export function parseIPv6(text: string): bigint | undefined {
   }
 }
 
-/** Writes an address, given as an integer below 2¹²⁸, in the one form of RFC 5952. */
+/** Writes an address that is given as an integer below 2¹²⁸, in the form of RFC 5952. */
 export function formatIPv6(value: bigint): string {
   const digits = value.toString(16).padStart(32, "0");
   const groups: string[] = [];
@@ -40,8 +40,8 @@ export function formatIPv6(value: bigint): string {
 }
 
 /**
- * Turns an IPv4 tail (64:ff9b::192.0.2.1) into two groups. The package would take the tail for the
- * whole address, whatever is before it.
+ * Turns an IPv4 tail (64:ff9b::192.0.2.1) into two groups. The package ignores whatever comes before
+ * such a tail.
  */
 function withoutDots(text: string): string | undefined {
   if (!text.includes(".")) return text;

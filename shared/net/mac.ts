@@ -1,7 +1,7 @@
 import { NetError, notA } from "./error.ts";
 
 /**
- * Reads a MAC address of six bytes: 0a:58:0a:f4:01:02, or with `-` for `:`, or as 0a58.0af4.0102.
+ * Reads a MAC address of six bytes, as 0a:58:0a:f4:01:02, 0a-58-0a-f4-01-02 or 0a58.0af4.0102.
  * @throws NetError
  */
 export function parseMac(text: string): Uint8Array {
