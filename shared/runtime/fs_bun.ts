@@ -1,7 +1,7 @@
 /**
- * Stands in for `node:fs` in the Bun build, which puts it wherever the sources import that: the few
- * calls that the plugins make, by libc. Bun's own takes a millisecond to load at every start. What
- * fails throws as `node:fs` does, with the errno's name as `code`.
+ * Replaces `node:fs` in the Bun build: the few functions that the plugins use, through libc. Bun's own
+ * module takes a millisecond to load at every start. Errors are those of `node:fs`, with the errno's
+ * name as `code`.
  */
 import { check, EEXIST, ENOENT } from "./fs_error.ts";
 import { answer, cString, libc, ptr } from "./libc_bun.ts";
@@ -9,7 +9,7 @@ import { statSync } from "./stat_bun.ts";
 
 export { fstatSync, lstatSync, statSync } from "./stat_bun.ts";
 
-/** As linux/fcntl.h and asm-generic/fcntl.h have them, the same for x64 and arm64. */
+/** Flags of asm-generic/fcntl.h, which x64 and arm64 share. */
 const O = { WRONLY: 1, RDWR: 2, CREAT: 0o100, EXCL: 0o200, TRUNC: 0o1000, APPEND: 0o2000 };
 const O_NONBLOCK = 0o4000;
 const O_CLOEXEC = 0o2000000;
@@ -22,10 +22,10 @@ const openFlags: Readonly<Record<string, number>> = {
 };
 
 const AT_FDCWD = -100;
-/** A system call that older C libraries have no function for. */
+/** Called by number, because older C libraries have no function for it. */
 const SYS_getdents64 = process.arch === "x64" ? 217 : 61;
 
-/** Bytes of a path, its end included (linux/limits.h). */
+/** PATH_MAX: bytes of a path with its final NUL. */
 const pathMax = 4096;
 
 export const constants = { W_OK: 2, X_OK: 1 };
@@ -40,7 +40,7 @@ export function accessSync(path: string, mode: number): void {
 }
 
 export function closeSync(fd: number): void {
-  // Whatever it answers, the descriptor is gone.
+  // The descriptor is closed even if close(2) reports an error.
   libc.close(fd);
 }
 
@@ -54,7 +54,7 @@ export function linkSync(from: string, to: string): void {
   );
 }
 
-/** With those above it: the plugins make no other. */
+/** Makes the parent folders too: `recursive` must be true. */
 export function mkdirSync(path: string, options: { recursive: true; mode: number }): void {
   const at = cString(path);
   const done = answer(() => libc.mkdir(ptr(at), options.mode));
@@ -67,7 +67,7 @@ export function mkdirSync(path: string, options: { recursive: true; mode: number
   if (above === "" || above === path) check(done, "mkdir", path);
   mkdirSync(above, options);
   const again = answer(() => libc.mkdir(ptr(at), options.mode));
-  // Another call may have made it meanwhile.
+  // Another process may have made it in the meantime.
   if (again !== -EEXIST) check(again, "mkdir", path);
 }
 
@@ -99,7 +99,7 @@ export function writeSync(fd: number, bytes: Uint8Array, offset: number): number
   );
 }
 
-/** The bytes of a file as they are read: one read for nearly all files that a plugin reads. */
+/** Reused by every call. Nearly all files fit, so one read is enough. */
 let buffer = Buffer.allocUnsafeSlow(16_384);
 
 export function readFileSync(path: string, _encoding: "utf8"): string {
@@ -134,7 +134,7 @@ export function writeFileSync(
   }
 }
 
-/** The names in a folder, of struct linux_dirent64. */
+/** The names in a folder, from getdents64's struct linux_dirent64. */
 export function readdirSync(path: string): string[] {
   const headerBytes = 19;
   const names: string[] = [];
@@ -166,7 +166,7 @@ export function readlinkSync(path: string): string {
   return into.toString("utf8", 0, check(length, "readlink", path));
 }
 
-/** The path without symbolic links. */
+/** The absolute path with all symbolic links resolved. */
 export function realpathSync(path: string): string {
   const at = cString(path);
   const into = Buffer.alloc(pathMax);

@@ -1,8 +1,8 @@
-/** The errors that `node:fs` throws, for calls of libc in its place. */
+/** Errors like those of `node:fs`, for the functions that replace it. */
 
 export const ENOENT = 2;
 export const EEXIST = 17;
-/** The errnos whose names the plugins ask for, or people want to read. */
+/** The errnos that the plugins compare with, or that messages show. */
 const errnos: Readonly<Record<number, readonly [code: string, text: string]>> = {
   1: ["EPERM", "operation not permitted"],
   [ENOENT]: ["ENOENT", "no such file or directory"],
@@ -34,7 +34,7 @@ const errnos: Readonly<Record<number, readonly [code: string, text: string]>> = 
   122: ["EDQUOT", "disk quota exceeded"],
 };
 
-/** The value of a call, or the error that `node:fs` throws for it. */
+/** Returns the value of a call, or throws the error of `node:fs` for a negated errno. */
 export function check(value: number, call: string, path?: string, to?: string): number {
   if (value >= 0) return value;
   throw failure(-value, call, path, to);

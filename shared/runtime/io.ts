@@ -1,14 +1,14 @@
 import { errnoOf } from "../base/failure.ts";
 
 /**
- * Reads a text to its end, without the byte order mark that some editors put before it.
- * @param read reads into a buffer as soon as there is something, and returns how many bytes it got.
+ * Reads a text to its end. A byte order mark at its start is dropped.
+ * @param read waits for data, reads into the buffer, and returns the number of bytes; 0 at the end.
  * @throws RangeError as soon as there are more than `maxBytes`.
  */
 export function readFully(read: (into: Uint8Array) => number, maxBytes: number): string {
   const chunks: Buffer[] = [];
   for (let total = 0; ; ) {
-    // One byte beyond the limit tells "as much as allowed" from "too much".
+    // One byte more than the limit, to tell a text of that size from a longer one.
     const chunk = Buffer.allocUnsafeSlow(Math.min(65_536, maxBytes + 1 - total));
     const length = read(chunk);
     if (length === 0) break;
@@ -21,10 +21,10 @@ export function readFully(read: (into: Uint8Array) => number, maxBytes: number):
 }
 
 /**
- * Writes all of `text` to a file descriptor that may be a non-blocking pipe, which answers EAGAIN
+ * Writes all of `text` to a file descriptor. It may be a non-blocking pipe, which refuses with EAGAIN
  * while its reader is slow.
- * @param write writes from an offset on, and returns how many bytes it took.
- * @param wait waits, bounded, until the descriptor can be written to.
+ * @param write writes from an offset on, and returns the number of bytes written.
+ * @param wait waits until the descriptor can be written to, but not for ever.
  */
 export function writeFully(
   text: string,
@@ -44,11 +44,11 @@ export function writeFully(
   }
 }
 
-/** Ends what is left of a process group. */
+/** Kills what is left of a process group. */
 export function killGroup(leader: number): void {
   try {
     process.kill(-leader, "SIGKILL");
   } catch {
-    // Nothing is left of it.
+    // No process of the group is left.
   }
 }

@@ -1,15 +1,15 @@
 /**
- * libc on Bun, called on the main thread. Straight through the native functions that `bun:ffi` is
- * made of: to load the first of a runtime's own modules costs half a millisecond at every start.
+ * libc on Bun, called on the main thread through the native functions behind `bun:ffi`. Importing
+ * `bun:ffi` itself, or any other of Bun's modules, would cost half a millisecond at every start.
  */
 
-/** What of Bun.FFI is used here; @types/bun does not know it. */
+/** The part of Bun.FFI that is used here; @types/bun does not declare it. */
 interface NativeFfi {
   dlopen(
     library: string,
     symbols: Readonly<Record<string, Signature>>,
   ): { readonly symbols: Readonly<Record<string, (...args: readonly number[]) => number>> };
-  /** The address of the bytes, which stay where they are while something refers to them. */
+  /** The address of the bytes. They do not move, and live as long as something refers to them. */
   readonly ptr: (bytes: ArrayBufferView) => number;
   readonly read: { readonly i32: (address: number, offset: number) => number };
 }
@@ -19,7 +19,7 @@ interface Signature {
   readonly returns: Type;
 }
 
-/** The native functions take the numbers that bun:ffi's FFIType names. */
+/** The numbers of bun:ffi's FFIType, which the native functions take. */
 type Type = typeof i32 | typeof pointer | typeof i64 | typeof u64;
 const i32 = 5;
 const pointer = 12;
@@ -43,7 +43,7 @@ const signatures = {
   poll: { args: [pointer, u64, i32], returns: i32 },
   read: { args: [i32, pointer, u64], returns: i64 },
   readlink: { args: [pointer, pointer, u64], returns: i64 },
-  // As a number, for a null pointer would be null.
+  // Not a pointer: a null pointer would come back as null, not as 0.
   realpath: { args: [pointer, pointer], returns: i64 },
   recv: { args: [i32, pointer, u64, i32], returns: i64 },
   rename: { args: [pointer, pointer], returns: i32 },
@@ -70,7 +70,7 @@ export const { ptr } = ffi;
 
 const EINTR = 4;
 
-/** The kernel's convention: the value, or the negated errno. A call that a signal cut is repeated. */
+/** The call's value, or the negated errno, as inside the kernel. A call that EINTR ended is repeated. */
 export function answer(call: () => number): number {
   for (;;) {
     const value = call();
@@ -80,7 +80,7 @@ export function answer(call: () => number): number {
   }
 }
 
-/** A text as C has it: the caller holds on to it for as long as C may look at it. */
+/** A NUL-terminated string. The caller must keep a reference to it until the call has returned. */
 export function cString(text: string): Uint8Array {
   return Buffer.from(`${text}\0`);
 }

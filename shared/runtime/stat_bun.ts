@@ -1,7 +1,7 @@
 import { ENOENT, failure } from "./fs_error.ts";
 import { answer, cString, libc, ptr } from "./libc_bun.ts";
 
-/** The part of fs_bun.ts that looks at files, by statx(2). */
+/** The stat functions of fs_bun.ts, by statx(2). */
 
 const AT_FDCWD = -100;
 const AT_SYMLINK_NOFOLLOW = 0x100;
@@ -12,10 +12,10 @@ const S_IFDIR = 0o040000;
 const S_IFREG = 0o100000;
 const S_IFLNK = 0o120000;
 
-/** A system call that older C libraries have no function for. */
+/** Called by number, because older C libraries have no function for it. */
 const SYS_statx = process.arch === "x64" ? 332 : 291;
 
-/** What the plugins ask of a file. */
+/** The part of `fs.Stats` that the plugins use. */
 interface Stats {
   readonly dev: number;
   readonly ino: number;
@@ -64,7 +64,7 @@ export function lstatSync(
   };
 }
 
-/** A struct statx, whose layout is the same on all processors. */
+/** A struct statx; its layout is the same on all processors. */
 function look(
   path: string,
   flags: number,
@@ -77,7 +77,7 @@ function look(
   throw failure(-seen, call, path);
 }
 
-/** @returns the negated errno where it failed. */
+/** @returns a struct statx, or the negated errno. */
 function statx(folder: number, path: string, flags: number): DataView | number {
   const into = new Uint8Array(256);
   const at = cString(path);
@@ -99,7 +99,7 @@ function stats(seen: DataView): Stats {
   };
 }
 
-/** Major and minor number in one, as glibc's makedev has them below 2^32. */
+/** Major and minor number as one, like glibc's makedev for numbers below 2^32. */
 function deviceOf(seen: DataView): number {
   const [major, minor] = [seen.getUint32(136, true), seen.getUint32(140, true)];
   return (((minor & ~0xff) << 12) | ((major & 0xfff) << 8) | (minor & 0xff)) >>> 0;

@@ -1,44 +1,44 @@
 /**
- * The few things that only a runtime can do, behind one interface: sys_bun.ts and sys_node.ts
- * implement it, and nothing else in the project names a runtime.
+ * What depends on the runtime, behind one interface. sys_bun.ts and sys_node.ts implement it; nothing
+ * else in the project names a runtime.
  *
- * The libc calls answer as system calls do inside the kernel: a value of 0 or more, or the negated
- * errno (-17 for EEXIST). All of them run on the calling thread, which is what makes setns safe:
- * a span between two setns calls holds no `await`.
+ * The libc calls return 0 or more, or the negated errno (-17 for EEXIST), as system calls do inside
+ * the kernel. All of them run on the calling thread. That makes setns safe, as long as no `await`
+ * stands between two setns calls.
  */
 export interface Sys {
-  /** argv[0] as the process was started: a hard link's, a symlink's or a PATH look-up's name. */
+  /** argv[0]: the name that the process was started by, which may be that of a link. */
   readonly argv0: string;
-  /** What came after it. A runtime gives a plugin none. */
+  /** The arguments. A container runtime gives a plugin none. */
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
 
-  /** Reads all of stdin, or throws RangeError as soon as there is more than `maxBytes`. */
+  /** Reads all of stdin. Throws RangeError as soon as there is more than `maxBytes`. */
   readStdin(maxBytes: number): string;
-  /** Writes all of `text`, waiting where the reader is slow. Throws where the reader is gone. */
+  /** Writes all of `text`, and waits for a slow reader. Throws if the reader is gone. */
   write(fd: 1 | 2, text: string): void;
-  /** Ends the process. Everything written before has arrived. */
+  /** Ends the process. What was written before is not lost. */
   exit(code: number): never;
 
   setns(fd: number, nstype: number): number;
   socket(domain: number, type: number, protocol: number): number;
   setsockopt(fd: number, level: number, option: number, value: Uint8Array): number;
-  /** @returns how many bytes of `into` were filled. */
+  /** @returns the number of bytes written to `into`. */
   getsockopt(fd: number, level: number, option: number, into: Uint8Array): number;
   bind(fd: number, address: Uint8Array): number;
-  /** Sends to the socket's default peer, for netlink the kernel. */
+  /** Sends to the socket's default peer; for netlink, that is the kernel. */
   send(fd: number, data: Uint8Array, flags: number): number;
   recv(fd: number, into: Uint8Array, flags: number): number;
   flock(fd: number, operation: number): number;
-  /** Sets an extended attribute of what is at `path` itself, be it a symbolic link. */
+  /** Sets an extended attribute of what is at `path`, without following a symbolic link. */
   lsetxattr(path: string, name: string, value: Uint8Array): number;
-  /** Reads an extended attribute, and answers its length. */
+  /** Reads an extended attribute, and returns its length. */
   lgetxattr(path: string, name: string, into: Uint8Array): number;
 
   /** The SHA-512 of a text, as 128 hexadecimal digits. */
   readonly sha512: (text: string) => string;
 
-  /** Runs a command to its end, with a bound on its time and on what it may print. */
+  /** Runs a command to its end, or kills it when it takes too long or prints too much. */
   run(command: string, args: readonly string[], options: RunOptions): RunResult;
 }
 
@@ -48,15 +48,15 @@ export interface RunOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Milliseconds until it is killed. */
   readonly timeout: number;
-  /** Bytes of stdout, and of stderr, after which it is killed. */
+  /** Bytes of stdout or of stderr after which it is killed. */
   readonly maxOutput: number;
 }
 
 export interface RunResult {
-  /** The exit status, or undefined when a signal ended it or it could not be started. */
+  /** The exit status, or undefined if a signal ended it or it could not be started. */
   readonly status: number | undefined;
   readonly stdout: string;
   readonly stderr: string;
-  /** Why there is no status: "timeout", "output" (too much of it), a signal's name, or an errno's. */
+  /** Why there is no status: "timeout", "output" (too much), or the name of a signal or an errno. */
   readonly failure: string | undefined;
 }

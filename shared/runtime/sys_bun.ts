@@ -5,22 +5,22 @@ import { killGroup, readFully, writeFully } from "./io.ts";
 import { answer, cString, libc, ptr } from "./libc_bun.ts";
 import type { RunOptions, RunResult, Sys } from "./sys.ts";
 
-/** {@link Sys} on Bun: libc, and Bun's own spawn. */
+/** {@link Sys} on Bun: libc through FFI, and Bun.spawnSync. */
 
 const EAGAIN = 11;
 const POLLIN = 1;
 const POLLOUT = 4;
 const forEver = -1;
-/** Milliseconds to wait for a slow reader, each time it takes nothing. */
+/** Milliseconds to wait for a slow reader, each time it accepts nothing. */
 const writeTimeout = 5000;
 
 export const sys: Sys = {
   argv0: process.argv0,
-  // Both runtimes put a name for the script before them.
+  // Both runtimes put the executable's and the script's name before the arguments.
   args: process.argv.slice(2),
   env: process.env,
 
-  // Bun's own readers start threads and turn the event loop, which costs more than a millisecond.
+  // Bun's own readers start threads and run the event loop, which costs more than a millisecond.
   readStdin: (maxBytes) => readFully(readSome, maxBytes),
 
   write(fd, text) {
@@ -62,7 +62,7 @@ export const sys: Sys = {
   run: spawn,
 };
 
-/** Reads from stdin as soon as there is something, also from a non-blocking pipe. */
+/** Waits for data on stdin and reads it. Stdin may be a non-blocking pipe. */
 function readSome(into: Uint8Array): number {
   for (;;) {
     const length = answer(() => libc.read(0, ptr(into), into.length));
@@ -72,7 +72,7 @@ function readSome(into: Uint8Array): number {
   }
 }
 
-/** poll(2) of one descriptor. struct pollfd: an int, and two shorts, the first what to wait for. */
+/** poll(2) of one descriptor. A struct pollfd is an int and two shorts, of which `events` is the first. */
 function waitFor(fd: number, events: number, timeout: number): void {
   libc.poll(ptr(new Int32Array([fd, events])), 1, timeout);
 }
@@ -95,7 +95,7 @@ function spawn(command: string, args: readonly string[], options: RunOptions): R
       timeout: options.timeout,
       maxBuffer: options.maxOutput,
       killSignal: "SIGKILL",
-      // A group of its own, so that what it has started can be ended with it.
+      // A process group of its own, so that its children can be killed with it.
       detached: true,
     });
     stdout = child.stdout.toString();

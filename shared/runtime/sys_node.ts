@@ -1,6 +1,6 @@
 /**
- * What only a runtime can do, on Node: system calls through koffi. The modules that take milliseconds
- * to load are loaded where they are needed.
+ * {@link Sys} on Node: libc through koffi. Modules that take milliseconds to load are loaded on first
+ * use.
  */
 import { readSync, writeSync } from "node:fs";
 import koffi from "koffi";
@@ -12,7 +12,7 @@ const libc = koffi.load("libc.so.6");
 const POLLIN = 1;
 const POLLOUT = 4;
 const EINTR = 4;
-/** Milliseconds to wait for a slow reader, each time it takes nothing. */
+/** Milliseconds to wait for a slow reader, each time it accepts nothing. */
 const writeTimeout = 5000;
 
 const poll = systemCall("int poll(void *fds, unsigned long count, int timeout)");
@@ -35,7 +35,7 @@ const lgetxattr = systemCall(
 /** The runtime of the pkg build, and of tests that call the code directly. */
 export const sys: Sys = {
   argv0: process.argv0,
-  // Both runtimes put a name for the script before them.
+  // Both runtimes put the executable's and the script's name before the arguments.
   args: process.argv.slice(2),
   env: process.env,
 
@@ -79,16 +79,16 @@ function run(command: string, args: readonly string[], options: RunOptions): Run
     maxBuffer: options.maxOutput,
     killSignal: "SIGKILL",
     encoding: "utf8",
-    // A group of its own, so that what it has started can be ended with it.
+    // A process group of its own, so that its children can be killed with it.
     detached: true,
   } as const;
   const child = process.getBuiltinModule("node:child_process").spawnSync(command, args, settings);
   if (["ETIMEDOUT", "ENOBUFS"].includes(errnoOf(child.error) ?? "")) killGroup(child.pid);
-  // A command need not read its input: then its status says whether that was right.
+  // A command may end without reading its input. Its status tells whether it succeeded.
   const error = errnoOf(child.error) === "EPIPE" ? undefined : child.error;
   return {
     status: error === undefined ? (child.status ?? undefined) : undefined,
-    // Where nothing could be started there are no streams either, whatever the types say.
+    // Undefined, against the types, if the command could not be started.
     stdout: child.stdout ?? "",
     stderr: child.stderr ?? "",
     failure: error === undefined ? (child.signal ?? undefined) : failureOf(error),
@@ -102,7 +102,7 @@ function failureOf(error: Error): string {
   return errno ?? error.message;
 }
 
-/** A libc function that answers as the kernel does: 0 or more, or the negated errno. */
+/** A libc function that returns 0 or more, or the negated errno. */
 function systemCall(prototype: string): (...args: readonly unknown[]) => number {
   const call = libc.func(prototype) as (...args: readonly unknown[]) => number;
   return (...args) => {
@@ -115,7 +115,7 @@ function systemCall(prototype: string): (...args: readonly unknown[]) => number 
   };
 }
 
-/** Reads from stdin, which may be a non-blocking pipe and then answers EAGAIN until there is some. */
+/** Waits for data on stdin and reads it. Stdin may be a non-blocking pipe. */
 function readSome(into: Uint8Array): number {
   for (;;) {
     try {
@@ -128,7 +128,7 @@ function readSome(into: Uint8Array): number {
 }
 
 function waitFor(fd: number, event: number, timeout: number): void {
-  // struct pollfd: an int, and two shorts of which the first is what to wait for.
+  // A struct pollfd is an int and two shorts, of which `events` is the first.
   const pollfd = new Int32Array(2);
   pollfd[0] = fd;
   new Int16Array(pollfd.buffer)[2] = event;
