@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs the project's tools with the Node 24 that npm has installed, whatever Node the machine has.
-# Where npm carries none for this processor, the machine's own has to be Node 24 or later.
+# Runs the project's tools on the Node 24 that npm installed, whatever Node the machine has. If npm
+# has none for this processor, the machine's own must be Node 24 or later.
 here=$(dirname "$0")/..
 for node in "$here"/node_modules/node-linux-*/bin/node; do
   [ -x "$node" ] && exec "$node" "$@"

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Gets the machine ready: what can be installed is installed, what can't is said, with the cure.
+# Prepares the machine: installs what it can, and says what else is missing and what to do.
 #
 #   setup.sh deps        npm packages (building and checking need no more)
-#   setup.sh run         and what the demonstration needs: root, namespaces, the network tools
-#   setup.sh test        and what the tests need beyond that
+#   setup.sh run         also what the demo needs: root, namespaces, network tools
+#   setup.sh test        also what the tests need
 #
-# Does nothing, in a few milliseconds, when nothing is missing.
+# If nothing is missing, it ends after a few milliseconds.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -21,7 +21,7 @@ fail() {
   exit 1
 }
 
-# quietly LABEL COMMAND...: one line when it works, everything it said when it doesn't.
+# quietly LABEL COMMAND...: one line if it succeeds, all of its output if it fails.
 quietly() {
   label=$1
   shift
@@ -47,11 +47,11 @@ check_node() {
     "On Debian and Ubuntu: apt-get install npm"
 }
 
-# The stamp is a copy of the lock file, so a newer date alone installs nothing.
+# The stamp is a copy of the lock file, so that a newer date alone installs nothing.
 install_packages() {
   stamp=node_modules/.installed
   if cmp -s package-lock.json "$stamp"; then
-    # Only then: what is older than the stamp is built anew.
+    # Not every time: what is older than the stamp is built again.
     [ "$stamp" -nt package-lock.json ] || touch "$stamp"
     return
   fi
@@ -84,7 +84,7 @@ install_tools() {
     fail "apt-get could not install:$packages" "Its messages are above. Install them, then run make again."
 }
 
-# Where this kernel's bridges cannot tell VLANs apart, the tests boot one whose can.
+# Where this kernel has no VLAN filtering, the tests boot one that has.
 vm_tools() {
   [ "$(uname -m)" = x86_64 ] || return 0
   unshare --net ip link add probe type bridge vlan_filtering 1 2>/dev/null ||

@@ -1,23 +1,23 @@
-/** What a run has found, as the JSON file has it. */
+/** The figures of a run, as in the JSON file. */
 import type { Side } from "./node.ts";
 
-/** Of one side: times in milliseconds of one call, or of one pod's whole chain. */
+/** Times in milliseconds of one side: of one call, or of a pod's whole chain. */
 export interface Figures {
   readonly median: number;
   /** The middle half of all samples lies between these two. */
   readonly lower: number;
   readonly upper: number;
   readonly least: number;
-  /** Medians; of the process and those it has started. */
+  /** CPU time of the process and its children; medians. */
   readonly user: number;
   readonly system: number;
-  /** MB, of the plugin's own process; undefined where it was not measured. */
+  /** MB of the plugin's own process; undefined if it was not measured. */
   readonly rss?: number | undefined;
 }
 
 export interface Row {
   readonly scenario: string;
-  /** A plugin's name, or "chain" for all of a pod's together. */
+  /** A plugin's name, or "chain" for all plugins of a pod together. */
   readonly call: string;
   readonly verb: "ADD" | "DEL";
   readonly rounds: number;
@@ -30,12 +30,12 @@ export interface Run {
     readonly processor: string;
     readonly cores: number;
     readonly kernel: string;
-    /** How many processes ran or wanted to when it began: above 0.5, only ratios say something. */
+    /** Load average when the run began. Above 0.5, only ratios mean something. */
     readonly load: number;
   };
-  /** What our plugins were compared with. */
+  /** The plugins on the other side, in words. */
   readonly reference: string;
-  /** Whether the reference has a flannel; without one, its rows are those of its bridge. */
+  /** Whether the reference has a flannel plugin; if not, its bridge is called in its place. */
   readonly referenceHasFlannel: boolean;
   readonly quick: boolean;
   readonly rows: readonly Row[];
@@ -67,7 +67,7 @@ export function figuresOf(samples: readonly Sample[], memory: readonly Sample[])
   };
 }
 
-/** Linear between the two samples next to it. */
+/** A quantile, interpolated between the two nearest samples. */
 export function quantile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((one, other) => one - other);
   const at = (sorted.length - 1) * share;
@@ -91,7 +91,7 @@ export function ratioOf({ figures }: Row, of: (figures: Figures) => number): num
   return ours === undefined || reference === undefined ? undefined : of(ours) / of(reference);
 }
 
-/** All processor time. */
+/** CPU time, user and system. */
 export function cpuOf({ user, system }: Figures): number {
   return user + system;
 }

@@ -1,6 +1,6 @@
 /**
- * Carries out the same calls in a process that is warm: what is left is the kernel's own time and
- * the firewall's tools, with our code compiled and in the processor's caches.
+ * Makes the same calls in one process that has made them before. Our code is compiled and in the
+ * processor's caches, so what remains is the time of the kernel and of the firewall tools.
  */
 import { createRequire } from "node:module";
 import { basename } from "node:path";
@@ -17,7 +17,7 @@ import type { JsonObject } from "../../shared/base/json.ts";
 import { serve } from "./protocol.ts";
 import type { Call, Cost, Reply, Request } from "./protocol.ts";
 
-// In the builds, which are CommonJS, it is there.
+// The builds are CommonJS, which has it.
 Object.assign(globalThis, { require: createRequire(import.meta.url) });
 
 const handlers = new Map(builtins.map((plugin) => [plugin.name, plugin]));
@@ -45,7 +45,7 @@ async function carryOut({ lanes }: Request): Promise<Reply> {
   return { wall: performance.now() - started, lanes: costs, results };
 }
 
-/** Nothing reads what a call says on stderr. */
+/** Warnings go nowhere. */
 function warn(): void {}
 
 async function carryOutOne(call: Call, before: unknown): Promise<unknown> {

@@ -1,9 +1,9 @@
 /**
- * Measures the plugins side by side with the reference plugins and with the floor: the same work in
- * a process that is warm. All of it in namespaces of its own.
+ * Compares the plugins with the reference plugins, and with the floor: the same work in a process that
+ * has done it before. Everything runs in namespaces of its own.
  *
- *   bench.ts [--quick] [--only WORDS] [--out FILE]   measures, prints a table, writes JSON
- *   bench.ts --docs [--out FILE]                     puts that file's figures into the docs
+ *   main.ts [--quick] [--only WORDS] [--out FILE]   measures, prints a table, writes JSON
+ *   main.ts --docs [--out FILE]                     puts that file's figures into the docs
  *
  * REFERENCE_CNI_BIN names another folder to compare with.
  */
@@ -65,7 +65,7 @@ async function main(): Promise<void> {
       progress(`${at + 1}/${chosen.length} ${scenario.name}: round ${done} of ${of}`);
     });
     rows.push(...found);
-    // What was measured so far is there whatever becomes of the rest.
+    // After each scenario, so that an interrupted run is not lost.
     save(runOf(rows, load));
   }
   progress("");
@@ -95,7 +95,7 @@ function save(run: Run): void {
   writeFileSync(out, `${JSON.stringify(run, undefined, 1)}\n`);
 }
 
-/** One line on a terminal that the next one replaces; nothing elsewhere. */
+/** On a terminal, prints a line that the next one replaces. */
 function progress(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\u001B[K${text}`);
 }

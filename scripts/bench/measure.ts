@@ -1,4 +1,4 @@
-/** Measures one scenario: all sides in turn, round by round, each on a node of its own. */
+/** Measures a scenario: in each round all sides take turns, each on a node of its own. */
 import { accessSync, constants } from "node:fs";
 import { join } from "node:path";
 
@@ -9,7 +9,7 @@ import type { Side } from "./node.ts";
 import type { Reply } from "./protocol.ts";
 import type { Plugin, Scenario } from "./scenarios.ts";
 
-/** Rounds that are not counted: the first pod makes the bridge and the firewall's chains. */
+/** Rounds that don't count: the first pod makes the bridge and the firewall's chains. */
 const warmUps = 2;
 const memoryRounds = 3;
 
@@ -21,7 +21,7 @@ export interface Folders {
 /** Samples by call and verb, as "portmap ADD". */
 type Samples = Map<string, Sample[]>;
 
-/** @param progress is told how many rounds of how many are done. */
+/** @param progress is called after each round. */
 export async function measure(
   scenario: Scenario,
   rounds: number,
@@ -41,7 +41,7 @@ export async function measure(
     const all = warmUps + rounds + memoryRounds;
     for (let round = 0; round < all; round++) {
       const isMemory = round >= warmUps + rounds;
-      // The one that comes first finds the processor's caches as the last one has left them.
+      // The order alternates, because each side finds the processor's caches as the one before left them.
       const order = round % 2 === 0 ? [...nodes] : [...nodes].toReversed();
       for (const [side, node] of order) {
         const found = await oneRound(node, scenario, isMemory && scenario.atOnce === 1);
@@ -57,13 +57,13 @@ export async function measure(
   return rowsOf(scenario, rounds, samples, memory);
 }
 
-/** The reference plugins 1.1.1 have no nftables; one process has no pods at once. */
+/** The reference plugins 1.1.1 have no nftables. The floor is one process, so it has no pods at once. */
 function canCompare(side: Side, { backend, atOnce }: Scenario): boolean {
   if (side === "reference") return backend !== "nftables";
   return side === "ours" || atOnce === 1;
 }
 
-/** flannel's place is taken by the bridge that it delegates to, where it is missing. */
+/** The plugin to call: bridge instead of flannel if the folder has no flannel. */
 function substitute(plugin: Plugin, bin: string): Plugin {
   if (plugin !== "flannel") return plugin;
   return hasPlugin(bin, plugin) ? plugin : "bridge";

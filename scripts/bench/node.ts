@@ -1,4 +1,4 @@
-/** A node to measure on: a sandbox with pods, and a worker in it that calls the plugins. */
+/** A node to measure on: a sandbox with pods, and in it a worker that calls the plugins. */
 import { join, resolve } from "node:path";
 
 import type { Service } from "../../test/lab/process.ts";
@@ -13,9 +13,9 @@ export type Side = (typeof sides)[number];
 
 const systemPath = "/usr/sbin:/usr/bin:/sbin:/bin";
 const legacyTools = "/run/bench/tools";
-/** The one namespace of all pods that are only there to be many. */
+/** The namespace that all background pods share. */
 const crowd = "crowd";
-/** How many of them are made at once. */
+/** How many background pods are made at once. */
 const crowdAtOnce = 8;
 
 /** The plugins of a folder on a node of their own. */
@@ -24,7 +24,7 @@ export class BenchNode {
   readonly #worker: Service;
   readonly #bin: string;
   readonly #scenario: Scenario;
-  /** The chain, of what the folder has: the reference may lack flannel itself. */
+  /** The chain, with bridge instead of flannel if the folder has no flannel. */
   readonly plugins: readonly Plugin[];
   #calls = 0;
 
@@ -42,7 +42,7 @@ export class BenchNode {
     this.#scenario = of;
   }
 
-  /** Makes a node with all that the scenario wants to be there. */
+  /** Makes a node with the pods and reservations that the scenario starts with. */
   static async create(
     side: Side,
     bin: string,
@@ -73,7 +73,7 @@ export class BenchNode {
     return this.#ask(memory, "ADD", this.plugins);
   }
 
-  /** Deletes them again, with the results of the ADD, in the order that runtimes do. */
+  /** Deletes them, with the results of ADD, in reverse order as runtimes do. */
   async del(results: readonly unknown[], memory = false): Promise<Reply> {
     return this.#ask(memory, "DEL", this.plugins.toReversed(), results);
   }
@@ -108,7 +108,7 @@ export class BenchNode {
       PATH: pathOf(this.#scenario.backend),
       XTABLES_LOCKFILE: "/run/xtables.lock",
       CNI_COMMAND: verb,
-      // As long as a real one.
+      // As long as a real container's id.
       CNI_CONTAINERID: id.padStart(64, "c"),
       CNI_NETNS: netns,
       CNI_IFNAME: ifname,
@@ -138,7 +138,7 @@ export class BenchNode {
 
   #crowdCalls(number: number): Call[] {
     const env = this.#env("ADD", `crowd-${number}`, `/run/netns/${crowd}`, `eth${number}`);
-    // Beyond the host ports of those that are measured.
+    // Host ports above those of the pods that are measured.
     const lane = 100 + number;
     const confs: readonly (readonly [Plugin, Conf])[] = [
       ["bridge", crowdConf(this.#scenario)],

@@ -1,6 +1,6 @@
 /**
- * What a start of the plugins is made of: which module costs what, by build. Each module of the
- * bundle is preceded by a reading of the clock; medians of many starts without a command.
+ * What each module costs at a start, for both builds: medians of many starts without a command. The
+ * bundle is built with a reading of the clock before each module.
  *
  *   profile.ts [--runs N] [--out FILE]    prints a table, writes JSON
  */
@@ -22,10 +22,10 @@ const { values } = parseArgs({
   },
 });
 
-/** Milliseconds. What takes less than this is left out of the table. */
+/** Milliseconds. Modules that take less are left out of the table. */
 const little = 0.01;
 
-/** Comes before everything else. */
+/** The first lines of the bundle. */
 const clock = `const marks = [];
 function mark(file) { marks.push([file, performance.now()]); }
 process.on("exit", () => { mark("end"); console.log(JSON.stringify(marks)); });
@@ -36,9 +36,9 @@ type Marks = readonly (readonly [file: string, time: number])[];
 interface Profile {
   readonly runtime: Runtime;
   readonly runs: number;
-  /** From the start of the runtime to our first line, as it says itself. */
+  /** Milliseconds from the runtime's start to our first line, by its own clock. */
   readonly runtimeStart: number;
-  /** All modules, and then the call, which says what the executable is. */
+  /** Each module, then the call itself, which prints what the executable is. */
   readonly ours: number;
   readonly modules: readonly { readonly file: string; readonly time: number }[];
 }
@@ -68,7 +68,7 @@ async function profile(runtime: Runtime): Promise<Profile> {
       env: { PATH: process.env["PATH"] },
       extendEnv: false,
     });
-    // The first ones fill the page cache.
+    // The first runs fill the page cache.
     if (run >= 0) starts.push(JSON.parse(stdout) as Marks);
   }
   const [first = []] = starts;
@@ -93,15 +93,15 @@ async function profile(runtime: Runtime): Promise<Profile> {
   };
 }
 
-/** @returns the command that runs the bundle with the clock in it. */
+/** @returns the command that runs the bundle with clock readings. */
 async function instrumented(runtime: Runtime): Promise<readonly string[]> {
   const script = join(folder, `${runtime}.cjs`);
   const options = optionsOf(`plugins/main_${runtime}.ts`, script, runtime);
-  // Node finds the package where it is; in the executable it would be an asset.
+  // Loaded from node_modules; in the executable it is an asset.
   const alias = runtime === "node" ? {} : (options.alias ?? {});
   await build({ ...options, alias, minify: false });
   const code = readFileSync(script, "utf8")
-    // esbuild writes the name of a file where its code begins.
+    // esbuild writes a comment with the file's name where its code begins.
     .replaceAll(/^\/\/ ((?:plugins|shared|schemas|node_modules)\/.*)$/gm, 'mark("$1");')
     .replace(/^("use strict";)?/, `$1${clock};`);
   writeFileSync(script, code);

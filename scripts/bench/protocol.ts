@@ -1,9 +1,9 @@
-/** What the benchmark and its workers say to each other: one line of JSON each way. */
+/** The messages between the benchmark and its workers: one line of JSON each way. */
 
-/** A lane is one pod: its calls run one after another. All lanes of a request run at once. */
+/** A lane is one pod, whose calls run one after another. All lanes of a request run at once. */
 export interface Request {
   readonly lanes: readonly (readonly Call[])[];
-  /** Whether to look at memory, which slows the calls down, so that their times count for nothing. */
+  /** Whether to measure memory. That slows the calls down, so their times mean nothing. */
   readonly memory: boolean;
 }
 
@@ -12,17 +12,17 @@ export interface Call {
   readonly file: string;
   readonly env: Readonly<Record<string, string>>;
   readonly conf: Readonly<Record<string, unknown>>;
-  /** Whether to put the result of the lane's call before this one into the config. */
+  /** Whether to put the result of the lane's previous call into the config. */
   readonly takesResult: boolean;
 }
 
 /** What a call took, in milliseconds and MB. */
 export interface Cost {
   readonly wall: number;
-  /** Of the process and those it has started. */
+  /** CPU time of the process and its children. */
   readonly user: number;
   readonly system: number;
-  /** The most memory that the plugin's own process had, where it was asked for; 0 otherwise. */
+  /** The highest memory use of the plugin's own process; 0 if it was not measured. */
   readonly rss: number;
 }
 
@@ -35,7 +35,7 @@ export interface Reply {
   readonly results: readonly unknown[];
 }
 
-/** Answers each line of stdin until it ends. The first line says that the worker is ready. */
+/** Answers each line of stdin until stdin ends. The first line of output says that the worker is ready. */
 export async function serve(
   lines: AsyncIterable<string>,
   answer: (request: Request) => Promise<Reply> | Reply,

@@ -3,7 +3,7 @@
 export type Backend = "iptables-nft" | "iptables-legacy" | "nftables";
 
 export interface Scenario {
-  /** In a few words, the row's name in tables. */
+  /** The row's name in tables. */
   readonly name: string;
   /** Whether the pods get an IPv6 address too. */
   readonly dual: boolean;
@@ -12,11 +12,11 @@ export interface Scenario {
   readonly backend: Backend;
   /** How many pods at once. */
   readonly atOnce: number;
-  /** Pods with a host port each that are on the node already. */
+  /** Background pods on the node, each with a host port. */
   readonly pods: number;
-  /** Reservations that are on the node already, of nobody in particular. */
+  /** Reservations on the node that belong to no pod of the run. */
   readonly reservations: number;
-  /** Rounds in a short run, 0 for none, and in a long one. */
+  /** Rounds in a short run (0: not part of it) and in a full one. */
   readonly rounds: { readonly quick: number; readonly full: number };
 }
 
@@ -68,7 +68,7 @@ const network6 = "fd00:240::/48";
 const subnet = "10.244.0.0/16";
 const subnet6 = "fd00:240:0:244::/64";
 
-/** What flanneld writes about the node. */
+/** The node's subnet.env. */
 export function subnetEnv(dual: boolean): string {
   return [
     `FLANNEL_NETWORK=${network}`,
@@ -82,14 +82,14 @@ export function subnetEnv(dual: boolean): string {
   ].join("\n");
 }
 
-/** The config of one plugin of a pod. @param lane sets the host ports apart. */
+/** The config of one plugin of a pod. @param lane the pod's number, so that host ports differ. */
 export function confOf(plugin: Plugin, of: Scenario, lane: number): Conf {
   const common = { cniVersion, name, type: plugin };
   switch (plugin) {
     case "flannel":
       return { ...common, delegate: { hairpinMode: true, isDefaultGateway: true } };
     case "bridge":
-      // What flannel makes of its own config.
+      // As flannel would make it.
       return {
         ...common,
         ...{ mtu, ipMasq: false, isGateway: true, isDefaultGateway: true, hairpinMode: true },
@@ -122,7 +122,7 @@ function ipamOf({ dual }: Scenario): Conf {
   };
 }
 
-/** The config of a bridge for pods that share a namespace, of which one default route is enough. */
+/** Bridge's config for background pods. They share a namespace, so they get no default routes. */
 export function crowdConf(of: Scenario): Conf {
   return {
     ...confOf("bridge", of, 0),

@@ -1,6 +1,6 @@
 /**
- * Starts and awaits processes with as little around them as can be: posix_spawn (which copies no
- * page tables) and wait4 (which says what a process and its own children have cost).
+ * Starts and awaits processes at the least cost: posix_spawn copies no page tables, and wait4 returns
+ * the CPU time of a process and its children.
  */
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
@@ -26,18 +26,18 @@ const wait4 = libc.func("int wait4(int pid, void *status, int options, void *usa
   usage: Buffer,
 ) => number;
 
-/** More than posix_spawn_file_actions_t has on any processor. */
+/** Bytes; more than a posix_spawn_file_actions_t has on any processor. */
 const actionBytes = 512;
-/** struct rusage begins with two struct timeval, and has 144 bytes. */
+/** Bytes of a struct rusage. It begins with two struct timeval. */
 const usageBytes = 144;
 const WNOHANG = 1;
 
 /** A process that has ended. */
 export interface Ended {
   readonly pid: number;
-  /** 0 for success, or what wait(2) says. */
+  /** The status of wait(2): 0 for success. */
   readonly status: number;
-  /** Milliseconds, of it and of its children that it has waited for. */
+  /** CPU milliseconds of the process and of the children that it waited for. */
   readonly user: number;
   readonly system: number;
 }
@@ -61,14 +61,14 @@ export function spawn(
   return pid.readInt32LE(0);
 }
 
-/** Waits until one of the processes that were started ends. */
+/** Waits until one of the started processes ends. */
 export function waitForAny(): Ended {
   return wait(-1, 0) ?? waitForAny();
 }
 
-/** Waits for a process, looking at its memory all the time. @returns the most it had, in MB. */
+/** Waits for a process and polls its memory. @returns the highest value, in MB. */
 export function watchMemory(pid: number, file: string): { ended: Ended; rss: number } {
-  // The kernel has 15 characters of it.
+  // The kernel keeps 15 characters of the name.
   const name = basename(file).slice(0, 15);
   let rss = 0;
   for (;;) {
@@ -79,8 +79,8 @@ export function watchMemory(pid: number, file: string): { ended: Ended; rss: num
 }
 
 /**
- * wait4's own figure won't do: it begins with the memory of the process that started this one. So does
- * the kernel's, for a moment, until the new process has its own memory and then its own name.
+ * wait4's figure starts with the memory of the parent process. So does VmHWM for a moment, until exec
+ * has replaced the memory and then the name.
  */
 function highWater(pid: number, name: string): number {
   const status = readFileSync(`/proc/${String(pid)}/status`, "utf8");

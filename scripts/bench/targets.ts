@@ -1,12 +1,12 @@
-/** What the project wants to reach, and what a run says of it. */
+/** The project's targets, and whether a run reaches them. */
 import { cpuOf, ratioOf, rowOf } from "./figures.ts";
 import type { Row, Run } from "./figures.ts";
 
 export interface Target {
   readonly what: string;
-  /** At the most. */
+  /** The highest value that reaches the target. */
   readonly limit: number;
-  /** Undefined where the run has not measured it. */
+  /** Undefined if the run has not measured it. */
   readonly found: number | undefined;
 }
 
@@ -70,7 +70,7 @@ export function verdictOf({ limit, found }: Target): string {
   return `${found.toFixed(2)}, ${found <= limit ? "reached" : "missed"}`;
 }
 
-/** A chain has several calls. */
+/** Nothing for a chain, which has several calls. */
 function overFloor({ call, figures: { ours, floor } }: Row): number[] {
   if (call === "chain" || ours === undefined || floor === undefined) return [];
   return [ours.median - floor.median];

@@ -1,4 +1,4 @@
-/** Runs plugins inside a sandbox's node, as protocol.ts says, each as a process of its own. */
+/** Runs plugins in a sandbox, each in a process of its own. protocol.ts has the messages. */
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 

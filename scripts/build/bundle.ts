@@ -1,10 +1,10 @@
-/** One file out of the sources and the packages they use, with what nothing uses left out. */
+/** Bundles the sources and their packages into one file, without unused code. */
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { build, formatMessages, type BuildOptions, type Plugin } from "esbuild";
 import { toModule } from "./netlink.ts";
 
-/** Lets the bundler see which of netlink's several hundred codecs are used. */
+/** Lets the bundler drop those of netlink's several hundred codecs that nothing uses. */
 const netlinkCodecs: Plugin = {
   name: "netlink-codecs",
   setup(builder) {
@@ -14,16 +14,16 @@ const netlinkCodecs: Plugin = {
   },
 };
 
-/** What takes the place of a module: files by libc, for Bun's own are slow to load; native code in the executable. */
+/** Replaced modules: `node:fs`, which is slow to load in Bun; koffi's loader, which looks for a file. */
 const aliases = {
   bun: { "node:fs": resolve("shared/runtime/fs_bun.ts") },
   node: { koffi: join(import.meta.dirname, "embedded_koffi.ts") },
 };
 
 /**
- * Bundles what is imported dynamically apart, as a text that is compiled when it is asked for.
- * Otherwise esbuild would wrap each module that both need in a function of its own, which makes
- * every start a millisecond longer (docs/decisions/0009-tools-apart.md).
+ * Bundles dynamic imports apart, as strings that are compiled on demand. Otherwise esbuild would wrap
+ * each module that both sides import in a function, which makes every start a millisecond longer
+ * (docs/decisions/0009-tools-apart.md).
  */
 const apart: Plugin = {
   name: "apart",
@@ -35,7 +35,7 @@ const apart: Plugin = {
       const { entryPoints: _, plugins = [], alias = {}, ...options } = builder.initialOptions;
       const { outputFiles } = await build({
         ...options,
-        // These use more of it than the plugins do, and may take their time.
+        // The tools use more of node:fs than the replacement has, and may take longer to start.
         alias: Object.fromEntries(Object.entries(alias).filter(([name]) => name !== "node:fs")),
         entryPoints: [path],
         plugins: plugins.filter(({ name }) => name !== "apart"),
@@ -58,7 +58,7 @@ export async function bundle(entry: string, outfile: string, runtime: Runtime): 
   }
 }
 
-/** How the bundler is to make the plugins' one file. */
+/** esbuild's options for the plugins' file. */
 export function optionsOf(entry: string, outfile: string, runtime: Runtime): BuildOptions {
   const { version } = JSON.parse(readFileSync("package.json", "utf8")) as { version: string };
   return {

@@ -1,17 +1,17 @@
 /**
- * Stands in for the package `koffi` in the executable that pkg makes: its native part, loaded from
- * the executable itself. The loader wants a file, so it gets one that has no name: nothing stays
- * behind, and nobody can put another in its place.
+ * Replaces the package `koffi` in the executable that pkg makes: loads its native part from the
+ * executable itself. The loader needs a file. It gets one without a name, so that nothing stays behind
+ * and nobody can replace it.
  */
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { getRawAsset } from "node:sea";
 import type koffi from "koffi";
 
-/** An open(2) flag that Node has no name for, the same on all of Linux's processors. */
+/** O_TMPFILE, which Node does not define. */
 const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
 
-/** In memory first; the executable's own folder is the one sure to allow programs. */
+/** Memory first. Not every folder may hold executables; the folder of this one may. */
 const folders = ["/dev/shm", "/tmp", "/run", "/var/tmp", dirname(process.execPath)];
 
 export default load();

@@ -1,8 +1,8 @@
 /**
- * Generates schemas/generated/ from schemas/*.schema.json (JSON Schema draft-07, in JSON with a
- * `title` each, which becomes the name of its type):
+ * Generates schemas/generated/ from schemas/*.schema.json (JSON Schema draft-07). A schema's `title`
+ * becomes the name of its type.
  *
- *   validators.js    one standalone validator a schema: host-local.schema.json → validateHostLocal
+ *   validators.js    one standalone validator per schema: host-local.schema.json → validateHostLocal
  *   validators.d.ts  their types: each narrows `unknown` to the type of its schema
  *   types.ts         the types of all schemas and of their definitions
  *
@@ -18,9 +18,9 @@ import { compile } from "json-schema-to-typescript";
 interface Source {
   readonly file: string;
   readonly schema: AnySchemaObject;
-  /** The name of its type, from its title. */
+  /** The name of its type. */
   readonly type: string;
-  /** The name of its validator, or undefined where the file holds definitions only. */
+  /** The name of its validator, or undefined if the file has only definitions. */
   readonly validator: string | undefined;
 }
 
@@ -56,7 +56,7 @@ function pascalCase(name: string): string {
   return name.replaceAll(/(?:^|[-_])(\w)/g, (_, letter: string) => letter.toUpperCase());
 }
 
-/** A schema without what is for readers alone, which would go into every executable. */
+/** A schema without descriptions and titles, which would end up in every executable. */
 function withoutProse(schema: AnySchemaObject): AnySchemaObject {
   const text = JSON.stringify(schema, (key, value: unknown) =>
     typeof value === "string" && (key === "description" || key === "title") ? undefined : value,
@@ -128,7 +128,7 @@ ${used.map((source) => `export declare const ${source.validator}: Validator<${so
 }
 
 async function types(): Promise<string> {
-  // One root that refers to all files, so that a definition two of them share is written once.
+  // One root that refers to all files, so that a definition that two of them share appears once.
   const properties = Object.fromEntries(sources.map(({ file }) => [file, { $ref: file }]));
   const code = await compile({ type: "object", properties, title: "Schemas" }, "Schemas", {
     cwd: `${folder}/`,
@@ -138,7 +138,7 @@ async function types(): Promise<string> {
     additionalProperties: false,
     style: { printWidth: 100 },
   });
-  // Without its remarks on who refers to what, and the comments that are empty then.
+  // Without the remarks on who refers to what, and without the comments that are empty then.
   return code
     .replaceAll(/^ *\* (?:Items: )?This interface was referenced by .*\n.*via the .*\n/gm, "")
     .replaceAll(/\n(?: *\*\n)+( *\*\/\n)/g, "\n$1")

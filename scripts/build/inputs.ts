@@ -1,15 +1,15 @@
-/** What the plugins' bundle is made of, for the test that it stays light. */
+/** What a plugin's start loads, for the test that limits it. */
 import { build, type Metafile } from "esbuild";
 import { optionsOf, type Runtime } from "./bundle.ts";
 
 export interface Inputs {
-  /** Of code, without the tools, which are a text to it until one is asked for. */
+  /** Bytes of code without the tools, which are a string until one is called. */
   readonly bytes: number;
-  /** The runtime's own modules that are loaded with it. */
+  /** The runtime's own modules that every start loads. */
   readonly builtins: readonly string[];
-  /** The packages whose code is evaluated at every start. */
+  /** The packages that every start evaluates. */
   readonly packages: readonly string[];
-  /** The files that are evaluated when something in them is first needed. */
+  /** The files that are evaluated on first use. */
   readonly lazy: readonly string[];
 }
 
@@ -32,7 +32,7 @@ export async function inputsOf(entry: string, runtime: Runtime): Promise<Inputs>
   };
 }
 
-/** What is reached by import statements alone: `require` is a call, which is made or not. */
+/** What import statements alone reach. A `require` is a call that may never be made. */
 function eagerFiles({ inputs }: Metafile, entry: string): ReadonlySet<string> {
   const found = new Set([entry]);
   for (const file of found) {

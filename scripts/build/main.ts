@@ -1,10 +1,8 @@
 /**
- * Builds one executable with all plugins in it, and a hard link to it under each plugin's and
- * tool's name.
+ * Builds one executable with all plugins and tools, and a hard link to it for each of their names.
  *
- *   build.ts bin    dist/bin, with Bun's compiler; with pkg where Bun has no build for this
- *                   processor
- *   build.ts pkg    dist/pkg, with Node and @yao-pkg/pkg
+ *   main.ts bin    dist/bin, with Bun's compiler; with pkg if Bun does not support this processor
+ *   main.ts pkg    dist/pkg, with Node and @yao-pkg/pkg
  */
 import { chmodSync, linkSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -18,7 +16,7 @@ import { bundle } from "./bundle.ts";
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
-  // Another entry than the product's: to measure what an import costs.
+  // Another entry, to measure what an import costs.
   options: { entry: { type: "string" }, out: { type: "string" } },
 });
 
@@ -51,7 +49,7 @@ async function main(target: string): Promise<void> {
     ? execa(process.execPath, ["scripts/build/pkg.ts", script, compiled])
     : execa(compiler, [...bunArguments, script, `--outfile=${compiled}`]));
 
-  // A plugin may be running just now: its file stays as it is, and the new one takes its name.
+  // A running plugin keeps the old file; the new one takes its name.
   renameSync(rewrite(compiled), product);
   for (const link of links) {
     rmSync(join(folder, link), { force: true });

@@ -1,10 +1,10 @@
 /**
- * The codecs of the `netlink` package are CommonJS, of which a bundler takes all or nothing:
- * 143 kB, one or two milliseconds at every start. What TypeScript has emitted there follows a handful
- * of patterns, so this turns it back into ES modules, of which a bundler takes what is used (20 kB).
+ * Turns the `netlink` package's codecs into ES modules. They are CommonJS, which a bundler takes whole:
+ * 143 kB, one or two milliseconds at every start. Of ES modules it takes what is used: 20 kB. The
+ * package's code was emitted by TypeScript and follows a handful of patterns.
  *
- * @throws Error where something is left that none of the patterns covers: a new version of the
- *   package, say. Then extend the patterns.
+ * @throws Error for code that no pattern covers, as in a new version of the package. Then extend the
+ *   patterns.
  */
 export function toModule(code: string, path: string): string {
   const names: string[] = [];
@@ -13,7 +13,7 @@ export function toModule(code: string, path: string): string {
     .replaceAll(/^var __\w+ = \(this [^]*?^\}\)?\)?;$/gm, "")
     .replace(/^Object\.defineProperty\(exports, "__esModule".*$/m, "")
     .replaceAll(/^exports\.\w+ = .*void 0;$/gm, "")
-    // The byte order, asked of the processor instead of node:os, which costs a load.
+    // The byte order, without loading node:os.
     .replace(/^const os_1 = require\("os"\);$/m, "")
     .replace("(0, os_1.endianness)() === 'LE'", "new Uint8Array(Uint16Array.of(1).buffer)[0] === 1")
     .replaceAll(
@@ -23,7 +23,7 @@ export function toModule(code: string, path: string): string {
     .replaceAll(/^__exportStar\(require\("(.+?)"\), exports\);$/gm, 'export * from "$1";')
     .replaceAll(
       /^var (\w+);\n\(function \(\1\) \{\n([^]*?)^\}\)\(\1 = exports\.\1 \|\| \(exports\.\1 = \{\}\)\);$/gm,
-      // An enumeration, made where a name is looked up in it: we say numbers.
+      // An enumeration, made on first use. This project uses the numbers.
       "export const $1 = () => (($1) => {\n$2    return $1;\n})({});",
     )
     .replaceAll(
@@ -31,7 +31,7 @@ export function toModule(code: string, path: string): string {
       '(typeof $2 === "number" ? $2 : structs.putEnum($1(), $2))',
     )
     .replaceAll(/\bstructs\.getEnum\((\w+), /g, "structs.getEnum($1(), ")
-    // A table of functions, whose computed keys a bundler takes for code with an effect.
+    // A table of functions. The bundler takes its computed keys for code with side effects.
     .replaceAll(
       /^const (\w+) = \{\n([^]*?)^\};$/gm,
       "const $1 = /* @__PURE__ */ (() => ({\n$2}))();",

@@ -1,14 +1,14 @@
 /**
- * Checks who imports whom. A layer uses what is below it and never the other way round; a package
- * has one file that knows it. (Cycles between files are the linter's: import/no-cycle.)
+ * Checks who imports whom. A layer imports only what is below it, and each package has one place that
+ * imports it. (The linter finds cycles between files: import/no-cycle.)
  */
 import { globSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { parseSync } from "oxc-parser";
 
-/** Folder → what its files may import apart from each other. `type X`: types alone. */
+/** Folder → what its files may import, besides each other. `type X`: only types. */
 const layers: Readonly<Record<string, readonly string[]>> = {
-  // The entries, one for each runtime, put everything together; of the rest no program imports another.
+  // The entries, one per runtime, import all programs. No other program imports another.
   "plugins/": ["plugins/", "tools/", "shared/"],
   "plugins/*/": ["shared/", "schemas/"],
   "tools/*/": ["shared/", "schemas/"],
@@ -20,7 +20,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
     ...["shared/node/", "shared/firewall/", "shared/files/", "shared/runtime/"],
     ...["shared/net/", "shared/base/", "schemas/"],
   ],
-  // Nothing from here on knows CNI: a daemon uses it as a plugin does.
+  // Nothing below this line knows CNI, so that a daemon can use it as a plugin does.
   "shared/flannel/": ["shared/files/", "shared/net/", "shared/base/"],
   "shared/firewall/": [
     ...["shared/netlink/", "shared/files/", "shared/runtime/", "shared/net/", "shared/base/"],
@@ -38,7 +38,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   "schemas/": [],
 };
 
-/** Package or built-in module → the files that may import it. Packages not named here: none. */
+/** Package or built-in module → the files that may import it. No file may import any other package. */
 const packages: Readonly<Record<string, RegExp>> = {
   "netlink/dist/": /^shared\/netlink\/codec\.ts$/,
   "ip-cidr": /^shared\/net\/\w+\.ts$/,
@@ -48,7 +48,7 @@ const packages: Readonly<Record<string, RegExp>> = {
   "node:": /./,
 };
 
-/** These load native code from a path that only exists where the package is installed. */
+/** These load native code from a path that exists only where the package is installed. */
 const forbidden = ["netlink/dist/rt/rt", "netlink/dist/index", "netlink/dist/raw"];
 
 interface Import {
@@ -115,7 +115,7 @@ function layerProblem({ file, from, typeOnly }: Import): string | undefined {
   return may ? undefined : `${own.folder} may not import ${kind}${target}`;
 }
 
-/** The folder whose files make one layer with this one, and its key in the table above. */
+/** The folder that this file belongs to, and that folder's key in the table above. */
 function layerOf(file: string): { rule: string; folder: string } {
   const [top = "", second = "", third] = file.split("/");
   if (top === "schemas" || third === undefined) return { rule: `${top}/`, folder: `${top}/` };

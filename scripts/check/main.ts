@@ -1,4 +1,4 @@
-/** Runs the checks that need no build, or those that are named: check.ts [lint typecheck ...] */
+/** Runs all checks that need no build, or the named ones: main.ts [lint typecheck ...] */
 import { runSteps, type Step } from "./steps.ts";
 
 const node = process.execPath;

@@ -1,14 +1,14 @@
-/** Runs commands, two at a time, with one line for each and more only for what fails. */
+/** Runs commands two at a time, and prints a line for each; for a failed one, all its output. */
 import { execa } from "execa";
 
 export interface Step {
   readonly name: string;
   readonly command: readonly string[];
-  /** Whether its output is worth showing when all is well. */
+  /** Whether to show its output even if it succeeds. */
   readonly show?: boolean;
 }
 
-/** Runs all steps to their end, whatever becomes of the others. Returns how many failed. */
+/** Runs all steps, even after one fails. Returns how many failed. */
 export async function runSteps(steps: readonly Step[]): Promise<number> {
   const waiting = [...steps];
   let failed = 0;

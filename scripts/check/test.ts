@@ -1,13 +1,13 @@
 /**
- * Everything that has to hold: the checks, both builds, then all tests on them. The last line is
- * `N passed, N failed`, which counts the tests, and as failed also checks and builds that failed.
+ * Runs the checks, both builds, and all tests on them. The last line is `N passed, N failed`: tests,
+ * and among the failed ones also checks and builds.
  */
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { execa } from "execa";
 import { checks } from "./main.ts";
 import { runSteps } from "./steps.ts";
 
-/** What is read of vitest's JSON report. */
+/** The part of vitest's JSON report that is used. */
 interface Report {
   readonly numPassedTests: number;
   readonly numFailedTests: number;
@@ -40,7 +40,7 @@ async function runTests(): Promise<{ passed: number; failed: number }> {
   const { numPassedTests, numFailedTests, testResults } = JSON.parse(
     readFileSync(reportFile, "utf8"),
   ) as Report;
-  // A file that can't even be loaded has no tests to count.
+  // A file that cannot be loaded has no tests to count.
   const brokenFiles = testResults.filter(
     ({ status, assertionResults }) => status === "failed" && assertionResults.length === 0,
   );

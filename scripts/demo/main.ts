@@ -1,9 +1,9 @@
 /**
- * Shows what the plugins do, on a node made of namespaces: two pods are added to a flannel network,
- * reach each other, are reached by host ports, and are deleted again; then nothing is left, neither
- * there nor on this machine.
+ * Shows what the plugins do, on a node made of namespaces. Two pods join a flannel network, reach each
+ * other, are reached by host ports, and are deleted. Then it shows that nothing is left on the node,
+ * and that this machine is unchanged.
  *
- *     demo.ts [--bin DIR] [--verbose]
+ *     main.ts [--bin DIR] [--verbose]
  */
 import { existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
@@ -38,7 +38,7 @@ const CONFLIST: Conflist = {
 
 const CHAIN = CONFLIST.plugins.map(({ type }) => type);
 
-/** What a runtime passes of a pod's host ports. */
+/** A pod's host ports, as a runtime passes them. */
 interface PortMapping {
   readonly hostPort: number;
   readonly containerPort: number;
@@ -60,7 +60,7 @@ const PODS: Readonly<Record<string, readonly PortMapping[]>> = {
 const GATEWAYS = ["10.244.1.1", "fd00:10:244:1::1"];
 const CNI_BIN = "/opt/cni/bin";
 const LIMIT_MS = 60_000;
-/** Where UDP comes from, also after DEL: for the kernel it is one flow then. */
+/** The source port of all UDP packets, so that for the kernel they are one flow, also after DEL. */
 const OWN_PORT = 40_053;
 
 const { values: options } = parseArgs({
@@ -81,7 +81,7 @@ interface Pod {
   readonly result: CniJson;
 }
 
-/** The whole demonstration, on a node that the caller ends. */
+/** The whole demonstration. The caller closes the node. */
 async function demonstrate(sandbox: Sandbox): Promise<void> {
   const bin = resolve(options.bin);
   await setUpNode(sandbox, bin);
@@ -143,7 +143,7 @@ async function setUpNode(sandbox: Sandbox, bin: string): Promise<void> {
   await step(
     CNI_BIN,
     async () => {
-      // Bind mounts: these files alone, without the others beside them.
+      // Bind mounts of these files, without the others in their folder.
       for (const name of CHAIN) {
         const path = `${CNI_BIN}/${name}`;
         await sandbox.writeFile(path, "", 0o755);
@@ -187,7 +187,7 @@ async function deletePod(sandbox: Sandbox, bin: string, { namespace, result }: P
   await step(`${name}: loopback DEL`, async () => loopback(sandbox, bin, namespace, "DEL"));
 }
 
-/** What a runtime does for a pod's `lo`. */
+/** Calls loopback, as a runtime does for a pod's `lo`. */
 async function loopback(
   sandbox: Sandbox,
   bin: string,
@@ -199,7 +199,7 @@ async function loopback(
   return cniOk(sandbox, { bin, plugin: "loopback", command, ...attachment, conf });
 }
 
-/** What a runtime does for a pod's eth0. */
+/** Calls the conflist's plugins, as a runtime does for a pod's eth0. */
 async function network(
   sandbox: Sandbox,
   { name, netnsPath }: Namespace,
@@ -270,7 +270,7 @@ async function startPeers(
   return { outside: first, node: second, pods: rest };
 }
 
-/** Every way to the first pod's host ports; to the others' from outside. */
+/** Tries every way to the first pod's host ports, and those of the other pods from outside. */
 async function showHostPorts(
   { addresses4, addresses6 }: ExternalHost,
   { outside, node, pods: inPods }: Peers,
@@ -308,7 +308,7 @@ async function showAnswer(
   );
 }
 
-/** What a deleted pod had answers no more, UDP not even to whom it answered before. */
+/** A deleted pod's addresses and ports no longer answer, not even on a UDP flow from before. */
 async function showRefusals(
   { addresses4, addresses6 }: ExternalHost,
   outside: Peer,
@@ -357,7 +357,7 @@ async function describeNode(sandbox: Sandbox, pods: readonly Pod[]): Promise<rea
   return text;
 }
 
-/** The rules that packets to the first pod's host ports meet, in that order and shortened. */
+/** The rules that a packet to the first pod's host ports passes, in order and shortened. */
 async function describeRules(
   sandbox: Sandbox,
   [pod, ...others]: readonly Pod[],
@@ -397,7 +397,7 @@ async function leftNothing(before: Snapshot, after: Snapshot): Promise<void> {
   if (rest.length > 0) throw new Error(`this is left:\n${rest.join("\n")}`);
 }
 
-/** What is left on purpose, for the next pod. */
+/** What stays on purpose, for the next pod. */
 async function whatStays(sandbox: Sandbox): Promise<readonly string[]> {
   const files = (await sandbox.snapshot())["files"] ?? [];
   const namesIn = (folder: string): readonly string[] =>
@@ -414,7 +414,7 @@ async function whatStays(sandbox: Sandbox): Promise<readonly string[]> {
   ];
 }
 
-/** An object as JSON, with a line for each member, and for each item of a list. */
+/** An object as JSON, with a line for each member and for each item of a list. */
 function compactJson(value: object): readonly string[] {
   const members = Object.entries(value).map(([key, member]) => {
     const items = Array.isArray(member)
@@ -426,7 +426,7 @@ function compactJson(value: object): readonly string[] {
   return `{\n${members.join(",\n")}\n}`.split("\n");
 }
 
-/** This machine's own links, routes and rules; only read. */
+/** This machine's own links, routes and rules. It only reads them. */
 async function machineState(): Promise<Snapshot> {
   return takeSnapshot({
     sh: async (script) => {
@@ -437,12 +437,12 @@ async function machineState(): Promise<Snapshot> {
   });
 }
 
-/** Ends the node early, on a signal or when it takes too long. */
+/** Closes the node early: on a signal, or after too long. */
 function stopOn(sandbox: Sandbox): { readonly reason: () => string | undefined; stop(): void } {
   let reason: string | undefined;
   const end = (why: string) => (): void => {
     reason ??= why;
-    // What runs in it is killed, so the step under way fails.
+    // This kills what runs in it, so that the current step fails.
     void sandbox.close();
   };
   const signals = { SIGINT: end("interrupted"), SIGTERM: end("terminated") };

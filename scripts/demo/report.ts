@@ -1,7 +1,7 @@
-/** Prints a demonstration: headings, steps with their time, and what belongs to a step. */
+/** Prints a demonstration: headings, steps with their time, and lines below a step. */
 import { styleText } from "node:util";
 
-/** A step that failed, by its title. */
+/** The error of a step, with the step's title. */
 export class StepError extends Error {
   override readonly name = "StepError";
   readonly step: string;
@@ -18,7 +18,7 @@ export interface Report {
   readonly heading: (title: string) => void;
   /** Indented lines below a step. */
   readonly lines: (lines: readonly string[]) => void;
-  /** Runs one step and prints one line: its title, what `describe` says of its value, its time. */
+  /** Runs a step and prints one line: its title, its value in the words of `describe`, its time. */
   readonly step: <T>(
     title: string,
     action: () => Promise<T>,
@@ -26,7 +26,7 @@ export interface Report {
   ) => Promise<T>;
 }
 
-/** A report on stdout, in colours if that is a terminal. */
+/** A report on stdout, in colour if that is a terminal. */
 export function createReport(): Report {
   let steps = 0;
   return {
@@ -61,7 +61,7 @@ export function print(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-/** Text in a style, if stdout is a terminal that wants it. */
+/** Text in a style, if stdout is a terminal that supports it. */
 export function paint(style: "bold" | "dim" | "green" | "red", text: string): string {
   return styleText(style, text, { stream: process.stdout });
 }

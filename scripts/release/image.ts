@@ -1,7 +1,7 @@
 /**
- * Makes the image of the init container without an engine: an OCI archive that `ctr images import`
- * and `podman load` take. It holds the executable and the libraries that it needs, and is the same,
- * byte by byte, whenever it is made of the same files.
+ * Writes the init container's image without an engine: an OCI archive for `ctr images import` and
+ * `podman load`. It has the executable and the libraries that it needs. The same files always give the
+ * same bytes.
  *
  *   image.ts [--bin FOLDER] [--out FOLDER]    dist/bin and dist/image
  */
@@ -25,12 +25,12 @@ import { pack } from "tar-stream";
 /** A file or symbolic link of an archive. */
 interface Entry {
   readonly path: string;
-  /** The bytes of a file, or what a symbolic link leads to. */
+  /** The content of a file, or the target of a symbolic link. */
   readonly content: Uint8Array | string;
   readonly mode: number;
 }
 
-/** What an image refers to by the digest of its bytes (OCI image specification, "Descriptor"). */
+/** A reference to bytes by their digest (OCI image specification, "Descriptor"). */
 interface Descriptor {
   readonly mediaType: string;
   readonly digest: string;
@@ -41,7 +41,7 @@ const architectures: Readonly<Record<string, string>> = { x64: "amd64" };
 const architecture = architectures[process.arch] ?? process.arch;
 const executable = "flannel";
 
-/** For manifests made for other images, whose init container calls `cp -f /flannel …`. */
+/** For manifests of other images, whose init container calls `cp -f /flannel …`. */
 const copier = "bin/cp";
 
 const { values } = parseArgs({
@@ -75,14 +75,14 @@ async function main(bin: string, out: string): Promise<void> {
   console.log(`${archive}: ${megabytes} MB, with ${files.size - 1} libraries`);
 }
 
-/** Path in the image → file: the executable and what the dynamic linker would load for it. */
+/** Path in the image → file: the executable, and what the dynamic linker loads for it. */
 async function filesOf(path: string): Promise<ReadonlyMap<string, string>> {
   const { stdout } = await execa("ldd", [path], { env: { LC_ALL: "C" } });
   const libraries = Array.from(stdout.matchAll(/(?:=> )?(\/\S+) \(0x/g), ([, file = ""]) => file);
   if (libraries.length === 0) throw new Error(`ldd names no library of ${path}: ${stdout}`);
   return new Map([
     [executable, path],
-    // Where the executable looks for them, whatever links lead there on this machine.
+    // The path that the executable looks for, even if it is a link on this machine.
     ...libraries.toSorted().map((file): [string, string] => [file.slice(1), file]),
   ]);
 }
@@ -132,7 +132,7 @@ async function imageOf(files: ReadonlyMap<string, string>, name: string): Promis
   ]);
 }
 
-/** A tar archive without anything that differs from one time to the next. */
+/** A tar archive without time stamps or anything else that changes from run to run. */
 async function tarOf(entries: readonly Entry[]): Promise<Buffer> {
   const archive = pack();
   const bytes = buffer(archive);
