@@ -63,9 +63,9 @@ install_packages() {
 }
 
 check_machine() {
-  [ "$(id -u)" = 0 ] || fail "has to be run by root here: it makes network namespaces." \
+  [ "$(id -u)" = 0 ] || fail "must run as root: it makes network namespaces." \
     "Run: sudo make $1"
-  unshare --net true 2>/dev/null || fail "may not make network namespaces here." \
+  unshare --net true 2>/dev/null || fail "cannot make network namespaces here." \
     "In a container, start it with --privileged."
 }
 

@@ -107,7 +107,7 @@ async function demonstrate(sandbox: Sandbox): Promise<void> {
   const peers = await step(
     "a Node.js process in each of them",
     async () => startPeers(sandbox, outside, pods),
-    () => "says its name, and whom it sees",
+    () => "answers with its name and its peer",
   );
   await showHostPorts(outside, peers, pods);
 
@@ -118,7 +118,7 @@ async function demonstrate(sandbox: Sandbox): Promise<void> {
   }
   for (const peer of [peers.outside, peers.node, ...peers.pods]) await peer.stop();
   await step(
-    "nothing of them is left",
+    "nothing is left of them",
     async () => leftNothing(before, await sandbox.snapshot()),
     () => "links, addresses, routes, rules, files, processes",
   );
@@ -409,7 +409,7 @@ async function whatStays(sandbox: Sandbox): Promise<readonly string[]> {
     "what stays, as with the reference plugins:",
     `  ${[...links.filter((ifname) => ifname === "cni0"), ...namesIn("/var/lib/cni/networks/")].join("  ")}`,
     `  ${chains.join("  ")}`,
-    `what stays beside that until a reboot, in /run/flannel-cni/portmap:`,
+    `what also stays until a reboot, in /run/flannel-cni/portmap:`,
     `  ${namesIn("/run/flannel-cni/portmap/").join("  ")}`,
   ];
 }
@@ -480,7 +480,7 @@ async function main(): Promise<void> {
   }
   heading("This machine");
   await step(
-    "its own network is as it was",
+    "its own network is unchanged",
     async () => {
       const changes = difference(machine, await machineState());
       if (changes.length > 0) throw new Error(`this has changed:\n${changes.join("\n")}`);
