@@ -1,6 +1,6 @@
 /**
- * The machine's cgroups inside a sandbox, whose fresh /sys hides them. Containers of the sandbox live
- * below one group, which is removed with all that is in it.
+ * Mounts the machine's cgroups in a sandbox, whose new /sys hides them. The sandbox's containers live
+ * below one group, which is removed with everything in it.
  */
 import { readFile, readdir, rmdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -18,15 +18,15 @@ interface Hierarchy {
 
 /** A group for a sandbox's containers. */
 export interface Cgroup {
-  /** Its path below each hierarchy's root. */
+  /** Path below each hierarchy's root. */
   readonly path: string;
-  /** Removes it; nothing may run in it any more. */
+  /** Removes the group. No process may be left in it. */
   readonly remove: () => Promise<void>;
 }
 
 let made = 0;
 
-/** Mounts the machine's cgroups in a sandbox. A string says why that cannot be. */
+/** Mounts the machine's cgroups in a sandbox, or returns why that is impossible. */
 export async function mountCgroups(sandbox: Sandbox): Promise<Cgroup | string> {
   const all = await hierarchies();
   if (all.length === 0) return `there are no cgroups in ${ROOT}`;
@@ -47,7 +47,7 @@ export async function mountCgroups(sandbox: Sandbox): Promise<Cgroup | string> {
   };
 }
 
-/** The mounted ones: version 2 alone, or version 1's controllers. */
+/** The mounted hierarchies: version 2 only, or version 1's controllers. */
 async function hierarchies(): Promise<readonly Hierarchy[]> {
   const lines = (await readFile("/proc/self/mountinfo", "utf8")).trim().split("\n");
   const all = lines.flatMap((line): Hierarchy[] => {
@@ -62,7 +62,7 @@ async function hierarchies(): Promise<readonly Hierarchy[]> {
   return all;
 }
 
-/** Removes what a run has left that was killed. */
+/** Removes the groups of killed runs. */
 async function sweep(all: readonly Hierarchy[]): Promise<void> {
   for (const { path } of all) {
     for (const name of await readdir(path)) {
@@ -80,7 +80,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** The kernel's own files in it go with a group: only groups are removed, the innermost first. */
+/** Removes groups, the innermost first. The kernel's files in a group disappear with it. */
 async function removeTree(path: string): Promise<void> {
   try {
     const entries = await readdir(path, { withFileTypes: true });
@@ -89,7 +89,7 @@ async function removeTree(path: string): Promise<void> {
     }
     await rmdir(path);
   } catch (error) {
-    // It is not in every hierarchy, and may be on its way out.
+    // The group is not in every hierarchy, and may be going away already.
     if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
   }
 }

@@ -7,9 +7,9 @@ export type Node = Pick<Namespace, "exec">;
 
 export type Command = "ADD" | "DEL" | "CHECK" | "GC" | "STATUS" | "VERSION";
 
-/** One call of one plugin. What is left out is as for a first pod's eth0. */
+/** One call of one plugin. The defaults are those of a first pod's eth0. */
 export interface CniCall {
-  /** The folder of the plugin, which is CNI_PATH too unless `path` says otherwise. */
+  /** The plugin's folder, and CNI_PATH unless `path` is given. */
   readonly bin: string;
   readonly plugin: string;
   readonly command: Command;
@@ -18,19 +18,19 @@ export interface CniCall {
   readonly ifname?: string;
   readonly args?: string;
   readonly path?: string;
-  /** The config; text or bytes go to the plugin as they are. */
+  /** The config. Text or bytes are passed on unchanged. */
   readonly conf: Conf | string | Uint8Array;
-  /** Further variables; undefined takes one away. */
+  /** More variables; undefined removes one. */
   readonly extraEnv?: Readonly<Record<string, string | undefined>>;
   readonly timeout?: number;
-  /** A program, with its arguments, that runs the plugin. */
+  /** A program with arguments that executes the plugin, such as strace. */
   readonly prefix?: readonly string[];
 }
 
 /** A network configuration, or any other JSON object. */
 export type Conf = Readonly<Record<string, unknown>>;
 
-/** What a plugin answered. */
+/** A plugin's answer. */
 export interface CniAnswer {
   /** The exit code. */
   readonly code: number;
@@ -75,7 +75,7 @@ export interface ResultRoute {
   readonly gw?: string;
 }
 
-/** How CNI 0.1.0 and 0.2.0 say an address. */
+/** An address in a result of CNI 0.1.0 or 0.2.0. */
 export interface LegacyIp {
   readonly ip: string;
   readonly gateway?: string;
@@ -116,7 +116,7 @@ function stdinOf(conf: CniCall["conf"]): string | Uint8Array {
   return typeof conf === "string" || conf instanceof Uint8Array ? conf : JSON.stringify(conf);
 }
 
-/** Calls a plugin that has to succeed, and returns its result ({} when it printed none). */
+/** Calls a plugin that must succeed, and returns its result ({} if it printed none). */
 export async function cniOk(sandbox: Node, call: CniCall): Promise<CniJson> {
   const { code, stdout, stderr, json } = await cni(sandbox, call);
   if (code === 0) return json ?? {};

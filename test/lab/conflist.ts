@@ -1,4 +1,4 @@
-/** Executes a conflist's plugins one after another in a sandbox, where no runtime keeps the results. */
+/** Calls a conflist's plugins one after another, as a runtime does, but keeps no results. */
 import { pluginConfig } from "../../shared/libcni/config.ts";
 import type { JsonObject } from "../../shared/base/json.ts";
 import type { Sandbox } from "./sandbox.ts";
@@ -14,18 +14,18 @@ export interface Conflist {
 /** A call of every plugin of a conflist. */
 export interface ConflistCall extends Omit<CniCall, "plugin" | "conf"> {
   readonly conflist: Conflist;
-  /** What the runtime passes to plugins with the capability, such as portMappings. */
+  /** Values of capabilities, such as portMappings, for the plugins that have them. */
   readonly runtimeConfig?: Conf;
-  /** The result that the runtime has kept from ADD, for CHECK and DEL. */
+  /** The result of ADD, for CHECK and DEL. */
   readonly prevResult?: CniJson;
 }
 
-/** Runs the plugins in order, or for DEL in the reverse one; throws at the first that fails. */
+/** Calls the plugins in order, or in reverse for DEL. Throws as soon as one fails. */
 export async function runConflist(sandbox: Sandbox, call: ConflistCall): Promise<CniJson> {
   const { conflist, runtimeConfig, prevResult: kept, ...rest } = call;
   const { name, cniVersion } = conflist;
   const deleting = call.command === "DEL";
-  // CHECK came with 0.4.0, and with it the result of ADD for CHECK and DEL.
+  // Since 0.4.0, CHECK and DEL get the result of ADD.
   let prevResult = cniVersion >= "0.4.0" ? kept : undefined;
   for (const plugin of deleting ? conflist.plugins.toReversed() : conflist.plugins) {
     const injected = { name, cniVersion, prevResult: prevResult as JsonObject | undefined };

@@ -1,4 +1,4 @@
-/** containerd with runc in a sandbox: its files on the sandbox's own disk, its socket reached from here. */
+/** containerd with runc in a sandbox. Its files are on the sandbox's disk; its socket is reached from here. */
 import { createNamespace, type Namespace } from "./namespace.ts";
 import { pathOf } from "./requirements.ts";
 import { mountCgroups, type Cgroup } from "./cgroups.ts";
@@ -12,26 +12,26 @@ import { eventually } from "../helpers/traffic.ts";
 /** A node with a container runtime. */
 export interface RuntimeNode extends AsyncDisposable {
   readonly node: Sandbox;
-  /** Path of the cgroup that is cleared up, for containers too. */
+  /** Path of the cgroup for containerd and its containers; it is removed at the end. */
   readonly cgroup: string;
-  /** The runtime's client; another one after each restart. */
+  /** The runtime's client; a new one after each restart. */
   readonly cri: () => Cri;
-  /** Runs a pod with its cgroups where they are cleared up. */
+  /** Runs a pod below that cgroup. */
   readonly runPod: (pod: Omit<PodConfig, "cgroupParent">) => Promise<string>;
   /** The network namespace of a pod. */
   readonly podNamespace: (name: string, netns: string) => Namespace;
-  /** Ends containerd, by that signal, and starts it again; pods go on meanwhile. */
+  /** Ends containerd with a signal and starts it again. Pods keep running. */
   readonly restart: (signal: "TERM" | "KILL") => Promise<void>;
 }
 
-/** All that containerd writes itself. */
+/** The folders that containerd writes to. */
 export const CONTAINERD_FILES = "/run/containerd/";
 
 const SOCKET = "/run/containerd/containerd.sock";
 const CONFIG = "/run/containerd.toml";
 const LOG = "/run/containerd.log";
 
-/** Of what else there is, nothing is needed, and some of it looks for devices. */
+/** Plugins of containerd that are not needed; some of them look for devices. */
 const DISABLED = ["aufs", "btrfs", "devmapper", "overlayfs", "zfs"];
 
 const CONFIG_TEXT = `
@@ -61,7 +61,7 @@ snapshotter = "native"
 
 const START = `containerd --config ${CONFIG} >> ${LOG} 2>&1 < /dev/null & echo $! > /run/containerd.pid`;
 
-/** Leaves when the process has ended, or after ten seconds in vain. Nobody may have waited for it yet. */
+/** Returns when the process has ended or is a zombie, or after ten seconds. */
 const stopBy = (signal: string): string => `
   pid=$(cat /run/containerd.pid)
   kill -${signal} "$pid"
@@ -70,7 +70,7 @@ const stopBy = (signal: string): string => `
   exit 1
 `;
 
-/** Starts containerd on a node of its own with our plugins. A string says why there can be none. */
+/** Starts containerd on a node of its own with our plugins, or returns why that is impossible. */
 export async function startRuntime(): Promise<RuntimeNode | string> {
   const missing = ["containerd", "ctr", "runc"].filter((tool) => pathOf(tool) === undefined);
   if (missing.length > 0) return `missing: ${missing.join(", ")}`;
@@ -141,7 +141,7 @@ async function lastOf(node: Sandbox): Promise<string> {
   return (await node.output("tail", ["-n", "20", LOG])).trim();
 }
 
-/** The runtime hears of a new image by an event. */
+/** Waits for an image: the runtime learns of a new one by an event. */
 async function importImage(node: Sandbox, cri: Cri): Promise<void> {
   const archive = await writePauseImage(node);
   const target = ["--address", SOCKET, "--namespace", "k8s.io"];
@@ -150,7 +150,7 @@ async function importImage(node: Sandbox, cri: Cri): Promise<void> {
   if (!has) throw new Error(`containerd does not see ${PAUSE_IMAGE}`);
 }
 
-/** Why this machine runs no pod: its network is the node's, so it is none of the plugins' doing. */
+/** Runs a pod on the node's network, which needs no plugins. Returns why it fails, if it does. */
 async function tryWithoutPlugins(cri: Cri, cgroupParent: string): Promise<string | undefined> {
   let id: string;
   try {
@@ -164,7 +164,7 @@ async function tryWithoutPlugins(cri: Cri, cgroupParent: string): Promise<string
 }
 
 function namespaceAt({ pid }: Sandbox, name: string, netns: string): Namespace {
-  // An absolute link, as /var/run is, would lead to the machine's own.
+  // An absolute link, such as /var/run, would lead to the machine's own folder.
   const path = netns.replace(/^\/var\/run\//, "/run/");
   const net = `--net=/proc/${pid}/root${path}`;
   return createNamespace({

@@ -7,25 +7,25 @@ import { eventually } from "../helpers/traffic.ts";
 /** A pod as kubelet asks for it. */
 export interface PodConfig {
   readonly name: string;
-  /** The cgroup that holds the pod's own. */
+  /** The parent of the pod's cgroup. */
   readonly cgroupParent: string;
-  /** Its network is the node's own: no plugin is called. */
+  /** Whether it uses the node's network; then no plugin is called. */
   readonly hostNetwork?: boolean;
   /** TCP ports. */
   readonly ports?: readonly { readonly hostPort: number; readonly containerPort: number }[];
 }
 
-/** What the runtime knows of a pod. */
+/** What the runtime knows about a pod. */
 export interface PodStatus {
   readonly ready: boolean;
   readonly addresses: readonly string[];
-  /** The path of its network namespace; "" when it has none of its own. */
+  /** Path of its network namespace; "" if it has none of its own. */
   readonly netns: string;
 }
 
 /** A runtime at the other end of a socket. Each call ends within a minute, or throws. */
 export interface Cri {
-  /** Why the runtime or its network is not ready; "" when they are. */
+  /** Why the runtime or its network is not ready; "" if both are. */
   readonly problem: () => Promise<string>;
   readonly hasImage: (image: string) => Promise<boolean>;
   /** Runs a pod and returns its id. */
@@ -41,7 +41,7 @@ export interface Cri {
 const CALL_LIMIT_MS = 60_000;
 const START_LIMIT_MS = 30_000;
 
-/** A runtime that has just started may not listen yet. */
+/** Reconnects soon, because a runtime that has just started does not listen yet. */
 const RETRY = {
   "grpc.initial_reconnect_backoff_ms": 50,
   "grpc.min_reconnect_backoff_ms": 50,
@@ -149,7 +149,7 @@ export async function connectCri(socket: string): Promise<Cri> {
   };
 }
 
-/** Waits until the runtime says that it and its network are ready. Throws with what they lack. */
+/** Waits until the runtime and its network are ready. Throws with what is missing. */
 export async function waitUntilReady(cri: Cri): Promise<void> {
   const problem = await eventually(cri.problem, (found) => found === "", START_LIMIT_MS);
   if (problem !== "") throw new Error(`Cannot run pods: ${problem}`);
@@ -161,7 +161,7 @@ export function messageOf(error: unknown): string {
 
 type Caller = <Reply>(method: string, request: object) => Promise<Reply>;
 
-/** Makes calls of one service; the reply's type is what cri.proto says. */
+/** Calls methods of one service. The reply's type is the one in cri.proto. */
 function callerOf(client: Client, definition: PackageDefinition, service: string): Caller {
   const methods = definition[`runtime.v1.${service}`] as ServiceDefinition;
   return async <Reply>(method: string, request: object): Promise<Reply> => {

@@ -1,27 +1,27 @@
 /**
- * Files inside a sandbox's mount namespace, reached through /proc/PID/root without a process.
+ * Files inside a sandbox's mount namespace, reached through /proc/PID/root without another process.
  *
  * The kernel follows an absolute symbolic link from the *caller's* root, so /var/run in the sandbox
- * would lead to the machine's own /run. Paths are therefore resolved here, link by link, and only the
+ * would lead to the machine's own /run. So paths are resolved here, link by link, and only the
  * sandbox's private directories can be written.
  */
 import { lstat, mkdir, readFile, readdir, readlink, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 
-/** The directories that are the sandbox's own and end with it. */
+/** The sandbox's private directories, which disappear with it. */
 export const PRIVATE_DIRECTORIES = ["/run", "/etc/cni", "/opt/cni", "/var/lib/cni"] as const;
 
-/** What can be done with the files of a sandbox; all paths are absolute, as seen inside. */
+/** Access to the files of a sandbox. All paths are absolute, as seen inside. */
 export interface SandboxFiles {
-  /** Writes a file and makes its directory. */
+  /** Writes a file, and makes its directory if necessary. */
   writeFile(path: string, content: string, mode?: number): Promise<void>;
   readFile(path: string): Promise<string>;
   exists(path: string): Promise<boolean>;
   /** Permission bits, such as 0o644. */
   mode(path: string): Promise<number>;
-  /** Names in a directory, sorted; none if there is no such directory. */
+  /** The names in a directory, sorted; none if it does not exist. */
   list(directory: string): Promise<readonly string[]>;
-  /** Removes a file or a directory with all that is in it. */
+  /** Removes a file, or a directory with its content. */
   remove(path: string): Promise<void>;
 }
 
@@ -62,7 +62,7 @@ export function sandboxFiles(pid: number): SandboxFiles {
   };
 }
 
-/** Follows symbolic links as a process inside of `root` would. */
+/** Follows symbolic links as a process inside `root` would. */
 async function resolveInside(root: string, path: string): Promise<string> {
   if (!path.startsWith("/")) throw new Error(`Cannot use ${path} in a sandbox: it is not absolute`);
   let resolved = "/";

@@ -1,4 +1,4 @@
-/** What `ip -json` prints, as far as the tests and the demo look at it. */
+/** The parts of `ip -json`'s output that the tests and the demo use. */
 
 /** A link, from `ip -d -j address`. */
 export interface Link {
@@ -10,7 +10,7 @@ export interface Link {
   /** The MAC address. */
   readonly address?: string;
   readonly master?: string;
-  /** The peer's or parent's ifindex, and the namespace it is in when that is another one. */
+  /** The peer's or parent's ifindex, and its namespace if that is another one. */
   readonly link_index?: number;
   readonly link_netnsid?: number;
   readonly promiscuity?: number;
@@ -68,11 +68,11 @@ export interface Rule {
   readonly table?: string;
 }
 
-/** Reads what `ip -j` printed; it prints nothing at all for some empty lists. */
+/** Reads the output of `ip -j`, which prints nothing at all for some empty lists. */
 export function parseList(json: string): readonly unknown[] {
   const value: unknown = json.trim() === "" ? [] : JSON.parse(json);
   if (!Array.isArray(value)) throw new Error(`Cannot read a list from ${json.slice(0, 80)}`);
-  // An interface that is gone while it is printed leaves an empty object.
+  // An interface that disappears while it is printed leaves an empty object.
   return value.filter((item: unknown) => Object.keys(item ?? {}).length > 0);
 }
 

@@ -1,4 +1,4 @@
-/** One network namespace of a sandbox: the node itself, a pod, or a host outside of the node. */
+/** One network namespace of a sandbox: the node, a pod, or a host outside the node. */
 import {
   addressesOf,
   parseList,
@@ -13,7 +13,7 @@ import { pathOf } from "./requirements.ts";
 /** Runs programs in a network namespace of the sandbox and reads its state. */
 export interface Namespace {
   readonly name: string;
-  /** Its path inside of the sandbox: what a runtime passes as CNI_NETNS. */
+  /** Its path inside the sandbox, which a runtime passes as CNI_NETNS. */
   readonly netnsPath: string;
   /** Runs a program; a non-zero exit code is a result, not an exception. */
   readonly exec: (
@@ -21,21 +21,21 @@ export interface Namespace {
     args?: readonly string[],
     options?: RunOptions,
   ) => Promise<RunResult>;
-  /** Runs a program and returns its output; throws when it fails. */
+  /** Runs a program and returns its output. Throws if it fails. */
   readonly output: (
     file: string,
     args?: readonly string[],
     options?: RunOptions,
   ) => Promise<string>;
-  /** The same with a shell script. */
+  /** Runs a shell script and returns its output. Throws if it fails. */
   readonly sh: (script: string, options?: RunOptions) => Promise<string>;
-  /** Starts a program that answers lines with lines, and returns when it has said the first. */
+  /** Starts a program that answers lines with lines, and returns after its first line. */
   readonly start: (file: string, args?: readonly string[]) => Promise<Service>;
   readonly links: () => Promise<readonly Link[]>;
-  /** The link of that name; throws when there is none. */
+  /** The link of that name. Throws if there is none. */
   readonly link: (ifname: string) => Promise<Link>;
   readonly addresses: () => Promise<readonly Address[]>;
-  /** The main table's routes of one family. */
+  /** The routes of one family in the main table. */
   readonly routes: (family: 4 | 6) => Promise<readonly Route[]>;
   readonly neighbours: () => Promise<readonly Neighbour[]>;
   /** A setting under /proc/sys, such as "net/ipv4/ip_forward". */
@@ -44,16 +44,16 @@ export interface Namespace {
   readonly ping: (address: string) => Promise<boolean>;
 }
 
-/** How to enter a namespace: its name, its path inside, and nsenter's arguments. */
+/** What is needed to enter a namespace: its name, its path inside, nsenter's arguments. */
 export interface NamespaceEntry {
   readonly name: string;
   readonly netnsPath: string;
   readonly nsenterArgs: readonly string[];
 }
 
-/** A namespace that is entered by nsenter. */
+/** A namespace that programs enter by nsenter. */
 export function createNamespace({ name, netnsPath, nsenterArgs }: NamespaceEntry): Namespace {
-  // By its path, for PATH is the program's own that is run.
+  // By its full path, because PATH is that of the program to run.
   const nsenter = pathOf("nsenter") ?? "nsenter";
   return {
     ...namespaceBy({ name, netnsPath }, async (file, args = [], options = {}) =>
@@ -63,7 +63,7 @@ export function createNamespace({ name, netnsPath, nsenterArgs }: NamespaceEntry
   };
 }
 
-/** A namespace wherever `exec` runs its programs, be it another machine. */
+/** A namespace where `exec` runs programs, even on another machine. */
 export function namespaceBy(
   { name, netnsPath }: Pick<NamespaceEntry, "name" | "netnsPath">,
   exec: Namespace["exec"],
@@ -105,7 +105,7 @@ export function namespaceBy(
       return (await output("cat", [`/proc/sys/${key}`])).trim();
     },
     async ping(address) {
-      // The first answers may wait for duplicate address detection or for a bridge port to open.
+      // Duplicate address detection, or a bridge port that is not yet forwarding, may delay answers.
       const result = await exec("ping", ["-n", "-c", "1", "-w", "4", "-i", "0.2", address]);
       return result.exitCode === 0;
     },

@@ -1,14 +1,14 @@
-/** The image whose one program holds a pod's namespaces: some hundred bytes, from no registry. */
+/** The image of a pod's pause container, made here: one program of some hundred bytes. */
 import type { Sandbox } from "./sandbox.ts";
 
 export const PAUSE_IMAGE = "localhost/pause:1";
 
 interface Machine {
-  /** As images call it. */
+  /** The processor's name in images. */
   readonly name: string;
-  /** As ELF numbers it. */
+  /** The processor's number in ELF. */
   readonly elf: number;
-  /** Waits for a signal, again and again. */
+  /** Machine code that waits for signals for ever. */
   readonly code: readonly number[];
 }
 
@@ -27,12 +27,12 @@ const MACHINES: Readonly<Record<string, Machine>> = {
   },
 };
 
-/** Whether there is an image for this machine's processor. */
+/** Whether an image can be made for this machine's processor. */
 export function hasPauseImage(): boolean {
   return MACHINES[process.arch] !== undefined;
 }
 
-/** Writes the image as an archive that `ctr images import` takes. Returns its path in the sandbox. */
+/** Writes the image as an archive for `ctr images import`. Returns its path in the sandbox. */
 export async function writePauseImage(sandbox: Sandbox): Promise<string> {
   const machine = MACHINES[process.arch];
   if (machine === undefined) throw new Error(`Cannot make an image for ${process.arch}`);

@@ -1,11 +1,11 @@
 /**
- * Both ends of conversations, as a process of its own in some network namespace:
+ * A server and client in a network namespace:
  *
  *     peer.ts NAME [PROTOCOL/PORT...]
  *
- * It serves those ports: whoever asks hears its name and the address that it sees at the other end.
- * And it asks itself: a {@link Destination} a line on stdin makes an {@link Outcome} a line on
- * stdout. It ends with its stdin.
+ * It serves those ports: it answers with its name and with the client's address as it sees it. And it
+ * is a client: for each {@link Destination}, a line on stdin, it prints an {@link Outcome}, a line on
+ * stdout. It ends when stdin ends.
  */
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
@@ -19,16 +19,16 @@ export interface Destination {
   readonly protocol: Protocol;
   readonly address: string;
   readonly port: number;
-  /** The port to ask from; 0 for any. With TCP it is always any. */
+  /** The source port for UDP; 0 for any. */
   readonly ownPort: number;
 }
 
-/** What came of asking. "refused": nothing is at that port. "silent": no answer within seconds. */
+/** The result. "refused": nothing listens there. "silent": no answer within seconds. */
 export interface Outcome {
   readonly kind: "answered" | "refused" | "silent";
-  /** The answering peer's name, or "". */
+  /** The server's name, or "". */
   readonly server: string;
-  /** Whom it sees, or "". */
+  /** The client's address as the server sees it, or "". */
   readonly client: string;
 }
 
@@ -37,10 +37,10 @@ const patience = 3000;
 
 async function serve(name: string, protocol: string, port: number): Promise<void> {
   const answer = (address = ""): string => `${name} ${address.replace("::ffff:", "")}`;
-  // Both families come in by "::".
+  // "::" accepts both families.
   if (protocol === "tcp") {
     const server = createServer((socket) => {
-      // Somebody who goes away early is of no interest.
+      // A client that leaves early does not matter.
       socket.on("error", () => undefined).end(answer(socket.remoteAddress));
     });
     await once(server.listen(port, "::"), "listening");

@@ -1,23 +1,22 @@
 /**
- * Runs one program to its end, with a time limit that holds: when it is over, the program and all of
- * its descendants are killed.
+ * Runs a program to its end. After its time limit the program and all of its descendants are killed.
  */
 import { readFileSync } from "node:fs";
 import { constants } from "node:os";
 import { createInterface } from "node:readline";
 import { execa } from "execa";
 
-/** What a program gets. Its environment is `PATH` and what is given here, nothing inherited. */
+/** Options of a program. Its environment is `PATH` and `env`; nothing is inherited. */
 export interface RunOptions {
   readonly input?: string | Uint8Array;
   readonly env?: Readonly<Record<string, string>>;
-  /** Milliseconds; 20,000 unless told. */
+  /** Milliseconds; by default 20,000. */
   readonly timeout?: number;
 }
 
-/** What came of a program. */
+/** The result of a program. */
 export interface RunResult {
-  /** The exit code; 128 + the signal's number for a program that a signal ended. */
+  /** The exit code, or 128 + the number of the signal that ended it. */
   readonly exitCode: number;
   readonly stdout: string;
   readonly stderr: string;
@@ -36,7 +35,7 @@ export async function run(
   options: RunOptions = {},
 ): Promise<RunResult> {
   const subprocess = execa(file, args, {
-    // An empty input still is a pipe that ends at once, as a CNI runtime's would be.
+    // An empty input is still a pipe, as a runtime's would be; it ends at once.
     ...(options.input === undefined ? { stdin: "ignore" as const } : { input: options.input }),
     env: { PATH: SAFE_PATH, LC_ALL: "C", ...options.env },
     extendEnv: false,
@@ -71,7 +70,7 @@ export async function run(
 /** A program that says when it is ready, then answers each line of its input with one line. */
 export interface Service {
   readonly ask: (line: string) => Promise<string>;
-  /** Ends its input, and with that itself; returns when it is gone. */
+  /** Closes its input, which ends it, and waits until it is gone. */
   readonly stop: () => Promise<void>;
 }
 
@@ -108,13 +107,13 @@ export async function start(file: string, args: readonly string[]): Promise<Serv
   };
 }
 
-/** Kills a process and what descends from it, the eldest first, so that none can start another. */
+/** Kills a process and its descendants, parents first, so that none can start another. */
 function killTree(pid: number): void {
   const children = childrenOf(pid);
   try {
     process.kill(pid, "SIGKILL");
   } catch {
-    // It has ended by itself.
+    // It has already ended.
   }
   for (const child of children) killTree(child);
 }

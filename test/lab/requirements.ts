@@ -1,4 +1,4 @@
-/** Says before anything is built what the sandbox lacks on this machine, and what to do about it. */
+/** Checks that this machine has what a sandbox needs. */
 import { accessSync, constants } from "node:fs";
 import { join } from "node:path";
 
@@ -23,7 +23,7 @@ const TOOL_DIRECTORIES = [
   "/bin",
 ];
 
-/** Throws one error that names everything that is missing: root, or programs. */
+/** Throws one error that names everything that is missing, root rights included, and what to do. */
 export function requireSandboxTools(): void {
   const complaints: string[] = [];
   if (process.platform !== "linux") complaints.push("it needs Linux");
@@ -40,7 +40,7 @@ export function requireSandboxTools(): void {
   }
 }
 
-/** The path of a program, wherever the PATH of the caller leads. */
+/** The path of a program, whatever the caller's PATH is. */
 export function pathOf(tool: string): string | undefined {
   const paths = TOOL_DIRECTORIES.map((directory) => join(directory, tool));
   return paths.find((path) => {

@@ -1,16 +1,16 @@
 /** The firewall's rules as lines of text without counters, time stamps and handles. */
 
-/** The tables that iptables-nft owns: nft lists them too, but cannot say what is in them. */
+/** iptables-nft's tables. nft lists them too, but cannot show all that is in them. */
 const IPTABLES_TABLES = new Set(["filter", "mangle", "nat", "raw", "security"]);
 
-/** The rules and the chains of an `iptables-save` that aren't built in, each with its table's name. */
+/** The rules and user-defined chains of an `iptables-save`, each with its table's name. */
 export function iptablesLines(save: string): readonly string[] {
   let table = "";
   const lines: string[] = [];
   for (const line of save.split("\n")) {
     if (line.startsWith("*")) table = line.slice(1);
     const chain = /^:(\S+) (\S+)/.exec(line);
-    // Only a chain of a user's own has no policy.
+    // A built-in chain has a policy, others have "-".
     if (chain?.[2] === "-") lines.push(`${table} -N ${chain[1]}`);
     else if (chain?.[2] !== undefined && chain[2] !== "ACCEPT") {
       lines.push(`${table} -P ${chain[1]} ${chain[2]}`);
@@ -27,7 +27,7 @@ interface NftObject {
   readonly hook?: string;
 }
 
-/** The objects of an `nft -j list ruleset` that do something: rules, sets, chains that no hook calls. */
+/** The rules, sets and chains without a hook of an `nft -j list ruleset`. */
 export function nftLines(json: string): readonly string[] {
   if (json.trim() === "") return [];
   const { nftables } = JSON.parse(json) as {

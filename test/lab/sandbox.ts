@@ -1,7 +1,7 @@
 /**
- * A node made of namespaces: a network, mount and PID namespace of its own, with pods and hosts
- * outside of it as further network namespaces. Nothing in it touches the machine's own network, and
- * nothing of it is left when it, or the process that made it, ends.
+ * A node made of namespaces: a network, a mount and a PID namespace, with more network namespaces as
+ * pods and as hosts outside. It does not touch the machine's own network, and disappears when it is
+ * closed or when the process that made it ends.
  */
 import { sandboxFiles, type SandboxFiles } from "./files.ts";
 import { startHolder } from "./holder.ts";
@@ -9,42 +9,42 @@ import { createNamespace, type Namespace } from "./namespace.ts";
 import { requireSandboxTools } from "./requirements.ts";
 import { takeSnapshot, type Snapshot } from "./snapshot.ts";
 
-/** The node, its files, and the namespaces that it is connected to. */
+/** The node, its files, and the namespaces connected to it. */
 export interface Sandbox extends Namespace, SandboxFiles {
   /** The PID of the process that holds it, as seen from the machine. */
   readonly pid: number;
-  /** Makes a network namespace at /run/netns/NAME, with its `lo` down as a runtime's new pod has it. */
+  /** Makes a network namespace at /run/netns/NAME. Its `lo` is down, as in a runtime's new pod. */
   addPod(name: string): Promise<Namespace>;
-  /** Makes many of them at once, in one process. */
+  /** Makes many network namespaces in one process. */
   addPods(names: readonly string[]): Promise<readonly Namespace[]>;
-  /** Removes a pod's namespace, as a runtime does that died before its DEL. */
+  /** Removes a pod's namespace without a DEL, as after a crash of the runtime. */
   removePod(name: string): Promise<void>;
-  /** Makes a host outside of the node, linked to it; the node's default routes lead there. */
+  /** Makes a host outside the node, with a link to it. The node's default routes lead there. */
   addExternalHost(name: string, options?: ExternalHostOptions): Promise<ExternalHost>;
-  /** Everything that is on the node now, to be compared with another moment. */
+  /** The node's whole state, to compare with another moment. */
   snapshot(): Promise<Snapshot>;
-  /** `iptables-save` or `ip6tables-save` without its comments and counters' values. */
+  /** `iptables-save` or `ip6tables-save` without comment lines and counters. */
   iptablesSave(family?: 4 | 6): Promise<string>;
-  /** Ends it; everything in it is gone when this returns. */
+  /** Closes the sandbox. When this returns, everything in it is gone. */
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** The node's side and the far side of the link to a host outside. */
+/** The link to a host outside. */
 export interface ExternalHostOptions {
-  /** The node's link; "eth0" unless told. */
+  /** The link's name on the node; by default "eth0". */
   readonly link?: string;
-  /** 1 to 254: the number of its networks, 192.0.2.0/24 having room for 64 of them. */
+  /** The number of its networks, from 1. 192.0.2.0/24 has room for 64. */
   readonly subnet?: number;
 }
 
-/** A host outside of the node and the addresses of both ends. */
+/** A host outside the node, and the addresses of both ends of the link. */
 export interface ExternalHost extends Namespace {
   readonly addresses4: { readonly host: string; readonly node: string };
   readonly addresses6: { readonly host: string; readonly node: string };
 }
 
-/** Makes a sandbox, ready within some tens of milliseconds. */
+/** Makes a sandbox. That takes some tens of milliseconds. */
 export async function createSandbox(): Promise<Sandbox> {
   requireSandboxTools();
   const holder = await startHolder();

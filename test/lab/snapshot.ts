@@ -1,9 +1,8 @@
 /**
- * All state that networking leaves on a node, as plain lines of text by section, so that two moments
- * can be compared.
+ * All network state of a node as lines of text by section, to compare two moments.
  *
- * Left out is what changes by itself (timers, counters, carrier, link-local addresses) and what has no
- * effect (the built-in chains of an iptables table, an nftables table without rules).
+ * It leaves out what changes by itself (timers, counters, carrier, link-local addresses) and what has
+ * no effect (built-in chains of iptables, an nftables table without rules).
  */
 import { readFile, readdir, readlink } from "node:fs/promises";
 import { join } from "node:path";
@@ -11,10 +10,10 @@ import { PRIVATE_DIRECTORIES } from "./files.ts";
 import { addressesOf, parseList, type Link, type Route, type Rule } from "./inspect.ts";
 import { iptablesLines, nftLines } from "./rules.ts";
 
-/** Sorted lines of each section; two snapshots of the same state are deeply equal. */
+/** Sorted lines of each section. Two snapshots of the same state are deeply equal. */
 export type Snapshot = Readonly<Record<string, readonly string[]>>;
 
-/** Where a snapshot is taken. */
+/** The node to take a snapshot of. */
 export interface SnapshotSource {
   /** Runs a shell script in the node's network namespace and returns its output. */
   readonly sh: (script: string) => Promise<string>;
@@ -23,8 +22,8 @@ export interface SnapshotSource {
 }
 
 /**
- * Prints every section after a line of its own. Tests take many snapshots, so this starts as few
- * processes as it can: iptables is asked only where something of its own is.
+ * Prints each section after a line with its name. Tests take many snapshots, so this starts few
+ * processes: it asks iptables only if the kernel has something of it.
  */
 const SCRIPT = `
 section() { printf '@@ %s\\n' "$1"; }
@@ -61,7 +60,7 @@ const FIREWALL_SECTIONS = [
   "ip6tables-legacy",
 ];
 
-/** Looks at everything: links, addresses, routes, rules, firewall, namespaces, mounts, files, processes. */
+/** Takes a snapshot of links, addresses, routes, rules, firewall, namespaces, mounts, files, processes. */
 export async function takeSnapshot({ sh, pid }: SnapshotSource): Promise<Snapshot> {
   const output = await sh(SCRIPT);
   const lines: Record<string, readonly string[]> = Object.fromEntries(
@@ -75,7 +74,7 @@ export async function takeSnapshot({ sh, pid }: SnapshotSource): Promise<Snapsho
     const [section = "", place = ""] = title.split(" ");
     const text = rest.join("\n");
     if (section === "ip") {
-      // The three answers of one batch, a line each.
+      // One batch gives three answers, a line each.
       const [links = "", routes = "", rules = ""] = text.split("\n");
       collect("links", linkLines(parseList(links) as readonly Link[], place));
       collect("addresses", addressLines(parseList(links) as readonly Link[], place));
@@ -85,7 +84,7 @@ export async function takeSnapshot({ sh, pid }: SnapshotSource): Promise<Snapsho
     } else if (section === "rule6") {
       collect("rules", ruleLines(parseList(text) as readonly Rule[], `${place} ipv6`));
     } else {
-      // The order of firewall rules matters: these aren't sorted.
+      // Not sorted: the order of firewall rules matters.
       lines[section] = section === "nft" ? nftLines(text) : iptablesLines(text);
     }
   }
@@ -99,7 +98,7 @@ export async function takeSnapshot({ sh, pid }: SnapshotSource): Promise<Snapsho
   return lines;
 }
 
-/** What differs, a line each: "+ section: line" for what is new, "- section: line" for what is gone. */
+/** The differences, a line each: "+ section: line" for what is new, "- section: line" for what is gone. */
 export function difference(before: Snapshot, after: Snapshot): readonly string[] {
   const sections = [...new Set([...Object.keys(before), ...Object.keys(after)])];
   return sections.flatMap((section) => {
@@ -173,7 +172,7 @@ async function fileLines(pid: number, directory: string): Promise<readonly strin
   const root = `/proc/${pid}/root`;
   try {
     const entries = await readdir(root + directory, { recursive: true, withFileTypes: true });
-    // The kernel's, one for each namespace, are in the list of namespaces.
+    // The kernel's mounts, one per namespace, are in the list of namespaces.
     const files = entries.filter(
       (entry) => !entry.isDirectory() && !entry.parentPath.endsWith("/netns"),
     );
@@ -183,13 +182,13 @@ async function fileLines(pid: number, directory: string): Promise<readonly strin
   }
 }
 
-/** Live processes in the sandbox's PID namespace, process 1 (the holder) apart. */
+/** Live processes in the sandbox's PID namespace, except process 1 (the holder). */
 async function processLines(pid: number): Promise<readonly string[]> {
   const proc = `/proc/${pid}/root/proc`;
   const names = (await readdir(proc)).filter((name) => /^\d+$/.test(name) && name !== "1");
   const lines = names.map(async (name) => {
     try {
-      // A zombie has no executable any more; it is on its way out.
+      // A zombie has no executable, and does not count.
       await readlink(`${proc}/${name}/exe`);
       const command = await readFile(`${proc}/${name}/cmdline`, "utf8");
       return [command.split("\0").join(" ").trim()];

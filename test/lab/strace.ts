@@ -1,8 +1,8 @@
 /**
- * Watches a plugin's system calls, and meddles with one of them, by strace.
+ * Traces a plugin's system calls with strace, and makes one of them fail or kill the plugin.
  *
- * The plugin's first thread alone is traced: it makes every call that changes something. Without
- * seccomp-bpf, for there strace kills after the call, and here the call is not to be made.
+ * Only the plugin's first thread is traced; it makes every call that changes something. Seccomp-bpf is
+ * not used, because with it strace kills after the call, and here the call must not be made.
  */
 import { cni, type CniAnswer, type CniCall } from "./cni.ts";
 import type { Sandbox } from "./sandbox.ts";
@@ -10,9 +10,9 @@ import type { Sandbox } from "./sandbox.ts";
 /** One system call of a run. */
 export interface SystemCall {
   readonly name: string;
-  /** It is the nth of its name, from 1. */
+  /** It is the nth call of its name, from 1. */
   readonly nth: number;
-  /** As strace writes it: arguments with the paths of descriptors, and the answer. */
+  /** As strace writes it: arguments with the paths of descriptors, and the return value. */
   readonly text: string;
 }
 
@@ -22,10 +22,10 @@ export interface Traced {
   readonly calls: readonly SystemCall[];
 }
 
-/** What befalls a system call instead of being made. */
+/** What happens instead of a system call. */
 export type Fault = "signal=KILL" | `error=${string}`;
 
-/** The calls that change something, and those that find out what there is to change. */
+/** The calls that change something, and those that look for what to change. */
 const NAMES = [
   ...["openat", "open", "creat", "read", "pread64", "write", "pwrite64", "writev"],
   ...["ftruncate", "getdents64", "statx", "lstat", "rename", "renameat", "renameat2"],
@@ -36,14 +36,14 @@ const NAMES = [
 
 const OUTPUT = "/run/strace.out";
 
-/** Which call of a run: the nth of its name, or with a path the nth of those with that path. */
+/** A call of a run: the nth of its name, or with a path the nth of its name with that path. */
 export interface Target {
   readonly name: string;
   readonly nth: number;
   readonly path?: string;
 }
 
-/** Calls a plugin under strace; with a fault, at the call that `at` was in an earlier run. */
+/** Calls a plugin under strace. A fault hits the call that `at` names from an earlier run. */
 export async function trace(
   sandbox: Sandbox,
   call: CniCall,
@@ -75,18 +75,18 @@ function readTrace(text: string): readonly SystemCall[] {
   });
 }
 
-/** What is written to stdout may name files, but is none. */
+/** Output may name files, but is not a call on one. */
 const STDOUT = "write(1<";
-/** Files that a plugin works with, as against those that its runtime does. */
+/** Files that a plugin uses, not its runtime. */
 const OWN = /\/var\/lib\/cni|\/run\/|\/proc\/sys\/net/;
-/** Such a file as an argument, or as what a descriptor stands for. */
+/** Such a file as an argument, or as the path of a descriptor. */
 const OWN_PATH = new RegExp(`["<]((?:${OWN.source})[^">]*)[">]`);
 const READS = /^(read|pread64|getdents64|statx|lstat|flock)\(/;
 
 /**
- * The calls that change something, files, links, rules and processes, and the last of all. What is
- * written to a sysctl is not among them: the kernel has that call made again while another one holds
- * its lock, so it has no number. Before it is as at its opening, after it as at the next call.
+ * The calls that change files, links, rules or processes, and the very last call. Writes to a sysctl are
+ * left out: the kernel restarts them while another process holds its lock, so their number varies. A
+ * kill at the open before or at the next call is the same.
  */
 export function mutations(calls: readonly SystemCall[]): readonly SystemCall[] {
   return calls.filter(({ name, text }) => {
@@ -99,7 +99,7 @@ export function mutations(calls: readonly SystemCall[]): readonly SystemCall[] {
   });
 }
 
-/** A call among those with the same file of the plugin's; undefined if it is about none. */
+/** A call's number among those with the same file of the plugin; undefined if it has no such file. */
 export function targetByPath(
   calls: readonly SystemCall[],
   { name, nth, text }: SystemCall,
@@ -115,25 +115,25 @@ export function targetByPath(
   return { name, path, nth: before.length };
 }
 
-/** The calls on the plugin's own files, the reading ones as well. */
+/** The calls on the plugin's own files, reads included. */
 export function fileCalls(calls: readonly SystemCall[]): readonly SystemCall[] {
   return calls.filter(
     ({ name, text }) => OWN.test(text) && name !== "flock" && !text.startsWith(STDOUT),
   );
 }
 
-/** Whether all messages of a datagram only ask: RTM_GET*, and nf_tables' and conntrack's GETs. */
+/** Whether all messages of a datagram are queries: RTM_GET*, and GETs of nf_tables and conntrack. */
 function isQuestion(text: string): boolean {
   const types = [...text.matchAll(/nlmsg_type=(\S+?)(?: \/\*|,)/g)].map(([, type]) => type ?? "");
   return types.every((type) => /GET|^0x12$|^0x16$|^0x1a$|^0x101$/.test(type));
 }
 
-/** The calls that are like this one, but for what differs from run to run. */
+/** The calls that equal this one, except for what differs from run to run. */
 export function alike(calls: readonly SystemCall[], call: SystemCall): readonly SystemCall[] {
   return calls.filter((other) => signature(other) === signature(call));
 }
 
-/** What a call is, without what differs from run to run: names drawn, numbers of processes. */
+/** A call without what differs from run to run: random names and process numbers. */
 export function signature({ name, text }: SystemCall): string {
   const asked = text.replace(/ = [^=]*$/, "");
   const paths = [...asked.matchAll(/\/[a-z][^">,]*/g)].map(([path]) =>

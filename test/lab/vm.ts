@@ -1,7 +1,7 @@
 /**
- * A virtual machine for what this machine's kernel lacks: emulated, so that it runs anywhere, with
- * no disk and no network of the machine's. Its second serial port is a shell: each line that goes in
- * is a command, each line that comes out its exit code, and stdout and stderr in base64.
+ * A virtual machine, for what this machine's kernel lacks. It is emulated, so that it runs anywhere, and
+ * uses neither disk nor network of the machine. Its second serial port is a shell: each line in is a
+ * command; each line out is its exit code, and its stdout and stderr in base64.
  */
 import { mkdir, mkdtemp, open, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
@@ -13,30 +13,30 @@ import { pathOf } from "./requirements.ts";
 import { fetchKernel, makeInitramfs } from "./vm_image.ts";
 
 const WORK = "dist/.work";
-/** It lives at most this long, whatever its tests do. */
+/** Its longest life, whatever its tests do. */
 const LIFETIME_MS = 600_000;
-/** It boots in some five seconds where nothing else runs. */
+/** How long it may take to boot. On an idle machine that takes five seconds. */
 const BOOT_LIMIT_MS = 120_000;
 const PROGRAM_LIMIT_MS = 60_000;
 const MEMORY_MB = 1024;
 
-/** A network namespace inside of a virtual machine. */
+/** A network namespace inside a virtual machine. */
 export type VmNamespace = Omit<Namespace, "start">;
 
-/** A node inside of a virtual machine: a network namespace, and others as its pods. */
+/** A node inside a virtual machine: a network namespace, and others as its pods. */
 export interface VmNode extends VmNamespace {
   addPod(name: string): Promise<VmNamespace>;
-  /** Ends it and its pods. */
+  /** Closes the node and its pods. */
   [Symbol.asyncDispose](): Promise<void>;
 }
 
 export interface Vm {
-  /** Makes a node; one at a time, for they share /var/lib and /run. */
+  /** Makes a node. Only one at a time, because nodes share /var/lib and /run. */
   createNode(): Promise<VmNode>;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** What keeps this machine from running virtual ones, or nothing. */
+/** Why this machine cannot run virtual machines, or undefined. */
 export async function vmProblem(): Promise<string | undefined> {
   if (process.arch !== "x64") return `the virtual machine is for x64, and this is ${process.arch}`;
   const missing = ["qemu-system-x86_64", "busybox"].filter((tool) => pathOf(tool) === undefined);
@@ -52,8 +52,8 @@ export async function vmProblem(): Promise<string | undefined> {
 }
 
 /**
- * Boots one.
- * @param executables folder in it → folder here, both absolute, copied with the libraries that the files need.
+ * Boots a virtual machine.
+ * @param executables folder inside → folder here, both absolute; copied with the libraries that they need.
  */
 export async function startVm(executables: Readonly<Record<string, string>>): Promise<Vm> {
   const kernel = await fetchKernel();
@@ -63,14 +63,14 @@ export async function startVm(executables: Readonly<Record<string, string>>): Pr
     const initramfs = await makeInitramfs(folder, kernel, executables);
     return await boot(join(folder, "console"), kernel.image, initramfs);
   } finally {
-    // Once it is up it has read them.
+    // The machine has read its files by now.
     await rm(folder, { recursive: true, force: true });
   }
 }
 
 async function boot(consoleLog: string, image: string, initramfs: string): Promise<Vm> {
   const log = await open(consoleLog, "w+");
-  // It dies with this process, however that ends.
+  // It ends with this process, however that ends.
   const subprocess = execa(
     "setpriv",
     [
@@ -124,7 +124,7 @@ async function boot(consoleLog: string, image: string, initramfs: string): Promi
 
 type Ask = (command: readonly string[], options: RunOptions) => Promise<RunResult>;
 
-/** One call after the other, for they go over one line. */
+/** Commands share one line, so they run one after another. */
 function inTurn(ask: Ask): Ask {
   let last: Promise<unknown> = Promise.resolve();
   return async (command, options) => {
@@ -168,7 +168,7 @@ function nodesBy(ask: Ask): Pick<Vm, "createNode"> {
   };
 }
 
-/** One line of shell that becomes the program, with its input and environment. */
+/** One line of shell that runs the program, with its input and environment. */
 function shellLine(command: readonly string[], { input = "", env = {} }: RunOptions): string {
   const text = Buffer.from(input).toString();
   const set = Object.entries({ LC_ALL: "C", ...env });
@@ -177,7 +177,7 @@ function shellLine(command: readonly string[], { input = "", env = {} }: RunOpti
   return `printf %s ${quote(text)} > /run/input; ${exports.join(" ")} exec ${words.join(" ")} < /run/input`;
 }
 
-/** A word for the shell, all on one line: $n is a newline there. */
+/** A quoted word for the shell, on one line; $n stands for a newline. */
 function quote(word: string): string {
   return `'${word.replaceAll("'", String.raw`'\''`).replaceAll("\n", `'"$n"'`)}'`;
 }

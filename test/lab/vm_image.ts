@@ -1,6 +1,6 @@
 /**
- * What a virtual machine boots: a kernel of Debian's, which is fetched once, kept in a cache and
- * installed nowhere, and an initramfs with programs of this machine.
+ * What a virtual machine boots: one of Debian's kernels, which is downloaded once, kept in a cache and
+ * not installed; and an initramfs with programs of this machine.
  */
 import { cp, mkdir, mkdtemp, readdir, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
@@ -10,10 +10,10 @@ import { pathOf } from "./requirements.ts";
 const CACHE = "node_modules/.cache/vm-kernel";
 const PACKAGE = "linux-image-cloud-amd64";
 
-/** In the order in which they are loaded: none of them finds those that it needs. */
+/** The kernel's modules in the order to load them. Dependencies are not resolved. */
 const MODULES = ["llc", "stp", "bridge", "garp", "mrp", "8021q", "veth"];
 
-/** The rest, busybox has; its own sh and nsenter would run its own ip. */
+/** busybox has the rest. Its sh and nsenter would run its own ip, so those are real ones. */
 const PROGRAMS = ["bridge", "ip", "nsenter", "ping", "sh", "tcpdump"];
 
 const FOLDERS = ["bin", "dev", "etc", "modules", "proc", "run", "sys", "tmp", "var/lib"];
@@ -21,8 +21,8 @@ const FOLDERS = ["bin", "dev", "etc", "modules", "proc", "run", "sys", "tmp", "v
 const FETCH_LIMIT_MS = 120_000;
 
 /**
- * Its second serial port is a shell: see vm.ts. Every program that it need not start saves some
- * hundredths of a second, for all is emulated.
+ * The init script. The second serial port is a shell, see vm.ts. In an emulated machine every program
+ * that is not started saves some hundredths of a second.
  */
 const INIT = `#!/bin/sh
 export PATH=/bin
@@ -46,13 +46,13 @@ while read -r line; do
 done
 `;
 
-/** Where the kernel is, and its modules. */
+/** The kernel and its modules, by path. */
 export interface Kernel {
   readonly image: string;
   readonly modules: readonly string[];
 }
 
-/** The kernel, fetched if it is not in the cache. Throws when it cannot be had. */
+/** The kernel, downloaded if it is not in the cache. Throws if that fails. */
 export async function fetchKernel(): Promise<Kernel> {
   const kept = await kernelIn(CACHE);
   if (kept !== undefined) return kept;
@@ -99,7 +99,7 @@ async function kernelIn(folder: string): Promise<Kernel | undefined> {
 
 /**
  * Writes an initramfs to `folder`, and returns its path. All paths are absolute.
- * @param executables folder there → folder here, whose files are taken in with their libraries.
+ * @param executables folder inside → folder here, whose files are copied with their libraries.
  */
 export async function makeInitramfs(
   folder: string,
@@ -126,7 +126,7 @@ export async function makeInitramfs(
   for (const [there, here] of Object.entries(executables)) {
     const target = join(root, there);
     await mkdir(dirname(target), { recursive: true });
-    // As links where that can be, for they are large.
+    // Hard links if possible, because they are large.
     await sh('cp -al "$1" "$2" 2>/dev/null || { rm -rf "$2"; cp -a "$1" "$2"; }', [here, target]);
     files.push(...(await readdir(here)).map((name) => join(here, name)));
   }
@@ -141,7 +141,7 @@ export async function makeInitramfs(
 }
 
 async function librariesOf(files: readonly string[]): Promise<readonly string[]> {
-  // It fails for those that are linked statically.
+  // ldd fails for static executables.
   const listed = await sh('for file; do ldd "$file" 2>/dev/null || true; done', files);
   const found = listed.matchAll(/(?:^\s*|=> )(\/\S+) \(0x/gm);
   return [...new Set([...found].map(([, path = ""]) => path))];
