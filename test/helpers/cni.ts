@@ -1,4 +1,4 @@
-/** All that a black-box test needs to run plugins in a sandbox. */
+/** What a black-box test needs to run plugins in a sandbox. */
 export {
   cni,
   cniOk,

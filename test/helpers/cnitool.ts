@@ -1,4 +1,4 @@
-/** Nodes as an installation leaves them, and cnitool on them. */
+/** Nodes with everything installed, and cnitool on them. */
 import { expect } from "vitest";
 import { pluginNames } from "../../plugins/builtins.ts";
 import { binDir, createSandbox, type Conf, type Namespace, type Sandbox } from "./cni.ts";
@@ -6,7 +6,7 @@ import { DUAL_STACK, writeSubnetEnv } from "./network.ts";
 
 export const CONFLIST_FILE = "/etc/cni/net.d/10-flannel.conflist";
 
-/** flannel's usual network, with what a test wants to be different. */
+/** flannel's usual conflist, with a test's changes. */
 export function flannelConflist(more: Conf = {}): Conf {
   return {
     name: "cbr0",
@@ -55,7 +55,7 @@ export async function cnitool(
   return { status: exitCode, stdout, stderr };
 }
 
-/** Runs cnitool, which has to succeed and be silent on stderr, and returns what it prints. */
+/** Runs cnitool, which must succeed and print nothing on stderr. Returns its output. */
 export async function cnitoolOk(
   node: Sandbox,
   args: readonly string[],
@@ -67,7 +67,7 @@ export async function cnitoolOk(
   return stdout;
 }
 
-/** Makes a namespace and adds it to a network; with a number, with that host port for its port 80. */
+/** Makes a namespace and adds it to a network, optionally with a host port for its port 80. */
 export async function addByTool(
   node: Sandbox,
   name: string,

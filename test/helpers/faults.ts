@@ -4,22 +4,22 @@ import { CONFLIST_FILE } from "./cnitool.ts";
 import { DUAL_STACK, subnetEnv } from "./network.ts";
 import { serve } from "./traffic.ts";
 
-/** A fault: how it is made, what doctor calls it, and how bad that is. */
+/** A fault: how to make it, and the finding that doctor must report. */
 export interface Fault {
   readonly id: string;
   readonly severity: "warning" | "error";
   readonly name: string;
-  /** A script, or something that only a program can do. */
+  /** A shell script, or a function. */
   readonly plant: string | ((node: Sandbox) => Promise<unknown>);
-  /** A part of what is said. */
+  /** A part of the finding's text. */
   readonly says: string;
-  /** What is bound to be found with it. */
+  /** Other findings that the fault causes too. */
   readonly also?: readonly string[];
-  /** Whether the command that is given mends it. */
+  /** Whether the suggested command repairs it. */
   readonly isMended?: true;
 }
 
-/** Reservations of containers that are not there, an hour old. */
+/** Reservations, an hour old, of containers that do not exist. */
 function leakRange(first: number, last: number): string {
   return `
     for n in $(seq ${first} ${last}); do

@@ -3,16 +3,16 @@ import { resolve } from "node:path";
 import { expect } from "vitest";
 import { binDir } from "./cni.ts";
 
-/** Whether this is the long form. */
+/** Whether this is `make soak`. */
 export const soak = process.env["SOAK"] === "1";
 
-/** Whether every row of every table is tried: in the long form, and where FAULT_STEP is told. */
+/** Whether every row of every table is tried: in `make soak`, or with FAULT_STEP. */
 export const isWhole = soak || process.env["FAULT_STEP"] !== undefined;
 
-/** The build that most run on nodes; the other one makes the same system calls. */
+/** Whether the Bun build is under test, which most nodes run. The other makes the same system calls. */
 export const isBun = binDir() === resolve("dist/bin");
 
-/** One fault in so many is tried: all in the long form, or what FAULT_STEP says. */
+/** One in how many faults is tried: FAULT_STEP, 1 in `make soak`, or what the test says. */
 export function stepOf(bun: number, other: number): number {
   return Number(process.env["FAULT_STEP"] ?? (soak ? 1 : isBun ? bun : other));
 }

@@ -1,4 +1,4 @@
-/** The plugins and flannel's network on a node, as the image's init container puts them there. */
+/** Installs the plugins and flannel's network on a node, as the image's init container does. */
 import { join } from "node:path";
 import { binDir, type Sandbox } from "./cni.ts";
 import { flannelConflist } from "./cnitool.ts";
@@ -7,6 +7,6 @@ import { flannelConflist } from "./cnitool.ts";
 export async function install(node: Sandbox): Promise<void> {
   const env = { CNI_NETWORK_CONFIG: JSON.stringify(flannelConflist()) };
   await node.output(join(binDir(), "install-cni"), [], { env });
-  // It is no plugin, which runtimes look for there.
+  // It is a tool, and its name must not be among the plugins'.
   await node.sh("cd /opt/cni/bin && ln flannel cnitool");
 }

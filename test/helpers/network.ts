@@ -1,12 +1,12 @@
 /** The network that most tests use, in one or two families and every CNI version. */
 import type { CniJson, Conf, Sandbox } from "./cni.ts";
 
-/** Every version that the plugins speak. */
+/** Every CNI version that the plugins support. */
 export const VERSIONS = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"] as const;
 
 export type Version = (typeof VERSIONS)[number];
 
-/** Addresses of one family on the first node: its bridge has the gateway's, pods what follows. */
+/** Addresses of one family on the first node: the bridge has the gateway's, pods the next ones. */
 export interface Family {
   readonly family: 4 | 6;
   /** The cluster's network. */
@@ -15,7 +15,7 @@ export interface Family {
   readonly gateway: string;
   readonly prefix: number;
   readonly default: string;
-  /** The node's nth pod's address, from 0. */
+  /** The address of the node's nth pod, from 0. */
   readonly pod: (n: number) => string;
 }
 

@@ -1,4 +1,4 @@
-/** Nodes with host ports, for each way to make them. */
+/** Nodes with host ports, for each firewall backend. */
 import {
   binDir,
   cniOk,
@@ -13,12 +13,12 @@ import {
 import type { Snapshot } from "../lab/snapshot.ts";
 import { bridgeConf, DUAL_STACK, type Family } from "./network.ts";
 
-/** A way to make host ports. */
+/** A firewall backend. */
 export interface Backend {
   readonly backend: "iptables-nft" | "iptables-legacy" | "nftables";
-  /** What chooses it in the config. */
+  /** The config that chooses it. */
   readonly conf: Conf;
-  /** What chooses it in the environment. */
+  /** The environment that chooses it. */
   readonly env: Readonly<Record<string, string>>;
 }
 
@@ -46,7 +46,7 @@ export const NFTABLES: Backend = {
 
 export const BACKENDS: readonly Backend[] = [IPTABLES_NFT, IPTABLES_LEGACY, NFTABLES];
 
-/** A mapping as a runtime passes it; hostile ones too. */
+/** A mapping as a runtime passes it, or as an attacker writes it. */
 export interface PortMapping {
   readonly hostPort?: unknown;
   readonly containerPort?: unknown;
@@ -60,16 +60,16 @@ export const WEB_AND_DNS: readonly PortMapping[] = [
   { hostPort: 8053, containerPort: 53, protocol: "udp" },
 ];
 
-/** A sandbox whose iptables is the backend's. */
+/** A sandbox with the backend's iptables. */
 export async function createNode(backend: Backend): Promise<Sandbox> {
   const sandbox = await createSandbox();
-  // The bridge's link-local address would be of no use for a second, nor IPv6 to its pods.
+  // Without duplicate address detection, which would delay IPv6 by a second.
   await sandbox.sh("echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad");
   await useBackend(sandbox, backend);
   return sandbox;
 }
 
-/** Makes what the backend's environment leads to. */
+/** Makes the tools that the backend's environment points to. */
 export async function useBackend(sandbox: Sandbox, { backend }: Backend): Promise<void> {
   if (backend === "iptables-legacy") {
     await sandbox.sh(`
@@ -83,10 +83,10 @@ export async function useBackend(sandbox: Sandbox, { backend }: Backend): Promis
   }
 }
 
-/** How a pod is mapped. */
+/** A pod's mappings and config. */
 export interface PodOptions {
   readonly mappings?: readonly PortMapping[];
-  /** Further keys of portmap's config. */
+  /** More keys of portmap's config. */
   readonly conf?: Conf;
   readonly families?: readonly Family[];
   readonly network?: string;
@@ -95,13 +95,13 @@ export interface PodOptions {
   readonly bin?: string;
 }
 
-/** A pod on a node, with what is needed to call its plugins again. */
+/** A pod on a node, and the calls of its plugins. */
 export interface MappedPod {
   readonly pod: Namespace;
   readonly result: CniJson;
-  /** The whole conflist's calls. */
+  /** Calls of the whole conflist. */
   readonly conflist: Parameters<typeof runConflist>[1];
-  /** Portmap's own, with the result of the plugin before it. */
+  /** Calls of portmap alone, with the result of the plugin before it. */
   readonly portmap: PortmapCall;
 }
 
@@ -156,7 +156,7 @@ export async function addMappedPod(
   };
 }
 
-/** A call of portmap for a pod that the plugins before it have made. */
+/** A call of portmap for a pod with this result. */
 export function portmapCall(
   backend: Backend,
   name: string,
@@ -181,7 +181,7 @@ export function portmapCall(
   };
 }
 
-/** A result as a bridge would have given it, for tests of rules alone. */
+/** A result as bridge gives it, for tests that need only rules. */
 export function resultFor(name: string, families: readonly Family[] = DUAL_STACK, n = 0): CniJson {
   return {
     cniVersion: "1.0.0",
@@ -194,7 +194,7 @@ export function resultFor(name: string, families: readonly Family[] = DUAL_STACK
   };
 }
 
-/** The nat table of the backend's iptables, without comments and counters. */
+/** The nat table of the backend's iptables, without comment lines and counters. */
 export async function natTable(node: Sandbox, { env }: Backend, family: 4 | 6): Promise<string> {
   const program = family === 4 ? "iptables-save" : "ip6tables-save";
   const save = await node.output(program, ["-t", "nat"], { env });
@@ -208,7 +208,7 @@ export function firewallOf(snapshot: Snapshot): Snapshot {
   );
 }
 
-/** A node's firewall, its lines sorted: rules that were put back may stand in another order. */
+/** A node's firewall as sorted lines, because restored rules may be in another order. */
 export async function sortedFirewall(node: Sandbox): Promise<Snapshot> {
   return Object.fromEntries(
     Object.entries(firewallOf(await node.snapshot())).map(([section, lines]) => [
@@ -218,7 +218,7 @@ export async function sortedFirewall(node: Sandbox): Promise<Snapshot> {
   );
 }
 
-/** Calls portmap alone for the nth pod, as if the plugins before it had made it. */
+/** Calls portmap alone for the nth pod, as if the other plugins had made it. */
 export async function addPortmap(
   node: Sandbox,
   backend: Backend,
@@ -231,7 +231,7 @@ export async function addPortmap(
   return call;
 }
 
-/** Puts a program before the tools of that name, which it may call as "$real". */
+/** Wraps a tool in a script, which can call the tool as "$real". */
 export async function wrap(
   node: Sandbox,
   backend: Backend,
@@ -247,12 +247,12 @@ export async function wrap(
   return { ...backend.env, PATH: `${FAKES}:${path}` };
 }
 
-/** The tools that change something, by backend. */
+/** The tools that change the firewall, by backend. */
 export function toolsOf({ backend }: Backend): readonly string[] {
   return backend === "nftables" ? ["nft"] : ["iptables-restore", "ip6tables-restore"];
 }
 
-/** The rules of containers alone: the shared ones may stay. */
+/** The rules of containers, without the shared ones, which may stay. */
 export async function containerRules(node: Sandbox, backend: Backend): Promise<readonly string[]> {
   if (backend.backend === "nftables") {
     const listed = await node.sh("nft list ruleset");
@@ -262,7 +262,7 @@ export async function containerRules(node: Sandbox, backend: Backend): Promise<r
   return tables.flatMap((table) => table.split("\n").filter((line) => line.includes("CNI-DN-")));
 }
 
-/** The names of what portmap has kept in mind of containers. */
+/** The names of portmap's records of containers. */
 export async function records(node: Sandbox): Promise<readonly string[]> {
   const folders = ["containers", "ports", "leftovers"];
   const found = await Promise.all(

@@ -1,4 +1,4 @@
-/** SCTP packets by hand (RFC 9260), for kernels that forward SCTP without speaking it. */
+/** SCTP packets made by hand (RFC 9260), for kernels that forward SCTP but have no sockets for it. */
 
 /** A whole packet with an INIT chunk, without the IP header. */
 export function initChunk(sourcePort: number, destinationPort: number): Uint8Array {
@@ -8,7 +8,7 @@ export function initChunk(sourcePort: number, destinationPort: number): Uint8Arr
   const INIT = 1;
   packet.writeUInt8(INIT, 12);
   packet.writeUInt16BE(20, 14);
-  // The initiate tag, the window, the streams out and in, the first sequence number.
+  // Initiate tag, window, outbound and inbound streams, initial sequence number.
   packet.writeUInt32BE(0x12345678, 16);
   packet.writeUInt32BE(65_536, 20);
   packet.writeUInt16BE(1, 24);

@@ -1,8 +1,8 @@
-/** What tests look at after a call: errors, addresses, files. */
+/** Looks at the state after a call: errors, addresses, files. */
 import { expect } from "vitest";
 import type { CniAnswer, Namespace, Sandbox } from "./cni.ts";
 
-/** Expects a proper CNI error and nothing else. */
+/** Expects one CNI error with one of these codes, and no other output. */
 export function expectError(answer: CniAnswer, codes: number | readonly number[]): void {
   const context = `answer: ${answer.stdout} stderr: ${answer.stderr}`;
   expect(answer.json, context).toMatchObject({
@@ -15,7 +15,7 @@ export function expectError(answer: CniAnswer, codes: number | readonly number[]
   expect(answer.stderr, "a stack trace").not.toMatch(/^\s+at .*[(:]/m);
 }
 
-/** An interface's addresses, link-local ones apart, as "address/prefix". */
+/** An interface's addresses as "address/prefix", without link-local ones. */
 export async function globalAddresses(
   namespace: Namespace,
   ifname: string,

@@ -1,10 +1,10 @@
-/** Servers that say who they are and whom they see, and clients with bounded waits. */
+/** Servers that answer with their name and the client's address, and clients that wait for a bounded time. */
 import { setTimeout } from "node:timers/promises";
 import type { Namespace } from "./cni.ts";
 
 export type Protocol = "tcp" | "udp";
 
-/** What a server said: its name, and the client's address as it sees it. */
+/** A server's answer: its name, and the client's address as it sees it. */
 export interface Answer {
   readonly name: string;
   readonly peer: string;
@@ -29,8 +29,8 @@ for (const host of ["0.0.0.0", "::"]) {
 `;
 
 /**
- * Starts servers on a TCP and a UDP port of both families, which answer each line with `name` and
- * the client's address. They end with the sandbox. Returns when all of them listen.
+ * Starts servers on a TCP and a UDP port, for both families. They answer each line with `name` and the
+ * client's address, and end with the sandbox. Returns when all of them listen.
  */
 export async function serve(
   namespace: Namespace,
@@ -52,10 +52,10 @@ export async function serve(
   await namespace.sh(script, { env });
 }
 
-/** bash itself would read one byte of a datagram, and lose the rest of it. */
+/** Not bash's own read, which reads one byte of a datagram and loses the rest. */
 const ASK = 'exec 3<>"/dev/$1/$2/$3" && echo hello >&3 && exec head -n 1 <&3';
 
-/** Asks a server who it is, and waits a while at most. Undefined when nobody answers. */
+/** Asks a server for its name. Undefined if there is no answer in time. */
 export async function ask(
   from: Namespace,
   protocol: Protocol,
@@ -63,7 +63,7 @@ export async function ask(
   port: number,
   seconds = 3,
 ): Promise<Answer | undefined> {
-  // A connection that nobody refuses would be tried for two minutes.
+  // The kernel would try a connection that nobody refuses for two minutes.
   const limit = ["-s", "KILL", String(seconds)];
   const client = ["bash", "-c", ASK, "ask", protocol, address, String(port)];
   const { exitCode, stdout } = await from.exec("timeout", [...limit, ...client]);
@@ -72,7 +72,7 @@ export async function ask(
   return { name, peer };
 }
 
-/** Looks again and again until it is right, for so many milliseconds. Returns what was seen last. */
+/** Repeats a look until it is right, for at most `limit` milliseconds. Returns the last value. */
 export async function eventually<T>(
   look: () => Promise<T>,
   isRight: (value: T) => boolean,

@@ -1,4 +1,4 @@
-/** A node whose bridges tell VLANs apart: on this machine's kernel, or on a virtual one's. */
+/** A node whose bridges filter VLANs: on this machine's kernel, or in a virtual machine. */
 import { startVm, vmProblem } from "../lab/vm.ts";
 import { binDir, cniOk, createSandbox, referenceDir } from "./cni.ts";
 import type { CniJson, Conf, Namespace } from "./cni.ts";
@@ -11,7 +11,7 @@ export interface VlanNode extends Pod {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** Where nodes are made, and where the plugins are on them. */
+/** Makes nodes, and knows where the plugins are on them. */
 export interface VlanMachine {
   readonly ours: string;
   readonly reference: string;
@@ -19,7 +19,7 @@ export interface VlanMachine {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** The machine, or why there is none. */
+/** The machine, or why it cannot be made. */
 export async function vlanMachine(): Promise<VlanMachine | string> {
   const ours = binDir();
   const reference = referenceDir();
@@ -40,7 +40,7 @@ async function knowsVlans(): Promise<boolean> {
   return (await sandbox.exec("ip", probe)).exitCode === 0;
 }
 
-/** Gives a new pod its network; `port` is its link on the node. */
+/** Adds a new pod to the network; `port` is its link on the node. */
 export async function addPod(node: VlanNode, bin: string, name: string, conf: Conf) {
   const pod = await node.addPod(name);
   const attachment = { bin, plugin: "bridge", containerId: name, netns: pod.netnsPath, conf };
@@ -67,7 +67,7 @@ export async function vlansOf(node: VlanNode): Promise<Readonly<Record<string, s
   );
 }
 
-/** The VLANs of each of a bridge's ports, whatever their names are. */
+/** The VLANs of each of a bridge's ports, without their names. */
 export async function portsOf(node: VlanNode, bridge: string): Promise<readonly string[][]> {
   const vlans = await vlansOf(node);
   const ports = (await node.links()).filter(({ master }) => master === bridge);
@@ -75,7 +75,7 @@ export async function portsOf(node: VlanNode, bridge: string): Promise<readonly 
   return found.toSorted((one, other) => one.join().localeCompare(other.join()));
 }
 
-/** The addresses of a list that answer a pod, all asked at once. */
+/** Those of the addresses that answer a pod. All are asked at once. */
 export async function reached(pod: Pod, addresses: readonly string[]): Promise<readonly string[]> {
   const said = await pod.sh(
     `for address in ${addresses.join(" ")}; do
@@ -89,7 +89,7 @@ export async function reached(pod: Pod, addresses: readonly string[]): Promise<r
 /**
  * Which pods see the ARP requests that others send for addresses that nobody has.
  * @param sent pod → the address that it asks for.
- * @returns pod → the addresses that it saw asked for.
+ * @returns pod → the addresses that others asked for, as it saw them.
  */
 export async function heard(
   node: VlanNode,
