@@ -7,6 +7,6 @@ import { flannelConflist } from "./cnitool.ts";
 export async function install(node: Sandbox): Promise<void> {
   const env = { CNI_NETWORK_CONFIG: JSON.stringify(flannelConflist()) };
   await node.output(join(binDir(), "install-cni"), [], { env });
-  // It is a tool, and its name must not be among the plugins'.
+  // install-cni installs the plugins, not the tools.
   await node.sh("cd /opt/cni/bin && ln flannel cnitool");
 }
