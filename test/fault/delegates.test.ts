@@ -4,7 +4,7 @@ import { leftovers } from "../lab/leftovers.ts";
 import { binDir, cni, cniOk, createSandbox } from "../helpers/cni.ts";
 import { bridgeConf, flannelConf, IPV4, writeSubnetEnv } from "../helpers/network.ts";
 import { expectError } from "../helpers/state.ts";
-import { soak, some } from "../helpers/form.ts";
+import { soak, testSome } from "../helpers/form.ts";
 
 const bin = binDir();
 const FAKES = "/opt/cni/fakes";
@@ -33,7 +33,7 @@ const cases = Object.entries(MISBEHAVIOURS).flatMap(([what, misbehaviour]) =>
 );
 
 describe.concurrent("a plugin that is called", () => {
-  test.for(some(cases))("by $plugin and $what", async ({ plugin, script, codes }) => {
+  testSome(cases)("by $plugin and $what", async ({ plugin, script, codes }) => {
     await using node = await createSandbox();
     await writeSubnetEnv(node, [IPV4]);
     await node.addPod("pod1");

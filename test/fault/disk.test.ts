@@ -2,10 +2,10 @@
  * Every call on a file that is the plugins' fails with each error of a disk: the answer has a code
  * and comes in time, what was made is undone, and the next DEL and ADD find everything in order.
  */
-import { afterAll, describe, expect, test } from "vitest";
+import { afterAll, describe, expect } from "vitest";
 import { fileCalls, signature, trace, type SystemCall } from "../lab/strace.ts";
 import { failAndRecover } from "./faults.ts";
-import { some, stepOf } from "../helpers/form.ts";
+import { testSome, stepOf } from "../helpers/form.ts";
 import { callOf, SCENARIOS, type Scenario } from "./scenarios.ts";
 import { POD, prepare, reset, upTo, type Wreck } from "./wreck.ts";
 
@@ -22,7 +22,7 @@ const cases = SCENARIOS.filter(({ name }) => !name.startsWith("bridge, nft")).fl
 );
 
 describe.concurrent("each call on a file fails", () => {
-  test.for(some(cases))("$name, $command", { timeout: 3_600_000 }, async (one) => {
+  testSome(cases)("$name, $command", { timeout: 3_600_000 }, async (one) => {
     const { scenario, command } = one;
     const points = await filePoints(scenario, command);
     expect(points.length).toBeGreaterThan(2);

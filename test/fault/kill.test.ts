@@ -5,7 +5,7 @@
  *
  * The short form is for `make test`; SOAK=1 tries every way back from every kill.
  */
-import { afterAll, describe, expect, test } from "vitest";
+import { afterAll, describe, expect } from "vitest";
 import {
   alike,
   mutations,
@@ -15,7 +15,7 @@ import {
   type SystemCall,
   type Target,
 } from "../lab/strace.ts";
-import { isWhole, soak, some, stepOf } from "../helpers/form.ts";
+import { isWhole, soak, testSome, stepOf } from "../helpers/form.ts";
 import { RECOVERIES, recover } from "./recovery.ts";
 import { callOf, runChain, SCENARIOS, type Scenario } from "./scenarios.ts";
 import { POD, prepare, reset, upTo, type Place, type Wreck } from "./wreck.ts";
@@ -43,7 +43,7 @@ const cases = SCENARIOS.flatMap((scenario) =>
 ).filter(({ command, place }) => isWhole || command === "ADD" || place === "shared");
 
 describe.concurrent("killed at each call that changes something", () => {
-  test.for(some(cases))("$name, $command, $place node", { timeout: 3_600_000 }, async (one) => {
+  testSome(cases)("$name, $command, $place node", { timeout: 3_600_000 }, async (one) => {
     const { scenario, command, place } = one;
     const points = await killPoints(scenario, command, place);
     tally.points += points.length;

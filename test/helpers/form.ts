@@ -1,7 +1,8 @@
 /** How much is tried: a part in `make test`, all of it in `make soak`. */
 import { resolve } from "node:path";
-import { expect } from "vitest";
+import { test } from "vitest";
 import { binDir } from "./cni.ts";
+import { nameIn, sample } from "./sample.ts";
 
 /** Whether this is `make soak`. */
 export const soak = process.env["SOAK"] === "1";
@@ -17,21 +18,28 @@ export function stepOf(bun: number, other: number): number {
   return Number(process.env["FAULT_STEP"] ?? (soak ? 1 : isBun ? bun : other));
 }
 
-/** How many tables each test file has had so far. */
-const tables = new Map<string, number>();
+type TestFor<Row> = ReturnType<typeof test.for<Row>>;
+
+/** `test.for` with {@link some} of the rows, of whose names the title decides. */
+export function testSome<Row>(rows: readonly Row[], of = 4): TestFor<Row> {
+  const declare = (title: string, ...rest: readonly unknown[]): void => {
+    // oxlint-disable-next-line vitest/no-disabled-tests, vitest/expect-expect, vitest/valid-title -- the callers make the tests
+    const tests = test.for(some(title, rows, (row) => nameIn(title, row), of));
+    Reflect.apply(tests, undefined, [title, ...rest]);
+  };
+  return declare as TestFor<Row>;
+}
 
 /**
  * The rows of a table that are tried: all of them on Bun's build and in the long form. On the other
- * build, which is the same code on a runtime that takes eight times as long to start, it is one of
- * `of`, beginning with another one in each table, so that each table is tried there, too. One is
- * taken of each `of` in a row, in turn, for many tables have a backend's three in a row.
+ * build, which is the same code on a runtime that takes eight times as long to start, about one of
+ * `of`.
  */
-export function some<T>(rows: readonly T[], of = 4): readonly T[] {
-  const group = Math.min(of, rows.length);
-  if (isBun || isWhole) return rows;
-  // By file, for a worker has several, and not the same ones each time.
-  const file = expect.getState().testPath ?? "";
-  const first = tables.get(file) ?? 0;
-  tables.set(file, first + 1);
-  return rows.filter((_, at) => at % of === (first + Math.floor(at / of)) % group);
+export function some<Row>(
+  table: string,
+  rows: readonly Row[],
+  nameOf: (row: Row) => string,
+  of = 4,
+): readonly Row[] {
+  return isBun || isWhole ? rows : sample(table, rows, nameOf, of);
 }

@@ -1,6 +1,6 @@
 /** A node that is moved from the reference plugins to ours, or back, while pods run on it. */
 import { describe, expect, test } from "vitest";
-import { some } from "../helpers/form.ts";
+import { testSome } from "../helpers/form.ts";
 import { binDir, cni, cniOk, createSandbox, leftovers, type CniJson } from "../helpers/cni.ts";
 import { COMMON_VERSIONS, DIRECTIONS } from "../helpers/directions.ts";
 import { addressesIn, bridgeConf, DUAL_STACK, IPV4 } from "../helpers/network.ts";
@@ -17,7 +17,7 @@ const checked = DIRECTIONS.flatMap((direction) =>
 );
 
 describe.concurrent("bridge and the reference", () => {
-  test.for(some(cases))(
+  testSome(cases)(
     "ADD by $first, DEL by $second (CNI $cniVersion, ipMasq $ipMasq)",
     async ({ bins: [first, second], ipMasq, cniVersion }) => {
       const conf = bridgeConf(DUAL_STACK, { cniVersion, ipMasq });
@@ -34,7 +34,7 @@ describe.concurrent("bridge and the reference", () => {
     },
   );
 
-  test.for(some(checked))(
+  testSome(checked)(
     "pods change hands: ADD by $first, CHECK and DEL by $second (CNI $cniVersion)",
     async ({ bins: [first, second], cniVersion }) => {
       // The reference's CHECK fails on routes without a gateway.

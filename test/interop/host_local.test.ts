@@ -1,6 +1,6 @@
 /** Our host-local and the reference's on the same directory: what one writes, the other reads. */
 import { describe, expect, test } from "vitest";
-import { some } from "../helpers/form.ts";
+import { testSome } from "../helpers/form.ts";
 import {
   binDir,
   cni,
@@ -95,7 +95,7 @@ async function modesIn(sandbox: Sandbox): Promise<Record<string, string>> {
 }
 
 describe.concurrent("host-local and the reference", () => {
-  test.for(some(Object.keys(HISTORIES)))(
+  testSome(Object.keys(HISTORIES))(
     "give the same addresses and write the same files: %s",
     async (name) => {
       const [mine, theirs] = await Promise.all([play(ours, name), play(reference, name)]);
@@ -108,7 +108,7 @@ describe.concurrent("host-local and the reference", () => {
   const withCheck = DIRECTIONS.flatMap((direction) =>
     ["0.4.0", "1.0.0"].map((cniVersion) => ({ ...direction, cniVersion })),
   );
-  test.for(some(withCheck))(
+  testSome(withCheck)(
     "ADD by $first, CHECK and DEL by $second, an interface at a time (CNI $cniVersion)",
     async ({ bins: [first, second], cniVersion }) => {
       const conf = hostLocalConf(

@@ -1,6 +1,6 @@
 /** What one loopback plugin has brought up, the other checks and takes down. */
-import { describe, expect, test } from "vitest";
-import { some } from "../helpers/form.ts";
+import { describe, expect } from "vitest";
+import { testSome } from "../helpers/form.ts";
 import { cni, cniOk, createSandbox } from "../helpers/cni.ts";
 import { COMMON_VERSIONS, DIRECTIONS } from "../helpers/directions.ts";
 
@@ -9,7 +9,7 @@ const cases = DIRECTIONS.flatMap((direction) =>
 );
 
 describe.concurrent("loopback and the reference", () => {
-  test.for(some(cases))(
+  testSome(cases)(
     "ADD by $first, CHECK and DEL by $second (CNI $cniVersion)",
     async ({ bins: [first, second], cniVersion }) => {
       const conf = { cniVersion, name: "lo", type: "loopback" };

@@ -1,6 +1,6 @@
 /** portmap and the reference: what either has made, the other checks and deletes. */
 import { describe, expect, test } from "vitest";
-import { some } from "../helpers/form.ts";
+import { testSome } from "../helpers/form.ts";
 import { binDir, cni, cniOk, referenceDir } from "../helpers/cni.ts";
 import { IPV4, IPV6 } from "../helpers/network.ts";
 import {
@@ -26,42 +26,38 @@ const cases = [IPTABLES_NFT, IPTABLES_LEGACY].flatMap((backend) =>
 );
 
 describe.concurrent("portmap and the reference", () => {
-  test.for(some(cases))(
-    "made by $maker ($backend, $names)",
-    async ({ families, maker, ...backend }) => {
-      await using node = await createNode(backend);
-      await node.addPod("pod1");
-      const taker = maker === "ours" ? "reference" : "ours";
-      const [family] = families;
-      const call = portmapCall(backend, "pod1", resultFor("pod1", families), { families });
-      await cniOk(node, { ...call, bin: plugins[maker], command: "ADD" });
-      const number = family === IPV4 ? 4 : 6;
-      expect(await natTable(node, backend, number)).toContain("CNI-DN-");
-      // ip6tables-legacy takes one port's rule for another's, so the reference makes too few there.
-      const isBroken =
-        backend.backend === "iptables-legacy" && number === 6 && maker === "reference";
-      // The reference's CHECK looks in the tables of both families, whatever the pod has.
-      if (taker === "ours" && !isBroken) {
-        await cniOk(node, { ...call, bin: plugins[taker], command: "CHECK" });
+  testSome(cases)("made by $maker ($backend, $names)", async ({ families, maker, ...backend }) => {
+    await using node = await createNode(backend);
+    await node.addPod("pod1");
+    const taker = maker === "ours" ? "reference" : "ours";
+    const [family] = families;
+    const call = portmapCall(backend, "pod1", resultFor("pod1", families), { families });
+    await cniOk(node, { ...call, bin: plugins[maker], command: "ADD" });
+    const number = family === IPV4 ? 4 : 6;
+    expect(await natTable(node, backend, number)).toContain("CNI-DN-");
+    // ip6tables-legacy takes one port's rule for another's, so the reference makes too few there.
+    const isBroken = backend.backend === "iptables-legacy" && number === 6 && maker === "reference";
+    // The reference's CHECK looks in the tables of both families, whatever the pod has.
+    if (taker === "ours" && !isBroken) {
+      await cniOk(node, { ...call, bin: plugins[taker], command: "CHECK" });
+    }
+    for (let time = 0; time < 2; time++) {
+      await cniOk(node, { ...call, bin: plugins[taker], command: "DEL" });
+      for (const of of [4, 6] as const) {
+        expect(await natTable(node, backend, of)).not.toContain("CNI-DN-");
       }
-      for (let time = 0; time < 2; time++) {
-        await cniOk(node, { ...call, bin: plugins[taker], command: "DEL" });
-        for (const of of [4, 6] as const) {
-          expect(await natTable(node, backend, of)).not.toContain("CNI-DN-");
-        }
-      }
-      // What the maker has kept in mind of it does not stand in the way of the next.
-      const next = portmapCall(backend, "pod2", resultFor("pod2", families, 1), {
-        families,
-        mappings: WEB_AND_DNS,
-      });
-      await node.removePod("pod1");
-      await node.addPod("pod2");
-      await cniOk(node, { ...next, bin: plugins.ours, command: "ADD" });
-      await cniOk(node, { ...next, bin: plugins.ours, command: "CHECK" });
-      await cniOk(node, { ...next, bin: plugins.ours, command: "DEL" });
-    },
-  );
+    }
+    // What the maker has kept in mind of it does not stand in the way of the next.
+    const next = portmapCall(backend, "pod2", resultFor("pod2", families, 1), {
+      families,
+      mappings: WEB_AND_DNS,
+    });
+    await node.removePod("pod1");
+    await node.addPod("pod2");
+    await cniOk(node, { ...next, bin: plugins.ours, command: "ADD" });
+    await cniOk(node, { ...next, bin: plugins.ours, command: "CHECK" });
+    await cniOk(node, { ...next, bin: plugins.ours, command: "DEL" });
+  });
 
   const checks = [
     { family: IPV4, program: "iptables", hostIP: "192.0.2.1" },

@@ -1,6 +1,6 @@
 /** The bridge plugin with host-local: what it makes of the node, and what it does when things fail. */
 import { describe, expect, test, vi } from "vitest";
-import { some } from "../helpers/form.ts";
+import { testSome } from "../helpers/form.ts";
 import {
   binDir,
   cni,
@@ -339,7 +339,7 @@ describe.concurrent("bridge, CHECK", () => {
     "the bridge port": "ip link set $HOST nomaster",
     "the bridge's address": "ip address delete 10.244.1.1/24 dev cni0",
   };
-  test.for(some(Object.keys(damages)))("notices the loss of %s", async (what) => {
+  testSome(Object.keys(damages))("notices the loss of %s", async (what) => {
     await using sandbox = await createSandbox();
     const { attachment, result, host } = await addPod(sandbox, "pod1");
     const check = {

@@ -1,6 +1,6 @@
 /** The bridge plugin's options, each by what the kernel says and by packets that pass or don't. */
 import { describe, expect, test } from "vitest";
-import { some } from "../helpers/form.ts";
+import { testSome } from "../helpers/form.ts";
 import { binDir, cni, cniOk, createSandbox, leftovers, type Sandbox } from "../helpers/cni.ts";
 import { addressesIn, bridgeConf, IPV4, IPV6 } from "../helpers/network.ts";
 import { expectError } from "../helpers/state.ts";
@@ -143,7 +143,7 @@ describe.concurrent("bridge, its options:", () => {
       args: "MAC=02:aa:00:00:00:03",
     },
   ];
-  test.for(some(macs))("the pod's MAC by $by", async ({ more, args }) => {
+  testSome(macs)("the pod's MAC by $by", async ({ more, args }) => {
     await using sandbox = await createSandbox();
     const pod = await sandbox.addPod("pod1");
     const conf = bridgeConf([IPV4], more);
@@ -226,7 +226,7 @@ describe.concurrent("bridge, its options:", () => {
     ["a MAC that is none", { runtimeConfig: { mac: "02:00" } }],
     ["a bridge whose VLAN link's name is too long", { bridge: "abcdefghijkl", vlan: 1234 }],
   ];
-  test.for(some(refused))("refuses %s", async ([, more]) => {
+  testSome(refused)("refuses %s", async ([, more]) => {
     await using sandbox = await createSandbox();
     await sandbox.addPod("pod1");
     const before = await sandbox.snapshot();

@@ -1,6 +1,6 @@
 /** M6: rules that a reload of the node's firewall has flushed, put back by one command. */
 import { describe, expect, test } from "vitest";
-import { some } from "../helpers/form.ts";
+import { testSome } from "../helpers/form.ts";
 import type { Sandbox } from "../helpers/cni.ts";
 import { addByTool, cnitool, cnitoolOk, createInstalledNode } from "../helpers/cnitool.ts";
 import {
@@ -45,7 +45,7 @@ async function createNode(backend: Backend, delegate?: object): Promise<Sandbox>
 }
 
 describe.concurrent("M6: cnitool repair", () => {
-  test.for(some(BACKENDS))("puts all rules back after a flush ($backend)", async (backend) => {
+  testSome(BACKENDS)("puts all rules back after a flush ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const { env } = backend;
     const outside = await node.addExternalHost("outside");
@@ -96,7 +96,7 @@ describe.concurrent("M6: cnitool repair", () => {
     });
   });
 
-  test.for(some(BACKENDS))("puts a single rule back ($backend)", async (backend) => {
+  testSome(BACKENDS)("puts a single rule back ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const { env } = backend;
     await addByTool(node, "pod1", 8081, env);

@@ -1,6 +1,6 @@
 /** cnitool doctor: faults planted one at a time on a node that was healthy. */
 import { describe, expect, test } from "vitest";
-import { some } from "../helpers/form.ts";
+import { testSome } from "../helpers/form.ts";
 import { binDir, referenceDir, type Sandbox } from "../helpers/cni.ts";
 import {
   addByTool,
@@ -36,7 +36,7 @@ async function examine(node: Sandbox, env = {}): Promise<[number, readonly Findi
 }
 
 describe.concurrent("a healthy node", () => {
-  test.for(some(BACKENDS))("has nothing to be said of ($backend)", async (backend) => {
+  testSome(BACKENDS)("has nothing to be said of ($backend)", async (backend) => {
     const { env, conf } = backend;
     const [flannel, portmap] = flannelConflist()["plugins"] as object[];
     const plugins = [flannel, { ...portmap, ...conf }];
@@ -101,7 +101,7 @@ describe.concurrent("a healthy node", () => {
 });
 
 describe.concurrent("doctor finds it when", () => {
-  test.for(some(FAULTS, 9))("$name ($id)", async (fault) => {
+  testSome(FAULTS, 9)("$name ($id)", async (fault) => {
     const { id, severity, plant, says, also = [], isMended } = fault;
     await using node = await healthyNode();
     await (typeof plant === "string" ? node.sh(plant) : plant(node));

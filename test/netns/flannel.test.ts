@@ -1,6 +1,6 @@
 /** The flannel plugin: subnet.env and its config in, a delegate's config out. */
 import { describe, expect, test } from "vitest";
-import { some } from "../helpers/form.ts";
+import { testSome } from "../helpers/form.ts";
 import {
   binDir,
   cni,
@@ -144,7 +144,7 @@ describe.concurrent("flannel, the delegate's config", () => {
     },
   };
 
-  test.for(some(Object.keys(goldens)))("%s", async (what) => {
+  testSome(Object.keys(goldens))("%s", async (what) => {
     const { env = readme, conf: more = {}, expected = {} } = goldens[what] ?? {};
     await using sandbox = await node(env);
     await writePlugin(sandbox, "other", `cat > /run/delegate.json; echo '{"cniVersion":"1.0.0"}'`);
@@ -241,7 +241,7 @@ describe.concurrent("flannel, its delegate", () => {
     "is killed": "kill -9 $$",
     "prints an array": "echo '[]'",
   };
-  test.for(some(Object.keys(broken)))("one that %s is named in the error", async (what) => {
+  testSome(Object.keys(broken))("one that %s is named in the error", async (what) => {
     await using sandbox = await node();
     await writePlugin(sandbox, "other", broken[what] ?? "");
     const before = await sandbox.snapshot();
@@ -293,7 +293,7 @@ describe.concurrent("flannel, its delegate", () => {
     "an array for a delegate": [],
     "a string for a delegate": "bridge",
   };
-  test.for(some(Object.keys(refused)))("refuses %s", async (what) => {
+  testSome(Object.keys(refused))("refuses %s", async (what) => {
     await using sandbox = await node();
     const before = await sandbox.snapshot();
     const config = { ...conf, delegate: refused[what] };
@@ -324,7 +324,7 @@ describe.concurrent("flannel, subnet.env", () => {
     "another order": plain.trimEnd().split("\n").toReversed().join("\n"),
     "spaces around": plain.replaceAll(/^(.*)=(.*)$/gm, "  $1=$2  "),
   };
-  test.for(some(Object.keys(fine)))("may have %s", async (what) => {
+  testSome(Object.keys(fine))("may have %s", async (what) => {
     await using sandbox = await node(fine[what] ?? "");
     const { ips } = await cniOk(sandbox, { ...call, command: "ADD", conf });
     expect(ips?.map(({ address }) => address)).toEqual(["10.244.1.2/24", "fd00:10:244:1::2/64"]);
@@ -343,7 +343,7 @@ describe.concurrent("flannel, subnet.env", () => {
     { line: 5, key: "FLANNEL_MTU", text: "FLANNEL_MTU=1e3" },
     { line: 6, key: "FLANNEL_IPMASQ", text: "FLANNEL_IPMASQ=maybe" },
   ];
-  test.for(some(broken))("$text is refused by key and line", async ({ line, key, text }) => {
+  testSome(broken)("$text is refused by key and line", async ({ line, key, text }) => {
     await using sandbox = await node(
       plain
         .split("\n")
@@ -366,7 +366,7 @@ describe.concurrent("flannel, subnet.env", () => {
     { stack: DUAL_STACK, without: "FLANNEL_MTU" },
     { stack: DUAL_STACK, without: "FLANNEL_IPMASQ" },
   ];
-  test.for(some(keys))("without $without is refused", async ({ stack, without }) => {
+  testSome(keys)("without $without is refused", async ({ stack, without }) => {
     const lines = subnetEnv(stack).split("\n");
     const rest = lines.filter((line) => !line.startsWith(`${without}=`));
     await using sandbox = await node(rest.join("\n"));
@@ -419,25 +419,20 @@ describe.concurrent("flannel, DEL", () => {
   const cases = Object.keys(damages).flatMap((what) =>
     ["/run/netns/pod1", ""].map((netns) => ({ what, netns })),
   );
-  test.for(some(cases))(
-    "L2: $what and CNI_NETNS=$netns releases everything",
-    async ({ what, netns }) => {
-      await using sandbox = await node(subnetEnv(DUAL_STACK, false));
-      const before = await sandbox.snapshot();
-      const prevResult = await cniOk(sandbox, { ...call, command: "ADD", conf });
-      await damages[what]?.(sandbox);
-      if (netns === "") await sandbox.removePod("pod1");
-      for (let time = 0; time < 2; time++) {
-        const withResult = { ...conf, prevResult };
-        const answer = await cni(sandbox, { ...call, netns, command: "DEL", conf: withResult });
-        expect(answer).toMatchObject({ code: 0, stdout: "" });
-      }
-      const rest = leftovers(before, await sandbox.snapshot()).filter((line) =>
-        line.startsWith("+"),
-      );
-      expect(rest).toEqual([]);
-    },
-  );
+  testSome(cases)("L2: $what and CNI_NETNS=$netns releases everything", async ({ what, netns }) => {
+    await using sandbox = await node(subnetEnv(DUAL_STACK, false));
+    const before = await sandbox.snapshot();
+    const prevResult = await cniOk(sandbox, { ...call, command: "ADD", conf });
+    await damages[what]?.(sandbox);
+    if (netns === "") await sandbox.removePod("pod1");
+    for (let time = 0; time < 2; time++) {
+      const withResult = { ...conf, prevResult };
+      const answer = await cni(sandbox, { ...call, netns, command: "DEL", conf: withResult });
+      expect(answer).toMatchObject({ code: 0, stdout: "" });
+    }
+    const rest = leftovers(before, await sandbox.snapshot()).filter((line) => line.startsWith("+"));
+    expect(rest).toEqual([]);
+  });
 
   test("of one pod leaves the other's state alone", async () => {
     await using sandbox = await node();

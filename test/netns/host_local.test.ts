@@ -1,6 +1,6 @@
 /** The host-local IPAM plugin: which addresses it gives, and the files it keeps them in. */
 import { describe, expect, test } from "vitest";
-import { some } from "../helpers/form.ts";
+import { testSome } from "../helpers/form.ts";
 import { binDir, cni, cniOk, createSandbox, type Conf, type Sandbox } from "../helpers/cni.ts";
 import { addressesIn, hostLocalConf } from "../helpers/network.ts";
 import { expectError, filesIn } from "../helpers/state.ts";
@@ -133,7 +133,7 @@ describe.concurrent("host-local", () => {
       expected: ["fd00::2", "fd00::3", "fd00::4", "fd00::5", "fd00::6", "fd00::7"],
     },
   ];
-  test.for(some(ranges))("$what", async ({ range, expected }) => {
+  testSome(ranges)("$what", async ({ range, expected }) => {
     await using sandbox = await node();
     const conf = hostLocalConf({ ranges: [[range]] });
     const given: string[] = [];
@@ -177,23 +177,20 @@ describe.concurrent("host-local", () => {
     { how: "runtimeConfig", more: { runtimeConfig: { ips: ["10.244.1.77/24"] } }, args: "" },
     { how: "args.cni", more: { args: { cni: { ips: ["10.244.1.77"] } } }, args: "" },
   ];
-  test.for(some(requests))(
-    "gives the address that is asked for in $how",
-    async ({ more, args }) => {
-      await using sandbox = await node();
-      const conf = hostLocalConf(dualStack, more);
-      expect(await addresses(sandbox, "pod1", conf, { args })).toEqual([
-        "10.244.1.77",
-        "fd00:10:244:1::2",
-      ]);
-      const before = await filesIn(sandbox, directory);
-      const taken = await add(sandbox, "pod2", conf, { args });
-      expect(taken.code).toBe(1);
-      expect(taken.json?.msg).toContain("10.244.1.77");
-      expect(await filesIn(sandbox, directory)).toMatchObject(before);
-      expect(await sandbox.list(directory)).not.toContain("fd00:10:244:1::3");
-    },
-  );
+  testSome(requests)("gives the address that is asked for in $how", async ({ more, args }) => {
+    await using sandbox = await node();
+    const conf = hostLocalConf(dualStack, more);
+    expect(await addresses(sandbox, "pod1", conf, { args })).toEqual([
+      "10.244.1.77",
+      "fd00:10:244:1::2",
+    ]);
+    const before = await filesIn(sandbox, directory);
+    const taken = await add(sandbox, "pod2", conf, { args });
+    expect(taken.code).toBe(1);
+    expect(taken.json?.msg).toContain("10.244.1.77");
+    expect(await filesIn(sandbox, directory)).toMatchObject(before);
+    expect(await sandbox.list(directory)).not.toContain("fd00:10:244:1::3");
+  });
 
   test.for(["10.244.1.1", "10.9.9.9"])("refuses to give %s", async (address) => {
     await using sandbox = await node();
@@ -268,7 +265,7 @@ describe.concurrent("host-local", () => {
     "a gateway that is no address": { ranges: [[{ subnet: "10.0.0.0/24", gateway: "10.0.0" }]] },
     "a route that is no CIDR": { ...dualStack, routes: [{ dst: "10.0.0.0" }] },
   };
-  test.for(some(Object.keys(wrong)))("refuses %s", async (what) => {
+  testSome(Object.keys(wrong))("refuses %s", async (what) => {
     await using sandbox = await node();
     const before = await sandbox.snapshot();
     expectError(await add(sandbox, "pod1", hostLocalConf(wrong[what] ?? {})), 7);

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { pluginNames } from "../../plugins/builtins.ts";
 import { binDir, createSandbox, type Sandbox } from "../helpers/cni.ts";
-import { isBun, soak, some } from "../helpers/form.ts";
+import { isBun, soak, testSome } from "../helpers/form.ts";
 
 const bin = binDir();
 const PLUGINS = pluginNames().toSorted();
@@ -195,48 +195,44 @@ const CALLS = ["rename", "link", "unlink", "fsync", "chmod", "mkdir"];
 const FEW_CALLS = isBun ? ["rename", "link", "unlink"] : ["rename"];
 
 describe("I1: killed at any moment", () => {
-  test.for(some(["on a fresh node", "during an upgrade"]))(
-    "%s",
-    { timeout: 400_000 },
-    async (when) => {
-      await using node = await createSandbox();
-      const upgrade = when === "during an upgrade";
-      // Nothing is ever written into, so that the old version is put back by links.
-      await node.output(await makeVariant(node));
-      await node.sh(`cp -al ${BIN} ${BIN}.old; cp -al ${CONF} ${CONF}.old`);
-      let kills = 0;
-      for (const call of soak ? CALLS : FEW_CALLS) {
-        // Each of the two tests has every fourth.
-        for (let nth = upgrade && !soak ? 3 : 1; nth < 20; nth += soak ? 1 : 4) {
-          await node.sh(`rm -rf ${BIN} ${CONF}`);
-          if (upgrade) await node.sh(`cp -al ${BIN}.old ${BIN}; cp -al ${CONF}.old ${CONF}`);
-          const inject = `inject=/^f?${call}(at|at2)?$:signal=KILL:when=${nth}`;
-          const traced = ["-f", "-o", "/dev/null", "-e", inject, `${bin}/install-cni`];
-          const { exitCode } = await node.exec("strace", traced);
-          if (exitCode === 0) break;
-          kills++;
-          const context = `killed before ${call} ${nth}`;
-          expect(exitCode, context).toBe(137);
-          // The old or the new, but whole; and where there is a conflist there are its plugins.
-          const has = new Set((await node.exists(BIN)) ? await node.list(BIN) : []);
-          const complete = PLUGINS.every((plugin) => has.has(plugin));
-          expect(complete || (!upgrade && !(await node.exists(CONFLIST))), context).toBe(true);
-          for (const plugin of PLUGINS.filter((name) => has.has(name))) {
-            await node.sh(`CNI_COMMAND=VERSION ${BIN}/${plugin} </dev/null`);
-          }
-          if (kills % 2 === 0) {
-            await node.output(`${bin}/install-cni`, ["--uninstall"]);
-            expect(await node.sh(`find ${BIN} ${CONF} -type f 2>/dev/null || true`), context).toBe(
-              "",
-            );
-          } else {
-            await node.output(`${bin}/install-cni`);
-            await expectWhole(node);
-          }
+  testSome(["on a fresh node", "during an upgrade"])("%s", { timeout: 400_000 }, async (when) => {
+    await using node = await createSandbox();
+    const upgrade = when === "during an upgrade";
+    // Nothing is ever written into, so that the old version is put back by links.
+    await node.output(await makeVariant(node));
+    await node.sh(`cp -al ${BIN} ${BIN}.old; cp -al ${CONF} ${CONF}.old`);
+    let kills = 0;
+    for (const call of soak ? CALLS : FEW_CALLS) {
+      // Each of the two tests has every fourth.
+      for (let nth = upgrade && !soak ? 3 : 1; nth < 20; nth += soak ? 1 : 4) {
+        await node.sh(`rm -rf ${BIN} ${CONF}`);
+        if (upgrade) await node.sh(`cp -al ${BIN}.old ${BIN}; cp -al ${CONF}.old ${CONF}`);
+        const inject = `inject=/^f?${call}(at|at2)?$:signal=KILL:when=${nth}`;
+        const traced = ["-f", "-o", "/dev/null", "-e", inject, `${bin}/install-cni`];
+        const { exitCode } = await node.exec("strace", traced);
+        if (exitCode === 0) break;
+        kills++;
+        const context = `killed before ${call} ${nth}`;
+        expect(exitCode, context).toBe(137);
+        // The old or the new, but whole; and where there is a conflist there are its plugins.
+        const has = new Set((await node.exists(BIN)) ? await node.list(BIN) : []);
+        const complete = PLUGINS.every((plugin) => has.has(plugin));
+        expect(complete || (!upgrade && !(await node.exists(CONFLIST))), context).toBe(true);
+        for (const plugin of PLUGINS.filter((name) => has.has(name))) {
+          await node.sh(`CNI_COMMAND=VERSION ${BIN}/${plugin} </dev/null`);
+        }
+        if (kills % 2 === 0) {
+          await node.output(`${bin}/install-cni`, ["--uninstall"]);
+          expect(await node.sh(`find ${BIN} ${CONF} -type f 2>/dev/null || true`), context).toBe(
+            "",
+          );
+        } else {
+          await node.output(`${bin}/install-cni`);
+          await expectWhole(node);
         }
       }
-      expect(kills).toBeGreaterThan(isBun ? 2 : 0);
-      await node.sh(`cd ${BIN}.old; sha256sum --check --quiet ${MANIFEST}`);
-    },
-  );
+    }
+    expect(kills).toBeGreaterThan(isBun ? 2 : 0);
+    await node.sh(`cd ${BIN}.old; sha256sum --check --quiet ${MANIFEST}`);
+  });
 });

@@ -1,7 +1,7 @@
 /** The bridge plugin's masquerading, with iptables and with nftables. */
 import { createHash } from "node:crypto";
 import { describe, expect, test } from "vitest";
-import { some } from "../helpers/form.ts";
+import { testSome } from "../helpers/form.ts";
 import {
   binDir,
   cni,
@@ -64,7 +64,7 @@ describe.concurrent("ipMasq", () => {
     ["/run/netns/pod1", ""].map((netns) => ({ backend, more, netns })),
   );
 
-  test.for(some(deletions))(
+  testSome(deletions)(
     "B5: DEL with CNI_NETNS=$netns takes its rules away ($backend)",
     async (one) => {
       const masq = { ...conf, ...one.more };

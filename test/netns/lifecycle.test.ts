@@ -1,5 +1,5 @@
 /** ADD, CHECK, DEL and DEL again, of every plugin, in every CNI version, with every kind of addresses. */
-import { describe, expect, test } from "vitest";
+import { describe, expect } from "vitest";
 import {
   binDir,
   cni,
@@ -20,7 +20,7 @@ import {
   type Family,
   type Version,
 } from "../helpers/network.ts";
-import { some } from "../helpers/form.ts";
+import { testSome } from "../helpers/form.ts";
 import { globalAddresses } from "../helpers/state.ts";
 
 const bin = binDir();
@@ -35,7 +35,7 @@ const cases = Object.keys(CONFIGS).flatMap((plugin) =>
 );
 
 describe.concurrent("a pod's life", () => {
-  test.for(some(cases, 3))("$plugin, $stack, CNI $version", async ({ plugin, stack, version }) => {
+  testSome(cases, 3)("$plugin, $stack, CNI $version", async ({ plugin, stack, version }) => {
     const families = STACKS[stack] ?? [];
     const conf = CONFIGS[plugin]?.(version, families) ?? {};
     await using sandbox = await createSandbox();

@@ -1,6 +1,6 @@
 /** What portmap is given: what it cannot do is refused by its name, before anything is changed. */
 import { describe, expect, test } from "vitest";
-import { some } from "../helpers/form.ts";
+import { some, testSome } from "../helpers/form.ts";
 import { cni, type Conf } from "../helpers/cni.ts";
 import {
   addPortmap,
@@ -170,7 +170,11 @@ describe.concurrent("ADD refuses", () => {
       mappings: [{ hostPort: 1, containerPort: 1 }],
     });
     const before = await node.snapshot();
-    for (const { what, conf = {}, mappings = [web], named } of some(cases)) {
+    for (const { what, conf = {}, mappings = [web], named } of some(
+      "refused",
+      cases,
+      (one) => one.what,
+    )) {
       const call = portmapCall(backend, "pod1", resultFor("pod1"), { mappings });
       const merged = { ...call.conf, ...conf };
       const answer = await cni(node, { ...call, conf: merged, command: "ADD" });
@@ -185,7 +189,7 @@ describe.concurrent("ADD refuses", () => {
     }
   });
 
-  test.for(some(BACKENDS))(
+  testSome(BACKENDS)(
     "conditions that the tool refuses, and leaves nothing ($backend)",
     async (one) => {
       await using node = await createNode(one);
@@ -203,18 +207,15 @@ describe.concurrent("ADD refuses", () => {
     },
   );
 
-  test.for(some(BACKENDS))(
-    "a node without the tools, and leaves nothing ($backend)",
-    async (one) => {
-      await using node = await createNode(one);
-      const before = await node.snapshot();
-      const call = portmapCall(one, "pod1", resultFor("pod1"), { mappings: [web] });
-      const none = { ...call, extraEnv: { PATH: "/opt/none" } };
-      expectError(await cni(node, { ...none, command: "ADD" }), 100);
-      const { files: _, ...rest } = await node.snapshot();
-      const { files: __, ...was } = before;
-      expect(rest).toEqual(was);
-      expect(await node.list("/run/flannel-cni/portmap/containers")).toEqual([]);
-    },
-  );
+  testSome(BACKENDS)("a node without the tools, and leaves nothing ($backend)", async (one) => {
+    await using node = await createNode(one);
+    const before = await node.snapshot();
+    const call = portmapCall(one, "pod1", resultFor("pod1"), { mappings: [web] });
+    const none = { ...call, extraEnv: { PATH: "/opt/none" } };
+    expectError(await cni(node, { ...none, command: "ADD" }), 100);
+    const { files: _, ...rest } = await node.snapshot();
+    const { files: __, ...was } = before;
+    expect(rest).toEqual(was);
+    expect(await node.list("/run/flannel-cni/portmap/containers")).toEqual([]);
+  });
 });

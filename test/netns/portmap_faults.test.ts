@@ -1,6 +1,6 @@
 /** Host ports when things go wrong: locks, failing tools, dead owners, kills, crowds. */
 import { describe, expect, test } from "vitest";
-import { isBun, soak, some } from "../helpers/form.ts";
+import { isBun, soak, testSome } from "../helpers/form.ts";
 import { cni, cniOk, referenceDir } from "../helpers/cni.ts";
 import {
   addMappedPod,
@@ -30,7 +30,7 @@ function callFor(backend: Backend, name: string, n = 0, mappings = web, families
 }
 
 describe.concurrent("a host port that another has", () => {
-  test.for(some(BACKENDS))("M3: is refused while its pod is there ($backend)", async (backend) => {
+  testSome(BACKENDS)("M3: is refused while its pod is there ($backend)", async (backend) => {
     await using node = await createNode(backend);
     await addMappedPod(node, backend, "pod1", { mappings: web });
     await node.addPod("pod2");
@@ -41,24 +41,21 @@ describe.concurrent("a host port that another has", () => {
     expect(firewallOf(await node.snapshot())).toEqual(firewallOf(before));
   });
 
-  test.for(some(BACKENDS))(
-    "M3: is taken over when its pod has gone ($backend)",
-    async (backend) => {
-      await using node = await createNode(backend);
-      const families = [IPV4];
-      await addMappedPod(node, backend, "pod1", { mappings: web, families });
-      // DEL was lost: the namespace has gone, and its rules have not.
-      await node.removePod("pod1");
-      const next = await addMappedPod(node, backend, "pod2", { mappings: web, families });
-      const rules = await containerRules(node, backend);
-      expect(rules.join("\n")).toContain("pod2");
-      expect(rules.join("\n")).not.toContain("pod1");
-      await cniOk(node, { ...next.portmap, command: "DEL" });
-      expect(await containerRules(node, backend)).toEqual([]);
-    },
-  );
+  testSome(BACKENDS)("M3: is taken over when its pod has gone ($backend)", async (backend) => {
+    await using node = await createNode(backend);
+    const families = [IPV4];
+    await addMappedPod(node, backend, "pod1", { mappings: web, families });
+    // DEL was lost: the namespace has gone, and its rules have not.
+    await node.removePod("pod1");
+    const next = await addMappedPod(node, backend, "pod2", { mappings: web, families });
+    const rules = await containerRules(node, backend);
+    expect(rules.join("\n")).toContain("pod2");
+    expect(rules.join("\n")).not.toContain("pod1");
+    await cniOk(node, { ...next.portmap, command: "DEL" });
+    expect(await containerRules(node, backend)).toEqual([]);
+  });
 
-  test.for(some(BACKENDS))(
+  testSome(BACKENDS)(
     "M3: is taken over when its reservation has gone ($backend)",
     async (backend) => {
       await using node = await createNode(backend);
@@ -78,7 +75,7 @@ describe.concurrent("a host port that another has", () => {
     { one: {}, other: { protocol: "udp" }, clash: false },
     { one: {}, other: { hostPort: 8081 }, clash: false },
   ];
-  test.for(some(pairs))("$one and $other clash: $clash", async ({ one, other, clash }) => {
+  testSome(pairs)("$one and $other clash: $clash", async ({ one, other, clash }) => {
     await using node = await createNode(IPTABLES_NFT);
     const add = async (name: string, n: number, more: PortMapping) => {
       await node.addPod(name);
@@ -131,7 +128,7 @@ describe.concurrent("a host port that another has", () => {
 });
 
 describe.concurrent("when the firewall's tools fail", () => {
-  test.for(some(BACKENDS))("ADD leaves nothing ($backend)", async (backend) => {
+  testSome(BACKENDS)("ADD leaves nothing ($backend)", async (backend) => {
     await using node = await createNode(backend);
     await node.addPod("pod1");
     const before = await node.snapshot();
@@ -143,7 +140,7 @@ describe.concurrent("when the firewall's tools fail", () => {
     expect(await records(node)).toEqual([]);
   });
 
-  test.for(some(BACKENDS))(
+  testSome(BACKENDS)(
     "M2: DEL succeeds, says so, and the next call mends it ($backend)",
     async (backend) => {
       await using node = await createNode(backend);
@@ -180,7 +177,7 @@ describe.concurrent("when the firewall's tools fail", () => {
     await held;
   });
 
-  test.for(some(BACKENDS))(
+  testSome(BACKENDS)(
     "M6: after a flush ADD makes the shared rules again ($backend)",
     async (backend) => {
       await using node = await createNode(backend);
@@ -220,32 +217,29 @@ describe.concurrent("killed", () => {
   const cases = BACKENDS.flatMap((backend) =>
     names.flatMap((moment) => ends.map((end) => ({ ...backend, moment, end }))),
   );
-  test.for(some(cases))(
-    "ADD $moment, then $end ($backend)",
-    async ({ moment, end, ...backend }) => {
-      await using node = await createNode(backend);
-      await node.addPod("pod1");
-      const call = portmapCall(backend, "pod1", resultFor("pod1"), {
-        mappings: web,
-        cniVersion: "1.1.0",
-      });
-      const extraEnv = await wrap(node, backend, toolsOf(backend), moments[moment]);
-      const killed = await cni(node, { ...call, extraEnv, command: "ADD" });
-      expect(killed.code, killed.stdout).not.toBe(0);
-      if (end === "ADD") {
-        await cniOk(node, { ...call, command: "ADD" });
-        await cniOk(node, { ...call, command: "CHECK" });
-        const rules = await containerRules(node, backend);
-        expect(new Set(rules).size, "every rule once").toBe(rules.length - duplicatesOf(backend));
-      }
-      const conf = end === "GC" ? { ...call.conf, "cni.dev/valid-attachments": [] } : call.conf;
-      await cniOk(node, { ...call, conf, command: end === "GC" ? "GC" : "DEL" });
-      expect(await containerRules(node, backend)).toEqual([]);
-      expect(await records(node)).toEqual([]);
-    },
-  );
+  testSome(cases)("ADD $moment, then $end ($backend)", async ({ moment, end, ...backend }) => {
+    await using node = await createNode(backend);
+    await node.addPod("pod1");
+    const call = portmapCall(backend, "pod1", resultFor("pod1"), {
+      mappings: web,
+      cniVersion: "1.1.0",
+    });
+    const extraEnv = await wrap(node, backend, toolsOf(backend), moments[moment]);
+    const killed = await cni(node, { ...call, extraEnv, command: "ADD" });
+    expect(killed.code, killed.stdout).not.toBe(0);
+    if (end === "ADD") {
+      await cniOk(node, { ...call, command: "ADD" });
+      await cniOk(node, { ...call, command: "CHECK" });
+      const rules = await containerRules(node, backend);
+      expect(new Set(rules).size, "every rule once").toBe(rules.length - duplicatesOf(backend));
+    }
+    const conf = end === "GC" ? { ...call.conf, "cni.dev/valid-attachments": [] } : call.conf;
+    await cniOk(node, { ...call, conf, command: end === "GC" ? "GC" : "DEL" });
+    expect(await containerRules(node, backend)).toEqual([]);
+    expect(await records(node)).toEqual([]);
+  });
 
-  test.for(some(BACKENDS))("DEL in the middle, then DEL ($backend)", async (backend) => {
+  testSome(BACKENDS)("DEL in the middle, then DEL ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const { portmap } = await addMappedPod(node, backend, "pod1", { mappings: web });
     const script = moments["after the first change"];
@@ -259,7 +253,7 @@ describe.concurrent("killed", () => {
 
 describe("a crowd", () => {
   const count = isBun || soak ? 100 : 30;
-  test.for(some(BACKENDS))(
+  testSome(BACKENDS)(
     "M7: pods with 3 ports each, 16 at once, the lock held and freed meanwhile ($backend)",
     { timeout: 240_000 },
     async (backend) => {

@@ -1,6 +1,6 @@
 /** Who has a host port: pods, by packets and by what overlaps, and processes of the host. */
 import { describe, expect, test } from "vitest";
-import { some } from "../helpers/form.ts";
+import { testSome } from "../helpers/form.ts";
 import { cni, cniOk, type Sandbox } from "../helpers/cni.ts";
 import {
   addMappedPod,
@@ -27,7 +27,7 @@ async function rulesOf(node: Sandbox): Promise<string> {
 }
 
 describe.concurrent("the host port of a pod that has died", () => {
-  test.for(some(BACKENDS))("is the next one's, and stays so ($backend)", async (backend) => {
+  testSome(BACKENDS)("is the next one's, and stays so ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const outside = await node.addExternalHost("outside");
     const dead = await addMappedPod(node, backend, "dead");
@@ -56,22 +56,19 @@ describe.concurrent("the host port of a pod that has died", () => {
       { iptables, from: nftables, to: iptables },
     ];
   });
-  test.for(some(changes))(
-    "goes from $from.backend to $to.backend",
-    async ({ iptables, from, to }) => {
-      await using node = await createNode(iptables);
-      await addPortmap(node, from, "dead");
-      await node.addPod("next");
-      const call = portmapCall(to, "next", resultFor("next", undefined, 1));
-      await cniOk(node, { ...call, command: "ADD" });
-      const rules = await rulesOf(node);
-      expect(rules).not.toContain("10.244.1.2");
-      expect(rules).not.toContain("dead");
-      await cniOk(node, { ...call, command: "CHECK" });
-      await cniOk(node, { ...call, command: "DEL" });
-      expect(await rulesOf(node)).not.toContain("10.244.1.3");
-    },
-  );
+  testSome(changes)("goes from $from.backend to $to.backend", async ({ iptables, from, to }) => {
+    await using node = await createNode(iptables);
+    await addPortmap(node, from, "dead");
+    await node.addPod("next");
+    const call = portmapCall(to, "next", resultFor("next", undefined, 1));
+    await cniOk(node, { ...call, command: "ADD" });
+    const rules = await rulesOf(node);
+    expect(rules).not.toContain("10.244.1.2");
+    expect(rules).not.toContain("dead");
+    await cniOk(node, { ...call, command: "CHECK" });
+    await cniOk(node, { ...call, command: "DEL" });
+    expect(await rulesOf(node)).not.toContain("10.244.1.3");
+  });
 });
 
 describe.concurrent("the host port of a pod that lives", () => {
@@ -107,7 +104,7 @@ describe.concurrent("the host port of a pod that lives", () => {
     }
   });
 
-  test.for(some(BACKENDS))("can be mapped anew by that pod ($backend)", async (backend) => {
+  testSome(BACKENDS)("can be mapped anew by that pod ($backend)", async (backend) => {
     await using node = await createNode(backend);
     await node.addPod("pod1");
     await addPortmap(node, backend, "pod1");
@@ -142,25 +139,22 @@ describe.concurrent("a host port that a process of the host has", () => {
     { listen: "UDP4-RECV:8053", said: [4], mappings: WEB_AND_DNS },
     { listen: "UDP6-RECV:8053,ipv6only=1", said: [6], mappings: WEB_AND_DNS },
   ];
-  test.for(some(listeners))(
-    "is said for what it listens on alone: $listen, $mappings.0",
-    async (one) => {
-      await using node = await createNode(IPTABLES_NFT);
-      await node.addExternalHost("outside");
-      await node.sh(`
+  testSome(listeners)("is said for what it listens on alone: $listen, $mappings.0", async (one) => {
+    await using node = await createNode(IPTABLES_NFT);
+    await node.addExternalHost("outside");
+    await node.sh(`
       socat -u ${one.listen} /dev/null >/dev/null 2>&1 </dev/null &
       until ss -Hlntu | grep -qE ':80(80|53) '; do sleep 0.02; done
     `);
-      const call = portmapCall(IPTABLES_NFT, "pod1", resultFor("pod1"), { mappings: one.mappings });
-      const answer = await cni(node, { ...call, command: "ADD" });
-      expect(answer.code, answer.stdout).toBe(0);
-      const said = [...answer.stderr.matchAll(/ used by socat\S* \(pid \d+\) .* IPv(\d) traffic/g)];
-      expect(
-        said.map(([, family]) => Number(family)),
-        answer.stderr,
-      ).toEqual(one.said);
-    },
-  );
+    const call = portmapCall(IPTABLES_NFT, "pod1", resultFor("pod1"), { mappings: one.mappings });
+    const answer = await cni(node, { ...call, command: "ADD" });
+    expect(answer.code, answer.stdout).toBe(0);
+    const said = [...answer.stderr.matchAll(/ used by socat\S* \(pid \d+\) .* IPv(\d) traffic/g)];
+    expect(
+      said.map(([, family]) => Number(family)),
+      answer.stderr,
+    ).toEqual(one.said);
+  });
 
   test("is free where that is only what it has connected from", async () => {
     await using node = await createNode(IPTABLES_NFT);

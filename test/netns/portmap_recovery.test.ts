@@ -1,6 +1,6 @@
 /** How portmap finds back: from kills and half a failure to the very state that there should be. */
 import { describe, expect, test } from "vitest";
-import { some } from "../helpers/form.ts";
+import { testSome } from "../helpers/form.ts";
 import { cni, cniOk, runConflist, type Sandbox } from "../helpers/cni.ts";
 import { IPV4, IPV6 } from "../helpers/network.ts";
 import {
@@ -58,7 +58,7 @@ async function killedAt(
 const kills = BACKENDS.flatMap((backend) => MOMENTS.map((moment) => ({ ...backend, moment })));
 
 describe.concurrent("after a kill", () => {
-  test.for(some(kills))("of ADD $moment, ADD makes what it should have ($backend)", async (one) => {
+  testSome(kills)("of ADD $moment, ADD makes what it should have ($backend)", async (one) => {
     const stateAfter = async (moment?: (typeof MOMENTS)[number]) => {
       await using node = await createNode(one);
       await node.addPod("pod1");
@@ -76,7 +76,7 @@ describe.concurrent("after a kill", () => {
   const ends = kills.flatMap((kill) =>
     (["DEL", "GC"] as const).map((command) => ({ ...kill, command })),
   );
-  test.for(some(ends))("of DEL $moment, $command leaves nothing ($backend)", async (one) => {
+  testSome(ends)("of DEL $moment, $command leaves nothing ($backend)", async (one) => {
     await using node = await createNode(one);
     await node.addPod("pod1");
     await addPortmap(node, one, "other", { ...options, mappings: other }, 1);
@@ -114,7 +114,7 @@ async function failing(node: Sandbox, one: Backend & { readonly broken: number }
 
 describe.concurrent("where one family fails", () => {
   const failures = [4, 6].flatMap((broken) => BACKENDS.map((backend) => ({ ...backend, broken })));
-  test.for(some(failures))("DEL does the other one ($backend, IPv$broken)", async (one) => {
+  testSome(failures)("DEL does the other one ($backend, IPv$broken)", async (one) => {
     await using node = await createNode(one);
     await node.addPod("pod1");
     await addPortmap(node, one, "other", { mappings: other }, 1);
@@ -135,7 +135,7 @@ describe.concurrent("where one family fails", () => {
     expect(firewallOf(await node.snapshot())).toEqual(before);
   });
 
-  test.for(some(failures))("ADD takes back the other one ($backend, IPv$broken)", async (one) => {
+  testSome(failures)("ADD takes back the other one ($backend, IPv$broken)", async (one) => {
     await using node = await createNode(one);
     await node.addPod("pod1");
     await addPortmap(node, one, "other", { mappings: other }, 1);
@@ -150,21 +150,18 @@ describe.concurrent("where one family fails", () => {
 });
 
 describe.concurrent("a conflist's DEL", () => {
-  test.for(some(BACKENDS))(
-    "goes on to the address when no tool works ($backend)",
-    async (backend) => {
-      await using node = await createNode(backend);
-      const { conflist } = await addMappedPod(node, backend, "pod1");
-      const extraEnv = await wrap(node, backend, toolsOf(backend), "exit 2");
-      await runConflist(node, { ...conflist, extraEnv });
-      const reserved = await node.list("/var/lib/cni/networks/cbr0");
-      expect(reserved.filter((name) => !/^(last_reserved_ip\.\d|lock)$/.test(name))).toEqual([]);
-      expect(await containerRules(node, backend)).not.toEqual([]);
-      await runConflist(node, conflist);
-      expect(await containerRules(node, backend)).toEqual([]);
-      expect(await records(node)).toEqual([]);
-    },
-  );
+  testSome(BACKENDS)("goes on to the address when no tool works ($backend)", async (backend) => {
+    await using node = await createNode(backend);
+    const { conflist } = await addMappedPod(node, backend, "pod1");
+    const extraEnv = await wrap(node, backend, toolsOf(backend), "exit 2");
+    await runConflist(node, { ...conflist, extraEnv });
+    const reserved = await node.list("/var/lib/cni/networks/cbr0");
+    expect(reserved.filter((name) => !/^(last_reserved_ip\.\d|lock)$/.test(name))).toEqual([]);
+    expect(await containerRules(node, backend)).not.toEqual([]);
+    await runConflist(node, conflist);
+    expect(await containerRules(node, backend)).toEqual([]);
+    expect(await records(node)).toEqual([]);
+  });
 });
 
 describe.concurrent("while the xtables lock is held", () => {
@@ -203,30 +200,27 @@ function sortedLines(text: string): readonly string[] {
 describe.concurrent("of the shared rules", () => {
   const shared = /^-A (PREROUTING|OUTPUT|POSTROUTING|CNI-HOSTPORT-(SETMARK|MASQ)) /;
 
-  test.for(some([IPTABLES_NFT, IPTABLES_LEGACY]))(
-    "the next ADD misses each ($backend)",
-    async (one) => {
-      const { env } = one;
-      await using node = await createNode(one);
-      await addPortmap(node, one, "pod1");
-      for (const [family, program] of [
-        [4, "iptables-restore"],
-        [6, "ip6tables-restore"],
-      ] as const) {
-        const saved = await natTable(node, one, family);
-        const rules = saved.split("\n").filter((line) => shared.test(line));
-        expect(rules).toHaveLength(5);
-        for (const rule of rules) {
-          const input = `*nat\n${rule.replace("-A ", "-D ")}\nCOMMIT\n`;
-          await node.output(program, ["--noflush"], { env, input });
-          const call = await addPortmap(node, one, "pod2", { mappings: other }, 1);
-          await cniOk(node, { ...call, command: "CHECK" });
-          await cniOk(node, { ...call, command: "DEL" });
-          expect(await natTable(node, one, family), rule).toBe(saved);
-        }
+  testSome([IPTABLES_NFT, IPTABLES_LEGACY])("the next ADD misses each ($backend)", async (one) => {
+    const { env } = one;
+    await using node = await createNode(one);
+    await addPortmap(node, one, "pod1");
+    for (const [family, program] of [
+      [4, "iptables-restore"],
+      [6, "ip6tables-restore"],
+    ] as const) {
+      const saved = await natTable(node, one, family);
+      const rules = saved.split("\n").filter((line) => shared.test(line));
+      expect(rules).toHaveLength(5);
+      for (const rule of rules) {
+        const input = `*nat\n${rule.replace("-A ", "-D ")}\nCOMMIT\n`;
+        await node.output(program, ["--noflush"], { env, input });
+        const call = await addPortmap(node, one, "pod2", { mappings: other }, 1);
+        await cniOk(node, { ...call, command: "CHECK" });
+        await cniOk(node, { ...call, command: "DEL" });
+        expect(await natTable(node, one, family), rule).toBe(saved);
       }
-    },
-  );
+    }
+  });
 
   test("the next ADD misses each (nftables)", async () => {
     await using node = await createNode(NFTABLES);
@@ -254,24 +248,21 @@ describe.concurrent("of the shared rules", () => {
     }
   });
 
-  test.for(some(BACKENDS))(
-    "24 pods at once on a fresh node make one each ($backend)",
-    async (one) => {
-      const stateAfter = async (atOnce: boolean) => {
-        await using node = await createNode(one);
-        const calls = Array.from({ length: 24 }, (_, n) =>
-          portmapCall(one, `pod${n}`, resultFor(`pod${n}`, undefined, n), {
-            mappings: [{ hostPort: 8000 + n, containerPort: 80, protocol: "udp" }],
-          }),
-        );
-        const add = async (call: PortmapCall) => cniOk(node, { ...call, command: "ADD" });
-        if (atOnce) await Promise.all(calls.map(add));
-        else for (const call of calls) await add(call);
-        for (const call of calls.slice(0, 3)) await cniOk(node, { ...call, command: "CHECK" });
-        const sections = Object.entries(firewallOf(await node.snapshot()));
-        return sections.map(([name, lines]) => [name, lines.toSorted()]);
-      };
-      expect(await stateAfter(true)).toEqual(await stateAfter(false));
-    },
-  );
+  testSome(BACKENDS)("24 pods at once on a fresh node make one each ($backend)", async (one) => {
+    const stateAfter = async (atOnce: boolean) => {
+      await using node = await createNode(one);
+      const calls = Array.from({ length: 24 }, (_, n) =>
+        portmapCall(one, `pod${n}`, resultFor(`pod${n}`, undefined, n), {
+          mappings: [{ hostPort: 8000 + n, containerPort: 80, protocol: "udp" }],
+        }),
+      );
+      const add = async (call: PortmapCall) => cniOk(node, { ...call, command: "ADD" });
+      if (atOnce) await Promise.all(calls.map(add));
+      else for (const call of calls) await add(call);
+      for (const call of calls.slice(0, 3)) await cniOk(node, { ...call, command: "CHECK" });
+      const sections = Object.entries(firewallOf(await node.snapshot()));
+      return sections.map(([name, lines]) => [name, lines.toSorted()]);
+    };
+    expect(await stateAfter(true)).toEqual(await stateAfter(false));
+  });
 });

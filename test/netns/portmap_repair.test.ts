@@ -1,6 +1,6 @@
 /** Rules that something else has flushed, and rules that nobody owns any more. */
 import { describe, expect, test } from "vitest";
-import { some } from "../helpers/form.ts";
+import { testSome } from "../helpers/form.ts";
 import { cni, cniOk, type Sandbox } from "../helpers/cni.ts";
 import {
   BACKENDS,
@@ -41,7 +41,7 @@ function gc(call: ReturnType<typeof portmapCall>, ...valid: readonly string[]) {
 }
 
 describe.concurrent("M6: a firewall's reload", () => {
-  test.for(some(BACKENDS))("is made good by GC ($backend)", async (backend) => {
+  testSome(BACKENDS)("is made good by GC ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const calls = [await addPod(node, backend, 0), await addPod(node, backend, 1)];
     const before = await sortedFirewall(node);
@@ -54,7 +54,7 @@ describe.concurrent("M6: a firewall's reload", () => {
     for (const call of calls) await cniOk(node, { ...call, command: "CHECK" });
   });
 
-  test.for(some(BACKENDS))("is made good by the next ADD ($backend)", async (backend) => {
+  testSome(BACKENDS)("is made good by the next ADD ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const first = await addPod(node, backend, 0);
     const gone = await addPod(node, backend, 1);
@@ -84,7 +84,7 @@ describe.concurrent("M6: a firewall's reload", () => {
 });
 
 describe.concurrent("GC", () => {
-  test.for(some(BACKENDS))("deletes all that is stale at once ($backend)", async (backend) => {
+  testSome(BACKENDS)("deletes all that is stale at once ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const calls = [];
     for (let n = 0; n < 5; n++) calls.push(await addPod(node, backend, n));
@@ -128,7 +128,7 @@ describe.concurrent("a node that has changed its iptables", () => {
     [true, false].map((hasRecord) => ({ from, to, hasRecord, name: from.backend })),
   );
 
-  test.for(some(cases))("DEL finds what $name has made (recorded: $hasRecord)", async (one) => {
+  testSome(cases)("DEL finds what $name has made (recorded: $hasRecord)", async (one) => {
     await using node = await createNode(IPTABLES_LEGACY);
     const call = await addPod(node, one.from, 0);
     if (!one.hasRecord) await node.remove("/run/flannel-cni");

@@ -1,7 +1,7 @@
 /** The rules that portmap makes: the reference's, byte for byte; and what becomes of them. */
 import { readFile } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
-import { some } from "../helpers/form.ts";
+import { testSome } from "../helpers/form.ts";
 import { cni, cniOk, leftovers, referenceDir, type CniJson } from "../helpers/cni.ts";
 import { DUAL_STACK, IPV4, IPV6, VERSIONS } from "../helpers/network.ts";
 import {
@@ -71,11 +71,9 @@ describe.concurrent("iptables rules", () => {
     { what: "a long name", ...single, network: "n".repeat(150), id: "i".repeat(150) },
   ];
 
-  test.for(
-    some(
-      IPTABLES.flatMap((backend) => cases.map((one) => ({ ...one, ...backend, one }))),
-      6,
-    ),
+  testSome(
+    IPTABLES.flatMap((backend) => cases.map((one) => ({ ...one, ...backend, one }))),
+    6,
   )(
     "are the reference's, byte for byte: $what ($backend)",
     async ({ one: { id = "pod1", ...options }, ...backend }) => {
@@ -151,7 +149,7 @@ describe.concurrent("nftables rules", () => {
     },
   ];
 
-  test.for(some(cases))("are as expected: $file", async ({ file, ...options }) => {
+  testSome(cases)("are as expected: $file", async ({ file, ...options }) => {
     await using node = await createNode(NFTABLES);
     const call = await addPortmap(node, NFTABLES, "pod1", options);
     const mappings = shifted(options.mappings ?? WEB_AND_DNS);
@@ -192,35 +190,32 @@ describe.concurrent("DEL", () => {
   ];
   const cases = BACKENDS.flatMap((backend) => names.map((how) => ({ ...backend, how })));
 
-  test.for(some(cases, 9))(
-    "takes its own rules away, and no other: $how ($backend)",
-    async (one) => {
-      const { how } = one;
-      await using node = await createNode(one);
-      await addPortmap(node, one, "other", { mappings: shifted(WEB_AND_DNS) }, 1);
-      const before = await node.snapshot();
-      const call = await addPortmap(node, one, "pod1");
-      expect(firewallOf(await node.snapshot())).not.toEqual(firewallOf(before));
-      if (how.includes("records")) await node.remove("/run/flannel-cni");
-      const other = one.backend === "nftables" ? "iptables" : "nftables";
-      const hasMappings = !how.startsWith("without") || !how.endsWith("mappings");
-      const conf = Object.fromEntries(
-        Object.entries({
-          ...call.conf,
-          ...changed[how],
-          ...(how === "another backend" ? { backend: other } : {}),
-        }).filter(([key]) => how !== `without ${key}` && (hasMappings || key !== "runtimeConfig")),
-      );
-      for (let time = 0; time < 2; time++) {
-        const answer = await cni(node, { ...call, ...ways[how], conf, command: "DEL" });
-        expect(answer, answer.stderr).toMatchObject({ code: 0, stdout: "" });
-        expect(firewallOf(await node.snapshot())).toEqual(firewallOf(before));
-      }
-      if (!how.includes("records")) expect(await node.snapshot()).toEqual(before);
-    },
-  );
+  testSome(cases, 9)("takes its own rules away, and no other: $how ($backend)", async (one) => {
+    const { how } = one;
+    await using node = await createNode(one);
+    await addPortmap(node, one, "other", { mappings: shifted(WEB_AND_DNS) }, 1);
+    const before = await node.snapshot();
+    const call = await addPortmap(node, one, "pod1");
+    expect(firewallOf(await node.snapshot())).not.toEqual(firewallOf(before));
+    if (how.includes("records")) await node.remove("/run/flannel-cni");
+    const other = one.backend === "nftables" ? "iptables" : "nftables";
+    const hasMappings = !how.startsWith("without") || !how.endsWith("mappings");
+    const conf = Object.fromEntries(
+      Object.entries({
+        ...call.conf,
+        ...changed[how],
+        ...(how === "another backend" ? { backend: other } : {}),
+      }).filter(([key]) => how !== `without ${key}` && (hasMappings || key !== "runtimeConfig")),
+    );
+    for (let time = 0; time < 2; time++) {
+      const answer = await cni(node, { ...call, ...ways[how], conf, command: "DEL" });
+      expect(answer, answer.stderr).toMatchObject({ code: 0, stdout: "" });
+      expect(firewallOf(await node.snapshot())).toEqual(firewallOf(before));
+    }
+    if (!how.includes("records")) expect(await node.snapshot()).toEqual(before);
+  });
 
-  test.for(some(BACKENDS))("says nothing where there is nothing ($backend)", async (backend) => {
+  testSome(BACKENDS)("says nothing where there is nothing ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const before = await node.snapshot();
     const call = portmapCall(backend, "pod1", resultFor("pod1"));
@@ -301,7 +296,7 @@ describe.concurrent("CHECK", () => {
     expect(await check()).toMatchObject({ code: 0, stdout: "", stderr: "" });
   });
 
-  test.for(some(BACKENDS))("is content where nothing is mapped ($backend)", async (backend) => {
+  testSome(BACKENDS)("is content where nothing is mapped ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const call = portmapCall(backend, "pod1", resultFor("pod1"), { mappings: [] });
     const answer = await cni(node, { ...call, command: "CHECK" });
@@ -337,34 +332,28 @@ describe.concurrent("GC", () => {
     if (!one.lost) expect(await node.snapshot()).toEqual(before);
   });
 
-  test.for(some(BACKENDS))(
-    "without a list of what is valid collects nothing ($backend)",
-    async (one) => {
-      await using node = await createNode(one);
-      const call = await addPortmap(node, one, "pod1", options);
-      const before = await node.snapshot();
-      expectError(await cni(node, { ...call, command: "GC" }), 7);
-      expect(await node.snapshot()).toEqual(before);
-    },
-  );
+  testSome(BACKENDS)("without a list of what is valid collects nothing ($backend)", async (one) => {
+    await using node = await createNode(one);
+    const call = await addPortmap(node, one, "pod1", options);
+    const before = await node.snapshot();
+    expectError(await cni(node, { ...call, command: "GC" }), 7);
+    expect(await node.snapshot()).toEqual(before);
+  });
 });
 
 describe.concurrent("STATUS", () => {
-  test.for(some(BACKENDS))(
-    "is well with the tools, and code 50 without ($backend)",
-    async (backend) => {
-      await using node = await createNode(backend);
-      const before = await node.snapshot();
-      const call = portmapCall(backend, "pod1", undefined, { cniVersion: "1.1.0" });
-      const answer = await cni(node, { ...call, command: "STATUS" });
-      expect(answer).toMatchObject({ code: 0, stdout: "", stderr: "" });
-      const none = { ...call, extraEnv: { PATH: "/opt/none" } };
-      const without = await cni(node, { ...none, command: "STATUS" });
-      expectError(without, 50);
-      expect(without.json?.msg).toContain(String(backend.conf["backend"]));
-      expect(leftovers(before, await node.snapshot())).toEqual([]);
-    },
-  );
+  testSome(BACKENDS)("is well with the tools, and code 50 without ($backend)", async (backend) => {
+    await using node = await createNode(backend);
+    const before = await node.snapshot();
+    const call = portmapCall(backend, "pod1", undefined, { cniVersion: "1.1.0" });
+    const answer = await cni(node, { ...call, command: "STATUS" });
+    expect(answer).toMatchObject({ code: 0, stdout: "", stderr: "" });
+    const none = { ...call, extraEnv: { PATH: "/opt/none" } };
+    const without = await cni(node, { ...none, command: "STATUS" });
+    expectError(without, 50);
+    expect(without.json?.msg).toContain(String(backend.conf["backend"]));
+    expect(leftovers(before, await node.snapshot())).toEqual([]);
+  });
 
   test("a node with nft alone needs no backend in its config", async () => {
     await using node = await createNode(NFTABLES);
@@ -380,7 +369,7 @@ describe.concurrent("STATUS", () => {
 });
 
 describe.concurrent("the protocol", () => {
-  test.for(some(VERSIONS))("hands prevResult on as it is, in CNI %s", async (cniVersion) => {
+  testSome(VERSIONS)("hands prevResult on as it is, in CNI %s", async (cniVersion) => {
     await using node = await createNode(IPTABLES_NFT);
     const prevResult = resultIn(cniVersion);
     for (const mappings of [[], WEB_AND_DNS]) {

@@ -1,6 +1,6 @@
 /** Host ports beside services: both DNAT to the same pod, and only host ports hide who asks. */
-import { describe, expect, test } from "vitest";
-import { some } from "../helpers/form.ts";
+import { describe, expect } from "vitest";
+import { testSome } from "../helpers/form.ts";
 import { cniOk } from "../helpers/cni.ts";
 import { DUAL_STACK } from "../helpers/network.ts";
 import { addMappedPod, BACKENDS, createNode } from "../helpers/portmap.ts";
@@ -13,29 +13,26 @@ const SERVICES = [
 ];
 
 describe.concurrent("host ports and services", () => {
-  test.for(some(BACKENDS))(
-    "a service's clients keep their addresses ($backend)",
-    async (backend) => {
-      await using node = await createNode(backend);
-      await node.addExternalHost("outside");
-      const { pod, result, portmap } = await addMappedPod(node, backend, "pod1");
-      const client = await addMappedPod(node, backend, "pod2", { mappings: [] });
-      await serve(pod, "pod1");
-      const own = DUAL_STACK.map((family) => family.pod(0));
-      const theirs = DUAL_STACK.map((family) => family.pod(1));
-      expect(result.ips).toHaveLength(2);
-      // As on any node of Kubernetes: packets between a bridge's ports pass the firewall.
+  testSome(BACKENDS)("a service's clients keep their addresses ($backend)", async (backend) => {
+    await using node = await createNode(backend);
+    await node.addExternalHost("outside");
+    const { pod, result, portmap } = await addMappedPod(node, backend, "pod1");
+    const client = await addMappedPod(node, backend, "pod2", { mappings: [] });
+    await serve(pod, "pod1");
+    const own = DUAL_STACK.map((family) => family.pod(0));
+    const theirs = DUAL_STACK.map((family) => family.pod(1));
+    expect(result.ips).toHaveLength(2);
+    // As on any node of Kubernetes: packets between a bridge's ports pass the firewall.
+    await node.sh(
+      "sysctl -qw net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1",
+    );
+    for (const [at, { command, to }] of SERVICES.entries()) {
+      const pods = at === 0 ? own[0] : `[${own[1]}]`;
       await node.sh(
-        "sysctl -qw net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1",
+        `${command} -t nat -A PREROUTING -d ${to} -p tcp --dport 8080 -j DNAT --to-destination ${pods}:80`,
       );
-      for (const [at, { command, to }] of SERVICES.entries()) {
-        const pods = at === 0 ? own[0] : `[${own[1]}]`;
-        await node.sh(
-          `${command} -t nat -A PREROUTING -d ${to} -p tcp --dport 8080 -j DNAT --to-destination ${pods}:80`,
-        );
-        expect(await ask(client.pod, "tcp", to, 8080)).toEqual({ name: "pod1", peer: theirs[at] });
-      }
-      await cniOk(node, { ...portmap, command: "DEL" });
-    },
-  );
+      expect(await ask(client.pod, "tcp", to, 8080)).toEqual({ name: "pod1", peer: theirs[at] });
+    }
+    await cniOk(node, { ...portmap, command: "DEL" });
+  });
 });

@@ -1,6 +1,6 @@
 /** Host ports, seen by packets: who reaches the pod, by which address, and who does not. */
 import { describe, expect, test } from "vitest";
-import { some } from "../helpers/form.ts";
+import { testSome } from "../helpers/form.ts";
 import { binDir, cni, cniOk, runConflist, type Namespace, type Sandbox } from "../helpers/cni.ts";
 import { DUAL_STACK, flannelConf, IPV4, IPV6, writeSubnetEnv } from "../helpers/network.ts";
 import {
@@ -64,7 +64,7 @@ async function addTwoHosts(node: Sandbox) {
 }
 
 describe.concurrent("host ports", () => {
-  test.for(some(BACKENDS))("answer from everywhere, until DEL ($backend)", async (backend) => {
+  testSome(BACKENDS)("answer from everywhere, until DEL ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const outside = await node.addExternalHost("outside");
     const { pod, portmap } = await addMappedPod(node, backend, "pod1");
@@ -93,7 +93,7 @@ describe.concurrent("host ports", () => {
     await expectAnswers([[node, IPV4.pod(0), `pod1 sees ${IPV4.gateway}`]], { tcp: 80, udp: 53 });
   });
 
-  test.for(some(BACKENDS))("work in flannel's whole conflist ($backend)", async (backend) => {
+  testSome(BACKENDS)("work in flannel's whole conflist ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const outside = await node.addExternalHost("outside");
     await writeSubnetEnv(node, DUAL_STACK);
@@ -124,7 +124,7 @@ describe.concurrent("host ports", () => {
     await expectAnswers(nobody(directions));
   });
 
-  test.for(some(BACKENDS))(
+  testSome(BACKENDS)(
     "M4: get UDP flows at once, and give them back ($backend)",
     async (backend) => {
       await using node = await createNode(backend);
@@ -165,43 +165,40 @@ describe.concurrent("host ports", () => {
     },
   );
 
-  test.for(some(BACKENDS))(
-    "M5: leave what passes through the node alone ($backend)",
-    async (backend) => {
-      await using node = await createNode(backend);
-      const { outside, second } = await addTwoHosts(node);
-      const passing = await addMappedPod(node, backend, "pod1", {
-        mappings: [{ hostPort: 1, containerPort: 1 }],
-      });
-      await serve(second, "second", { tcp: 8080, udp: 8053 });
-      const directions: readonly Direction[] = [
-        [outside, second.addresses4.host, "second sees 192.0.2.2"],
-        [outside, second.addresses6.host, "second sees 2001:db8::2"],
-      ];
-      await expectAnswers(directions);
-      const flows = async (): Promise<number> => {
-        const lists = await node.sh(
-          "conntrack -L -p udp --dport 8053 -f ipv4; conntrack -L -p udp --dport 8053 -f ipv6",
-        );
-        return lists.split("\n").filter((line) => line.includes("dport=8053")).length;
-      };
-      expect(await flows()).toBe(2);
-      const { pod } = await addMappedPod(node, backend, "pod2");
-      await serve(pod, "pod2");
-      expect(await flows(), "flows through the node that are still known").toBe(2);
-      await expectAnswers([
-        ...directions,
-        [passing.pod, second.addresses4.host, `second sees ${IPV4.pod(0)}`],
-        [pod, second.addresses6.host, `second sees ${IPV6.pod(1)}`],
-        [outside, NODE4, "pod2 sees 192.0.2.2"],
-        [outside, SECOND4, "pod2 sees 192.0.2.2"],
-      ]);
-    },
-  );
+  testSome(BACKENDS)("M5: leave what passes through the node alone ($backend)", async (backend) => {
+    await using node = await createNode(backend);
+    const { outside, second } = await addTwoHosts(node);
+    const passing = await addMappedPod(node, backend, "pod1", {
+      mappings: [{ hostPort: 1, containerPort: 1 }],
+    });
+    await serve(second, "second", { tcp: 8080, udp: 8053 });
+    const directions: readonly Direction[] = [
+      [outside, second.addresses4.host, "second sees 192.0.2.2"],
+      [outside, second.addresses6.host, "second sees 2001:db8::2"],
+    ];
+    await expectAnswers(directions);
+    const flows = async (): Promise<number> => {
+      const lists = await node.sh(
+        "conntrack -L -p udp --dport 8053 -f ipv4; conntrack -L -p udp --dport 8053 -f ipv6",
+      );
+      return lists.split("\n").filter((line) => line.includes("dport=8053")).length;
+    };
+    expect(await flows()).toBe(2);
+    const { pod } = await addMappedPod(node, backend, "pod2");
+    await serve(pod, "pod2");
+    expect(await flows(), "flows through the node that are still known").toBe(2);
+    await expectAnswers([
+      ...directions,
+      [passing.pod, second.addresses4.host, `second sees ${IPV4.pod(0)}`],
+      [pod, second.addresses6.host, `second sees ${IPV6.pod(1)}`],
+      [outside, NODE4, "pod2 sees 192.0.2.2"],
+      [outside, SECOND4, "pod2 sees 192.0.2.2"],
+    ]);
+  });
 });
 
 describe.concurrent("hostIP", () => {
-  test.for(some(BACKENDS))("lets only that address answer ($backend)", async (backend) => {
+  testSome(BACKENDS)("lets only that address answer ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const { outside } = await addTwoHosts(node);
     const mappings = [NODE4, NODE6].flatMap((hostIP) =>
@@ -236,34 +233,31 @@ describe.concurrent("hostIP", () => {
     await expectAnswers([...nobody(own), ...others]);
   });
 
-  test.for(some(BACKENDS))(
-    "0.0.0.0 and :: are all addresses of a family ($backend)",
-    async (backend) => {
-      await using node = await createNode(backend);
-      const { outside } = await addTwoHosts(node);
-      const four = await addMappedPod(node, backend, "four", {
-        mappings: WEB_AND_DNS.map((mapping) => ({ ...mapping, hostIP: "0.0.0.0" })),
-      });
-      await serve(four.pod, "four");
-      await expectAnswers([
-        [outside, NODE4, "four sees 192.0.2.2"],
-        [outside, SECOND4, "four sees 192.0.2.2"],
-        [outside, NODE6, "nobody"],
-      ]);
-      const six = await addMappedPod(node, backend, "six", {
-        mappings: WEB_AND_DNS.map((mapping) => ({ ...mapping, hostIP: "::" })),
-      });
-      await serve(six.pod, "six");
-      await expectAnswers([
-        [outside, NODE4, "four sees 192.0.2.2"],
-        [outside, NODE6, "six sees 2001:db8::2"],
-        [outside, SECOND6, "six sees 2001:db8::2"],
-        [node, "127.0.0.1", `four sees ${IPV4.gateway}`],
-      ]);
-    },
-  );
+  testSome(BACKENDS)("0.0.0.0 and :: are all addresses of a family ($backend)", async (backend) => {
+    await using node = await createNode(backend);
+    const { outside } = await addTwoHosts(node);
+    const four = await addMappedPod(node, backend, "four", {
+      mappings: WEB_AND_DNS.map((mapping) => ({ ...mapping, hostIP: "0.0.0.0" })),
+    });
+    await serve(four.pod, "four");
+    await expectAnswers([
+      [outside, NODE4, "four sees 192.0.2.2"],
+      [outside, SECOND4, "four sees 192.0.2.2"],
+      [outside, NODE6, "nobody"],
+    ]);
+    const six = await addMappedPod(node, backend, "six", {
+      mappings: WEB_AND_DNS.map((mapping) => ({ ...mapping, hostIP: "::" })),
+    });
+    await serve(six.pod, "six");
+    await expectAnswers([
+      [outside, NODE4, "four sees 192.0.2.2"],
+      [outside, NODE6, "six sees 2001:db8::2"],
+      [outside, SECOND6, "six sees 2001:db8::2"],
+      [node, "127.0.0.1", `four sees ${IPV4.gateway}`],
+    ]);
+  });
 
-  test.for(some(BACKENDS))("127.0.0.1 is for the node alone ($backend)", async (backend) => {
+  testSome(BACKENDS)("127.0.0.1 is for the node alone ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const outside = await node.addExternalHost("outside");
     const mappings = WEB_AND_DNS.map((mapping) => ({ ...mapping, hostIP: "127.0.0.1" }));
@@ -278,7 +272,7 @@ describe.concurrent("hostIP", () => {
 });
 
 describe.concurrent("options", () => {
-  test.for(some(BACKENDS))("snat false masquerades nothing ($backend)", async (backend) => {
+  testSome(BACKENDS)("snat false masquerades nothing ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const outside = await node.addExternalHost("outside");
     const { pod } = await addMappedPod(node, backend, "pod1", { conf: { snat: false } });
@@ -294,7 +288,7 @@ describe.concurrent("options", () => {
     expect(await node.sysctl("net/ipv4/conf/cni0/route_localnet")).toBe("0");
   });
 
-  test.for(some(BACKENDS))("masqAll hides every client ($backend)", async (backend) => {
+  testSome(BACKENDS)("masqAll hides every client ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const outside = await node.addExternalHost("outside");
     const { pod } = await addMappedPod(node, backend, "pod1", { conf: { masqAll: true } });
@@ -365,7 +359,7 @@ describe.concurrent("options", () => {
       },
     },
   ];
-  test.for(some(conditions))("conditions keep some out ($backend)", async (one) => {
+  testSome(conditions)("conditions keep some out ($backend)", async (one) => {
     await using node = await createNode(one);
     const { outside, second } = await addTwoHosts(node);
     const { pod, portmap } = await addMappedPod(node, one, "pod1", { conf: one.conditions });
@@ -407,7 +401,7 @@ describe.concurrent("options", () => {
 
 describe.concurrent("sctp", () => {
   // Few kernels have SCTP sockets, but all can forward it: the packets are made by hand.
-  test.for(some(BACKENDS))("INITs reach the pod's port, until DEL ($backend)", async (backend) => {
+  testSome(BACKENDS)("INITs reach the pod's port, until DEL ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const outside = await node.addExternalHost("outside");
     const mappings = [{ hostPort: 5000, containerPort: 90, protocol: "SCTP" }];

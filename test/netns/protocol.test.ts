@@ -1,7 +1,7 @@
 /** Hostile and broken input: each gets one proper error on stdout, and leaves nothing behind. */
 import { describe, expect, test } from "vitest";
 import { pluginNames } from "../../plugins/builtins.ts";
-import { some } from "../helpers/form.ts";
+import { testSome } from "../helpers/form.ts";
 import {
   binDir,
   cni,
@@ -212,7 +212,7 @@ describe.concurrent.for([
   { where: "stdin", cases: stdin },
   { where: "config", cases: configs },
 ])("refuses, in the $where,", ({ cases }) => {
-  test.for(some(Object.keys(cases)))("%s", async (what) => {
+  testSome(Object.keys(cases))("%s", async (what) => {
     const { codes, names, conf: given = conf, ...more } = cases[what] ?? { codes: [] };
     const before = await pristine;
     await using sandbox = await node();

@@ -4,9 +4,9 @@
  * drawn and the line break at the end; so has the state that a good ADD leaves, and what CHECK and
  * DEL make of it. A row says what is different, docs/compatibility.md why. Messages are not compared.
  */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect } from "vitest";
 import { binDir, createSandbox, referenceDir, type Sandbox } from "../../helpers/cni.ts";
-import { some } from "../../helpers/form.ts";
+import { testSome } from "../../helpers/form.ts";
 import { DOCUMENTED, ERRORS, withoutTraces } from "./known.ts";
 import {
   makeSide,
@@ -45,7 +45,7 @@ export function compare(what: string, plugin: string, kind: Kind, rows: Rows): v
     });
 
     const entries = Object.entries(rows).map(([name, row], number) => ({ name, row, number }));
-    test.for(some(entries))("$name", async ({ row, number }) => {
+    testSome(entries)("$name", async ({ row, number }) => {
       const [ours, reference] = await Promise.all(
         sides.map(async (side) => play(side, plugin, row, number)),
       );
