@@ -112,8 +112,16 @@ export function ifnameProblem(value: string): string | undefined {
   return undefined;
 }
 
-function nulProblem(value: string): string | undefined {
+/** What is wrong with a path, or undefined. */
+export function nulProblem(value: string): string | undefined {
   return value.includes("\0") ? "holds a NUL byte" : undefined;
+}
+
+/** What is wrong with a pair of CNI_ARGS, which would not come out of the variable as it went in. */
+export function argProblem(key: string, value: string): string | undefined {
+  if (key === "" || /[=;]/.test(key)) return "must have a key without '=' and ';'";
+  if (value.includes(";")) return "holds a ';'";
+  return nulProblem(key) ?? nulProblem(value);
 }
 
 function readVerb(value: string): Verb {

@@ -21,6 +21,9 @@ export const networksFolder = "/var/lib/cni/networks";
 /** Where libcni keeps what runtimes have added (its CacheDir). */
 export const cacheFolder = "/var/lib/cni";
 
+/** Where network namespaces have names: iproute2's folder, which container runtimes use as well. */
+export const netnsFolders: readonly string[] = ["/run/netns", "/run/docker/netns"];
+
 /** The network namespace that a process is in. */
 export const ownNetns = "/proc/self/ns/net";
 

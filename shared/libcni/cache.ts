@@ -3,6 +3,8 @@ import { statSync } from "node:fs";
 import { CniError, Code } from "../cni/error.ts";
 import { messageOf } from "../base/failure.ts";
 import { isJsonArray, isJsonObject, parseJson } from "../base/json.ts";
+import { quote } from "../base/text.ts";
+import { argProblem, idProblem, ifnameProblem, nulProblem } from "../cni/request.ts";
 import type { Attachment } from "../cni/request.ts";
 import {
   ensureFolder,
@@ -35,6 +37,13 @@ export interface CachedFile extends Cached {
   readonly since: Date;
 }
 
+/** A file in the place of a cached attachment that cannot be used as one. */
+export interface DamagedFile {
+  readonly file: string;
+  /** What is wrong with it, to follow "it". */
+  readonly problem: string;
+}
+
 const kind = "cniCacheV1";
 const resultsFolder = `${cacheFolder}/results`;
 
@@ -61,16 +70,19 @@ export class Cache {
 
   /** All that is cached, in the order of the files' names. */
   list(): CachedFile[] {
-    return this.#attempt(() => listIfPresent(this.folder))
-      .toSorted()
-      .flatMap((name) => this.#read(name) ?? []);
+    return this.entries().filter((entry) => "containerId" in entry);
   }
 
-  /** The files that are no cached attachments: damaged, or something else's. */
-  damaged(): string[] {
+  /**
+   * All files, in the order of their names. Those that are damaged belong to attachments as well,
+   * which {@link attachmentsNamed} tells by the name.
+   * @throws CniError IoFailure
+   */
+  entries(): (CachedFile | DamagedFile)[] {
     return this.#attempt(() => listIfPresent(this.folder))
-      .filter((name) => !name.startsWith(".") && this.#read(name) === undefined)
-      .map((name) => `${this.folder}/${name}`);
+      .filter((name) => !name.startsWith("."))
+      .toSorted()
+      .flatMap((name) => this.#readEntry(name) ?? []);
   }
 
   /** @throws CniError IoFailure */
@@ -101,13 +113,18 @@ export class Cache {
   }
 
   #read(name: string): CachedFile | undefined {
+    const entry = this.#readEntry(name);
+    return entry !== undefined && "containerId" in entry ? entry : undefined;
+  }
+
+  #readEntry(name: string): CachedFile | DamagedFile | undefined {
     const file = `${this.folder}/${name}`;
     try {
       const text = readIfPresent(file);
-      const cached = text === undefined ? undefined : fromText(text);
-      return cached === undefined ? undefined : { ...cached, file, since: statSync(file).mtime };
-    } catch {
-      return undefined;
+      if (text === undefined) return undefined;
+      return { ...fromText(text), file, since: statSync(file).mtime };
+    } catch (error) {
+      return { file, problem: error instanceof Damage ? error.message : messageOf(error) };
     }
   }
 
@@ -141,29 +158,83 @@ function sandboxIn(result: Json | undefined, ifname: string): string {
   return "";
 }
 
-function fromText(text: string): Cached | undefined {
+/** What is wrong with a cached attachment. */
+class Damage extends Error {}
+
+/**
+ * Reads a cached attachment. Its values become names of files, rules of the firewall and variables
+ * of plugins, so they are checked as those of a call's environment are.
+ * @throws Damage
+ */
+function fromText(text: string): Cached {
   const value = parseJson(text);
-  if (!isJsonObject(value) || value["kind"] !== kind) return undefined;
-  const { containerId, ifName, networkName, netns, config, cniArgs, capabilityArgs, result } =
-    value;
-  if (!isText(containerId) || !isText(ifName) || !isText(networkName)) return undefined;
+  if (!isJsonObject(value)) throw new Damage(text.trim() === "" ? "is empty" : "is no JSON object");
+  if (value["kind"] !== kind) throw new Damage(`has no "kind": "${kind}"`);
+  const { result, config, cniArgs, capabilityArgs } = value;
+  const ifname = checked("ifName", value["ifName"], ifnameProblem);
+  const netns = isText(value["netns"]) ? value["netns"] : sandboxIn(result, ifname);
   return {
-    containerId,
-    ifname: ifName,
-    network: networkName,
-    netns: isText(netns) ? netns : sandboxIn(result, ifName),
-    args: isJsonArray(cniArgs) ? cniArgs.flatMap(readArg) : [],
+    containerId: checked("containerId", value["containerId"], idProblem),
+    ifname,
+    network: checked("networkName", value["networkName"], idProblem),
+    netns: netns === "" ? "" : checked("netns", netns, pathProblem),
+    args: isJsonArray(cniArgs) ? cniArgs.map(readArg) : [],
     capabilityArgs: isJsonObject(capabilityArgs) ? capabilityArgs : {},
     result: isJsonObject(result) ? result : undefined,
     config: isText(config) ? Buffer.from(config, "base64").toString() : "",
   };
 }
 
+/** @throws Damage */
+function checked(
+  key: string,
+  value: Json | undefined,
+  problemOf: (value: string) => string | undefined,
+): string {
+  if (!isText(value)) throw new Damage(`has no ${key}`);
+  const problem = problemOf(value);
+  if (problem === undefined) return value;
+  throw new Damage(`has the ${key} ${quote(value)}, which ${problem}`);
+}
+
+function pathProblem(value: string): string | undefined {
+  return value.startsWith("/") ? nulProblem(value) : "is no absolute path";
+}
+
 function isText(value: Json | undefined): value is string {
   return typeof value === "string" && value !== "";
 }
 
-function readArg(pair: Json): Arg[] {
+/** @throws Damage */
+function readArg(pair: Json): Arg {
   const [key, value] = isJsonArray(pair) ? pair : [];
-  return typeof key === "string" && typeof value === "string" ? [[key, value]] : [];
+  if (typeof key !== "string" || typeof value !== "string") {
+    throw new Damage("has cniArgs that are no pairs of strings");
+  }
+  const problem = argProblem(key, value);
+  if (problem === undefined) return [key, value];
+  throw new Damage(`has the argument ${quote(`${key}=${value}`)} in cniArgs, which ${problem}`);
+}
+
+/**
+ * The attachments that a file of the cache can be of, by its name alone: where there are hyphens in
+ * names and ids that is more than one.
+ */
+export function attachmentsNamed(file: string): (Attachment & { readonly network: string })[] {
+  const name = file.slice(file.lastIndexOf("/") + 1);
+  const hyphens = [...name.matchAll(/-/g)].map(({ index }) => index);
+  return hyphens.flatMap((first) =>
+    hyphens.flatMap((second) => {
+      const network = name.slice(0, first);
+      const containerId = name.slice(first + 1, second);
+      const ifname = name.slice(second + 1);
+      const isPossible =
+        second > first &&
+        idProblem(network) === undefined &&
+        idProblem(containerId) === undefined &&
+        ifname !== "" &&
+        ifnameProblem(ifname) === undefined;
+      return isPossible ? [{ network, containerId, ifname }] : [];
+    }),
+  );
 }

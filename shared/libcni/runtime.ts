@@ -83,13 +83,10 @@ export class Runtime {
 
   /** The attachments that GC would DEL: cached ones that are not among the valid. */
   stale(list: NetworkList, valid: readonly Attachment[]): RuntimeConf[] {
-    const isValid = (one: Attachment): boolean =>
-      valid.some(
-        ({ containerId, ifname }) => containerId === one.containerId && ifname === one.ifname,
-      );
+    const keys = new Set(valid.map(keyOf));
     return this.#cache
       .list()
-      .filter((cached) => cached.network === list.name && !isValid(cached))
+      .filter((cached) => cached.network === list.name && !keys.has(keyOf(cached)))
       .map(({ containerId, ifname, netns, args, capabilityArgs }) => {
         return { containerId, ifname, netns, args, capabilityArgs };
       });
@@ -204,6 +201,10 @@ export function versionOf({ cniVersion }: NetworkList): Version {
 function resultIn(version: Version, result: JsonObject): JsonObject {
   if (result["cniVersion"] === version) return result;
   return writeResult(readResult(result, version, "the cached result"), version);
+}
+
+function keyOf({ containerId, ifname }: Attachment): string {
+  return `${containerId} ${ifname}`;
 }
 
 function collect(errors: CniError[], action: () => void): void {

@@ -130,7 +130,7 @@ describe.concurrent("what is wrong is said", () => {
     [["add", "--container-id", "-x", "cbr0", NETNS], 64, "container-id"],
     [["add", "-i", "a/b", "cbr0", NETNS], 1, "holds a '/'"],
     [["check", "cbr0", NETNS], 1, "no result of an ADD"],
-    [["gc", "cbr0", "--valid", "x"], 64, "no CONTAINERID/IFNAME"],
+    [["gc", "cbr0", "--valid", "x"], 64, 'must be CONTAINERID/IFNAME (got "x")'],
     [["gc", "cbr0", "--valid-file", "/run/absent"], 1, "cnitool ps --valid"],
   ] as const)("%j", async ([args, status, message]) => {
     await using node = await createInstalledNode();
@@ -255,6 +255,35 @@ describe.concurrent("T1: gc", () => {
     // An empty list is a list.
     await cnitoolOk(node, ["gc", "cbr0", "--valid-file", "/dev/null"]);
     expect(await addresses(node)).toEqual([]);
+  });
+
+  test.for([
+    ["is empty", ": > /var/lib/cni/results/cbr0-pod2-eth0"],
+    ["is cut off", "truncate -s 100 /var/lib/cni/results/cbr0-pod2-eth0"],
+    ["is removed", "rm /var/lib/cni/results/cbr0-pod2-eth0"],
+  ])("L5: keeps a live pod whose kept result %s", async ([, damage = ""]) => {
+    await using node = await createInstalledNode(NEW);
+    await addByTool(node, "pod1");
+    const pod = await addByTool(node, "pod2", 8082);
+    await node.sh(damage);
+    await node.sh("touch -d '1 hour ago' /var/lib/cni/networks/cbr0/10.*");
+    const before = await node.snapshot();
+    const valid = await cnitoolOk(node, ["ps", "--valid"]);
+    expect(valid).toBe("pod1/eth0\npod2/eth0\n");
+    await cnitoolOk(node, ["gc", "cbr0", "--valid-file", "-"], {}, valid);
+    expect(await node.snapshot()).toEqual(before);
+    expect(await pod.ping("10.244.1.1")).toBe(true);
+  });
+
+  test("is refused with an empty stdin while anything is attached", async () => {
+    await using node = await createInstalledNode(NEW);
+    await addByTool(node, "pod1");
+    const { status, stderr } = await cnitool(node, ["gc", "cbr0", "--valid-file", "-"], {}, "\n");
+    expect(status).toBe(64);
+    expect(stderr).toContain("1 attachments are there");
+    expect(await addresses(node)).toEqual(["10.244.1.2"]);
+    await cnitoolOk(node, ["gc", "cbr0", "--valid-file", "/dev/null"]);
+    await cnitoolOk(node, ["gc", "cbr0", "--valid-file", "-"], {}, "");
   });
 
   test("leaves a network with disableGC alone", async () => {

@@ -1,6 +1,21 @@
 /** cnitool ps: what is attached on a node. */
 import { describe, expect, test } from "vitest";
-import { addByTool, cnitoolOk, createInstalledNode, flannelConflist } from "../helpers/cnitool.ts";
+import type { Sandbox } from "../helpers/cni.ts";
+import {
+  addByTool,
+  cnitool,
+  cnitoolOk,
+  createInstalledNode,
+  flannelConflist,
+} from "../helpers/cnitool.ts";
+import { soak } from "../helpers/form.ts";
+import { eventually, serve } from "../helpers/traffic.ts";
+
+/** Waits until the kernel has removed the veths of namespaces that are gone. */
+async function untilGone(node: Sandbox, left: number): Promise<void> {
+  const count = () => node.sh("ip -o link show type veth | wc -l");
+  expect(await eventually(count, (text) => Number(text) === left)).toBe(`${left}\n`);
+}
 
 interface Row {
   readonly port?: string;
@@ -19,6 +34,7 @@ describe.concurrent("cnitool ps", () => {
     await addByTool(node, "aaaabbbbccccddddeeee", 8080, { CNI_ARGS });
     await addByTool(node, "pod2");
     await node.removePod("pod2");
+    await untilGone(node, 1);
 
     const rows = JSON.parse(await cnitoolOk(node, ["ps", "--json"])) as Row[];
     const links = await node.links();
@@ -93,6 +109,7 @@ describe.concurrent("cnitool ps", () => {
     await addByTool(node, "pod1");
     await addByTool(node, "pod2");
     await node.sh("umount /run/netns/pod2");
+    await untilGone(node, 1);
     expect(await cnitoolOk(node, ["ps", "--valid"])).toBe("pod1/eth0\n");
     expect((await cnitoolOk(node, ["ps"])).match(/ gone$/gm)).toHaveLength(1);
   });
@@ -113,10 +130,68 @@ describe.concurrent("cnitool ps", () => {
     expect(stderr).not.toContain("defect");
   });
 
-  test("is not disturbed by what is no result", async () => {
+  test("takes a pod whose namespace has lost its name for alive while a process is in it", async () => {
+    await using node = await createInstalledNode();
+    const pod = await addByTool(node, "pod1");
+    await serve(pod, "pod1");
+    await node.sh("umount /run/netns/pod1; rm /run/netns/pod1");
+    expect(await cnitoolOk(node, ["ps", "--valid"])).toBe("pod1/eth0\n");
+  });
+
+  test("takes an unreadable result for a pod that is alive", async () => {
     await using node = await createInstalledNode();
     await addByTool(node, "pod1");
     await node.writeFile("/var/lib/cni/results/cbr0-x-eth0", "{");
-    expect(await cnitoolOk(node, ["ps", "--valid"])).toBe("pod1/eth0\n");
+    expect(await cnitoolOk(node, ["ps", "--valid"])).toBe("pod1/eth0\nx/eth0\n");
+    expect(await cnitoolOk(node, ["ps"])).toMatch(/^x +cbr0 +eth0 .* unreadable$/m);
+    // Its name is no attachment's, so there is nothing to list.
+    await node.writeFile("/var/lib/cni/results/README", "");
+    const { status, stdout, stderr } = await cnitool(node, ["ps", "--valid"]);
+    expect({ status, stdout }).toEqual({ status: 0, stdout: "pod1/eth0\nx/eth0\n" });
+    expect(stderr).toContain("/var/lib/cni/results/README is empty");
+  });
+
+  test("prints each attachment once, in one line, however it is called", async () => {
+    await using node = await createInstalledNode(flannelConflist({ cniVersion: "1.1.0" }));
+    await addByTool(node, "pod1");
+    const ifname = "et\u001b[31m\u202eh";
+    const args = ["add", "--container-id", "pod1", "-i", ifname, "cbr0", "/run/netns/pod1"];
+    await cnitoolOk(node, args);
+    await node.sh("cp /var/lib/cni/results/cbr0-pod1-eth0 /var/lib/cni/results/copy");
+    const list = await cnitoolOk(node, ["ps", "--valid"]);
+    expect(list).not.toMatch(/[^\n\u0020-\u007e]/);
+    expect(list.trim().split("\n").toSorted()).toEqual([
+      '"pod1/et\\u001b[31m\\u202eh"',
+      "pod1/eth0",
+    ]);
+    // Not a snapshot: `ip -json` does not escape the name.
+    const state = () =>
+      node.sh("ls /var/lib/cni/networks/cbr0 /var/lib/cni/results; ip -n pod1 address");
+    const before = await state();
+    await cnitoolOk(node, ["gc", "cbr0", "--valid-file", "-"], {}, list);
+    expect(await state()).toBe(before);
+  });
+
+  test("opens one pod's namespace at a time", async () => {
+    await using node = await createInstalledNode();
+    await addByTool(node, "pod1", 8080);
+    const [count, limit] = soak ? [700, 1024] : [120, 64];
+    const names = Array.from({ length: count }, (_, at) => `more${at}`);
+    await node.addPods(names);
+    await node.sh(`
+      cd /var/lib/cni/results
+      for name in ${names.join(" ")}; do sed "s/pod1/$name/g" cbr0-pod1-eth0 > cbr0-$name-eth0; done
+    `);
+    const limited = (...args: readonly string[]) =>
+      node.exec("prlimit", [`--nofile=${limit}`, "/opt/cni/bin/cnitool", ...args]);
+    const list = await limited("ps", "--valid");
+    expect(list).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(list.stdout.trim().split("\n")).toHaveLength(count + 1);
+    expect(await limited("ps")).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(await limited("repair", "--dry-run")).toMatchObject({ stderr: "" });
+    const { stdout, stderr } = await limited("doctor", "--json");
+    expect(stderr).toBe("");
+    expect(stdout).not.toContain("EMFILE");
+    expect(stdout).not.toContain("cannot-look");
   });
 });

@@ -6,6 +6,7 @@ import { addByTool, cnitool, cnitoolOk, createInstalledNode } from "../helpers/c
 import {
   BACKENDS,
   IPTABLES_NFT,
+  NFTABLES,
   sortedFirewall,
   useBackend,
   type Backend,
@@ -45,7 +46,7 @@ async function createNode(backend: Backend, delegate?: object): Promise<Sandbox>
 }
 
 describe.concurrent("M6: cnitool repair", () => {
-  testSome(BACKENDS)("puts all rules back after a flush ($backend)", async (backend) => {
+  testSome(BACKENDS)("restores all rules after a flush ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const { env } = backend;
     const outside = await node.addExternalHost("outside");
@@ -71,7 +72,7 @@ describe.concurrent("M6: cnitool repair", () => {
     expect(await sortedFirewall(node)).toEqual(flushed);
 
     const done = await cnitoolOk(node, ["repair"], env);
-    expect(done).toBe(dry.replaceAll("missing:", "put back:"));
+    expect(done).toBe(dry.replaceAll("missing:", "restored:"));
     const text = JSON.stringify(await sortedFirewall(node));
     for (const port of ["8081", "8082"]) expect(text).toContain(port);
     expect(text, "the rules of a pod that is gone").not.toContain("8083");
@@ -96,7 +97,7 @@ describe.concurrent("M6: cnitool repair", () => {
     });
   });
 
-  testSome(BACKENDS)("puts a single rule back ($backend)", async (backend) => {
+  testSome(BACKENDS)("restores a single rule ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const { env } = backend;
     await addByTool(node, "pod1", 8081, env);
@@ -116,8 +117,8 @@ describe.concurrent("M6: cnitool repair", () => {
     );
     expect(await sortedFirewall(node)).not.toEqual(before);
     expect((await cnitoolOk(node, ["repair"], env)).split("\n").filter(Boolean)).toEqual([
-      "put back: masquerading for IPv4 of pod1/eth0",
-      "put back: host ports 8082/tcp for IPv4 of pod2/eth0",
+      "restored: masquerading for IPv4 of pod1/eth0",
+      "restored: host ports 8082/tcp for IPv4 of pod2/eth0",
     ]);
     expect(await sortedFirewall(node)).toEqual(before);
   });
@@ -146,12 +147,12 @@ describe.concurrent("M6: cnitool repair", () => {
     expect(await node.iptablesSave()).toContain("-s 10.244.1.3/32");
   });
 
-  test("puts the rules of macspoofchk back", async () => {
+  test("restores the rules of macspoofchk", async () => {
     await using node = await createNode(IPTABLES_NFT, { macspoofchk: true, ipMasq: false });
     await addByTool(node, "pod1");
     const before = await sortedFirewall(node);
     await node.sh("nft delete table bridge nat");
-    expect(await cnitoolOk(node, ["repair"])).toBe("put back: macspoofchk of pod1/eth0\n");
+    expect(await cnitoolOk(node, ["repair"])).toBe("restored: macspoofchk of pod1/eth0\n");
     expect(await sortedFirewall(node)).toEqual(before);
     expect(await cnitoolOk(node, ["repair"])).toBe("No rule is missing.\n");
   });
@@ -166,7 +167,27 @@ describe.concurrent("M6: cnitool repair", () => {
     expect(await sortedFirewall(node)).toEqual(before);
   });
 
-  test("says what it cannot put back, and goes on", async () => {
+  test.for([
+    [NFTABLES, 'a"\nadd table ip pwned\nadd rule ip cni_hostport hostports accept comment "b'],
+    [IPTABLES_NFT, 'a\\" -j ACCEPT\n-A PREROUTING -p tcp -m comment --comment "pwned" -j REDIRECT'],
+  ] as const)("S6: makes no rules of crafted ids ($0.backend)", async ([backend, containerId]) => {
+    await using node = await createNode(backend);
+    const { env } = backend;
+    await addByTool(node, "pod1", 8081, env);
+    const file = "/var/lib/cni/results/cbr0-pod1-eth0";
+    const kept = JSON.parse(await node.readFile(file)) as object;
+    await node.remove(file);
+    await node.writeFile("/var/lib/cni/results/x", JSON.stringify({ ...kept, containerId }));
+    await node.sh(FLUSH);
+    const before = await node.snapshot();
+    const { status, stdout, stderr } = await cnitool(node, ["repair"], env);
+    expect({ status, stdout }).toEqual({ status: 1, stdout: "" });
+    expect(stderr).toContain("/var/lib/cni/results/x cannot be checked: it has the containerId");
+    expect(stderr.trim().split("\n")).toHaveLength(1);
+    expect(await node.snapshot()).toEqual(before);
+  });
+
+  test("says what it cannot restore, and goes on", async () => {
     await using node = await createNode(IPTABLES_NFT);
     await addByTool(node, "pod1", 8081);
     await addByTool(node, "pod2", 8082);
@@ -177,6 +198,6 @@ describe.concurrent("M6: cnitool repair", () => {
     const { status, stdout, stderr } = await cnitool(node, ["repair"]);
     expect(status).toBe(1);
     expect(stderr).toContain("pod1/eth0: Cannot use runtimeConfig.portMappings[0].hostPort");
-    expect(stdout).toContain("put back: host ports 8082/tcp for IPv4 of pod2/eth0");
+    expect(stdout).toContain("restored: host ports 8082/tcp for IPv4 of pod2/eth0");
   });
 });

@@ -10,7 +10,7 @@ import { checkPods } from "./doctor/pods.ts";
 import { checkRules } from "./doctor/rules.ts";
 import { viewOf } from "./doctor/view.ts";
 import type { View } from "./doctor/view.ts";
-import { caching } from "./node/caching_firewall.ts";
+import { withCaches } from "./node/caching_node.ts";
 
 /** The exit status when nothing could be looked at. */
 const unable = 3;
@@ -48,7 +48,7 @@ export const doctor: Command = {
     }
     let findings: Finding[];
     try {
-      findings = await examine(await viewOf(caching(tool)));
+      findings = await withCaches(tool, async (caching) => examine(await viewOf(caching)));
     } catch (error) {
       const { message, details } = asCniError(error);
       tool.terminal.say(`${message} ${details}`);

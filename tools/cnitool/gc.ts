@@ -1,23 +1,21 @@
 import { readFileSync } from "node:fs";
-import { CniError, Code } from "../../shared/cni/error.ts";
 import { messageOf } from "../../shared/base/failure.ts";
 import { isJsonArray, isJsonObject, parseJson } from "../../shared/base/json.ts";
-import { idProblem, ifnameProblem } from "../../shared/cni/request.ts";
-import { quote } from "../../shared/base/text.ts";
+import { UsageError } from "../../shared/cli/command.ts";
+import { CniError, Code } from "../../shared/cni/error.ts";
 import type { Attachment } from "../../shared/cni/request.ts";
+import { heldByNone } from "../../shared/ipam/reservation.ts";
 import { Cache } from "../../shared/libcni/cache.ts";
 import type { NetworkList } from "../../shared/libcni/list.ts";
 import { Runtime } from "../../shared/libcni/runtime.ts";
-import { heldByNone } from "../../shared/ipam/reservation.ts";
-import type { Json } from "../../shared/base/json.ts";
-import { UsageError } from "../../shared/cli/command.ts";
-import type { Call, Command } from "./command.ts";
+import type { Call, Command, Tool } from "./command.ts";
 import { executor, explainer, findPlugin } from "./invoke.ts";
 import { explainOption, networkOf } from "./network.ts";
-import { attachments } from "./node/attachments.ts";
-import { delegationOf } from "./node/delegate_chain.ts";
-import { reservedBy } from "./node/reservations.ts";
-import { ownedRules } from "./node/rules.ts";
+import { observeAttachments, validAttachments } from "./node/attachments.ts";
+import { delegateChain } from "./node/delegate_chain.ts";
+import { reservationsOf } from "./node/reservations.ts";
+import { ruleOwners } from "./node/rule_owners.ts";
+import { readEntry, readValidList } from "./valid_list.ts";
 
 /** Bytes of a list; each attachment has about 80. */
 const maxList = 8 * 1024 * 1024;
@@ -60,7 +58,7 @@ export const gc: Command = {
   ],
   async run(call) {
     const list = networkOf(call);
-    const valid = await readValid(call);
+    const valid = readValid(call);
     if (list.disableGC) {
       call.tool.terminal.say(
         `${list.name} has "disableGC": true in ${list.file}: nothing is done.`,
@@ -79,7 +77,7 @@ export const gc: Command = {
 };
 
 /** The attachments that are valid. @throws UsageError without a list; CniError */
-async function readValid({ tool, flags }: Call): Promise<Attachment[]> {
+function readValid({ tool, flags }: Call): Attachment[] {
   const given = flags.all("valid");
   const files = flags.all("valid-file");
   if (given.length === 0 && files.length === 0) {
@@ -87,14 +85,25 @@ async function readValid({ tool, flags }: Call): Promise<Attachment[]> {
       "there is no list of what is valid (--valid, --valid-file), and without one every pod would lose its network",
     );
   }
-  const texts: string[] = [];
-  for (const file of files) {
-    texts.push(file === "-" ? tool.node.sys.readStdin(maxList) : readList(file));
-  }
-  return [...given, ...texts.flatMap(entriesOf)].map(readAttachment);
+  const listed = files.flatMap((file) => {
+    if (file !== "-") return readValidList(readFile(file));
+    const list = readValidList(tool.node.sys.readStdin(maxList));
+    if (list.length === 0) refuseIfAttached(tool);
+    return list;
+  });
+  return [...given.map(readEntry), ...listed];
 }
 
-function readList(file: string): string {
+/** What should have written to the pipe may have failed. @throws UsageError if anything is attached. */
+function refuseIfAttached(tool: Tool): void {
+  const attached = validAttachments(observeAttachments(tool, tool.node.host.links()));
+  if (attached.length === 0) return;
+  throw new UsageError(
+    `stdin has no list, and ${attached.length} attachments are there. To remove them all, give an empty file: --valid-file /dev/null`,
+  );
+}
+
+function readFile(file: string): string {
   try {
     return readFileSync(file, "utf8");
   } catch (cause) {
@@ -105,38 +114,6 @@ function readList(file: string): string {
       { cause },
     );
   }
-}
-
-/** The entries of a list: lines, or as JSON the value of cni.dev/valid-attachments. */
-function entriesOf(text: string): (Json | string)[] {
-  const value = parseJson(text);
-  if (isJsonArray(value)) return [...value];
-  return text
-    .split("\n")
-    .map((line) => line.trim())
-    .filter((line) => line !== "" && !line.startsWith("#"));
-}
-
-function readAttachment(entry: Json): Attachment {
-  const { containerID, ifname } = isJsonObject(entry) ? entry : splitEntry(entry);
-  if (
-    typeof containerID === "string" &&
-    typeof ifname === "string" &&
-    ifname !== "" &&
-    idProblem(containerID) === undefined &&
-    ifnameProblem(ifname) === undefined
-  ) {
-    return { containerId: containerID, ifname };
-  }
-  throw new UsageError(
-    `${quote(typeof entry === "string" ? entry : JSON.stringify(entry))} is no CONTAINERID/IFNAME`,
-  );
-}
-
-function splitEntry(entry: Json): { containerID?: Json; ifname?: Json } {
-  if (typeof entry !== "string" || !entry.includes("/")) return {};
-  const at = entry.indexOf("/");
-  return { containerID: entry.slice(0, at), ifname: entry.slice(at + 1) };
 }
 
 /** Whether a plugin speaks the version that has GC. */
@@ -152,31 +129,35 @@ function speaksGc({ tool }: Call, type: string): boolean {
   return isJsonArray(versions) && versions.includes("1.1.0");
 }
 
-/** Says what a GC would take away, as far as this executable knows the plugins' ways. */
+/** Says what a GC would remove, as far as this executable knows the plugins' ways. */
 async function dryRun(call: Call, list: NetworkList, valid: readonly Attachment[]): Promise<void> {
   const { tool } = call;
   const lines: string[] = [];
   const runtime = new Runtime(executor(tool), new Cache(undefined, true));
-  const alive = attachments(tool.node).filter(({ isAlive }) => isAlive);
-  for (const { containerId, ifname, netns } of runtime.stale(list, valid)) {
-    const isThere = alive.some((one) => one.containerId === containerId && one.netns === netns);
-    const state = isThere ? "which is there, and would lose its network" : "which is gone";
-    lines.push(`attachment ${containerId}/${ifname} (${netns}, ${state})`);
+  const { cached } = observeAttachments(tool, tool.node.host.links());
+  const states = new Map(cached.map(({ network, state, ...of }) => [keyOf(network, of), state]));
+  for (const { netns, ...of } of runtime.stale(list, valid)) {
+    const isGone = states.get(keyOf(list.name, of)) === "gone";
+    const state = isGone ? "which is gone" : "which is there, and would lose its network";
+    lines.push(`attachment ${of.containerId}/${of.ifname} (${netns}, ${state})`);
   }
   for (const plugin of list.plugins) {
-    const { chain } = await delegationOf(tool, list, plugin);
-    const reserved = reservedBy(tool, chain);
-    for (const { file, owner } of heldByNone(reserved?.reservations ?? [], valid)) {
+    const { chain } = await delegateChain(tool, list, plugin);
+    const { reservations = [] } = reservationsOf(tool, chain) ?? {};
+    for (const { file, owner } of heldByNone(reservations, valid)) {
       const whose = owner === undefined ? "nobody" : `${owner.containerId}/${owner.ifname ?? ""}`;
       lines.push(`address ${file} (of ${whose})`);
     }
   }
-  const isValid = (containerId: string): boolean =>
-    valid.some((one) => one.containerId === containerId);
-  for (const { network, containerId, where } of ownedRules(tool.firewall)) {
-    if (network !== list.name || isValid(containerId)) continue;
+  const validIds = new Set(valid.map(({ containerId }) => containerId));
+  for (const { network, containerId, where } of ruleOwners(tool.firewall)) {
+    if (network !== list.name || validIds.has(containerId)) continue;
     lines.push(`rules of ${containerId} (${where})`);
   }
   if (lines.length === 0) tool.terminal.line("Nothing would be taken away.");
   for (const line of lines) tool.terminal.line(line);
+}
+
+function keyOf(network: string, { containerId, ifname }: Attachment): string {
+  return `${network} ${containerId} ${ifname}`;
 }

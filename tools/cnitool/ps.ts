@@ -1,9 +1,17 @@
-import type { Link } from "../../shared/node/node.ts";
 import { formatAddress } from "../../shared/net/address.ts";
 import { printable } from "../../shared/base/text.ts";
+import type { Link } from "../../shared/node/node.ts";
 import type { Command, Tool } from "./command.ts";
-import { attachments, hostPortsOf, podOf } from "./node/attachments.ts";
-import type { Attached } from "./node/attachments.ts";
+import { observeAttachments, validAttachments } from "./node/attachments.ts";
+import type {
+  Attachments,
+  CachedAttachment,
+  DamagedAttachment,
+  UnrecordedAttachment,
+} from "./node/attachments.ts";
+import { withContainer } from "./node/namespaces.ts";
+import { hostPortsOf, podOf } from "./node/plugin_call.ts";
+import { formatEntry } from "./valid_list.ts";
 
 /** One line of the table. */
 interface Row {
@@ -16,9 +24,12 @@ interface Row {
   readonly port: string | undefined;
   readonly bridge: string | undefined;
   readonly hostPorts: readonly string[];
-  readonly since: string;
+  /** When ADD was done; undefined where no result says it. */
+  readonly since: string | undefined;
   readonly netns: string;
   readonly alive: boolean;
+  /** What is wrong with its kept result; undefined where nothing is. */
+  readonly problem: string | undefined;
 }
 
 /** Characters of a container's id in the table, as crictl shows it. */
@@ -31,71 +42,131 @@ export const ps: Command = {
   text: [
     "Lists what runtimes, and cnitool, have attached to networks, by the results",
     "that they keep in /var/lib/cni/results. PORT is the host's end of the pod's",
-    'veth and the bridge that it is in. "gone" after the time says that the',
-    "namespace is no longer there, and nobody has run DEL for it. Loopback interfaces",
-    "are left out.",
+    'veth and the bridge that it is in. "gone" after the time: the namespace is no',
+    'longer there, and nobody has run DEL for it. "unreadable" or "no result": the',
+    "result is damaged or missing, and the pod is taken for alive. Loopback",
+    "interfaces are left out.",
   ],
   options: {
     json: { type: "boolean", text: "print a JSON array, with whole ids and paths" },
     valid: {
       type: "boolean",
-      text: "print CONTAINERID/IFNAME of those that are there, a line each, as gc --valid-file takes them",
+      text: "print CONTAINERID/IFNAME of those that are not known to be gone, a line each, as gc --valid-file takes them",
     },
   },
   examples: ["cnitool ps", "cnitool ps --json", "cnitool ps --valid > /run/valid"],
   async run({ tool, flags }) {
-    const all = attachments(tool.node);
+    const { node, terminal } = tool;
+    const links = node.host.links();
+    const attachments = observeAttachments(tool, links);
+    for (const { file, problem, candidates } of attachments.damaged) {
+      if (candidates.length > 0) continue;
+      terminal.say(`The kept result ${file} ${problem}, and its name is no attachment's.`);
+    }
     if (flags.has("valid")) {
-      const there = all.filter(({ isAlive }) => isAlive);
-      for (const { containerId, ifname } of there) tool.terminal.line(`${containerId}/${ifname}`);
+      for (const one of validAttachments(attachments)) terminal.line(formatEntry(one));
       return 0;
     }
-    const links = tool.node.host.links();
-    // containerd keeps a result for each pod's loopback, too.
-    const shown = all.filter(({ ifname }) => ifname !== "lo");
-    const rows = shown.map((one) => rowOf(tool, one, links));
-    if (flags.has("json")) tool.terminal.json(rows);
-    else for (const line of tableOf(rows)) tool.terminal.line(line);
+    const rows = rowsOf(tool, attachments, links);
+    if (flags.has("json")) terminal.json(rows);
+    else for (const line of tableOf(rows)) terminal.line(line);
     return 0;
   },
 };
 
-function rowOf(tool: Tool, attached: Attached, links: readonly Link[]): Row {
-  const { containerId, network, ifname, netns, made, since, isAlive } = attached;
-  const port = portOf(tool, attached, links);
+function rowsOf(
+  tool: Tool,
+  { cached, damaged, unrecorded }: Attachments,
+  links: readonly Link[],
+): Row[] {
+  const byName = new Map(links.map((link) => [link.name, link]));
+  const byIndex = new Map(links.map((link) => [link.index, link]));
+  // containerd keeps a result for each pod's loopback, too.
+  const shown = cached.filter(({ ifname }) => ifname !== "lo");
+  return [
+    ...shown.map((one) => {
+      const port = portOf(tool, one, byName, byIndex);
+      return cachedRow(one, port, byIndex.get(port?.master ?? 0));
+    }),
+    ...damaged.flatMap(damagedRows),
+    ...unrecorded.map(unrecordedRow),
+  ];
+}
+
+function cachedRow(
+  attachment: CachedAttachment,
+  port: Link | undefined,
+  bridge: Link | undefined,
+): Row {
+  const { containerId, network, ifname, netns, addResult, since, state } = attachment;
   return {
-    pod: podOf(attached),
+    pod: podOf(attachment),
     containerId,
     network,
     interface: ifname,
-    addresses: (made?.ips ?? []).map(({ address }) => formatAddress(address.address)),
+    addresses: (addResult?.ips ?? []).map(({ address }) => formatAddress(address.address)),
     port: port?.name,
-    bridge: links.find(({ index }) => index === port?.master)?.name,
-    hostPorts: hostPortsOf(attached).map(({ hostIP, hostPort, containerPort, protocol }) => {
+    bridge: bridge?.name,
+    hostPorts: hostPortsOf(attachment).map(({ hostIP, hostPort, containerPort, protocol }) => {
       const host = hostIP === "" ? "" : `${hostIP.includes(":") ? `[${hostIP}]` : hostIP}:`;
       return `${host}${hostPort}->${containerPort}/${protocol}`;
     }),
     since: since.toISOString(),
     netns,
-    alive: isAlive,
+    alive: state !== "gone",
+    problem: undefined,
+  };
+}
+
+const unknownRow = {
+  pod: undefined,
+  port: undefined,
+  bridge: undefined,
+  hostPorts: [],
+  since: undefined,
+  alive: true,
+} as const;
+
+function damagedRows({ candidates, reserved }: DamagedAttachment): Row[] {
+  return candidates.map(({ network, containerId, ifname }) => ({
+    ...unknownRow,
+    containerId,
+    network,
+    interface: ifname,
+    addresses: reserved.map(({ address }) => formatAddress(address)),
+    netns: "",
+    problem: "unreadable",
+  }));
+}
+
+function unrecordedRow(one: UnrecordedAttachment): Row {
+  const { network, containerId, ifname, address, namespace } = one;
+  return {
+    ...unknownRow,
+    containerId,
+    network,
+    interface: ifname,
+    addresses: [formatAddress(address)],
+    netns: namespace?.path ?? "",
+    problem: "no result",
   };
 }
 
 /** The host's end of an attachment's veth: as the result has it, or as the namespace says. */
 function portOf(
   { node }: Tool,
-  { made, netns, ifname, isAlive }: Attached,
-  links: readonly Link[],
+  { addResult, netns, ifname, state }: CachedAttachment,
+  byName: ReadonlyMap<string, Link>,
+  byIndex: ReadonlyMap<number, Link>,
 ): Link | undefined {
-  const named = (made?.interfaces ?? [])
+  const known = (addResult?.interfaces ?? [])
     .filter(({ sandbox }) => (sandbox ?? "") === "")
-    .map(({ name }) => links.find((link) => link.name === name && link.kind === "veth"));
-  const known = named.find((link) => link !== undefined);
-  if (known !== undefined || !isAlive) return known;
-  const inside = node.container(netns, false)?.link(ifname);
-  return links.find(({ index, peer, kind }) => {
-    return kind === "veth" && index === inside?.peer && peer === inside.index;
-  });
+    .map(({ name }) => byName.get(name))
+    .find((link) => link?.kind === "veth");
+  if (known !== undefined || state === "gone") return known;
+  const inside = withContainer(node, netns, (container) => container.link(ifname));
+  const port = byIndex.get(inside?.peer ?? 0);
+  return port?.kind === "veth" && port.peer === inside?.index ? port : undefined;
 }
 
 const heads = ["POD", "NETWORK", "INTERFACE", "ADDRESSES", "PORT", "HOST PORTS", "SINCE"];
@@ -108,7 +179,7 @@ function tableOf(rows: readonly Row[]): string[] {
     row.addresses.join(","),
     row.port === undefined ? "" : `${row.port}${row.bridge === undefined ? "" : `@${row.bridge}`}`,
     row.hostPorts.join(","),
-    `${row.since.slice(0, 16).replace("T", " ")}${row.alive ? "" : " gone"}`,
+    row.problem ?? `${row.since?.slice(0, 16).replace("T", " ")}${row.alive ? "" : " gone"}`,
   ]);
   const all = [heads, ...lines].map((line) => line.map(printable));
   const widths = heads.map((_, at) => Math.max(...all.map((line) => line[at]?.length ?? 0)));

@@ -1,49 +1,56 @@
 import type { Command } from "./command.ts";
-import { attachments, podOf } from "./node/attachments.ts";
-import { caching } from "./node/caching_firewall.ts";
-import { lostRules } from "./node/missing_rules.ts";
-import type { Lost } from "./node/missing_rules.ts";
+import { observeAttachments } from "./node/attachments.ts";
+import { withCaches } from "./node/caching_node.ts";
+import { missingRules } from "./node/missing_rules.ts";
+import { podOf } from "./node/plugin_call.ts";
 
 export const repair: Command = {
   name: "repair",
   operands: "",
-  summary: "put back the firewall rules that a reload has flushed",
+  summary: "restore the firewall rules that a reload has flushed",
   text: [
     "Looks at the rules of every pod that is there: host ports, masquerading and",
-    "macspoofchk, of portmap and bridge, and puts back those that are missing.",
-    "What is there stays as it is, so it can be called at any time and as often as",
+    "macspoofchk, of portmap and bridge, and restores those that are missing. Rules",
+    "that are there stay as they are, so it can be called at any time and as often as",
     "you like, for instance after `systemctl reload firewalld` or `nft -f`.",
     "",
     "Pods are known by the results that runtimes keep in /var/lib/cni/results. Exit",
-    "status 1 says that something could not be put back; it is said on stderr.",
+    "status 1: something could not be checked or restored; stderr says what.",
   ],
   options: { "dry-run": { type: "boolean", text: "say what is missing, and change nothing" } },
   examples: ["cnitool repair --dry-run", "cnitool repair"],
   async run({ tool, flags }) {
-    const all = attachments(tool.node).filter(({ isAlive }) => isAlive);
-    const looked: Lost[] = [];
-    // All are looked at before the first is mended: the rules that all share are made with it, and
-    // with those the ones of the others.
-    const eyes = caching(tool);
-    for (const one of all) looked.push(await lostRules(eyes, one, true));
+    const { node, terminal } = tool;
+    const { cached, damaged } = observeAttachments(tool, node.host.links());
+    const alive = cached.filter(({ state }) => state === "alive");
+    // All are looked at before the first is repaired: that restores the rules that all share, and
+    // with them those of the others.
+    const found = await withCaches(tool, async (caching) => {
+      const all = [];
+      for (const one of alive) all.push({ one, ...(await missingRules(caching, one, true)) });
+      return all;
+    });
     const isDry = flags.has("dry-run");
-    let failed = false;
+    let failures = damaged.length;
     let count = 0;
-    for (const [at, one] of all.entries()) {
-      const { missing = [], errors = [] } = looked[at] ?? {};
-      const pod = podOf(one) ?? `${one.containerId}/${one.ifname}`;
-      const mended =
-        isDry || missing.length === 0 ? [] : (await lostRules(tool, one, false)).errors;
-      for (const error of new Set([...errors, ...mended])) {
-        failed = true;
-        tool.terminal.say(`${pod}: ${error.message} ${error.details}`);
-      }
-      if (mended.length > 0) continue;
-      count += missing.length;
-      for (const what of missing)
-        tool.terminal.line(`${isDry ? "missing" : "put back"}: ${what} of ${pod}`);
+    for (const { file, problem } of damaged) {
+      terminal.say(`The rules of the pod of ${file} cannot be checked: it ${problem}.`);
     }
-    if (count === 0 && !failed) tool.terminal.line("No rule is missing.");
-    return failed ? 1 : 0;
+    for (const { one, missing, errors } of found) {
+      const pod = podOf(one) ?? `${one.containerId}/${one.ifname}`;
+      const isNeeded = !isDry && missing.length > 0;
+      const failed = isNeeded ? (await missingRules(tool, one, false)).errors : [];
+      for (const error of [...errors, ...failed]) {
+        failures++;
+        terminal.say(`${pod}: ${error.message} ${error.details}`);
+      }
+      if (failed.length > 0) continue;
+      count += missing.length;
+      for (const what of missing) {
+        terminal.line(`${isDry ? "missing" : "restored"}: ${what} of ${pod}`);
+      }
+    }
+    if (count === 0 && failures === 0) terminal.line("No rule is missing.");
+    return failures > 0 ? 1 : 0;
   },
 };

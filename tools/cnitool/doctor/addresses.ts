@@ -2,7 +2,7 @@ import { listIfPresent, writeProblem } from "../../../shared/files/files.ts";
 import { Cache } from "../../../shared/libcni/cache.ts";
 import { capacity, describe, isGateway, rangeOf } from "../../../shared/ipam/ranges.ts";
 import { isTaken } from "../../../shared/ipam/reservation.ts";
-import { podOf } from "../node/attachments.ts";
+import { podOf } from "../node/plugin_call.ts";
 import { quoted } from "../invoke.ts";
 import { some } from "./finding.ts";
 import type { Finding } from "./finding.ts";
@@ -76,7 +76,9 @@ function leaked({ reserved, attached, young, winner, isComplete }: View): Findin
 
 /** Attachments whose namespace is gone. */
 function gone({ attached, winner }: View): Finding[] {
-  const left = attached.filter(({ isAlive, network }) => !isAlive && network === winner?.name);
+  const left = attached.filter(
+    ({ state, network }) => state === "gone" && network === winner?.name,
+  );
   if (left.length === 0 || winner === undefined) return [];
   return [
     {
@@ -102,7 +104,7 @@ function files({ winner }: View): Finding[] {
       mend: "mount -o remount,rw /var, or see what is in the place of the folder",
     });
   }
-  const damaged = cache.damaged();
+  const damaged = cache.entries().flatMap((one) => ("problem" in one ? [one.file] : []));
   const [first = ""] = damaged;
   if (damaged.length > 0) {
     findings.push({

@@ -3,6 +3,7 @@ import { formatAddress, sameAddress } from "../../../shared/net/address.ts";
 import type { Address } from "../../../shared/net/address.ts";
 import { formatCidr, sameCidr } from "../../../shared/net/cidr.ts";
 import type { Cidr } from "../../../shared/net/cidr.ts";
+import { withContainer } from "../node/namespaces.ts";
 import { some } from "./finding.ts";
 import type { Finding } from "./finding.ts";
 import { isGateway, pods } from "./view.ts";
@@ -31,7 +32,7 @@ export function checkBridge(view: View): Finding[] {
 
 function missing(view: View, name: string): Finding[] {
   const cut = pods(view).filter(
-    ({ made }) => made?.interfaces.some((one) => one.name === name) === true,
+    ({ addResult }) => addResult?.interfaces.some((one) => one.name === name) === true,
   );
   if (cut.length === 0) return [];
   return [
@@ -69,8 +70,8 @@ function addresses(view: View, { name, ...link }: Link): Finding[] {
     return { address: gateway, prefix: subnet.prefix };
   });
   const used = new Set(
-    pods(view).flatMap(({ made }) =>
-      (made?.ips ?? []).map(({ address }) => address.address.family),
+    pods(view).flatMap(({ addResult }) =>
+      (addResult?.ips ?? []).map(({ address }) => address.address.family),
     ),
   );
   const lacking = wanted.filter(
@@ -142,11 +143,12 @@ function ports(view: View, bridge: Link): Finding[] {
     return [];
   }
   const named = new Set(
-    attached.flatMap(({ made }) => (made?.interfaces ?? []).map(({ name }) => name)),
+    attached.flatMap(({ addResult }) => (addResult?.interfaces ?? []).map(({ name }) => name)),
   );
   const inside = new Set(
-    attached.map(({ isAlive, netns, ifname }) =>
-      isAlive ? tool.node.container(netns, false)?.link(ifname)?.peer : undefined,
+    attached.map(
+      ({ netns, ifname }) =>
+        withContainer(tool.node, netns, (container) => container.link(ifname))?.peer,
     ),
   );
   const orphans = links.filter(

@@ -5,9 +5,9 @@ import { isJsonObject } from "../../../shared/base/json.ts";
 import { formatCidr, overlaps } from "../../../shared/net/cidr.ts";
 import type { Cidr } from "../../../shared/net/cidr.ts";
 import { quoted } from "../invoke.ts";
-import { delegationOf } from "../node/delegate_chain.ts";
-import { reservedBy } from "../node/reservations.ts";
-import type { Reserved } from "../node/reservations.ts";
+import { delegateChain } from "../node/delegate_chain.ts";
+import { reservationsOf } from "../node/reservations.ts";
+import type { Reservations } from "../node/reservations.ts";
 import { some } from "./finding.ts";
 import type { Finding } from "./finding.ts";
 import type { View } from "./view.ts";
@@ -113,8 +113,8 @@ async function otherFiles(view: View, winner: NetworkList): Promise<Finding[]> {
     if (other.name === winner.name) continue;
     const theirs: Cidr[] = [];
     for (const plugin of other.plugins) {
-      const { chain } = await delegationOf(view.tool, other, plugin);
-      theirs.push(...subnetsOf(reservedBy(view.tool, chain)));
+      const { chain } = await delegateChain(view.tool, other, plugin);
+      theirs.push(...subnetsOf(reservationsOf(view.tool, chain)));
     }
     const shared = theirs.find((subnet) => own.some((mine) => overlaps(mine, subnet)));
     if (shared === undefined) continue;
@@ -133,7 +133,7 @@ function isFlannel({ plugins }: NetworkList): boolean {
   return plugins.some(({ type }) => type === "flannel");
 }
 
-function subnetsOf(reserved: Reserved | undefined): Cidr[] {
+function subnetsOf(reserved: Reservations | undefined): Cidr[] {
   return (reserved?.conf.rangeSets ?? []).flatMap((set) => set.map(({ subnet }) => subnet));
 }
 

@@ -1,5 +1,5 @@
 import type { Family } from "../../../shared/net/address.ts";
-import { hostPortsOf } from "../node/attachments.ts";
+import { hostPortsOf } from "../node/plugin_call.ts";
 import type { Finding } from "./finding.ts";
 import { bridgeLink, isGateway, pods } from "./view.ts";
 import type { View } from "./view.ts";
@@ -66,7 +66,7 @@ function routeLocalnet(view: View, bridge: string): Finding[] {
   const { tool, winner } = view;
   const key = `net/ipv4/conf/${bridge}/route_localnet`;
   const hasPorts = pods(view).some((pod) => {
-    const is4 = pod.made?.ips.some(({ address }) => address.address.family === 4) === true;
+    const is4 = pod.addResult?.ips.some(({ address }) => address.address.family === 4) === true;
     return is4 && hostPortsOf(pod).some(({ hostIP }) => !hostIP.includes(":"));
   });
   const portmap = winner?.plugins.find(({ type }) => type === "portmap");

@@ -1,8 +1,8 @@
 import { asCniError } from "../../../shared/cni/error.ts";
 import type { Delegate } from "../../../shared/cni/delegate.ts";
 import type { Tool } from "../command.ts";
-import { configFor, podOf, requestFor } from "../node/attachments.ts";
-import type { Attached } from "../node/attachments.ts";
+import type { CachedAttachment } from "../node/attachments.ts";
+import { configFor, podOf, requestFor } from "../node/plugin_call.ts";
 import { noDelegate } from "../node/delegate_chain.ts";
 import { some } from "./finding.ts";
 import type { Finding } from "./finding.ts";
@@ -16,6 +16,7 @@ export async function checkPods(view: View): Promise<Finding[]> {
   const broken: { pod: string; why: string }[] = [];
   for (const pod of pods(view)) {
     const why = await problemOf(view.tool, pod);
+    view.tool.node.closeContainer(pod.netns);
     if (why !== undefined) broken.push({ pod: podOf(pod) ?? pod.containerId, why });
   }
   if (broken.length === 0) return [];
@@ -30,10 +31,10 @@ export async function checkPods(view: View): Promise<Finding[]> {
   ];
 }
 
-async function problemOf(tool: Tool, pod: Attached): Promise<string | undefined> {
+async function problemOf(tool: Tool, pod: CachedAttachment): Promise<string | undefined> {
   const { list } = pod;
   // A result of CNI 0.2.0 or before does not say what there should be.
-  if (list === undefined || (pod.made?.interfaces ?? []).length === 0) return undefined;
+  if (list === undefined || (pod.addResult?.interfaces ?? []).length === 0) return undefined;
   const request = requestFor(pod);
   const check = async (type: string, conf: Parameters<Delegate["check"]>[1]): Promise<void> => {
     const env = { ...tool, delegate, warn: () => undefined };

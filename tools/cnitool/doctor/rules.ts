@@ -2,9 +2,9 @@ import type { Firewall } from "../../../shared/firewall/firewall.ts";
 import { parseAddress } from "../../../shared/net/address.ts";
 import type { Family } from "../../../shared/net/address.ts";
 import { formatCidr } from "../../../shared/net/cidr.ts";
-import { hostPortsOf, podOf } from "../node/attachments.ts";
-import { lostRules } from "../node/missing_rules.ts";
-import { ownedRules } from "../node/rules.ts";
+import { missingRules } from "../node/missing_rules.ts";
+import { hostPortsOf, podOf } from "../node/plugin_call.ts";
+import { ruleOwners } from "../node/rule_owners.ts";
 import { collecting } from "./addresses.ts";
 import { some } from "./finding.ts";
 import type { Finding } from "./finding.ts";
@@ -110,7 +110,7 @@ function stale({ tool, attached, winner, young, isComplete }: View): Finding[] {
   if (winner === undefined || !isComplete) return [];
   // That of a pod which has gone is said with the pod.
   const known = [...attached.map(({ containerId }) => containerId), ...young];
-  const owned = ownedRules(tool.firewall).filter(
+  const owned = ruleOwners(tool.firewall).filter(
     ({ network, containerId }) =>
       (network ?? winner.name) === winner.name &&
       !known.some(
@@ -138,7 +138,7 @@ async function lost(view: View): Promise<Finding[]> {
   const problems: string[] = [];
   for (const pod of pods(view)) {
     const name = podOf(pod) ?? pod.containerId;
-    const { missing, errors } = await lostRules(view.tool, pod, true);
+    const { missing, errors } = await missingRules(view.tool, pod, true);
     if (missing.length > 0) without.push(`${name} (${missing.join("; ")})`);
     for (const error of errors) problems.push(`${name}: ${error.message}`);
   }

@@ -6,12 +6,12 @@ import type { NetworkFile } from "../../../shared/libcni/load.ts";
 import type { Link } from "../../../shared/node/node.ts";
 import type { JsonObject } from "../../../shared/base/json.ts";
 import type { Tool } from "../command.ts";
-import { attachments } from "../node/attachments.ts";
-import type { Attached } from "../node/attachments.ts";
-import { delegationOf } from "../node/delegate_chain.ts";
-import type { Delegation } from "../node/delegate_chain.ts";
-import { reservedBy } from "../node/reservations.ts";
-import type { Reserved } from "../node/reservations.ts";
+import { observeAttachments } from "../node/attachments.ts";
+import type { CachedAttachment } from "../node/attachments.ts";
+import { delegateChain } from "../node/delegate_chain.ts";
+import type { DelegateChain } from "../node/delegate_chain.ts";
+import { reservationsOf } from "../node/reservations.ts";
+import type { Reservations } from "../node/reservations.ts";
 import { netFolder } from "../settings.ts";
 
 /** Milliseconds that an ADD may take; until then a pod is not yet as it will be. */
@@ -26,10 +26,10 @@ export interface View {
   /** The network that a runtime uses: the first that can be read. */
   readonly winner: NetworkList | undefined;
   /** What its plugins delegate, and say of their readiness. */
-  readonly delegations: readonly Delegation[];
-  readonly reserved: Reserved | undefined;
+  readonly delegations: readonly DelegateChain[];
+  readonly reserved: Reservations | undefined;
   /** All attachments, of all networks. */
-  readonly attached: readonly Attached[];
+  readonly attached: readonly CachedAttachment[];
   readonly links: readonly Link[];
   /** The bridge plugin's config, if there is one in the network. */
   readonly bridge: { readonly name: string; readonly conf: JsonObject } | undefined;
@@ -46,15 +46,15 @@ export async function viewOf(tool: Tool): Promise<View> {
   const winner = files
     .map(({ network }) => network)
     .find((one): one is NetworkList => !(one instanceof CniError));
-  const delegations: Delegation[] = [];
+  const delegations: DelegateChain[] = [];
   for (const plugin of winner?.plugins ?? []) {
-    if (winner !== undefined) delegations.push(await delegationOf(tool, winner, plugin));
+    if (winner !== undefined) delegations.push(await delegateChain(tool, winner, plugin));
   }
   const chain = delegations.flatMap((delegation) => delegation.chain);
   const bridge = chain.find(({ type }) => type === "bridge");
-  const reserved = reservedBy(tool, chain);
-  const attached = attachments(tool.node);
+  const reserved = reservationsOf(tool, chain);
   const links = tool.node.host.links();
+  const attached = observeAttachments(tool, links).cached;
   const name = typeof bridge?.conf["bridge"] === "string" ? bridge.conf["bridge"] : "cni0";
   const own = links.find((link) => link.name === name);
   const hasPorts = own !== undefined && links.some(({ master }) => master === own.index);
@@ -85,11 +85,11 @@ export function bridgeLink({ bridge, links }: View): Link | undefined {
 }
 
 /** The attachments of the network whose namespaces are there. */
-export function pods({ attached, winner }: View): Attached[] {
-  return attached.filter(({ isAlive, network }) => isAlive && network === winner?.name);
+export function pods({ attached, winner }: View): CachedAttachment[] {
+  return attached.filter(({ state, network }) => state === "alive" && network === winner?.name);
 }
 
-function youngIn(reserved: Reserved | undefined): Set<string> {
+function youngIn(reserved: Reservations | undefined): Set<string> {
   const young = new Set<string>();
   for (const { file, owner } of reserved?.reservations ?? []) {
     const path = `${reserved?.conf.folder ?? ""}/${file}`;

@@ -1,113 +1,182 @@
-import { isFailure } from "../../../shared/base/failure.ts";
 import { CniError } from "../../../shared/cni/error.ts";
-import type { Request } from "../../../shared/cni/request.ts";
-import { capabilitiesWithSpecKeys } from "../../../shared/cni/runtime_config.ts";
-import { readResult, versionOf, writeResult } from "../../../shared/cni/version.ts";
+import type { Attachment } from "../../../shared/cni/request.ts";
 import type { Result } from "../../../shared/cni/result.ts";
-import { Cache } from "../../../shared/libcni/cache.ts";
-import type { CachedFile } from "../../../shared/libcni/cache.ts";
-import { pluginConfig } from "../../../shared/libcni/config.ts";
+import { readResult, versionOf } from "../../../shared/cni/version.ts";
+import { attachmentsNamed, Cache } from "../../../shared/libcni/cache.ts";
+import type { CachedFile, DamagedFile } from "../../../shared/libcni/cache.ts";
 import { readList } from "../../../shared/libcni/list.ts";
-import type { NetworkList, PluginConf } from "../../../shared/libcni/list.ts";
-import type { Node } from "../../../shared/node/node.ts";
-import type { JsonObject } from "../../../shared/base/json.ts";
-import { isJsonArray } from "../../../shared/base/json.ts";
+import type { NetworkList } from "../../../shared/libcni/list.ts";
+import { sameAddress } from "../../../shared/net/address.ts";
+import type { Link } from "../../../shared/node/node.ts";
+import type { Tool } from "../command.ts";
+import { findNamespaces, namespaceAt } from "./namespaces.ts";
+import type { FoundNamespace } from "./namespaces.ts";
+import { allReservations, isRecent } from "./reservations.ts";
+import type { NetworkReservation } from "./reservations.ts";
 
-/** An attachment that a runtime or this tool has made. */
-export interface Attached extends CachedFile {
-  /** Whether its namespace is there. */
-  readonly isAlive: boolean;
+/**
+ * Whether a container is there. "unknown" where nothing tells where its namespace is, or was: it
+ * counts as there, for what is not known to be gone must not be collected.
+ */
+export type State = "alive" | "gone" | "unknown";
+
+/** An attachment that a runtime or this tool has made, with its kept result. */
+export interface CachedAttachment extends CachedFile {
+  readonly state: State;
+  /** The inode number of its namespace, while that can be reached by its path. */
+  readonly inode: number | undefined;
   /** The network as it was at ADD, if that can be read. */
   readonly list: NetworkList | undefined;
   /** ADD's result, if that can be read. */
-  readonly made: Result | undefined;
+  readonly addResult: Result | undefined;
 }
 
-/** A host port as the runtime has asked for it. */
-export interface HostPort {
-  readonly hostPort: number;
-  readonly containerPort: number;
-  readonly protocol: string;
-  readonly hostIP: string;
+/** An attachment whose kept result cannot be read. It is taken for alive. */
+export interface DamagedAttachment extends DamagedFile {
+  /** The attachments that it can be, by the file's name and the reservations there are. */
+  readonly candidates: readonly (Attachment & { readonly network: string })[];
+  /** The addresses that are reserved for it. */
+  readonly reserved: readonly NetworkReservation[];
 }
 
-/** Plugins that are called in this process need not be asked in the network's version. */
-const inProcessVersion = "1.0.0";
-
-/** All attachments that results are kept of. @throws CniError IoFailure */
-export function attachments(node: Node): Attached[] {
-  return new Cache().list().map((cached) => ({
-    ...cached,
-    isAlive: isThere(node, cached.netns),
-    list: attempt(() => readList(cached.config, cached.file, () => [])),
-    made: attempt(() => {
-      const { result } = cached;
-      return result && readResult(result, versionOf(result), "the kept result");
-    }),
-  }));
+/** An attachment that no result is kept of, but that has an address, or is just being given one. */
+export interface UnrecordedAttachment extends NetworkReservation {
+  /** The namespace that has the address; undefined while an ADD may be under way. */
+  readonly namespace: FoundNamespace | undefined;
 }
 
-/**
- * Whether a path leads to a network namespace that is not the node's own.
- * @throws Failure where that cannot be told: what is not known to be gone must not be collected.
- */
-function isThere(node: Node, netns: string): boolean {
-  try {
-    return netns !== "" && node.container(netns, false) !== undefined;
-  } catch (error) {
-    if (isFailure(error, "invalid")) return false;
-    throw error;
+/** Everything that is attached on a node, as far as that can be seen. */
+export interface Attachments {
+  readonly cached: readonly CachedAttachment[];
+  readonly damaged: readonly DamagedAttachment[];
+  readonly unrecorded: readonly UnrecordedAttachment[];
+  /** Namespaces of none of the cached attachments. Looked for only where something is unclear. */
+  readonly strangers: readonly FoundNamespace[];
+}
+
+/** Looks at all attachments of the node. @throws CniError Failure */
+export function observeAttachments(tool: Tool, hostLinks: readonly Link[]): Attachments {
+  const entries = new Cache().entries();
+  const readable = unique(entries.filter((entry) => "containerId" in entry));
+  const unreadable = entries.filter((entry) => "problem" in entry);
+  const inodes = new Map<CachedFile, number>();
+  for (const entry of readable) {
+    const inode = namespaceAt(tool.node, entry.netns);
+    if (inode !== undefined) inodes.set(entry, inode);
   }
+  let found: readonly FoundNamespace[] | undefined;
+  const strangers = (): readonly FoundNamespace[] =>
+    (found ??= findNamespaces(tool.node, new Set(inodes.values())));
+
+  const links = new Map(hostLinks.map((link) => [link.name, link]));
+  const listOf = remember((config: string) =>
+    attempt(() => readList(config, "the kept config", () => [])),
+  );
+  const cached = readable.map((entry): CachedAttachment => {
+    const { config, result } = entry;
+    const addResult = attempt(
+      () => result && readResult(result, versionOf(result), "the kept result"),
+    );
+    const inode = inodes.get(entry);
+    const state = inode === undefined ? stateOf(entry, addResult, links, strangers) : "alive";
+    return { ...entry, state, inode, list: listOf(config), addResult };
+  });
+
+  const known = new Set(cached.map(({ network, containerId }) => `${network} ${containerId}`));
+  const others = allReservations(tool).filter(
+    ({ network, containerId }) => !known.has(`${network} ${containerId}`),
+  );
+  const damaged = unreadable.map((entry) => identify(entry, others));
+  const claimed = new Set(damaged.flatMap(({ reserved }) => reserved));
+  const unrecorded = others.flatMap((one): UnrecordedAttachment[] => {
+    if (claimed.has(one)) return [];
+    const namespace = strangers().find(({ addresses }) =>
+      addresses.some(({ address }) => sameAddress(address, one.address)),
+    );
+    return namespace === undefined && !isRecent(one.file) ? [] : [{ ...one, namespace }];
+  });
+  return { cached, damaged, unrecorded, strangers: found ?? [] };
 }
 
-/** The config that a plugin is given for an attachment after ADD. */
-export function configFor(
-  { capabilityArgs, made }: Attached,
-  list: NetworkList,
-  plugin: PluginConf,
-): JsonObject {
-  const { name } = list;
-  const prevResult = made && writeResult(made, inProcessVersion);
-  return pluginConfig(plugin, { name, cniVersion: inProcessVersion, capabilityArgs, prevResult });
+/** Two files may say the same attachment: that with libcni's name comes first. */
+function unique(entries: readonly CachedFile[]): CachedFile[] {
+  const found = new Map<string, CachedFile>();
+  for (const entry of entries) {
+    const name = `${entry.network}-${entry.containerId}-${entry.ifname}`;
+    const key = `${entry.network} ${entry.containerId} ${entry.ifname}`;
+    if (!found.has(key) || entry.file.endsWith(`/${name}`)) found.set(key, entry);
+  }
+  return [...found.values()];
 }
 
-/** The environment of a call for an attachment. */
-export function requestFor({ containerId, ifname, netns, args }: Attached): Request {
+/** The state of an attachment whose namespace's path leads nowhere: its links may be there still. */
+function stateOf(
+  { netns, ifname }: CachedFile,
+  result: Result | undefined,
+  hostLinks: ReadonlyMap<string, Link>,
+  strangers: () => readonly FoundNamespace[],
+): State {
+  const interfaces = result?.interfaces ?? [];
+  const hasHostEnd = interfaces.some(({ name, mac, sandbox }) => {
+    const link = (sandbox ?? "") === "" ? hostLinks.get(name) : undefined;
+    // The bridge is there for all, and stays.
+    return link?.kind === "veth" && mac === link.mac;
+  });
+  if (hasHostEnd) return "alive";
+  const macs = interfaces.flatMap(({ name, mac }) => (name === ifname ? (mac ?? []) : []));
+  const isElsewhere = strangers().some(({ links, addresses }) =>
+    macs.length > 0
+      ? links.some(({ mac }) => macs.includes(mac))
+      : (result?.ips ?? []).some(({ address }) =>
+          addresses.some((own) => sameAddress(own.address, address.address)),
+        ),
+  );
+  if (isElsewhere) return "alive";
+  return netns === "" ? "unknown" : "gone";
+}
+
+/** Whose a damaged file is: of the readings of its name, those that an address is reserved for. */
+function identify(
+  entry: DamagedFile,
+  reservations: readonly NetworkReservation[],
+): DamagedAttachment {
+  const possible = attachmentsNamed(entry.file);
+  const owned = possible.map((one) => ({
+    one,
+    reserved: reservations.filter(
+      ({ network, containerId, ifname }) =>
+        network === one.network && containerId === one.containerId && ifname === one.ifname,
+    ),
+  }));
+  const sure = owned.filter(({ reserved }) => reserved.length > 0);
   return {
-    verb: "CHECK",
-    containerId,
-    netns,
-    ifname,
-    args: new Map(args),
-    path: [],
-    netnsOverride: false,
+    ...entry,
+    candidates: sure.length > 0 ? sure.map(({ one }) => one) : possible,
+    reserved: sure.flatMap(({ reserved }) => reserved),
   };
 }
 
-/** The pod that Kubernetes calls it, as "namespace/name", if a runtime has said that. */
-export function podOf({ args }: Attached): string | undefined {
-  const known = new Map(args);
-  const name = known.get("K8S_POD_NAME");
-  return name === undefined ? undefined : `${known.get("K8S_POD_NAMESPACE") ?? "?"}/${name}`;
+/** Those that count as there, as GC's list of valid attachments has them, each once. */
+export function validAttachments({ cached, damaged, unrecorded }: Attachments): Attachment[] {
+  const all: readonly Attachment[] = [
+    ...cached.filter(({ state }) => state !== "gone"),
+    ...damaged.flatMap(({ candidates }) => candidates),
+    ...unrecorded,
+  ];
+  const byLine = new Map(
+    all.map(({ containerId, ifname }) => [`${containerId}/${ifname}`, { containerId, ifname }]),
+  );
+  return [...byLine.values()];
 }
 
-/** The host ports of an attachment. */
-export function hostPortsOf({ capabilityArgs }: Attached): HostPort[] {
-  const list = capabilitiesWithSpecKeys(capabilityArgs)["portMappings"];
-  if (!isJsonArray(list)) return [];
-  return list.flatMap((entry) => {
-    const { hostPort, containerPort, protocol, hostIP } = (entry ?? {}) as JsonObject;
-    // Runtimes pass what a pod only declares with 0.
-    if (typeof hostPort !== "number" || hostPort === 0) return [];
-    return [
-      {
-        hostPort,
-        containerPort: typeof containerPort === "number" ? containerPort : 0,
-        protocol: typeof protocol === "string" && protocol !== "" ? protocol.toLowerCase() : "tcp",
-        hostIP: typeof hostIP === "string" ? hostIP : "",
-      },
-    ];
-  });
+/** A function that works each of its answers out once. */
+function remember<T>(action: (key: string) => T): (key: string) => T {
+  const known = new Map<string, { readonly value: T }>();
+  return (key) => {
+    const found = known.get(key) ?? { value: action(key) };
+    known.set(key, found);
+    return found.value;
+  };
 }
 
 function attempt<T>(action: () => T): T | undefined {

@@ -7,29 +7,29 @@ import type { JsonObject } from "../../../shared/base/json.ts";
 import type { Tool } from "../command.ts";
 
 /** A plugin, and the config that it is or would be given. */
-export interface Delegated {
+export interface DelegateConf {
   readonly type: string;
   readonly conf: JsonObject;
 }
 
 /** What a plugin and those that it delegates to are given, and what its STATUS says. */
-export interface Delegation {
+export interface DelegateChain {
   /** The plugin itself, then the one that it would call, and so on. */
-  readonly chain: readonly Delegated[];
+  readonly chain: readonly DelegateConf[];
   /** Why an ADD would fail, by the plugins that this executable holds. */
   readonly problem: CniError | undefined;
 }
 
 /**
- * Finds out what a plugin would delegate, by asking it for its STATUS with somebody at hand who takes
- * note instead of handing it on unheard. Plugins that this executable does not hold are not asked.
+ * Finds out what a plugin would delegate, by a STATUS whose delegate records what it is given.
+ * Plugins that this executable does not hold are not asked.
  */
-export async function delegationOf(
+export async function delegateChain(
   tool: Tool,
   list: NetworkList,
   plugin: PluginConf,
-): Promise<Delegation> {
-  const chain: Delegated[] = [];
+): Promise<DelegateChain> {
+  const chain: DelegateConf[] = [];
   const status = async (type: string, conf: JsonObject): Promise<void> => {
     chain.push({ type, conf });
     const request = { ...noContainer, verb: "STATUS" } as const;
@@ -56,7 +56,7 @@ const noContainer = {
   netnsOverride: false,
 };
 
-/** A delegate that does nothing, to be given the one thing that it is to do. */
+/** A delegate that does nothing. */
 export const noDelegate: Delegate = {
   add: async () => emptyResult,
   del: async () => undefined,

@@ -1,37 +1,38 @@
 import { asCniError, type CniError } from "../../../shared/cni/error.ts";
 import { DelegateInvoker } from "../../../shared/cni/delegate_invoker.ts";
 import type { Tool } from "../command.ts";
-import { configFor, requestFor } from "./attachments.ts";
-import type { Attached } from "./attachments.ts";
+import type { CachedAttachment } from "./attachments.ts";
+import { configFor, requestFor } from "./plugin_call.ts";
 
-/** What of an attachment's rules was missing, in words, and why not all could be looked at. */
-export interface Lost {
+/** The firewall rules of an attachment that are missing, in words, and what could not be checked. */
+export interface MissingRules {
   readonly missing: readonly string[];
   readonly errors: readonly CniError[];
 }
 
 /**
- * Has the plugins that this executable holds look for an attachment's rules, and put back what is
- * missing. They are not executed: a node's own may be older, or the reference's.
+ * Has the plugins that this executable holds look for an attachment's rules, and restore those that
+ * are missing. None is executed: those on the node may be older, or the reference's.
  * @param dryRun for looking alone.
  */
-export async function lostRules(tool: Tool, attached: Attached, dryRun: boolean): Promise<Lost> {
-  const { builtins } = tool;
-  const { list } = attached;
+export async function missingRules(
+  tool: Tool,
+  attachment: CachedAttachment,
+  dryRun: boolean,
+): Promise<MissingRules> {
+  const { terminal, builtins } = tool;
+  const { list } = attachment;
   const missing: string[] = [];
   const errors: CniError[] = [];
-  const request = requestFor(attached);
-  const delegate = new DelegateInvoker(
-    request,
-    { ...tool, warn: (line) => tool.terminal.say(line) },
-    builtins,
-  );
+  const warn = (line: string): void => {
+    terminal.say(line);
+  };
+  const delegate = new DelegateInvoker(requestFor(attachment), { ...tool, warn }, builtins);
   for (const plugin of list?.plugins ?? []) {
     if (list === undefined) continue;
     try {
-      missing.push(
-        ...(await delegate.repair(plugin.type, configFor(attached, list, plugin), dryRun)),
-      );
+      const conf = configFor(attachment, list, plugin);
+      missing.push(...(await delegate.repair(plugin.type, conf, dryRun)));
     } catch (error) {
       errors.push(asCniError(error));
     }

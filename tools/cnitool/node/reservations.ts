@@ -1,17 +1,37 @@
+import { statSync } from "node:fs";
+import { resolve } from "node:path";
 import { Failure } from "../../../shared/base/failure.ts";
+import { isJsonObject } from "../../../shared/base/json.ts";
 import { CniError } from "../../../shared/cni/error.ts";
+import type { Attachment } from "../../../shared/cni/request.ts";
+import { listIfPresent } from "../../../shared/files/files.ts";
+import { networksFolder } from "../../../shared/files/paths.ts";
 import { parseConf } from "../../../shared/ipam/conf.ts";
 import type { HostLocalConfig } from "../../../shared/ipam/conf.ts";
+import { isTaken } from "../../../shared/ipam/reservation.ts";
 import type { Reservation } from "../../../shared/ipam/reservation.ts";
 import { Store } from "../../../shared/ipam/store.ts";
+import { listNetworks } from "../../../shared/libcni/load.ts";
 import { compareAddresses } from "../../../shared/net/address.ts";
+import type { Address } from "../../../shared/net/address.ts";
 import type { Tool } from "../command.ts";
-import type { Delegated } from "./delegate_chain.ts";
+import { netFolder } from "../settings.ts";
+import type { DelegateConf } from "./delegate_chain.ts";
+
+/** Milliseconds that an ADD may take: until then a reservation may be without a kept result. */
+const longestAdd = 120_000;
 
 /** What host-local has reserved for a network. */
-export interface Reserved {
+export interface Reservations {
   readonly conf: HostLocalConfig;
   readonly reservations: readonly Reservation[];
+}
+
+/** An address that is somebody's. */
+export interface NetworkReservation extends Attachment {
+  readonly network: string;
+  readonly address: Address;
+  readonly file: string;
 }
 
 const request = {
@@ -28,17 +48,57 @@ const request = {
  * The reservations that the host-local of a chain of plugins has made, or undefined where there is
  * none, or its config is broken.
  */
-export function reservedBy(tool: Tool, chain: readonly Delegated[]): Reserved | undefined {
+export function reservationsOf(
+  tool: Tool,
+  chain: readonly DelegateConf[],
+): Reservations | undefined {
   const own = chain.find(({ type }) => type === "host-local");
   if (own === undefined) return undefined;
   try {
     const conf = parseConf({ ...own.conf, cniVersion: "1.1.0" }, request);
-    const reservations = new Store(conf.folder, tool.node)
-      .read()
-      .toSorted((one, other) => compareAddresses(one.address, other.address));
-    return { conf, reservations };
+    return { conf, reservations: readAll(tool, conf.folder) };
   } catch (error) {
     if (error instanceof CniError || error instanceof Failure) return undefined;
     throw error;
   }
+}
+
+/** The addresses that are reserved on this node, of every network. @throws CniError */
+export function allReservations(tool: Tool): NetworkReservation[] {
+  return reservationFolders(tool).flatMap((folder) =>
+    readAll(tool, folder)
+      .filter(isTaken)
+      .flatMap(({ address, owner, file }): NetworkReservation[] => {
+        if (owner === undefined) return [];
+        const { containerId, ifname = "eth0" } = owner;
+        const network = folder.slice(folder.lastIndexOf("/") + 1);
+        return [{ network, containerId, ifname, address, file: `${folder}/${file}` }];
+      }),
+  );
+}
+
+/** The folders of reservations: host-local's usual ones, and those that network configs name. */
+function reservationFolders(tool: Tool): string[] {
+  const usual = listIfPresent(networksFolder).map((network) => `${networksFolder}/${network}`);
+  const configured = listNetworks(netFolder(tool)).flatMap(({ network }) => {
+    if (network instanceof CniError) return [];
+    return network.plugins.flatMap(({ ipam }) => {
+      const dataDir = isJsonObject(ipam) ? ipam["dataDir"] : undefined;
+      const isFolder = typeof dataDir === "string" && dataDir.startsWith("/");
+      return isFolder ? [`${resolve(dataDir)}/${network.name}`] : [];
+    });
+  });
+  return [...new Set([...usual, ...configured])];
+}
+
+function readAll(tool: Tool, folder: string): Reservation[] {
+  return new Store(folder, tool.node)
+    .read()
+    .toSorted((a, b) => compareAddresses(a.address, b.address));
+}
+
+/** Whether a file was written within the time that an ADD may take. */
+export function isRecent(path: string): boolean {
+  const written = statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  return Date.now() - written < longestAdd;
 }

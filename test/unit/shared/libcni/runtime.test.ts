@@ -274,6 +274,9 @@ describe("the cache", () => {
         result: { cniVersion: "1.0.0" },
       },
     ]);
-    expect(new Cache(folder).damaged()).toEqual([join(folder, "cbr0-junk-eth0")]);
+    expect(new Cache(folder).entries()).toMatchObject([
+      { containerId: "0123" },
+      { file: join(folder, "cbr0-junk-eth0"), problem: "is empty" },
+    ]);
   });
 });

@@ -17,7 +17,7 @@ const families: readonly Family[] = [4, 6];
 const variants: readonly Variant[] = ["nft", "legacy"];
 
 /** Whose rules of bridge and portmap this node has. @throws CniError Firewall */
-export function ownedRules(firewall: Firewall): OwnedRules[] {
+export function ruleOwners(firewall: Firewall): OwnedRules[] {
   const found: OwnedRules[] = [];
   const add = (owners: readonly RuleOwner[], where: string): void => {
     for (const owner of owners) found.push({ ...owner, where });

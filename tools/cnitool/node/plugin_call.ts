@@ -1,0 +1,76 @@
+import type { JsonObject } from "../../../shared/base/json.ts";
+import { isJsonArray, isJsonObject } from "../../../shared/base/json.ts";
+import type { Request } from "../../../shared/cni/request.ts";
+import { capabilitiesWithSpecKeys } from "../../../shared/cni/runtime_config.ts";
+import { writeResult } from "../../../shared/cni/version.ts";
+import { pluginConfig } from "../../../shared/libcni/config.ts";
+import type { NetworkList, PluginConf } from "../../../shared/libcni/list.ts";
+import { validatePortmap } from "../../../schemas/generated/validators.js";
+import type { CachedAttachment } from "./attachments.ts";
+
+/** What plugins are called with for an attachment, and what people call it. */
+
+/** A host port as the runtime has asked for it. */
+export interface HostPort {
+  readonly hostPort: number;
+  readonly containerPort: number;
+  readonly protocol: string;
+  /** "" for all addresses. */
+  readonly hostIP: string;
+}
+
+/** Plugins that are called in this process need not be asked in the network's version. */
+const inProcessVersion = "1.0.0";
+
+/** The config that a plugin is given for an attachment after ADD. */
+export function configFor(
+  { capabilityArgs, addResult }: CachedAttachment,
+  list: NetworkList,
+  plugin: PluginConf,
+): JsonObject {
+  const { name } = list;
+  const prevResult = addResult && writeResult(addResult, inProcessVersion);
+  return pluginConfig(plugin, { name, cniVersion: inProcessVersion, capabilityArgs, prevResult });
+}
+
+/** The environment of a call for an attachment. */
+export function requestFor({ containerId, ifname, netns, args }: CachedAttachment): Request {
+  return {
+    verb: "CHECK",
+    containerId,
+    netns,
+    ifname,
+    args: new Map(args),
+    path: [],
+    netnsOverride: false,
+  };
+}
+
+/** The pod that Kubernetes calls it, as "namespace/name", if a runtime has said that. */
+export function podOf({ args }: CachedAttachment): string | undefined {
+  const known = new Map(args);
+  const name = known.get("K8S_POD_NAME");
+  return name === undefined ? undefined : `${known.get("K8S_POD_NAMESPACE") ?? "?"}/${name}`;
+}
+
+/** The host ports of an attachment, without those that portmap refuses. */
+export function hostPortsOf({ capabilityArgs }: CachedAttachment): HostPort[] {
+  const list = capabilitiesWithSpecKeys(capabilityArgs)["portMappings"];
+  if (!isJsonArray(list)) return [];
+  return list.flatMap((entry) => {
+    // Runtimes pass what a pod only declares with 0.
+    if (!isJsonObject(entry) || entry["hostPort"] === 0) return [];
+    const conf: unknown = { name: "portmap", runtimeConfig: { portMappings: [entry] } };
+    const [mapping] = validatePortmap(conf) ? (conf.runtimeConfig?.portMappings ?? []) : [];
+    if (mapping === undefined) return [];
+    const { hostPort, containerPort, hostIP, protocol } = mapping;
+    return [
+      {
+        hostPort,
+        containerPort,
+        protocol: (protocol ?? "") === "" ? "tcp" : (protocol ?? "").toLowerCase(),
+        hostIP: hostIP ?? "",
+      },
+    ];
+  });
+}
