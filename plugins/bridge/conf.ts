@@ -148,3 +148,13 @@ function readTrunk(conf: BridgeConf): VlanRange[] {
   }
   return ranges;
 }
+
+/** The link that has the gateway's addresses: the bridge, or the node's own one into its VLAN. */
+export function gatewayLink({ bridge, vlan }: Pick<BridgeConfig, "bridge" | "vlan">): string {
+  return vlan === undefined ? bridge : `${bridge}.${vlan}`;
+}
+
+/** Whether the bridge has to tell VLANs apart. */
+export function usesVlans({ vlan, trunk }: Pick<BridgeConfig, "vlan" | "trunk">): boolean {
+  return vlan !== undefined || trunk.length > 0;
+}

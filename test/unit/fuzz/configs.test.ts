@@ -2,7 +2,8 @@
 import { describe } from "vitest";
 
 import { parseBridgeConf } from "../../../plugins/bridge/conf.ts";
-import { layer3, planContainer } from "../../../plugins/bridge/plan.ts";
+import { layer3 } from "../../../plugins/bridge/layer3.ts";
+import { planContainer } from "../../../plugins/bridge/plan_container.ts";
 import { parseFlannelConf } from "../../../plugins/flannel/conf.ts";
 import { delegateConf } from "../../../plugins/flannel/delegate_conf.ts";
 import { parseSubnetEnv } from "../../../shared/flannel/subnet_env.ts";
