@@ -13,7 +13,8 @@ const NOT_YET = "All plugins: CNI 1.1.0, GC and STATUS";
 
 function environment(conf: Conf): Rows {
   // GC and STATUS are unknown to the one, and too new for the config to the other.
-  const unknown = (command: "GC" | "STATUS") => ({ conf, command, fails: [1, 4] }) as const;
+  const unknown = (command: "GC" | "STATUS") =>
+    ({ conf, command, fails: [1, 4], varies: [NOT_YET] }) as const;
   const silent = {
     fails: [-1, 0],
     differs: { answer: "All plugins: started without CNI_COMMAND" },
