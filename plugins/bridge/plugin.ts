@@ -11,6 +11,7 @@ import type { BridgeConfig } from "./conf.ts";
 import { collectMasquerade, removeMasquerade, repairMasquerade } from "./masquerade.ts";
 import type { Drawn } from "./plan.ts";
 import { collectSpoofRules, removeSpoofRules, repairSpoofRules } from "./spoof_check.ts";
+import { validateBridge } from "../../schemas/generated/validators.js";
 
 /**
  * Connects a container to a bridge on its node by a veth pair, with the addresses that an IPAM
@@ -18,6 +19,7 @@ import { collectSpoofRules, removeSpoofRules, repairSpoofRules } from "./spoof_c
  */
 export const bridge: Plugin<BridgeConfig> = {
   name: "bridge",
+  validator: validateBridge,
 
   parse: parseBridgeConf,
 

@@ -1,7 +1,5 @@
-import { badConfig, validate } from "../../shared/cni/conf.ts";
-import { messageOf } from "../../shared/base/failure.ts";
+import { badConfig, parseAt, validate } from "../../shared/cni/conf.ts";
 import type { Request } from "../../shared/cni/request.ts";
-import { withSpecKeys } from "../../shared/cni/runtime_config.ts";
 import {
   formatAddress,
   isUnspecified,
@@ -63,11 +61,7 @@ const chainNameMax = 28;
  */
 export function parsePortmapConf(raw: JsonObject, request: Request): PortmapConfig {
   const lenient = request.verb === "DEL" || request.verb === "GC";
-  const conf = validate(
-    validatePortmap,
-    lenient ? { name: raw["name"] ?? "" } : withSpecKeys(raw),
-    what,
-  );
+  const conf = validate(validatePortmap, lenient ? { name: raw["name"] ?? "" } : raw, what);
   const options = readOptions(conf);
   const backend = conf.backend ?? impliedBackend(conf);
   checkConditions(options, backend);
@@ -94,10 +88,15 @@ function readOptions(conf: PortmapConf): Options {
   const bit = conf.markMasqBit ?? undefined;
   if (external !== undefined) {
     if (bit !== undefined) {
-      throw badConfig("markMasqBit", bit, "cannot be set together with externalSetMarkChain", what);
+      throw badConfig(
+        "markMasqBit",
+        bit,
+        "must not be set together with externalSetMarkChain",
+        what,
+      );
     }
     if (!/^[a-zA-Z0-9_][a-zA-Z0-9_.:-]*$/.test(external) || external.length > chainNameMax) {
-      throw badConfig("externalSetMarkChain", external, "is no name of a chain", what);
+      throw badConfig("externalSetMarkChain", external, "must be the name of a chain", what);
     }
   }
   return {
@@ -119,16 +118,21 @@ function checkConditions({ conditions }: Options, backend: Backend | undefined):
       const path = `conditionsV${family}[${at}]`;
       // oxlint-disable-next-line no-control-regex -- control characters are what it looks for
       if (/[\u0000-\u001f\u007f]/.test(condition)) {
-        throw badConfig(path, condition, "holds a control character", what);
+        throw badConfig(path, condition, "must not contain a control character", what);
       }
-      if (condition === "") throw badConfig(path, condition, "is empty", what);
+      if (condition === "") throw badConfig(path, condition, "must not be empty", what);
     }
     // Without a backend it may still become nftables.
     if (backend === "iptables") continue;
     const at = ruleBreaker(conditions[family]);
     if (at === undefined) continue;
     const path = `conditionsV${family}[${at}]`;
-    throw badConfig(path, conditions[family][at], "would end a rule of nftables", what);
+    throw badConfig(
+      path,
+      conditions[family][at],
+      "must not end the rule of nftables that it is part of",
+      what,
+    );
   }
 }
 
@@ -150,7 +154,12 @@ function readMappings(conf: PortmapConf): Mapping[] {
     if (twin !== undefined && isSame(mapping, twin)) continue;
     if (twin !== undefined) {
       const port = `${mapping.hostPort}/${mapping.protocol}`;
-      throw badConfig(`${path}.hostPort`, mapping.hostPort, `is mapped twice (${port})`, what);
+      throw badConfig(
+        `${path}.hostPort`,
+        mapping.hostPort,
+        `must not be mapped twice (${port})`,
+        what,
+      );
     }
     mappings.push(mapping);
   }
@@ -177,11 +186,7 @@ function readMapping(entry: PortMappingConf, path: string): Mapping {
 }
 
 function readHostIP(text: string, path: string): Address {
-  try {
-    return parseAddress(text);
-  } catch (error) {
-    throw badConfig(`${path}.hostIP`, text, `is no address (${messageOf(error)})`, what);
-  }
+  return parseAt(parseAddress, text, `${path}.hostIP`, what);
 }
 
 /** Whether two mappings claim the same packets. */
@@ -214,7 +219,7 @@ export function describeMapping({ hostIP, hostPort, protocol }: Mapping): string
 /** The mappings of a DEL's config, if they can be read: they tell which UDP flows to forget. */
 function lenientMappings({ name = "", runtimeConfig = null }: JsonObject): Mapping[] {
   try {
-    return readMappings(validate(validatePortmap, withSpecKeys({ name, runtimeConfig }), what));
+    return readMappings(validate(validatePortmap, { name, runtimeConfig }, what));
   } catch {
     return [];
   }

@@ -21,6 +21,7 @@ import { repair } from "./repair.ts";
 import { isSame, missingRule } from "./rules.ts";
 import { familiesOf, mappingsOf } from "./target.ts";
 import type { Target } from "./target.ts";
+import { validatePortmap } from "../../schemas/generated/validators.js";
 
 const families: readonly Family[] = [4, 6];
 
@@ -30,6 +31,7 @@ const families: readonly Family[] = [4, 6];
  */
 export const portmap: Plugin<PortmapConfig> = {
   name: "portmap",
+  validator: validatePortmap,
 
   parse: parsePortmapConf,
 
@@ -39,7 +41,7 @@ export const portmap: Plugin<PortmapConfig> = {
       throw badConfig(
         "prevResult",
         undefined,
-        "must be set: portmap comes after another plugin",
+        "must be set, for portmap comes after another plugin",
         "the portmap config",
       );
     }

@@ -57,12 +57,18 @@ function environment(conf: Conf): Rows {
         { conf, containerId, command: "DEL" },
       ]),
     ),
-    "a container id of 250 characters": {
+    "DEL with a container id of 250 characters": {
       conf,
       containerId: "a".repeat(250),
       command: "DEL",
+    },
+    "ADD with a container id of 250 characters": {
+      conf,
+      containerId: "a".repeat(250),
       fails: [4, 0],
-      differs: { answer: "All plugins: container ids of more than 200 characters" },
+      differs: {
+        answer: "All plugins: container ids and network names of more than 200 characters",
+      },
     },
     ...Object.fromEntries(
       ["sixteencharacter", "a/b", "a:b", "a b", ".", "..", "a\tb"].map((ifname) => [

@@ -16,7 +16,8 @@ import { CniError } from "../../../shared/cni/error.ts";
 import { isJsonObject, parseJson } from "../../../shared/base/json.ts";
 import { readRequest } from "../../../shared/cni/request.ts";
 import type { Request, Verb } from "../../../shared/cni/request.ts";
-import { readPrevResult, readResult, versionOf, writeResult } from "../../../shared/cni/version.ts";
+import { versionOf } from "../../../shared/cni/version.ts";
+import { readPrevResult, readResult, writeResult } from "../../../shared/cni/result_codec.ts";
 import { formatAddress, parseAddress } from "../../../shared/net/address.ts";
 import { formatCidr, parseCidr } from "../../../shared/net/cidr.ts";
 import type { Json, JsonObject } from "../../../shared/base/json.ts";
@@ -94,7 +95,7 @@ const request = (verb: Verb): Request => ({
   containerId: "pod1",
   netns: "/run/netns/pod1",
   ifname: "eth0",
-  args: new Map([["IP", "10.244.1.5"]]),
+  args: "IP=10.244.1.5",
   path: [],
   netnsOverride: false,
 });
@@ -158,7 +159,7 @@ describe("configs", () => {
     likeValues([result, legacy, { ...result, cniVersion: "0.3.1" }]),
     (value: Json) => {
       if (!isJsonObject(value)) return;
-      const read = readResult(value, "1.0.0", "the result");
+      const read = readResult(value, "1.0.0", { what: "the result", advice: "Look at it." });
       for (const version of ["1.1.0", "0.3.1"] as const) JSON.stringify(writeResult(read, version));
     },
     (text) => parseJson(text) ?? null,

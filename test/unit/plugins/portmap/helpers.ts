@@ -21,7 +21,7 @@ export function request(verb: Verb, more: Partial<Request> = {}): Request {
     containerId: "c1",
     netns: "",
     ifname: "eth0",
-    args: new Map(),
+    args: "",
     path: [],
     netnsOverride: false,
     ...more,
