@@ -1,74 +1,49 @@
 import { asCniError, type CniError, joinErrors } from "../../shared/cni/error.ts";
 import type { Attachment } from "../../shared/cni/request.ts";
 import type { Context } from "../../shared/cni/plugin.ts";
-import { changedSince, retryOnConflict } from "../../shared/firewall/retry.ts";
-import { formatAddress } from "../../shared/net/address.ts";
-import type { Family } from "../../shared/net/address.ts";
-import type { Cidr } from "../../shared/net/cidr.ts";
+import type { Backend } from "../../shared/firewall/driver.ts";
+import { backends, driverOf } from "../../shared/firewall/drivers.ts";
 import {
-  iptablesAdd,
-  iptablesOwners,
-  iptablesRemove,
-  iptablesRepair,
-  nftAdd,
-  nftBase,
-  nftChecks,
-  nftList,
-  nftRemove,
-  nftRepair,
-  nftTable,
-  nftWhole,
+  listedMasquerade,
+  masqueradeKind,
+  masqueradeRuleset,
 } from "../../shared/firewall/masquerade.ts";
 import type { Masquerade } from "../../shared/firewall/masquerade.ts";
 import { masqueradeChain, masqueradeTag, networkTag } from "../../shared/firewall/names.ts";
+import { formatAddress } from "../../shared/net/address.ts";
+import type { Family } from "../../shared/net/address.ts";
+import type { Cidr } from "../../shared/net/cidr.ts";
 import type { BridgeConfig } from "./conf.ts";
 
-type Env = Pick<Context<unknown>, "node" | "firewall">;
+type Env = Pick<Context<unknown>, "node" | "firewall" | "warn">;
 
 const families: readonly Family[] = [4, 6];
 
-/** What is around an interface. */
-interface Around {
-  /** The addresses of the container's other interfaces. */
-  readonly others: () => readonly Cidr[];
-  /** See {@link removeMasquerade}. */
-  readonly warn: (line: string) => void;
-}
-
 /**
- * Masquerades what a container sends out of its subnet: one transaction for each family.
- * @throws CniError Firewall, TryAgainLater
+ * Masquerades what a container sends out of its subnet.
+ * @param others the addresses of the container's other interfaces.
+ * @throws Failure firewall, busy
  */
 export function addMasquerade(
   env: Env,
   conf: BridgeConfig,
   of: Masquerade,
   addresses: readonly Cidr[],
-  { others, warn }: Around,
+  others: () => readonly Cidr[],
 ): void {
+  const wanted = masqueradeRuleset(of, addresses, env.node.sys.sha512);
+  const driver = driverOf(env.firewall, backendOf(env, conf));
   if (isMasqueraded(env, of)) {
-    // Another interface of the container, whose rules stay; these are added to them.
+    // Another interface of the container, whose rules stay. These are added to them.
     if (isShared(env, of, others())) {
-      repairMasquerade(env, conf, of, addresses, false);
+      driver.complete(families, wanted);
       return;
     }
     // A DEL that was killed has left them, and they would be there twice.
-    removeMasquerade(env, of, warn);
+    removeMasquerade(env, of);
   }
-  const {
-    firewall,
-    node: { sys },
-  } = env;
-  if (backendOf(env, conf) === "nftables") {
-    const rules = nftAdd(of, addresses, sys.sha512);
-    // Nearly always the table is there, and to set it up again would empty and refill a chain.
-    if (!firewall.nft(rules)) firewall.nft(nftBase + rules);
-    return;
-  }
-  for (const family of families) {
-    const own = addresses.filter(({ address }) => address.family === family);
-    if (own.length > 0) firewall.restore(family, iptablesAdd(of, own, sys.sha512));
-  }
+  // Nearly always the table is there, and to set it up again would empty and refill a chain.
+  if (!driver.add(families, [wanted])) driver.reconcile(families, [wanted]);
 }
 
 /** Whether a container's chain holds rules of other addresses that it has. */
@@ -90,25 +65,23 @@ function isShared(
   });
 }
 
-/** Whether a container has rules, asked of the kernel: it costs microseconds. */
+/** Whether a container has rules, of any backend. */
 function isMasqueraded({ firewall, node: { sys } }: Env, of: Masquerade): boolean {
-  const chain = masqueradeChain(sys.sha512, of.network, of.containerId);
-  const tag = masqueradeTag(sys.sha512, of.network, of.ifname, of.containerId);
-  return (
-    families.some((family) =>
-      firewall.hasIptablesChain(family, "nat", chain, firewall.variant(family)),
-    ) || firewall.rules("inet", nftTable, nftChecks, tag).length > 0
-  );
+  const owner = masqueradeRuleset(of, [], sys.sha512);
+  return backends.some((backend) => {
+    const driver = driverOf(firewall, backend);
+    return families.some((family) => driver.has(family, owner));
+  });
 }
 
-function backendOf(env: Env, conf: BridgeConfig): "iptables" | "nftables" {
-  return conf.ipMasqBackend ?? (env.node.hasCommand("iptables-restore") ? "iptables" : "nftables");
+function backendOf({ node }: Env, conf: BridgeConfig): Backend {
+  return conf.ipMasqBackend ?? (node.hasCommand("iptables-restore") ? "iptables" : "nftables");
 }
 
 /**
  * Puts a container's masquerading back where something has flushed it.
  * @returns the families in which it was missing.
- * @throws CniError Firewall, TryAgainLater
+ * @throws Failure firewall, busy
  */
 export function repairMasquerade(
   env: Env,
@@ -117,106 +90,70 @@ export function repairMasquerade(
   addresses: readonly Cidr[],
   dryRun: boolean,
 ): Family[] {
-  const {
-    firewall,
-    node: { sys },
-  } = env;
-  const ownOf = (family: Family): Cidr[] =>
-    addresses.filter(({ address }) => address.family === family);
-  if (backendOf(env, conf) === "nftables") {
-    const listed = firewall.nftList(nftWhole) ?? "";
-    const isMissing = (family: Family): boolean =>
-      ownOf(family).length > 0 && nftRepair(of, ownOf(family), listed, sys.sha512) !== undefined;
-    const missing = families.filter(isMissing);
-    const text = nftRepair(of, addresses, listed, sys.sha512);
-    if (text !== undefined && !dryRun) firewall.nft(text);
-    return missing;
+  const wanted = masqueradeRuleset(of, addresses, env.node.sys.sha512);
+  const driver = driverOf(env.firewall, backendOf(env, conf));
+  const missing = families.filter((family) => driver.missing(family, wanted) !== undefined);
+  if (missing.length > 0 && !dryRun) driver.complete(families, wanted);
+  return missing;
+}
+
+/**
+ * Removes a container's masquerading, whichever backend and families made it: the config may have
+ * changed since. It is found by the container's id, so neither its namespace nor its addresses are
+ * asked for.
+ * @throws CniError what could not be done, after all that could be.
+ */
+export function removeMasquerade(env: Env, of: Masquerade): void {
+  const { node, warn } = env;
+  if (!["iptables-save", "nft"].some((name) => node.hasCommand(name))) {
+    warn(
+      `The masquerading rules of ${of.containerId} are left, if there are any: neither iptables nor nft is installed, or in PATH.`,
+    );
+    return;
   }
-  return families.filter((family) => {
-    const own = ownOf(family);
-    const saved = own.length === 0 ? undefined : firewall.save(family, "nat");
-    const text = saved === undefined ? undefined : iptablesRepair(of, own, saved, sys.sha512);
-    if (text !== undefined && !dryRun) firewall.restore(family, text);
-    return text !== undefined;
+  const owner = masqueradeRuleset(of, [], node.sys.sha512);
+  inEach(env, (backend) => {
+    driverOf(env.firewall, backend).remove(families, [owner]);
   });
 }
 
 /**
- * Takes a container's masquerading away, whichever backend and families made it: the config may
- * have changed since. It is found by the container's id, so neither its namespace nor its addresses
- * are asked for.
- * @param warn is told when this node has no tool to look with.
- * @throws CniError what could not be done, after all that could be.
- */
-export function removeMasquerade(env: Env, of: Masquerade, warn: (line: string) => void): void {
-  const { sys } = env.node;
-  const tag = masqueradeTag(sys.sha512, of.network, of.ifname, of.containerId);
-  const looked = remove(
-    env,
-    (saved) => iptablesRemove(of.network, [of.containerId], saved, sys.sha512),
-    (listed) => nftRemove((found) => found === tag, listed),
-  );
-  if (looked) return;
-  warn(
-    `The masquerading rules of ${of.containerId} are left, if there are any: neither iptables nor nft is installed, or in PATH.`,
-  );
-}
-
-/**
- * Takes away the masquerading of a network's containers that are not among the valid ones.
+ * Removes the masquerading of a network's containers that are not among the valid ones.
  * @throws CniError what could not be done, after all that could be.
  */
 export function collectMasquerade(env: Env, network: string, valid: readonly Attachment[]): void {
-  const { sys } = env.node;
+  const digest = env.node.sys.sha512;
+  const own = `${networkTag(digest, network)}-`;
   const tags = new Set(
-    valid.map(({ containerId, ifname }) => masqueradeTag(sys.sha512, network, ifname, containerId)),
+    valid.map(({ containerId, ifname }) => masqueradeTag(digest, network, ifname, containerId)),
   );
-  const own = networkTag(sys.sha512, network);
-  remove(
-    env,
-    (saved) => {
-      const gone = iptablesOwners(network, saved).filter(
-        (owner) => !valid.some(({ containerId }) => containerId === owner),
+  const ids = new Set(valid.map(({ containerId }) => containerId));
+  inEach(env, (backend) => {
+    const driver = driverOf(env.firewall, backend);
+    const gone = driver
+      .list(families, masqueradeKind)
+      .filter((owner) =>
+        owner.tag === undefined
+          ? owner.network === network && !ids.has(owner.containerId ?? "")
+          : owner.tag.startsWith(own) && !tags.has(owner.tag),
       );
-      return iptablesRemove(network, gone, saved, sys.sha512);
-    },
-    (listed) => nftRemove((tag) => tag.startsWith(`${own}-`) && !tags.has(tag), listed),
-  );
-}
-
-/** @returns whether there was a tool to look with. */
-function remove(
-  { firewall }: Env,
-  fromIptables: (saved: string) => string | undefined,
-  fromNft: (listed: string) => string | undefined,
-): boolean {
-  const errors: CniError[] = [];
-  let looked = false;
-  for (const family of families) {
-    attempt(errors, () => {
-      const saved = firewall.save(family, "nat");
-      if (saved === undefined) return;
-      looked = true;
-      const text = fromIptables(saved);
-      if (text !== undefined) firewall.restore(family, text);
-    });
-  }
-  attempt(errors, () => {
-    const listed = firewall.nftList(nftList);
-    if (listed === undefined) return;
-    looked = true;
-    const commands = fromNft(listed);
-    if (commands !== undefined && !firewall.nft(commands)) throw changedSince();
+    driver.remove(
+      families,
+      gone.map((owner) => listedMasquerade(owner, digest)),
+    );
   });
-  if (errors.length > 0) throw joinErrors(errors);
-  return looked;
 }
 
-/** Does one part of the work, the others being done whether it fails or not. */
-function attempt(errors: CniError[], action: () => void): void {
-  try {
-    retryOnConflict(action);
-  } catch (error) {
-    errors.push(asCniError(error));
+/** Does the work in each backend that the node has, whether it fails in another or not. */
+function inEach({ node }: Env, action: (backend: Backend) => void): void {
+  const errors: CniError[] = [];
+  for (const backend of backends) {
+    if (!node.hasCommand(backend === "iptables" ? "iptables-save" : "nft")) continue;
+    try {
+      action(backend);
+    } catch (error) {
+      errors.push(asCniError(error));
+    }
   }
+  if (errors.length > 0) throw joinErrors(errors);
 }

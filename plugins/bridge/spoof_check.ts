@@ -1,79 +1,58 @@
-import { CniError, Code } from "../../shared/cni/error.ts";
 import type { Context } from "../../shared/cni/plugin.ts";
+import { driverOf } from "../../shared/firewall/drivers.ts";
 import type { Firewall } from "../../shared/firewall/firewall.ts";
 import {
-  addSpoofCheck,
-  removeSpoofCheck,
-  spoofBase,
-  spoofChain,
-  spoofComment,
-  spoofJumps,
-  spoofList,
-  spoofTable,
+  listedSpoofCheck,
+  spoofCheckKind,
+  spoofCheckRuleset,
 } from "../../shared/firewall/spoof_check.ts";
 import type { SpoofCheck } from "../../shared/firewall/spoof_check.ts";
 import type { Drawn } from "./plan.ts";
 
-/** Lets a container send with its own MAC alone. @throws CniError Firewall */
-export function addSpoofRules(
-  firewall: Firewall,
-  of: SpoofCheck,
-  drawn: Pick<Drawn, "hostVeth" | "containerMac">,
-): void {
+type Ends = Pick<Drawn, "hostVeth" | "containerMac">;
+
+/** Lets a container send with its own MAC alone. @throws Failure firewall */
+export function addSpoofRules(firewall: Firewall, of: SpoofCheck, ends: Ends): void {
   // A DEL that was killed has left them, for a link that is gone.
   removeSpoofRules(firewall, of);
-  if (firewall.nft(addSpoofCheck(of, drawn.hostVeth, drawn.containerMac))) return;
-  throw new CniError(
-    Code.Firewall,
-    "Cannot set up macspoofchk: nftables has no bridge family on this node.",
-    "Load the kernel's module nf_tables_bridge, or take macspoofchk out of the network config.",
-  );
+  const driver = driverOf(firewall, "nftables");
+  const wanted = [allowing(of, ends)];
+  if (!driver.add([], wanted)) driver.reconcile([], wanted);
 }
 
-/**
- * Takes the rules away, if there are any: found by their comment, in one chain.
- * @throws CniError Firewall
- */
+function allowing(of: SpoofCheck, { hostVeth, containerMac }: Ends) {
+  return spoofCheckRuleset(of, { link: hostVeth, mac: containerMac });
+}
+
+/** Removes the rules, if there are any. @throws Failure firewall */
 export function removeSpoofRules(firewall: Firewall, of: SpoofCheck): void {
-  if (!firewall.hasChain("bridge", spoofTable, spoofChain(of))) return;
-  const jumps = firewall
-    .rules("bridge", spoofTable, spoofBase)
-    .filter(({ comment }) => comment === spoofComment(of))
-    .map(({ handle }) => handle);
-  firewall.nft(removeSpoofCheck(spoofChain(of), jumps));
+  driverOf(firewall, "nftables").remove([], [spoofCheckRuleset(of, undefined)]);
 }
 
 /**
- * Takes the rules away whose link is gone: a call was killed. They say nothing of a network, so
- * whether a container is valid in this one is no reason.
- * @throws CniError Firewall, Kernel
+ * Removes the rules whose link is gone: a call was killed. They say nothing of a network, so whether
+ * a container is valid in this one is no reason.
+ * @throws Failure firewall, kernel
  */
 export function collectSpoofRules({
   firewall,
   node: { host },
 }: Pick<Context<unknown>, "node" | "firewall">): void {
-  const listed = firewall.nftList(spoofList);
-  const gone = spoofJumps(listed ?? "").filter(({ link }) => host.link(link) === undefined);
-  for (const { chain, handle } of gone) firewall.nft(removeSpoofCheck(chain, [handle]));
+  const driver = driverOf(firewall, "nftables");
+  const gone = driver.list([], spoofCheckKind).filter(({ link }) => host.link(link) === undefined);
+  driver.remove([], gone.map(listedSpoofCheck));
 }
 
 /** Puts the rules back where something has flushed them. @returns whether they were missing. */
 export function repairSpoofRules(
   firewall: Firewall,
   { containerId, ifname }: SpoofCheck,
-  drawn: Pick<Drawn, "hostVeth" | "containerMac">,
+  ends: Ends,
   dryRun: boolean,
 ): boolean {
   const of = { containerId, ifname };
-  const chain = spoofChain(of);
-  const isThere =
-    firewall.rules("bridge", spoofTable, chain).length > 0 &&
-    firewall.rules("bridge", spoofTable, `${chain}-mac`).length > 1 &&
-    firewall
-      .rules("bridge", spoofTable, spoofBase)
-      .some(({ comment }) => comment === spoofComment(of));
-  if (isThere || dryRun) return !isThere;
-  removeSpoofRules(firewall, of);
-  addSpoofRules(firewall, of, drawn);
-  return true;
+  const driver = driverOf(firewall, "nftables");
+  const isMissing = driver.missing(4, allowing(of, ends)) !== undefined;
+  if (isMissing && !dryRun) addSpoofRules(firewall, of, ends);
+  return isMissing;
 }

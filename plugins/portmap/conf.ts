@@ -1,51 +1,25 @@
-import { badConfig, parseAt, validate } from "../../shared/cni/conf.ts";
+import { badConfig, validate } from "../../shared/cni/conf.ts";
+import { messageOf } from "../../shared/base/failure.ts";
 import type { Request } from "../../shared/cni/request.ts";
-import {
-  formatAddress,
-  isUnspecified,
-  parseAddress,
-  sameAddress,
-} from "../../shared/net/address.ts";
-import type { Address, Family } from "../../shared/net/address.ts";
+import { withSpecKeys } from "../../shared/cni/runtime_config.ts";
+import type { Backend } from "../../shared/firewall/driver.ts";
+import { overlap } from "../../shared/firewall/port_forward.ts";
+import type { PortForwardOptions, PortMapping } from "../../shared/firewall/port_forward.ts";
+import { isUnspecified, parseAddress } from "../../shared/net/address.ts";
+import type { Address } from "../../shared/net/address.ts";
 import type { JsonObject } from "../../shared/base/json.ts";
 import type { PortmapConf, PortMappingConf } from "../../schemas/generated/types.ts";
 import { validatePortmap } from "../../schemas/generated/validators.js";
 
-export type Backend = "iptables" | "nftables";
-export type Protocol = "tcp" | "udp" | "sctp";
-
-/** How rules are written, whatever they map. */
-export interface Options {
-  /** Masquerades what could not be answered otherwise: from the node, the pod and its neighbours. */
-  readonly snat: boolean;
-  /** Masquerades all that comes in by a host port. */
-  readonly masqAll: boolean;
-  readonly markMasqBit: number;
-  /** A chain of others that marks for masquerading, instead of our own. */
-  readonly externalSetMarkChain: string | undefined;
-  /** Conditions in the backend's words, by family. */
-  readonly conditions: Readonly<Record<Family, readonly string[]>>;
-}
-
-export interface Mapping {
-  readonly hostPort: number;
-  readonly containerPort: number;
-  readonly protocol: Protocol;
-  /** The one address of the host that it is for; undefined for all of them. */
-  readonly hostIP: Address | undefined;
-  /** The one family that it is for; undefined for both. */
-  readonly family: Family | undefined;
-}
-
 /** A portmap config with every default in place. */
 export interface PortmapConfig {
   readonly network: string;
-  readonly options: Options;
+  readonly options: PortForwardOptions;
   /** undefined for whichever the node has. */
   readonly backend: Backend | undefined;
   /** Whether a port that a process of the host listens on is refused, not just said. */
   readonly refuseListeners: boolean;
-  readonly mappings: readonly Mapping[];
+  readonly mappings: readonly PortMapping[];
 }
 
 const what = "the portmap config";
@@ -61,7 +35,11 @@ const chainNameMax = 28;
  */
 export function parsePortmapConf(raw: JsonObject, request: Request): PortmapConfig {
   const lenient = request.verb === "DEL" || request.verb === "GC";
-  const conf = validate(validatePortmap, lenient ? { name: raw["name"] ?? "" } : raw, what);
+  const conf = validate(
+    validatePortmap,
+    lenient ? { name: raw["name"] ?? "" } : withSpecKeys(raw),
+    what,
+  );
   const options = readOptions(conf);
   const backend = conf.backend ?? impliedBackend(conf);
   checkConditions(options, backend);
@@ -83,20 +61,15 @@ function impliedBackend(conf: PortmapConf): Backend | undefined {
   return isIptables ? "iptables" : undefined;
 }
 
-function readOptions(conf: PortmapConf): Options {
+function readOptions(conf: PortmapConf): PortForwardOptions {
   const external = conf.externalSetMarkChain ?? undefined;
   const bit = conf.markMasqBit ?? undefined;
   if (external !== undefined) {
     if (bit !== undefined) {
-      throw badConfig(
-        "markMasqBit",
-        bit,
-        "must not be set together with externalSetMarkChain",
-        what,
-      );
+      throw badConfig("markMasqBit", bit, "cannot be set together with externalSetMarkChain", what);
     }
     if (!/^[a-zA-Z0-9_][a-zA-Z0-9_.:-]*$/.test(external) || external.length > chainNameMax) {
-      throw badConfig("externalSetMarkChain", external, "must be the name of a chain", what);
+      throw badConfig("externalSetMarkChain", external, "is no name of a chain", what);
     }
   }
   return {
@@ -112,27 +85,22 @@ function readOptions(conf: PortmapConf): Options {
  * Conditions become part of a restore text or of nft's commands, where a line break, or in nft a
  * semicolon, would begin another command.
  */
-function checkConditions({ conditions }: Options, backend: Backend | undefined): void {
+function checkConditions({ conditions }: PortForwardOptions, backend: Backend | undefined): void {
   for (const family of [4, 6] as const) {
     for (const [at, condition] of conditions[family].entries()) {
       const path = `conditionsV${family}[${at}]`;
       // oxlint-disable-next-line no-control-regex -- control characters are what it looks for
       if (/[\u0000-\u001f\u007f]/.test(condition)) {
-        throw badConfig(path, condition, "must not contain a control character", what);
+        throw badConfig(path, condition, "holds a control character", what);
       }
-      if (condition === "") throw badConfig(path, condition, "must not be empty", what);
+      if (condition === "") throw badConfig(path, condition, "is empty", what);
     }
     // Without a backend it may still become nftables.
     if (backend === "iptables") continue;
     const at = ruleBreaker(conditions[family]);
     if (at === undefined) continue;
     const path = `conditionsV${family}[${at}]`;
-    throw badConfig(
-      path,
-      conditions[family][at],
-      "must not end the rule of nftables that it is part of",
-      what,
-    );
+    throw badConfig(path, conditions[family][at], "would end a rule of nftables", what);
   }
 }
 
@@ -144,8 +112,8 @@ function ruleBreaker(words: readonly string[]): number | undefined {
   return isBalanced ? undefined : words.findIndex((word) => /[{}]/.test(word));
 }
 
-function readMappings(conf: PortmapConf): Mapping[] {
-  const mappings: Mapping[] = [];
+function readMappings(conf: PortmapConf): PortMapping[] {
+  const mappings: PortMapping[] = [];
   for (const [at, entry] of (conf.runtimeConfig?.portMappings ?? []).entries()) {
     const path = `runtimeConfig.portMappings[${at}]`;
     const mapping = readMapping(entry, path);
@@ -154,19 +122,14 @@ function readMappings(conf: PortmapConf): Mapping[] {
     if (twin !== undefined && isSame(mapping, twin)) continue;
     if (twin !== undefined) {
       const port = `${mapping.hostPort}/${mapping.protocol}`;
-      throw badConfig(
-        `${path}.hostPort`,
-        mapping.hostPort,
-        `must not be mapped twice (${port})`,
-        what,
-      );
+      throw badConfig(`${path}.hostPort`, mapping.hostPort, `is mapped twice (${port})`, what);
     }
     mappings.push(mapping);
   }
   return mappings;
 }
 
-function readMapping(entry: PortMappingConf, path: string): Mapping {
+function readMapping(entry: PortMappingConf, path: string): PortMapping {
   const name = entry.protocol ?? "";
   const protocol = (["tcp", "udp", "sctp"] as const).find(
     (known) => known === (name === "" ? "tcp" : name.toLowerCase()),
@@ -186,22 +149,15 @@ function readMapping(entry: PortMappingConf, path: string): Mapping {
 }
 
 function readHostIP(text: string, path: string): Address {
-  return parseAt(parseAddress, text, `${path}.hostIP`, what);
-}
-
-/** Whether two mappings claim the same packets. */
-export function overlap(one: Mapping, other: Mapping): boolean {
-  if (one.hostPort !== other.hostPort || one.protocol !== other.protocol) return false;
-  if (one.family !== undefined && other.family !== undefined && one.family !== other.family) {
-    return false;
+  try {
+    return parseAddress(text);
+  } catch (error) {
+    throw badConfig(`${path}.hostIP`, text, `is no address (${messageOf(error)})`, what);
   }
-  return (
-    one.hostIP === undefined || other.hostIP === undefined || sameAddress(one.hostIP, other.hostIP)
-  );
 }
 
 /** Whether two mappings that overlap are one. */
-function isSame(one: Mapping, other: Mapping): boolean {
+function isSame(one: PortMapping, other: PortMapping): boolean {
   return (
     one.containerPort === other.containerPort &&
     one.family === other.family &&
@@ -209,17 +165,10 @@ function isSame(one: Mapping, other: Mapping): boolean {
   );
 }
 
-/** A mapping in words: "8080/tcp" or "192.0.2.1:8080/tcp". */
-export function describeMapping({ hostIP, hostPort, protocol }: Mapping): string {
-  if (hostIP === undefined) return `${hostPort}/${protocol}`;
-  const address = formatAddress(hostIP);
-  return `${hostIP.family === 6 ? `[${address}]` : address}:${hostPort}/${protocol}`;
-}
-
 /** The mappings of a DEL's config, if they can be read: they tell which UDP flows to forget. */
-function lenientMappings({ name = "", runtimeConfig = null }: JsonObject): Mapping[] {
+function lenientMappings({ name = "", runtimeConfig = null }: JsonObject): PortMapping[] {
   try {
-    return readMappings(validate(validatePortmap, { name, runtimeConfig }, what));
+    return readMappings(validate(validatePortmap, withSpecKeys({ name, runtimeConfig }), what));
   } catch {
     return [];
   }

@@ -1,29 +1,28 @@
 import { badConfig } from "../../shared/cni/conf.ts";
 import { CniError, Code } from "../../shared/cni/error.ts";
 import type { Context, Plugin } from "../../shared/cni/plugin.ts";
-import type { Result } from "../../shared/cni/result.ts";
-import type { Family } from "../../shared/net/address.ts";
-import { claim, exclusively, recordsOf, toolsOf } from "./claims.ts";
-import { describeMapping, parsePortmapConf } from "./conf.ts";
-import type { Backend, PortmapConfig } from "./conf.ts";
-import { seeOwner } from "./owner.ts";
-import { Records } from "./records.ts";
+import type { Backend } from "../../shared/firewall/driver.ts";
+import { driverOf } from "../../shared/firewall/drivers.ts";
+import { describeMapping, mappingsOf } from "../../shared/firewall/port_forward.ts";
+import type { PortForward } from "../../shared/firewall/port_forward.ts";
+import { allocate, recordsOf } from "./allocate.ts";
+import { parsePortmapConf } from "./conf.ts";
+import type { PortmapConfig } from "./conf.ts";
+import { importForeign } from "./import_foreign.ts";
+import { observe } from "./liveness.ts";
+import { familiesOf, isSameContainer, portForwardOf } from "./port_forward.ts";
+import type { PortRecord } from "./record.ts";
+import { restore, rulesetOf, setUp } from "./setup.ts";
+import { PortStore } from "./store.ts";
+import type { PortmapEnv } from "./store.ts";
 import {
   collectListed,
   forgetFlows,
-  remove,
-  removeUnrecorded,
   retryLeftovers,
   sweepRecords,
-} from "./removal.ts";
-import { addRules } from "./making.ts";
-import { repair } from "./repair.ts";
-import { isSame, missingRule } from "./rules.ts";
-import { familiesOf, mappingsOf } from "./target.ts";
-import type { Target } from "./target.ts";
-import { validatePortmap } from "../../schemas/generated/validators.js";
-
-const families: readonly Family[] = [4, 6];
+  tearDown,
+  tearDownUnrecorded,
+} from "./teardown.ts";
 
 /**
  * Maps ports of the host to the container that the plugins before it have made. Nothing listens on
@@ -31,7 +30,6 @@ const families: readonly Family[] = [4, 6];
  */
 export const portmap: Plugin<PortmapConfig> = {
   name: "portmap",
-  validator: validatePortmap,
 
   parse: parsePortmapConf,
 
@@ -41,101 +39,99 @@ export const portmap: Plugin<PortmapConfig> = {
       throw badConfig(
         "prevResult",
         undefined,
-        "must be set, for portmap comes after another plugin",
+        "must be set: portmap comes after another plugin",
         "the portmap config",
       );
     }
     if (conf.mappings.length === 0) return prevResult;
-    const store = new Records(context.node.sys.sha512);
-    const target = targetOf(context, prevResult, chooseBackend(context));
-    if (target.addresses.length === 0) return prevResult;
-    checkListeners(context, target);
+    const env = envOf(context);
+    const forward = portForwardOf(context, prevResult);
+    if (forward.addresses.length === 0) return prevResult;
+    checkListeners(context, forward);
 
-    const record = { ...seeOwner(target, request), target };
-    const evicted = exclusively(context, store, () => claim(context, store, record));
-    const tools = toolsOf(context, store);
-    // Where an earlier ADD of it had rules, there may be some in either family.
-    const touched = new Set(evicted.some((other) => isSame(other.target, target)) ? families : []);
-    undo.push("the host ports", () => {
-      remove(context, store, tools, [record], [...touched]);
+    const record: PortRecord = {
+      forward,
+      backend: chooseBackend(context),
+      ...observe(forward, request),
+      leftover: false,
+      foreign: false,
+    };
+    const evicted = env.store.locked(() => {
+      if (!env.store.isOpened) importForeign(env);
+      return allocate(env, record);
     });
-    addRules(
-      tools,
-      target,
-      evicted.map((other) => other.target),
-      (family) => touched.add(family),
-    );
-    const others = evicted.filter((other) => !isSame(other.target, target));
+    undo.push("the host ports", () => {
+      tearDown(env, [record]);
+    });
+    setUp(env, record, evicted);
+    const others = evicted.filter((other) => !isSameContainer(other.forward, forward));
     if (others.length > 0) {
-      exclusively(context, store, () => {
-        for (const other of others) store.remove(other);
+      env.store.locked(() => {
+        for (const other of others) env.store.remove(other);
       });
     }
-    if (target.options.snat) routeLocalnet(context, target);
-    forgetFlows(context, target);
+    if (forward.options.snat) routeLocalnet(context, forward);
+    forgetFlows(env, forward);
     return prevResult;
   },
 
-  /** Never keeps the plugins after it from their DEL: what could not be deleted is kept in mind. */
+  /** Never keeps the plugins after it from their DEL: what could not be removed is tried again. */
   async del(context) {
-    const { conf, node, request } = context;
-    const store = new Records(node.sys.sha512);
-    const tools = toolsOf(context, store);
-    const own = recordsOf(store, conf.network, request);
-    // What one could not delete just now, and perhaps waited for, the others could not either.
-    const isDone = own.length === 0 || remove(context, store, tools, own);
-    if (own.length === 0) removeUnrecorded(context, tools);
-    if (isDone) retryLeftovers(context, store, tools);
-    sweepRecords(context, store);
+    const { conf, request } = context;
+    const env = envOf(context);
+    const own = recordsOf(env.store, conf.network, request);
+    // What one could not remove just now, and perhaps waited for, the others could not either.
+    const isDone = own.length === 0 || tearDown(env, own);
+    if (own.length === 0) tearDownUnrecorded(env, context);
+    if (isDone) retryLeftovers(env);
+    sweepRecords(env);
   },
 
   async check(context) {
-    const { conf, prevResult } = context;
+    const { conf, prevResult, request } = context;
     if (prevResult === undefined || conf.mappings.length === 0) return;
-    const store = new Records(context.node.sys.sha512);
-    const tools = toolsOf(context, store);
-    const backend =
-      store.read(conf.network, context.request)?.target.backend ?? chooseBackend(context);
-    const target = targetOf(context, prevResult, backend);
-    for (const family of familiesOf(target)) {
-      const missing = missingRule(tools, target, family);
+    const env = envOf(context);
+    const backend = env.store.read(conf.network, request)?.backend ?? chooseBackend(context);
+    const forward = portForwardOf(context, prevResult);
+    for (const family of familiesOf(forward)) {
+      const driver = driverOf(context.firewall, backend);
+      const missing = driver.missing(family, rulesetOf(env, { forward }));
       if (missing === undefined) continue;
       throw new CniError(
         Code.CheckFailed,
-        `Cannot confirm the host ports of ${target.containerId}: the ${backend} rule for IPv${family} is missing: ${missing}.`,
+        `Cannot confirm the host ports of ${forward.containerId}: the ${backend} rule for IPv${family} is missing: ${missing}.`,
         "Something has flushed or reloaded the node's firewall since ADD. GC makes the rules again, or delete the pod.",
       );
     }
   },
 
   async gc(context, valid) {
-    const { conf, node } = context;
-    const store = new Records(node.sys.sha512);
-    const tools = toolsOf(context, store);
+    const { conf } = context;
+    const env = envOf(context);
     const isValid = (containerId: string, ifname: string): boolean =>
       valid.some(
         (known) => known.containerId === containerId && (ifname === "" || known.ifname === ifname),
       );
-    const stale = store.list().filter(({ target: { network, containerId, ifname } }) => {
+    const stale = env.store.list().filter(({ forward: { network, containerId, ifname } }) => {
       return network === conf.network && !isValid(containerId, ifname);
     });
-    if (stale.length > 0) remove(context, store, tools, stale);
-    collectListed(context, tools, valid);
-    retryLeftovers(context, store, tools);
-    repair(context, store, tools);
-    sweepRecords(context, store);
+    if (stale.length > 0) tearDown(env, stale);
+    collectListed(env, conf.network, valid);
+    retryLeftovers(env);
+    restore(env, conf.network);
+    sweepRecords(env);
   },
 
   /** ADD again, which replaces what is there, and makes good what others have lost with it. */
   async repair(context, dryRun) {
-    const { conf, node, prevResult, request } = context;
+    const { conf, prevResult, request } = context;
     if (prevResult === undefined || conf.mappings.length === 0) return [];
-    const store = new Records(node.sys.sha512);
-    const tools = toolsOf(context, store);
-    const own = store.read(conf.network, request)?.target;
-    const target = targetOf(context, prevResult, own?.backend ?? chooseBackend(context));
-    const lost = familiesOf(target).filter(
-      (family) => missingRule(tools, target, family) !== undefined,
+    const env = envOf(context);
+    const backend = env.store.read(conf.network, request)?.backend ?? chooseBackend(context);
+    const forward = portForwardOf(context, prevResult);
+    const driver = driverOf(context.firewall, backend);
+    const lost = familiesOf(forward).filter(
+      (family) => driver.missing(family, rulesetOf(env, { forward })) !== undefined,
     );
     if (lost.length > 0 && !dryRun) await portmap.add(context);
     const ports = conf.mappings.map(describeMapping).join(", ");
@@ -158,31 +154,8 @@ export const portmap: Plugin<PortmapConfig> = {
   },
 };
 
-/** What to map where: the container's first address of each family, as the reference chooses it. */
-function targetOf(
-  { conf, request }: Context<PortmapConfig>,
-  result: Result,
-  backend: Backend,
-): Target {
-  const own = result.ips.filter((ip) => {
-    const link = ip.interface === undefined ? undefined : result.interfaces[ip.interface];
-    return link === undefined || (link.name === request.ifname && (link.sandbox ?? "") !== "");
-  });
-  const addresses = families.flatMap((family) => {
-    const first = own.find(({ address }) => address.address.family === family)?.address;
-    const { mappings } = conf;
-    const isMapped = mappings.some((mapping) => (mapping.family ?? family) === family);
-    return first === undefined || !isMapped ? [] : [first];
-  });
-  return {
-    network: conf.network,
-    containerId: request.containerId,
-    ifname: request.ifname,
-    addresses,
-    mappings: conf.mappings,
-    options: conf.options,
-    backend,
-  };
+function envOf({ node, firewall, warn }: Context<PortmapConfig>): PortmapEnv {
+  return { node, firewall, warn, store: new PortStore(node) };
 }
 
 /** The config's backend, or the one that the node has, iptables before nftables. */
@@ -192,9 +165,9 @@ function chooseBackend({ conf, node }: Context<PortmapConfig>): Backend {
 }
 
 /** @throws CniError Conflict where the config asks for it. */
-function checkListeners({ conf, node, warn }: Context<PortmapConfig>, target: Target): void {
-  for (const family of familiesOf(target)) {
-    for (const mapping of mappingsOf(target, family)) {
+function checkListeners({ conf, node, warn }: Context<PortmapConfig>, forward: PortForward): void {
+  for (const family of familiesOf(forward)) {
+    for (const mapping of mappingsOf(forward, family)) {
       const { protocol, hostPort, hostIP } = mapping;
       const port = { protocol, port: hostPort, address: hostIP };
       if (!node.isListening(family, port)) continue;
@@ -213,8 +186,8 @@ function checkListeners({ conf, node, warn }: Context<PortmapConfig>, target: Ta
 }
 
 /** Lets packets from 127.0.0.1 leave by the link that leads to the container. */
-function routeLocalnet({ node }: Context<PortmapConfig>, target: Target): void {
-  const own = target.addresses.find(({ address }) => address.family === 4);
+function routeLocalnet({ node }: Context<PortmapConfig>, forward: PortForward): void {
+  const own = forward.addresses.find(({ address }) => address.family === 4);
   const link = own === undefined ? undefined : node.host.linkTo(own.address);
   if (link === undefined) return;
   const key = `net/ipv4/conf/${link}/route_localnet`;

@@ -1,13 +1,23 @@
-import { formatAddress } from "../net/address.ts";
+import { formatAddress, widthOf } from "../net/address.ts";
+import type { Family } from "../net/address.ts";
 import { formatCidr, subnetOf } from "../net/cidr.ts";
 import type { Cidr } from "../net/cidr.ts";
-import { masqueradeChain, masqueradeTag, plainIfname, ruleComment } from "./names.ts";
+import type { RulesetKind } from "./driver.ts";
+import { quoted } from "./iptables_text.ts";
+import {
+  masqueradeChain,
+  masqueradeChecksChain,
+  masqueradeComment,
+  masqueradeTable,
+  masqueradeTag,
+  masqueradeTagComment,
+} from "./names.ts";
 import type { Digest } from "./names.ts";
+import type { IptablesRules, NftablesTable, Ruleset } from "./ruleset.ts";
 
 /**
- * Masquerading of a container's traffic that leaves its subnet, as rules of either firewall. Pure:
- * texts in, texts out. Chains, rules and comments are the reference plugins', so that either suite
- * can take away what the other made.
+ * Masquerading of a container's traffic that leaves its subnet. Pure. Chains, rules and comments are
+ * the reference plugins', so that either suite can remove what the other made.
  */
 export interface Masquerade {
   readonly network: string;
@@ -15,169 +25,130 @@ export interface Masquerade {
   readonly ifname: string;
 }
 
-/** The restore text (iptables-save format) that adds the rules for addresses of one family. */
-export function iptablesAdd(of: Masquerade, addresses: readonly Cidr[], digest: Digest): string {
-  const chain = masqueradeChain(digest, of.network, of.containerId);
-  const lines = addLines(of, addresses, digest);
-  return ["*nat", `:${chain} - [0:0]`, ...lines, "COMMIT", ""].join("\n");
-}
+const table: NftablesTable = {
+  family: "inet",
+  name: masqueradeTable,
+  comment: "Masquerading for plugins from github.com/containernetworking/plugins",
+  chains: [
+    {
+      name: masqueradeChecksChain,
+      definition:
+        'comment "Masquerade traffic from certain IPs to any (non-multicast) IP outside their subnet"',
+    },
+    {
+      name: "postrouting",
+      definition: "type nat hook postrouting priority 100",
+      rules: [
+        "ip daddr 224.0.0.0/4 return",
+        "ip6 daddr ff00::/8 return",
+        `goto ${masqueradeChecksChain}`,
+      ],
+    },
+  ],
+  ownersChains: [masqueradeChecksChain],
+};
 
-/**
- * The restore text that puts the rules back as {@link iptablesAdd} makes them.
- * @param saved what iptables-save says of the nat table.
- * @returns undefined where all of them are there.
- */
-export function iptablesRepair(
+/** Masquerades traffic of an interface with these addresses. */
+export function masqueradeRuleset(
   of: Masquerade,
   addresses: readonly Cidr[],
-  saved: string,
   digest: Digest,
-): string | undefined {
-  const chain = masqueradeChain(digest, of.network, of.containerId);
-  const has = new Set(saved.split("\n"));
-  const missing = addLines(of, addresses, digest).filter((line) => !has.has(asListed(line)));
-  if (missing.length === 0) return undefined;
-  // What is there stays, for it may be another interface's of the container; and what keeps the
-  // subnet from being masqueraded comes before what masquerades.
-  const lines = missing.map((line) =>
-    line.endsWith("-j ACCEPT") ? line.replace("-A", "-I") : line,
-  );
-  const isThere = saved.includes(`\n:${chain} `);
-  return ["*nat", ...(isThere ? [] : [`:${chain} - [0:0]`]), ...lines, "COMMIT", ""].join("\n");
+): Ruleset {
+  const { network, containerId, ifname } = of;
+  const tag = masqueradeTag(digest, network, ifname, containerId);
+  const ownOf = (family: Family): Cidr[] =>
+    addresses.filter(({ address }) => address.family === family);
+  return {
+    iptables: (family) => iptablesRules(of, ownOf(family), family, digest),
+    nftables: (families) => [
+      {
+        table,
+        comment: masqueradeTagComment(tag, network, ifname, containerId),
+        tag,
+        ownChains: [],
+        rules: families.flatMap(ownOf).map((address) => {
+          const ip = address.address.family === 4 ? "ip" : "ip6";
+          const own = formatAddress(address.address);
+          const subnet = formatCidr(subnetOf(address));
+          return {
+            chain: masqueradeChecksChain,
+            rule: `${ip} saddr ${own} ${ip} daddr != ${subnet} masquerade`,
+          };
+        }),
+      },
+    ],
+  };
 }
 
-/** A line as iptables-save has it: a host's address with its prefix length. */
-function asListed(line: string): string {
-  return line.replace(/ -s (\S+) /, (_, host: string) => {
-    return ` -s ${host}/${host.includes(":") ? 128 : 32} `;
-  });
-}
-
-function addLines(of: Masquerade, addresses: readonly Cidr[], digest: Digest): string[] {
-  const chain = masqueradeChain(digest, of.network, of.containerId);
-  const comment = `-m comment --comment ${ruleComment(of.network, of.containerId)}`;
-  const multicast = addresses[0]?.address.family === 6 ? "ff00::/8" : "224.0.0.0/4";
-  return [
+function iptablesRules(
+  { network, containerId }: Masquerade,
+  addresses: readonly Cidr[],
+  family: Family,
+  digest: Digest,
+): IptablesRules {
+  const chain = masqueradeChain(digest, network, containerId);
+  const comment = `-m comment --comment ${quoted(masqueradeComment(network, containerId))}`;
+  const multicast = family === 6 ? "ff00::/8" : "224.0.0.0/4";
+  const rules = [
     // All of the subnets before what is for the rest of the world.
-    ...addresses.map(
-      (address) => `-A ${chain} -d ${formatCidr(subnetOf(address))} ${comment} -j ACCEPT`,
-    ),
-    `-A ${chain} ! -d ${multicast} ${comment} -j MASQUERADE`,
-    ...addresses.map(
-      ({ address }) => `-A POSTROUTING -s ${formatAddress(address)} ${comment} -j ${chain}`,
-    ),
+    ...addresses.map((address) => ({
+      chain,
+      rule: `-d ${formatCidr(subnetOf(address))} ${comment} -j ACCEPT`,
+      first: true,
+    })),
+    { chain, rule: `! -d ${multicast} ${comment} -j MASQUERADE` },
+    ...addresses.map(({ address }) => ({
+      chain: "POSTROUTING",
+      rule: `-s ${formatAddress(address)}/${widthOf(family)} ${comment} -j ${chain}`,
+    })),
   ];
+  const shared = { chains: [], rules: [] };
+  return { chain, oldChains: [], rules: addresses.length === 0 ? [] : rules, shared };
 }
 
-/**
- * The restore text that takes containers' rules away again, found by their chains' names.
- * @param saved what iptables-save says of the nat table.
- * @returns undefined where there is nothing of them.
- */
-export function iptablesRemove(
-  network: string,
-  containerIds: readonly string[],
-  saved: string,
+/** Whose masquerading a rule is, as far as it says. */
+export interface MasqueradeOwner {
+  readonly network: string | undefined;
+  /** Cut where the firewall allows no longer comment. */
+  readonly containerId: string | undefined;
+  /** What the rules of nftables are found by. */
+  readonly tag: string | undefined;
+}
+
+export const masqueradeKind: RulesetKind<MasqueradeOwner> = {
+  ownersInIptables(saved) {
+    const rule = / --comment "name: \\"([^"\\]+)\\" id: \\"([^"\\]+)\\"" -j CNI-[0-9a-f]{24}$/;
+    const found = saved.split("\n").flatMap((line): MasqueradeOwner[] => {
+      const [, network, containerId] = rule.exec(line) ?? [];
+      return containerId === undefined ? [] : [{ network, containerId, tag: undefined }];
+    });
+    return distinct(found, ({ network, containerId }) => `${network} ${containerId}`);
+  },
+  nftables: [table],
+  ownersInNftables(listing) {
+    const comment =
+      / comment "([0-9a-f]{16}-[0-9a-f]{16})(?:, net: ([^,"]+), if: [^,"]+, id: ([^"]+))?/;
+    const found = listing.split("\n").flatMap((line): MasqueradeOwner[] => {
+      const [, tag, network, containerId] = comment.exec(line) ?? [];
+      return tag === undefined ? [] : [{ network, containerId, tag }];
+    });
+    return distinct(found, ({ tag }) => tag ?? "");
+  },
+};
+
+function distinct<T>(all: readonly T[], keyOf: (one: T) => string): T[] {
+  return [...new Map(all.map((one) => [keyOf(one), one])).values()];
+}
+
+/** The owner of masquerading that was listed: for removing it. */
+export function listedMasquerade(
+  { network = "", containerId = "", tag }: MasqueradeOwner,
   digest: Digest,
-): string | undefined {
-  const lines = saved.split("\n");
-  const removal = containerIds.flatMap((containerId) => {
-    const chain = masqueradeChain(digest, network, containerId);
-    const jumps = lines.filter((line) => line.startsWith("-A ") && line.endsWith(` -j ${chain}`));
-    if (jumps.length === 0 && !lines.some((line) => line.startsWith(`:${chain} `))) return [];
-    return [
-      // Naming a chain empties it, which deleting it asks for.
-      `:${chain} - [0:0]`,
-      ...jumps.map((line) => line.replace("-A ", "-D ")),
-      `-X ${chain}`,
-    ];
-  });
-  return removal.length === 0 ? undefined : ["*nat", ...removal, "COMMIT", ""].join("\n");
-}
-
-/** The containers of a network that a listing of the nat table has masquerading of. */
-export function iptablesOwners(network: string, saved: string): string[] {
-  const comment = / --comment "name: \\"([^"\\]+)\\" id: \\"([^"\\]+)\\"" -j CNI-[0-9a-f]{24}$/;
-  const owners = saved.split("\n").flatMap((line) => {
-    const [, name, containerId] = comment.exec(line) ?? [];
-    return name === network && containerId !== undefined ? [containerId] : [];
-  });
-  return [...new Set(owners)];
-}
-
-export const nftTable = "cni_plugins_masquerade";
-export const nftChecks = "masq_checks";
-const table = `inet ${nftTable}`;
-const checks = nftChecks;
-/** Bytes of a comment that nft takes. */
-const commentMax = 128;
-
-/** The table and chains that the rules stand in, for a node that has none yet. */
-export const nftBase = [
-  `add table ${table} { comment "Masquerading for plugins from github.com/containernetworking/plugins" ; }`,
-  `add chain ${table} ${checks} { comment "Masquerade traffic from certain IPs to any (non-multicast) IP outside their subnet" ; }`,
-  `add chain ${table} postrouting { type nat hook postrouting priority 100 ; }`,
-  `flush chain ${table} postrouting`,
-  `add rule ${table} postrouting ip daddr == 224.0.0.0/4 return`,
-  `add rule ${table} postrouting ip6 daddr == ff00::/8 return`,
-  `add rule ${table} postrouting goto ${checks}`,
-  "",
-].join("\n");
-
-/** What to list to find a container's rules. */
-export const nftList = ["list", "chain", "inet", nftTable, checks] as const;
-
-/** The nft commands that add the rules of a container, of either family. */
-export function nftAdd(of: Masquerade, addresses: readonly Cidr[], digest: Digest): string {
-  const tag = masqueradeTag(digest, of.network, of.ifname, of.containerId);
-  const text = `${tag}, net: ${of.network}, if: ${plainIfname(of.ifname)}, id: ${of.containerId}`;
-  const comment = text.slice(0, commentMax);
-  return addresses
-    .map((address) => {
-      const ip = address.address.family === 4 ? "ip" : "ip6";
-      const own = formatAddress(address.address);
-      const subnet = formatCidr(subnetOf(address));
-      return `add rule ${table} ${checks} ${ip} saddr == ${own} ${ip} daddr != ${subnet} masquerade comment "${comment}"\n`;
-    })
-    .join("");
-}
-
-/** What to list to see all that a container's masquerading needs. */
-export const nftWhole = ["list", "table", "inet", nftTable] as const;
-
-/**
- * The nft commands that put the rules of a container back, with table and chains.
- * @param listed what `nft -a list table` says; "" where there is no such table.
- * @returns undefined where all of them are there.
- */
-export function nftRepair(
-  of: Masquerade,
-  addresses: readonly Cidr[],
-  listed: string,
-  digest: Digest,
-): string | undefined {
-  const tag = masqueradeTag(digest, of.network, of.ifname, of.containerId);
-  const own = listed.split("\n").filter((line) => line.includes(` comment "${tag}`));
-  const isThere = ({ address }: Cidr): boolean =>
-    own.some((line) => line.includes(` saddr ${formatAddress(address)} `));
-  const leads = new RegExp(`\\bgoto ${checks}\\b`).test(listed);
-  if (leads && addresses.every(isThere)) return undefined;
-  const removal = nftRemove((found) => found === tag, listed) ?? "";
-  return nftBase + removal + nftAdd(of, addresses, digest);
-}
-
-/**
- * The nft commands that take rules away, by their handles.
- * @param isGone tells by a rule's tag whether it goes.
- * @param listed what `nft -a list chain` says.
- * @returns undefined where none of them goes.
- */
-export function nftRemove(isGone: (tag: string) => boolean, listed: string): string | undefined {
-  const commands = listed.split("\n").flatMap((line) => {
-    const [, tag, handle] =
-      / comment "([0-9a-f]{16}-[0-9a-f]{16}).*" # handle (\d+)$/.exec(line) ?? [];
-    if (tag === undefined || handle === undefined || !isGone(tag)) return [];
-    return [`delete rule ${table} ${checks} handle ${handle}\n`];
-  });
-  return commands.length === 0 ? undefined : commands.join("");
+): Ruleset {
+  const of = { network, containerId, ifname: "" };
+  return {
+    iptables: (family) => iptablesRules(of, [], family, digest),
+    nftables: () =>
+      tag === undefined ? [] : [{ table, comment: tag, tag, ownChains: [], rules: [] }],
+  };
 }

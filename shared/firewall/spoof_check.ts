@@ -1,79 +1,99 @@
-import { plainIfname } from "./names.ts";
+import type { RulesetKind } from "./driver.ts";
+import {
+  plainIfname,
+  spoofCheckBaseChain,
+  spoofCheckChain,
+  spoofCheckComment,
+  spoofCheckTable,
+} from "./names.ts";
+import type { NftablesTable, Ruleset } from "./ruleset.ts";
 
 /**
- * A container may send with its own MAC alone: rules of nftables' bridge family, as nft's commands.
- * Pure. Table, chains and comments are the reference plugin's. Each container has chains of its own,
- * so nothing is looked for in the whole ruleset.
+ * A container may send with its own MAC alone: rules of nftables' bridge family. Pure. Table, chains
+ * and comments are the reference plugin's. Each container has chains of its own, so nothing is
+ * looked for in the whole ruleset.
  */
 export interface SpoofCheck {
   readonly containerId: string;
   readonly ifname: string;
 }
 
-export const spoofTable = "nat";
-export const spoofBase = "PREROUTING";
-const table = `bridge ${spoofTable}`;
+const table: NftablesTable = {
+  family: "bridge",
+  name: spoofCheckTable,
+  comment: undefined,
+  chains: [
+    {
+      name: spoofCheckBaseChain,
+      definition: "type filter hook prerouting priority -300 ; policy accept",
+    },
+  ],
+  ownersChains: [spoofCheckBaseChain],
+};
 
-/** The chain of one interface. */
-export function spoofChain({ containerId, ifname }: SpoofCheck): string {
-  return `cni-br-iface-${containerId}-${plainIfname(ifname)}`;
+/** The frames that are let in: those from `mac`, by the host's link `link`. */
+export interface AllowedSource {
+  readonly link: string;
+  readonly mac: string;
 }
 
-/** The comment on every rule of one interface. */
-export function spoofComment({ containerId, ifname }: SpoofCheck): string {
-  return `macspoofchk-${containerId}-${plainIfname(ifname)}`;
+/** Lets only frames from the container's MAC in; without an allowed source, the owner alone. */
+export function spoofCheckRuleset(
+  { containerId, ifname }: SpoofCheck,
+  allowed: AllowedSource | undefined,
+): Ruleset {
+  const chain = spoofCheckChain(containerId, ifname);
+  const rules =
+    allowed === undefined
+      ? []
+      : [
+          {
+            chain: spoofCheckBaseChain,
+            rule: `iifname "${plainIfname(allowed.link)}" jump ${chain}`,
+          },
+          { chain, rule: `jump ${chain}-mac` },
+          { chain: `${chain}-mac`, rule: `ether saddr ${allowed.mac} return` },
+          { chain: `${chain}-mac`, rule: "drop" },
+        ];
+  return {
+    iptables: () => undefined,
+    nftables: () => [
+      {
+        table,
+        comment: spoofCheckComment(containerId, ifname),
+        tag: undefined,
+        ownChains: [chain, `${chain}-mac`],
+        rules,
+      },
+    ],
+  };
 }
 
-/** The commands that let only frames from `mac` in by the host's link `link`. */
-export function addSpoofCheck(of: SpoofCheck, link: string, mac: string): string {
-  const chain = spoofChain(of);
-  const comment = `comment "${spoofComment(of)}"`;
-  return [
-    `add table ${table}`,
-    `add chain ${table} ${spoofBase} { type filter hook prerouting priority -300 ; policy accept ; }`,
-    `add chain ${table} ${chain}`,
-    `add chain ${table} ${chain}-mac`,
-    `add rule ${table} ${spoofBase} iifname "${link}" jump ${chain} ${comment}`,
-    `add rule ${table} ${chain} jump ${chain}-mac ${comment}`,
-    `add rule ${table} ${chain}-mac ether saddr ${mac} return ${comment}`,
-    `add rule ${table} ${chain}-mac drop ${comment}`,
-    "",
-  ].join("\n");
-}
-
-/**
- * The commands that take it away.
- * @param chain the chain of the interface.
- * @param jumps the handles of the base chain's rules that lead to it.
- */
-export function removeSpoofCheck(chain: string, jumps: readonly (bigint | string)[]): string {
-  return [
-    ...jumps.map((handle) => `delete rule ${table} ${spoofBase} handle ${handle}`),
-    // A chain that a rule leads to cannot be deleted, so the one that leads goes first.
-    `flush chain ${table} ${chain}`,
-    `delete chain ${table} ${chain}`,
-    `flush chain ${table} ${chain}-mac`,
-    `delete chain ${table} ${chain}-mac`,
-    "",
-  ].join("\n");
-}
-
-/** What to list to find the interfaces that are checked. */
-export const spoofList = ["list", "chain", "bridge", spoofTable, spoofBase] as const;
-
-/** A rule that leads to an interface's chain. */
-export interface SpoofJump {
+/** A check that is there: the host's link that it is for, and its own chain. */
+export interface ListedSpoofCheck {
   readonly link: string;
   readonly chain: string;
-  readonly handle: string;
+  readonly comment: string;
 }
 
-/** The rules that lead to an interface's chain, out of what `nft -a list chain` says. */
-export function spoofJumps(listed: string): SpoofJump[] {
-  const jump = /^\s*iifname "([^"]+)" jump (cni-br-iface-\S+) comment .* # handle (\d+)$/;
-  return listed.split("\n").flatMap((line) => {
-    const [, link, chain, handle] = jump.exec(line) ?? [];
-    if (link === undefined || chain === undefined || handle === undefined) return [];
-    return [{ link, chain, handle }];
-  });
+export const spoofCheckKind: RulesetKind<ListedSpoofCheck> = {
+  nftables: [table],
+  ownersInNftables(listing) {
+    const jump = /^\s*iifname "([^"]+)" jump (cni-br-iface-[\w.-]+) comment "([^"]+)"/;
+    return listing.split("\n").flatMap((line): ListedSpoofCheck[] => {
+      const [, link, chain, comment] = jump.exec(line) ?? [];
+      if (link === undefined || chain === undefined || comment === undefined) return [];
+      return [{ link, chain, comment }];
+    });
+  },
+};
+
+/** The owner of a check that was listed: for removing it. */
+export function listedSpoofCheck({ chain, comment }: ListedSpoofCheck): Ruleset {
+  return {
+    iptables: () => undefined,
+    nftables: () => [
+      { table, comment, tag: undefined, ownChains: [chain, `${chain}-mac`], rules: [] },
+    ],
+  };
 }

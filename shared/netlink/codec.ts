@@ -112,6 +112,13 @@ export function attributes(body: Buffer, skip: number): Map<number, Buffer> {
   return found;
 }
 
+/** The data of attributes that follow each other, whatever their types. */
+export function attributeList(data: Buffer): Buffer[] {
+  const found: Buffer[] = [];
+  parseAttributes(data, (attribute) => found.push(attribute.data));
+  return found;
+}
+
 export interface LinkParts {
   readonly index?: number;
   readonly family?: number;

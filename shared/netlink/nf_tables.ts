@@ -1,6 +1,6 @@
 import type { Family } from "../net/address.ts";
 import type { Sys } from "../runtime/sys.ts";
-import { attributes, Flag, nested, readString } from "./codec.ts";
+import { attributeList, attributes, Flag, nested, readString } from "./codec.ts";
 import type { Message, Received } from "./codec.ts";
 import { NetlinkSocket, understood } from "./socket.ts";
 
@@ -19,6 +19,8 @@ const NFTA_RULE_CHAIN = 2;
 const NFTA_RULE_HANDLE = 3;
 const NFTA_RULE_EXPRESSIONS = 4;
 const NFTA_RULE_USERDATA = 7;
+const NFTA_EXPR_NAME = 1;
+const NFTA_EXPR_DATA = 2;
 /** Bytes of struct nfgenmsg, which every message of netfilter begins with. */
 const NFGENMSG = 4;
 const AF_INET = 2;
@@ -31,6 +33,8 @@ export interface NfRule {
   readonly handle: bigint;
   /** What nft shows as the rule's comment. */
   readonly comment: string | undefined;
+  /** What it matches and does, as a list of attributes. */
+  readonly expressions: Buffer;
   /** Whether the rule names a chain, as one does that jumps to it. */
   names(chain: string): boolean;
 }
@@ -93,16 +97,28 @@ export function listRules(
     if (handle === undefined || !isOf || attrs.get(NFTA_RULE_CHAIN)?.equals(text(chain)) !== true) {
       return [];
     }
-    const expressions = attrs.get(NFTA_RULE_EXPRESSIONS);
+    const expressions = attrs.get(NFTA_RULE_EXPRESSIONS) ?? Buffer.alloc(0);
     return [
       {
         handle: handle.readBigUInt64BE(0),
         comment: commentOf(attrs.get(NFTA_RULE_USERDATA)),
-        names: (other: string) => expressions?.includes(text(other)) === true,
+        expressions,
+        names: (other: string) => expressions.includes(text(other)),
       },
     ];
   };
   return understood("its rules", () => found.flatMap(readRule));
+}
+
+/** A rule's expressions without what its packets change in them. Equal rules have equal states. */
+export function stateOf(expressions: Buffer): string {
+  const parts = attributeList(expressions).flatMap((element) => {
+    const found = attributes(element, 0);
+    const name = found.get(NFTA_EXPR_NAME) ?? Buffer.alloc(0);
+    if (name.equals(text("counter"))) return [];
+    return [name, found.get(NFTA_EXPR_DATA) ?? Buffer.alloc(0)];
+  });
+  return Buffer.concat(parts).toString("base64");
 }
 
 /** A rule's comment: the first of nft's own type-length-value triples in its user data. */

@@ -1,8 +1,8 @@
 import { findExecutable, readIfPresent } from "../files/files.ts";
 import { fileAttributes } from "../files/attributes.ts";
 import type { Attributes } from "../files/attributes.ts";
-import { takeLock, takeNamedLock } from "../files/lock.ts";
-import type { Lock } from "../files/lock.ts";
+import { takeLock } from "../files/lock.ts";
+import type { Lock, LockKind } from "../files/lock.ts";
 import { runFolder } from "../files/paths.ts";
 import { commandFolders } from "../files/command.ts";
 import type { Family } from "../net/address.ts";
@@ -17,7 +17,6 @@ export type { Lock } from "../files/lock.ts";
 export type { PortVlans } from "../netlink/codec.ts";
 export type { Link } from "../netlink/query.ts";
 export type { Namespace } from "./namespace.ts";
-export { waitForCarrier, waitForDuplicateDetection } from "./wait.ts";
 
 /**
  * The node that a program runs on: its own network namespace, those of its containers, and what it
@@ -99,13 +98,8 @@ export class Node implements Attributes, Disposable {
   }
 
   /** See {@link takeLock}. */
-  lock(path: string, timeout: number): Lock {
-    return takeLock(this.sys, path, timeout);
-  }
-
-  /** See {@link takeNamedLock}. */
-  namedLock(name: string, timeout: number): Lock {
-    return takeNamedLock(this.sys, name, timeout);
+  lock(path: string, timeout: number, kind: LockKind = "exclusive"): Lock {
+    return takeLock(this.sys, path, timeout, "a+", kind);
   }
 
   /** Closes every namespace. The node opens them again when they are asked for. */

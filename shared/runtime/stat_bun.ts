@@ -20,7 +20,6 @@ interface Stats {
   readonly dev: number;
   readonly ino: number;
   readonly mode: number;
-  readonly uid: number;
   isDirectory(): boolean;
   isFile(): boolean;
   isSymbolicLink(): boolean;
@@ -92,7 +91,6 @@ function stats(seen: DataView): Stats {
   const mode = seen.getUint16(28, true);
   return {
     mode,
-    uid: seen.getUint32(20, true),
     ino: Number(seen.getBigUint64(32, true)),
     dev: deviceOf(seen),
     isDirectory: () => (mode & S_IFMT) === S_IFDIR,

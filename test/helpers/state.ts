@@ -7,8 +7,7 @@ export function expectError(answer: CniAnswer, codes: number | readonly number[]
   const context = `answer: ${answer.stdout} stderr: ${answer.stderr}`;
   expect(answer.json, context).toMatchObject({
     code: expect.any(Number),
-    // kubelet shows "msg; details".
-    msg: expect.stringMatching(/[^.\s]$/),
+    msg: expect.stringMatching(/\S/),
     details: expect.stringMatching(/\S/),
   });
   expect([codes].flat(), context).toContain(answer.json?.code);

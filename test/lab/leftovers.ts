@@ -16,7 +16,7 @@ const STAYS = [
   /^\+ nft: (chain|set|map) .*"table":"(cni_hostport|cni_plugins_masquerade)"/,
   /^\+ nft: rule (?!.*"comment").*"table":"(cni_hostport|cni_plugins_masquerade)"/,
   // portmap's record of its chains, in a folder that a reboot clears.
-  /^\+ files: \/run\/flannel-cni\/portmap\/(lock|opened|shared)$/,
+  /^\+ files: \/run\/flannel-cni\/portmap\/(lock|rules\.lock|opened|shared)$/,
   // The kernel's addresses and routes for a pod's `lo`, made when it first came up.
   /^\+ addresses: \S+ lo 127\.0\.0\.1\/8$/,
   /^\+ routes: \S+ 127\.\S+ type (local|broadcast) dev lo /,
@@ -24,8 +24,6 @@ const STAYS = [
   /^\+ files: \/var\/lib\/cni\/networks\/[^/]+\/(last_reserved_ip\.\d+|lock)$/,
   // Its index of reservations, on a node with many pods.
   /^\+ files: \/run\/flannel-cni\/host-local\/[^/]+\/(seal|[0-9a-f])$/,
-  // What calls lock.
-  /^\+ files: \/run\/flannel-cni\/locks\/[^/]+$/,
   /^\+ files: \/run\/xtables\.lock$/,
 ];
 

@@ -5,21 +5,23 @@ import { join } from "node:path";
 import { afterAll, describe } from "vitest";
 
 import { findState } from "../../../plugins/flannel/state.ts";
-import * as ipt from "../../../plugins/portmap/iptables.ts";
-import * as nft from "../../../plugins/portmap/nftables.ts";
-import { Records } from "../../../plugins/portmap/records.ts";
-import { familiesOf } from "../../../plugins/portmap/target.ts";
+import { familiesOf } from "../../../plugins/portmap/port_forward.ts";
+import { PortStore } from "../../../plugins/portmap/store.ts";
 import { Failure } from "../../../shared/base/failure.ts";
-import type { Target } from "../../../plugins/portmap/target.ts";
+import { hostPortRuleset, hostPortKind } from "../../../shared/firewall/host_ports.ts";
+import * as ipt from "../../../shared/firewall/iptables_text.ts";
+import { masqueradeKind, masqueradeRuleset } from "../../../shared/firewall/masquerade.ts";
+import * as nft from "../../../shared/firewall/nftables_text.ts";
+import type { PortForward } from "../../../shared/firewall/port_forward.ts";
+import type { IptablesRules, Ruleset } from "../../../shared/firewall/ruleset.ts";
 import { frame, linkMessage, nested, Type, addressMessage } from "../../../shared/netlink/codec.ts";
 import { listRules } from "../../../shared/netlink/nf_tables.ts";
-import { getLinks, listAddresses, listLinks, listRoutes } from "../../../shared/netlink/query.ts";
+import { getLink, listAddresses, listLinks, listRoutes } from "../../../shared/netlink/query.ts";
 import { Node } from "../../../shared/node/node.ts";
 import { NetlinkSocket } from "../../../shared/netlink/socket.ts";
 import { sys as realSys } from "../../../shared/runtime/sys_node.ts";
 import { parseCidr } from "../../../shared/net/cidr.ts";
-import { iptablesOwners, iptablesRemove, nftRemove } from "../../../shared/firewall/masquerade.ts";
-import { spoofJumps } from "../../../shared/firewall/spoof_check.ts";
+import { listedSpoofCheck, spoofCheckKind } from "../../../shared/firewall/spoof_check.ts";
 import { fakeSys } from "../shared/runtime/fake_sys.ts";
 import { fuzz, likeBytes, likeTexts, likeValues } from "./hostile.ts";
 
@@ -87,7 +89,7 @@ describe("the kernel's answers", () => {
     likeBytes(datagrams),
     (datagram) => {
       const asked = [
-        () => getLinks(hearing(datagram), ["cni0"]),
+        () => getLink(hearing(datagram), "cni0"),
         () => listLinks(hearing(datagram)),
         () => listAddresses(hearing(datagram), 7),
         () => listRoutes(hearing(datagram)),
@@ -106,7 +108,7 @@ describe("the kernel's answers", () => {
 });
 
 const digest = (text: string): string => text.padEnd(128, "0");
-const target: Target = {
+const forward: PortForward = {
   network: "cbr0",
   containerId: "pod1",
   ifname: "eth0",
@@ -121,8 +123,16 @@ const target: Target = {
     externalSetMarkChain: undefined,
     conditions: { 4: [], 6: [] },
   },
-  backend: "iptables",
 };
+const hostPorts = hostPortRuleset(forward, [forward], digest);
+const masquerade = masqueradeRuleset(forward, forward.addresses, digest);
+
+function inIptables(ruleset: Ruleset): IptablesRules {
+  const rules = ruleset.iptables(4);
+  if (rules === undefined) throw new Error("there are none");
+  return rules;
+}
+
 const saved = `*nat
 :PREROUTING ACCEPT [0:0]
 :CNI-HOSTPORT-DNAT - [0:0]
@@ -146,18 +156,16 @@ describe("listings", () => {
     "iptables-save",
     likeTexts([saved]),
     (text) => {
-      ipt.listed(text);
-      ipt.missingSharedLines(target.options, text);
-      ipt.isListed(target, text, digest);
-      ipt.unlistedRule(target, 4, digest, text);
-      const lines = ipt.removeListedLines(target, text, digest);
-      iptablesOwners("cbr0", text);
-      const removal = iptablesRemove("cbr0", ["pod1"], text, digest) ?? "";
-      // A restore text has one command a line, and only deletes.
-      if (lines.some((line) => line.includes("\n") || !/^(:|-[DXF] )/.test(line))) {
-        throw new Error(`a line that does not delete: ${lines.join("\n")}`);
+      for (const rules of [inIptables(hostPorts), inIptables(masquerade)]) {
+        ipt.missingLines(rules, text);
+        ipt.unlistedRule(rules, text);
+        const lines = ipt.removeListedLines(rules, text);
+        // A restore text has one command a line, and only deletes.
+        if (lines.some((line) => line.includes("\n") || !/^(:|-[DX] )/.test(line))) {
+          throw new Error(`a line that does not delete: ${lines.join("\n")}`);
+        }
       }
-      if (/^-[^DX]/m.test(removal)) throw new Error(`a line that does not delete: ${removal}`);
+      for (const kind of [hostPortKind, masqueradeKind]) kind.ownersInIptables?.(text, 4);
     },
     (text) => text,
   );
@@ -165,11 +173,17 @@ describe("listings", () => {
     "nft",
     likeTexts([listing]),
     (text) => {
-      spoofJumps(text);
-      nft.missingRule({ ...target, backend: "nftables" }, 4, text);
-      const removal = nftRemove(() => true, text) ?? "";
-      if (!removal.split("\n").every((line) => /^(delete rule [\w ]+ handle \d+)?$/.test(line))) {
-        throw new Error(`not only deletions: ${removal}`);
+      for (const ruleset of [hostPorts, masquerade]) {
+        for (const rules of ruleset.nftables([4])) nft.missingRule(rules, text);
+      }
+      for (const kind of [hostPortKind, masqueradeKind]) kind.ownersInNftables(text);
+      const chains = spoofCheckKind.ownersInNftables(text).flatMap((listed) =>
+        listedSpoofCheck(listed)
+          .nftables([])
+          .flatMap(({ table, ownChains }) => nft.removeChainsCommands(table, ownChains)),
+      );
+      if (!chains.every((line) => /^(flush|delete) chain bridge nat [\w.-]+$/.test(line))) {
+        throw new Error(`not only deletions: ${chains.join("\n")}`);
       }
     },
     (text) => text,
@@ -187,10 +201,11 @@ const record = {
   reserved: true,
   leftover: false,
   foreign: false,
-  ...target,
+  backend: "iptables",
+  ...forward,
   addresses: ["10.244.1.2/24"],
   mappings: [{ hostPort: 8080, containerPort: 80, protocol: "tcp", hostIP: "192.0.2.1" }],
-  options: { ...target.options, externalSetMarkChain: "X" },
+  options: { ...forward.options, externalSetMarkChain: "X" },
 };
 
 describe("state files", () => {
@@ -200,10 +215,12 @@ describe("state files", () => {
     likeValues([record]),
     (value) => {
       writeFileSync(join(folder, "portmap", "containers", "x"), JSON.stringify(value));
-      for (const { target: read } of new Records(digest, join(folder, "portmap")).list()) {
+      const store = new PortStore(new Node(realSys), join(folder, "portmap"));
+      for (const { forward: read } of store.list()) {
+        const ruleset = hostPortRuleset(read, [read], digest);
         for (const family of familiesOf(read)) {
-          ipt.addLines(read, family, digest);
-          nft.addCommands(read, family);
+          ipt.addLines(inIptables(ruleset));
+          for (const rules of ruleset.nftables([family])) nft.addCommands(rules);
         }
       }
     },

@@ -51,7 +51,7 @@ const noContainer = {
   containerId: "",
   netns: "",
   ifname: "",
-  args: "",
+  args: new Map<string, string>(),
   path: [],
   netnsOverride: false,
 };

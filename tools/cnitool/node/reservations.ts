@@ -39,7 +39,7 @@ const request = {
   containerId: "",
   netns: "",
   ifname: "",
-  args: "",
+  args: new Map<string, string>(),
   path: [],
   netnsOverride: false,
 } as const;

@@ -1,41 +1,53 @@
 import type { Firewall, Variant } from "../../../shared/firewall/firewall.ts";
+import { hostPortKind } from "../../../shared/firewall/host_ports.ts";
+import { masqueradeKind } from "../../../shared/firewall/masquerade.ts";
+import { tableOf } from "../../../shared/firewall/nftables_text.ts";
 import type { Family } from "../../../shared/net/address.ts";
-import {
-  hostPortRuleOwners,
-  iptablesRuleOwners,
-  masqueradeRuleOwners,
-} from "../../../shared/firewall/rule_owners.ts";
-import type { RuleOwner } from "../../../shared/firewall/rule_owners.ts";
 
 /** A container with rules, and where they are. */
-export interface OwnedRules extends RuleOwner {
+export interface OwnedRules {
+  /** Undefined where the rule does not say it. */
+  readonly network: string | undefined;
+  /** Cut where the firewall allows no longer comment. */
+  readonly containerId: string;
   /** In words, with how to look at them. */
   readonly where: string;
+}
+
+interface Owner {
+  readonly network: string | undefined;
+  readonly containerId: string | undefined;
 }
 
 const families: readonly Family[] = [4, 6];
 const variants: readonly Variant[] = ["nft", "legacy"];
 
-/** Whose rules of bridge and portmap this node has. @throws CniError Firewall */
+/** Whose rules of bridge and portmap this node has. @throws Failure firewall */
 export function ruleOwners(firewall: Firewall): OwnedRules[] {
-  const found: OwnedRules[] = [];
-  const add = (owners: readonly RuleOwner[], where: string): void => {
-    for (const owner of owners) found.push({ ...owner, where });
+  const found = new Map<string, OwnedRules>();
+  const add = (owners: readonly Owner[], where: string): void => {
+    for (const { network, containerId } of owners) {
+      if (containerId === undefined) continue;
+      found.set(`${where} ${network} ${containerId}`, { network, containerId, where });
+    }
   };
   for (const family of families) {
     for (const variant of variants) {
       if (!isUsed(firewall, family, variant)) continue;
-      const tool = `ip${family === 4 ? "" : "6"}tables-${variant}`;
-      add(iptablesRuleOwners(firewall.save(family, "nat", variant) ?? ""), `${tool} -t nat -S`);
+      const where = `ip${family === 4 ? "" : "6"}tables-${variant} -t nat -S`;
+      const saved = firewall.save(family, "nat", variant) ?? "";
+      for (const kind of [hostPortKind, masqueradeKind]) {
+        add(kind.ownersInIptables?.(saved, family) ?? [], where);
+      }
     }
-    const table = ["table", family === 4 ? "ip" : "ip6", "cni_hostport"];
-    const listed = firewall.nftList(["list", ...table]) ?? "";
-    add(hostPortRuleOwners(listed), `nft list ${table.join(" ")}`);
   }
-  const table = ["table", "inet", "cni_plugins_masquerade"];
-  const listed = firewall.nftList(["list", ...table]) ?? "";
-  add(masqueradeRuleOwners(listed), `nft list ${table.join(" ")}`);
-  return found;
+  for (const kind of [hostPortKind, masqueradeKind]) {
+    for (const table of kind.nftables) {
+      const what = ["list", "table", ...tableOf(table).split(" ")];
+      add(kind.ownersInNftables(firewall.nftList(what) ?? ""), `nft ${what.join(" ")}`);
+    }
+  }
+  return [...found.values()];
 }
 
 /** Whether a nat table is there. To look at one of iptables-legacy that is not would make it. */

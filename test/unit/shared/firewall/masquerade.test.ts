@@ -1,21 +1,21 @@
-import { createHash } from "node:crypto";
+import { describe, expect, it, test } from "vitest";
 
-import { expect, test } from "vitest";
-
-import { parseCidr } from "../../../../shared/net/cidr.ts";
 import {
-  iptablesAdd,
-  iptablesOwners,
-  iptablesRemove,
-  iptablesRepair,
-  nftAdd,
-  nftBase,
-  nftRemove,
-  nftRepair,
+  addLines,
+  missingLines,
+  removeListedLines,
+} from "../../../../shared/firewall/iptables_text.ts";
+import {
+  listedMasquerade,
+  masqueradeKind,
+  masqueradeRuleset,
 } from "../../../../shared/firewall/masquerade.ts";
 import { masqueradeTag } from "../../../../shared/firewall/names.ts";
+import { addCommands, missingRule } from "../../../../shared/firewall/nftables_text.ts";
+import type { IptablesRules, NftablesRules, Ruleset } from "../../../../shared/firewall/ruleset.ts";
+import { parseCidr } from "../../../../shared/net/cidr.ts";
+import { digest } from "./forwards.ts";
 
-const digest = (text: string) => createHash("sha512").update(text).digest("hex");
 const of = { network: "net", containerId: "c1", ifname: "eth0" };
 
 /** What the reference bridge 1.1.1 left in the nat table for the same network, id and address. */
@@ -30,106 +30,160 @@ const reference = `*nat
 COMMIT
 `;
 
-test("iptablesAdd makes the reference's chain, rules and comments", () => {
-  const text = iptablesAdd(of, [parseCidr("10.244.1.2/24")], digest);
-  const rules = text.split("\n").filter((line) => line.startsWith("-A"));
-  expect(rules).toEqual([
-    '-A CNI-623e1c388032b20529218ecc -d 10.244.1.0/24 -m comment --comment "name: \\"net\\" id: \\"c1\\"" -j ACCEPT',
-    '-A CNI-623e1c388032b20529218ecc ! -d 224.0.0.0/4 -m comment --comment "name: \\"net\\" id: \\"c1\\"" -j MASQUERADE',
-    '-A POSTROUTING -s 10.244.1.2 -m comment --comment "name: \\"net\\" id: \\"c1\\"" -j CNI-623e1c388032b20529218ecc',
-  ]);
-});
+const ruleset = (...addresses: readonly string[]) =>
+  masqueradeRuleset(of, addresses.map(parseCidr), digest);
+const own = ruleset("10.244.1.2/24");
 
-test("iptablesAdd keeps the traffic inside of every subnet from being masqueraded", () => {
-  const text = iptablesAdd(of, [parseCidr("10.1.2.2/24"), parseCidr("10.9.0.2/16")], digest);
-  const targets = text.split("\n").flatMap((line) => / -j (\w+)$/.exec(line)?.[1] ?? []);
-  expect(targets).toEqual(["ACCEPT", "ACCEPT", "MASQUERADE"]);
-});
+function inIptables(one: Ruleset, family: 4 | 6 = 4): IptablesRules {
+  const rules = one.iptables(family);
+  if (rules === undefined) throw new Error("there are none");
+  return rules;
+}
 
-test("iptablesRemove deletes the jumps to the chain, then the chain, and nothing of others", () => {
-  expect(iptablesRemove("net", ["c1"], reference, digest)?.split("\n")).toEqual([
-    "*nat",
-    ":CNI-623e1c388032b20529218ecc - [0:0]",
-    '-D POSTROUTING -s 10.244.1.2/32 -m comment --comment "name: \\"net\\" id: \\"c1\\"" -j CNI-623e1c388032b20529218ecc',
-    "-X CNI-623e1c388032b20529218ecc",
-    "COMMIT",
-    "",
-  ]);
-});
+function inNftables(one: Ruleset): NftablesRules {
+  const [rules] = one.nftables([4, 6]);
+  if (rules === undefined) throw new Error("there are none");
+  return rules;
+}
 
-test("iptablesRemove finds nothing where there is nothing", () => {
-  expect(iptablesRemove("net", ["c2"], reference, digest)).toBeUndefined();
-});
+describe("in iptables", () => {
+  const lines = reference.split("\n");
 
-test("nftRemove deletes by handle what nftAdd tagged, of this interface alone", () => {
-  const rule = (ifname: string) =>
-    nftAdd({ ...of, ifname }, [parseCidr("fd00::2/64")], digest).split(" masq_checks ")[1];
-  const listed = `table inet cni_plugins_masquerade { # handle 1
-\tchain masq_checks { # handle 2
-\t\t${rule("eth0")?.trim()} # handle 7
-\t\t${rule("eth1")?.trim()} # handle 8
-\t}
-}`;
-  const tag = masqueradeTag(digest, "net", "eth0", "c1");
-  expect(nftRemove((found) => found === tag, listed)).toBe(
-    "delete rule inet cni_plugins_masquerade masq_checks handle 7\n",
-  );
-  expect(nftRemove(() => false, listed)).toBeUndefined();
-});
+  it("has the reference's chain, rules and comments", () => {
+    const chain = "CNI-623e1c388032b20529218ecc";
+    expect(addLines(inIptables(own)).toSorted()).toEqual(
+      lines.filter((line) => line.includes(chain)).toSorted(),
+    );
+  });
 
-test("iptablesOwners finds the containers of one network", () => {
-  const other = reference.replaceAll('\\"net\\"', '\\"other\\"').replaceAll("c1", "c9");
-  expect(iptablesOwners("net", reference + other)).toEqual(["c1"]);
-});
+  it("keeps the traffic inside of every subnet from being masqueraded", () => {
+    const added = addLines(inIptables(ruleset("10.1.2.2/24", "10.9.0.2/16")));
+    const targets = added.flatMap((line) => / -j (\w+)$/.exec(line)?.[1] ?? []);
+    expect(targets).toEqual(["ACCEPT", "ACCEPT", "MASQUERADE"]);
+  });
 
-const own = [parseCidr("10.244.1.2/24")];
-const lines = reference.split("\n");
+  it("has rules for the addresses of a family, or none", () => {
+    const both = ruleset("10.1.2.2/24", "fd00::2/64");
+    expect(addLines(inIptables(both, 6)).join("\n")).toContain("-s fd00::2/128 ");
+    expect(addLines(inIptables(both, 6)).join("\n")).toContain("! -d ff00::/8 ");
+    expect(inIptables(own, 6).rules).toEqual([]);
+  });
 
-test("iptablesRepair leaves alone what the reference or we have made", () => {
-  expect(iptablesRepair(of, own, reference, digest)).toBeUndefined();
-});
+  it("is removed with what leads to the chain, and nothing of others", () => {
+    expect(removeListedLines(inIptables(ruleset()), reference)).toEqual([
+      ":CNI-623e1c388032b20529218ecc - [0:0]",
+      '-D POSTROUTING -s 10.244.1.2/32 -m comment --comment "name: \\"net\\" id: \\"c1\\"" -j CNI-623e1c388032b20529218ecc',
+      "-X CNI-623e1c388032b20529218ecc",
+    ]);
+    const other = masqueradeRuleset({ ...of, containerId: "c2" }, [], digest);
+    expect(removeListedLines(inIptables(other), reference)).toEqual([]);
+  });
 
-test.each(lines.filter((line) => line.includes("c1")))(
-  "iptablesRepair puts back %s, and nothing else",
-  (line) => {
-    const text = iptablesRepair(of, own, lines.filter((one) => one !== line).join("\n"), digest);
-    const [table, rule, ...rest] = text?.split("\n") ?? [];
-    expect([table, ...rest]).toEqual(["*nat", "COMMIT", ""]);
+  it("misses nothing of what the reference or we have made", () => {
+    expect(missingLines(inIptables(own), reference)).toEqual([]);
+  });
+
+  it.each(lines.filter((line) => line.includes("c1")))("misses %s, and nothing else", (line) => {
+    const saved = lines.filter((one) => one !== line).join("\n");
+    // What keeps the subnet from being masqueraded comes before what masquerades.
     const expected = line.endsWith("ACCEPT") ? line.replace("-A", "-I") : line;
-    expect(rule).toBe(expected.replace("10.244.1.2/32", "10.244.1.2"));
-  },
-);
+    expect(missingLines(inIptables(own), saved)).toEqual([expected]);
+  });
 
-test("iptablesRepair makes the chain where it is gone", () => {
-  expect(iptablesRepair(of, own, "*nat\nCOMMIT\n", digest)).toContain(
-    "*nat\n:CNI-623e1c388032b20529218ecc - [0:0]\n-I CNI-623e1c388032b20529218ecc -d 10.244.1.0/24",
-  );
+  it("misses the chain where it is gone", () => {
+    expect(missingLines(inIptables(own), "*nat\nCOMMIT\n").slice(0, 2)).toEqual([
+      ":CNI-623e1c388032b20529218ecc - [0:0]",
+      '-I CNI-623e1c388032b20529218ecc -d 10.244.1.0/24 -m comment --comment "name: \\"net\\" id: \\"c1\\"" -j ACCEPT',
+    ]);
+  });
+
+  it("is listed by network and container, each once", () => {
+    const other = reference.replaceAll('\\"net\\"', '\\"other\\"').replaceAll("c1", "c9");
+    expect(masqueradeKind.ownersInIptables?.(reference + reference + other, 4)).toEqual([
+      { network: "net", containerId: "c1", tag: undefined },
+      { network: "other", containerId: "c9", tag: undefined },
+    ]);
+    const [first] = masqueradeKind.ownersInIptables?.(reference, 4) ?? [];
+    expect(first && inIptables(listedMasquerade(first, digest)).chain).toBe(inIptables(own).chain);
+  });
 });
 
-/** What `nft -a list table` says of a rule. */
-function nftListing(goto: string, rule: string): string {
-  const text = rule.split(" masq_checks ")[1]?.trim().replaceAll("== ", "") ?? "";
+/** What `nft -a list table` says. */
+function listing(rule: string, to = "goto masq_checks"): string {
   return `table inet cni_plugins_masquerade {
-\tchain postrouting {
-\t\t${goto}
+\tchain masq_checks { # handle 2
+\t\t${rule} # handle 7
 \t}
-\tchain masq_checks {
-\t\t${text} # handle 7
+\tchain postrouting { # handle 3
+\t\ttype nat hook postrouting priority srcnat; policy accept;
+\t\tip daddr 224.0.0.0/4 return # handle 4
+\t\tip6 daddr ff00::/8 return # handle 5
+\t\t${to} # handle 6
 \t}
 }`;
 }
 
-test("nftRepair makes table and rules, or nothing where they are", () => {
-  const rule = nftAdd(of, own, digest);
-  expect(nftRepair(of, own, "", digest)).toBe(nftBase + rule);
-  expect(
-    nftRepair(of, own, nftListing("goto masq_checks # handle 9", rule), digest),
-  ).toBeUndefined();
-  expect(nftRepair(of, own, nftListing("", rule), digest)).toBe(
-    `${nftBase}delete rule inet cni_plugins_masquerade masq_checks handle 7\n${rule}`,
-  );
-  const others = nftAdd({ ...of, ifname: "eth1" }, own, digest);
-  expect(nftRepair(of, own, nftListing("goto masq_checks # handle 9", others), digest)).toBe(
-    nftBase + rule,
-  );
+/** A ruleset's first rule, as nft lists it. */
+function textOf(one: Ruleset): string {
+  return addCommands(inNftables(one))[0]?.split(" masq_checks ")[1] ?? "";
+}
+
+describe("in nftables", () => {
+  const tag = masqueradeTag(digest, "net", "eth0", "c1");
+
+  it("has a rule for each address, whatever its family, with the tag first in its comment", () => {
+    const rules = addCommands(inNftables(ruleset("10.1.2.2/24", "fd00::2/64")));
+    const comment = `comment "${tag}, net: net, if: eth0, id: c1"`;
+    expect(rules).toEqual([
+      `add rule inet cni_plugins_masquerade masq_checks ip saddr 10.1.2.2 ip daddr != 10.1.2.0/24 masquerade ${comment}`,
+      `add rule inet cni_plugins_masquerade masq_checks ip6 saddr fd00::2 ip6 daddr != fd00::/64 masquerade ${comment}`,
+    ]);
+  });
+
+  it("misses nothing where the rules are, and what leads there", () => {
+    const { rules, ...rest } = inNftables(own);
+    expect(missingRule({ ...rest, rules }, listing(textOf(own)))).toBeUndefined();
+  });
+
+  it("misses its rule, another interface's being no good, and what leads there", () => {
+    const other = masqueradeRuleset(
+      { ...of, ifname: "eth1" },
+      [parseCidr("10.244.1.2/24")],
+      digest,
+    );
+    expect(missingRule(inNftables(own), listing(textOf(other)))).toContain("in chain masq_checks");
+    expect(missingRule(inNftables(own), listing(textOf(own), "accept"))).toBe(
+      "goto masq_checks in chain postrouting",
+    );
+    expect(missingRule(inNftables(own), "")).toBe(
+      "ip daddr 224.0.0.0/4 return in chain postrouting",
+    );
+  });
+
+  it("is listed by its tag, whatever is cut off from the comment", () => {
+    const long = "0123456789abcdef".repeat(12);
+    const network = masqueradeRuleset(
+      { ...of, network: long },
+      [parseCidr("10.244.1.2/24")],
+      digest,
+    );
+    const owners = masqueradeKind.ownersInNftables(
+      listing(`${textOf(own)} # handle 8\n\t\t${textOf(network)}`),
+    );
+    expect(owners).toEqual([
+      { network: "net", containerId: "c1", tag },
+      {
+        network: undefined,
+        containerId: undefined,
+        tag: masqueradeTag(digest, long, "eth0", "c1"),
+      },
+    ]);
+    const [first] = owners;
+    expect(first && inNftables(listedMasquerade(first, digest))).toMatchObject({ tag, rules: [] });
+  });
+});
+
+test("an owner without a tag is looked for in iptables alone", () => {
+  const owner = { network: "net", containerId: "c1", tag: undefined };
+  expect(listedMasquerade(owner, digest).nftables([4, 6])).toEqual([]);
 });

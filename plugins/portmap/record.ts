@@ -1,0 +1,114 @@
+import { idProblem, ifnameProblem } from "../../shared/cni/request.ts";
+import type { Backend } from "../../shared/firewall/driver.ts";
+import type {
+  PortForward,
+  PortForwardOptions,
+  Protocol,
+} from "../../shared/firewall/port_forward.ts";
+import { formatAddress, parseAddress } from "../../shared/net/address.ts";
+import { formatCidr, parseCidr } from "../../shared/net/cidr.ts";
+
+/** The host ports of one container's interface, as they are recorded on the node. */
+export interface PortRecord {
+  readonly forward: PortForward;
+  /** The firewall that has its rules. */
+  readonly backend: Backend;
+  /** The namespace's path and inode number, which tell whether the container is there still. */
+  readonly netns: string;
+  readonly inode: number;
+  /** Whether host-local had a reservation of it, in its usual folder, at ADD. */
+  readonly reserved: boolean;
+  /** Whether rules of it could not be removed. */
+  readonly leftover: boolean;
+  /** Whether another plugin made it, and this is all that its rules say of it. */
+  readonly foreign: boolean;
+}
+
+/** A record as JSON. */
+interface PlainRecord {
+  network: string;
+  containerId: string;
+  ifname: string;
+  addresses: string[];
+  mappings: {
+    hostPort: number;
+    containerPort: number;
+    protocol: Protocol;
+    hostIP?: string;
+    family?: 4 | 6;
+  }[];
+  options: PortForwardOptions;
+  backend: Backend;
+  netns: string;
+  inode: number;
+  reserved: boolean;
+  leftover: boolean;
+  foreign: boolean;
+}
+
+export function formatRecord({ forward, ...rest }: PortRecord): string {
+  const plain: PlainRecord = {
+    ...rest,
+    ...forward,
+    addresses: forward.addresses.map(formatCidr),
+    mappings: forward.mappings.map(({ hostIP, family, ...mapping }) => ({
+      ...mapping,
+      ...(hostIP === undefined ? {} : { hostIP: formatAddress(hostIP) }),
+      ...(family === undefined ? {} : { family }),
+    })),
+  };
+  return JSON.stringify(plain);
+}
+
+/** Reads a record. @throws if it is damaged. */
+export function parseRecord(text: string): PortRecord {
+  const plain = JSON.parse(text) as PlainRecord;
+  if (!isPlain(plain)) throw new TypeError("a damaged record");
+  const { netns, inode, reserved, leftover, foreign, backend, ...forward } = plain;
+  return {
+    netns,
+    inode,
+    reserved,
+    leftover,
+    foreign,
+    backend,
+    forward: {
+      ...forward,
+      addresses: forward.addresses.map(parseCidr),
+      mappings: forward.mappings.map(({ hostIP, family, ...mapping }) => ({
+        ...mapping,
+        hostIP: hostIP === undefined ? undefined : parseAddress(hostIP),
+        family,
+      })),
+    },
+  };
+}
+
+const protocols: readonly unknown[] = ["tcp", "udp", "sctp"] satisfies Protocol[];
+const backends: readonly unknown[] = ["iptables", "nftables"] satisfies Backend[];
+
+/** Whether a record holds what was written: its words become rules, and its numbers ports. */
+function isPlain(value: PlainRecord): boolean {
+  const { network, containerId, ifname, netns, inode, options, mappings } = value;
+  const { markMasqBit, externalSetMarkChain, conditions } = options;
+  const words: unknown[] = [
+    network,
+    containerId,
+    ifname,
+    netns,
+    ...conditions[4],
+    ...conditions[6],
+  ];
+  return (
+    [...words, externalSetMarkChain ?? ""].every((word) => typeof word === "string") &&
+    (ifname === "" || ifnameProblem(ifname) === undefined) &&
+    idProblem(network) === undefined &&
+    idProblem(containerId) === undefined &&
+    [inode, markMasqBit].every(Number.isInteger) &&
+    backends.includes(value.backend) &&
+    mappings.every(
+      ({ hostPort, containerPort, protocol }) =>
+        [hostPort, containerPort].every(Number.isInteger) && protocols.includes(protocol),
+    )
+  );
+}

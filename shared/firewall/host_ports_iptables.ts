@@ -1,0 +1,160 @@
+import { formatAddress, widthOf } from "../net/address.ts";
+import type { Family } from "../net/address.ts";
+import { formatCidr, subnetOf } from "../net/cidr.ts";
+import { quoted } from "./iptables_text.ts";
+import {
+  dnatChain,
+  hostPortChain,
+  hostPortComment,
+  hostPortMasqueradeChain,
+  markChain,
+  oldHostPortChain,
+} from "./names.ts";
+import type { Digest } from "./names.ts";
+import { addressOf, mappingsOf } from "./port_forward.ts";
+import type {
+  Container,
+  ListedHostPorts,
+  PortForward,
+  PortForwardOptions,
+} from "./port_forward.ts";
+import type { IptablesRules, Rule, SharedRules } from "./ruleset.ts";
+
+/**
+ * Host ports as rules of iptables. Pure. Chains, rules and their order are the reference plugin's, so
+ * that either can check and remove what the other made:
+ *
+ *     PREROUTING, OUTPUT     -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT
+ *     CNI-HOSTPORT-DNAT      one rule for each protocol and 15 ports of a container → CNI-DN-…
+ *     CNI-DN-…               marks what has to be masqueraded, then DNATs, for each mapping
+ *     CNI-HOSTPORT-SETMARK   sets the mark
+ *     POSTROUTING            → CNI-HOSTPORT-MASQ, which masquerades what has it
+ */
+
+/** What multiport takes at the most. */
+const portsPerRule = 15;
+
+/** The rules of a container's host ports, of one interface or more. */
+export function hostPortRulesOfIptables(
+  { network, containerId }: Container,
+  forwards: readonly PortForward[],
+  family: Family,
+  digest: Digest,
+): IptablesRules {
+  const chain = hostPortChain(digest, network, containerId);
+  const own = forwards.filter((one) => addressOf(one, family) !== undefined);
+  return {
+    chain,
+    oldChains: [oldHostPortChain(digest, network, containerId)],
+    rules: [
+      ...own.flatMap((one) => dnatRules(one, family)).map((rule) => ({ chain, rule })),
+      ...own
+        .flatMap((one) => entryRules(one, family))
+        .map((rule) => ({ chain: dnatChain, rule: `${rule} -j ${chain}` })),
+    ],
+    shared: sharedRules(own.map(({ options }) => options)),
+  };
+}
+
+/** The chains and rules that all containers share, in the order to make them. */
+function sharedRules(all: readonly PortForwardOptions[]): SharedRules {
+  const local = `-m addrtype --dst-type LOCAL -j ${dnatChain}`;
+  const bits = new Set(all.filter(usesOwnMark).map(({ markMasqBit }) => markMasqBit));
+  const marks = [...bits].map((bit) => `0x${(2 ** bit).toString(16)}`);
+  return {
+    chains: marks.length === 0 ? [dnatChain] : [dnatChain, markChain, hostPortMasqueradeChain],
+    rules: [
+      { chain: "PREROUTING", rule: local },
+      { chain: "OUTPUT", rule: local },
+      ...marks.flatMap((mark): Rule[] => [
+        {
+          chain: markChain,
+          rule: `-m comment --comment "CNI portfwd masquerade mark" -j MARK --set-xmark ${mark}/${mark}`,
+        },
+        {
+          chain: hostPortMasqueradeChain,
+          rule: `-m mark --mark ${mark}/${mark} -j MASQUERADE`,
+        },
+      ]),
+      ...(marks.length === 0 ? [] : [masqueradeEntry]),
+    ],
+  };
+}
+
+const masqueradeEntry: Rule = {
+  chain: "POSTROUTING",
+  rule: `-m comment --comment "CNI portfwd requiring masquerade" -j ${hostPortMasqueradeChain}`,
+  // The bridge plugin's masquerading would take the packets first.
+  first: true,
+};
+
+/** Whether packets are marked by our own chain. */
+function usesOwnMark({ snat, externalSetMarkChain }: PortForwardOptions): boolean {
+  return snat && externalSetMarkChain === undefined;
+}
+
+/** The rules that lead to a container's chain, without their target. */
+function entryRules(
+  { network, containerId, mappings, options }: PortForward,
+  family: Family,
+): string[] {
+  const comment = quoted(hostPortComment(network, containerId));
+  const conditions = options.conditions[family].map(quoted);
+  const protocols = [...new Set(mappings.map(({ protocol }) => protocol))].toSorted();
+  return protocols.flatMap((protocol) => {
+    const ports = mappings
+      .filter((mapping) => mapping.protocol === protocol)
+      .map(({ hostPort }) => hostPort);
+    return groups(ports).map((group) =>
+      [
+        `-p ${protocol} -m comment --comment ${comment}`,
+        `-m multiport --dports ${group.join(",")}`,
+        ...conditions,
+      ].join(" "),
+    );
+  });
+}
+
+function groups(ports: readonly number[]): number[][] {
+  const found: number[][] = [];
+  for (let at = 0; at < ports.length; at += portsPerRule) {
+    found.push(ports.slice(at, at + portsPerRule));
+  }
+  return found;
+}
+
+/** The rules of a container's chain. */
+function dnatRules(forward: PortForward, family: Family): string[] {
+  const own = addressOf(forward, family);
+  if (own === undefined) return [];
+  const { options } = forward;
+  const mark = options.externalSetMarkChain ?? markChain;
+  // iptables-save leaves out a source that is everything.
+  const source = options.masqAll ? "" : `-s ${formatCidr(subnetOf(own))} `;
+  const address = formatAddress(own.address);
+  const pod = family === 6 ? `[${address}]` : address;
+  return mappingsOf(forward, family).flatMap(({ protocol, hostPort, hostIP, containerPort }) => {
+    const dst = hostIP === undefined ? "" : `-d ${formatAddress(hostIP)}/${widthOf(family)} `;
+    const port = `-p ${protocol} -m ${protocol} --dport ${hostPort}`;
+    const marks: string[] = [];
+    if (options.snat) marks.push(`${source}${dst}${port} -j ${mark}`);
+    if (options.snat && family === 4 && !options.masqAll) {
+      marks.push(`-s 127.0.0.1/32 ${dst}${port} -j ${mark}`);
+    }
+    return [...marks, `${dst}${port} -j DNAT --to-destination ${pod}:${containerPort}`];
+  });
+}
+
+/** Whose host ports iptables-save lists, by the rules that lead to containers' chains. */
+export function hostPortsInIptables(saved: string, family: Family): ListedHostPorts[] {
+  return saved.split("\n").flatMap((line) => {
+    if (!line.startsWith(`-A ${dnatChain} `) || !/ -j CNI-DN-[0-9a-f]{21}$/.test(line)) return [];
+    const id = /--comment "dnat name: \\"([^"\\]+)\\" id: \\"([^"\\]+)\\""/.exec(line);
+    const protocol = / -p (\w+) /.exec(line)?.[1];
+    const ports = / --dports ([0-9,]+) /.exec(line)?.[1];
+    const [, network, containerId] = id ?? [];
+    if (network === undefined || containerId === undefined) return [];
+    if (protocol === undefined || ports === undefined) return [];
+    return [{ family, network, containerId, protocol, ports: ports.split(",").map(Number) }];
+  });
+}

@@ -1,0 +1,196 @@
+import { Failure, isFailure } from "../base/failure.ts";
+import type { Family } from "../net/address.ts";
+import type { FirewallDriver, RulesetKind } from "./driver.ts";
+import type { Firewall, Variant } from "./firewall.ts";
+import {
+  addLines,
+  checkLines,
+  checkSharedLines,
+  isListed,
+  missingLines,
+  missingSharedLines,
+  removeLines,
+  removeListedLines,
+  transaction,
+  unlistedRule,
+} from "./iptables_text.ts";
+import { retryOnConflict } from "./retry.ts";
+import { stateOf } from "../netlink/nf_tables.ts";
+import type { IptablesRules, Ruleset } from "./ruleset.ts";
+
+const table = "nat";
+const variants: readonly Variant[] = ["nft", "legacy"];
+
+/**
+ * Writes rulesets with the iptables tools. In iptables-nft a commit that only appends takes a
+ * millisecond, one that deletes ten times that, and `-C` reads all rules of the chains it names.
+ * iptables-legacy reads the whole table for anything, so there `-C` costs nothing more.
+ */
+export class IptablesDriver implements FirewallDriver {
+  readonly backend = "iptables";
+  readonly #firewall: Firewall;
+
+  constructor(firewall: Firewall) {
+    this.#firewall = firewall;
+  }
+
+  add(
+    families: readonly Family[],
+    added: readonly Ruleset[],
+    removed: readonly Ruleset[] = [],
+  ): boolean {
+    return families.every((family) => {
+      const wanted = withRules(rulesOf(added, family));
+      const gone = withRules(rulesOf(removed, family)).filter((one) => this.#has(family, one));
+      if (wanted.some((one) => this.#has(family, one))) return false;
+      const isLegacy = this.#firewall.variant(family) === "legacy";
+      const checks = isLegacy ? wanted.flatMap(({ shared }) => checkSharedLines(shared)) : [];
+      const lines = [
+        ...new Set(checks),
+        ...gone.flatMap((one) => removeLines(one)),
+        ...wanted.flatMap((one) => addLines(one)),
+      ];
+      if (lines.length === 0) return true;
+      try {
+        this.#firewall.restore(family, transaction(lines));
+        return true;
+      } catch (error) {
+        // Something is not as it was. A listing will tell what.
+        if (isFailure(error, "firewall")) return false;
+        throw error;
+      }
+    });
+  }
+
+  reconcile(
+    families: readonly Family[],
+    added: readonly Ruleset[],
+    removed: readonly Ruleset[] = [],
+    others: readonly Ruleset[] = [],
+  ): void {
+    for (const family of families) {
+      const wanted = withRules(rulesOf(added, family));
+      const saved = this.#save(family, this.#firewall.variant(family));
+      const shared = new Set(wanted.flatMap((one) => missingSharedLines(one.shared, saved)));
+      const lost =
+        shared.size === 0
+          ? []
+          : withRules(rulesOf(others, family)).filter(({ chain }) => !isListed(chain, saved));
+      const gone = distinct([...rulesOf(added, family), ...rulesOf(removed, family)]);
+      const refilled = new Set(wanted.map(({ chain }) => `-X ${chain}`));
+      const lines = [
+        ...shared,
+        ...gone
+          .flatMap((one) => removeListedLines(one, saved))
+          .filter((line) => !refilled.has(line)),
+        ...distinct([...wanted, ...lost]).flatMap((one) => addLines(one)),
+      ];
+      if (lines.length > 0) this.#firewall.restore(family, transaction(lines));
+    }
+  }
+
+  complete(families: readonly Family[], ruleset: Ruleset): void {
+    for (const family of families) {
+      for (const wanted of withRules(rulesOf([ruleset], family))) {
+        const saved = this.#save(family, this.#firewall.variant(family));
+        const lines = [...missingSharedLines(wanted.shared, saved), ...missingLines(wanted, saved)];
+        if (lines.length > 0) this.#firewall.restore(family, transaction(lines));
+      }
+    }
+  }
+
+  remove(families: readonly Family[], owners: readonly Ruleset[]): void {
+    for (const family of families) {
+      for (const variant of variants) {
+        retryOnConflict(() => {
+          const present = distinct(rulesOf(owners, family)).filter((one) =>
+            this.#has(family, one, variant),
+          );
+          if (present.length === 0) return;
+          const saved = this.#save(family, variant);
+          const lines = present.flatMap((one) => removeListedLines(one, saved));
+          if (lines.length > 0) this.#firewall.restore(family, transaction(lines), variant);
+        });
+      }
+    }
+  }
+
+  has(family: Family, owner: Ruleset): boolean {
+    return rulesOf([owner], family).some((one) => this.#has(family, one));
+  }
+
+  missing(family: Family, ruleset: Ruleset): string | undefined {
+    const [wanted] = withRules(rulesOf([ruleset], family));
+    if (wanted === undefined) return undefined;
+    const lines = checkLines(wanted);
+    const refused = this.#firewall.refusedLine(family, transaction(lines));
+    // The first line is the table's name.
+    if (refused !== undefined) return (lines[refused - 2] ?? "one of them").replace("-C ", "");
+    // The -C of ip6tables-legacy takes the rule of one port for that of another.
+    if (this.#firewall.variant(family) === "nft") return undefined;
+    return unlistedRule(wanted, this.#firewall.save(family, table) ?? "");
+  }
+
+  hasShared(family: Family, rulesets: readonly Ruleset[]): boolean {
+    const wanted = withRules(rulesOf(rulesets, family));
+    const checks = [...new Set(wanted.flatMap(({ shared }) => checkSharedLines(shared)))];
+    return this.#firewall.refusedLine(family, transaction(checks)) === undefined;
+  }
+
+  sharedState(family: Family, rulesets: readonly Ruleset[]): string | undefined {
+    if (this.#firewall.variant(family) === "legacy") return undefined;
+    const states = new Map<string, string>();
+    for (const { shared } of withRules(rulesOf(rulesets, family))) {
+      for (const { chain, rule } of shared.rules) {
+        // Of a chain that others use too, the rule that leads to ours alone.
+        const to = shared.chains.includes(chain) ? undefined : / -j (\S+)$/.exec(rule)?.[1];
+        if (states.has(`${chain} ${to}`)) continue;
+        const rules = this.#firewall
+          .rules(family, table, chain, to)
+          .filter((one) => to === undefined || one.names(to));
+        states.set(
+          `${chain} ${to}`,
+          rules.map(({ expressions }) => stateOf(expressions)).join(" "),
+        );
+      }
+    }
+    return ["iptables-nft", family, ...[...states].flat()].join(" ");
+  }
+
+  list<Owner>(families: readonly Family[], kind: RulesetKind<Owner>): Owner[] {
+    const { ownersInIptables } = kind;
+    if (ownersInIptables === undefined) return [];
+    return families.flatMap((family) => [
+      ...ownersInIptables(this.#firewall.save(family, table) ?? "", family),
+    ]);
+  }
+
+  #has(family: Family, { chain }: IptablesRules, variant?: Variant): boolean {
+    const used = variant ?? this.#firewall.variant(family);
+    return this.#firewall.hasIptablesChain(family, table, chain, used);
+  }
+
+  #save(family: Family, variant: Variant): string {
+    const saved = this.#firewall.save(family, table, variant);
+    if (saved !== undefined) return saved;
+    const tool = family === 4 ? "iptables" : "ip6tables";
+    throw new Failure(
+      "firewall",
+      `Cannot change the nat table: neither ${tool}-save nor ${tool}-${variant}-save is what the node has, or the kernel has no nat table.`,
+      'Install the iptables package on the node, or set the backend to "nftables" in the network config.',
+    );
+  }
+}
+
+function rulesOf(rulesets: readonly Ruleset[], family: Family): IptablesRules[] {
+  return rulesets.flatMap((one) => one.iptables(family) ?? []);
+}
+
+function withRules(all: readonly IptablesRules[]): IptablesRules[] {
+  return all.filter(({ rules }) => rules.length > 0);
+}
+
+/** One for each chain. */
+function distinct(all: readonly IptablesRules[]): IptablesRules[] {
+  return [...new Map(all.map((one) => [one.chain, one])).values()];
+}

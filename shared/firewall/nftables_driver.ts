@@ -1,0 +1,172 @@
+import { Failure } from "../base/failure.ts";
+import type { Family } from "../net/address.ts";
+import { stateOf } from "../netlink/nf_tables.ts";
+import type { FirewallDriver, RulesetKind } from "./driver.ts";
+import type { Firewall } from "./firewall.ts";
+import {
+  addCommands,
+  baseCommands,
+  missingRule,
+  missingSharedRule,
+  removeChainsCommands,
+  removeCommands,
+  tableOf,
+} from "./nftables_text.ts";
+import type { KnownRule } from "./nftables_text.ts";
+import { changedSince, retryOnConflict } from "./retry.ts";
+import type { NftablesRules, NftablesTable, Ruleset } from "./ruleset.ts";
+
+/**
+ * Writes rulesets with nft. What is there is asked of the kernel: an owner's rules are found by the
+ * comment on them, and removed by their handles.
+ */
+export class NftablesDriver implements FirewallDriver {
+  readonly backend = "nftables";
+  readonly #firewall: Firewall;
+
+  constructor(firewall: Firewall) {
+    this.#firewall = firewall;
+  }
+
+  add(
+    families: readonly Family[],
+    added: readonly Ruleset[],
+    removed: readonly Ruleset[] = [],
+  ): boolean {
+    const wanted = rulesOf(added, families);
+    const commands = [
+      ...this.#removal([...wanted, ...rulesOf(removed, families)]),
+      ...wanted.flatMap((one) => addCommands(one)),
+    ];
+    return this.#change(commands);
+  }
+
+  reconcile(
+    families: readonly Family[],
+    added: readonly Ruleset[],
+    removed: readonly Ruleset[] = [],
+    others: readonly Ruleset[] = [],
+  ): void {
+    const wanted = rulesOf([...added, ...others], families);
+    const tables = new Map(
+      wanted.filter(({ rules }) => rules.length > 0).map(({ table }) => [tableOf(table), table]),
+    );
+    retryOnConflict(() => {
+      const commands = [
+        ...[...tables.values()].flatMap((table) => baseCommands(table)),
+        ...this.#removal([...wanted, ...rulesOf(removed, families)]),
+        ...wanted.flatMap((one) => addCommands(one)),
+      ];
+      if (!this.#change(commands)) throw notMade([...tables.keys()]);
+    });
+  }
+
+  complete(families: readonly Family[], ruleset: Ruleset): void {
+    const missing = families.filter((family) => this.missing(family, ruleset) !== undefined);
+    // A table of both families is made anew as a whole.
+    if (missing.length > 0) this.reconcile(families, [ruleset]);
+  }
+
+  remove(families: readonly Family[], owners: readonly Ruleset[]): void {
+    retryOnConflict(() => {
+      if (!this.#change(this.#removal(rulesOf(owners, families)))) throw changedSince();
+    });
+  }
+
+  has(family: Family, owner: Ruleset): boolean {
+    return rulesOf([owner], [family]).some((one) => this.#isThere(one));
+  }
+
+  missing(family: Family, ruleset: Ruleset): string | undefined {
+    for (const wanted of rulesOf([ruleset], [family])) {
+      if (wanted.rules.length === 0) continue;
+      const missing = missingRule(wanted, this.#list(wanted.table));
+      if (missing !== undefined) return missing;
+    }
+    return undefined;
+  }
+
+  hasShared(family: Family, rulesets: readonly Ruleset[]): boolean {
+    const tables = new Set(rulesOf(rulesets, [family]).map(({ table }) => table));
+    return [...tables].every((table) => missingSharedRule(table, this.#list(table)) === undefined);
+  }
+
+  sharedState(family: Family, rulesets: readonly Ruleset[]): string | undefined {
+    const tables = [...new Set(rulesOf(rulesets, [family]).map(({ table }) => table))];
+    const states = tables.flatMap((table) =>
+      table.chains.map(({ name, rules }) => {
+        const { family: of, name: own } = table;
+        // Of a chain that owners' rules stand in, it is enough that it is there.
+        if (rules === undefined) return `${name} ${this.#firewall.hasChain(of, own, name)}`;
+        const found = this.#firewall.rules(of, own, name);
+        return `${name} ${found.map(({ expressions }) => stateOf(expressions)).join(" ")}`;
+      }),
+    );
+    return ["nftables", ...tables.map(tableOf), ...states].join(" ");
+  }
+
+  list<Owner>(_: readonly Family[], kind: RulesetKind<Owner>): Owner[] {
+    return kind.nftables.flatMap((table) => [...kind.ownersInNftables(this.#list(table))]);
+  }
+
+  /** Commands that remove what some owners have. */
+  #removal(owners: readonly NftablesRules[]): string[] {
+    const byTable = Map.groupBy(owners, ({ table }) => tableOf(table));
+    return [...byTable.values()].flatMap((inTable) => {
+      const [first] = inTable;
+      if (first === undefined) return [];
+      return [
+        ...removeCommands(first.table, this.#rulesOf(first.table, inTable)),
+        ...inTable
+          .filter((one) => one.ownChains.length > 0 && this.#isThere(one))
+          .flatMap(({ table, ownChains }) => removeChainsCommands(table, ownChains)),
+      ];
+    });
+  }
+
+  /** The rules of some owners in a table. */
+  #rulesOf(table: NftablesTable, owners: readonly NftablesRules[]): KnownRule[] {
+    const [only = "", ...more] = new Set(owners.map(({ tag, comment }) => tag ?? comment));
+    const comments = new Set(
+      owners.flatMap(({ tag, comment }) => (tag === undefined ? [comment] : [])),
+    );
+    const tags = owners.flatMap(({ tag }) => tag ?? []);
+    return table.ownersChains.flatMap((chain) =>
+      this.#firewall
+        .rules(table.family, table.name, chain, more.length === 0 ? only : undefined)
+        .filter(
+          ({ comment = "" }) =>
+            comments.has(comment) || tags.some((tag) => comment.startsWith(tag)),
+        )
+        .map(({ handle }) => ({ chain, handle })),
+    );
+  }
+
+  #isThere(one: NftablesRules): boolean {
+    const [ownChain] = one.ownChains;
+    const { family, name } = one.table;
+    if (ownChain !== undefined) return this.#firewall.hasChain(family, name, ownChain);
+    return this.#rulesOf(one.table, [one]).length > 0;
+  }
+
+  /** What nft lists of a table; "" if there is none. */
+  #list(table: NftablesTable): string {
+    return this.#firewall.nftList(["list", "table", ...tableOf(table).split(" ")]) ?? "";
+  }
+
+  #change(commands: readonly string[]): boolean {
+    return commands.length === 0 || this.#firewall.nft(`${commands.join("\n")}\n`);
+  }
+}
+
+function rulesOf(rulesets: readonly Ruleset[], families: readonly Family[]): NftablesRules[] {
+  return rulesets.flatMap((one) => one.nftables(families));
+}
+
+function notMade(tables: readonly string[]): Failure {
+  return new Failure(
+    "firewall",
+    `Cannot make the nftables table ${tables.join(", ")}: the kernel does not have that family, or another program removes the table.`,
+    "Load the kernel's module for the family (nf_tables_bridge for macspoofchk), or see which program reloads the firewall.",
+  );
+}

@@ -1,0 +1,99 @@
+import type { NftablesRules, NftablesTable, Rule } from "./ruleset.ts";
+
+/** nft's commands, and what it lists. Pure. */
+
+/** A rule that the kernel has. */
+export interface KnownRule {
+  readonly chain: string;
+  readonly handle: bigint | string;
+}
+
+/** A table as nft names it: "ip cni_hostport". */
+export function tableOf({ family, name }: NftablesTable): string {
+  return `${typeof family === "number" ? (family === 4 ? "ip" : "ip6") : family} ${name}`;
+}
+
+/** Commands that make a table and what owners share in it, anew where it is there. */
+export function baseCommands(table: NftablesTable): string[] {
+  const of = tableOf(table);
+  const { comment, chains } = table;
+  const named = comment === undefined ? "" : ` { comment "${comment}" ; }`;
+  return [
+    `add table ${of}${named}`,
+    ...chains.flatMap(({ name, definition }) => {
+      return `add chain ${of} ${name}${definition === undefined ? "" : ` { ${definition} ; }`}`;
+    }),
+    ...chains.flatMap(({ name, rules }) =>
+      rules === undefined
+        ? []
+        : [`flush chain ${of} ${name}`, ...rules.map((rule) => `add rule ${of} ${name} ${rule}`)],
+    ),
+  ];
+}
+
+/** Commands that make an owner's rules. */
+export function addCommands({ table, comment, ownChains, rules }: NftablesRules): string[] {
+  const of = tableOf(table);
+  return [
+    ...ownChains.map((chain) => `add chain ${of} ${chain}`),
+    ...rules.map(
+      ({ chain, rule, when = "" }) => `add rule ${of} ${chain} ${when}${rule} comment "${comment}"`,
+    ),
+  ];
+}
+
+/** Commands that remove rules by their handles. */
+export function removeCommands(table: NftablesTable, known: readonly KnownRule[]): string[] {
+  return known.map(
+    ({ chain, handle }) => `delete rule ${tableOf(table)} ${chain} handle ${handle}`,
+  );
+}
+
+/** Commands that remove chains that no rule of others leads to any more. */
+export function removeChainsCommands(table: NftablesTable, chains: readonly string[]): string[] {
+  const of = tableOf(table);
+  return chains.flatMap((chain) => [`flush chain ${of} ${chain}`, `delete chain ${of} ${chain}`]);
+}
+
+/**
+ * The first of an owner's rules, or of the shared ones, that a listing of the table lacks.
+ * @param listing what `nft list table` says.
+ */
+export function missingRule(wanted: NftablesRules, listing: string): string | undefined {
+  const { table, comment, rules } = wanted;
+  const own = rules.map(({ chain, rule }) => ({ chain, rule: `${rule} comment "${comment}"` }));
+  return missingSharedRule(table, listing) ?? unlisted(own, listing);
+}
+
+/** The first of the rules that owners share that a listing of the table lacks. */
+export function missingSharedRule({ chains }: NftablesTable, listing: string): string | undefined {
+  const shared = chains.flatMap(({ name, rules = [] }) =>
+    rules.map((rule) => ({ chain: name, rule })),
+  );
+  return unlisted(shared, listing);
+}
+
+function unlisted(rules: readonly Rule[], listing: string): string | undefined {
+  const found = rulesByChain(listing);
+  const missing = rules.find(
+    ({ chain, rule }) => found.get(chain)?.some((line) => line.endsWith(rule)) !== true,
+  );
+  return missing === undefined ? undefined : `${missing.rule} in chain ${missing.chain}`;
+}
+
+/** The rules of each chain of a listing, without their handles. */
+function rulesByChain(listing: string): Map<string, string[]> {
+  const chains = new Map<string, string[]>();
+  let rules: string[] = [];
+  for (const text of listing.split("\n")) {
+    const line = text.trim().replace(/ # handle \d+$/, "");
+    const chain = /^chain (\S+) \{/.exec(line)?.[1];
+    if (chain === undefined) {
+      rules.push(line);
+      continue;
+    }
+    rules = [];
+    chains.set(chain, rules);
+  }
+  return chains;
+}

@@ -1,0 +1,180 @@
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+
+import { allocate, recordsOf } from "../../../../plugins/portmap/allocate.ts";
+import { observe } from "../../../../plugins/portmap/liveness.ts";
+import { Code } from "../../../../shared/cni/error.ts";
+import { forward, mapping } from "../../shared/firewall/forwards.ts";
+import type { ForwardText } from "../../shared/firewall/forwards.ts";
+import { record, request, storeIn, temporaryFolder } from "./helpers.ts";
+
+/** A node of which this much matters: records, namespaces' files and host-local's reservations. */
+function node() {
+  const temporary = temporaryFolder();
+  const reservations = `${temporary.path}/networks`;
+  mkdirSync(`${reservations}/net`, { recursive: true });
+  const store = storeIn(`${temporary.path}/portmap`);
+  const said: string[] = [];
+  const warn = (line: string) => void said.push(line);
+  const netnsOf = (id: string) => `${temporary.path}/${id}`;
+  return {
+    folder: `${temporary.path}/portmap`,
+    store,
+    said,
+    /** Has a container ask for ports. @returns the ids of those whose rules go. */
+    ask(id: string, mappings: readonly string[], more: ForwardText = {}): readonly string[] {
+      const netns = netnsOf(id);
+      writeFileSync(netns, "");
+      const wanted = forward({ containerId: id, mappings, ...more });
+      const seen = observe(wanted, request("ADD", { netns }), reservations);
+      return store.locked(() =>
+        allocate({ store, warn }, record(wanted, seen), reservations).map(
+          (one) => one.forward.containerId,
+        ),
+      );
+    },
+    reserve(address: string, id: string) {
+      writeFileSync(`${reservations}/net/${address}`, `${id}\r\neth0`);
+    },
+    release(address: string) {
+      rmSync(`${reservations}/net/${address}`);
+    },
+    die(id: string) {
+      rmSync(netnsOf(id));
+    },
+    leave(id: string) {
+      const [own] = recordsOf(store, "net", { containerId: id, ifname: "eth0" });
+      if (own !== undefined) store.write({ ...own, leftover: true });
+    },
+    /** Who has a port, by the index. */
+    ownersOf: (text: string) => store.ownersOf(mapping(text)).map((one) => one.forward.containerId),
+    [Symbol.dispose]: () => {
+      temporary[Symbol.dispose]();
+    },
+  };
+}
+
+/** What an error says of a port that another container has. */
+function conflict(said: string): object {
+  const error: object = expect.objectContaining({
+    code: Code.Conflict,
+    message: `Cannot map a host port: ${said}.`,
+  });
+  return error;
+}
+
+describe("a host port that nobody has", () => {
+  it("is the container's that asks for it", () => {
+    using host = node();
+    expect(host.ask("a", ["8080:80/tcp", "53:53/udp"])).toEqual([]);
+    expect(host.ownersOf("8080:1/tcp")).toEqual(["a"]);
+    expect(host.ownersOf("53:1/udp")).toEqual(["a"]);
+    expect(host.said).toEqual([]);
+  });
+
+  it.each([
+    ["another port", "8080:80/tcp", "8081:80/tcp"],
+    ["another protocol", "8080:80/tcp", "8080:80/udp"],
+    ["another address", "192.0.2.1:8080:80/tcp", "192.0.2.2:8080:80/tcp"],
+    ["another family", "192.0.2.1:8080:80/tcp", "[2001:db8::1]:8080:80/tcp"],
+  ])("is one with %s", (_, first, second) => {
+    using host = node();
+    host.ask("a", [first]);
+    expect(host.ask("b", [second])).toEqual([]);
+  });
+});
+
+describe("a host port of a container that is there", () => {
+  it.each([
+    ["8080:80/tcp", "8080:81/tcp", "8080/tcp"],
+    ["8080:80/tcp", "192.0.2.1:8080:80/tcp", "192.0.2.1:8080/tcp"],
+    ["192.0.2.1:8080:80/tcp", "8080:80/tcp", "8080/tcp"],
+    ["[2001:db8::1]:53:53/udp", "53:53/udp", "53/udp"],
+  ])("%s is refused to another that asks for %s", (first, second, said) => {
+    using host = node();
+    host.ask("a", [first]);
+    expect(() => host.ask("b", [second])).toThrow(
+      conflict(`${said} is mapped to container a (10.244.1.2, fd00::2) of network net`),
+    );
+    expect(host.ownersOf(second)).toEqual(["a"]);
+    expect(host.store.list()).toHaveLength(1);
+  });
+
+  it("is refused to another network's", () => {
+    using host = node();
+    host.ask("a", ["8080:80/tcp"]);
+    expect(() => host.ask("b", ["8080:80/tcp"], { network: "other" })).toThrow("network net");
+  });
+
+  it("is refused for one of several, and the others stay free", () => {
+    using host = node();
+    host.ask("a", ["8081:80/tcp"]);
+    expect(() => host.ask("b", ["8080:80/tcp", "8081:80/tcp"])).toThrow("8081/tcp is mapped");
+    expect(host.ownersOf("8080:1/tcp")).toEqual([]);
+  });
+
+  it("is its own to map anew, and what it no longer maps is free", () => {
+    using host = node();
+    host.ask("a", ["8080:80/tcp", "8081:80/tcp"]);
+    expect(host.ask("a", ["8080:81/tcp"])).toEqual(["a"]);
+    expect(host.ownersOf("8081:1/tcp")).toEqual([]);
+    expect(host.ask("b", ["8081:80/tcp"])).toEqual([]);
+  });
+});
+
+describe("a host port of a container that is gone", () => {
+  it("is the next one's when the namespace has gone", () => {
+    using host = node();
+    host.ask("a", ["8080:80/tcp"]);
+    host.die("a");
+    expect(host.ask("b", ["8080:80/tcp"])).toEqual(["a"]);
+    expect(host.said).toEqual([
+      "8080/tcp is mapped to container a (10.244.1.2, fd00::2) of network net, which is gone: its rules are removed.",
+    ]);
+  });
+
+  it("is the next one's when the reservation has gone, if it had one", () => {
+    using host = node();
+    host.reserve("10.244.1.2", "a");
+    host.ask("a", ["8080:80/tcp"]);
+    host.release("10.244.1.2");
+    expect(host.ask("b", ["8080:80/tcp"])).toEqual(["a"]);
+  });
+
+  it("is the next one's when another has the address by now", () => {
+    using host = node();
+    host.reserve("10.244.1.2", "a");
+    host.ask("a", ["8080:80/tcp"]);
+    host.reserve("10.244.1.2", "b");
+    expect(host.ask("b", ["8080:80/tcp"])).toEqual(["a"]);
+  });
+
+  it("is the next one's when rules of it could not be removed", () => {
+    using host = node();
+    host.ask("a", ["8080:80/tcp"]);
+    host.leave("a");
+    expect(host.ask("b", ["8080:80/tcp"])).toEqual(["a"]);
+  });
+
+  it("is said once for each port, and the container is named once", () => {
+    using host = node();
+    host.ask("a", ["8080:80/tcp", "8081:80/tcp"]);
+    host.die("a");
+    expect(host.ask("b", ["8080:80/tcp", "8081:80/tcp"])).toEqual(["a"]);
+    expect(host.said).toHaveLength(2);
+  });
+});
+
+describe("an index that cannot be written", () => {
+  it("leaves neither a record nor a claim", () => {
+    using host = node();
+    host.ask("a", ["53:53/udp"]);
+    // A folder in the place of the file.
+    mkdirSync(`${host.folder}/ports/tcp-8081`);
+    expect(() => host.ask("b", ["8080:80/tcp", "8081:80/tcp"])).toThrow(
+      expect.objectContaining({ code: Code.IoFailure }),
+    );
+    expect(host.ownersOf("8080:1/tcp")).toEqual([]);
+    expect(host.store.list().map((one) => one.forward.containerId)).toEqual(["a"]);
+  });
+});

@@ -1,0 +1,318 @@
+import { describe, expect, it, test } from "vitest";
+
+import {
+  hostPortRulesOfNftables,
+  hostPortTables,
+  hostPortsInNftables,
+} from "../../../../shared/firewall/host_ports_nftables.ts";
+import {
+  addCommands,
+  baseCommands,
+  missingRule,
+  removeCommands,
+} from "../../../../shared/firewall/nftables_text.ts";
+import type { PortForward } from "../../../../shared/firewall/port_forward.ts";
+import type { Family } from "../../../../shared/net/address.ts";
+import { forward } from "./forwards.ts";
+
+const rulesOf = (of: PortForward, family: Family) => hostPortRulesOfNftables(of, [of], family);
+const add = (of: PortForward, family: Family) => addCommands(rulesOf(of, family));
+const missing = (of: PortForward, family: Family, listing: string) =>
+  missingRule(rulesOf(of, family), listing);
+
+const mappings = [
+  "8080:80/tcp",
+  "8080:80/sctp",
+  "53:5353/udp",
+  "192.0.2.1:8443:443/tcp",
+  "[2001:db8::1]:8443:443/tcp",
+];
+const everyKind = forward({ mappings });
+const conditions = { 4: ["ip", "saddr != 192.0.2.0/24"], 6: ["ip6 saddr", "!= 2001:db8::/64"] };
+const conditional = forward({
+  containerId: "c2",
+  addresses: ["10.244.1.3/32", "fd00::3/128"],
+  mappings,
+  options: { conditions },
+});
+const masquerading = forward({ containerId: "c3", options: { masqAll: true, conditions } });
+
+/** What `nft -a list table` says when all three are there. */
+const listing = {
+  4: `table ip cni_hostport { # handle 1
+	comment "CNI portmap plugin"
+	chain hostports { # handle 1
+		ip saddr 10.244.1.0/24 tcp dport 8080 meta mark set meta mark | 0x00002000 comment "c1" # handle 24
+		ip saddr 10.244.1.0/24 sctp dport 8080 meta mark set meta mark | 0x00002000 comment "c1" # handle 25
+		ip saddr 10.244.1.0/24 udp dport 53 meta mark set meta mark | 0x00002000 comment "c1" # handle 26
+		tcp dport 8080 dnat to 10.244.1.2:80 comment "c1" # handle 10
+		sctp dport 8080 dnat to 10.244.1.2:80 comment "c1" # handle 11
+		udp dport 53 dnat to 10.244.1.2:5353 comment "c1" # handle 12
+		ip saddr != 192.0.2.0/24 ip saddr 10.244.1.3 tcp dport 8080 meta mark set meta mark | 0x00002000 comment "c2" # handle 28
+		ip saddr != 192.0.2.0/24 ip saddr 10.244.1.3 sctp dport 8080 meta mark set meta mark | 0x00002000 comment "c2" # handle 29
+		ip saddr != 192.0.2.0/24 ip saddr 10.244.1.3 udp dport 53 meta mark set meta mark | 0x00002000 comment "c2" # handle 30
+		ip saddr != 192.0.2.0/24 tcp dport 8080 dnat to 10.244.1.3:80 comment "c2" # handle 16
+		ip saddr != 192.0.2.0/24 sctp dport 8080 dnat to 10.244.1.3:80 comment "c2" # handle 17
+		ip saddr != 192.0.2.0/24 udp dport 53 dnat to 10.244.1.3:5353 comment "c2" # handle 18
+		ip saddr != 192.0.2.0/24 tcp dport 8080 meta mark set meta mark | 0x00002000 comment "c3" # handle 32
+		ip saddr != 192.0.2.0/24 tcp dport 8080 dnat to 10.244.1.2:80 comment "c3" # handle 22
+	}
+
+	chain hostip_hostports { # handle 2
+		ip saddr 10.244.1.0/24 ip daddr 192.0.2.1 tcp dport 8443 meta mark set meta mark | 0x00002000 comment "c1" # handle 33
+		ip daddr 192.0.2.1 tcp dport 8443 dnat to 10.244.1.2:443 comment "c1" # handle 13
+		ip saddr != 192.0.2.0/24 ip saddr 10.244.1.3 ip daddr 192.0.2.1 tcp dport 8443 meta mark set meta mark | 0x00002000 comment "c2" # handle 34
+		ip saddr != 192.0.2.0/24 ip daddr 192.0.2.1 tcp dport 8443 dnat to 10.244.1.3:443 comment "c2" # handle 19
+	}
+
+	chain prerouting { # handle 3
+		type nat hook prerouting priority dstnat; policy accept;
+		jump hostip_hostports # handle 4
+		fib daddr type local jump hostports # handle 5
+	}
+
+	chain output { # handle 6
+		type nat hook output priority -100; policy accept;
+		jump hostip_hostports # handle 7
+		fib daddr type local jump hostports # handle 8
+	}
+
+	chain masquerading { # handle 9
+		type nat hook postrouting priority srcnat; policy accept;
+		ip saddr 10.244.1.2 ip daddr 10.244.1.2 masquerade comment "c1" # handle 14
+		ip daddr 10.244.1.2 meta mark & 0x00002000 == 0x00002000 masquerade comment "c1" # handle 35
+		ip saddr 127.0.0.1 ip daddr 10.244.1.2 masquerade comment "c1" # handle 15
+		ip saddr 10.244.1.3 ip daddr 10.244.1.3 masquerade comment "c2" # handle 20
+		ip daddr 10.244.1.3 meta mark & 0x00002000 == 0x00002000 masquerade comment "c2" # handle 36
+		ip saddr 127.0.0.1 ip daddr 10.244.1.3 masquerade comment "c2" # handle 21
+		ip daddr 10.244.1.2 meta mark & 0x00002000 == 0x00002000 masquerade comment "c3" # handle 23
+	}
+}
+`,
+  6: `table ip6 cni_hostport { # handle 2
+	comment "CNI portmap plugin"
+	chain hostports { # handle 1
+		ip6 saddr fd00::/64 tcp dport 8080 meta mark set meta mark | 0x00002000 comment "c1" # handle 24
+		ip6 saddr fd00::/64 sctp dport 8080 meta mark set meta mark | 0x00002000 comment "c1" # handle 25
+		ip6 saddr fd00::/64 udp dport 53 meta mark set meta mark | 0x00002000 comment "c1" # handle 26
+		tcp dport 8080 dnat to [fd00::2]:80 comment "c1" # handle 10
+		sctp dport 8080 dnat to [fd00::2]:80 comment "c1" # handle 11
+		udp dport 53 dnat to [fd00::2]:5353 comment "c1" # handle 12
+		ip6 saddr != 2001:db8::/64 ip6 saddr fd00::3 tcp dport 8080 meta mark set meta mark | 0x00002000 comment "c2" # handle 28
+		ip6 saddr != 2001:db8::/64 ip6 saddr fd00::3 sctp dport 8080 meta mark set meta mark | 0x00002000 comment "c2" # handle 29
+		ip6 saddr != 2001:db8::/64 ip6 saddr fd00::3 udp dport 53 meta mark set meta mark | 0x00002000 comment "c2" # handle 30
+		ip6 saddr != 2001:db8::/64 tcp dport 8080 dnat to [fd00::3]:80 comment "c2" # handle 15
+		ip6 saddr != 2001:db8::/64 sctp dport 8080 dnat to [fd00::3]:80 comment "c2" # handle 16
+		ip6 saddr != 2001:db8::/64 udp dport 53 dnat to [fd00::3]:5353 comment "c2" # handle 17
+		ip6 saddr != 2001:db8::/64 tcp dport 8080 meta mark set meta mark | 0x00002000 comment "c3" # handle 32
+		ip6 saddr != 2001:db8::/64 tcp dport 8080 dnat to [fd00::2]:80 comment "c3" # handle 20
+	}
+
+	chain hostip_hostports { # handle 2
+		ip6 saddr fd00::/64 ip6 daddr 2001:db8::1 tcp dport 8443 meta mark set meta mark | 0x00002000 comment "c1" # handle 33
+		ip6 daddr 2001:db8::1 tcp dport 8443 dnat to [fd00::2]:443 comment "c1" # handle 13
+		ip6 saddr != 2001:db8::/64 ip6 saddr fd00::3 ip6 daddr 2001:db8::1 tcp dport 8443 meta mark set meta mark | 0x00002000 comment "c2" # handle 34
+		ip6 saddr != 2001:db8::/64 ip6 daddr 2001:db8::1 tcp dport 8443 dnat to [fd00::3]:443 comment "c2" # handle 18
+	}
+
+	chain prerouting { # handle 3
+		type nat hook prerouting priority dstnat; policy accept;
+		jump hostip_hostports # handle 4
+		fib daddr type local jump hostports # handle 5
+	}
+
+	chain output { # handle 6
+		type nat hook output priority -100; policy accept;
+		jump hostip_hostports # handle 7
+		fib daddr type local jump hostports # handle 8
+	}
+
+	chain masquerading { # handle 9
+		type nat hook postrouting priority srcnat; policy accept;
+		ip6 saddr fd00::2 ip6 daddr fd00::2 masquerade comment "c1" # handle 14
+		ip6 daddr fd00::2 meta mark & 0x00002000 == 0x00002000 masquerade comment "c1" # handle 35
+		ip6 saddr fd00::3 ip6 daddr fd00::3 masquerade comment "c2" # handle 19
+		ip6 daddr fd00::3 meta mark & 0x00002000 == 0x00002000 masquerade comment "c2" # handle 36
+		ip6 daddr fd00::2 meta mark & 0x00002000 == 0x00002000 masquerade comment "c3" # handle 21
+	}
+}
+`,
+};
+
+test.each([4, 6] as const)("baseCommands for IPv%i", (family) => {
+  const of = `${family === 4 ? "ip" : "ip6"} cni_hostport`;
+  expect(baseCommands(hostPortTables[family])).toEqual([
+    `add table ${of} { comment "CNI portmap plugin" ; }`,
+    `add chain ${of} hostports`,
+    `add chain ${of} hostip_hostports`,
+    `add chain ${of} prerouting { type nat hook prerouting priority -100 ; }`,
+    `add chain ${of} output { type nat hook output priority -100 ; }`,
+    `add chain ${of} masquerading { type nat hook postrouting priority 100 ; }`,
+    `flush chain ${of} prerouting`,
+    `add rule ${of} prerouting jump hostip_hostports`,
+    `add rule ${of} prerouting fib daddr type local jump hostports`,
+    `flush chain ${of} output`,
+    `add rule ${of} output jump hostip_hostports`,
+    `add rule ${of} output fib daddr type local jump hostports`,
+  ]);
+});
+
+/** The commands that add rules without "add rule ip cni_hostport". */
+function rules(...[of, family]: Parameters<typeof add>): string[] {
+  return add(of, family).map((command) => command.split(" ").slice(4).join(" "));
+}
+
+describe("the rules", () => {
+  it("makes rules of every kind with the container's id, for IPv4", () => {
+    expect(add(everyKind, 4)).toEqual([
+      'add rule ip cni_hostport hostports ip saddr 10.244.1.0/24 tcp dport 8080 meta mark set meta mark | 0x00002000 comment "c1"',
+      'add rule ip cni_hostport hostports ip saddr 10.244.1.0/24 sctp dport 8080 meta mark set meta mark | 0x00002000 comment "c1"',
+      'add rule ip cni_hostport hostports ip saddr 10.244.1.0/24 udp dport 53 meta mark set meta mark | 0x00002000 comment "c1"',
+      'add rule ip cni_hostport hostip_hostports ip saddr 10.244.1.0/24 ip daddr 192.0.2.1 tcp dport 8443 meta mark set meta mark | 0x00002000 comment "c1"',
+      'add rule ip cni_hostport hostports tcp dport 8080 dnat to 10.244.1.2:80 comment "c1"',
+      'add rule ip cni_hostport hostports sctp dport 8080 dnat to 10.244.1.2:80 comment "c1"',
+      'add rule ip cni_hostport hostports udp dport 53 dnat to 10.244.1.2:5353 comment "c1"',
+      'add rule ip cni_hostport hostip_hostports ip daddr 192.0.2.1 tcp dport 8443 dnat to 10.244.1.2:443 comment "c1"',
+      'add rule ip cni_hostport masquerading ip saddr 10.244.1.2 ip daddr 10.244.1.2 masquerade comment "c1"',
+      'add rule ip cni_hostport masquerading ip saddr 127.0.0.1 ip daddr 10.244.1.2 masquerade comment "c1"',
+      'add rule ip cni_hostport masquerading ip daddr 10.244.1.2 meta mark & 0x00002000 == 0x00002000 masquerade comment "c1"',
+    ]);
+  });
+
+  it("knows no 127.0.0.1 in IPv6", () => {
+    expect(add(everyKind, 6)).toEqual([
+      'add rule ip6 cni_hostport hostports ip6 saddr fd00::/64 tcp dport 8080 meta mark set meta mark | 0x00002000 comment "c1"',
+      'add rule ip6 cni_hostport hostports ip6 saddr fd00::/64 sctp dport 8080 meta mark set meta mark | 0x00002000 comment "c1"',
+      'add rule ip6 cni_hostport hostports ip6 saddr fd00::/64 udp dport 53 meta mark set meta mark | 0x00002000 comment "c1"',
+      'add rule ip6 cni_hostport hostip_hostports ip6 saddr fd00::/64 ip6 daddr 2001:db8::1 tcp dport 8443 meta mark set meta mark | 0x00002000 comment "c1"',
+      'add rule ip6 cni_hostport hostports tcp dport 8080 dnat to [fd00::2]:80 comment "c1"',
+      'add rule ip6 cni_hostport hostports sctp dport 8080 dnat to [fd00::2]:80 comment "c1"',
+      'add rule ip6 cni_hostport hostports udp dport 53 dnat to [fd00::2]:5353 comment "c1"',
+      'add rule ip6 cni_hostport hostip_hostports ip6 daddr 2001:db8::1 tcp dport 8443 dnat to [fd00::2]:443 comment "c1"',
+      'add rule ip6 cni_hostport masquerading ip6 saddr fd00::2 ip6 daddr fd00::2 masquerade comment "c1"',
+      'add rule ip6 cni_hostport masquerading ip6 daddr fd00::2 meta mark & 0x00002000 == 0x00002000 masquerade comment "c1"',
+    ]);
+  });
+
+  it("masquerades all with masqAll", () => {
+    expect(rules(forward({ options: { masqAll: true } }), 4)).toEqual([
+      'hostports tcp dport 8080 meta mark set meta mark | 0x00002000 comment "c1"',
+      'hostports tcp dport 8080 dnat to 10.244.1.2:80 comment "c1"',
+      'masquerading ip daddr 10.244.1.2 meta mark & 0x00002000 == 0x00002000 masquerade comment "c1"',
+    ]);
+  });
+
+  it("marks the ports of a protocol by one rule, in order, with the bit that is asked for", () => {
+    const many = forward({
+      mappings: ["90:9/tcp", "80:8/tcp", "192.0.2.1:70:7/tcp"],
+      options: { markMasqBit: 31 },
+    });
+    const marks = rules(many, 4).filter((rule) => rule.includes("mark set"));
+    expect(marks).toEqual([
+      'hostports ip saddr 10.244.1.0/24 tcp dport { 80, 90 } meta mark set meta mark | 0x80000000 comment "c1"',
+      'hostip_hostports ip saddr 10.244.1.0/24 ip daddr 192.0.2.1 tcp dport 70 meta mark set meta mark | 0x80000000 comment "c1"',
+    ]);
+  });
+
+  it("cuts an id that is longer than a comment may be", () => {
+    const long = forward({ containerId: "c".repeat(200) });
+    expect(rules(long, 4)[0]).toMatch(/ comment "c{128}"$/);
+  });
+
+  it("masquerades nothing without snat", () => {
+    const none = forward({ options: { snat: false, masqAll: true } });
+    expect(rules(none, 4)).toEqual(['hostports tcp dport 8080 dnat to 10.244.1.2:80 comment "c1"']);
+  });
+
+  it("maps under conditions, and masquerades whatever was mapped", () => {
+    const one = forward({ options: { conditions } });
+    expect(rules(one, 4)).toEqual([
+      'hostports ip saddr != 192.0.2.0/24 ip saddr 10.244.1.0/24 tcp dport 8080 meta mark set meta mark | 0x00002000 comment "c1"',
+      'hostports ip saddr != 192.0.2.0/24 tcp dport 8080 dnat to 10.244.1.2:80 comment "c1"',
+      'masquerading ip saddr 10.244.1.2 ip daddr 10.244.1.2 masquerade comment "c1"',
+      'masquerading ip saddr 127.0.0.1 ip daddr 10.244.1.2 masquerade comment "c1"',
+      'masquerading ip daddr 10.244.1.2 meta mark & 0x00002000 == 0x00002000 masquerade comment "c1"',
+    ]);
+    expect(rules(one, 6)[1]).toBe(
+      'hostports ip6 saddr != 2001:db8::/64 tcp dport 8080 dnat to [fd00::2]:80 comment "c1"',
+    );
+  });
+
+  it("makes nothing in a family that the container has no address of", () => {
+    expect(add(forward({ addresses: ["10.244.1.2/24"] }), 6)).toEqual([]);
+  });
+});
+
+test("removeCommands", () => {
+  const found = [
+    { chain: "hostports", handle: 7n },
+    { chain: "masquerading", handle: 2n ** 60n },
+  ];
+  expect(removeCommands(hostPortTables[6], found)).toEqual([
+    "delete rule ip6 cni_hostport hostports handle 7",
+    "delete rule ip6 cni_hostport masquerading handle 1152921504606846976",
+  ]);
+});
+
+describe.each([4, 6] as const)("missingRule for IPv%i", (family) => {
+  const all = [everyKind, conditional, masquerading];
+
+  it("finds none missing", () => {
+    expect(all.map((one) => missing(one, family, listing[family]))).toEqual(
+      all.map(() => undefined),
+    );
+  });
+
+  it("finds any that is missing of a container's own", () => {
+    for (const one of all) {
+      const lines = listing[family].split("\n");
+      for (const line of lines.filter((text) => text.includes(`comment "${one.containerId}"`))) {
+        const gone = missing(one, family, listing[family].replace(`${line}\n`, ""));
+        const [rule = ""] = line.trim().split(" # handle");
+        const [said = "", chain] = gone?.split(" in chain ") ?? [];
+        // The conditions are not among what is said.
+        expect(rule.endsWith(said), line).toBe(true);
+        expect(said).not.toBe("");
+        expect(["hostports", "hostip_hostports", "masquerading"]).toContain(chain);
+      }
+    }
+  });
+
+  it.each([
+    ["prerouting", "hostip_hostports"],
+    ["prerouting", "hostports"],
+    ["output", "hostip_hostports"],
+    ["output", "hostports"],
+  ])("finds that chain %s leads to %s no more", (chain, to) => {
+    const pattern = new RegExp(`(chain ${chain} [^}]*)jump ${to} #`);
+    const text = listing[family].replace(pattern, "$1counter #");
+    const rule = to === "hostports" ? `fib daddr type local jump ${to}` : `jump ${to}`;
+    expect(missing(everyKind, family, text)).toBe(`${rule} in chain ${chain}`);
+  });
+
+  it("is not content with another container's rule, or another chain's", () => {
+    const lines = listing[family].split("\n");
+    const own = lines.filter((line) => !line.includes('comment "c1"')).join("\n");
+    expect(missing(everyKind, family, own)).toContain('comment "c1" in chain hostports');
+    const moved = listing[family].replace("chain hostports ", "chain elsewhere ");
+    expect(missing(everyKind, family, moved)).toContain("in chain hostports");
+  });
+
+  it("finds everything missing where there is no table", () => {
+    expect(missing(everyKind, family, "")).toBe("jump hostip_hostports in chain prerouting");
+  });
+});
+
+test.each([4, 6] as const)("hostPortsInNftables for IPv%i", (family) => {
+  const found = hostPortsInNftables(listing[family]);
+  const common = { network: undefined, family };
+  expect(found.filter(({ containerId }) => containerId !== "c2")).toEqual([
+    { ...common, containerId: "c1", protocol: "tcp", ports: [8080] },
+    { ...common, containerId: "c1", protocol: "sctp", ports: [8080] },
+    { ...common, containerId: "c1", protocol: "udp", ports: [53] },
+    { ...common, containerId: "c3", protocol: "tcp", ports: [8080] },
+    { ...common, containerId: "c1", protocol: "tcp", ports: [8443] },
+  ]);
+  expect(found.filter(({ containerId }) => containerId === "c2")).toHaveLength(4);
+  expect(hostPortsInNftables("")).toEqual([]);
+});
