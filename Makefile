@@ -25,7 +25,7 @@ dist/bin/flannel: $(SOURCES) $(SCHEMAS) $(BUILD_SCRIPTS)
 dist/pkg/flannel: $(SOURCES) $(SCHEMAS) $(BUILD_SCRIPTS)
 	@$(NODE) scripts/build/main.ts pkg
 
-$(SCHEMAS): $(wildcard schemas/*.schema.json) scripts/build/gen_schemas.ts $(DEPS)
+$(SCHEMAS): $(wildcard schemas/*.schema.json) scripts/build/gen_schemas.ts scripts/build/key_trees.ts $(DEPS)
 	@$(NODE) scripts/build/gen_schemas.ts
 
 $(DEPS): package-lock.json

@@ -4,8 +4,8 @@ import type { Interface, Result } from "../../shared/cni/result.ts";
 import type { Link, Namespace, PortVlans } from "../../shared/node/node.ts";
 import { formatCidr, sameCidr } from "../../shared/net/cidr.ts";
 import { formatAddress, sameAddress } from "../../shared/net/address.ts";
+import { gatewayLink, usesVlans } from "./conf.ts";
 import type { BridgeConfig } from "./conf.ts";
-import { gatewayLink, usesVlans } from "./plan.ts";
 
 /**
  * Compares a container's network with its prevResult: the bridge, both ends of the veth and what

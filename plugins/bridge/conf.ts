@@ -1,9 +1,8 @@
-import { badConfig, validate } from "../../shared/cni/conf.ts";
-import { messageOf } from "../../shared/base/failure.ts";
-import { ifnameProblem } from "../../shared/cni/request.ts";
+import { badConfig, parseAt, validate } from "../../shared/cni/conf.ts";
+import { newIfnameProblem, readArgs } from "../../shared/cni/request.ts";
 import type { Request } from "../../shared/cni/request.ts";
 import type { Dns } from "../../shared/cni/result.ts";
-import { readDns } from "../../shared/cni/version.ts";
+import { readDns } from "../../shared/cni/result_codec.ts";
 import type { JsonObject } from "../../shared/base/json.ts";
 import { formatMac, parseMac } from "../../shared/net/mac.ts";
 import type { BridgeConf } from "../../schemas/generated/types.ts";
@@ -59,28 +58,28 @@ const nameMax = 15;
 export function parseBridgeConf(raw: JsonObject, request: Request): BridgeConfig {
   const conf = validate(validateBridge, raw, what);
   const bridge = conf.bridge ?? "cni0";
-  const problem = bridge === "" ? "is empty" : ifnameProblem(bridge);
+  const problem = newIfnameProblem(bridge);
   if (problem !== undefined) throw badConfig("bridge", bridge, problem, what);
   const hairpin = conf.hairpinMode ?? false;
   const promiscuous = conf.promiscMode ?? false;
   if (hairpin && promiscuous) {
-    throw badConfig("promiscMode", true, "cannot be set together with hairpinMode", what);
+    throw badConfig("promiscMode", true, "must not be set together with hairpinMode", what);
   }
   const ipam = conf.ipam?.type ?? "";
   const leaveDown = conf.disableContainerInterface ?? false;
   if (leaveDown && ipam !== "") {
-    throw badConfig("disableContainerInterface", true, "cannot be set together with ipam", what);
+    throw badConfig("disableContainerInterface", true, "must not be set together with ipam", what);
   }
   const vlan = conf.vlan ?? 0;
   const trunk = readTrunk(conf);
   if (vlan !== 0 && trunk.length > 0) {
-    throw badConfig("vlan", vlan, "cannot be set together with vlanTrunk", what);
+    throw badConfig("vlan", vlan, "must not be set together with vlanTrunk", what);
   }
   if (vlan !== 0 && `${bridge}.${vlan}`.length > nameMax) {
     throw badConfig(
       "bridge",
       bridge,
-      `is too long for the name of its VLAN's link, ${bridge}.${vlan}`,
+      `must be shorter, for its link into the VLAN is ${bridge}.${vlan}`,
       what,
     );
   }
@@ -113,14 +112,10 @@ function requestedMac(conf: BridgeConf, request: Request): string | undefined {
   const asked = [
     { path: "runtimeConfig.mac", text: conf.runtimeConfig?.mac },
     { path: "args.cni.mac", text: conf.args?.cni?.mac },
-    { path: "MAC of CNI_ARGS", text: request.args.get("MAC") },
+    { path: "MAC of CNI_ARGS", text: readArgs(request).get("MAC") },
   ].find(({ text }) => typeof text === "string" && text !== "");
   if (typeof asked?.text !== "string") return undefined;
-  try {
-    return formatMac(parseMac(asked.text));
-  } catch (error) {
-    throw badConfig(asked.path, asked.text, messageOf(error), what);
-  }
+  return formatMac(parseAt(parseMac, asked.text, asked.path, what));
 }
 
 /** The VLANs of vlanTrunk, where each entry has an id, or both ends of a range, or all three. */
@@ -137,7 +132,8 @@ function readTrunk(conf: BridgeConf): VlanRange[] {
       throw badConfig(`${path}.minID`, undefined, "must be set, as maxID is", what);
     if (last === undefined)
       throw badConfig(`${path}.maxID`, undefined, "must be set, as minID is", what);
-    if (last < first) throw badConfig(`${path}.maxID`, last, `is less than minID, ${first}`, what);
+    if (last < first)
+      throw badConfig(`${path}.maxID`, last, `must not be less than minID, ${first}`, what);
     for (let vid = first; vid <= last; vid++) vids.add(vid);
   }
   const ranges: { first: number; last: number }[] = [];
@@ -147,4 +143,14 @@ function readTrunk(conf: BridgeConf): VlanRange[] {
     else ranges.push({ first: vid, last: vid });
   }
   return ranges;
+}
+
+/** The link that has the gateway's addresses: the bridge, or the node's own one into its VLAN. */
+export function gatewayLink({ bridge, vlan }: Pick<BridgeConfig, "bridge" | "vlan">): string {
+  return vlan === undefined ? bridge : `${bridge}.${vlan}`;
+}
+
+/** Whether the bridge has to tell VLANs apart. */
+export function usesVlans({ vlan, trunk }: Pick<BridgeConfig, "vlan" | "trunk">): boolean {
+  return vlan !== undefined || trunk.length > 0;
 }

@@ -1,24 +1,20 @@
-import { CniError, Code } from "../../shared/cni/error.ts";
-import type { IpConfig, Result, Route } from "../../shared/cni/result.ts";
-import { offsetAddress } from "../../shared/net/address.ts";
-import { contains, defaultRoute, formatCidr, sameCidr, subnetOf } from "../../shared/net/cidr.ts";
-import type { Cidr } from "../../shared/net/cidr.ts";
-import type { SetSysctl, LinkChange } from "../../shared/netlink/change.ts";
+import type { Family } from "../../shared/net/address.ts";
+import type { LinkChange } from "../../shared/netlink/change.ts";
+import { gatewayLink } from "./conf.ts";
 import type { BridgeConfig } from "./conf.ts";
+import type { Layer3 } from "./layer3.ts";
+import type { Observation } from "./observe.ts";
+import {
+  defaultVlanOf,
+  needsVlanLink,
+  planBridge,
+  planVlanLink,
+  planVlans,
+} from "./plan_bridge.ts";
+import { planAnnouncement, planContainer } from "./plan_container.ts";
+import { planGateways } from "./plan_gateway.ts";
 
-/**
- * What the bridge plugin does, worked out from its config, what IPAM gave and what is there. Pure.
- */
-
-/** What the host's namespace looks like before. */
-export interface SeenBridge {
-  /** The addresses of the bridge. */
-  readonly addresses: readonly Cidr[];
-  /** Whether nothing is attached to it; asked only when its address is in the way. */
-  readonly isUnused: () => boolean;
-}
-
-/** The names and MACs that one ADD draws. */
+/** The names and MACs of a veth pair that is made: drawn at random, or asked for. */
 export interface Drawn {
   /** Of the veth's end on the host. */
   readonly hostVeth: string;
@@ -26,95 +22,96 @@ export interface Drawn {
   readonly containerMac: string;
 }
 
-/** IPAM's answer, with the gateways and default routes that the config asks for. */
-export interface Layer3 {
-  readonly ips: readonly IpConfig[];
-  readonly routes: readonly Route[];
-  /** The bridge's own addresses. */
-  readonly gateways: readonly Cidr[];
+/** All that one ADD draws, of which it may use a part. */
+export interface Draws {
+  readonly pair: Drawn;
+  readonly bridgeMac: string;
+  /** Of the node's own link into a VLAN. */
+  readonly vlanPair: Drawn;
 }
 
-/** The index of the container's interface in the result: after the bridge and the host's veth. */
-const containerInterface = 2;
+/** The network namespaces that an ADD works in. */
+export type Place = "host" | "container";
+
+/** A part of a plan: changes to make in one go, or something of the kernel's to wait for. */
+export type Phase = { readonly in: Place } & (
+  | { readonly changes: readonly LinkChange[] }
+  /** Names of links: until then the bridge drops what is sent through them. */
+  | { readonly carrierOf: readonly string[] }
+  /** Name of a link whose IPv6 addresses another may have. */
+  | { readonly duplicateDetectionOf: string }
+);
+
+/** What an ADD does after the veth pair is made, in the order of its parts. */
+export interface AddPlan {
+  /** Completes the bridge, and makes the veth its port. To be done under the bridge's lock. */
+  readonly attach: readonly Phase[];
+  /** Lets the container use the network; its rules of macspoofchk have to be there. */
+  readonly configure: readonly Phase[];
+  /** Lets others know of the container. */
+  readonly announce: readonly Phase[];
+  readonly bridgeMac: string;
+  /** Of the node's own link into the VLAN, if there is one. */
+  readonly vlanMac: string | undefined;
+}
 
 /**
- * Completes what IPAM gave.
- * @throws CniError Delegate if it gave no address.
+ * Plans an ADD. Pure.
+ * @throws CniError Conflict when what is there must not be changed.
  */
-export function layer3(conf: BridgeConfig, ipam: Result): Layer3 {
-  if (ipam.ips.length === 0) {
-    throw new CniError(
-      Code.Delegate,
-      `Cannot configure the container: the IPAM plugin ${String(conf.ipam)} gave no address.`,
-      "Correct the ipam section of the network config, or leave it out for a layer 2 network.",
-    );
-  }
-  const ips = ipam.ips.map((ip) => ({
-    ...ip,
-    interface: containerInterface,
-    // The first address of the subnet, as host-local has it by default.
-    ...(ip.gateway === undefined && conf.isGateway
-      ? { gateway: offsetAddress(subnetOf(ip.address).address, 1n) }
-      : {}),
-  }));
-  const routes = [...ipam.routes];
-  const gateways: Cidr[] = [];
-  for (const { address, gateway } of ips) {
-    if (gateway === undefined) continue;
-    const dst = defaultRoute(address.address.family);
-    const found = routes.some((route) => route.gw !== undefined && sameCidr(route.dst, dst));
-    if (conf.isDefaultGateway && !found) routes.push({ dst, gw: gateway });
-    if (conf.isGateway) gateways.push({ address: gateway, prefix: address.prefix });
-  }
-  return { ips, routes, gateways };
-}
-
-/** Makes the bridge. */
-export function planBridge(conf: BridgeConfig, mac: string): LinkChange[] {
-  return [
-    {
-      kind: "create-bridge",
-      name: conf.bridge,
-      mac,
-      mtu: conf.mtu,
-      vlanFiltering: usesVlans(conf),
-    },
-    ownRoutes(conf),
+export function planAdd(
+  conf: BridgeConfig,
+  ifname: string,
+  net: Layer3,
+  draws: Draws,
+  observed: Observation,
+): AddPlan {
+  const { bridge, vlanLink } = observed;
+  const { pair, vlanPair, bridgeMac } = draws;
+  const usesVlanLink = needsVlanLink(conf, net.gateways);
+  const attach = [
+    ...planBridge(conf, observed, bridgeMac),
+    ...(usesVlanLink ? planVlanLink(conf, observed, vlanPair) : []),
+    ...planGateways(conf, net.gateways, observed),
+    ...planNeighbours(conf, net, observed),
+    ...planPort(conf, pair.hostVeth, defaultVlanOf(bridge)),
   ];
-}
-
-/** The gateway's own routes are not for others to announce. */
-export function ownRoutes({ bridge }: BridgeConfig): SetSysctl {
-  const key = `net/ipv6/conf/${bridge}/accept_ra`;
-  return { kind: "set-sysctl", key, value: "0", optional: true };
-}
-
-/** Whether the bridge has to tell VLANs apart. */
-export function usesVlans(conf: BridgeConfig): boolean {
-  return conf.vlan !== undefined || conf.trunk.length > 0;
+  return {
+    attach: [{ in: "host", changes: attach }],
+    configure: [
+      { in: "container", changes: planContainer(conf, ifname, net) },
+      { in: "host", changes: planForwarding(net, observed) },
+    ],
+    announce: planTraffic(conf, ifname, net, pair, bridge?.operational === true),
+    bridgeMac: bridge?.mac ?? bridgeMac,
+    vlanMac: usesVlanLink ? (vlanLink?.mac ?? vlanPair.containerMac) : undefined,
+  };
 }
 
 /** Makes the veth pair, from inside the container's namespace. */
-export function planVeth(conf: BridgeConfig, ifname: string, drawn: Drawn): LinkChange[] {
-  return [
-    {
-      kind: "create-veth",
-      name: ifname,
-      mac: drawn.containerMac,
-      peer: drawn.hostVeth,
-      peerMac: drawn.hostMac,
-      mtu: conf.mtu,
-    },
-  ];
+export function planPair(conf: BridgeConfig, ifname: string, drawn: Drawn): LinkChange[] {
+  const { containerMac: mac, hostVeth: peer, hostMac: peerMac } = drawn;
+  return [{ kind: "create-veth", name: ifname, mac, peer, peerMac, mtu: conf.mtu }];
 }
 
-/**
- * Attaches the veth to the bridge.
- * @param defaultVlan the VLAN that the bridge puts a new port in; 0 for none.
- */
-export function planPort(conf: BridgeConfig, drawn: Drawn, defaultVlan: number): LinkChange[] {
+/** Forgets the MACs that the addresses had when other containers had them. */
+function planNeighbours(
+  conf: BridgeConfig,
+  { ips, gateways }: Layer3,
+  { bridge, vlanLink }: Observation,
+): LinkChange[] {
+  const isNew = (conf.vlan === undefined ? bridge : vlanLink) === undefined;
+  if (gateways.length === 0 || isNew) return [];
+  return ips.map(({ address: { address } }) => ({
+    kind: "delete-neighbour",
+    link: gatewayLink(conf),
+    address,
+  }));
+}
+
+/** Makes the host's end of the veth a port of the bridge. */
+function planPort(conf: BridgeConfig, name: string, defaultVlan: number): LinkChange[] {
   const { hairpin, isolated } = conf;
-  const name = drawn.hostVeth;
   return [
     // Down as yet, so that no frame passes before the port is what it should be.
     { kind: "set-link", name, master: conf.bridge },
@@ -124,209 +121,43 @@ export function planPort(conf: BridgeConfig, drawn: Drawn, defaultVlan: number):
   ];
 }
 
-function planVlans(conf: BridgeConfig, link: string, defaultVlan: number): LinkChange[] {
-  if (!usesVlans(conf)) return [];
-  const { vlan, trunk, preserveDefaultVlan } = conf;
-  const steps: LinkChange[] = [];
-  if (!preserveDefaultVlan && defaultVlan !== 0) {
-    steps.push({ kind: "delete-port-vlan", link, vid: defaultVlan });
-  }
-  if (vlan !== undefined) {
-    steps.push({ kind: "add-port-vlans", link, first: vlan, last: vlan, untagged: true });
-  }
-  for (const range of trunk)
-    steps.push({ kind: "add-port-vlans", link, ...range, untagged: false });
-  return steps;
+/** The sysctls by which a node passes packets on between its links, for the gateways' families. */
+export function forwardingKeys(gateways: Layer3["gateways"]): string[] {
+  const keys: Readonly<Record<Family, string>> = {
+    4: "net/ipv4/ip_forward",
+    6: "net/ipv6/conf/all/forwarding",
+  };
+  return [...new Set(gateways.map(({ address }) => keys[address.family]))];
 }
 
-/** The link that has the gateway's addresses: the bridge, or the one into its VLAN. */
-export function gatewayLink({ bridge, vlan }: BridgeConfig): string {
-  return vlan === undefined ? bridge : `${bridge}.${vlan}`;
-}
-
-/** Makes the host's own link into a VLAN: a veth pair, of which one end is a port of the VLAN. */
-export function planVlanLink(conf: BridgeConfig, drawn: Drawn, defaultVlan: number): LinkChange[] {
-  const name = gatewayLink(conf);
-  const { hostVeth: peer, hostMac: peerMac, containerMac: mac } = drawn;
-  return [
-    { kind: "create-veth", name, mac, peer, peerMac, mtu: conf.mtu },
-    ...completeVlanLink(conf, peer, defaultVlan),
-  ];
+/** To write a value that is there already costs a lock. */
+function planForwarding({ gateways }: Layer3, { sysctls }: Observation): LinkChange[] {
+  return forwardingKeys(gateways)
+    .filter((key) => sysctls.get(key) !== "1")
+    .map((key) => ({ kind: "set-sysctl", key, value: "1", optional: false }));
 }
 
 /**
- * What follows the making of the host's link into a VLAN; its coming up is the last of it.
- * @param port the end that becomes one of the bridge; undefined for a link of another kind.
+ * Waits for the links to carry packets, each in its own time, and announces the addresses.
+ * @param isOperational whether the bridge carries packets already: one with other ports has long
+ *   done so.
  */
-export function completeVlanLink(
-  conf: BridgeConfig,
-  port: string | undefined,
-  defaultVlan: number,
-): LinkChange[] {
-  const steps: LinkChange[] = [{ kind: "set-link", name: gatewayLink(conf), up: true }];
-  if (port === undefined) return steps;
-  return [
-    { kind: "set-link", name: port, master: conf.bridge },
-    ...planVlans(conf, port, defaultVlan),
-    { kind: "set-link", name: port, up: true },
-    ...steps,
-  ];
-}
-
-/**
- * Gives the bridge, or the host's link into the VLAN, its gateway addresses.
- * @throws CniError Conflict when it has others that must not be replaced.
- */
-export function planGateways(
-  conf: BridgeConfig,
-  gateways: readonly Cidr[],
-  seen: SeenBridge,
-): LinkChange[] {
-  const steps: LinkChange[] = [];
-  const link = gatewayLink(conf);
-  for (const gateway of gateways) {
-    if (seen.addresses.some((address) => sameCidr(address, gateway))) continue;
-    for (const address of seen.addresses) {
-      if (gateways.some((other) => sameCidr(other, address)) || !clash(address, gateway)) continue;
-      if (!conf.forceAddress && !seen.isUnused()) throw conflict(conf, address, gateway);
-      steps.push({ kind: "delete-address", link, address });
-    }
-    steps.push({ kind: "add-address", link, address: gateway, detectDuplicate: false });
-  }
-  return steps;
-}
-
-/** A bridge has one IPv4 address; its IPv6 ones must be of subnets that do not overlap. */
-function clash(one: Cidr, other: Cidr): boolean {
-  if (one.address.family !== other.address.family) return false;
-  return (
-    one.address.family === 4 ||
-    contains(subnetOf(one), other.address) ||
-    contains(subnetOf(other), one.address)
-  );
-}
-
-function conflict(conf: BridgeConfig, has: Cidr, wanted: Cidr): CniError {
-  const name = gatewayLink(conf);
-  return new CniError(
-    Code.Conflict,
-    `Cannot give ${name} the gateway address ${formatCidr(wanted)}: it has ${formatCidr(has)} and pods attached to it.`,
-    `The node's subnet has changed under running pods. Drain the node and run "ip link delete ${name}", or run "ip addr del ${formatCidr(has)} dev ${name}", or set forceAddress.`,
-  );
-}
-
-/** Forgets the MACs that the addresses had when other containers had them. */
-export function planNeighbours(conf: BridgeConfig, { ips, gateways }: Layer3): LinkChange[] {
-  if (gateways.length === 0) return [];
-  return ips.map(({ address: { address } }) => ({
-    kind: "delete-neighbour",
-    link: gatewayLink(conf),
-    address,
-  }));
-}
-
-/**
- * Announces the container's addresses, which ends what neighbours know of their last owners. What
- * the kernel says when the link comes up is often lost, for the bridge does not forward yet; being
- * told its MAC again makes it say the same once more (arp_notify, ndisc_notify).
- */
-export function planAnnouncement(ifname: string, drawn: Drawn, { ips }: Layer3): LinkChange[] {
-  if (ips.length === 0) return [];
-  return [{ kind: "set-link", name: ifname, mac: drawn.containerMac }];
-}
-
-/** Configures the container's end of the veth. */
-export function planContainer(
+function planTraffic(
   conf: BridgeConfig,
   ifname: string,
-  { ips, routes }: Layer3,
-): LinkChange[] {
-  if (conf.leaveDown) return [];
-  const up: LinkChange = { kind: "set-link", name: ifname, up: true };
-  // On layer 2 alone, addresses are somebody else's, and so is how the kernel deals with them.
-  if (ips.length === 0) return [up];
-  const sysctl = (
-    family: "ipv4" | "ipv6",
-    key: string,
-    value: string,
-    link = ifname,
-  ): LinkChange => ({
-    kind: "set-sysctl",
-    key: `net/${family}/conf/${link}/${key}`,
-    value,
-    optional: true,
-  });
-  const hasIpv6 = ips.some(({ address }) => address.address.family === 6);
+  net: Layer3,
+  { hostVeth, containerMac }: Drawn,
+  isOperational: boolean,
+): Phase[] {
+  const carriers = [hostVeth, ...(isOperational ? [] : [conf.bridge])];
   return [
-    // Lets the kernel announce the addresses: see planAnnouncement.
-    sysctl("ipv4", "arp_notify", "1"),
-    // Container runtimes often switch IPv6 off in a namespace that they make.
-    ...(hasIpv6
-      ? [
-          sysctl("ipv6", "disable_ipv6", "0", "lo"),
-          sysctl("ipv6", "disable_ipv6", "0"),
-          sysctl("ipv6", "ndisc_notify", "1"),
-        ]
-      : []),
-    ...(conf.detectDuplicates ? [sysctl("ipv6", "enhanced_dad", "1")] : []),
-    sysctl("ipv6", "accept_dad", conf.detectDuplicates ? "1" : "0"),
-    ...ips.map(
-      ({ address }): LinkChange => ({
-        kind: "add-address",
-        link: ifname,
-        address,
-        detectDuplicate: conf.detectDuplicates,
-      }),
-    ),
-    up,
-    ...routes.map(
-      (route): LinkChange => ({
-        kind: "add-route",
-        link: ifname,
-        dst: route.dst,
-        gw: route.gw ?? ips.find(({ address }) => sameFamily(address, route.dst))?.gateway,
-        mtu: route.mtu,
-        advmss: route.advmss,
-        priority: route.priority,
-        table: route.table,
-        scope: route.scope,
-      }),
-    ),
+    ...(conf.leaveDown
+      ? []
+      : [
+          { in: "host", carrierOf: carriers } as const,
+          { in: "container", carrierOf: [ifname] } as const,
+          { in: "container", changes: planAnnouncement(ifname, containerMac, net) } as const,
+        ]),
+    ...(conf.detectDuplicates ? [{ in: "container", duplicateDetectionOf: ifname } as const] : []),
   ];
-}
-
-function sameFamily(one: Cidr, other: Cidr): boolean {
-  return one.address.family === other.address.family;
-}
-
-/** What ADD answers. */
-export function addResult(
-  conf: BridgeConfig,
-  ipam: Result,
-  { ips, routes }: Layer3,
-  links: {
-    bridgeMac: string;
-    /** Of the host's link into the VLAN, if there is one. */
-    vlanMac: string | undefined;
-    drawn: Drawn;
-    ifname: string;
-    netns: string;
-    mtu: number;
-  },
-): Result {
-  const { drawn, mtu } = links;
-  const dns = Object.keys(conf.dns).length > 0 ? conf.dns : ipam.dns;
-  return {
-    interfaces: [
-      { name: conf.bridge, mac: links.bridgeMac, mtu },
-      { name: drawn.hostVeth, mac: drawn.hostMac, mtu },
-      { name: links.ifname, mac: drawn.containerMac, mtu, sandbox: links.netns },
-      ...(links.vlanMac === undefined
-        ? []
-        : [{ name: gatewayLink(conf), mac: links.vlanMac, mtu }]),
-    ],
-    ips,
-    routes,
-    dns,
-  };
 }

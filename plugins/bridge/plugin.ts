@@ -1,45 +1,17 @@
 import { asCniError, type CniError, joinErrors } from "../../shared/cni/error.ts";
 import type { Context, Plugin } from "../../shared/cni/plugin.ts";
-import { emptyResult } from "../../shared/cni/result.ts";
 import type { Request } from "../../shared/cni/request.ts";
 import type { Result } from "../../shared/cni/result.ts";
 import { findContainerNetns, openContainerNetns } from "../../shared/cni/container_netns.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
-import type { Masquerade } from "../../shared/firewall/masquerade.ts";
+import { add, masqueradeOf } from "./add.ts";
 import { checkContainer } from "./check.ts";
-import { parseBridgeConf } from "./conf.ts";
+import { gatewayLink, parseBridgeConf } from "./conf.ts";
 import type { BridgeConfig } from "./conf.ts";
-import { draw, enableForwarding, ensureBridge, ensureGatewayLink, giveGateways } from "./links.ts";
-import {
-  addMasquerade,
-  collectMasquerade,
-  removeMasquerade,
-  repairMasquerade,
-} from "./masquerade.ts";
-import {
-  addResult,
-  gatewayLink,
-  layer3,
-  planAnnouncement,
-  planContainer,
-  planNeighbours,
-  planPort,
-  planVeth,
-} from "./plan.ts";
+import { collectMasquerade, removeMasquerade, repairMasquerade } from "./masquerade.ts";
 import type { Drawn } from "./plan.ts";
-import {
-  addSpoofRules,
-  collectSpoofRules,
-  removeSpoofRules,
-  repairSpoofRules,
-} from "./spoof_check.ts";
-
-/** Bytes: the kernel's MTU for a veth or bridge that is given none. */
-const defaultMtu = 1500;
-/** Milliseconds for a new port to begin to forward; it takes less than one. */
-const portTimeout = 5000;
-/** Milliseconds for duplicate address detection, which waits a second, and some at random. */
-const detectionTimeout = 10_000;
+import { collectSpoofRules, removeSpoofRules, repairSpoofRules } from "./spoof_check.ts";
+import { validateBridge } from "../../schemas/generated/validators.js";
 
 /**
  * Connects a container to a bridge on its node by a veth pair, with the addresses that an IPAM
@@ -47,74 +19,11 @@ const detectionTimeout = 10_000;
  */
 export const bridge: Plugin<BridgeConfig> = {
   name: "bridge",
+  validator: validateBridge,
 
   parse: parseBridgeConf,
 
-  async add(context) {
-    const { conf, node, request, undo } = context;
-    // Opened before anything is made: what is wrong with it should cost nobody an address.
-    const container = openContainerNetns(context);
-    const ipam = conf.ipam === undefined ? emptyResult : await addAddresses(context, conf.ipam);
-    const net =
-      conf.ipam === undefined ? { ips: [], routes: [], gateways: [] } : layer3(conf, ipam);
-    const drawn = draw(conf);
-    const made = ensureBridge(node.host, conf);
-    const gateway =
-      net.gateways.length === 0 ? undefined : ensureGatewayLink(node.host, conf, made);
-    const lock = gateway && giveGateways(node.host, conf, net.gateways, made, gateway);
-    try {
-      node.host.apply(planNeighbours(conf, net));
-      container.apply(planVeth(conf, request.ifname, drawn));
-      undo.push(`the veth pair ${request.ifname} and ${drawn.hostVeth}`, () => {
-        container.apply([{ kind: "delete-link", name: request.ifname }]);
-      });
-      node.host.apply(planPort(conf, drawn, made.defaultVlan));
-    } finally {
-      lock?.release();
-    }
-    if (conf.macSpoofCheck) {
-      const of = { containerId: request.containerId, ifname: request.ifname };
-      undo.push("the rules of macspoofchk", () => {
-        removeSpoofRules(context.firewall, of);
-      });
-      addSpoofRules(context.firewall, of, drawn);
-    }
-    container.apply(planContainer(conf, request.ifname, net));
-    for (const family of new Set(net.gateways.map(({ address }) => address.family))) {
-      enableForwarding(node.host, family);
-    }
-    if (conf.ipMasq && net.ips.length > 0) {
-      const of = masqueradeOf(context);
-      undo.push("the masquerading rules", () => {
-        removeMasquerade(context, of);
-      });
-      const addresses = net.ips.map(({ address }) => address);
-      const others = (): Cidr[] =>
-        container
-          .links()
-          .filter(({ name }) => name !== request.ifname && name !== "lo")
-          .flatMap((link) => container.addresses(link));
-      addMasquerade(context, conf, of, addresses, others);
-    }
-    if (!conf.leaveDown) {
-      // Each in its own time: until then it drops what is sent through it. A bridge with other ports
-      // has long been so.
-      for (const name of [drawn.hostVeth, ...(made.operational ? [] : [conf.bridge])]) {
-        node.host.waitOperational(name, portTimeout);
-      }
-      container.waitOperational(request.ifname, portTimeout);
-      container.apply(planAnnouncement(request.ifname, drawn, net));
-    }
-    if (conf.detectDuplicates) container.waitSettled(request.ifname, detectionTimeout);
-    return addResult(conf, ipam, net, {
-      bridgeMac: made.mac,
-      vlanMac: conf.vlan === undefined ? undefined : gateway?.mac,
-      drawn,
-      ifname: request.ifname,
-      netns: request.netns,
-      mtu: conf.mtu ?? defaultMtu,
-    });
-  },
+  add,
 
   /** Everything that can be taken away is, whatever fails on the way; then it is said. */
   async del(context) {
@@ -189,13 +98,6 @@ export const bridge: Plugin<BridgeConfig> = {
   },
 };
 
-async function addAddresses(context: Context<BridgeConfig>, ipam: string): Promise<Result> {
-  const { delegate, raw, undo } = context;
-  const result = await delegate.add(ipam, raw);
-  undo.push("the container's address", () => delegate.del(ipam, raw));
-  return result;
-}
-
 /**
  * Deletes the host's end of a container whose namespace cannot be reached any more, but may still
  * be held open by a process. Its name comes from prevResult and its MAC must be the same.
@@ -234,8 +136,4 @@ function drawnOf(
   );
   if (inside?.mac === undefined || outside === undefined) return undefined;
   return { hostVeth: outside.name, containerMac: inside.mac };
-}
-
-function masqueradeOf({ conf, request }: Context<BridgeConfig>): Masquerade {
-  return { network: conf.network, containerId: request.containerId, ifname: request.ifname };
 }

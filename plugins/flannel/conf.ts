@@ -56,7 +56,7 @@ export function badDelegateType(value: unknown): Error {
 function checkDelegate(delegate: object | null | undefined): void {
   for (const [key, value] of Object.entries(delegate ?? {})) {
     if (key === "name" || key === "ipam") {
-      throw badConfig(`delegate.${key}`, value, "flannel sets itself", what);
+      throw badConfig(`delegate.${key}`, value, "must not be set, for flannel sets it", what);
     }
     if (key === "type" && !isDelegateType(value)) throw badDelegateType(value);
   }

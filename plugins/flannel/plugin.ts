@@ -11,6 +11,7 @@ import { delegateConf } from "./delegate_conf.ts";
 import type { DelegateConf } from "./delegate_conf.ts";
 import { collectStates, findState, removeState, saveState, sweepStates } from "./state.ts";
 import { readSubnetEnv } from "../../shared/flannel/subnet_env.ts";
+import { validateFlannel } from "../../schemas/generated/validators.js";
 
 /**
  * Connects a container to flannel's network by having another plugin, usually bridge, do it: makes
@@ -18,6 +19,7 @@ import { readSubnetEnv } from "../../shared/flannel/subnet_env.ts";
  */
 export const flannel: Plugin<FlannelConfig> = {
   name: "flannel",
+  validator: validateFlannel,
   parse: parseFlannelConf,
 
   async add({ conf, request, node, delegate, undo }) {

@@ -1,18 +1,20 @@
 import { formatAddress, sameAddress } from "../../shared/net/address.ts";
 import type { Address } from "../../shared/net/address.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
-import { describe, invalid, isGateway, rangeOf } from "../../shared/ipam/ranges.ts";
+import { CniError, Code } from "../../shared/cni/error.ts";
+import { describe, isGateway, rangeOf } from "../../shared/ipam/ranges.ts";
 import type { Range, RangeSet } from "../../shared/ipam/ranges.ts";
 
-/** An address that a pod can have: with its subnet's prefix, and the way out of that subnet. */
+/** An address that a pod can have, and its gateway. */
 export interface Candidate {
+  /** With the subnet's prefix length. */
   readonly address: Cidr;
   readonly gateway: Address;
 }
 
-/** What is known of the addresses of a set, and maybe of others. */
+/** What is known of addresses, in the set and outside. */
 export interface Known {
-  /** The one reserved last; one outside the set counts for nothing. */
+  /** The one reserved last. */
   readonly last: Address | undefined;
   /** Those released last, the latest at the end. */
   readonly released: readonly Address[];
@@ -21,12 +23,11 @@ export interface Known {
 }
 
 /**
- * The addresses of a set that are free, in the order to try them: round robin from the one after
- * that reserved last, and those released of late only then, the latest as the last of all. Others may
- * still send to a pod that had the address: round robin alone comes to one that was just released at
- * once if it happens to be the next.
+ * The free addresses of a set in the order to try them: round robin from the one that follows the one
+ * reserved last, then those released lately, the latest as the last of all. Somebody may still send to
+ * a pod that had the address.
  *
- * They are made one by one, so a /64 costs no more than what is taken of it.
+ * They are made one by one, so that a /64 costs no more than what is taken of it.
  */
 export function* candidates(
   set: RangeSet,
@@ -49,9 +50,9 @@ export function* candidates(
 }
 
 /**
- * Gives each requested address to the range set that it lies in.
- * @returns for each set, the address that it has to give, if one was requested of it.
- * @throws CniError InvalidNetworkConfig if one is a gateway, or left over.
+ * Assigns each requested address to the range set that it is in.
+ * @returns for each set, the address that it must give, if one was requested of it.
+ * @throws CniError InvalidNetworkConfig if one is a gateway, or no set is left for it.
  */
 export function assignRequests(
   sets: readonly RangeSet[],
@@ -66,23 +67,24 @@ export function assignRequests(
     const [address] = index < 0 ? [] : left.splice(index, 1);
     const range = address === undefined ? undefined : rangeOf(set, address);
     if (address === undefined || range === undefined) return undefined;
-    if (isGateway(set, address)) {
-      throw invalid(
-        `the requested address ${formatAddress(address)}`,
-        "it is the gateway",
-        `Request another one of ${describe(set)}.`,
-      );
-    }
+    if (isGateway(set, address)) throw badRequest([address], "must not be the gateway's", sets);
     return candidate(range, address);
   });
-  if (left.length > 0) {
-    throw invalid(
-      `the requested ${left.map(formatAddress).join(", ")}`,
-      "no range set can give it",
-      `Each set gives one address; there are ${sets.map((set) => `[${describe(set)}]`).join(" and ")}.`,
-    );
-  }
+  if (left.length > 0)
+    throw badRequest(left, "must be in a range set, and each set gives one address", sets);
   return assigned;
+}
+
+function badRequest(
+  addresses: readonly Address[],
+  must: string,
+  sets: readonly RangeSet[],
+): CniError {
+  return new CniError(
+    Code.InvalidNetworkConfig,
+    `Cannot give a requested address: it ${must} (got ${addresses.map(formatAddress).join(", ")}).`,
+    `The range sets are ${sets.map((set) => `[${describe(set)}]`).join(" and ")}. Correct what the pod asks for.`,
+  );
 }
 
 interface Span {
@@ -91,7 +93,7 @@ interface Span {
   readonly to: bigint;
 }
 
-/** The whole set cut into pieces, beginning after `last` and coming round to it. */
+/** The set's ranges, turned so that they begin after `last` and end with it. */
 function spans(set: RangeSet, last: Address | undefined): Span[] {
   const whole = set.map((range) => ({ range, from: range.start.value, to: range.end.value }));
   const range = last === undefined ? undefined : rangeOf(set, last);

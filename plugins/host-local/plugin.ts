@@ -14,15 +14,17 @@ import { heldByNone, isTaken } from "../../shared/ipam/reservation.ts";
 import type { Reservation } from "../../shared/ipam/reservation.ts";
 import { readResolvConf } from "./resolv_conf.ts";
 import { Store } from "../../shared/ipam/store.ts";
+import { validateHostLocal } from "../../schemas/generated/validators.js";
 
 type Call = Context<HostLocalConfig>;
 
 /**
- * Gives a pod one address out of each range set, and keeps on this node's disk which are taken, in
- * the same files as the reference plugin of this name.
+ * Gives a pod one address of each range set. Which ones are taken it keeps on the node's disk, in the
+ * same files as the reference plugin of this name.
  */
 export const hostLocal: Plugin<HostLocalConfig> = {
   name: "host-local",
+  validator: validateHostLocal,
   parse: parseConf,
   add,
   del,
@@ -49,7 +51,7 @@ async function add(call: Call): Promise<Result> {
 
 async function del({ conf, request, node }: Call): Promise<void> {
   const store = new Store(conf.folder, node);
-  // Looking takes no lock: a DEL that comes again has no one to wait for.
+  // Looking takes no lock, so that a repeated DEL waits for nobody.
   store.release(store.held(request));
   store.sweep();
 }
@@ -77,13 +79,13 @@ async function status({ conf, node }: Call): Promise<void> {
     throw new CniError(
       Code.PluginNotAvailable,
       `Cannot reserve addresses in ${conf.folder}: ${problem}.`,
-      "See that its disk is not read-only, and that no file is in the place of a folder.",
+      "Make sure that the disk is writable, and that no file is where a folder must be.",
     );
   }
   for (const [index, set] of conf.rangeSets.entries()) {
     const belongs = (address: Address) =>
       rangeOf(set, address) !== undefined && !isGateway(set, address);
-    // Names are cheap to count; only if they say "full" does it matter which are nobody's.
+    // Counting names is cheap. Whose they are matters only if all addresses have a file.
     if (BigInt(store.addresses().filter(belongs).length) < capacity(set)) continue;
     const taken = store.read(belongs).filter(isTaken);
     if (BigInt(taken.length) >= capacity(set)) {
@@ -92,18 +94,19 @@ async function status({ conf, node }: Call): Promise<void> {
   }
 }
 
-interface Wish {
+interface Wanted {
   readonly set: RangeSet;
+  /** The set's place in the config. */
   readonly index: number;
   /** The one address to give, if one was requested of the set. */
   readonly requested: Candidate | undefined;
 }
 
 /**
- * Reserves an address of one set, to be undone if a later set has none.
- * @throws CniError Exhausted, or Conflict if somebody has the requested one.
+ * Reserves an address of a set.
+ * @throws CniError Exhausted, or Conflict if another container has the requested one.
  */
-function reserveOne(call: Call, store: Store, { set, index, requested }: Wish): Candidate {
+function reserveOne(call: Call, store: Store, { set, index, requested }: Wanted): Candidate {
   const choice =
     requested === undefined
       ? candidates(set, {
@@ -127,11 +130,11 @@ function reserveOne(call: Call, store: Store, { set, index, requested }: Wish): 
   throw new CniError(
     Code.Conflict,
     `Cannot give container ${call.request.containerId} the requested ${address}: another container has it.`,
-    `Whose it is stands in ${call.conf.folder}/${address}. Request another one, or delete that container.`,
+    `The file ${call.conf.folder}/${address} says which. Request another address, or delete that container.`,
   );
 }
 
-/** The range set that an address lies in. */
+/** The range set that an address is in. */
 function setOf({ rangeSets }: HostLocalConfig, address: Address): RangeSet | undefined {
   return rangeSets.find((set) => rangeOf(set, address) !== undefined);
 }
@@ -142,7 +145,7 @@ function refuseSecond(held: readonly Reservation[], { containerId, ifname }: Att
   throw new CniError(
     Code.AlreadyAllocated,
     `Cannot give container ${containerId} an address for ${ifname}: it already has ${addresses}.`,
-    "Between two ADDs of the same container and interface there must be a DEL.",
+    "The runtime must DEL a container's interface before it ADDs it again.",
   );
 }
 
@@ -153,8 +156,8 @@ function notReserved(
 ): CniError {
   return new CniError(
     Code.CheckFailed,
-    `Cannot find ${what} reserved for container ${containerId} and ${ifname} in ${conf.folder}.`,
-    "Another pod can be given the same address: delete and recreate this one.",
+    `Cannot confirm the addresses of container ${containerId}: ${conf.folder} must have ${what} reserved for ${ifname}.`,
+    "Another pod may be given the same address: delete and recreate this one.",
   );
 }
 
@@ -168,6 +171,6 @@ function exhausted(
   return new CniError(
     code,
     `Cannot give an address of range set ${String(index)} (${describe(set)}): all ${String(all)} are reserved.`,
-    `Delete pods, or give the node a larger range. If fewer than ${String(all)} pods run, files in ${folder} have outlived theirs: let the runtime collect garbage (CNI GC).`,
+    `Delete pods, or give the node a larger range. If fewer than ${String(all)} pods run, files in ${folder} are those of pods that are gone: let the runtime collect garbage (CNI GC).`,
   );
 }

@@ -19,8 +19,8 @@ export function readResolvConf(path: string): Dns {
 }
 
 /**
- * Reads the text of a resolver's configuration (resolv.conf(5)): the last domain, and what all
- * nameserver, search and options lines say. Anything else is passed over.
+ * Reads a resolver's configuration (resolv.conf(5)): the last domain, and all of the nameserver,
+ * search and options lines.
  */
 export function parseResolvConf(text: string): Dns {
   const nameservers: string[] = [];

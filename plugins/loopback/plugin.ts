@@ -13,6 +13,7 @@ const name = "lo";
 /** Brings a container's loopback interface up. containerd calls it before the pod's own network. */
 export const loopback: Plugin<LoopbackConf> = {
   name: "loopback",
+  validator: validateLoopback,
 
   parse: (raw) => validate(validateLoopback, raw, "the loopback config"),
 

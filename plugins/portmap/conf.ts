@@ -1,7 +1,5 @@
-import { badConfig, validate } from "../../shared/cni/conf.ts";
-import { messageOf } from "../../shared/base/failure.ts";
+import { badConfig, parseAt, validate } from "../../shared/cni/conf.ts";
 import type { Request } from "../../shared/cni/request.ts";
-import { withSpecKeys } from "../../shared/cni/runtime_config.ts";
 import type { Backend } from "../../shared/firewall/driver.ts";
 import { overlap } from "../../shared/firewall/port_forward.ts";
 import type { PortForwardOptions, PortMapping } from "../../shared/firewall/port_forward.ts";
@@ -35,11 +33,7 @@ const chainNameMax = 28;
  */
 export function parsePortmapConf(raw: JsonObject, request: Request): PortmapConfig {
   const lenient = request.verb === "DEL" || request.verb === "GC";
-  const conf = validate(
-    validatePortmap,
-    lenient ? { name: raw["name"] ?? "" } : withSpecKeys(raw),
-    what,
-  );
+  const conf = validate(validatePortmap, lenient ? { name: raw["name"] ?? "" } : raw, what);
   const options = readOptions(conf);
   const backend = conf.backend ?? impliedBackend(conf);
   checkConditions(options, backend);
@@ -66,10 +60,15 @@ function readOptions(conf: PortmapConf): PortForwardOptions {
   const bit = conf.markMasqBit ?? undefined;
   if (external !== undefined) {
     if (bit !== undefined) {
-      throw badConfig("markMasqBit", bit, "cannot be set together with externalSetMarkChain", what);
+      throw badConfig(
+        "markMasqBit",
+        bit,
+        "must not be set together with externalSetMarkChain",
+        what,
+      );
     }
     if (!/^[a-zA-Z0-9_][a-zA-Z0-9_.:-]*$/.test(external) || external.length > chainNameMax) {
-      throw badConfig("externalSetMarkChain", external, "is no name of a chain", what);
+      throw badConfig("externalSetMarkChain", external, "must be the name of a chain", what);
     }
   }
   return {
@@ -91,16 +90,21 @@ function checkConditions({ conditions }: PortForwardOptions, backend: Backend | 
       const path = `conditionsV${family}[${at}]`;
       // oxlint-disable-next-line no-control-regex -- control characters are what it looks for
       if (/[\u0000-\u001f\u007f]/.test(condition)) {
-        throw badConfig(path, condition, "holds a control character", what);
+        throw badConfig(path, condition, "must not contain a control character", what);
       }
-      if (condition === "") throw badConfig(path, condition, "is empty", what);
+      if (condition === "") throw badConfig(path, condition, "must not be empty", what);
     }
     // Without a backend it may still become nftables.
     if (backend === "iptables") continue;
     const at = ruleBreaker(conditions[family]);
     if (at === undefined) continue;
     const path = `conditionsV${family}[${at}]`;
-    throw badConfig(path, conditions[family][at], "would end a rule of nftables", what);
+    throw badConfig(
+      path,
+      conditions[family][at],
+      "must not end the rule of nftables that it is part of",
+      what,
+    );
   }
 }
 
@@ -122,7 +126,12 @@ function readMappings(conf: PortmapConf): PortMapping[] {
     if (twin !== undefined && isSame(mapping, twin)) continue;
     if (twin !== undefined) {
       const port = `${mapping.hostPort}/${mapping.protocol}`;
-      throw badConfig(`${path}.hostPort`, mapping.hostPort, `is mapped twice (${port})`, what);
+      throw badConfig(
+        `${path}.hostPort`,
+        mapping.hostPort,
+        `must not be mapped twice (${port})`,
+        what,
+      );
     }
     mappings.push(mapping);
   }
@@ -149,11 +158,7 @@ function readMapping(entry: PortMappingConf, path: string): PortMapping {
 }
 
 function readHostIP(text: string, path: string): Address {
-  try {
-    return parseAddress(text);
-  } catch (error) {
-    throw badConfig(`${path}.hostIP`, text, `is no address (${messageOf(error)})`, what);
-  }
+  return parseAt(parseAddress, text, `${path}.hostIP`, what);
 }
 
 /** Whether two mappings that overlap are one. */
@@ -168,7 +173,7 @@ function isSame(one: PortMapping, other: PortMapping): boolean {
 /** The mappings of a DEL's config, if they can be read: they tell which UDP flows to forget. */
 function lenientMappings({ name = "", runtimeConfig = null }: JsonObject): PortMapping[] {
   try {
-    return readMappings(validate(validatePortmap, withSpecKeys({ name, runtimeConfig }), what));
+    return readMappings(validate(validatePortmap, { name, runtimeConfig }, what));
   } catch {
     return [];
   }

@@ -5,6 +5,7 @@ import type { Backend } from "../../shared/firewall/driver.ts";
 import { driverOf } from "../../shared/firewall/drivers.ts";
 import { describeMapping, mappingsOf } from "../../shared/firewall/port_forward.ts";
 import type { PortForward } from "../../shared/firewall/port_forward.ts";
+import { validatePortmap } from "../../schemas/generated/validators.js";
 import { allocate, recordsOf } from "./allocate.ts";
 import { parsePortmapConf } from "./conf.ts";
 import type { PortmapConfig } from "./conf.ts";
@@ -30,6 +31,7 @@ import {
  */
 export const portmap: Plugin<PortmapConfig> = {
   name: "portmap",
+  validator: validatePortmap,
 
   parse: parsePortmapConf,
 
@@ -39,7 +41,7 @@ export const portmap: Plugin<PortmapConfig> = {
       throw badConfig(
         "prevResult",
         undefined,
-        "must be set: portmap comes after another plugin",
+        "must be set, for portmap comes after another plugin",
         "the portmap config",
       );
     }

@@ -15,6 +15,8 @@ import standalone from "ajv/dist/standalone/index.js";
 import { build } from "esbuild";
 import { compile } from "json-schema-to-typescript";
 
+import { isObject, KeyTrees, mapKeyword } from "./key_trees.ts";
+
 interface Source {
   readonly file: string;
   readonly schema: AnySchemaObject;
@@ -56,42 +58,52 @@ function pascalCase(name: string): string {
   return name.replaceAll(/(?:^|[-_])(\w)/g, (_, letter: string) => letter.toUpperCase());
 }
 
-/** A schema without descriptions and titles, which would end up in every executable. */
-function withoutProse(schema: AnySchemaObject): AnySchemaObject {
-  const text = JSON.stringify(schema, (key, value: unknown) =>
-    typeof value === "string" && (key === "description" || key === "title") ? undefined : value,
-  );
+/**
+ * A schema as ajv gets it: without descriptions and titles, which would end up in every executable,
+ * and with `nullable` for a type that may be null. Of a list of types ajv writes a reference to the
+ * schema into each error, which would keep the whole schema in the executable.
+ */
+function compact(schema: AnySchemaObject): AnySchemaObject {
+  const text = JSON.stringify(schema, (key, value: unknown) => {
+    if (typeof value === "string" && (key === "description" || key === "title")) return undefined;
+    if (key === mapKeyword) return undefined;
+    if (!isObject(value) || !Array.isArray(value["type"])) return value;
+    const [type, ...others] = value["type"] as unknown[];
+    if (others.length !== 1 || others[0] !== "null") {
+      throw new Error(`cannot use the types ${String(value["type"])}`);
+    }
+    return { ...value, type, nullable: true };
+  });
   return JSON.parse(text) as AnySchemaObject;
 }
 
 async function validators(): Promise<string> {
   const ajv = new Ajv({
-    schemas: sources.map((source) => withoutProse(source.schema)),
+    schemas: sources.map((source) => compact(source.schema)),
     strict: true,
-    // A union of a string and a list is how several CNI fields are.
-    allowUnionTypes: true,
-    // The first problem is the one to report; `verbose` puts the offending value with it.
+    // The first problem is the one to report.
     allErrors: false,
-    verbose: true,
+    // shared/cni/conf.ts makes sentences of the keywords.
+    messages: false,
     // A definition that several schemas use is a function they all call.
     inlineRefs: false,
     code: { source: true, esm: true, lines: true, optimize: true },
   });
-  const names = Object.fromEntries(
-    sources.flatMap((s) => (s.validator === undefined ? [] : [[s.validator, s.file]])),
-  );
-  const code = standalone
-    .default(ajv, names)
-    // Of what `verbose` adds only `data` is wanted, not copies of the schema.
-    .replaceAll(/,schema:.*?,parentSchema:.*?,data/g, ",data")
-    // The message has the types in it, and what names a schema keeps all of it in the executable.
-    .replaceAll(/params:\s*\{\s*type:[^{}]*\}/g, "params:{}")
-    .replaceAll(/"must be (\w+(?:,\w+)+)"/g, (_, list: string) => {
-      return JSON.stringify(`must be ${list.replaceAll(",", " or ")}`);
-    });
+  const validated = sources.filter((source) => source.validator !== undefined);
+  const names = validated.map(({ type, file }): [string, string] => [`check${type}`, file]);
+  const trees = new KeyTrees(new Map(sources.map(({ file, schema }) => [file, schema])));
+  const exported = validated.map(({ type, validator, schema, file }) => {
+    const keys = trees.write(schema, file) ?? "{ keys: {} }";
+    return `export const ${validator} = /* @__PURE__ */ Object.assign(check${type}, { keys: ${keys} });`;
+  });
+  const code = [
+    standalone.default(ajv, Object.fromEntries(names)),
+    ...trees.declarations,
+    ...exported,
+  ];
   // Takes in ajv's two small helpers and drops the schemas that nothing refers to any more.
   const bundle = await build({
-    stdin: { contents: code, resolveDir: import.meta.dirname, loader: "js" },
+    stdin: { contents: code.join("\n"), resolveDir: import.meta.dirname, loader: "js" },
     bundle: true,
     format: "esm",
     platform: "neutral",
@@ -113,13 +125,19 @@ export interface ValidationError {
   readonly instancePath: string;
   readonly schemaPath: string;
   readonly params: Readonly<Record<string, unknown>>;
-  readonly message: string;
-  /** The offending value. */
-  readonly data: unknown;
 }
+
+/** The keys that a schema knows: see shared/base/json_keys.ts. */
+export type KeyTree =
+  | {
+      readonly keys: Readonly<Record<string, readonly [exact: string, tree?: KeyTree]>>;
+      readonly isMap?: boolean;
+    }
+  | { readonly items: KeyTree };
 
 export interface Validator<T> {
   (data: unknown): data is T;
+  readonly keys: KeyTree;
   /** What the last call has found, or null. */
   readonly errors: readonly [ValidationError, ...ValidationError[]] | null;
 }

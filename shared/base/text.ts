@@ -21,3 +21,8 @@ export function quote(value: string): string {
   const shown = value.length > 64 ? `${value.slice(0, 64)}…` : value;
   return printable(JSON.stringify(shown));
 }
+
+/** A sentence that something else can follow. */
+export function withoutFullStop(sentence: string): string {
+  return sentence.endsWith(".") ? sentence.slice(0, -1) : sentence;
+}

@@ -1,79 +1,220 @@
 import { CniError, Code } from "./error.ts";
 import { quote } from "../base/text.ts";
+import { NetError } from "../net/error.ts";
+import { isJsonArray, isJsonObject } from "../base/json.ts";
 import type { Json, JsonObject } from "../base/json.ts";
+import type { KeyTree } from "../base/json_keys.ts";
 
-/** What ajv's generated code says is wrong (ajv's ErrorObject, with `verbose`). */
+/** What ajv's generated code reports (ajv's ErrorObject). */
 interface SchemaError {
+  /** JSON pointer (RFC 6901) to the value. */
   readonly instancePath: string;
   readonly keyword: string;
-  readonly message?: string;
   readonly params: Readonly<Record<string, unknown>>;
-  readonly data?: unknown;
 }
 
 /** A validator that ajv generated at build time from a schema of schemas/. */
 export interface Validator<T> {
   (value: unknown): value is T;
+  /** The keys that the schema knows. */
+  readonly keys: KeyTree;
   errors?: readonly SchemaError[] | null;
 }
+
+/** Where administrators write network configs, for advice. */
+const networkConfig = "the network config (/etc/cni/net.d)";
+
+/** What to do about the keys of a config that the runtime adds to what the file says. */
+const adviceForRuntimeKeys: ReadonlyMap<string, string> = new Map([
+  ["prevResult", "The runtime passes prevResult: see its log, or delete and recreate the pod."],
+  [
+    "runtimeConfig",
+    "The runtime passes runtimeConfig: correct what the pod asks for, its ports for one.",
+  ],
+  ["args", `Correct args where it is set: by the orchestrator, or in ${networkConfig}.`],
+]);
 
 /**
  * Checks a config against its schema.
  * @param what names the config in the message, such as "the bridge config".
+ * @param advice what to do about a wrong value, where that is not to correct a network config.
  * @throws CniError InvalidNetworkConfig, with the path and the value that are wrong.
  */
-export function validate<T>(validator: Validator<T>, value: JsonObject, what: string): T {
+export function validate<T>(
+  validator: Validator<T>,
+  value: JsonObject,
+  what: string,
+  advice?: string,
+): T {
   if (validator(value)) return value;
+  throw problemOf(validator, value, what, advice);
+}
+
+function problemOf(
+  validator: Validator<unknown>,
+  value: JsonObject,
+  what: string,
+  advice?: string,
+): CniError {
   const [error] = validator.errors ?? [];
-  throw badConfig(
-    pathOf(error),
-    error?.keyword === "required" ? undefined : error?.data,
-    error === undefined ? "is not valid" : wish(error),
-    what,
+  if (error === undefined) return badConfig("", value, "must be valid", what, advice);
+  const steps = stepsOf(error);
+  return badConfig(pathOf(steps), valueAt(value, steps), requirementOf(error), what, advice);
+}
+
+/** Wrong values that are taken out one by one. Beyond that many, whole options go. */
+const maxProblems = 32;
+
+/**
+ * A config without the values that are wrong by its schema, for the verbs that go on without them.
+ * @param warn is told of each.
+ */
+export function withoutInvalid(
+  validator: Validator<unknown>,
+  value: JsonObject,
+  what: string,
+  warn: (line: string) => void,
+): JsonObject {
+  if (validator(value)) return value;
+  const copy = JSON.parse(JSON.stringify(value)) as JsonObject;
+  for (let count = 1; !validator(copy); count++) {
+    const [error] = validator.errors ?? [];
+    const steps = error === undefined ? [] : pointerSteps(error);
+    // Only a key that is missing is wrong at the top. There is nothing to take out then.
+    if (error === undefined || steps.length === 0) break;
+    warn(problemOf(validator, copy, what).message);
+    removeAt(copy, count < maxProblems ? steps : steps.slice(0, 1));
+  }
+  return copy;
+}
+
+function removeAt(value: JsonObject, steps: readonly string[]): void {
+  const parent = valueAt(value, steps.slice(0, -1));
+  const last = steps.at(-1) ?? "";
+  if (Array.isArray(parent)) parent.splice(Number(last), 1);
+  else if (isJsonObject(parent)) Reflect.deleteProperty(parent, last);
+}
+
+/**
+ * The error for a value of a config that cannot be used.
+ * @param path where it is, such as "ipam.ranges[0]"; "" for the whole.
+ * @param must what it must be, to follow "it": "must be a CIDR".
+ * @param what names the config.
+ * @param advice what to do about it, where that is not to correct a network config.
+ */
+export function badConfig(
+  path: string,
+  value: unknown,
+  must: string,
+  what: string,
+  advice: string = adviceFor(path),
+): CniError {
+  const subject = path === "" ? what : `${path} in ${what}`;
+  const got = value === undefined ? "" : ` (got ${show(value)})`;
+  return new CniError(
+    Code.InvalidNetworkConfig,
+    `Cannot use ${subject}: it ${must}${got}.`,
+    advice,
   );
 }
 
 /**
- * The error for a value of the config that cannot be used.
- * @param path where it is, as "ipam.ranges[0]"; "" for the whole.
- * @param wrong what is wrong with it, to follow "which": "is no CIDR".
+ * Reads a text of a config.
+ * @param parse throws a NetError for what it cannot read.
+ * @throws CniError InvalidNetworkConfig, see {@link badConfig}.
  */
-export function badConfig(path: string, value: unknown, wrong: string, what: string): CniError {
-  const subject = path === "" ? what : `${path} in ${what}`;
-  return new CniError(
-    Code.InvalidNetworkConfig,
-    `Cannot use ${subject}: it is ${show(value)}, which ${wrong}.`,
-    path === ""
-      ? "Correct the network config (/etc/cni/net.d)."
-      : `Correct ${path} in the network config (/etc/cni/net.d).`,
+export function parseAt<T>(
+  parse: (text: string) => T,
+  text: string,
+  path: string,
+  what: string,
+  advice?: string,
+): T {
+  try {
+    return parse(text);
+  } catch (error) {
+    if (!(error instanceof NetError)) throw error;
+    throw badConfig(path, text, error.message, what, advice);
+  }
+}
+
+function adviceFor(path: string): string {
+  const [root = ""] = path.split(/[.[]/, 1);
+  const advice = adviceForRuntimeKeys.get(root);
+  return (
+    advice ?? (path === "" ? `Correct ${networkConfig}.` : `Correct ${path} in ${networkConfig}.`)
   );
 }
 
-function pathOf(error: SchemaError | undefined): string {
-  if (error === undefined) return "";
+/** The keys and indexes that lead to the wrong value, or to where a missing one should be. */
+function stepsOf(error: SchemaError): string[] {
   const missing = error.keyword === "required" ? error.params["missingProperty"] : undefined;
-  const steps = error.instancePath.split("/").slice(1);
-  if (typeof missing === "string") steps.push(missing);
-  return steps
-    .map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"))
-    .reduce((path, step) => {
-      if (/^\d+$/.test(step)) return `${path}[${step}]`;
-      return path === "" ? step : `${path}.${step}`;
-    }, "");
+  return typeof missing === "string" ? [...pointerSteps(error), missing] : pointerSteps(error);
 }
 
-function wish(error: SchemaError): string {
-  if (error.keyword === "required") return "must be set";
-  const allowed = error.params["allowedValues"];
-  if (Array.isArray(allowed)) return `must be one of ${allowed.map(String).join(", ")}`;
-  return error.message ?? "is not valid";
+function pointerSteps({ instancePath }: SchemaError): string[] {
+  return instancePath.split("/").slice(1).map(unescape);
 }
 
-/** A value as it is shown in a message: short, and never a whole config. */
+/** A step of a JSON pointer as the key that it stands for (RFC 6901, section 4). */
+function unescape(step: string): string {
+  return step.replaceAll("~1", "/").replaceAll("~0", "~");
+}
+
+function pathOf(steps: readonly string[]): string {
+  return steps.reduce((path, step) => {
+    if (/^\d+$/.test(step)) return `${path}[${step}]`;
+    return path === "" ? step : `${path}.${step}`;
+  }, "");
+}
+
+function valueAt(value: Json, steps: readonly string[]): Json | undefined {
+  return steps.reduce<Json | undefined>((at, step) => {
+    if (isJsonArray(at)) return at[Number(step)];
+    return isJsonObject(at) && Object.hasOwn(at, step) ? at[step] : undefined;
+  }, value);
+}
+
+/** JSON's types as they follow "must be". */
+const typeNames: ReadonlyMap<unknown, string> = new Map([
+  ["array", "a list"],
+  ["boolean", "true or false"],
+  ["integer", "an integer"],
+  ["object", "an object"],
+  ["string", "a string"],
+]);
+
+/** What a keyword of JSON Schema demands. */
+function requirementOf({ keyword, params }: SchemaError): string {
+  switch (keyword) {
+    case "required":
+      return "must be set";
+    case "type":
+      return `must be ${typeNames.get(params["type"]) ?? String(params["type"])}`;
+    case "minimum":
+      return `must be at least ${String(params["limit"])}`;
+    case "maximum":
+      return `must be at most ${String(params["limit"])}`;
+    case "minItems":
+      return "must not be empty";
+    case "enum":
+      return `must be ${alternatives(params["allowedValues"])}`;
+    default:
+      return `must follow the schema's ${keyword}`;
+  }
+}
+
+/** Choices as they follow "must be". null stands for leaving a key out. */
+function alternatives(allowed: unknown): string {
+  const choices = Array.isArray(allowed) ? allowed.filter((value) => value !== null) : [];
+  const shown = choices.map((value) => JSON.stringify(value));
+  return [shown.slice(0, -1).join(", "), ...shown.slice(-1)].filter(Boolean).join(" or ");
+}
+
+/** A value as a message shows it: short, and never a whole config. */
 function show(value: unknown): string {
-  if (value === undefined) return "missing";
   if (typeof value === "string") return quote(value);
-  if (Array.isArray(value)) return "an array";
+  if (Array.isArray(value)) return "a list";
   if (typeof value === "object" && value !== null) return "an object";
   return JSON.stringify(value);
 }

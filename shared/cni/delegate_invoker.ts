@@ -1,4 +1,5 @@
 import { findExecutable } from "../files/files.ts";
+import { binFolder } from "../files/paths.ts";
 import type { JsonObject } from "../base/json.ts";
 import type { Handler, InvokeEnv } from "./handler.ts";
 import type { Delegate } from "./delegate.ts";
@@ -7,7 +8,8 @@ import { checkType, invokePlugin } from "./invoke.ts";
 import type { Attachment, Request, Verb } from "./request.ts";
 import { emptyResult } from "./result.ts";
 import type { Result } from "./result.ts";
-import { readResult, versionOf } from "./version.ts";
+import { versionOf } from "./version.ts";
+import { readResult } from "./result_codec.ts";
 import type { Version } from "./version.ts";
 
 /** The {@link Delegate} of one call: the same attachment, another plugin and config. */
@@ -71,19 +73,19 @@ export class DelegateInvoker implements Delegate {
     if (path !== undefined) return path;
     throw new CniError(
       Code.Delegate,
-      `Cannot call the plugin ${type}: it is not built in, and CNI_PATH (${this.#request.path.join(":")}) has no executable of that name.`,
-      `Install ${type} into /opt/cni/bin, or correct type in the network config (built in: ${[...this.#builtins.keys()].join(", ")}).`,
+      `Cannot call the plugin ${type}: there is no executable of that name in CNI_PATH (${this.#request.path.join(":")}).`,
+      `Install ${type} into ${binFolder}, or correct type in the network config (built in: ${[...this.#builtins.keys()].join(", ")}).`,
     );
   }
 }
 
-/** @throws CniError Delegate if a value makes no sense, which no network config is to blame for. */
+/** @throws CniError Delegate if it is not a result, for which no network config is to blame. */
 function readAnswer(result: JsonObject, version: Version, type: string): Result {
+  const advice = `Look into ${type}: its version, its own config, its log.`;
   try {
-    return readResult(result, version, `the result of ${type}`);
+    return readResult(result, version, { what: `the result of ${type}`, advice });
   } catch (cause) {
-    if (!(cause instanceof CniError) || cause.code !== Code.InvalidNetworkConfig) throw cause;
-    const advice = `${type} answers with what is no CNI result. See its version and its own config.`;
+    if (!(cause instanceof CniError)) throw cause;
     throw new CniError(Code.Delegate, cause.message, advice, { cause });
   }
 }

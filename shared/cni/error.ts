@@ -1,48 +1,48 @@
 import { errnoOf, Failure, messageOf } from "../base/failure.ts";
 import type { FailureKind } from "../base/failure.ts";
+import { withoutFullStop } from "../base/text.ts";
 
 /**
- * The error that leaves a plugin, and every code it can carry.
- *
- * Codes 1–11 and 50–51 are the CNI specification's ("Error", SPEC.md 1.1.0); 100 and up are ours.
- * 999 is what an unforeseen exception becomes at the edge, and is never thrown on purpose.
+ * The codes of the errors that a plugin prints. 1 to 11, 50 and 51 are the CNI specification's
+ * (SPEC.md 1.1.0, "Error"); those from 100 on are ours. 999 is what skel.ts makes of an exception that
+ * nobody expected.
  */
 export const Code = {
-  /** The config asks for a CNI version, or a verb of one, that is not supported. */
+  /** The config's CNI version is not supported, or does not have the verb. */
   IncompatibleVersion: 1,
-  /** A field of the config is known but cannot be honoured. */
+  /** A field of the config is not supported. */
   UnsupportedField: 2,
-  /** The container is not known, or is gone: the runtime need not clean up. */
+  /** The container is unknown or gone: the runtime need not clean up. */
   UnknownContainer: 3,
-  /** CNI_COMMAND, CNI_CONTAINERID and their kind are missing or malformed. */
+  /** A variable such as CNI_CONTAINERID is missing or malformed. */
   InvalidEnvironment: 4,
-  /** Reading stdin, or a file that the call cannot do without, failed. */
+  /** stdin, or a file that the call needs, could not be read or written. */
   IoFailure: 5,
-  /** The config is no JSON, or not the JSON of a network config. */
+  /** The config is not JSON, or not that of a network config. */
   DecodingFailure: 6,
-  /** The config was read, but says something that cannot be done. */
+  /** The config asks for something that cannot be done. */
   InvalidNetworkConfig: 7,
-  /** A passing condition: the runtime should call again later. */
+  /** The runtime should call again later. */
   TryAgainLater: 11,
   /** STATUS: ADD would fail. */
   PluginNotAvailable: 50,
-  /** STATUS: ADD would fail, and pods that exist may be cut off too. */
+  /** STATUS: ADD would fail, and existing pods may lack connectivity. */
   LimitedConnectivity: 51,
   /** iptables or nftables refused a change. */
   Firewall: 100,
   /** The kernel refused a link, address, route or sysctl. */
   Kernel: 101,
-  /** What exists on the node contradicts the config, such as a bridge with another address. */
+  /** What is on the node contradicts the config: a bridge with another address, for one. */
   Conflict: 102,
   /** No address is free in a range set. */
   Exhausted: 103,
-  /** The container already holds an address of this network. */
+  /** The container already has an address of this network. */
   AlreadyAllocated: 104,
-  /** CHECK: what should be there is not. */
+  /** CHECK: something that ADD made is missing. */
   CheckFailed: 105,
-  /** A delegate could not be started, or did not answer as the specification says. */
+  /** A delegate could not be run, or printed something that is not CNI's. */
   Delegate: 106,
-  /** Undoing or deleting left something behind. */
+  /** Something was left behind. */
   Incomplete: 107,
   Internal: 999,
 } as const;
@@ -50,12 +50,12 @@ export const Code = {
 /**
  * An error with a CNI code.
  *
- * `message` says what could not be done and why ("Cannot X: Y is Z."); `details` says what the
- * operator can do next. Both are shown by kubelet, so neither holds secrets or whole configs.
+ * `message` says what cannot be done and why ("Cannot X: Y must be Z (got V)."), `details` what to do
+ * about it. kubelet shows both, so neither has secrets or a whole config in it.
  */
 export class CniError extends Error {
   override readonly name = "CniError";
-  /** A code of {@link Code}, or any other that an executed delegate answered with. */
+  /** A code of {@link Code}, or what an executed delegate printed. */
   readonly code: number;
   readonly details: string;
 
@@ -66,8 +66,7 @@ export class CniError extends Error {
   }
 }
 
-/** The code of each kind of failure. */
-const codes: Readonly<Record<FailureKind, number>> = {
+const codeOfKind: Readonly<Record<FailureKind, number>> = {
   kernel: Code.Kernel,
   firewall: Code.Firewall,
   busy: Code.TryAgainLater,
@@ -78,21 +77,21 @@ const codes: Readonly<Record<FailureKind, number>> = {
 };
 
 /**
- * An error with a code, for a call that says what has failed and goes on. An error that a system
- * call threw where none was expected is the disk's or the kernel's, not a defect.
- * @throws anything else, for that is a defect.
+ * Gives a code to anything that is not a bug: a failure of what is below the plugins, or a system
+ * call's error where none was expected.
+ * @throws anything else.
  */
 export function asCniError(thrown: unknown): CniError {
   if (thrown instanceof CniError) return thrown;
   if (thrown instanceof Failure) {
-    return new CniError(codes[thrown.kind], thrown.message, thrown.advice, { cause: thrown });
+    return new CniError(codeOfKind[thrown.kind], thrown.message, thrown.advice, { cause: thrown });
   }
   // A runtime's own codes have an underscore: ERR_INVALID_ARG_TYPE.
   if (!/^E[A-Z0-9]+$/.test(errnoOf(thrown) ?? "")) throw thrown;
   return new CniError(
     Code.IoFailure,
     `Cannot go on: ${messageOf(thrown)}.`,
-    "The disk or the kernel refuses what it should not: see the kernel's log (dmesg).",
+    "The disk or the kernel refused a system call: see the kernel's log (dmesg).",
     { cause: thrown },
   );
 }
@@ -102,18 +101,14 @@ export function explainError(error: unknown): { message: string; advice: string 
   return error instanceof CniError ? { message: error.message, advice: error.details } : undefined;
 }
 
-/**
- * Makes one error of several, for a DEL that went on after the first.
- *
- * The first one's code is kept, for it is what stopped the first thing that should have been done.
- */
+/** Makes one error of several. It has the code of the first, which others often follow from. */
 export function joinErrors(errors: readonly CniError[]): CniError {
   const [first] = errors;
   if (first === undefined) throw new RangeError("joinErrors needs at least one error");
   if (errors.length === 1) return first;
   return new CniError(
     first.code,
-    errors.map((error) => error.message).join("; "),
+    `${errors.map((error) => withoutFullStop(error.message)).join("; ")}.`,
     [...new Set(errors.map((error) => error.details))].join(" "),
     { cause: first },
   );

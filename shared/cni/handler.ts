@@ -1,17 +1,20 @@
 import type { Firewall } from "../firewall/firewall.ts";
 import type { Node } from "../node/node.ts";
-import { isJsonArray, isJsonObject } from "../base/json.ts";
 import type { JsonObject } from "../base/json.ts";
+import { withExactKeys } from "../base/json_keys.ts";
+import type { KeyTree } from "../base/json_keys.ts";
+import { validateGc } from "../../schemas/generated/validators.js";
 import type { Delegate } from "./delegate.ts";
 import { Failure } from "../base/failure.ts";
 import { asCniError, CniError, Code } from "./error.ts";
+import { badConfig, validate, withoutInvalid } from "./conf.ts";
 import type { Context, Plugin } from "./plugin.ts";
-import { idProblem, ifnameProblem } from "./request.ts";
-import { quote } from "../base/text.ts";
-import type { Attachment, Request } from "./request.ts";
+import { idProblem, ifnameProblem, newIdProblem } from "./request.ts";
+import type { Attachment, Request, Verb } from "./request.ts";
 import { UndoStack } from "./undo.ts";
 import type { Result } from "./result.ts";
-import { checkExpressible, readPrevResult, requireVerb, versionOf } from "./version.ts";
+import { requireVerb, versionOf } from "./version.ts";
+import { checkExpressible, readPrevResult } from "./result_codec.ts";
 import type { Version } from "./version.ts";
 
 /** What every call of a plugin needs from outside. */
@@ -19,61 +22,41 @@ export interface InvokeEnv {
   readonly node: Node;
   readonly firewall: Firewall;
   readonly delegate: Delegate;
-  /** Says something to the operator: one line on stderr. */
+  /** Prints a line on stderr. */
   warn(line: string): void;
-  /** Hands ADD's result to the caller. If that fails, what was made is taken away again. */
+  /** Hands ADD's result to the caller. If that fails, the ADD is undone. */
   readonly deliver?: (result: Result, version: Version) => void;
 }
 
-/** A plugin with the type of its config closed over, so that a table can hold all of them. */
+/** A plugin whose config has no type any more, so that one table can hold all of them. */
 export interface Handler {
   readonly name: string;
+  /** The keys that its config can have. */
+  readonly keys: KeyTree;
   /**
-   * Carries out the request's verb with a config.
+   * Runs the request's verb with a config.
    * @returns a result for ADD.
-   * @throws CniError what went wrong; what ADD had made by then is taken away again.
+   * @throws CniError what went wrong. An ADD is undone by then.
    */
-  call(request: Request, raw: JsonObject, env: InvokeEnv): Promise<Result | undefined>;
+  call(request: Request, conf: JsonObject, env: InvokeEnv): Promise<Result | undefined>;
   /** See {@link Plugin.repair}. @throws CniError */
   repair(
     request: Request,
-    raw: JsonObject,
+    conf: JsonObject,
     env: InvokeEnv,
     dryRun: boolean,
   ): Promise<readonly string[]>;
 }
 
-/** Makes a handler of a plugin, so that one table can hold plugins of any config. */
+/** Makes a handler of a plugin. */
 export function toHandler<Conf>(plugin: Plugin<Conf>): Handler {
-  const contextOf = (
-    request: Request,
-    raw: JsonObject,
-    env: InvokeEnv,
-    undo: UndoStack,
-  ): Context<Conf> => {
-    const version = versionOf(raw);
-    checkName(raw);
-    requireVerb(version, request.verb, "the network config");
-    return {
-      request,
-      conf: plugin.parse(raw, request),
-      raw,
-      version,
-      prevResult: prevResultOf(request, raw, version, env),
-      node: env.node,
-      firewall: env.firewall,
-      delegate: env.delegate,
-      undo,
-      warn: (line) => {
-        env.warn(line);
-      },
-    };
-  };
+  const { name, validator } = plugin;
   return {
-    name: plugin.name,
-    async call(request, raw, env) {
+    name,
+    keys: validator.keys,
+    async call(request, conf, env) {
       const undo = new UndoStack();
-      const context = contextOf(request, raw, env, undo);
+      const context = contextOf(plugin, { request, conf, env, undo });
       const { version } = context;
       try {
         const result = await run(plugin, context);
@@ -87,14 +70,60 @@ export function toHandler<Conf>(plugin: Plugin<Conf>): Handler {
         throw coded(error);
       }
     },
-    async repair(request, raw, env, dryRun) {
+    async repair(request, conf, env, dryRun) {
       if (plugin.repair === undefined) return [];
+      const undo = new UndoStack();
       try {
-        return await plugin.repair(contextOf(request, raw, env, new UndoStack()), dryRun);
+        return await plugin.repair(contextOf(plugin, { request, conf, env, undo }), dryRun);
       } catch (error) {
         throw coded(error);
       }
     },
+  };
+}
+
+interface Call {
+  readonly request: Request;
+  readonly conf: JsonObject;
+  readonly env: InvokeEnv;
+  readonly undo: UndoStack;
+}
+
+function contextOf<Conf>(plugin: Plugin<Conf>, call: Call): Context<Conf> {
+  const { request, env, undo } = call;
+  const { name, validator } = plugin;
+  const raw = withExactKeys(call.conf, validator.keys);
+  const version = versionOf(raw);
+  checkName(raw, request.verb);
+  requireVerb(version, request.verb, "the network config");
+  const warn = (line: string): void => {
+    env.warn(line);
+  };
+  const usable = isRemoval(request)
+    ? withoutInvalid(validator, raw, `the ${name} config`, goesOn(request, warn))
+    : raw;
+  return {
+    request,
+    conf: plugin.parse(usable, request),
+    raw,
+    version,
+    prevResult: prevResultOf(request, raw, version, warn),
+    node: env.node,
+    firewall: env.firewall,
+    delegate: env.delegate,
+    undo,
+    warn,
+  };
+}
+
+/** DEL and GC remove what there is, whatever else is wrong. */
+function isRemoval({ verb }: Request): boolean {
+  return verb === "DEL" || verb === "GC";
+}
+
+function goesOn({ verb }: Request, warn: (line: string) => void): (problem: string) => void {
+  return (problem) => {
+    warn(`${problem} ${verb} goes on without it.`);
   };
 }
 
@@ -103,18 +132,17 @@ function coded(thrown: unknown): unknown {
   return thrown instanceof Failure ? asCniError(thrown) : thrown;
 }
 
-/** A DEL or GC goes on without a prevResult that is damaged; what it could tell is known elsewhere. */
 function prevResultOf(
-  { verb }: Request,
+  request: Request,
   raw: JsonObject,
   version: Version,
-  env: InvokeEnv,
+  warn: (line: string) => void,
 ): Result | undefined {
   try {
     return readPrevResult(raw, version);
   } catch (error) {
-    if ((verb !== "DEL" && verb !== "GC") || !(error instanceof CniError)) throw error;
-    env.warn(`${error.message} ${verb} goes on without it.`);
+    if (!isRemoval(request) || !(error instanceof CniError)) throw error;
+    goesOn(request, warn)(error.message);
     return undefined;
   }
 }
@@ -133,8 +161,8 @@ async function run<Conf>(
       if (context.prevResult === undefined) {
         throw new CniError(
           Code.InvalidNetworkConfig,
-          "Cannot check the container: the network config has no prevResult.",
-          "CHECK needs the result of the ADD. The runtime puts it there; by hand, use cnitool.",
+          "Cannot check the container: prevResult must be set.",
+          "The runtime passes the result of the ADD. By hand, use cnitool.",
         );
       }
       await plugin.check(context);
@@ -150,47 +178,49 @@ async function run<Conf>(
   }
 }
 
-function checkName(raw: JsonObject): void {
-  const name = raw["name"] ?? "";
+function checkName(raw: JsonObject, verb: Verb): void {
+  const name = raw["name"] ?? undefined;
   const problem =
-    typeof name !== "string" ? "is no string" : name === "" ? "must be set" : idProblem(name);
-  if (problem === undefined) return;
-  throw new CniError(
-    Code.InvalidNetworkConfig,
-    `Cannot use the network config: its name is ${typeof name === "string" ? quote(name) : typeof name}, which ${problem}.`,
-    "Correct name in the network config (/etc/cni/net.d).",
-  );
+    name === undefined || name === ""
+      ? "must be set"
+      : typeof name !== "string"
+        ? "must be a string"
+        : verb === "ADD"
+          ? newIdProblem(name)
+          : idProblem(name);
+  if (problem !== undefined) throw badConfig("name", name, problem, "the network config");
 }
 
 /**
- * GC's list of what is still there (SPEC.md, "GC"): cni.dev/valid-attachments, or cni.dev/attachments
- * as libcni wrote it at first (containernetworking/cni#1103).
- * @throws CniError InvalidNetworkConfig when there is no such list: to take its absence for an empty
- *   one would collect every pod.
+ * The attachments that GC must keep (SPEC.md, "GC"): cni.dev/valid-attachments, or
+ * cni.dev/attachments as libcni wrote it at first (containernetworking/cni#1103).
+ * @throws CniError InvalidNetworkConfig when there is no such list, for without one every pod would
+ *   be collected, or when it has an entry that no attachment could match.
  */
 function validAttachments(raw: JsonObject): Attachment[] {
-  const list = raw["cni.dev/valid-attachments"] ?? raw["cni.dev/attachments"];
-  if (!isJsonArray(list)) {
-    throw new CniError(
-      Code.InvalidNetworkConfig,
-      "Cannot collect garbage: the config has no list cni.dev/valid-attachments.",
-      "The runtime puts it there. An empty list collects everything, an absent one nothing.",
-    );
-  }
-  return list.map((entry): Attachment => {
-    const { containerID, ifname } = isJsonObject(entry) ? entry : {};
-    if (
-      typeof containerID === "string" &&
-      typeof ifname === "string" &&
-      idProblem(containerID) === undefined &&
-      ifnameProblem(ifname) === undefined
-    ) {
-      return { containerId: containerID, ifname };
-    }
-    throw new CniError(
-      Code.InvalidNetworkConfig,
-      "Cannot collect garbage: an entry of cni.dev/valid-attachments has no proper containerID and ifname.",
-      "The runtime made this call wrongly. Its log says more.",
-    );
+  const conf = validate(
+    validateGc,
+    withExactKeys(raw, validateGc.keys),
+    "the GC's config",
+    listAdvice,
+  );
+  const key = ["cni.dev/valid-attachments" as const, "cni.dev/attachments" as const].find(
+    (known) => conf[known] !== undefined,
+  );
+  if (key === undefined) throw badList("cni.dev/valid-attachments", undefined, "must be set");
+  // Go writes an empty list as null.
+  return (conf[key] ?? []).map(({ containerID, ifname }, index): Attachment => {
+    const path = `${key}[${String(index)}]`;
+    const [idMust, ifnameMust] = [idProblem(containerID), ifnameProblem(ifname)];
+    if (idMust !== undefined) throw badList(`${path}.containerID`, containerID, idMust);
+    if (ifnameMust !== undefined) throw badList(`${path}.ifname`, ifname, ifnameMust);
+    return { containerId: containerID, ifname };
   });
+}
+
+const listAdvice =
+  "The runtime passes the list of the attachments to keep: see its log. An empty list collects everything.";
+
+function badList(path: string, value: unknown, must: string): CniError {
+  return badConfig(path, value, must, "the GC's config", listAdvice);
 }

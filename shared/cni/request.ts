@@ -12,11 +12,11 @@ export interface Request {
   readonly netns: string;
   /** Name of the interface inside the container. */
   readonly ifname: string;
-  /** CNI_ARGS, keys as given. */
-  readonly args: ReadonlyMap<string, string>;
+  /** CNI_ARGS as it is, for {@link readArgs}: many plugins have no use for it. */
+  readonly args: string;
   /** Folders to look for delegates in, in order. */
   readonly path: readonly string[];
-  /** Whether a namespace that is the host's own is allowed all the same. */
+  /** Whether CNI_NETNS may be the host's own namespace. */
   readonly netnsOverride: boolean;
 }
 
@@ -26,28 +26,29 @@ export interface Attachment {
   readonly ifname: string;
 }
 
+/** Bytes of a file's name (NAME_MAX of linux/limits.h). An id is ASCII. */
+const maxId = 255;
+/** Those of an id that an ADD takes: it is written by way of a temporary file with a longer name. */
+const maxNewId = 200;
+
 type Environment = Readonly<Record<string, string | undefined>>;
 
 interface Rule {
   readonly name: string;
   /** The verbs that cannot do without it. */
   readonly required: readonly Verb[];
-  /** What is wrong with a value, or undefined. */
-  readonly problem?: (value: string) => string | undefined;
+  /** What a value must be that it is not, or undefined. */
+  readonly problem?: (value: string, verb: Verb) => string | undefined;
 }
 
 const verbs: readonly Verb[] = ["ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"];
 
-/**
- * Every variable, the verbs that need it and the values it may have. The requirements are the
- * specification's; the characters of an id are libcni's, the rules of a name the kernel's
- * (dev_valid_name: at most 15 bytes, no '/', ':' or white space).
- */
-const table: readonly Rule[] = [
+/** Every variable, the verbs that need it (SPEC.md, "Parameters") and the values it may have. */
+const rules: readonly Rule[] = [
   { name: "CNI_COMMAND", required: verbs },
-  { name: "CNI_CONTAINERID", required: ["ADD", "DEL", "CHECK"], problem: idProblem },
+  { name: "CNI_CONTAINERID", required: ["ADD", "DEL", "CHECK"], problem: containerIdProblem },
   { name: "CNI_NETNS", required: ["ADD", "CHECK"], problem: nulProblem },
-  { name: "CNI_IFNAME", required: ["ADD", "DEL", "CHECK"], problem: ifnameProblem },
+  { name: "CNI_IFNAME", required: ["ADD", "DEL", "CHECK"], problem: containerIfnameProblem },
   { name: "CNI_ARGS", required: [] },
   { name: "CNI_PATH", required: ["ADD", "DEL", "CHECK", "GC", "STATUS"], problem: nulProblem },
   { name: "CNI_NETNS_OVERRIDE", required: [] },
@@ -60,28 +61,28 @@ const table: readonly Rule[] = [
 export function readRequest(env: Environment): Request {
   const verb = readVerb(env["CNI_COMMAND"] ?? "");
   const missing: string[] = [];
-  const wrong: string[] = [];
-  for (const rule of table) {
-    const value = env[rule.name] ?? "";
+  const malformed: string[] = [];
+  for (const { name, required, problem } of rules) {
+    const value = env[name] ?? "";
     if (value === "") {
-      if (rule.required.includes(verb)) missing.push(rule.name);
+      if (required.includes(verb)) missing.push(name);
       continue;
     }
-    const problem = verb === "VERSION" ? undefined : rule.problem?.(value);
-    if (problem !== undefined) wrong.push(`${rule.name} is ${quote(value)}, which ${problem}`);
+    const must = verb === "VERSION" ? undefined : problem?.(value, verb);
+    if (must !== undefined) malformed.push(`${name} ${must} (got ${quote(value)})`);
   }
   if (missing.length > 0) {
     throw new CniError(
       Code.InvalidEnvironment,
-      `Cannot run ${verb}: ${missing.join(", ")} ${missing.length === 1 ? "is" : "are"} not set.`,
-      `A container runtime sets these for ${verb}. By hand, set them as the CNI specification's "Parameters" says, or use cnitool.`,
+      `Cannot run ${verb}: ${missing.join(", ")} must be set.`,
+      `A container runtime sets ${missing.length === 1 ? "it" : "them"}. By hand, use cnitool, or set what the CNI specification lists under "Parameters".`,
     );
   }
-  if (wrong.length > 0) {
+  if (malformed.length > 0) {
     throw new CniError(
       Code.InvalidEnvironment,
-      `Cannot run ${verb}: ${wrong.join("; ")}.`,
-      "Correct the variable in the runtime that makes this call.",
+      `Cannot run ${verb}: ${malformed.join("; ")}.`,
+      "Correct the variable where this call is made: in the container runtime.",
     );
   }
   return {
@@ -89,38 +90,63 @@ export function readRequest(env: Environment): Request {
     containerId: env["CNI_CONTAINERID"] ?? "",
     netns: env["CNI_NETNS"] ?? "",
     ifname: env["CNI_IFNAME"] ?? "",
-    args: readArgs(env["CNI_ARGS"] ?? "", verb),
+    args: env["CNI_ARGS"] ?? "",
     path: (env["CNI_PATH"] ?? "").split(":").filter((folder) => folder !== ""),
     netnsOverride: ["1", "true"].includes((env["CNI_NETNS_OVERRIDE"] ?? "").toLowerCase()),
   };
 }
 
-/** What is wrong with a container id or a network name, or undefined. */
+/**
+ * What a container id or a network name must be that this one is not, or undefined. The rule is
+ * libcni's. Ids become names of files: this is what keeps them inside their folder.
+ */
 export function idProblem(value: string): string | undefined {
-  if (/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(value)) {
-    // An id becomes a file name next to a temporary one; the kernel's limit for one is 255 bytes.
-    return value.length <= 200 ? undefined : `has ${value.length} characters (200 at most)`;
-  }
-  return "must begin with a letter or digit and hold only letters, digits, '_', '.' and '-'";
+  if (value.length > maxId) return `must be at most ${String(maxId)} characters long`;
+  if (/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(value)) return undefined;
+  return "must begin with a letter or digit, followed by letters, digits, '_', '.' and '-' alone";
 }
 
-/** What is wrong with an interface name, or undefined. */
+/** The same for one that is about to be used for the first time, by an ADD. */
+export function newIdProblem(value: string): string | undefined {
+  if (value.length > maxNewId) return `must be at most ${String(maxNewId)} characters long`;
+  return idProblem(value);
+}
+
+/**
+ * What an interface's name must be that this one is not, or undefined. The rule is the kernel's
+ * (dev_valid_name in net/core/dev.c).
+ */
 export function ifnameProblem(value: string): string | undefined {
-  if (Buffer.byteLength(value) > 15) return "is longer than the kernel's 15 bytes";
-  if (value === "." || value === "..") return "the kernel does not allow as a name";
-  if (/[/:\s\0]/.test(value)) return "holds a '/', a ':' or white space";
+  if (value === "") return "must not be empty";
+  if (Buffer.byteLength(value) > 15) return "must be at most 15 bytes long";
+  if (value === "." || value === "..") return "must not be '.' or '..'";
+  if (/[/:\s\0]/.test(value)) return "must not contain '/', ':' or white space";
   return undefined;
 }
 
-/** What is wrong with a path, or undefined. */
-export function nulProblem(value: string): string | undefined {
-  return value.includes("\0") ? "holds a NUL byte" : undefined;
+/** The same for one that is about to be made. Of "eth%d" the kernel would make another name. */
+export function newIfnameProblem(value: string): string | undefined {
+  if (value.includes("%")) return "must not contain '%'";
+  return ifnameProblem(value);
 }
 
-/** What is wrong with a pair of CNI_ARGS, which would not come out of the variable as it went in. */
+function containerIdProblem(value: string, verb: Verb): string | undefined {
+  return verb === "ADD" ? newIdProblem(value) : idProblem(value);
+}
+
+function containerIfnameProblem(value: string, verb: Verb): string | undefined {
+  return verb === "ADD" ? newIfnameProblem(value) : ifnameProblem(value);
+}
+
+/** What a path must be that this one is not, or undefined. */
+export function nulProblem(value: string): string | undefined {
+  return value.includes("\0") ? "must not contain a NUL byte" : undefined;
+}
+
+/** What a pair of CNI_ARGS must be that this one is not: it would be read otherwise than written. */
 export function argProblem(key: string, value: string): string | undefined {
   if (key === "" || /[=;]/.test(key)) return "must have a key without '=' and ';'";
-  if (value.includes(";")) return "holds a ';'";
+  if (value.includes(";")) return "must not contain ';'";
   return nulProblem(key) ?? nulProblem(value);
 }
 
@@ -130,25 +156,33 @@ function readVerb(value: string): Verb {
   throw new CniError(
     Code.InvalidEnvironment,
     value === ""
-      ? "Cannot run: CNI_COMMAND is not set."
-      : `Cannot run: CNI_COMMAND is ${quote(value)}, which is no verb of CNI.`,
+      ? "Cannot run: CNI_COMMAND must be set."
+      : `Cannot run: CNI_COMMAND must be a verb of CNI (got ${quote(value)}).`,
     `Set CNI_COMMAND to one of ${verbs.join(", ")}.`,
   );
 }
 
-function readArgs(text: string, verb: Verb): ReadonlyMap<string, string> {
-  const args = new Map<string, string>();
-  if (text === "" || verb === "VERSION") return args;
-  for (const pair of text.split(";")) {
+/**
+ * The pairs of CNI_ARGS, for a plugin that looks at some of them. An ADD refuses what it cannot read,
+ * for it may be an address or a MAC that the pod must have; the other verbs pass over it.
+ * @throws CniError InvalidEnvironment
+ */
+export function readArgs({ args, verb }: Request): ReadonlyMap<string, string> {
+  const pairs = new Map<string, string>();
+  for (const pair of args.split(";")) {
+    // A ';' at the end is common.
+    if (pair === "") continue;
     const at = pair.indexOf("=");
-    if (at <= 0) {
-      throw new CniError(
-        Code.InvalidEnvironment,
-        `Cannot run ${verb}: CNI_ARGS holds ${quote(pair)}, which is no KEY=VALUE.`,
-        "Write CNI_ARGS as KEY=VALUE pairs with ';' between them.",
-      );
-    }
-    args.set(pair.slice(0, at), pair.slice(at + 1));
+    if (at > 0) pairs.set(pair.slice(0, at), pair.slice(at + 1));
+    else if (verb === "ADD") throw badArgs(pair);
   }
-  return args;
+  return pairs;
+}
+
+function badArgs(pair: string): CniError {
+  return new CniError(
+    Code.InvalidEnvironment,
+    `Cannot read CNI_ARGS: each part must be KEY=VALUE (got ${quote(pair)}).`,
+    "The runtime sets CNI_ARGS: KEY=VALUE pairs with ';' between them.",
+  );
 }

@@ -2,8 +2,8 @@ import type { Address } from "../net/address.ts";
 import type { Cidr } from "../net/cidr.ts";
 
 /**
- * The one result type inside this project: CNI 1.1.0's ("Success", SPEC.md), with addresses parsed.
- * Other versions exist at the edge only, in version.ts.
+ * CNI 1.1.0's result (SPEC.md, "Success") with addresses parsed. Other versions exist in
+ * result_codec.ts alone.
  */
 export interface Result {
   readonly interfaces: readonly Interface[];
@@ -17,7 +17,7 @@ export interface Interface {
   readonly mac?: string;
   /** Bytes. */
   readonly mtu?: number;
-  /** Path of the network namespace; absent for an interface of the host. */
+  /** Path of the network namespace. Absent for an interface of the host. */
   readonly sandbox?: string;
   readonly socketPath?: string;
   readonly pciID?: string;
@@ -50,5 +50,5 @@ export interface Dns {
   readonly options?: readonly string[];
 }
 
-/** A result that says nothing, to build on. */
+/** A result with nothing in it. */
 export const emptyResult: Result = { interfaces: [], ips: [], routes: [], dns: {} };

@@ -3,26 +3,28 @@ import { Node } from "../node/node.ts";
 import type { Sys } from "../runtime/sys.ts";
 import { isJsonObject, parseJson } from "../base/json.ts";
 import type { Json, JsonObject } from "../base/json.ts";
+import { withExactKeys } from "../base/json_keys.ts";
 import type { Handler } from "./handler.ts";
 import { DelegateInvoker } from "./delegate_invoker.ts";
 import { asCniError, CniError, Code } from "./error.ts";
 import { messageOf } from "../base/failure.ts";
 import { readRequest } from "./request.ts";
-import { printable, quote } from "../base/text.ts";
+import { printable, quote, withoutFullStop } from "../base/text.ts";
 import type { Request } from "./request.ts";
 import type { Result } from "./result.ts";
-import { versionOf, versions, writeResult } from "./version.ts";
+import { newestVersion, versionOf, versions } from "./version.ts";
+import { writeResult } from "./result_codec.ts";
 import type { Version } from "./version.ts";
 
-/** Bytes of a config. The longest real ones, GC's on a node full of pods, have some 100 KB. */
+/** Bytes of a config. The longest real one, GC's on a node full of pods, has about 100 kB. */
 const maxConfig = 8 * 1024 * 1024;
 
 /** Set at build time from package.json. */
 declare const FLANNEL_CNI_VERSION: string;
 
 /**
- * One call of one plugin: from environment and stdin to stdout and the exit status. Nothing else
- * writes to stdout. What the call opens is closed when it is over.
+ * One call of one plugin, from environment and stdin to stdout and the exit status. Nothing else
+ * writes to stdout. What the call opens it closes.
  * @returns the exit status.
  */
 export async function dispatch(sys: Sys, plugins: readonly Handler[]): Promise<number> {
@@ -37,16 +39,15 @@ export async function dispatch(sys: Sys, plugins: readonly Handler[]): Promise<n
     const plugin = choose(name, builtins);
     const request = readRequest(sys.env);
     if (request.verb === "VERSION") {
-      print(sys, { cniVersion: "1.1.0", supportedVersions: versions });
+      print(sys, { cniVersion: newestVersion, supportedVersions: versions });
       return 0;
     }
-    const raw = readConfig(sys);
+    const raw = withExactKeys(readConfig(sys), plugin.keys);
     version = versionOf(raw);
     await call(sys, plugin, request, raw, builtins);
     return 0;
   } catch (thrown) {
-    const { code, message, details } = codedError(thrown);
-    printIfRead(sys, { cniVersion: version ?? "1.1.0", code, msg: message, details });
+    printIfRead(sys, errorJson(codedError(thrown), version ?? newestVersion));
     return 1;
   }
 }
@@ -84,11 +85,9 @@ function readConfig(sys: Sys): JsonObject {
   throw new CniError(
     Code.DecodingFailure,
     text.trim() === ""
-      ? "Cannot read the network config: stdin is empty."
-      : value === undefined
-        ? `Cannot read the network config: stdin is no JSON (it begins with ${quote(text.slice(0, 32))}).`
-        : "Cannot read the network config: stdin is JSON, but no object.",
-    "A plugin reads its network config from stdin. By hand, use cnitool, or redirect a file to stdin.",
+      ? "Cannot read the network config: stdin must not be empty."
+      : `Cannot read the network config: stdin must be a JSON object (got ${quote(text)}).`,
+    "The caller writes the network config to stdin. By hand, use cnitool, or redirect a file to stdin.",
   );
 }
 
@@ -99,7 +98,7 @@ function readText(sys: Sys): string {
     if (cause instanceof RangeError) {
       throw new CniError(
         Code.DecodingFailure,
-        `Cannot read the network config: it is longer than ${String(maxConfig / 1024 / 1024)} MB.`,
+        `Cannot read the network config: stdin must be at most ${String(maxConfig / 1024 / 1024)} MB long.`,
         "No network config is that long: see what is connected to stdin.",
         { cause },
       );
@@ -118,8 +117,8 @@ function choose(name: string, builtins: ReadonlyMap<string, Handler>): Handler {
   if (plugin !== undefined) return plugin;
   throw new CniError(
     Code.InvalidEnvironment,
-    `Cannot tell which plugin to be: the executable is called ${quote(name)}.`,
-    `Name the file, or a link to it, after one of the plugins it holds: ${[...builtins.keys()].join(", ")}.`,
+    `Cannot choose a plugin: the executable's name must be that of a plugin (got ${quote(name)}).`,
+    `Name the file, or a link to it, after a plugin: ${[...builtins.keys()].join(", ")}.`,
   );
 }
 
@@ -127,8 +126,8 @@ function codedError(thrown: unknown): CniError {
   if (thrown instanceof RangeError && thrown.message.includes("call stack")) {
     return new CniError(
       Code.DecodingFailure,
-      "Cannot use the network config: it is nested too deeply.",
-      "No network config is nested more than some ten levels: see what wrote it.",
+      "Cannot use the network config: it must not be nested so deeply.",
+      "No network config has more than about ten levels: see what wrote it.",
       { cause: thrown },
     );
   }
@@ -138,29 +137,36 @@ function codedError(thrown: unknown): CniError {
     return new CniError(
       Code.Internal,
       `Cannot go on: ${messageOf(thrown)}.`,
-      "This is a defect of the plugin. Please report it with the network config and this message.",
+      "This is a bug in the plugin. Please report it with this message and the network config.",
       { cause: thrown },
     );
   }
+}
+
+/**
+ * An error as CNI prints it. libcni shows "msg; details", so msg is a sentence without its full stop.
+ */
+function errorJson({ code, message, details }: CniError, cniVersion: Version): JsonObject {
+  return { cniVersion, code, msg: withoutFullStop(message), details };
 }
 
 function print(sys: Sys, value: Json): void {
   sys.write(1, `${JSON.stringify(value, undefined, 4)}\n`);
 }
 
-/** Prints to a caller that may have gone, to whom nothing can be said then. */
+/** Prints to a caller that may be gone. */
 function printIfRead(sys: Sys, value: Json): void {
   try {
     print(sys, value);
   } catch {
-    // The exit code says the rest.
+    // Nobody reads it. The exit status is all there is.
   }
 }
 
 function about(name: string, builtins: ReadonlyMap<string, Handler>): string {
   return [
     `flannel-cni ${FLANNEL_CNI_VERSION}, called as ${printable(name)}`,
-    `Plugins held: ${[...builtins.keys()].join(", ")}`,
+    `Built-in plugins: ${[...builtins.keys()].join(", ")}`,
     `CNI protocol versions supported: ${versions.join(", ")}`,
     "",
   ].join("\n");

@@ -1,9 +1,9 @@
 import { CniError, Code } from "./error.ts";
 import { messageOf } from "../base/failure.ts";
 
-/** The way back out of a half-done ADD. */
+/** How to undo an ADD that fails halfway. */
 export interface Undo {
-  /** Remembers how to undo what was just done; `what` names it for the log. */
+  /** Adds how to undo what was just done. @param what names that for the log. */
   push(what: string, action: () => Promise<void> | void): void;
 }
 
@@ -16,8 +16,8 @@ export class UndoStack implements Undo {
   }
 
   /**
-   * Runs every action, latest first, going on after one that fails.
-   * @returns what could not be undone, so that it can be said.
+   * Runs every action, latest first. One that fails does not stop the others.
+   * @returns what could not be undone.
    */
   async run(): Promise<CniError[]> {
     const failures: CniError[] = [];
@@ -28,8 +28,8 @@ export class UndoStack implements Undo {
         failures.push(
           new CniError(
             Code.Incomplete,
-            `Cannot undo: ${entry.what} is left behind: ${messageOf(cause)}`,
-            "The next DEL of this container, or a GC, takes it away.",
+            `Cannot undo the ADD: ${entry.what} is left behind: ${messageOf(cause)}`,
+            "The next DEL of this container, or a GC, removes it.",
             { cause },
           ),
         );

@@ -1,17 +1,34 @@
-import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+} from "node:fs";
 
 import { Failure, messageOf } from "../base/failure.ts";
 import type { Sys } from "../runtime/sys.ts";
+import { ensureFolder } from "./files.ts";
+import { locksFolder } from "./paths.ts";
 
 const LOCK_SH = 1;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
-const LOCK_UN = 8;
 const EWOULDBLOCK = 11;
 const EINTR = 4;
 
-/** Others share some of these files, and whoever comes first makes them: the reference's mode. */
-const lockMode = 0o750;
+const { O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDWR } = constants;
+/** No link is followed, and nothing is waited for: a FIFO for one. */
+const openFlags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK;
+const fileMode = 0o600;
+const folderMode = 0o700;
+/** The permissions of the group and of others. */
+const notOwner = 0o077;
+/** Characters of a lock's name, each of which may be four bytes of the 255 of a file's. */
+const longestName = 60;
 
 export type LockKind = "shared" | "exclusive";
 
@@ -21,32 +38,40 @@ export interface Lock {
 }
 
 /**
- * Takes the flock(2) lock of a file, which is made if there is none.
+ * Takes the lock of that name, which all programs of this project share and no other knows. Its file
+ * is in a folder that root alone can enter.
+ * @param name any text that says what it keeps others from, such as "bridge cni0" or a path.
  * @param timeout milliseconds to wait for another holder at the most.
- * @param flags how it is opened: "r" for a folder.
+ * @throws Failure busy, naming the holder, when the wait is over; conflict; io.
+ */
+export function takeNamedLock(
+  sys: Sys,
+  name: string,
+  timeout: number,
+  folder: string = locksFolder,
+): Lock {
+  ensurePrivateFolder(folder);
+  const file = name.length > longestName ? sys.sha512(name) : name.replaceAll(/[/ ]/g, "-");
+  return takeLock(sys, `${folder}/${file}.lock`, timeout);
+}
+
+/**
+ * Takes the flock(2) lock of a file, which is made if there is none. Whoever can open a file can
+ * lock it, and never let go: so the file is made, or becomes, one that its owner alone can open.
+ * @param timeout milliseconds to wait for another holder at the most.
  * @param kind "shared" for one of several holders at a time.
- * @throws Failure busy, naming the holder, when the wait is over; io.
+ * @throws Failure busy, naming the holder, when the wait is over; conflict if the file is another
+ *   user's or no file at all; io.
  */
 export function takeLock(
   sys: Sys,
   path: string,
   timeout: number,
-  flags: "a+" | "r" = "a+",
   kind: LockKind = "exclusive",
 ): Lock {
-  let fd: number;
+  const fd = openPrivate(path);
   try {
-    fd = openSync(path, flags, lockMode);
-  } catch (cause) {
-    throw new Failure(
-      "io",
-      `Cannot open the lock ${path}: ${messageOf(cause)}.`,
-      "See that the folder is writable and its disk neither full nor read-only.",
-      { cause },
-    );
-  }
-  try {
-    lockOpened(sys, fd, { what: path, kind, timeout });
+    waitForLock(sys, fd, path, timeout, kind);
   } catch (error) {
     closeSync(fd);
     throw error;
@@ -58,39 +83,107 @@ export function takeLock(
   };
 }
 
-/**
- * Takes the flock(2) lock of a file that is open. Where the same descriptor has it already, as the
- * other kind, it is let go of first: another may have had it in between.
- * @param timeout milliseconds to wait for another holder at the most.
- * @throws Failure busy, naming the holder, when the wait is over; io.
- */
-export function lockOpened(
-  sys: Sys,
-  fd: number,
-  { what, kind, timeout }: { what: string; kind: LockKind; timeout: number },
-): Lock {
+/** Opens a lock's file, after which nobody but its owner can open it. */
+function openPrivate(path: string): number {
+  const fd = attempt(path, () => openSync(path, openFlags, fileMode));
+  try {
+    const { mode, uid, isFile } = statOf(path, fd);
+    if (!isFile) throw unsafe(path, "it must be a regular file");
+    if (!isTrusted(uid)) throw unsafe(path, `it must be root's (is user ${String(uid)}'s)`);
+    if ((mode & notOwner) !== 0) {
+      attempt(path, () => {
+        fchmodSync(fd, fileMode);
+      });
+    }
+    return fd;
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+function statOf(path: string, fd: number): { mode: number; uid: number; isFile: boolean } {
+  return attempt(path, () => {
+    const found = fstatSync(fd);
+    return { mode: found.mode, uid: found.uid, isFile: found.isFile() };
+  });
+}
+
+/** Makes a folder that its owner alone can enter, or makes it such a one. */
+function ensurePrivateFolder(folder: string): void {
+  attempt(folder, () => {
+    ensureFolder(folder, folderMode);
+  });
+  const found = attempt(folder, () => lstatSync(folder, { throwIfNoEntry: false }));
+  if (found?.isDirectory() !== true) throw unsafe(folder, "it must be a folder");
+  if (!isTrusted(found.uid)) {
+    throw unsafe(folder, `it must be root's (is user ${String(found.uid)}'s)`);
+  }
+  if ((found.mode & notOwner) === 0) return;
+  attempt(folder, () => {
+    chmodSync(folder, folderMode);
+  });
+}
+
+/** Whether what belongs to a user is as good as ours. */
+function isTrusted(uid: number): boolean {
+  return uid === 0 || uid === process.geteuid?.();
+}
+
+function unsafe(path: string, problem: string): Failure {
+  return new Failure(
+    "conflict",
+    `Cannot lock ${path}: ${problem}.`,
+    "Another user could keep it locked for ever. Find out who made it, and remove it.",
+  );
+}
+
+function attempt<T>(path: string, action: () => T): T {
+  try {
+    return action();
+  } catch (cause) {
+    throw new Failure(
+      "io",
+      `Cannot open the lock ${path}: ${messageOf(cause)}.`,
+      "See that the folder is writable and its disk neither full nor read-only.",
+      { cause },
+    );
+  }
+}
+
+function waitForLock(sys: Sys, fd: number, path: string, timeout: number, kind: LockKind): void {
   const operation = (kind === "shared" ? LOCK_SH : LOCK_EX) | LOCK_NB;
-  const end = performance.now() + timeout;
-  for (let pause = 1; ; pause = Math.min(pause * 2, 16)) {
+  const start = performance.now();
+  for (;;) {
     const answer = sys.flock(fd, operation);
-    if (answer === 0) return { release: () => void sys.flock(fd, LOCK_UN) };
+    if (answer === 0) return;
     if (answer !== -EWOULDBLOCK && answer !== -EINTR) {
       throw new Failure(
         "io",
-        `Cannot lock ${what}: the kernel says errno ${String(-answer)}.`,
+        `Cannot lock ${path}: the kernel says errno ${String(-answer)}.`,
         "Its file system does not support flock(2). Keep the file on a local disk.",
       );
     }
-    if (performance.now() >= end) {
+    const waited = performance.now() - start;
+    if (waited >= timeout) {
       const holder = holderOf(fstatSync(fd).ino) ?? "another process";
       throw new Failure(
         "busy",
-        `Cannot lock ${what}: ${holder} has held it for ${String(timeout / 1000)} seconds.`,
+        `Cannot lock ${path}: ${holder} has held it for ${String(timeout / 1000)} seconds.`,
         "Many pods at once make this pass by itself. If it does not, see what that process waits for.",
       );
     }
-    sleep(pause * (0.5 + Math.random()));
+    sleep(pauseAfter(waited) * (0.5 + Math.random()));
   }
+}
+
+/**
+ * Milliseconds until the lock is asked for again. It is held for one or less, mostly; and whoever has
+ * waited longer asks no less often, so that those who come later do not overtake him for ever.
+ */
+function pauseAfter(waited: number): number {
+  if (waited < 2) return 0.5;
+  return waited < 500 ? 2 : 1;
 }
 
 /** Waits on this thread, without giving other code a turn. @param time milliseconds. */

@@ -3,6 +3,9 @@
 /** What is of no use after a reboot. */
 export const runFolder = "/run/flannel-cni";
 
+/** The locks that calls take; root alone can enter it. */
+export const locksFolder = `${runFolder}/locks`;
+
 /** What flanneld writes about the node. */
 export const subnetFile = "/run/flannel/subnet.env";
 

@@ -1,4 +1,5 @@
-import { CniError, Code } from "../cni/error.ts";
+import { badConfig } from "../cni/conf.ts";
+import type { CniError } from "../cni/error.ts";
 import { compareAddresses, formatAddress, offsetAddress, widthOf } from "../net/address.ts";
 import type { Address } from "../net/address.ts";
 import {
@@ -11,12 +12,15 @@ import {
 } from "../net/cidr.ts";
 import type { Cidr } from "../net/cidr.ts";
 
+/** Names the config in messages. */
+export const what = "the host-local config";
+
 /** The addresses from `start` to `end`, both included, of one subnet. */
 export interface Range {
   readonly subnet: Cidr;
   readonly start: Address;
   readonly end: Address;
-  /** Never handed out, whether or not it lies in the subnet. */
+  /** Never given to a pod, whether or not it is in the subnet. */
   readonly gateway: Address;
 }
 
@@ -33,124 +37,159 @@ export interface RangeInput {
 
 /**
  * Fills in what a range leaves out, with host-local's defaults: the subnet's first address is the
- * gateway, and everything between the network's and IPv4's broadcast address is handed out.
- *
- * A gateway outside the subnet is fine, for an IPv6 gateway is often link-local; so are a start or
- * an end that is the network's or the broadcast address, if the config says so.
- * @param where the range's path in the config, for messages.
+ * gateway, and the range is everything between the network's and IPv4's broadcast address. Those two
+ * are left out wherever the config lets the range begin and end, for no pod can use them: the
+ * network's was a broadcast address too once, and in IPv6 every router answers to it (RFC 4291,
+ * section 2.6.1). A gateway outside the subnet is fine, for one of IPv6 is often link-local.
+ * @param path where the range is in the config.
  * @throws CniError InvalidNetworkConfig
  */
-export function makeRange(input: RangeInput, where: string): Range {
+export function makeRange(input: RangeInput, path: string): Range {
   const { subnet } = input;
-  const shown = formatCidr(subnet);
-  const width = widthOf(subnet.address.family);
-  if (subnet.prefix > width - 2) {
-    throw invalid(
-      `${where}.subnet`,
-      `it is ${shown}, which is too small for a gateway and pods`,
-      `Use a prefix length of ${String(width - 2)} or less.`,
-    );
-  }
-  if (!sameCidr(subnet, subnetOf(subnet))) {
-    throw invalid(
-      `${where}.subnet`,
-      `it is ${shown}, which has host bits set`,
-      `Write the network's address: ${formatCidr(subnetOf(subnet))}.`,
-    );
-  }
+  checkSubnet(subnet, path);
   const first = offsetAddress(firstAddress(subnet), 1n);
   const last = offsetAddress(lastAddress(subnet), subnet.address.family === 4 ? -1n : 0n);
-  const range = {
-    subnet,
-    start: input.start ?? first,
-    end: input.end ?? last,
-    gateway: input.gateway ?? first,
-  };
-  for (const [name, address] of [
-    ["rangeStart", range.start],
-    ["rangeEnd", range.end],
-  ] as const) {
-    if (!contains(subnet, address)) {
-      throw invalid(
-        `${where}.${name}`,
-        `it is ${formatAddress(address)}, which is not in ${shown}`,
-        `Choose one from ${formatAddress(first)} to ${formatAddress(last)}, or leave it out.`,
-      );
-    }
-  }
-  if (compareAddresses(range.start, range.end) > 0) {
-    throw invalid(
-      where,
-      `it is ${describe([range])}, which ends before it starts`,
-      "Swap rangeStart and rangeEnd.",
+  const between = `from ${formatAddress(first)} to ${formatAddress(last)}`;
+  for (const key of ["start", "end"] as const) {
+    const address = input[key];
+    if (address === undefined || contains(subnet, address)) continue;
+    throw badRange(
+      `${path}.${keyOf[key]}`,
+      formatAddress(address),
+      `must be in ${formatCidr(subnet)}`,
+      `Choose an address ${between}, or leave it out.`,
     );
   }
-  if (range.gateway.family !== subnet.address.family) {
-    throw invalid(
-      `${where}.gateway`,
-      `it is ${formatAddress(range.gateway)}, which is of another family than ${shown}`,
+  checkOrder(input, path, { first, last });
+  const range = {
+    subnet,
+    start: later(input.start ?? first, first),
+    end: earlier(input.end ?? last, last),
+    gateway: input.gateway ?? first,
+  };
+  const { family } = subnet.address;
+  if (range.gateway.family !== family) {
+    throw badRange(
+      `${path}.gateway`,
+      formatAddress(range.gateway),
+      `must be an IPv${String(family)} address, as ${formatCidr(subnet)} is`,
       "Give a gateway of the subnet's family, or leave it out.",
     );
   }
   return range;
 }
 
+const keyOf = { start: "rangeStart", end: "rangeEnd" } as const;
+
+function checkSubnet(subnet: Cidr, path: string): void {
+  const longest = widthOf(subnet.address.family) - 2;
+  if (subnet.prefix > longest) {
+    throw badRange(
+      `${path}.subnet`,
+      formatCidr(subnet),
+      "must have room for a gateway and pods",
+      `Use a prefix length of ${String(longest)} or less.`,
+    );
+  }
+  const network = subnetOf(subnet);
+  if (sameCidr(subnet, network)) return;
+  throw badRange(
+    `${path}.subnet`,
+    formatCidr(subnet),
+    "must not have host bits set",
+    `Write the network's address: ${formatCidr(network)}.`,
+  );
+}
+
+/** @param usable the addresses of the subnet that a pod can have. */
+function checkOrder(
+  { start, end }: RangeInput,
+  path: string,
+  usable: { readonly first: Address; readonly last: Address },
+): void {
+  const [first, last] = [formatAddress(usable.first), formatAddress(usable.last)];
+  const advice = `A pod can have the addresses from ${first} to ${last}.`;
+  if (start !== undefined && compareAddresses(start, usable.last) > 0) {
+    throw badRange(`${path}.rangeStart`, formatAddress(start), `must be at most ${last}`, advice);
+  }
+  if (end !== undefined && compareAddresses(end, usable.first) < 0) {
+    throw badRange(`${path}.rangeEnd`, formatAddress(end), `must be at least ${first}`, advice);
+  }
+  if (start === undefined || end === undefined || compareAddresses(start, end) <= 0) return;
+  throw badRange(
+    `${path}.rangeStart`,
+    formatAddress(start),
+    `must not be after rangeEnd, ${formatAddress(end)}`,
+    "Swap rangeStart and rangeEnd.",
+  );
+}
+
+function later(a: Address, b: Address): Address {
+  return compareAddresses(a, b) < 0 ? b : a;
+}
+
+function earlier(a: Address, b: Address): Address {
+  return compareAddresses(a, b) < 0 ? a : b;
+}
+
 /**
  * Makes a set of ranges.
- * @throws CniError InvalidNetworkConfig if it is empty, mixes families, overlaps itself or holds no
- *   address but gateways.
+ * @param path where the set is in the config.
+ * @throws CniError InvalidNetworkConfig if it is empty, mixes families, overlaps itself or has no
+ *   address for a pod.
  */
-export function makeRangeSet(ranges: readonly Range[], where: string): RangeSet {
+export function makeRangeSet(ranges: readonly Range[], path: string): RangeSet {
   const [first, ...rest] = ranges;
   if (first === undefined) {
-    throw invalid(where, "it is an empty list", 'Put a range in it: {"subnet": "10.244.1.0/24"}.');
+    throw badRange(path, [], "must not be empty", 'Add a range: {"subnet": "10.244.1.0/24"}.');
   }
   const before: Range[] = [];
   for (const range of ranges) {
     if (range.subnet.address.family !== first.subnet.address.family) {
-      throw invalid(
-        where,
-        "it mixes IPv4 and IPv6",
+      throw badRange(
+        path,
+        ranges.map(({ subnet }) => formatCidr(subnet)).join(", "),
+        "must have ranges of one family",
         "A set gives one address: put each family into a set of its own.",
       );
     }
-    const other = before.find((one) => rangesOverlap(one, range));
+    const overlapping = before.find((other) => rangesOverlap(other, range));
     before.push(range);
-    if (other === undefined) continue;
-    throw invalid(
-      where,
-      `its ranges ${describe([other])} and ${describe([range])} overlap`,
-      "Make them disjoint, for an address must belong to one range.",
+    if (overlapping === undefined) continue;
+    throw badRange(
+      path,
+      describe([overlapping, range]),
+      "must have ranges that do not overlap",
+      "An address must be in one range alone.",
     );
   }
   const set: RangeSet = [first, ...rest];
   if (capacity(set) > 0n) return set;
-  throw invalid(
-    where,
-    `its range ${describe(set)} has no address but the gateway's`,
-    "Widen it, or choose another gateway.",
+  throw badRange(
+    path,
+    describe(set),
+    "must have another address than the gateway's",
+    "Widen the range, or choose another gateway.",
   );
 }
 
 /** @throws CniError InvalidNetworkConfig if an address belongs to two of the sets. */
 export function refuseOverlaps(sets: readonly RangeSet[]): void {
-  if (sets.length === 1) return;
   for (const [index, set] of sets.entries()) {
-    const other = sets
+    const overlapping = sets
       .slice(0, index)
-      .findIndex((earlier) =>
-        earlier.some((one) => set.some((range) => rangesOverlap(one, range))),
-      );
-    if (other < 0) continue;
-    throw invalid(
-      "the ranges",
-      `range set ${String(other)} overlaps with ${String(index)}`,
-      "Sets count from 0: runtimeConfig.ipRanges first, then ipam.subnet, then ipam.ranges. Make them disjoint.",
+      .find((before) => before.some((a) => set.some((b) => rangesOverlap(a, b))));
+    if (overlapping === undefined) continue;
+    throw badRange(
+      "ipam",
+      `${describe(overlapping)} and ${describe(set)}`,
+      "must have range sets that do not overlap",
+      "The range sets are those of runtimeConfig.ipRanges, ipam.subnet and ipam.ranges.",
     );
   }
 }
 
-/** The range that an address lies in, or undefined. */
+/** The range that an address is in, or undefined. */
 export function rangeOf(set: RangeSet, address: Address): Range | undefined {
   return set.find(
     ({ start, end }) =>
@@ -165,7 +204,7 @@ export function isGateway(set: RangeSet, address: Address): boolean {
   );
 }
 
-/** How many addresses a set can hand out: all but the gateways. */
+/** How many addresses a set has for pods: all but the gateways. */
 export function capacity(set: RangeSet): bigint {
   let all = 0n;
   const gateways = new Set<bigint>();
@@ -181,9 +220,9 @@ export function describe(set: readonly Range[]): string {
   return set.map(({ start, end }) => `${formatAddress(start)}-${formatAddress(end)}`).join(", ");
 }
 
-/** The error "Cannot use <subject>: <problem>." about the config. */
-export function invalid(subject: string, problem: string, advice: string): CniError {
-  return new CniError(Code.InvalidNetworkConfig, `Cannot use ${subject}: ${problem}.`, advice);
+/** The error for something in the config that is about ranges. */
+export function badRange(path: string, value: unknown, must: string, advice: string): CniError {
+  return badConfig(path, value, must, what, advice);
 }
 
 function rangesOverlap(a: Range, b: Range): boolean {

@@ -1,12 +1,7 @@
 import { CniError, Code, joinErrors } from "../cni/error.ts";
 import type { Attachment, Verb } from "../cni/request.ts";
-import {
-  hasVerb,
-  readResult,
-  requireVerb,
-  versionOf as versionIn,
-  writeResult,
-} from "../cni/version.ts";
+import { hasVerb, requireVerb, versionOf as versionIn } from "../cni/version.ts";
+import { readResult, writeResult } from "../cni/result_codec.ts";
 import type { Version } from "../cni/version.ts";
 import type { JsonObject } from "../base/json.ts";
 import type { Arg, Cache } from "./cache.ts";
@@ -194,13 +189,18 @@ export function versionOf({ cniVersion }: NetworkList): Version {
   return versionIn({ cniVersion });
 }
 
+const cachedResult = {
+  what: "the cached result",
+  advice: "Delete and recreate the pod.",
+};
+
 /**
  * A cached result in a version, for the network's may have changed since ADD.
  * @throws CniError InvalidNetworkConfig for a damaged one.
  */
 function resultIn(version: Version, result: JsonObject): JsonObject {
   if (result["cniVersion"] === version) return result;
-  return writeResult(readResult(result, version, "the cached result"), version);
+  return writeResult(readResult(result, version, cachedResult), version);
 }
 
 function keyOf({ containerId, ifname }: Attachment): string {

@@ -1,4 +1,4 @@
-import { NetError, notA } from "./error.ts";
+import { NetError } from "./error.ts";
 import { formatIPv4, parseIPv4 } from "./ipv4.ts";
 import { formatIPv6, parseIPv6 } from "./ipv6.ts";
 
@@ -28,7 +28,7 @@ export function parseAddress(text: string): Address {
     const value = parseIPv6(text);
     if (value !== undefined) return unmapped(value);
   }
-  throw notA("an IP address", text);
+  throw new NetError("must be an IP address");
 }
 
 /** Writes an address: IPv4 as four octets, IPv6 in the form of RFC 5952. */
@@ -83,7 +83,7 @@ export function offsetAddress(address: Address, by: bigint): Address {
     return { family: address.family, value };
   }
   throw new NetError(
-    `there is no IPv${address.family} address ${by < 0n ? -by : by} ${by < 0n ? "before" : "after"} ${formatAddress(address)}`,
+    `no IPv${address.family} address is ${by < 0n ? -by : by} ${by < 0n ? "before" : "after"} ${formatAddress(address)}`,
   );
 }
 

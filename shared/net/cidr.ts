@@ -1,6 +1,6 @@
 import { formatAddress, parseAddress, sameAddress, widthOf } from "./address.ts";
 import type { Address, Family } from "./address.ts";
-import { NetError, notA } from "./error.ts";
+import { NetError } from "./error.ts";
 
 /** A subnet (10.244.1.0/24), or an address with its subnet's prefix length (10.244.1.2/24). */
 export interface Cidr {
@@ -27,7 +27,7 @@ export function parseCidr(text: string): Cidr {
   } catch (error) {
     if (!(error instanceof NetError)) throw error;
   }
-  throw notA("an address with a prefix length, such as 10.244.1.0/24", text);
+  throw new NetError("must be an address with a prefix length, such as 10.244.1.0/24");
 }
 
 /** Writes an address with its prefix length: "10.244.1.2/24". */

@@ -1,4 +1,4 @@
-import { NetError, notA } from "./error.ts";
+import { NetError } from "./error.ts";
 
 /**
  * Reads a MAC address of six bytes, as 0a:58:0a:f4:01:02, 0a-58-0a-f4-01-02 or 0a58.0af4.0102.
@@ -7,7 +7,9 @@ import { NetError, notA } from "./error.ts";
 export function parseMac(text: string): Uint8Array {
   const groups =
     /^(?:[\da-f]{2}([:-])(?:[\da-f]{2}\1){4}[\da-f]{2}|(?:[\da-f]{4}\.){2}[\da-f]{4})$/i;
-  if (!groups.test(text)) throw notA("a MAC address, such as 0a:58:0a:f4:01:02", text);
+  if (!groups.test(text)) {
+    throw new NetError("must be a MAC address, such as 0a:58:0a:f4:01:02");
+  }
   return new Uint8Array(Buffer.from(text.replaceAll(/[:.-]/g, ""), "hex"));
 }
 

@@ -20,7 +20,7 @@ export type LinkChange =
   | DeleteLink
   | SetSysctl;
 
-/** Makes a bridge, up, with a MAC of its own. One that exists already is left as it is. */
+/** Makes a bridge, up, with a MAC of its own. */
 export interface CreateBridge {
   readonly kind: "create-bridge";
   readonly name: string;

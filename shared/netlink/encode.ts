@@ -49,7 +49,6 @@ export function tolerated(step: NetlinkChange): readonly number[] {
   const ENODEV = 19;
   const EADDRNOTAVAIL = 99;
   switch (step.kind) {
-    case "create-bridge":
     case "add-address":
     case "add-route":
       return [EEXIST];
@@ -60,6 +59,7 @@ export function tolerated(step: NetlinkChange): readonly number[] {
     case "delete-neighbour":
     case "delete-port-vlan":
       return [ENOENT];
+    case "create-bridge":
     case "create-veth":
     case "set-link":
     case "set-bridge":

@@ -16,9 +16,9 @@ import {
   Type,
   u32,
 } from "./codec.ts";
-import type { PortVlans, Received } from "./codec.ts";
+import type { Message, PortVlans, Received } from "./codec.ts";
 import { check, understood } from "./socket.ts";
-import type { NetlinkSocket } from "./socket.ts";
+import type { NetlinkSocket, Reply } from "./socket.ts";
 
 /** A link as the kernel describes it. */
 export interface Link {
@@ -69,13 +69,21 @@ const AF_INET = 2;
 const AF_INET6 = 10;
 const AF_BRIDGE = 7;
 
-/** A link by its name, or undefined. @throws Failure kernel */
-export function getLink(socket: NetlinkSocket, name: string): Link | undefined {
-  const [reply] = socket.transact([
-    linkMessage(Type.GETLINK, 0, {
-      attrs: { ifname: name, extMask: u32(RTEXT_FILTER_SKIP_STATS) },
-    }),
-  ]);
+/** Links by their names, undefined for those that are not there. @throws Failure kernel */
+export function getLinks(socket: NetlinkSocket, names: readonly string[]): (Link | undefined)[] {
+  const replies = socket.transact(names.map(linkRequest));
+  return names.map((name, at) => readLinkReply(replies[at], name));
+}
+
+/** Asks for a link by its name. */
+export function linkRequest(name: string): Message {
+  return linkMessage(Type.GETLINK, 0, {
+    attrs: { ifname: name, extMask: u32(RTEXT_FILTER_SKIP_STATS) },
+  });
+}
+
+/** What the kernel says to {@link linkRequest}. @throws Failure kernel */
+export function readLinkReply(reply: Reply | undefined, name: string): Link | undefined {
   if (reply === undefined || reply.errno === ENODEV) return undefined;
   check(-reply.errno, `look up ${name}`);
   const [found] = reply.received;

@@ -11,6 +11,7 @@ export function refusal(step: NetlinkChange, reply: Reply): Failure {
     "kernel",
     `Cannot ${describe(step)}: the kernel says ${errnoText(reply.errno)}${text}.`,
     advice(step, reply.errno),
+    { errno: reply.errno },
   );
 }
 

@@ -1,7 +1,7 @@
 import { findExecutable, readIfPresent } from "../files/files.ts";
 import { fileAttributes } from "../files/attributes.ts";
 import type { Attributes } from "../files/attributes.ts";
-import { takeLock } from "../files/lock.ts";
+import { takeLock, takeNamedLock } from "../files/lock.ts";
 import type { Lock, LockKind } from "../files/lock.ts";
 import { runFolder } from "../files/paths.ts";
 import { commandFolders } from "../files/command.ts";
@@ -17,6 +17,7 @@ export type { Lock } from "../files/lock.ts";
 export type { PortVlans } from "../netlink/codec.ts";
 export type { Link } from "../netlink/query.ts";
 export type { Namespace } from "./namespace.ts";
+export { waitForCarrier, waitForDuplicateDetection } from "./wait.ts";
 
 /**
  * The node that a program runs on: its own network namespace, those of its containers, and what it
@@ -99,7 +100,12 @@ export class Node implements Attributes, Disposable {
 
   /** See {@link takeLock}. */
   lock(path: string, timeout: number, kind: LockKind = "exclusive"): Lock {
-    return takeLock(this.sys, path, timeout, "a+", kind);
+    return takeLock(this.sys, path, timeout, kind);
+  }
+
+  /** See {@link takeNamedLock}. */
+  namedLock(name: string, timeout: number): Lock {
+    return takeNamedLock(this.sys, name, timeout);
   }
 
   /** Closes every namespace. The node opens them again when they are asked for. */

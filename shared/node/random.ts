@@ -14,7 +14,7 @@ export function randomBytes(count: number): Buffer {
 }
 
 /** Enough for the names and MACs of one call. */
-const poolBytes = 32;
+const poolBytes = 48;
 let pool = Buffer.alloc(0);
 
 function fill(count: number): Buffer<ArrayBuffer> {

@@ -12,6 +12,8 @@ export { fstatSync, lstatSync, statSync } from "./stat_bun.ts";
 /** Flags of asm-generic/fcntl.h, which x64 and arm64 share. */
 const O = { WRONLY: 1, RDWR: 2, CREAT: 0o100, EXCL: 0o200, TRUNC: 0o1000, APPEND: 0o2000 };
 const O_NONBLOCK = 0o4000;
+/** arm64 has its own (arch/arm64/include/uapi/asm/fcntl.h). */
+const O_NOFOLLOW = process.arch === "x64" ? 0o400000 : 0o100000;
 const O_CLOEXEC = 0o2000000;
 const openFlags: Readonly<Record<string, number>> = {
   r: 0,
@@ -28,7 +30,14 @@ const SYS_getdents64 = process.arch === "x64" ? 217 : 61;
 /** PATH_MAX: bytes of a path with its final NUL. */
 const pathMax = 4096;
 
-export const constants = { W_OK: 2, X_OK: 1 };
+export const constants = {
+  W_OK: 2,
+  X_OK: 1,
+  O_RDWR: O.RDWR,
+  O_CREAT: O.CREAT,
+  O_NOFOLLOW,
+  O_NONBLOCK,
+};
 
 export function accessSync(path: string, mode: number): void {
   const at = cString(path);
@@ -39,9 +48,25 @@ export function accessSync(path: string, mode: number): void {
   );
 }
 
+export function chmodSync(path: string, mode: number): void {
+  const at = cString(path);
+  check(
+    answer(() => libc.chmod(ptr(at), mode)),
+    "chmod",
+    path,
+  );
+}
+
 export function closeSync(fd: number): void {
   // The descriptor is closed even if close(2) reports an error.
   libc.close(fd);
+}
+
+export function fchmodSync(fd: number, mode: number): void {
+  check(
+    answer(() => libc.fchmod(fd, mode)),
+    "fchmod",
+  );
 }
 
 export function linkSync(from: string, to: string): void {
@@ -71,9 +96,9 @@ export function mkdirSync(path: string, options: { recursive: true; mode: number
   if (again !== -EEXIST) check(again, "mkdir", path);
 }
 
-export function openSync(path: string, flags: string, mode = 0o666): number {
-  const number = openFlags[flags];
-  if (number === undefined) throw new RangeError(`no flags for open(2): ${flags}`);
+export function openSync(path: string, flags: string | number, mode = 0o666): number {
+  const number = typeof flags === "number" ? flags : openFlags[flags];
+  if (number === undefined) throw new RangeError(`no flags for open(2): ${String(flags)}`);
   return open(path, number, mode);
 }
 

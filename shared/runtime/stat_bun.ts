@@ -20,6 +20,7 @@ interface Stats {
   readonly dev: number;
   readonly ino: number;
   readonly mode: number;
+  readonly uid: number;
   isDirectory(): boolean;
   isFile(): boolean;
   isSymbolicLink(): boolean;
@@ -91,6 +92,7 @@ function stats(seen: DataView): Stats {
   const mode = seen.getUint16(28, true);
   return {
     mode,
+    uid: seen.getUint32(20, true),
     ino: Number(seen.getBigUint64(32, true)),
     dev: deviceOf(seen),
     isDirectory: () => (mode & S_IFMT) === S_IFDIR,

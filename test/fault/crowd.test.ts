@@ -148,8 +148,9 @@ describe.concurrent("at once", () => {
     await using other = await createSandbox();
     await addPods(other);
     await other.sh(`
-      flock /proc/self/ns/net sleep 60 >/dev/null 2>&1 </dev/null &
-      while flock -n /proc/self/ns/net true; do sleep 0.02; done
+      mkdir -p /run/flannel-cni/locks
+      flock /run/flannel-cni/locks/bridge-cni0.lock sleep 60 >/dev/null 2>&1 </dev/null &
+      while flock -n /run/flannel-cni/locks/bridge-cni0.lock true; do sleep 0.02; done
     `);
     const answers = await Promise.all([
       cni(node, { ...call("pod1", ip("a", 1)), command: "ADD" }),
@@ -163,5 +164,75 @@ describe.concurrent("at once", () => {
     }
     for (const { links } of [node, other])
       expect((await links()).filter(({ ifname }) => ifname.startsWith("veth"))).toEqual([]);
+  });
+
+  test("S1: no lock that any user can take keeps an ADD or a DEL waiting", async () => {
+    await using node = await createSandbox();
+    await addPods(node);
+    const first = call("pod0", ip("a", 1));
+    await cniOk(node, { ...first, command: "ADD" });
+    // A user tries to lock, for ever, whatever an ADD or a DEL opens.
+    await node.sh(`
+      cat > /run/user.sh <<'END'
+      for path in $(find /run/flannel-cni /var/lib/cni 2>/dev/null) /proc/self/ns/net /run/netns/*; do
+        for kind in -s -x; do flock -n $kind "$path" sleep 60 >/dev/null 2>&1 </dev/null & done
+      done
+END
+      setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs --bounding-set=-all sh /run/user.sh
+      while flock -n -x /proc/self/ns/net true; do sleep 0.02; done
+    `);
+    for (const id of ["pod1", "pod2"]) {
+      // The bridge of the second one is made.
+      const one = call(id, ip(id, 2, id));
+      for (const command of ["ADD", "DEL"] as const) {
+        const { code, ms, stdout } = await cni(node, { ...one, command });
+        expect(code, stdout).toBe(0);
+        expect(ms).toBeLessThan(5000);
+      }
+    }
+    const open = await node.sh("find /run/flannel-cni /var/lib/cni -name '*lock' -perm /077");
+    expect(open, "locks that others than root can open").toBe("");
+  });
+
+  test("L10: a crowd over three bridges has no code 11, and nobody waits for long", async () => {
+    await using node = await createSandbox();
+    const crowded = Array.from({ length: 40 }, (_, n) => `crowd${n}`);
+    await node.sh(crowded.map((id) => `ip netns add ${id}`).join("\n"));
+    const calls = crowded.map((id, n) => call(id, ip(`net${n % 3}`, n % 3, `br${n % 3}`)));
+    const answers = await Promise.all(
+      calls.map(async (one) => cni(node, { ...one, command: "ADD" })),
+    );
+    expect(answers.filter(({ code }) => code !== 0).map(({ stdout }) => stdout)).toEqual([]);
+    const times = answers.map(({ ms }) => ms).toSorted((one, other) => one - other);
+    expect(times.at(-1)).toBeLessThan(3 * (times[times.length / 2] ?? 0));
+    const addresses = answers.flatMap(({ json }) => addressesIn(json ?? {}));
+    expect(new Set(addresses).size).toBe(crowded.length);
+  });
+
+  test("L10: a bridge that is busy all the time keeps nobody from making another", async () => {
+    await using node = await createSandbox();
+    const many = Array.from({ length: 24 }, (_, n) => `busy${n}`);
+    await node.sh(["pod0", ...many].map((id) => `ip netns add ${id}`).join("\n"));
+    const over = new AbortController();
+    const busy = many.map(async (id) => {
+      while (!over.signal.aborted) {
+        for (const command of ["ADD", "DEL"] as const) {
+          await cniOk(node, { ...call(id, ip("a", 1)), command });
+        }
+      }
+    });
+    try {
+      for (let round = 0; round < 5; round++) {
+        const one = call("pod0", ip("b", 2, "other0"));
+        const { code, stdout, ms } = await cni(node, { ...one, command: "ADD" });
+        expect(code, stdout).toBe(0);
+        expect(ms).toBeLessThan(5000);
+        await cniOk(node, { ...one, command: "DEL" });
+        await node.sh("ip link delete other0");
+      }
+    } finally {
+      over.abort();
+      await Promise.all(busy);
+    }
   });
 });

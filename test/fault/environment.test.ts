@@ -37,7 +37,7 @@ describe.concurrent("no code runs", () => {
     const said = await node.exec("sh", ["-c", `cd /run/here && exec ${bin}/bridge`]);
     // Without CNI_COMMAND it says what it is.
     expect(said).toMatchObject({ exitCode: 1, stdout: "" });
-    expect(said.stderr).toContain("Plugins held");
+    expect(said.stderr).toContain("Built-in plugins");
     expect(await node.exists(MARK)).toBe(false);
   });
 });

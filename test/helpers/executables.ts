@@ -1,4 +1,5 @@
 /** The plugins under test, and those they are compared with. */
+import { execFileSync } from "node:child_process";
 import { accessSync, constants } from "node:fs";
 import { join, resolve } from "node:path";
 
@@ -11,6 +12,13 @@ export function binDir(): string {
 export function referenceDir(): string {
   const folder = resolve(process.env["REFERENCE_CNI_BIN"] ?? "/usr/lib/cni");
   return withPlugin(folder, "bridge", "install containernetworking-plugins");
+}
+
+/** Whether the reference supports CNI 1.1.0: from version 1.6 on, unlike Debian's 1.1.1. */
+export function isReferenceNew(): boolean {
+  const env = { CNI_COMMAND: "VERSION" };
+  const answer = execFileSync(join(referenceDir(), "bridge"), { env, stdio: ["ignore", "pipe"] });
+  return answer.includes('"1.1.0"');
 }
 
 function withPlugin(folder: string, plugin: string, advice: string): string {

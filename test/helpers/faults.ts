@@ -382,6 +382,6 @@ export const FAULTS: readonly Fault[] = [
     severity: "error",
     name: "a pod's reservation is gone",
     plant: "rm /var/lib/cni/networks/cbr0/10.244.1.3",
-    says: "Cannot find 10.244.1.3 reserved for container pod2",
+    says: "must have 10.244.1.3 reserved for eth0",
   },
 ];

@@ -52,7 +52,10 @@ describe.concurrent("flannel delegates", () => {
     const withResult = { ...conf, prevResult: answer.json };
     // The reference's CHECK finds no route that has no gateway of its own, its own ones neither.
     expect(await cni(node, { ...call, conf: withResult, command: "CHECK" })).toMatchObject({
-      json: { msg: expect.stringContaining("10.244.0.0"), details: `${delegate.type} said this.` },
+      json: {
+        msg: expect.stringContaining("10.244.0.0"),
+        details: `This is the error of the plugin ${delegate.type}.`,
+      },
     });
     await node.exec("ip", ["link", "delete", "probe"]);
     for (let time = 0; time < 2; time++) {

@@ -24,6 +24,8 @@ const STAYS = [
   /^\+ files: \/var\/lib\/cni\/networks\/[^/]+\/(last_reserved_ip\.\d+|lock)$/,
   // Its index of reservations, on a node with many pods.
   /^\+ files: \/run\/flannel-cni\/host-local\/[^/]+\/(seal|[0-9a-f])$/,
+  // What calls lock.
+  /^\+ files: \/run\/flannel-cni\/locks\/[^/]+$/,
   /^\+ files: \/run\/xtables\.lock$/,
 ];
 

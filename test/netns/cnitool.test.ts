@@ -128,7 +128,7 @@ describe.concurrent("what is wrong is said", () => {
     [["add", "cbr1", NETNS], 1, '"cbr1": /etc/cni/net.d has cbr0'],
     [["add", "cbr0", NETNS], 1, "ip netns add pod1"],
     [["add", "--container-id", "-x", "cbr0", NETNS], 64, "container-id"],
-    [["add", "-i", "a/b", "cbr0", NETNS], 1, "holds a '/'"],
+    [["add", "-i", "a/b", "cbr0", NETNS], 1, "must not contain '/'"],
     [["check", "cbr0", NETNS], 1, "no result of an ADD"],
     [["gc", "cbr0", "--valid", "x"], 64, 'must be CONTAINERID/IFNAME (got "x")'],
     [["gc", "cbr0", "--valid-file", "/run/absent"], 1, "cnitool ps --valid"],

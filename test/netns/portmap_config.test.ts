@@ -37,14 +37,18 @@ const badMappings: readonly Bad[] = [
   { what: "hostPort 1.5", mappings: [{ ...web, hostPort: 1.5 }], named: ["hostPort", "1.5"] },
   { what: 'hostPort "80"', mappings: [{ ...web, hostPort: "80" }], named: ["hostPort", '"80"'] },
   { what: "hostPort null", mappings: [{ ...web, hostPort: null }], named: ["hostPort", "null"] },
-  { what: "no hostPort", mappings: [{ containerPort: 80 }], named: ["hostPort", "missing"] },
+  { what: "no hostPort", mappings: [{ containerPort: 80 }], named: ["hostPort", "must be set"] },
   { what: "containerPort 0", mappings: [{ ...web, containerPort: 0 }], named: ["containerPort"] },
   {
     what: "containerPort 65536",
     mappings: [web, { hostPort: 81, containerPort: 65_536 }],
     named: ["portMappings[1].containerPort", "65536"],
   },
-  { what: "no containerPort", mappings: [{ hostPort: 80 }], named: ["containerPort", "missing"] },
+  {
+    what: "no containerPort",
+    mappings: [{ hostPort: 80 }],
+    named: ["containerPort", "must be set"],
+  },
   { what: "an unknown protocol", mappings: [{ ...web, protocol: "icmp" }], named: ["icmp"] },
   {
     what: "a protocol with more",

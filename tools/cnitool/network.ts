@@ -157,7 +157,7 @@ function containerCall(call: Call): { list: NetworkList; rt: RuntimeConf } {
   const containerId = flags.last("container-id") ?? containerIdOf(tool, netns);
   const problem = idProblem(containerId);
   if (problem !== undefined) {
-    throw new UsageError(`the container's id is ${quote(containerId)}, which ${problem}`);
+    throw new UsageError(`the container's id ${problem} (got ${quote(containerId)})`);
   }
   const ifname = ifnameOf(tool, flags);
   const cached = new Cache().read(list.name, { containerId, ifname });

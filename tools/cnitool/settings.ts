@@ -56,11 +56,11 @@ export function cniArgs(tool: Tool): readonly Arg[] | undefined {
 /** The name of the interface inside the container. @throws CniError */
 export function ifnameOf(tool: Tool, flags: Flags): string {
   const ifname = flags.last("ifname") ?? variable(tool, "CNI_IFNAME") ?? "eth0";
-  const problem = ifname === "" ? "is empty" : ifnameProblem(ifname);
+  const problem = ifnameProblem(ifname);
   if (problem === undefined) return ifname;
   throw new CniError(
     Code.InvalidEnvironment,
-    `Cannot use the interface ${quote(ifname)}: the name ${problem}.`,
+    `Cannot use the interface name: it ${problem} (got ${quote(ifname)}).`,
     "Give another one by CNI_IFNAME or --ifname.",
   );
 }

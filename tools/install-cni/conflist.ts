@@ -11,7 +11,7 @@ import type { Validator } from "../../shared/cni/conf.ts";
 import { CniError, Code } from "../../shared/cni/error.ts";
 import { messageOf } from "../../shared/base/failure.ts";
 import { isJsonArray, isJsonObject, parseJson } from "../../shared/base/json.ts";
-import { idProblem } from "../../shared/cni/request.ts";
+import { newIdProblem } from "../../shared/cni/request.ts";
 import { versionOf } from "../../shared/cni/version.ts";
 import { readIfPresent } from "../../shared/files/files.ts";
 import type { JsonObject } from "../../shared/base/json.ts";
@@ -93,10 +93,10 @@ function parseConflist(text: string, what: string): Conflist {
     );
   }
   if (value["plugins"] === undefined && value["type"] !== undefined) {
-    throw badConfig("", value, 'is the config of one plugin, not a list with "plugins"', what);
+    throw badConfig("", value, 'must be a list with "plugins", not the config of one plugin', what);
   }
   const { name } = validate(validateConflist, value, what);
-  const problem = idProblem(name);
+  const problem = newIdProblem(name);
   if (problem !== undefined) throw badConfig("name", name, problem, what);
   versionOf(value);
   const entries = isJsonArray(value["plugins"]) ? value["plugins"].filter(isJsonObject) : [];

@@ -10,7 +10,7 @@ import {
   removeIfPresent,
 } from "../../shared/files/files.ts";
 import type { Content } from "../../shared/files/files.ts";
-import { takeLock } from "../../shared/files/lock.ts";
+import { takeNamedLock } from "../../shared/files/lock.ts";
 import type { Lock } from "../../shared/files/lock.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
 import {
@@ -197,7 +197,7 @@ export class Transaction {
 
   #takeLock(): Lock | undefined {
     try {
-      return takeLock(this.#sys, this.#path, lockTimeout, "r");
+      return takeNamedLock(this.#sys, `install ${this.#path}`, lockTimeout);
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
       if (error.kind === "busy") {

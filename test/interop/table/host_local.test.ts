@@ -129,7 +129,19 @@ const cniArgs: Rows = {
       { conf: CONF, args, fails: [0, 999], differs: { answer: ARGS } },
     ]),
   ),
-  "CNI_ARGS with a semicolon at the end": { conf: CONF, args: "IP=10.1.2.50;", fails: [4, 999] },
+  "CNI_ARGS with a semicolon at the end": {
+    conf: CONF,
+    args: "IP=10.1.2.50;",
+    fails: [0, 999],
+    differs: { answer: ARGS },
+  },
+  "CNI_ARGS that are none, at DEL": {
+    conf: CONF,
+    command: "DEL",
+    args: "none",
+    fails: [0, 999],
+    differs: { answer: ARGS },
+  },
 };
 
 const prevResult = (address: string): Conf => ({ cniVersion: "1.0.0", ips: [{ address }] });
@@ -210,7 +222,13 @@ const others: Rows = {
   },
   "a route with host bits": { conf: route({ dst: "10.9.9.9/16" }) },
   "a route of IPv6 in many words": { conf: route({ dst: "fd00:0:0:0::/64", gw: "FD00::0001" }) },
-  "a route with keys of CNI 1.1.0": { conf: route({ dst: "10.0.0.0/8", mtu: 1400, priority: 5 }) },
+  "a route with keys of CNI 1.1.0": {
+    conf: route({ dst: "10.0.0.0/8", mtu: 1400, priority: 5, table: 0 }),
+    differs: { answer: "All plugins: options that are newer than 1.1.1, such as `portIsolation`" },
+  },
+  "a route with keys of CNI 1.1.0, in CNI 0.2.0": {
+    conf: { ...route({ dst: "10.0.0.0/8", mtu: 1400, table: 100 }), cniVersion: "0.2.0" },
+  },
   "a route of a family without address, in CNI 0.2.0": {
     conf: { ...route({ dst: "fd00::/8", gw: "fd00::1" }), cniVersion: "0.2.0" },
   },
@@ -260,9 +278,13 @@ const others: Rows = {
     differs: { answer: "host-local: a `<dataDir>/<network>` that is a symlink" },
   },
   "keys in another case": {
-    conf: { IPAM: { Type: "host-local", Subnet: SUBNET } },
-    fails: [7, 0],
-    differs: { answer: "All plugins: JSON keys" },
+    conf: { IPAM: { Type: "host-local", Subnet: SUBNET, ROUTES: [{ DST: "10.0.0.0/8" }] } },
+  },
+  "keys in two cases": {
+    conf: '{"name":"NETWORK","cniVersion":"1.0.0","ipam":{"subnet":"10.3.0.0/16"},"IPAM":{"Subnet":"10.1.2.0/24"}}',
+  },
+  "keys with letters that fold": {
+    conf: { ipam: { "\u017fubnet": SUBNET, rangeſtart: "10.1.2.9" } },
   },
   "keys that nobody knows": {
     conf: hostLocal({ subnet: SUBNET, colour: "red" }, { shape: "round" }),

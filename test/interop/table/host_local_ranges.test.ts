@@ -4,6 +4,7 @@ import { compare, type Rows } from "./compare.ts";
 import { hostLocal, hostLocalRange, SUBNET, SUBNET6 } from "./confs.ts";
 
 const BAD = { fails: [7, 999] } as const;
+const UNUSABLE = "host-local: the network's and the broadcast address in a range";
 const EXHAUSTED = { fails: [103, 999] } as const;
 
 /** A config with these ranges in one set. */
@@ -58,9 +59,14 @@ const subnets: Rows = {
 const ends: Rows = {
   rangeStart: { conf: withKey("rangeStart", "10.1.2.20") },
   rangeEnd: { conf: withKey("rangeEnd", "10.1.2.2") },
-  "rangeStart that is the network's": { conf: withKey("rangeStart", "10.1.2.0") },
+  "rangeStart that is the network's": {
+    conf: withKey("rangeStart", "10.1.2.0"),
+    differs: { answer: UNUSABLE, state: UNUSABLE, after: UNUSABLE },
+  },
   "rangeStart and rangeEnd that are the broadcast address": {
     conf: hostLocalRange({ subnet: SUBNET, rangeStart: "10.1.2.255", rangeEnd: "10.1.2.255" }),
+    fails: [7, 0],
+    differs: { answer: UNUSABLE },
   },
   "rangeStart after rangeEnd": {
     conf: hostLocalRange({ subnet: SUBNET, rangeStart: "10.1.2.30", rangeEnd: "10.1.2.20" }),

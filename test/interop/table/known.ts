@@ -1,21 +1,34 @@
 /** The differences that docs/compatibility.md lists, each as "section: first cell of its row". */
 import { readFileSync } from "node:fs";
+import { isReferenceNew } from "../../helpers/executables.ts";
+
+/** Whether the reference is newer than Debian's. */
+export const newReference = isReferenceNew();
 
 /** Why an error's code is another one. */
 export const ERRORS = "All plugins: errors";
 
-export const DOCUMENTED: ReadonlySet<string> = new Set(
-  rowsOf(readFileSync(new URL("../../../docs/compatibility.md", import.meta.url), "utf8")),
+const documented = rowsOf(
+  readFileSync(new URL("../../../docs/compatibility.md", import.meta.url), "utf8"),
 );
 
-function rowsOf(markdown: string): readonly string[] {
+/** Every difference that is documented. */
+export const DOCUMENTED: ReadonlySet<string> = new Set(documented.keys());
+
+/** Those where the reference's versions differ from each other: the row names a version. */
+export const VARYING: ReadonlySet<string> = new Set(
+  [...documented].filter(([, reference]) => /\b1\.\d\.1\b/.test(reference)).map(([why]) => why),
+);
+
+/** Why → what the reference does. */
+function rowsOf(markdown: string): ReadonlyMap<string, string> {
   let section = "";
-  const rows: string[] = [];
+  const rows = new Map<string, string>();
   for (const line of markdown.split("\n")) {
     if (line.startsWith("## ")) section = line.slice(3);
-    const cell = /^\| (.+?) +\|/.exec(line)?.[1];
+    const [, cell, reference = ""] = /^\| (.+?) +\| (.*?) \|/.exec(line) ?? [];
     if (cell !== undefined && cell !== "what" && !cell.startsWith("---")) {
-      rows.push(`${section}: ${cell}`);
+      rows.set(`${section}: ${cell}`, reference);
     }
   }
   return rows;

@@ -7,6 +7,7 @@ import {
   type Conf,
   type Sandbox,
 } from "../../helpers/cni.ts";
+import { newReference } from "./known.ts";
 import { stateOf, type Place } from "./state.ts";
 import { Turn } from "./turn.ts";
 
@@ -20,6 +21,8 @@ export interface Row extends Partial<Omit<CniCall, "bin" | "plugin" | "conf">> {
   readonly fails?: readonly [ours: number, reference: number];
   /** What is different, with the row of docs/compatibility.md that says why, as "section: what". */
   readonly differs?: Differences;
+  /** Rows of docs/compatibility.md by which a newer reference answers differently. */
+  readonly varies?: readonly string[];
 }
 
 type Before = Partial<Omit<CniCall, "bin">>;
@@ -103,7 +106,7 @@ async function playIn(
   number: number,
 ): Promise<Outcome> {
   const { node, pod, folder } = place;
-  const { conf: given, first = [], fails: _, differs: __, ...env } = row;
+  const { conf: given, first = [], fails: _, differs: __, varies: ___, ...env } = row;
   const common = { plugin, netns: pod.netnsPath, path: `${bin}:${referenceDir()}` } as const;
   const ask = async (more: Before): Promise<CniAnswer> => {
     const call = { ...common, command: "ADD", conf: given, ...env, ...more, bin } as const;
@@ -140,10 +143,20 @@ function withName(conf: CniCall["conf"], number: number): CniCall["conf"] {
   return conf instanceof Uint8Array ? conf : { name, cniVersion: "1.0.0", ...conf };
 }
 
-/** Ours end with a line break. */
+/** Ours end with a line break. A newer reference sorts keys, and leaves out an empty `dns`. */
 function textOf({ code, stdout, json }: CniAnswer): string {
-  if (code === 0) return stdout.replace(/\n$/, "");
+  if (code === 0) return newReference ? canonical(json) : stdout.replace(/\n$/, "");
   return json?.code === undefined ? `no proper error: ${stdout}` : "an error";
+}
+
+function canonical(json: CniAnswer["json"]): string {
+  const { dns = {}, ...rest } = json ?? {};
+  const value = Object.keys(dns).length === 0 ? rest : { ...rest, dns };
+  return JSON.stringify(value, (_, inner: unknown) =>
+    typeof inner === "object" && inner !== null && !Array.isArray(inner)
+      ? Object.fromEntries(Object.entries(inner).toSorted(([a], [b]) => (a < b ? -1 : 1)))
+      : inner,
+  );
 }
 
 /** Replaces the names and MACs that are drawn; what the row names stays. */

@@ -13,7 +13,8 @@ const NOT_YET = "All plugins: CNI 1.1.0, GC and STATUS";
 
 function environment(conf: Conf): Rows {
   // GC and STATUS are unknown to the one, and too new for the config to the other.
-  const unknown = (command: "GC" | "STATUS") => ({ conf, command, fails: [1, 4] }) as const;
+  const unknown = (command: "GC" | "STATUS") =>
+    ({ conf, command, fails: [1, 4], varies: [NOT_YET] }) as const;
   const silent = {
     fails: [-1, 0],
     differs: { answer: "All plugins: started without CNI_COMMAND" },
@@ -56,12 +57,18 @@ function environment(conf: Conf): Rows {
         { conf, containerId, command: "DEL" },
       ]),
     ),
-    "a container id of 250 characters": {
+    "DEL with a container id of 250 characters": {
       conf,
       containerId: "a".repeat(250),
       command: "DEL",
+    },
+    "ADD with a container id of 250 characters": {
+      conf,
+      containerId: "a".repeat(250),
       fails: [4, 0],
-      differs: { answer: "All plugins: container ids of more than 200 characters" },
+      differs: {
+        answer: "All plugins: container ids and network names of more than 200 characters",
+      },
     },
     ...Object.fromEntries(
       ["sixteencharacter", "a/b", "a:b", "a b", ".", "..", "a\tb"].map((ifname) => [

@@ -16,7 +16,7 @@ import type { PortForward } from "../../../shared/firewall/port_forward.ts";
 import type { IptablesRules, Ruleset } from "../../../shared/firewall/ruleset.ts";
 import { frame, linkMessage, nested, Type, addressMessage } from "../../../shared/netlink/codec.ts";
 import { listRules } from "../../../shared/netlink/nf_tables.ts";
-import { getLink, listAddresses, listLinks, listRoutes } from "../../../shared/netlink/query.ts";
+import { getLinks, listAddresses, listLinks, listRoutes } from "../../../shared/netlink/query.ts";
 import { Node } from "../../../shared/node/node.ts";
 import { NetlinkSocket } from "../../../shared/netlink/socket.ts";
 import { sys as realSys } from "../../../shared/runtime/sys_node.ts";
@@ -89,7 +89,7 @@ describe("the kernel's answers", () => {
     likeBytes(datagrams),
     (datagram) => {
       const asked = [
-        () => getLink(hearing(datagram), "cni0"),
+        () => getLinks(hearing(datagram), ["cni0"]),
         () => listLinks(hearing(datagram)),
         () => listAddresses(hearing(datagram), 7),
         () => listRoutes(hearing(datagram)),

@@ -2,7 +2,8 @@
 import { describe } from "vitest";
 
 import { parseBridgeConf } from "../../../plugins/bridge/conf.ts";
-import { layer3, planContainer } from "../../../plugins/bridge/plan.ts";
+import { layer3 } from "../../../plugins/bridge/layer3.ts";
+import { planContainer } from "../../../plugins/bridge/plan_container.ts";
 import { parseFlannelConf } from "../../../plugins/flannel/conf.ts";
 import { delegateConf } from "../../../plugins/flannel/delegate_conf.ts";
 import { parseSubnetEnv } from "../../../shared/flannel/subnet_env.ts";
@@ -15,7 +16,8 @@ import { CniError } from "../../../shared/cni/error.ts";
 import { isJsonObject, parseJson } from "../../../shared/base/json.ts";
 import { readRequest } from "../../../shared/cni/request.ts";
 import type { Request, Verb } from "../../../shared/cni/request.ts";
-import { readPrevResult, readResult, versionOf, writeResult } from "../../../shared/cni/version.ts";
+import { versionOf } from "../../../shared/cni/version.ts";
+import { readPrevResult, readResult, writeResult } from "../../../shared/cni/result_codec.ts";
 import { formatAddress, parseAddress } from "../../../shared/net/address.ts";
 import { formatCidr, parseCidr } from "../../../shared/net/cidr.ts";
 import type { Json, JsonObject } from "../../../shared/base/json.ts";
@@ -93,7 +95,7 @@ const request = (verb: Verb): Request => ({
   containerId: "pod1",
   netns: "/run/netns/pod1",
   ifname: "eth0",
-  args: new Map([["IP", "10.244.1.5"]]),
+  args: "IP=10.244.1.5",
   path: [],
   netnsOverride: false,
 });
@@ -157,7 +159,7 @@ describe("configs", () => {
     likeValues([result, legacy, { ...result, cniVersion: "0.3.1" }]),
     (value: Json) => {
       if (!isJsonObject(value)) return;
-      const read = readResult(value, "1.0.0", "the result");
+      const read = readResult(value, "1.0.0", { what: "the result", advice: "Look at it." });
       for (const version of ["1.1.0", "0.3.1"] as const) JSON.stringify(writeResult(read, version));
     },
     (text) => parseJson(text) ?? null,

@@ -1,7 +1,8 @@
 import { CniError } from "../../../shared/cni/error.ts";
 import type { Attachment } from "../../../shared/cni/request.ts";
 import type { Result } from "../../../shared/cni/result.ts";
-import { readResult, versionOf } from "../../../shared/cni/version.ts";
+import { versionOf } from "../../../shared/cni/version.ts";
+import { readResult } from "../../../shared/cni/result_codec.ts";
 import { attachmentsNamed, Cache } from "../../../shared/libcni/cache.ts";
 import type { CachedFile, DamagedFile } from "../../../shared/libcni/cache.ts";
 import { readList } from "../../../shared/libcni/list.ts";
@@ -30,6 +31,8 @@ export interface CachedAttachment extends CachedFile {
   /** ADD's result, if that can be read. */
   readonly addResult: Result | undefined;
 }
+
+const keptResult = { what: "the kept result", advice: "Delete and recreate the pod." };
 
 /** An attachment whose kept result cannot be read. It is taken for alive. */
 export interface DamagedAttachment extends DamagedFile {
@@ -74,9 +77,7 @@ export function observeAttachments(tool: Tool, hostLinks: readonly Link[]): Atta
   );
   const cached = readable.map((entry): CachedAttachment => {
     const { config, result } = entry;
-    const addResult = attempt(
-      () => result && readResult(result, versionOf(result), "the kept result"),
-    );
+    const addResult = attempt(() => result && readResult(result, versionOf(result), keptResult));
     const inode = inodes.get(entry);
     const state = inode === undefined ? stateOf(entry, addResult, links, strangers) : "alive";
     return { ...entry, state, inode, list: listOf(config), addResult };

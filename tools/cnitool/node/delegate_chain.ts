@@ -51,7 +51,7 @@ const noContainer = {
   containerId: "",
   netns: "",
   ifname: "",
-  args: new Map<string, string>(),
+  args: "",
   path: [],
   netnsOverride: false,
 };

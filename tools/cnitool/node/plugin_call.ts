@@ -1,12 +1,12 @@
 import type { JsonObject } from "../../../shared/base/json.ts";
 import { isJsonArray, isJsonObject } from "../../../shared/base/json.ts";
 import type { Request } from "../../../shared/cni/request.ts";
-import { capabilitiesWithSpecKeys } from "../../../shared/cni/runtime_config.ts";
-import { writeResult } from "../../../shared/cni/version.ts";
+import { writeResult } from "../../../shared/cni/result_codec.ts";
 import { pluginConfig } from "../../../shared/libcni/config.ts";
 import type { NetworkList, PluginConf } from "../../../shared/libcni/list.ts";
 import { validatePortmap } from "../../../schemas/generated/validators.js";
 import type { CachedAttachment } from "./attachments.ts";
+import { withExactKeys } from "../../../shared/base/json_keys.ts";
 
 /** What plugins are called with for an attachment, and what people call it. */
 
@@ -40,7 +40,7 @@ export function requestFor({ containerId, ifname, netns, args }: CachedAttachmen
     containerId,
     netns,
     ifname,
-    args: new Map(args),
+    args: args.map(([key, value]) => `${key}=${value}`).join(";"),
     path: [],
     netnsOverride: false,
   };
@@ -55,7 +55,8 @@ export function podOf({ args }: CachedAttachment): string | undefined {
 
 /** The host ports of an attachment, without those that portmap refuses. */
 export function hostPortsOf({ capabilityArgs }: CachedAttachment): HostPort[] {
-  const list = capabilitiesWithSpecKeys(capabilityArgs)["portMappings"];
+  const { runtimeConfig } = withExactKeys({ runtimeConfig: capabilityArgs }, validatePortmap.keys);
+  const list = runtimeConfig["portMappings"];
   if (!isJsonArray(list)) return [];
   return list.flatMap((entry) => {
     // Runtimes pass what a pod only declares with 0.

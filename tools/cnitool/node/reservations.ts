@@ -39,7 +39,7 @@ const request = {
   containerId: "",
   netns: "",
   ifname: "",
-  args: new Map<string, string>(),
+  args: "",
   path: [],
   netnsOverride: false,
 } as const;

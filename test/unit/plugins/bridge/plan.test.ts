@@ -1,191 +1,269 @@
+/** Whole plans, over many nodes: what is changed, in which order, and that no ADD does it twice. */
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
 import type { BridgeConfig } from "../../../../plugins/bridge/conf.ts";
-import {
-  addResult,
-  layer3,
-  planContainer,
-  planGateways,
-  planPort,
-} from "../../../../plugins/bridge/plan.ts";
-import type { SeenBridge } from "../../../../plugins/bridge/plan.ts";
-import { emptyResult } from "../../../../shared/cni/result.ts";
-import type { Result } from "../../../../shared/cni/result.ts";
-import { formatAddress, parseAddress } from "../../../../shared/net/address.ts";
-import { formatCidr, parseCidr } from "../../../../shared/net/cidr.ts";
+import { gatewayLink } from "../../../../plugins/bridge/conf.ts";
+import { layer3, noLayer3 } from "../../../../plugins/bridge/layer3.ts";
+import type { Layer3 } from "../../../../plugins/bridge/layer3.ts";
+import type { Observation } from "../../../../plugins/bridge/observe.ts";
+import { planAdd, planPair } from "../../../../plugins/bridge/plan.ts";
+import type { Phase } from "../../../../plugins/bridge/plan.ts";
+import { CniError } from "../../../../shared/cni/error.ts";
+import { parseCidr, sameCidr } from "../../../../shared/net/cidr.ts";
+import type { LinkChange } from "../../../../shared/netlink/change.ts";
+import { bareNode, bridge, busyNode, conf, draws, ipam, link, pair } from "./helpers.ts";
 
-const conf: BridgeConfig = {
-  network: "net",
-  bridge: "cni0",
-  isGateway: true,
-  isDefaultGateway: false,
-  forceAddress: false,
-  ipMasq: false,
-  ipMasqBackend: undefined,
-  mtu: undefined,
-  hairpin: false,
-  promiscuous: false,
-  vlan: undefined,
-  trunk: [],
-  preserveDefaultVlan: true,
-  macSpoofCheck: false,
-  detectDuplicates: false,
-  leaveDown: false,
-  isolated: false,
-  mac: undefined,
-  ipam: "host-local",
-  dns: {},
-};
+const dual = layer3(conf, ipam("10.1.2.77/24", "fd00::77/64"));
 
-const drawn = {
-  hostVeth: "veth00000001",
-  hostMac: "02:00:00:00:00:01",
-  containerMac: "02:00:00:00:00:02",
-};
-
-function ipam(...addresses: string[]): Result {
-  return { ...emptyResult, ips: addresses.map((text) => ({ address: parseCidr(text) })) };
+function plan(observed: Observation, config: BridgeConfig = conf, net: Layer3 = dual) {
+  return planAdd(config, "eth0", net, draws, observed);
 }
 
-function seen(addresses: string[], isUnused: boolean): SeenBridge {
-  return { addresses: addresses.map(parseCidr), isUnused: () => isUnused };
+function changesOf(phases: readonly Phase[]): LinkChange[] {
+  return phases.flatMap((phase) => ("changes" in phase ? phase.changes : []));
 }
 
-describe("layer3", () => {
-  test("takes the first address of the subnet for the gateway that IPAM left out", () => {
-    const { gateways, ips } = layer3(conf, ipam("10.1.2.77/24", "fd00::77/64"));
-    expect(gateways.map(formatCidr)).toEqual(["10.1.2.1/24", "fd00::1/64"]);
-    expect(ips.map(({ gateway }) => gateway && formatAddress(gateway))).toEqual([
-      "10.1.2.1",
-      "fd00::1",
+/** A phase without details: "host: create-bridge ...", or what is waited for. */
+function outline(phases: readonly Phase[]): string[] {
+  return phases.map((phase) => {
+    if ("carrierOf" in phase) return `${phase.in} waits for ${phase.carrierOf.join(", ")}`;
+    if ("duplicateDetectionOf" in phase) {
+      return `${phase.in} waits for duplicates of ${phase.duplicateDetectionOf}`;
+    }
+    return `${phase.in}: ${phase.changes.map(({ kind }) => kind).join(" ")}`;
+  });
+}
+
+describe("an ADD", () => {
+  test("on a bare node makes the bridge, then the port, then lets the pod use it", () => {
+    const { attach, configure, announce, bridgeMac } = plan(bareNode);
+    expect(outline(attach)).toEqual([
+      "host: create-bridge set-sysctl add-address add-address set-link set-link",
     ]);
+    expect(outline(configure)).toEqual([
+      "container: set-sysctl set-sysctl set-sysctl set-sysctl set-sysctl add-address add-address set-link",
+      "host: set-sysctl set-sysctl",
+    ]);
+    expect(outline(announce)).toEqual([
+      "host waits for veth00000001, cni0",
+      "container waits for eth0",
+      "container: set-link",
+    ]);
+    expect(bridgeMac).toBe(draws.bridgeMac);
   });
 
-  test("adds a default route for each family that has none", () => {
-    const given = ipam("10.1.2.77/24", "fd00::77/64");
-    const routes = [{ dst: parseCidr("0.0.0.0/0"), gw: parseAddress("10.1.2.9") }];
-    const result = layer3({ ...conf, isDefaultGateway: true }, { ...given, routes });
-    expect(
-      result.routes.map(({ dst, gw }) => `${formatCidr(dst)} ${gw ? formatAddress(gw) : ""}`),
-    ).toEqual(["0.0.0.0/0 10.1.2.9", "::/0 fd00::1"]);
+  test("on a node with pods changes nothing but its own port, and what is known of its addresses", () => {
+    const { attach, configure, announce, bridgeMac } = plan(busyNode);
+    expect(outline(attach)).toEqual(["host: delete-neighbour delete-neighbour set-link set-link"]);
+    expect(changesOf(configure.filter((phase) => phase.in === "host"))).toEqual([]);
+    expect(outline(announce)[0]).toBe("host waits for veth00000001");
+    expect(bridgeMac).toBe(bridge.mac);
   });
 
-  test("gives the bridge no address when it is no gateway", () => {
-    expect(layer3({ ...conf, isGateway: false }, ipam("10.1.2.77/24")).gateways).toEqual([]);
+  test("on layer 2 alone gives no address, forwards nothing and announces nothing", () => {
+    const { attach, configure, announce } = plan(bareNode, conf, noLayer3);
+    expect(outline(attach)).toEqual(["host: create-bridge set-sysctl set-link set-link"]);
+    expect(outline(configure)).toEqual(["container: set-link", "host: "]);
+    expect(changesOf(announce)).toEqual([]);
   });
 
-  test("refuses an IPAM result without addresses", () => {
-    expect(() => layer3(conf, emptyResult)).toThrow("host-local gave no address");
+  test("that leaves the interface down waits for nothing", () => {
+    const { configure, announce } = plan(bareNode, { ...conf, leaveDown: true }, noLayer3);
+    expect(changesOf(configure)).toEqual([]);
+    expect(announce).toEqual([]);
+  });
+
+  test("waits for duplicate address detection last, where it is asked for", () => {
+    const { announce } = plan(busyNode, { ...conf, detectDuplicates: true });
+    expect(outline(announce).at(-1)).toBe("container waits for duplicates of eth0");
+  });
+
+  test("sets hairpin mode and isolation before the port comes up", () => {
+    for (const more of [{ hairpin: true }, { isolated: true }]) {
+      const kinds = changesOf(plan(bareNode, { ...conf, ...more }).attach).slice(-3);
+      expect(kinds.map(({ kind }) => kind)).toEqual(["set-link", "set-port", "set-link"]);
+    }
+  });
+
+  test("names the node's link into the VLAN by its MAC, made or found", () => {
+    const vlan = { ...conf, vlan: 100 };
+    expect(plan(bareNode, vlan).vlanMac).toBe(draws.vlanPair.containerMac);
+    const found = { ...busyNode, vlanLink: link("cni0.100", { mac: "02:00:00:00:00:55" }) };
+    expect(plan(found, vlan).vlanMac).toBe("02:00:00:00:00:55");
+    expect(plan(found, vlan, noLayer3).vlanMac).toBeUndefined();
   });
 });
 
-describe("planGateways", () => {
-  const wanted = [parseCidr("10.1.2.1/24")];
+test("the pair is made with both names and MACs at once", () => {
+  expect(planPair({ ...conf, mtu: 1400 }, "eth0", pair)).toEqual([
+    {
+      kind: "create-veth",
+      name: "eth0",
+      mac: pair.containerMac,
+      peer: pair.hostVeth,
+      peerMac: pair.hostMac,
+      mtu: 1400,
+    },
+  ]);
+});
 
-  test("does nothing when the bridge has the address", () => {
-    expect(planGateways(conf, wanted, seen(["10.1.2.1/24", "fe80::1/64"], false))).toEqual([]);
+const anyConfig = fc.record({
+  isGateway: fc.boolean(),
+  forceAddress: fc.boolean(),
+  hairpin: fc.boolean(),
+  isolated: fc.boolean(),
+  promiscuous: fc.boolean(),
+  vlan: fc.option(fc.constant(100), { nil: undefined }),
+  preserveDefaultVlan: fc.boolean(),
+  leaveDown: fc.boolean(),
+});
+const anyAddresses = fc.subarray(["10.1.2.1/24", "10.9.9.1/24", "fd00::1/64", "fd00::9/48"]);
+const anyNode: fc.Arbitrary<Observation> = fc
+  .record({
+    bridge: fc.option(
+      fc.record({
+        up: fc.boolean(),
+        promiscuous: fc.boolean(),
+        operational: fc.boolean(),
+        vlanFiltering: fc.boolean(),
+      }),
+      { nil: undefined },
+    ),
+    vlanUp: fc.option(fc.boolean(), { nil: undefined }),
+    addresses: anyAddresses,
+    hasPod: fc.boolean(),
+    forwards: fc.boolean(),
+    acceptRa: fc.constantFrom("0", "1", "2"),
+  })
+  .map(({ bridge: found, vlanUp, addresses, hasPod, forwards, acceptRa }) => ({
+    bridge: found && { ...bridge, ...found },
+    vlanLink:
+      vlanUp === undefined || found === undefined
+        ? undefined
+        : link("cni0.100", { index: 10, peer: 11, up: vlanUp }),
+    addresses: found === undefined ? [] : addresses.map(parseCidr),
+    links: [
+      link("vethvlan", { index: 11, peer: 10, master: bridge.index }),
+      ...(hasPod ? [link("vethpod", { index: 12, peer: 2, master: bridge.index })] : []),
+    ],
+    sysctls: new Map([
+      ["net/ipv4/ip_forward", forwards ? "1" : "0"],
+      ["net/ipv6/conf/all/forwarding", forwards ? "1" : "0"],
+      ["net/ipv6/conf/cni0/accept_ra", acceptRa],
+    ]),
+  }));
+
+/** The plan for a node, or undefined where it is refused. */
+function planIfAllowed(observed: Observation, config: BridgeConfig, net: Layer3) {
+  try {
+    return plan(observed, config, net);
+  } catch (error) {
+    if (error instanceof CniError && error.code === 102) return undefined;
+    throw error;
+  }
+}
+
+/** The node after the changes, as the next ADD finds it. */
+function after(observed: Observation, config: BridgeConfig, changes: readonly LinkChange[]) {
+  const node = {
+    ...observed,
+    addresses: [...observed.addresses],
+    sysctls: new Map(observed.sysctls),
+  };
+  for (const change of changes) {
+    if (change.kind === "create-bridge") {
+      node.bridge = { ...bridge, mac: change.mac, vlanFiltering: change.vlanFiltering };
+    } else if (change.kind === "create-veth" && change.name === gatewayLink(config)) {
+      node.vlanLink = link(change.name, { mac: change.mac, up: false });
+    } else if (change.kind === "set-link" && node.bridge && change.name === "cni0") {
+      node.bridge = {
+        ...node.bridge,
+        up: node.bridge.up || change.up === true,
+        promiscuous: node.bridge.promiscuous || change.promiscuous === true,
+      };
+    } else if (change.kind === "set-link" && node.vlanLink?.name === change.name) {
+      node.vlanLink = { ...node.vlanLink, up: true };
+    } else if (change.kind === "set-bridge" && node.bridge) {
+      node.bridge = { ...node.bridge, vlanFiltering: true };
+    } else if (change.kind === "add-address") {
+      node.addresses.push(change.address);
+    } else if (change.kind === "delete-address") {
+      node.addresses = node.addresses.filter((address) => !sameCidr(address, change.address));
+    } else if (change.kind === "set-sysctl") {
+      node.sysctls.set(change.key, change.value);
+    }
+  }
+  return node;
+}
+
+/** What is left to do for a pod on a node where everything that pods share is done. */
+const ownChanges = new Set([
+  "delete-neighbour",
+  "set-link",
+  "set-port",
+  "add-port-vlans",
+  "delete-port-vlan",
+]);
+
+describe("for any node and config,", () => {
+  const cases = fc.tuple(anyNode, anyConfig).map(([observed, more]) => {
+    const config = { ...conf, ...more, isGateway: more.isGateway && !more.leaveDown };
+    const net = more.leaveDown ? noLayer3 : layer3(config, ipam("10.1.2.77/24", "fd00::77/64"));
+    return { observed, config, net };
   });
 
-  test("replaces another IPv4 address while nothing is attached", () => {
-    const steps = planGateways(conf, wanted, seen(["10.9.9.1/24"], true));
-    expect(steps.map(({ kind }) => kind)).toEqual(["delete-address", "add-address"]);
-  });
-
-  test("names both addresses and a command when pods are attached", () => {
-    expect(() => planGateways(conf, wanted, seen(["10.9.9.1/24"], false))).toThrow(
-      expect.objectContaining({
-        code: 102,
-        message: expect.stringMatching(/10\.1\.2\.1\/24.*10\.9\.9\.1\/24/),
-        details: expect.stringContaining("ip addr del 10.9.9.1/24 dev cni0"),
+  test("what one ADD has done for all pods, the next one has not to do", () => {
+    fc.assert(
+      fc.property(cases, ({ observed, config, net }) => {
+        const first = planIfAllowed(observed, config, net);
+        if (first === undefined) return;
+        const changes = changesOf([
+          ...first.attach,
+          ...first.configure.filter((phase) => phase.in === "host"),
+        ]);
+        const next = plan(after(observed, config, changes), config, net);
+        const again = changesOf([
+          ...next.attach,
+          ...next.configure.filter((phase) => phase.in === "host"),
+        ]);
+        expect(again.filter(({ kind }) => !ownChanges.has(kind))).toEqual([]);
+        expect(again.filter((change) => "name" in change && change.name !== pair.hostVeth)).toEqual(
+          [],
+        );
+        expect(next.bridgeMac).toBe(first.bridgeMac);
       }),
     );
   });
 
-  test("replaces it all the same with forceAddress", () => {
-    const steps = planGateways(
-      { ...conf, forceAddress: true },
-      wanted,
-      seen(["10.9.9.1/24"], false),
+  test("the port is a port before it comes up, and comes up last", () => {
+    fc.assert(
+      fc.property(cases, ({ observed, config, net }) => {
+        const found = planIfAllowed(observed, config, net);
+        if (found === undefined) return;
+        const attach = changesOf(found.attach);
+        const own = attach.filter((change) => "name" in change && change.name === pair.hostVeth);
+        expect(own.at(0)).toEqual({ kind: "set-link", name: pair.hostVeth, master: "cni0" });
+        expect(attach.at(-1)).toEqual({ kind: "set-link", name: pair.hostVeth, up: true });
+        const made = attach.findIndex(({ kind }) => kind === "create-bridge");
+        expect(made).toBe(observed.bridge === undefined ? 0 : -1);
+      }),
     );
-    expect(steps).toHaveLength(2);
   });
 
-  test("lets IPv6 addresses of other subnets be, and two gateways of one call stand together", () => {
-    const both = [parseCidr("10.1.2.1/24"), parseCidr("10.1.3.1/24"), parseCidr("fd00::1/64")];
-    const steps = planGateways(conf, both, seen(["fd99::1/64", "10.1.2.1/24"], false));
-    expect(steps.map((step) => step.kind === "add-address" && formatCidr(step.address))).toEqual([
-      "10.1.3.1/24",
-      "fd00::1/64",
-    ]);
-  });
-});
-
-function sysctls(address: string): string[] {
-  return planContainer(conf, "eth0", layer3(conf, ipam(address))).flatMap((step) =>
-    step.kind === "set-sysctl" ? [step.key] : [],
-  );
-}
-
-describe("planContainer", () => {
-  test("gives addresses before the link comes up, and routes after", () => {
-    const net = layer3({ ...conf, isDefaultGateway: true }, ipam("10.1.2.77/24", "fd00::77/64"));
-    const kinds = planContainer(conf, "eth0", net)
-      .map(({ kind }) => kind)
-      .filter((kind) => kind !== "set-sysctl");
-    expect(kinds).toEqual(["add-address", "add-address", "set-link", "add-route", "add-route"]);
-  });
-
-  test("leads a route without a gateway by the gateway of its family", () => {
-    const given = { ...ipam("10.1.2.77/24"), routes: [{ dst: parseCidr("10.0.0.0/8") }] };
-    const route = planContainer(conf, "eth0", layer3(conf, given)).find(
-      ({ kind }) => kind === "add-route",
+  test("an address goes only from an idle bridge, or with forceAddress", () => {
+    fc.assert(
+      fc.property(cases, ({ observed, config, net }) => {
+        const found = planIfAllowed(observed, config, net);
+        const deleted = changesOf(found?.attach ?? []).filter(
+          ({ kind }) => kind === "delete-address",
+        );
+        const hasPod = observed.links.some(({ name }) => name === "vethpod");
+        if (deleted.length > 0 && !config.forceAddress) {
+          // The port of the node's link into a VLAN is no pod, as long as that link is there.
+          expect(hasPod).toBe(false);
+        }
+      }),
     );
-    expect(route).toMatchObject({ gw: parseAddress("10.1.2.1") });
   });
-
-  test("switches IPv6 on only where there is an IPv6 address", () => {
-    expect(sysctls("10.1.2.77/24")).not.toContain("net/ipv6/conf/eth0/disable_ipv6");
-    for (const link of ["eth0", "lo"]) {
-      expect(sysctls("fd00::77/64")).toContain(`net/ipv6/conf/${link}/disable_ipv6`);
-    }
-  });
-
-  test("brings the link up, and nothing else, on layer 2 alone", () => {
-    const net = { ips: [], routes: [], gateways: [] };
-    expect(planContainer(conf, "eth0", net)).toEqual([
-      { kind: "set-link", name: "eth0", up: true },
-    ]);
-    expect(planContainer({ ...conf, leaveDown: true }, "eth0", net)).toEqual([]);
-  });
-});
-
-test("a port gets hairpin mode when it is asked for", () => {
-  expect(planPort(conf, drawn, 1).map(({ kind }) => kind)).toEqual(["set-link", "set-link"]);
-  expect(planPort({ ...conf, hairpin: true }, drawn, 1).map(({ kind }) => kind)).toEqual([
-    "set-link",
-    "set-port",
-    "set-link",
-  ]);
-});
-
-test("the result names bridge, host's end and container's end, in this order", () => {
-  const given = { ...ipam("10.1.2.77/24"), dns: { nameservers: ["10.96.0.10"] } };
-  const links = {
-    bridgeMac: "02:00:00:00:00:03",
-    vlanMac: undefined,
-    drawn,
-    ifname: "eth0",
-    netns: "/run/netns/a",
-    mtu: 1450,
-  };
-  const result = addResult(conf, given, layer3(conf, given), links);
-  expect(result.interfaces.map(({ name, sandbox }) => [name, sandbox])).toEqual([
-    ["cni0", undefined],
-    ["veth00000001", undefined],
-    ["eth0", "/run/netns/a"],
-  ]);
-  expect(result.ips[0]?.interface).toBe(2);
-  expect(result.dns).toEqual({ nameservers: ["10.96.0.10"] });
-  const own = addResult({ ...conf, dns: { domain: "x" } }, given, layer3(conf, given), links);
-  expect(own.dns).toEqual({ domain: "x" });
 });

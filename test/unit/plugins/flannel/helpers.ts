@@ -10,7 +10,8 @@ import type { Context } from "../../../../shared/cni/plugin.ts";
 import type { Request, Verb } from "../../../../shared/cni/request.ts";
 import { emptyResult } from "../../../../shared/cni/result.ts";
 import { UndoStack } from "../../../../shared/cni/undo.ts";
-import { readPrevResult, versionOf } from "../../../../shared/cni/version.ts";
+import { versionOf } from "../../../../shared/cni/version.ts";
+import { readPrevResult } from "../../../../shared/cni/result_codec.ts";
 import { Firewall } from "../../../../shared/firewall/firewall.ts";
 import { Node } from "../../../../shared/node/node.ts";
 import { sys } from "../../../../shared/runtime/sys_node.ts";
@@ -39,7 +40,7 @@ export function temporaryFolder(): { path: string; [Symbol.dispose]: () => void 
 
 export function request(verb: Verb, containerId = "pod1", ifname = "eth0"): Request {
   const netns = "/run/netns/pod1";
-  return { verb, containerId, netns, ifname, args: new Map(), path: [], netnsOverride: false };
+  return { verb, containerId, netns, ifname, args: "", path: [], netnsOverride: false };
 }
 
 /** The error that an action throws, as a runtime sees it. */

@@ -117,7 +117,7 @@ describe("ADD with a requested address", () => {
     using host = new Host();
     await host.add({ ip: "fd00::40" });
     await expect(host.add({ id: "b", ip: "fd00::40" })).rejects.toMatchObject(
-      error(Code.Conflict, "container b the requested fd00::40"),
+      error(Code.Conflict, "Cannot give container b the requested fd00::40"),
     );
     expect(host.reserved()).toEqual(["10.0.0.2", "fd00::40"]);
   });

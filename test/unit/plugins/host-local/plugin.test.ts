@@ -12,6 +12,9 @@ describe("DEL", () => {
     await host.add({ ifname: "eth1" });
     await host.call("DEL", { ipam: { ranges: "nonsense" } });
     expect(host.reserved()).toEqual(["10.0.0.3", "fd00::3"]);
+    expect(host.warnings).toEqual([
+      'Cannot use ipam.ranges in the host-local config: it must be a list (got "nonsense"). DEL goes on without it.',
+    ]);
   });
 
   it("does nothing a second time, not even wait for the lock", async () => {
@@ -51,7 +54,7 @@ describe("CHECK", () => {
   it("misses the reservation", async () => {
     using host = new Host();
     await expect(host.check("10.0.0.2/24")).rejects.toMatchObject(
-      error(Code.CheckFailed, "any address reserved for container a"),
+      error(Code.CheckFailed, "/net1 must have any address reserved for eth0"),
     );
   });
 
@@ -59,7 +62,7 @@ describe("CHECK", () => {
     using host = new Host();
     await host.addAll(["a", "b"], dual);
     await expect(host.check("10.0.0.2/24", "fd00::3/64")).rejects.toMatchObject(
-      error(Code.CheckFailed, "fd00::3 reserved for container a"),
+      error(Code.CheckFailed, "/net1 must have fd00::3 reserved for eth0"),
     );
   });
 });

@@ -16,7 +16,7 @@ export function request(verb: Verb, more: Partial<Request> = {}): Request {
     containerId: "c1",
     netns: "",
     ifname: "eth0",
-    args: new Map(),
+    args: "",
     path: [],
     netnsOverride: false,
     ...more,
@@ -50,7 +50,7 @@ export function temporaryFolder(): Disposable & { readonly path: string } {
 /** A store in a folder. */
 export function storeIn(folder: string): PortStore {
   return new PortStore(
-    { sys, lock: (path, timeout, kind) => takeLock(sys, path, timeout, "a+", kind) },
+    { sys, lock: (path, timeout, kind) => takeLock(sys, path, timeout, kind) },
     folder,
   );
 }

@@ -1,7 +1,7 @@
 /** What is printed for people neither moves their cursor nor begins a line of its own. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { printable, quote } from "../../../../shared/base/text.ts";
+import { printable, quote, withoutFullStop } from "../../../../shared/base/text.ts";
 
 /** What terminals and readers act on, beside C0: C1, bidi controls, separators, tags, half a pair. */
 const ACTIVE = [
@@ -34,4 +34,13 @@ test("a printed JSON text means the same", () => {
 
 test("quote cuts what is too long for a message", () => {
   expect(quote("x".repeat(100))).toBe(`"${"x".repeat(64)}…"`);
+});
+
+test.for([
+  ["Cannot run.", "Cannot run"],
+  ["Cannot run", "Cannot run"],
+  ["Cannot run..", "Cannot run."],
+  ["", ""],
+] as const)("withoutFullStop makes %j %j", ([sentence, text]) => {
+  expect(withoutFullStop(sentence)).toBe(text);
 });

@@ -1,9 +1,16 @@
 /** The schemas of all configs, by way of the function that uses them. */
 import { describe, expect, it } from "vitest";
 
-import { badConfig, stringAt, validate } from "../../../../shared/cni/conf.ts";
+import {
+  badConfig,
+  parseAt,
+  stringAt,
+  validate,
+  withoutInvalid,
+} from "../../../../shared/cni/conf.ts";
 import type { Validator } from "../../../../shared/cni/conf.ts";
 import { CniError, Code } from "../../../../shared/cni/error.ts";
+import { parseMac } from "../../../../shared/net/mac.ts";
 import type { JsonObject } from "../../../../shared/base/json.ts";
 import {
   validateBridge,
@@ -50,7 +57,7 @@ describe.each(kinds)("a config of %s", (kind) => {
     expect(problem(kind, conf)).toBeUndefined();
     for (const key of Object.keys(conf)) {
       const message = problem(kind, { ...conf, [key]: undefined });
-      expect(message).toMatch(new RegExp(`^Cannot use ${key} in the config: .* must be set\\.$`));
+      expect(message).toBe(`Cannot use ${key} in the config: it must be set.`);
     }
   });
 
@@ -106,11 +113,26 @@ describe("the bridge config", () => {
 
   it("says where something is wrong, what it is and what it should be", () => {
     expect(problem("bridge", { name: "net", vlanTrunk: [{ id: 1 }, { minID: 0 }] })).toBe(
-      "Cannot use vlanTrunk[1].minID in the config: it is 0, which must be >= 1.",
+      "Cannot use vlanTrunk[1].minID in the config: it must be at least 1 (got 0).",
     );
-    expect(problem("bridge", { name: "net", ipMasqBackend: "pf" })).toMatch(
-      /"pf", which must be one of iptables, nftables/,
+    expect(problem("bridge", { name: "net", ipMasqBackend: "pf" })).toBe(
+      'Cannot use ipMasqBackend in the config: it must be "iptables" or "nftables" (got "pf").',
     );
+  });
+
+  it.each([
+    [{ mtu: "1400" }, 'mtu in the config: it must be an integer (got "1400").'],
+    [{ mtu: 70_000 }, "mtu in the config: it must be at most 65535 (got 70000)."],
+    [{ ipMasq: 1 }, "ipMasq in the config: it must be true or false (got 1)."],
+    [{ bridge: ["a"] }, "bridge in the config: it must be a string (got a list)."],
+    [{ vlanTrunk: {} }, "vlanTrunk in the config: it must be a list (got an object)."],
+    [{ ipam: "host-local" }, 'ipam in the config: it must be an object (got "host-local").'],
+    [
+      { capabilities: { "a/b~c": 1 } },
+      "capabilities.a/b~c in the config: it must be true or false",
+    ],
+  ])("says of %j: %s", (more, said) => {
+    expect(problem("bridge", { name: "net", ...more })).toContain(`Cannot use ${said}`);
   });
 });
 
@@ -180,24 +202,108 @@ describe("a conflist", () => {
   );
 });
 
+function cut(validator: Validator<unknown>, conf: JsonObject): [JsonObject, string[]] {
+  const warnings: string[] = [];
+  const left = withoutInvalid(validator, conf, "the config", (line) => void warnings.push(line));
+  return [left, warnings];
+}
+
+describe("withoutInvalid", () => {
+  it("leaves a good config as it is", () => {
+    const conf = { name: "net", mtu: 1400, other: [] };
+    expect(cut(validateBridge, conf)[0]).toBe(conf);
+  });
+
+  it("takes out what is wrong, and says so, and nothing else", () => {
+    const conf = {
+      name: "net",
+      mtu: "1400",
+      vlanTrunk: [{ id: 1 }, { id: 5000 }, { id: "x" }, { id: 3 }],
+      runtimeConfig: { mac: 7, other: 1 },
+      ipam: { type: "host-local", ranges: "nonsense" },
+    };
+    const given = JSON.stringify(conf);
+    const [left, warnings] = cut(validateBridge, conf);
+    expect(left).toEqual({
+      name: "net",
+      vlanTrunk: [{ id: 1 }, {}, {}, { id: 3 }],
+      runtimeConfig: { other: 1 },
+      ipam: { type: "host-local", ranges: "nonsense" },
+    });
+    expect(warnings).toHaveLength(4);
+    expect(warnings).toContain('Cannot use mtu in the config: it must be an integer (got "1400").');
+    expect(JSON.stringify(conf)).toBe(given);
+  });
+
+  it("takes out what lacks something", () => {
+    const conf = { name: "net", ipam: { routes: [{ dst: "10.0.0.0/8" }, { gw: "10.0.0.1" }] } };
+    const [left, [warning]] = cut(validateHostLocal, conf);
+    expect(left).toEqual({ name: "net", ipam: { routes: [{ dst: "10.0.0.0/8" }] } });
+    expect(warning).toBe("Cannot use ipam.routes[1].dst in the config: it must be set.");
+  });
+
+  it("has an end, whatever is missing and however much is wrong", () => {
+    expect(cut(validateHostLocal, { name: "net" })).toEqual([{ name: "net" }, []]);
+    const many = {
+      name: "net",
+      ipam: {},
+      runtimeConfig: { ips: Array.from({ length: 999 }, () => 7) },
+    };
+    const [left, warnings] = cut(validateHostLocal, many);
+    expect(left).toEqual({ name: "net", ipam: {} });
+    expect(warnings.length).toBeLessThan(40);
+  });
+});
+
 describe("badConfig", () => {
   it.each([
-    ["text", '"text"'],
-    [undefined, "missing"],
-    [null, "null"],
-    [7, "7"],
-    [["secret"], "an array"],
-    [{ secret: 1 }, "an object"],
+    ["text", ' (got "text")'],
+    [undefined, ""],
+    [null, " (got null)"],
+    [7, " (got 7)"],
+    [["secret"], " (got a list)"],
+    [{ secret: 1 }, " (got an object)"],
   ])("shows %j as %s", (value, shown) => {
-    expect(badConfig("a.b", value, "is wrong", "the config").message).toBe(
-      `Cannot use a.b in the config: it is ${shown}, which is wrong.`,
+    expect(badConfig("a.b", value, "must be right", "the config").message).toBe(
+      `Cannot use a.b in the config: it must be right${shown}.`,
     );
   });
 
   it("is about the whole without a path", () => {
-    const { message, details } = badConfig("", {}, "is wrong", "the config");
-    expect(message).toBe("Cannot use the config: it is an object, which is wrong.");
-    expect(details).toContain("/etc/cni/net.d");
+    const { message, details } = badConfig("", {}, "must be right", "the config");
+    expect(message).toBe("Cannot use the config: it must be right (got an object).");
+    expect(details).toBe("Correct the network config (/etc/cni/net.d).");
+  });
+
+  it.each([
+    ["mtu", "Correct mtu in the network config (/etc/cni/net.d)."],
+    ["prevResult.ips[0]", "The runtime passes prevResult"],
+    ["runtimeConfig.mac", "The runtime passes runtimeConfig"],
+    ["args.cni.mac", "by the orchestrator"],
+  ])("says of %s where the mistake is: %s", (path, advice) => {
+    expect(badConfig(path, 7, "must be right", "the config").details).toContain(advice);
+  });
+
+  it("takes an advice of the caller's", () => {
+    expect(badConfig("a", 7, "must be right", "the config", "Look.").details).toBe("Look.");
+  });
+});
+
+describe("parseAt", () => {
+  it("says of a text what it must be", () => {
+    const path = "runtimeConfig.mac";
+    expect(parseAt(parseMac, "02:00:00:00:00:01", path, "the config")).toHaveLength(6);
+    expect(() => parseAt(parseMac, "02:00", path, "the config")).toThrow(
+      'Cannot use runtimeConfig.mac in the config: it must be a MAC address, such as 0a:58:0a:f4:01:02 (got "02:00").',
+    );
+  });
+
+  it("does not take a bug for a mistake", () => {
+    const bug = new TypeError("a bug");
+    const parse = (): never => {
+      throw bug;
+    };
+    expect(() => parseAt(parse, "", "mtu", "the config")).toThrow(bug);
   });
 });
 

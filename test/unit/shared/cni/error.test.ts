@@ -1,17 +1,7 @@
-import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 
-import { CniError, Code, joinErrors } from "../../../../shared/cni/error.ts";
-import { errnoOf, messageOf } from "../../../../shared/base/failure.ts";
-
-function thrownBy(action: () => unknown): unknown {
-  try {
-    action();
-  } catch (error) {
-    return error;
-  }
-  return expect.fail("nothing was thrown");
-}
+import { Failure } from "../../../../shared/base/failure.ts";
+import { asCniError, CniError, Code, joinErrors } from "../../../../shared/cni/error.ts";
 
 describe("Code", () => {
   it("has the numbers of the CNI specification, and ours from 100 on", () => {
@@ -33,28 +23,29 @@ describe("Code", () => {
   });
 });
 
-describe("messageOf", () => {
-  it.each([
-    [new Error("text"), "text"],
-    ["text", "text"],
-    [7, "7"],
-    [undefined, "undefined"],
-  ])("of %s", (thrown, message) => {
-    expect(messageOf(thrown)).toBe(message);
-  });
-});
-
-describe("errnoOf", () => {
-  it("is the name that a system call's error has", () => {
-    expect(errnoOf(thrownBy(() => readFileSync("/nowhere/at/all")))).toBe("ENOENT");
+describe("asCniError", () => {
+  it("gives each kind of failure a code, and keeps its words", () => {
+    const failure = new Failure("busy", "Cannot lock.", "Wait.");
+    expect(asCniError(failure)).toMatchObject({
+      code: Code.TryAgainLater,
+      message: "Cannot lock.",
+      details: "Wait.",
+      cause: failure,
+    });
+    expect(asCniError(new Failure("kernel", "", "")).code).toBe(Code.Kernel);
   });
 
-  it.each([new Error("no code"), new CniError(7, "a number", ""), { code: "ENOENT" }, undefined])(
-    "is nothing for %s",
-    (thrown) => {
-      expect(errnoOf(thrown)).toBeUndefined();
-    },
-  );
+  it("takes a system call's error for the disk's or the kernel's, and leaves bugs alone", () => {
+    const full = Object.assign(new Error("ENOSPC: no space left"), { code: "ENOSPC" });
+    expect(asCniError(full)).toMatchObject({ code: Code.IoFailure });
+    const bug = Object.assign(new TypeError("x"), { code: "ERR_INVALID_ARG_TYPE" });
+    expect(() => asCniError(bug)).toThrow(bug);
+  });
+
+  it("leaves a CniError as it is", () => {
+    const error = new CniError(Code.Conflict, "Cannot A.", "Look at A.");
+    expect(asCniError(error)).toBe(error);
+  });
 });
 
 describe("joinErrors", () => {
@@ -69,7 +60,7 @@ describe("joinErrors", () => {
   it("keeps the first one's code, and says everything once", () => {
     const joined = joinErrors([first, second, third]);
     expect(joined.code).toBe(Code.Kernel);
-    for (const part of ["Cannot A", "Cannot B", "Cannot C"]) expect(joined.message).toContain(part);
+    expect(joined.message).toBe("Cannot A; Cannot B; Cannot C.");
     expect(joined.details).toBe("Look at A. Look at B.");
     expect(joined.cause).toBe(first);
   });

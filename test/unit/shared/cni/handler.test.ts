@@ -7,6 +7,7 @@ import type { Plugin } from "../../../../shared/cni/plugin.ts";
 import type { Attachment, Request, Verb } from "../../../../shared/cni/request.ts";
 import { emptyResult } from "../../../../shared/cni/result.ts";
 import type { Node } from "../../../../shared/node/node.ts";
+import { validateLoopback } from "../../../../schemas/generated/validators.js";
 import type { JsonObject } from "../../../../shared/base/json.ts";
 
 /** A plugin that says what happened to it, in order. */
@@ -16,6 +17,7 @@ function recorder(said: string[]): Plugin<string> {
   };
   return {
     name: "recorder",
+    validator: validateLoopback,
     parse: () => "conf",
     async add({ undo }) {
       said.push("add");
@@ -38,7 +40,7 @@ function request(verb: Verb): Request {
     containerId: "c1",
     netns: "/run/netns/c1",
     ifname: "eth0",
-    args: new Map(),
+    args: "",
     path: [],
     netnsOverride: false,
   };
@@ -117,16 +119,79 @@ describe("GC", () => {
     expect(await call("GC", conf)).toEqual(["error 7"]);
   });
 
+  test.each(["cni.dev/valid-attachments", "cni.dev/attachments"])(
+    "L7 takes null for an empty list, which Go writes: %s",
+    async (key) => {
+      expect(await call("GC", { ...conf, [key]: null })).toEqual(["gc "]);
+      expect(await call("GC", { ...conf, [key]: [] })).toEqual(["gc "]);
+    },
+  );
+
+  test.each(["", 0, false, {}])("L7 takes no list for what is %j", async (list) => {
+    expect(await call("GC", { ...conf, "cni.dev/valid-attachments": list })).toEqual(["error 7"]);
+  });
+
+  test("D8 reads the list as Go does", async () => {
+    const list = [{ ContainerID: "c1", IFName: "eth0" }];
+    expect(await call("GC", { ...conf, "CNI.dev/Valid-Attachments": list })).toEqual(["gc c1"]);
+  });
+
+  test("L6 keeps containers whose ids are longer than an ADD's may be", async () => {
+    const long = { containerID: "c".repeat(250), ifname: "eth%d" };
+    expect(await call("GC", { ...conf, "cni.dev/valid-attachments": [long] })).toEqual([
+      `gc ${"c".repeat(250)}`,
+    ]);
+  });
+
   test.each([
     { containerID: "c1" },
     { containerID: "../c1", ifname: "eth0" },
     { containerID: "c1", ifname: "a/b" },
+    { containerID: "c1", ifname: "" },
+    { containerID: "c1", ifname: null },
+    { containerID: "", ifname: "eth0" },
+    null,
     "c1",
   ])("collects nothing when an entry of the list is %j", async (bad) => {
     expect(await call("GC", { ...conf, "cni.dev/valid-attachments": [entry, bad] })).toEqual([
       "error 7",
     ]);
   });
+});
+
+describe("L6 what a verb does not need", () => {
+  const wrong: JsonObject = { dns: "10.0.0.1", capabilities: { a: 1 }, type: 7, other: 7 };
+
+  test.each(["DEL", "GC"] as const)("does not keep %s from its work", async (verb) => {
+    const list = { "cni.dev/valid-attachments": [] };
+    const said = await call(verb, { ...conf, ...wrong, ...list });
+    expect(said.filter((line) => line.startsWith("warn"))).toHaveLength(3);
+    expect(said.at(-1)).toBe(verb === "DEL" ? "del" : "gc ");
+    expect(said[0]).toMatch(new RegExp(`^warn Cannot use .* ${verb} goes on without it\\.$`));
+  });
+
+  test.each(["DEL", "CHECK", "STATUS", "GC"] as const)(
+    "is a name that is short enough to be new, for %s",
+    async (verb) => {
+      const long = { ...conf, name: "n".repeat(250), "cni.dev/valid-attachments": [] };
+      const said = await call(verb, { ...long, prevResult: {} });
+      expect(said.at(-1)).toContain(verb.toLowerCase());
+      expect(await call("ADD", long)).toEqual(["error 7"]);
+    },
+  );
+
+  test.each(["", "..", "a/b", 7, null])("is not that a name is no path: %j", async (name) => {
+    for (const verb of ["ADD", "DEL", "CHECK", "STATUS", "GC"] as const) {
+      expect(await call(verb, { ...conf, name })).toEqual(["error 7"]);
+    }
+  });
+});
+
+test("D8 the config's own keys are read as Go reads them", async () => {
+  const loud = { NAME: "net", CNIVersion: "1.1.0", PrevResult: { IPs: [{ Address: "x" }] } };
+  expect(await call("CHECK", loud)).toEqual(["error 7"]);
+  expect(await call("STATUS", { NAME: "net", CNIVersion: "1.1.0" })).toEqual(["status"]);
+  expect(await call("STATUS", { NAME: "net", CNIVersion: "1.0.0" })).toEqual(["error 1"]);
 });
 
 test.each([

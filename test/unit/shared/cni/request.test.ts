@@ -2,8 +2,14 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
 import { CniError, Code } from "../../../../shared/cni/error.ts";
-import { idProblem, ifnameProblem, readRequest } from "../../../../shared/cni/request.ts";
-import { quote } from "../../../../shared/base/text.ts";
+import {
+  idProblem,
+  ifnameProblem,
+  newIdProblem,
+  newIfnameProblem,
+  readArgs,
+  readRequest,
+} from "../../../../shared/cni/request.ts";
 
 const env = {
   CNI_COMMAND: "ADD",
@@ -33,12 +39,7 @@ describe("readRequest", () => {
       containerId: "pod1",
       netns: "/run/netns/pod1",
       ifname: "eth0",
-      args: new Map([
-        ["IgnoreUnknown", "1"],
-        ["K8S_POD_NAME", "web-0"],
-        ["EMPTY", ""],
-        ["EQUALS", "a=b"],
-      ]),
+      args,
       path: ["/opt/cni/bin", "/usr/lib/cni"],
       netnsOverride: true,
     });
@@ -61,7 +62,7 @@ describe("readRequest", () => {
     for (const name of needed) {
       const { code, message } = errorOf(() => readRequest({ ...whole, [name]: "" }));
       expect(code).toBe(Code.InvalidEnvironment);
-      expect(message).toBe(`Cannot run ${verb}: ${name} is not set.`);
+      expect(message).toBe(`Cannot run ${verb}: ${name} must be set.`);
     }
     const alone = { CNI_COMMAND: verb };
     if (needed.length === 0) expect(readRequest(alone).containerId).toBe("");
@@ -90,10 +91,18 @@ describe("readRequest", () => {
     expect(readRequest(odd).verb).toBe("VERSION");
   });
 
-  it.each(["odd", "=value", "A=1;", "A=1;;B=2"])("refuses CNI_ARGS=%s", (args) => {
-    const { code, message } = errorOf(() => readRequest({ ...env, CNI_ARGS: args }));
-    expect(code).toBe(Code.InvalidEnvironment);
-    expect(message).toContain("CNI_ARGS");
+  it.each(["none", "=value", ";", "A=1;"])("leaves CNI_ARGS=%s to who reads it", (args) => {
+    expect(readRequest({ ...env, CNI_ARGS: args }).args).toBe(args);
+  });
+
+  it("wants ids and names that can be made, of an ADD alone", () => {
+    const odd = { ...env, CNI_CONTAINERID: "a".repeat(250), CNI_IFNAME: "eth%d" };
+    const { message } = errorOf(() => readRequest(odd));
+    expect(message).toContain("CNI_CONTAINERID must be at most 200 characters long");
+    expect(message).toContain("CNI_IFNAME must not contain '%' (got \"eth%d\")");
+    for (const verb of ["DEL", "CHECK"]) {
+      expect(readRequest({ ...odd, CNI_COMMAND: verb }).ifname).toBe("eth%d");
+    }
   });
 
   it("throws nothing but CniError", () => {
@@ -113,17 +122,52 @@ describe("readRequest", () => {
   });
 });
 
+function read(args: string, verb = "ADD"): ReadonlyMap<string, string> {
+  return readArgs(readRequest({ ...env, CNI_COMMAND: verb, CNI_ARGS: args }));
+}
+
+describe("readArgs", () => {
+  it("reads pairs, whose values can have anything but a semicolon", () => {
+    expect(read("IgnoreUnknown=1;K8S_POD_NAME=web-0;EMPTY=;EQUALS=a=b")).toEqual(
+      new Map([
+        ["IgnoreUnknown", "1"],
+        ["K8S_POD_NAME", "web-0"],
+        ["EMPTY", ""],
+        ["EQUALS", "a=b"],
+      ]),
+    );
+  });
+
+  it.each(["A=1;", ";A=1", "A=1;;"])("passes over what is empty in %s", (args) => {
+    expect(read(args)).toEqual(new Map([["A", "1"]]));
+  });
+
+  it.each(["none", "A=1;=value", "A=1; ;"])("of an ADD refuses %s", (args) => {
+    const { code, message } = errorOf(() => read(args));
+    expect(code).toBe(Code.InvalidEnvironment);
+    expect(message).toMatch(/^Cannot read CNI_ARGS: each part must be KEY=VALUE \(got ".*"\)\.$/);
+    for (const verb of ["DEL", "CHECK", "GC", "STATUS"])
+      expect(read(args, verb).has("")).toBe(false);
+  });
+});
+
 describe("idProblem", () => {
-  it.each(["a", "0", "pod-1_2.3", "A".repeat(200)])("has nothing against %j", (id) => {
+  it.each(["a", "0", "pod-1_2.3", "A".repeat(255)])("has nothing against %j", (id) => {
     expect(idProblem(id)).toBeUndefined();
   });
 
-  it.each(["", ".", "..", "-a", "_a", "a/b", "a:b", "a b", "a\n", "ä", "a".repeat(201)])(
+  it.each(["", ".", "..", "-a", "_a", "a/b", "a:b", "a b", "a\n", "ä", "a".repeat(256)])(
     "has something against %j",
     (id) => {
-      expect(idProblem(id)).toBeTypeOf("string");
+      expect(idProblem(id)).toMatch(/^must /);
+      expect(newIdProblem(id)).toMatch(/^must /);
     },
   );
+
+  it("of a new one is that its file's name would be too long", () => {
+    expect(newIdProblem("a".repeat(200))).toBeUndefined();
+    expect(newIdProblem("a".repeat(201))).toBe("must be at most 200 characters long");
+  });
 });
 
 describe("ifnameProblem", () => {
@@ -134,17 +178,25 @@ describe("ifnameProblem", () => {
     },
   );
 
-  it.each([".", "..", "a/b", "a:b", "a b", "a\tb", "a\n", "a\0", "1234567890123456", "ääääääää"])(
-    "has something against %j",
-    (name) => {
-      expect(ifnameProblem(name)).toBeTypeOf("string");
-    },
-  );
-});
+  it.each([
+    "",
+    ".",
+    "..",
+    "a/b",
+    "a:b",
+    "a b",
+    "a\tb",
+    "a\n",
+    "a\0",
+    "1234567890123456",
+    "ääääääää",
+  ])("has something against %j", (name) => {
+    expect(ifnameProblem(name)).toMatch(/^must /);
+    expect(newIfnameProblem(name)).toMatch(/^must /);
+  });
 
-describe("quote", () => {
-  it("shows what cannot be seen, and not too much", () => {
-    expect(quote('a"\n')).toBe(String.raw`"a\"\n"`);
-    expect(quote("a".repeat(65))).toBe(`"${"a".repeat(64)}…"`);
+  it("of a new one is that the kernel would make another of it", () => {
+    expect(ifnameProblem("eth%d")).toBeUndefined();
+    expect(newIfnameProblem("eth%d")).toBe("must not contain '%'");
   });
 });

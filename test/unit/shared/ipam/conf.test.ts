@@ -14,7 +14,9 @@ function request(verb: Verb, args: Readonly<Record<string, string>> = {}): Reque
     containerId: "pod1",
     netns: "",
     ifname: "eth0",
-    args: new Map(Object.entries(args)),
+    args: Object.entries(args)
+      .map(([key, value]) => `${key}=${value}`)
+      .join(";"),
     path: [],
     netnsOverride: false,
   };
@@ -76,15 +78,18 @@ describe("the range sets", () => {
   });
 
   it.each([
-    [{}, "ipam: it has no ranges"],
-    [{ ranges: [] }, "ipam: it has no ranges"],
-    [{ ranges: [[]] }, "ipam.ranges[0]: it is an empty list"],
+    [{}, "ipam in the host-local config: it must have ranges"],
+    [{ ranges: [] }, "ipam in the host-local config: it must have ranges"],
+    [{ ranges: [[]] }, "ipam.ranges[0] in the host-local config: it must not be empty"],
     [{ ranges: [{ subnet: "10.0.0.0/24" }] }, "ipam.ranges[0]"],
     [{ ranges: [...ranges, [{}]] }, "ipam.ranges[1][0].subnet"],
     [{ ranges: [[{ subnet: "10.0.0/24" }]] }, '"10.0.0/24"'],
     [{ subnet: "10.0.0.0/24", gateway: "10.0.0" }, "ipam.gateway"],
     [{ subnet: "10.0.0.0/24", rangeStart: "10.0.1.1" }, "ipam.rangeStart"],
-    [{ subnet: "10.0.0.0/16", ranges }, "range set 0 overlaps with 1"],
+    [
+      { subnet: "10.0.0.0/16", ranges },
+      'range sets that do not overlap (got "10.0.0.1-10.0.255.254 and 10.0.0.1-10.0.0.254")',
+    ],
     [{ ranges, routes: [{ dst: "10.0.0.0" }] }, "ipam.routes[0]"],
     [{ ranges, routes: [{}] }, "ipam.routes[0].dst"],
   ])("refuse %j", (ipam, said) => {
@@ -101,7 +106,7 @@ describe("the range sets", () => {
   const two = { ranges: [...ranges, [{ subnet: "10.9.0.0/24" }]] };
   it.each(["0.1.0", "0.2.0", undefined])("are one a family in CNI %s", (cniVersion) => {
     expect(() => parse(two, { cniVersion })).toThrow(
-      expect.objectContaining(refusal("more than one address of a family", "0.3.0")),
+      expect.objectContaining(refusal("one range set for each family", "0.3.0")),
     );
     const dual = { ranges: [...ranges, [{ subnet: "fd00::/64" }]] };
     expect(parse(dual, { cniVersion }).rangeSets).toHaveLength(2);
@@ -195,7 +200,11 @@ describe("the requested addresses", () => {
   });
 
   it.each([
-    { more: {}, args: { IP: "10.0.0" }, said: 'IP in CNI_ARGS: "10.0.0" is not an IP address' },
+    {
+      more: {},
+      args: { IP: "10.0.0" },
+      said: 'IP of CNI_ARGS in the host-local config: it must be an IP address (got "10.0.0")',
+    },
     { more: { args: { cni: { ips: ["x"] } } }, args: {}, said: "args.cni.ips" },
     { more: { runtimeConfig: { ips: ["10.0.0.1/33"] } }, args: {}, said: "runtimeConfig.ips" },
     { more: { runtimeConfig: { ips: [7] } }, args: {}, said: "runtimeConfig.ips[0]" },

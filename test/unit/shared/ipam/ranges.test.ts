@@ -27,7 +27,6 @@ describe("makeRange", () => {
   });
 
   it.each([
-    { what: "the network's and the broadcast address", start: "10.0.0.0", end: "10.0.0.255" },
     { what: "a single address", start: "10.0.0.9", end: "10.0.0.9" },
     { what: "a gateway elsewhere", start: "10.0.0.1", end: "10.0.0.5", gateway: "169.254.1.1" },
   ])("takes $what", ({ start, end, gateway = "10.0.0.1" }) => {
@@ -37,19 +36,47 @@ describe("makeRange", () => {
   });
 
   it.each([
+    ["10.0.0.0/24", "10.0.0.0", "10.0.0.255", "10.0.0.1-10.0.0.254"],
+    ["10.0.0.0/16", "10.0.1.0", "10.0.1.255", "10.0.1.0-10.0.1.255"],
+    ["10.0.0.0/30", "10.0.0.0", "10.0.0.3", "10.0.0.1-10.0.0.2"],
+    ["fd00::/120", "fd00::", "fd00::ff", "fd00::1-fd00::ff"],
+  ])("D9 in %s of %s-%s takes what a pod can have: %s", (subnet, start, end, is) => {
+    expect(shown([range({ subnet, start, end })])).toBe(is);
+  });
+
+  it.each([
+    [{ start: "10.0.0.255" }, "here.rangeStart", "must be at most 10.0.0.254"],
+    [{ start: "10.0.0.255", end: "10.0.0.255" }, "here.rangeStart", "must be at most 10.0.0.254"],
+    [{ end: "10.0.0.0" }, "here.rangeEnd", "must be at least 10.0.0.1"],
+    [{ start: "10.0.0.0", end: "10.0.0.0" }, "here.rangeEnd", "must be at least 10.0.0.1"],
+  ])("D9 refuses %j, which no pod can have", (input, path, must) => {
+    const refused = refusal(
+      `${path} in the host-local config: it ${must}`,
+      "10.0.0.1 to 10.0.0.254",
+    );
+    expect(() => range({ subnet: "10.0.0.0/24", ...input })).toThrow(
+      expect.objectContaining(refused),
+    );
+  });
+
+  it.each([
     [{ subnet: "10.0.0.0/31" }, "10.0.0.0/31", "30 or less"],
     [{ subnet: "10.0.0.0/32" }, "10.0.0.0/32", "30 or less"],
     [{ subnet: "fd00::/127" }, "fd00::/127", "126 or less"],
-    [{ subnet: "10.0.0.1/24" }, "10.0.0.1/24, which has host bits set", "10.0.0.0/24"],
-    [{ subnet: "10.0.0.0/24", start: "10.0.1.1" }, "here.rangeStart: it is 10.0.1.1", "10.0.0.1"],
-    [{ subnet: "10.0.0.0/24", end: "10.0.1.1" }, "here.rangeEnd: it is 10.0.1.1", "10.0.0.254"],
-    [{ subnet: "10.0.0.0/24", start: "fd00::1" }, "here.rangeStart: it is fd00::1", "10.0.0.1"],
+    [{ subnet: "10.0.0.1/24" }, 'must not have host bits set (got "10.0.0.1/24")', "10.0.0.0/24"],
+    [{ subnet: "10.0.0.0/24", start: "10.0.1.1" }, 'in 10.0.0.0/24 (got "10.0.1.1")', "10.0.0.1"],
+    [{ subnet: "10.0.0.0/24", end: "10.0.1.1" }, 'in 10.0.0.0/24 (got "10.0.1.1")', "10.0.0.254"],
+    [{ subnet: "10.0.0.0/24", start: "fd00::1" }, 'in 10.0.0.0/24 (got "fd00::1")', "10.0.0.1"],
     [
       { subnet: "10.0.0.0/24", start: "10.0.0.9", end: "10.0.0.8" },
-      "ends before it starts",
+      'must not be after rangeEnd, 10.0.0.8 (got "10.0.0.9")',
       "Swap",
     ],
-    [{ subnet: "10.0.0.0/24", gateway: "fd00::1" }, "here.gateway: it is fd00::1", "family"],
+    [
+      { subnet: "10.0.0.0/24", gateway: "fd00::1" },
+      'must be an IPv4 address, as 10.0.0.0/24 is (got "fd00::1")',
+      "family",
+    ],
   ])("refuses %j", (input, said, details) => {
     expect(() => range(input)).toThrow(expect.objectContaining(refusal(said, details)));
   });
@@ -58,13 +85,13 @@ describe("makeRange", () => {
 describe("makeRangeSet", () => {
   it("refuses an empty list", () => {
     expect(() => makeRangeSet([], "here")).toThrow(
-      expect.objectContaining(refusal("here: it is an empty list")),
+      expect.objectContaining(refusal("here in the host-local config: it must not be empty")),
     );
   });
 
   it("refuses two families", () => {
     expect(() => rangeSet({ subnet: "10.0.0.0/24" }, { subnet: "fd00::/64" })).toThrow(
-      expect.objectContaining(refusal("here: it mixes IPv4 and IPv6")),
+      expect.objectContaining(refusal("it must have ranges of one family")),
     );
   });
 
@@ -76,7 +103,9 @@ describe("makeRangeSet", () => {
         { subnet: "10.0.0.0/16", start: "10.0.0.9" },
       ),
     ).toThrow(
-      expect.objectContaining(refusal("10.0.0.1-10.0.0.9 and 10.0.0.9-10.0.255.254 overlap")),
+      expect.objectContaining(
+        refusal('do not overlap (got "10.0.0.1-10.0.0.9, 10.0.0.9-10.0.255.254")'),
+      ),
     );
   });
 
@@ -99,7 +128,9 @@ describe("makeRangeSet", () => {
   it("refuses a range of nothing but the gateway", () => {
     const only = { subnet: "10.0.0.0/24", end: "10.0.0.1" };
     expect(() => rangeSet(only)).toThrow(
-      expect.objectContaining(refusal("here: its range 10.0.0.1-10.0.0.1 has no address")),
+      expect.objectContaining(
+        refusal('must have another address than the gateway\'s (got "10.0.0.1-10.0.0.1")'),
+      ),
     );
     expect(rangeSet(only, { subnet: "10.0.1.0/24" })).toHaveLength(2);
   });
@@ -120,7 +151,9 @@ describe("refuseOverlaps", () => {
     );
     expect(() => {
       refuseOverlaps(sets);
-    }).toThrow(expect.objectContaining(refusal("range set 1 overlaps with 2")));
+    }).toThrow(
+      expect.objectContaining(refusal('(got "10.1.0.1-10.1.0.254 and 10.1.0.1-10.1.255.254")')),
+    );
   });
 
   it("takes the same numbers in two families", () => {

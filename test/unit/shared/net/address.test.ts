@@ -92,9 +92,8 @@ describe("parseAddress", () => {
     expect(() => parseAddress(text)).toThrow(NetError);
   });
 
-  it("says what is wrong with which text", () => {
-    expect(() => parseAddress("10.244.1")).toThrow('"10.244.1" is not an IP address');
-    expect(() => parseAddress("9".repeat(1000))).toThrow(`"${"9".repeat(64)}…" is not`);
+  it("says what a text must be", () => {
+    expect(() => parseAddress("10.244.1")).toThrow("must be an IP address");
   });
 
   it("agrees with Node about what is an address", () => {
@@ -207,10 +206,10 @@ describe("arithmetic", () => {
   });
 
   it.each([
-    ["255.255.255.255", 1n, "there is no IPv4 address 1 after 255.255.255.255"],
-    ["0.0.0.1", -2n, "there is no IPv4 address 2 before 0.0.0.1"],
-    ["::", -1n, "there is no IPv6 address 1 before ::"],
-    ["ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 1n, "there is no IPv6 address 1 after"],
+    ["255.255.255.255", 1n, "no IPv4 address is 1 after 255.255.255.255"],
+    ["0.0.0.1", -2n, "no IPv4 address is 2 before 0.0.0.1"],
+    ["::", -1n, "no IPv6 address is 1 before ::"],
+    ["ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 1n, "no IPv6 address is 1 after"],
   ])("does not leave the space of %s", (text, by, message) => {
     expect(() => offsetAddress(parseAddress(text), by)).toThrow(message);
   });

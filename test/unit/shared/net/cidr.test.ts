@@ -65,7 +65,7 @@ describe("parseCidr", () => {
 
   it("says what is wrong with which text", () => {
     expect(() => parseCidr("10.244.1/24")).toThrow(
-      '"10.244.1/24" is not an address with a prefix length, such as 10.244.1.0/24',
+      "must be an address with a prefix length, such as 10.244.1.0/24",
     );
   });
 

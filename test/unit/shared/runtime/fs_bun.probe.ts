@@ -48,6 +48,26 @@ note(() => {
   return mode;
 });
 note(() => {
+  const { O_RDWR, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = fs.constants;
+  const flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK;
+  const fd = fs.openSync(`${folder}/private`, flags, 0o640);
+  fs.fchmodSync(fd, 0o600);
+  const { mode, uid } = fs.fstatSync(fd);
+  fs.closeSync(fd);
+  return [mode, uid];
+});
+note(() => fs.openSync(link, fs.constants.O_NOFOLLOW));
+note(() => {
+  fs.chmodSync(`${folder}/private`, 0o400);
+  return fs.statSync(`${folder}/private`).mode;
+});
+note(() => {
+  fs.chmodSync(missing, 0o600);
+});
+note(() => {
+  fs.fchmodSync(99_999, 0o600);
+});
+note(() => {
   const fd = fs.openSync(`${folder}/new`, "wx", 0o644);
   const bytes = Buffer.from("0123456789");
   const written = [fs.writeSync(fd, bytes, 4), fs.writeSync(fd, bytes, 8)];

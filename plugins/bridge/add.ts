@@ -1,0 +1,138 @@
+import { openContainerNetns } from "../../shared/cni/container_netns.ts";
+import type { Context } from "../../shared/cni/plugin.ts";
+import { emptyResult } from "../../shared/cni/result.ts";
+import type { Result } from "../../shared/cni/result.ts";
+import { Failure } from "../../shared/base/failure.ts";
+import type { Masquerade } from "../../shared/firewall/masquerade.ts";
+import type { Cidr } from "../../shared/net/cidr.ts";
+import type { Namespace } from "../../shared/node/node.ts";
+import { randomBytes, randomMac } from "../../shared/node/random.ts";
+import { applyPhases } from "./apply.ts";
+import type { BridgeConfig } from "./conf.ts";
+import { layer3, noLayer3 } from "./layer3.ts";
+import type { Layer3 } from "./layer3.ts";
+import { addMasquerade, removeMasquerade } from "./masquerade.ts";
+import { observe } from "./observe.ts";
+import { planAdd, planPair } from "./plan.ts";
+import type { AddPlan, Drawn, Draws, Place } from "./plan.ts";
+import { addResult } from "./result.ts";
+import { addSpoofRules, removeSpoofRules } from "./spoof_check.ts";
+
+/** Milliseconds to wait for calls that attach their containers to the same bridge. */
+const lockTimeout = 10_000;
+/** How often something else on the node may make or delete a link between the look and the change. */
+const attempts = 3;
+const EEXIST = 17;
+const ENODEV = 19;
+
+type AddContext = Context<BridgeConfig>;
+
+/** Connects a container to the bridge. @throws CniError, Failure */
+export async function add(context: AddContext): Promise<Result> {
+  const { conf, node, request, undo } = context;
+  const { ifname, netns } = request;
+  // Opened before anything is made: what is wrong with it should cost nobody an address.
+  const container = openContainerNetns(context);
+  const ipam = conf.ipam === undefined ? emptyResult : await addAddresses(context, conf.ipam);
+  const net = conf.ipam === undefined ? noLayer3 : layer3(conf, ipam);
+  const namespaces = { host: node.host, container };
+  const draws = draw(conf);
+  const { pair } = draws;
+  container.apply(planPair(conf, ifname, pair));
+  undo.push(`the veth pair ${ifname} and ${pair.hostVeth}`, () => {
+    container.apply([{ kind: "delete-link", name: ifname }]);
+  });
+  const plan = attach(context, net, draws, namespaces);
+  if (conf.macSpoofCheck) checkSpoofing(context, pair);
+  applyPhases(plan.configure, namespaces);
+  if (conf.ipMasq && net.ips.length > 0) masquerade(context, net, container);
+  applyPhases(plan.announce, namespaces);
+  return addResult(conf, ipam, net, { ...plan, drawn: pair, ifname, netns });
+}
+
+async function addAddresses({ delegate, raw, undo }: AddContext, ipam: string): Promise<Result> {
+  const result = await delegate.add(ipam, raw);
+  undo.push("the container's address", () => delegate.del(ipam, raw));
+  return result;
+}
+
+/** The names and MACs of what an ADD may make. */
+function draw(conf: BridgeConfig): Draws {
+  return {
+    pair: drawPair(conf.mac),
+    bridgeMac: randomMac(),
+    vlanPair: drawPair(undefined),
+  };
+}
+
+function drawPair(containerMac: string | undefined): Drawn {
+  return {
+    hostVeth: `veth${randomBytes(4).toString("hex")}`,
+    // Ours rather than the kernel's choice: then it is known without asking, and no other program
+    // on the node (udev's MACAddressPolicy) takes it for one that it may replace.
+    hostMac: randomMac(),
+    containerMac: containerMac ?? randomMac(),
+  };
+}
+
+/**
+ * Looks at the node, plans, and makes the container's veth a port of the bridge, while no other call
+ * does the same with this bridge: one without ports is one whose address may be changed.
+ * @throws CniError Conflict when the bridge must not be changed; Failure
+ */
+function attach(
+  { conf, node, request }: AddContext,
+  net: Layer3,
+  draws: Draws,
+  namespaces: Readonly<Record<Place, Namespace>>,
+): AddPlan {
+  const lock = node.namedLock(`bridge ${conf.bridge}`, lockTimeout);
+  try {
+    for (let left = attempts; ; left--) {
+      const observed = observe(node.host, conf, net.gateways);
+      const plan = planAdd(conf, request.ifname, net, draws, observed);
+      try {
+        applyPhases(plan.attach, namespaces);
+        return plan;
+      } catch (error) {
+        if (left === 1 || !isOutdated(error)) throw error;
+      }
+    }
+  } finally {
+    lock.release();
+  }
+}
+
+/** Whether a change failed because a link has come or gone since the node was looked at. */
+function isOutdated(error: unknown): boolean {
+  return error instanceof Failure && (error.errno === EEXIST || error.errno === ENODEV);
+}
+
+/** Lets the container send with its own MAC alone. */
+function checkSpoofing({ firewall, request, undo }: AddContext, pair: Drawn): void {
+  const of = { containerId: request.containerId, ifname: request.ifname };
+  undo.push("the rules of macspoofchk", () => {
+    removeSpoofRules(firewall, of);
+  });
+  addSpoofRules(firewall, of, pair);
+}
+
+function masquerade(context: AddContext, { ips }: Layer3, container: Namespace): void {
+  const { conf, request, undo } = context;
+  const of = masqueradeOf(context);
+  undo.push("the masquerading rules", () => {
+    removeMasquerade(context, of);
+  });
+  const addresses = ips.map(({ address }) => address);
+  const others = (): Cidr[] =>
+    container
+      .links()
+      .filter(({ name }) => name !== request.ifname && name !== "lo")
+      .flatMap((link) => container.addresses(link));
+  addMasquerade(context, conf, of, addresses, others);
+}
+
+/** Whose masquerading a call is about. */
+export function masqueradeOf({ conf, request }: AddContext): Masquerade {
+  return { network: conf.network, containerId: request.containerId, ifname: request.ifname };
+}

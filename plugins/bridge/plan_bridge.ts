@@ -1,0 +1,136 @@
+import { CniError, Code } from "../../shared/cni/error.ts";
+import type { Cidr } from "../../shared/net/cidr.ts";
+import type { LinkChange, SetSysctl } from "../../shared/netlink/change.ts";
+import type { Link } from "../../shared/node/node.ts";
+import { gatewayLink, usesVlans } from "./conf.ts";
+import type { BridgeConfig } from "./conf.ts";
+import type { Observation } from "./observe.ts";
+import type { Drawn } from "./plan.ts";
+
+/** The VLAN of a new port where nobody has changed it: the kernel's default. */
+const kernelDefaultVlan = 1;
+
+/** The sysctl by which a link heeds router advertisements, or does not. */
+export function acceptRaKey(link: string): string {
+  return `net/ipv6/conf/${link}/accept_ra`;
+}
+
+/**
+ * Makes the bridge, or what it lacks.
+ * @param mac of a bridge that is made.
+ * @throws CniError Conflict if something else has its name.
+ */
+export function planBridge(
+  conf: BridgeConfig,
+  { bridge, sysctls }: Pick<Observation, "bridge" | "sysctls">,
+  mac: string,
+): LinkChange[] {
+  const { bridge: name, mtu, promiscuous } = conf;
+  const vlanFiltering = usesVlans(conf);
+  const promiscuity = promiscuous ? ({ promiscuous: true } as const) : {};
+  if (bridge === undefined) {
+    return [
+      { kind: "create-bridge", name, mac, mtu, vlanFiltering },
+      ignoreAdvertisements(name),
+      ...(promiscuous ? [{ kind: "set-link", name, ...promiscuity } as const] : []),
+    ];
+  }
+  if (bridge.kind !== "bridge") throw foreignLink(bridge);
+  const heedsAdvertisements = (sysctls.get(acceptRaKey(name)) ?? "0") !== "0";
+  const isIncomplete = !bridge.up || (promiscuous && !bridge.promiscuous);
+  return [
+    ...(heedsAdvertisements ? [ignoreAdvertisements(name)] : []),
+    // Its ports are all in its default VLAN, so nothing changes for them.
+    ...(vlanFiltering && !bridge.vlanFiltering
+      ? [{ kind: "set-bridge", name, vlanFiltering: true } as const]
+      : []),
+    ...(isIncomplete ? [{ kind: "set-link", name, up: true, ...promiscuity } as const] : []),
+  ];
+}
+
+/** The gateway's own routes are not for others to announce. */
+function ignoreAdvertisements(link: string): SetSysctl {
+  return { kind: "set-sysctl", key: acceptRaKey(link), value: "0", optional: true };
+}
+
+function foreignLink({ name, kind }: Link): CniError {
+  return new CniError(
+    Code.Conflict,
+    `Cannot use the bridge ${name}: there is a ${kind === "" ? "device" : kind} of that name.`,
+    "Set bridge to another name in the network config, or find out what else on this node uses this one.",
+  );
+}
+
+/** Whether the gateway addresses are those of a link of the node's own into a VLAN. */
+export function needsVlanLink({ vlan }: BridgeConfig, gateways: readonly Cidr[]): boolean {
+  return vlan !== undefined && gateways.length > 0;
+}
+
+/**
+ * Makes the node's own link into a VLAN, or what it lacks: a veth pair, of which one end is a port of
+ * the VLAN.
+ * @param drawn the names and MACs of a pair that is made.
+ */
+export function planVlanLink(
+  conf: BridgeConfig,
+  { bridge, vlanLink, links }: Pick<Observation, "bridge" | "vlanLink" | "links">,
+  drawn: Drawn,
+): LinkChange[] {
+  if (vlanLink?.up === true) return [];
+  const name = gatewayLink(conf);
+  const defaultVlan = defaultVlanOf(bridge);
+  if (vlanLink === undefined) {
+    const { hostVeth: peer, hostMac: peerMac, containerMac: mac } = drawn;
+    return [
+      { kind: "create-veth", name, mac, peer, peerMac, mtu: conf.mtu },
+      ...planVlanPort(conf, peer, defaultVlan),
+      { kind: "set-link", name, up: true },
+    ];
+  }
+  // Left half made by a call that was killed: its coming up is the last of it.
+  const port = links.find((link) => isPair(vlanLink, link));
+  return [
+    ...(port === undefined ? [] : planVlanPort(conf, port.name, defaultVlan)),
+    { kind: "set-link", name, up: true },
+  ];
+}
+
+function planVlanPort(conf: BridgeConfig, port: string, defaultVlan: number): LinkChange[] {
+  return [
+    { kind: "set-link", name: port, master: conf.bridge },
+    ...planVlans(conf, port, defaultVlan),
+    { kind: "set-link", name: port, up: true },
+  ];
+}
+
+/** The VLAN that a bridge puts a new port in; 0 for none. */
+export function defaultVlanOf(bridge: Link | undefined): number {
+  return bridge?.defaultVlan ?? kernelDefaultVlan;
+}
+
+/**
+ * Puts a port of the bridge into its VLANs.
+ * @param defaultVlan the one that it is in already.
+ */
+export function planVlans(conf: BridgeConfig, link: string, defaultVlan: number): LinkChange[] {
+  if (!usesVlans(conf)) return [];
+  const { vlan, trunk, preserveDefaultVlan } = conf;
+  const steps: LinkChange[] = [];
+  if (!preserveDefaultVlan && defaultVlan !== 0) {
+    steps.push({ kind: "delete-port-vlan", link, vid: defaultVlan });
+  }
+  if (vlan !== undefined) {
+    steps.push({ kind: "add-port-vlans", link, first: vlan, last: vlan, untagged: true });
+  }
+  for (const range of trunk)
+    steps.push({ kind: "add-port-vlans", link, ...range, untagged: false });
+  return steps;
+}
+
+/** Whether two links of one namespace are the ends of a veth pair. */
+export function isPair(
+  link: Pick<Link, "index" | "peer">,
+  other: Pick<Link, "index" | "peer">,
+): boolean {
+  return link.peer === other.index && other.peer === link.index;
+}

@@ -1,0 +1,78 @@
+import type { Cidr } from "../../shared/net/cidr.ts";
+import type { LinkChange } from "../../shared/netlink/change.ts";
+import type { BridgeConfig } from "./conf.ts";
+import type { Layer3 } from "./layer3.ts";
+
+/** Configures the container's end of the veth. */
+export function planContainer(
+  conf: BridgeConfig,
+  ifname: string,
+  { ips, routes }: Layer3,
+): LinkChange[] {
+  if (conf.leaveDown) return [];
+  const up: LinkChange = { kind: "set-link", name: ifname, up: true };
+  // On layer 2 alone, addresses are somebody else's, and so is how the kernel deals with them.
+  if (ips.length === 0) return [up];
+  const sysctl = (
+    family: "ipv4" | "ipv6",
+    key: string,
+    value: string,
+    link = ifname,
+  ): LinkChange => ({
+    kind: "set-sysctl",
+    key: `net/${family}/conf/${link}/${key}`,
+    value,
+    optional: true,
+  });
+  const hasIpv6 = ips.some(({ address }) => address.address.family === 6);
+  return [
+    // Lets the kernel announce the addresses: see planAnnouncement.
+    sysctl("ipv4", "arp_notify", "1"),
+    // Container runtimes often switch IPv6 off in a namespace that they make.
+    ...(hasIpv6
+      ? [
+          sysctl("ipv6", "disable_ipv6", "0", "lo"),
+          sysctl("ipv6", "disable_ipv6", "0"),
+          sysctl("ipv6", "ndisc_notify", "1"),
+        ]
+      : []),
+    ...(conf.detectDuplicates ? [sysctl("ipv6", "enhanced_dad", "1")] : []),
+    sysctl("ipv6", "accept_dad", conf.detectDuplicates ? "1" : "0"),
+    ...ips.map(
+      ({ address }): LinkChange => ({
+        kind: "add-address",
+        link: ifname,
+        address,
+        detectDuplicate: conf.detectDuplicates,
+      }),
+    ),
+    up,
+    ...routes.map(
+      (route): LinkChange => ({
+        kind: "add-route",
+        link: ifname,
+        dst: route.dst,
+        gw: route.gw ?? ips.find(({ address }) => sameFamily(address, route.dst))?.gateway,
+        mtu: route.mtu,
+        advmss: route.advmss,
+        priority: route.priority,
+        table: route.table,
+        scope: route.scope,
+      }),
+    ),
+  ];
+}
+
+function sameFamily(one: Cidr, other: Cidr): boolean {
+  return one.address.family === other.address.family;
+}
+
+/**
+ * Announces the container's addresses, which ends what neighbours know of their last owners. What
+ * the kernel says when the link comes up is often lost, for the bridge does not forward yet; being
+ * told its MAC again makes it say the same once more (arp_notify, ndisc_notify).
+ */
+export function planAnnouncement(ifname: string, mac: string, { ips }: Layer3): LinkChange[] {
+  if (ips.length === 0) return [];
+  return [{ kind: "set-link", name: ifname, mac }];
+}

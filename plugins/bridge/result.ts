@@ -1,0 +1,34 @@
+import type { Result } from "../../shared/cni/result.ts";
+import { gatewayLink } from "./conf.ts";
+import type { BridgeConfig } from "./conf.ts";
+import type { Layer3 } from "./layer3.ts";
+import type { AddPlan, Drawn } from "./plan.ts";
+
+/** Bytes: the kernel's MTU for a veth or bridge that is given none. */
+const defaultMtu = 1500;
+
+/** What ADD answers. */
+export function addResult(
+  conf: BridgeConfig,
+  ipam: Result,
+  { ips, routes }: Layer3,
+  links: Pick<AddPlan, "bridgeMac" | "vlanMac"> & {
+    readonly drawn: Drawn;
+    readonly ifname: string;
+    readonly netns: string;
+  },
+): Result {
+  const { drawn, ifname, netns, bridgeMac, vlanMac } = links;
+  const mtu = conf.mtu ?? defaultMtu;
+  return {
+    interfaces: [
+      { name: conf.bridge, mac: bridgeMac, mtu },
+      { name: drawn.hostVeth, mac: drawn.hostMac, mtu },
+      { name: ifname, mac: drawn.containerMac, mtu, sandbox: netns },
+      ...(vlanMac === undefined ? [] : [{ name: gatewayLink(conf), mac: vlanMac, mtu }]),
+    ],
+    ips,
+    routes,
+    dns: Object.keys(conf.dns).length > 0 ? conf.dns : ipam.dns,
+  };
+}

@@ -1,0 +1,104 @@
+import { Failure } from "../base/failure.ts";
+import type { LinkChange, SetSysctl } from "../netlink/change.ts";
+import { encode, tolerated } from "../netlink/encode.ts";
+import type { NetlinkChange } from "../netlink/encode.ts";
+import { linkRequest, readLinkReply } from "../netlink/query.ts";
+import type { Link } from "../netlink/query.ts";
+import { refusal } from "../netlink/refusal.ts";
+import type { NetlinkSocket } from "../netlink/socket.ts";
+import { writeSysctl } from "./sysctl.ts";
+
+const ENODEV = 19;
+
+/** The network namespace that changes are applied to. */
+export interface Target {
+  readonly socket: NetlinkSocket;
+  /** A file descriptor of the host's network namespace. */
+  readonly hostFd: number;
+  /** The indexes of the links that are known. */
+  readonly indexes: Map<string, number>;
+  readonly lookUp: (name: string) => Link | undefined;
+  /** Runs what must run with the thread inside the namespace. */
+  readonly inside: (action: () => void) => void;
+}
+
+/**
+ * Carries changes out in order, as many in one send as can be.
+ * @throws Failure kernel for the first one that failed; the ones after it may be done or not.
+ */
+export function applyChanges(target: Target, changes: readonly LinkChange[]): void {
+  let requests: NetlinkChange[] = [];
+  let sysctls: SetSysctl[] = [];
+  const flush = (): void => {
+    if (requests.length > 0) send(target, requests);
+    if (sysctls.length > 0) writeSysctls(target, sysctls);
+    requests = [];
+    sysctls = [];
+  };
+  for (const change of changes) {
+    if (change.kind === "set-sysctl") {
+      if (requests.length > 0) flush();
+      sysctls.push(change);
+      continue;
+    }
+    const link = linkByIndex(change);
+    // A change before this one may be what makes the link.
+    const mustKnow = link !== undefined && !target.indexes.has(link);
+    if (sysctls.length > 0 || mustKnow) flush();
+    if (mustKnow) indexOf(target, link);
+    requests.push(change);
+  }
+  flush();
+}
+
+/** The index of a link of the namespace. @throws Failure kernel */
+export function indexOf({ indexes, lookUp }: Target, name: string): number {
+  const known = indexes.get(name) ?? lookUp(name)?.index;
+  if (known !== undefined) return known;
+  throw new Failure(
+    "kernel",
+    `Cannot use the link ${name}: there is none of that name.`,
+    "It was there a moment ago: something else on this node deletes it. Find out what does.",
+    { errno: ENODEV },
+  );
+}
+
+/** The link that a change names by its index. */
+function linkByIndex(change: NetlinkChange): string | undefined {
+  if (change.kind === "set-link") return change.master;
+  return "link" in change ? change.link : undefined;
+}
+
+function send(target: Target, changes: readonly NetlinkChange[]): void {
+  const { socket, hostFd, indexes } = target;
+  const context = { hostFd, indexOf: (name: string): number => indexOf(target, name) };
+  const messages = changes.flatMap((change) => {
+    const message = encode(change, context);
+    const created = createdLink(change);
+    // The changes that follow need its index.
+    return created === undefined ? [message] : [message, linkRequest(created)];
+  });
+  const replies = socket.transact(messages);
+  let at = 0;
+  for (const change of changes) {
+    const reply = replies[at++];
+    if (reply !== undefined && reply.errno !== 0 && !tolerated(change).includes(reply.errno)) {
+      throw refusal(change, reply);
+    }
+    const created = createdLink(change);
+    if (created === undefined) continue;
+    const link = readLinkReply(replies[at++], created);
+    if (link !== undefined) indexes.set(created, link.index);
+  }
+}
+
+/** The name of the link that a change makes in this namespace. */
+function createdLink(change: NetlinkChange): string | undefined {
+  return change.kind === "create-bridge" || change.kind === "create-veth" ? change.name : undefined;
+}
+
+function writeSysctls({ inside }: Target, changes: readonly SetSysctl[]): void {
+  inside(() => {
+    for (const change of changes) writeSysctl(change);
+  });
+}

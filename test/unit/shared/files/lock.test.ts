@@ -1,0 +1,211 @@
+/** Locks, against everything that another user may have put in their place. Some of it needs root. */
+import { spawn } from "node:child_process";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { execaSync } from "execa";
+import { beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
+
+import { takeLock, takeNamedLock } from "../../../../shared/files/lock.ts";
+import type { Lock } from "../../../../shared/files/lock.ts";
+import { sys } from "../../../../shared/runtime/sys_node.ts";
+
+const isRoot = process.geteuid?.() === 0;
+const nobody = 65_534;
+
+let folder = "";
+let path = "";
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "lock-"));
+  path = join(folder, "lock");
+  return () => {
+    rmSync(folder, { recursive: true });
+  };
+});
+
+function permissions(of: string): string {
+  return (statSync(of).mode & 0o7777).toString(8);
+}
+
+/** Whether a program that does not wait gets the lock. */
+function isFree(of: string): boolean {
+  return execaSync("flock", ["-n", of, "true"], { reject: false }).exitCode === 0;
+}
+
+/** Lets another process hold a file's lock, for some seconds or until the test is over. */
+async function hold(of: string, seconds = 60): Promise<void> {
+  const holder = spawn("flock", [of, "sleep", String(seconds)], { detached: true });
+  onTestFinished(() => {
+    if (holder.exitCode === null) process.kill(-(holder.pid ?? 0));
+  });
+  await vi.waitFor(() => {
+    expect(isFree(of)).toBe(false);
+  });
+}
+
+function refused(kind: string, message: RegExp): unknown {
+  return expect.objectContaining({
+    kind,
+    message: expect.stringMatching(message),
+    advice: expect.stringMatching(/^[A-Z].*\.$/),
+  });
+}
+
+/** Takes a lock by its name, in this test's folder. */
+function named(name: string): Lock {
+  return takeNamedLock(sys, name, 0, join(folder, "run", "locks"));
+}
+
+describe("a lock", () => {
+  test("is held until it is released, and leaves no descriptor", () => {
+    const before = readdirSync("/proc/self/fd").length;
+    const lock = takeLock(sys, path, 0);
+    expect(isFree(path)).toBe(false);
+    expect(() => takeLock(sys, path, 0)).toThrow(refused("busy", /^Cannot lock/));
+    lock.release();
+    expect(isFree(path)).toBe(true);
+    takeLock(sys, path, 0).release();
+    expect(readdirSync("/proc/self/fd")).toHaveLength(before);
+  });
+
+  test("of somebody else is waited for, and then named", async () => {
+    await hold(path);
+    const start = performance.now();
+    expect(() => takeLock(sys, path, 300)).toThrow(
+      refused("busy", /process \d+ \((flock|sleep)\) has held it for 0\.3 seconds/),
+    );
+    expect(performance.now() - start).toBeGreaterThan(299);
+  });
+
+  test("is got as soon as its holder ends", async () => {
+    await hold(path, 1);
+    const lock = takeLock(sys, path, 10_000);
+    expect(isFree(path)).toBe(false);
+    lock.release();
+  });
+});
+
+describe("a lock's file", () => {
+  test("is made for its owner alone, whatever the umask", () => {
+    const umask = process.umask(0);
+    onTestFinished(() => {
+      process.umask(umask);
+    });
+    takeLock(sys, path, 0).release();
+    expect(permissions(path)).toBe("600");
+  });
+
+  test.for([0o750, 0o644, 0o666, 0o604])("of mode %o becomes such a one", (mode) => {
+    writeFileSync(path, "");
+    chmodSync(path, mode);
+    takeLock(sys, path, 0).release();
+    expect(permissions(path)).toBe("600");
+  });
+
+  test("is not followed elsewhere", () => {
+    const elsewhere = join(folder, "elsewhere");
+    symlinkSync(elsewhere, path);
+    expect(() => takeLock(sys, path, 0)).toThrow(refused("io", /ELOOP/));
+    expect(existsSync(elsewhere)).toBe(false);
+  });
+
+  test("that is a folder, a FIFO or a device is refused without waiting", () => {
+    mkdirSync(path);
+    expect(() => takeLock(sys, path, 0)).toThrow(refused("io", /EISDIR/));
+    const fifo = join(folder, "fifo");
+    execaSync("mkfifo", [fifo]);
+    expect(() => takeLock(sys, fifo, 0)).toThrow(refused("conflict", /must be a regular file/));
+    expect(() => takeLock(sys, "/dev/null", 0)).toThrow(
+      refused("conflict", /must be a regular file/),
+    );
+    expect(permissions("/dev/null")).toBe("666");
+  });
+
+  test.runIf(isRoot)("that is another user's is refused, and left as it is", () => {
+    writeFileSync(path, "");
+    chmodSync(path, 0o666);
+    chownSync(path, nobody, nobody);
+    const before = readdirSync("/proc/self/fd").length;
+    expect(() => takeLock(sys, path, 0)).toThrow(refused("conflict", /must be root's.*65534/));
+    expect(permissions(path)).toBe("666");
+    expect(readdirSync("/proc/self/fd")).toHaveLength(before);
+  });
+
+  test.runIf(isRoot)("cannot be locked by a user, from its first instant on", () => {
+    chmodSync(folder, 0o755);
+    takeLock(sys, path, 0).release();
+    const user = { uid: nobody, gid: nobody, reject: false } as const;
+    for (const kind of ["-s", "-x"]) {
+      expect(execaSync("flock", [kind, "-n", path, "true"], user).exitCode).not.toBe(0);
+    }
+    expect(isFree(path)).toBe(true);
+  });
+});
+
+describe("a lock of that name", () => {
+  test("is one that no user gets near", () => {
+    chmodSync(folder, 0o755);
+    const lock = named("bridge cni0");
+    expect(permissions(join(folder, "run", "locks"))).toBe("700");
+    expect(permissions(join(folder, "run", "locks", "bridge-cni0.lock"))).toBe("600");
+    expect(() => named("bridge cni0")).toThrow(refused("busy", /bridge-cni0/));
+    named("bridge cni1").release();
+    lock.release();
+    named("bridge cni0").release();
+  });
+
+  test("may have any name", () => {
+    for (const name of [
+      "install /opt/cni/bin",
+      "x".repeat(300),
+      "..",
+      "\u{1F98A}".repeat(50),
+      "\ud800",
+    ]) {
+      named(name).release();
+    }
+    expect(readdirSync(join(folder, "run", "locks")).toSorted()).toHaveLength(5);
+  });
+
+  test("closes a folder that was open to others", () => {
+    mkdirSync(join(folder, "run", "locks"), { recursive: true });
+    chmodSync(join(folder, "run", "locks"), 0o777);
+    named("a").release();
+    expect(permissions(join(folder, "run", "locks"))).toBe("700");
+  });
+
+  test("is refused where its folder is a link, a file or another user's", () => {
+    const run = join(folder, "run");
+    const locks = join(run, "locks");
+    mkdirSync(run);
+    symlinkSync(folder, locks);
+    expect(() => named("a")).toThrow(refused("conflict", /must be a folder/));
+    rmSync(locks);
+    writeFileSync(locks, "");
+    expect(() => named("a")).toThrow(refused("io", /EEXIST|ENOTDIR/));
+    rmSync(locks);
+    if (!isRoot) return;
+    mkdirSync(locks);
+    chownSync(locks, nobody, nobody);
+    expect(() => named("a")).toThrow(refused("conflict", /must be root's/));
+  });
+});
+
+test("a hard link to a lock is the same lock", () => {
+  const lock = takeLock(sys, path, 0);
+  linkSync(path, `${path}2`);
+  expect(() => takeLock(sys, `${path}2`, 0)).toThrow(refused("busy", /lock2/));
+  lock.release();
+});

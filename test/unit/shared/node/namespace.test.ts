@@ -1,0 +1,244 @@
+/** Network namespaces, of processes that these tests start. It needs root; the machine's own is read only. */
+import { spawn } from "node:child_process";
+import { readdirSync, readlinkSync } from "node:fs";
+import { execaSync } from "execa";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
+
+import { Node, waitForCarrier, waitForDuplicateDetection } from "../../../../shared/node/node.ts";
+import type { Link, Namespace } from "../../../../shared/node/node.ts";
+import { parseAddress } from "../../../../shared/net/address.ts";
+import { parseCidr } from "../../../../shared/net/cidr.ts";
+import { sys } from "../../../../shared/runtime/sys_node.ts";
+import type { Sys } from "../../../../shared/runtime/sys.ts";
+
+const isRoot = process.geteuid?.() === 0;
+const own = "/proc/self/ns/net";
+const EMFILE = 24;
+
+/** A namespace that lives as long as a process. */
+async function startNamespace(): Promise<{ path: string; end: () => void }> {
+  const sleeper = spawn("unshare", ["--net", "sleep", "600"], { stdio: "ignore" });
+  const path = `/proc/${String(sleeper.pid)}/ns/net`;
+  await vi.waitFor(() => {
+    expect(readlinkSync(path)).not.toBe(readlinkSync(own));
+  });
+  return { path, end: () => void sleeper.kill("SIGKILL") };
+}
+
+function openDescriptors(): string[] {
+  return readdirSync("/proc/self/fd");
+}
+
+/** The namespace that the thread is in. */
+function currentNamespace(): string {
+  return readlinkSync("/proc/thread-self/ns/net");
+}
+
+function opened(node: Node, path: string): Namespace {
+  const found = node.container(path, false);
+  if (found === undefined) throw new Error(`there is nothing at ${path}`);
+  return found;
+}
+
+describe.runIf(isRoot)("a node", () => {
+  const containers: { path: string; end: () => void }[] = [];
+  const home = currentNamespace();
+  beforeAll(async () => {
+    containers.push(await startNamespace(), await startNamespace());
+  });
+  afterAll(() => {
+    for (const { end } of containers) end();
+  });
+  const pathOf = (at: number): string => containers[at]?.path ?? "";
+
+  test("opens what is asked for, once, and closes all of it", () => {
+    const before = openDescriptors();
+    const node = new Node(sys);
+    expect(openDescriptors()).toEqual(before);
+    expect(node.host.link("lo")?.name).toBe("lo");
+    const container = opened(node, pathOf(0));
+    expect(opened(node, pathOf(0))).toBe(container);
+    opened(node, pathOf(1));
+    // Each has its file and its socket.
+    expect(openDescriptors()).toHaveLength(before.length + 6);
+    node.close();
+    expect(openDescriptors()).toEqual(before);
+    // It opens them again, as a process that stays needs it.
+    expect(opened(node, pathOf(0)).link("lo")?.name).toBe("lo");
+    node.close();
+    node.close();
+    expect(openDescriptors()).toEqual(before);
+  });
+
+  test("closes one container and keeps the others", () => {
+    const before = openDescriptors();
+    {
+      using node = new Node(sys);
+      const kept = opened(node, pathOf(1));
+      opened(node, pathOf(0));
+      node.closeContainer(pathOf(0));
+      expect(openDescriptors()).toHaveLength(before.length + 4);
+      node.closeContainer("/nothing");
+      expect(kept.link("lo")?.name).toBe("lo");
+    }
+    expect(openDescriptors()).toEqual(before);
+  });
+
+  test("closes what it could not open to the end", () => {
+    const before = openDescriptors();
+    using node = new Node(sys);
+    expect(node.container("/nothing/there", false)).toBeUndefined();
+    const failures = [
+      ["/dev/null", /no network namespace/],
+      ["/proc/self/ns/mnt", /no network namespace/],
+      [own, /the host's own/],
+      [`/proc/${String(process.pid)}/ns/net`, /the host's own/],
+    ] as const;
+    for (const [path, message] of failures) {
+      expect(() => node.container(path, false)).toThrow(
+        expect.objectContaining({ kind: "invalid", message: expect.stringMatching(message) }),
+      );
+      expect(currentNamespace()).toBe(home);
+    }
+    expect(openDescriptors()).toHaveLength(before.length + 2);
+    const broken: Sys = { ...sys, socket: () => -EMFILE };
+    const other = new Node(broken);
+    expect(() => other.host).toThrow("too many open files");
+    expect(openDescriptors()).toHaveLength(before.length + 2);
+    // The host's socket is there, the container's is not to be had.
+    let sockets = 0;
+    const nearlyBroken: Sys = {
+      ...sys,
+      socket: (...args) => (++sockets > 1 ? -EMFILE : sys.socket(...args)),
+    };
+    const last = new Node(nearlyBroken);
+    expect(() => last.container(pathOf(0), false)).toThrow("too many open files");
+    expect(currentNamespace()).toBe(home);
+    last.close();
+    expect(openDescriptors()).toHaveLength(before.length + 2);
+  });
+
+  test("changes a container's links and sysctls, and never the node's own", () => {
+    using node = new Node(sys);
+    const container = opened(node, pathOf(0));
+    onTestFinished(() => {
+      execaSync("nsenter", [`--net=${pathOf(0)}`, "ip", "link", "delete", "nstest0"]);
+    });
+    container.apply([
+      {
+        kind: "create-bridge",
+        name: "nstest0",
+        mac: "02:00:00:00:00:07",
+        mtu: 1400,
+        vlanFiltering: false,
+      },
+      { kind: "set-sysctl", key: "net/ipv4/conf/nstest0/arp_notify", value: "1", optional: false },
+      {
+        kind: "add-address",
+        link: "nstest0",
+        address: parseCidr("10.5.0.1/24"),
+        detectDuplicate: false,
+      },
+    ]);
+    expect(currentNamespace()).toBe(home);
+    const made = container.link("nstest0");
+    expect(made).toMatchObject({ kind: "bridge", mac: "02:00:00:00:00:07", mtu: 1400, up: true });
+    expect(made && container.addresses(made)).toContainEqual(parseCidr("10.5.0.1/24"));
+    expect(container.sysctl("net/ipv4/conf/nstest0/arp_notify")).toBe("1");
+    expect(container.linkTo(parseAddress("10.5.0.9"))).toBe("nstest0");
+    expect(container.lookUp(["lo", "nothing", "nstest0"]).map((link) => link?.name)).toEqual([
+      "lo",
+      undefined,
+      "nstest0",
+    ]);
+    expect(node.host.link("nstest0")).toBeUndefined();
+    expect(node.host.sysctl("net/ipv4/conf/nstest0/arp_notify")).toBeUndefined();
+    expect(() => {
+      container.apply([
+        {
+          kind: "create-bridge",
+          name: "nstest0",
+          mac: "02:00:00:00:00:08",
+          mtu: undefined,
+          vlanFiltering: false,
+        },
+      ]);
+    }).toThrow(expect.objectContaining({ kind: "kernel", errno: 17 }));
+  });
+
+  test("says which link is not there", () => {
+    using node = new Node(sys);
+    const address = parseCidr("10.5.0.1/24");
+    expect(() => {
+      opened(node, pathOf(0)).apply([
+        { kind: "add-address", link: "nothing", address, detectDuplicate: false },
+      ]);
+    }).toThrow(expect.objectContaining({ kind: "kernel", errno: 19 }));
+  });
+
+  test("comes back from a namespace that it could not work in", () => {
+    using node = new Node(sys);
+    const container = opened(node, pathOf(0));
+    expect(() => {
+      container.apply([
+        { kind: "set-sysctl", key: "net/ipv4/nothing", value: "1", optional: false },
+      ]);
+    }).toThrow("net.ipv4.nothing");
+    expect(currentNamespace()).toBe(home);
+  });
+});
+
+/** Links as they are looked up while their carrier is waited for. */
+const [up, down] = [{ operational: true } as Link, { operational: false } as Link];
+
+/** The part of a namespace that a test needs. */
+function namespace(parts: Partial<Namespace>): Namespace {
+  return parts as Namespace;
+}
+
+describe("waiting", () => {
+  test("for a carrier ends when all links have one", () => {
+    const asked: (readonly string[])[] = [];
+    const lookUp = (names: readonly string[]) => {
+      asked.push(names);
+      return names.map(() => (asked.length > 3 ? up : down));
+    };
+    waitForCarrier(namespace({ lookUp }), ["veth0", "cni0"], 5000);
+    expect(asked).toEqual(Array.from({ length: 4 }, () => ["veth0", "cni0"]));
+  });
+
+  test("for a carrier has an end, and names the link", () => {
+    expect(() => {
+      waitForCarrier(namespace({ lookUp: () => [up, down] }), ["veth0", "cni0"], 10);
+    }).toThrow(
+      expect.objectContaining({ kind: "kernel", message: expect.stringContaining("cni0") }),
+    );
+  });
+
+  test("for a link that is gone ends at once", () => {
+    const start = performance.now();
+    expect(() => {
+      waitForCarrier(namespace({ lookUp: () => [undefined] }), ["veth0"], 5000);
+    }).toThrow("veth0: it is gone");
+    expect(performance.now() - start).toBeLessThan(1000);
+  });
+
+  test("for duplicate address detection ends with what it found", () => {
+    const states = ["running", "running", "none"] as const;
+    let at = 0;
+    waitForDuplicateDetection(
+      namespace({ duplicateDetection: () => states[at++] ?? "none" }),
+      "eth0",
+      5000,
+    );
+    expect(at).toBe(3);
+    const failing = namespace({ duplicateDetection: () => "failed" });
+    expect(() => {
+      waitForDuplicateDetection(failing, "eth0", 5000);
+    }).toThrow(expect.objectContaining({ kind: "conflict" }));
+    const running = namespace({ duplicateDetection: () => "running" });
+    expect(() => {
+      waitForDuplicateDetection(running, "eth0", 30);
+    }).toThrow(expect.objectContaining({ kind: "busy" }));
+  });
+});
