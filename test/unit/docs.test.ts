@@ -1,6 +1,6 @@
 /** The docs say what is so. */
 import { existsSync, globSync, readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { Code } from "../../shared/cni/error.ts";
 
@@ -39,6 +39,17 @@ test.for(pages)("the links in %s lead somewhere", (page) => {
     return anchor !== undefined && !anchorsOf(file).includes(anchor);
   });
   expect(broken).toEqual([]);
+});
+
+test("the index of decisions lists each of them", () => {
+  const listed = Array.from(
+    read("docs/decisions/README.md").matchAll(/\((\d{4}-.*?)\)/g),
+    ([, file]) => file,
+  );
+  const records = globSync("docs/decisions/[0-9]*.md").map((file) => basename(file));
+  expect(new Set(listed)).toEqual(new Set(records));
+  const numbers = records.map((file) => file.slice(0, 4));
+  expect(new Set(numbers).size, "two records have one number").toBe(numbers.length);
 });
 
 test("the table of error codes has each of them", () => {
