@@ -6,7 +6,7 @@
  * kernel kills everything in its PID namespace and drops the mounts and the network with it. So
  * nothing outlives a test run.
  */
-import { execa } from "execa";
+import { start } from "./process.ts";
 
 /** The live holder of one sandbox. */
 export interface Holder {
@@ -46,7 +46,7 @@ echo 0 > /proc/sys/net/ipv4/ip_forward
 if [ -e /proc/sys/net/ipv6/conf/all/forwarding ]; then
   echo 0 > /proc/sys/net/ipv6/conf/all/forwarding
 fi
-echo "ready $pid"
+echo "$pid"
 # An ignored SIGCHLD stays ignored over exec: orphans are reaped at once.
 trap '' CHLD
 exec cat > /dev/null
@@ -56,37 +56,7 @@ const START_LIMIT_MS = 10_000;
 
 /** Starts a holder: new network, mount and PID namespaces with the private directories mounted. */
 export async function startHolder(): Promise<Holder> {
-  const args = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"];
-  const subprocess = execa("unshare", [...args, "sh", "-c", SET_UP], {
-    stdin: "pipe",
-    buffer: { stdout: false, stderr: true },
-    // A Ctrl-C on the terminal is for this process alone, which then stops the sandbox in order.
-    detached: true,
-    reject: false,
-  });
-  const timer = setTimeout(() => subprocess.kill("SIGKILL"), START_LIMIT_MS);
-  const pid = await readPid(subprocess.stdout);
-  clearTimeout(timer);
-  if (pid === undefined) {
-    const { stderr, shortMessage } = await subprocess;
-    throw new Error(`Cannot start a sandbox: ${stderr.trim() || shortMessage}`);
-  }
-  return {
-    pid,
-    stop: async () => {
-      subprocess.stdin.destroy();
-      await subprocess;
-    },
-  };
-}
-
-/** The PID that the set-up prints when it is done; undefined if it ends without. */
-async function readPid(stdout: AsyncIterable<unknown>): Promise<number | undefined> {
-  let text = "";
-  for await (const chunk of stdout) {
-    text += String(chunk);
-    const pid = /^ready (\d+)$/m.exec(text)?.[1];
-    if (pid !== undefined) return Number(pid);
-  }
-  return undefined;
+  const flags = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"];
+  const { greeting, stop } = await start("unshare", [...flags, "sh", "-c", SET_UP], START_LIMIT_MS);
+  return { pid: Number(greeting), stop };
 }

@@ -1,128 +1,167 @@
-/**
- * Runs a program to its end. After its time limit the program and all of its descendants are killed.
- */
-import { readFileSync } from "node:fs";
-import { constants } from "node:os";
-import { createInterface } from "node:readline";
-import { execa } from "execa";
+/** Runs programs to their end, within a time limit, and talks to those that stay. */
+import { fork, type ChildProcess } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import type { End, Program, Report, Request } from "./launcher.ts";
 
 /** Options of a program. Its environment is `PATH` and `env`; nothing is inherited. */
 export interface RunOptions {
   readonly input?: string | Uint8Array;
   readonly env?: Readonly<Record<string, string>>;
-  /** Milliseconds; by default 20,000. */
+  /** Milliseconds, after which the program and all of its descendants are killed; by default 60,000. */
   readonly timeout?: number;
 }
 
 /** The result of a program. */
-export interface RunResult {
-  /** The exit code, or 128 + the number of the signal that ended it. */
-  readonly exitCode: number;
-  readonly stdout: string;
-  readonly stderr: string;
-  /** Milliseconds from start to end. */
-  readonly ms: number;
+export interface RunResult extends End {
   readonly timedOut: boolean;
-}
-
-const DEFAULT_TIMEOUT_MS = 60_000;
-const SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/** Runs `file` with `args`. A non-zero exit code is a result, not an exception. */
-export async function run(
-  file: string,
-  args: readonly string[],
-  options: RunOptions = {},
-): Promise<RunResult> {
-  const subprocess = execa(file, args, {
-    // An empty input is still a pipe, as a runtime's would be; it ends at once.
-    ...(options.input === undefined ? { stdin: "ignore" as const } : { input: options.input }),
-    env: { PATH: SAFE_PATH, LC_ALL: "C", ...options.env },
-    extendEnv: false,
-    reject: false,
-    stripFinalNewline: false,
-  });
-  let timedOut = false;
-  const timer = setTimeout(() => {
-    timedOut = true;
-    if (subprocess.pid !== undefined) killTree(subprocess.pid);
-    // A descendant that escaped the tree may still hold these open.
-    subprocess.stdout.destroy();
-    subprocess.stderr.destroy();
-  }, options.timeout ?? DEFAULT_TIMEOUT_MS);
-  try {
-    const result = await subprocess;
-    if (result.exitCode === undefined && result.signal === undefined && !timedOut) {
-      throw new Error(`Cannot run ${file}: ${result.shortMessage ?? "it did not start"}`);
-    }
-    return {
-      exitCode: result.exitCode ?? 128 + (constants.signals[result.signal ?? "SIGKILL"] ?? 0),
-      stdout: result.stdout,
-      stderr: result.stderr,
-      ms: result.durationMs,
-      timedOut,
-    };
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 /** A program that says when it is ready, then answers each line of its input with one line. */
 export interface Service {
+  /** Its first line. */
+  readonly greeting: string;
   readonly ask: (line: string) => Promise<string>;
   /** Closes its input, which ends it, and waits until it is gone. */
   readonly stop: () => Promise<void>;
 }
 
-/** Starts a service, and returns when it is ready. */
-export async function start(file: string, args: readonly string[]): Promise<Service> {
-  const subprocess = execa(file, args, {
-    stdin: "pipe",
-    buffer: { stdout: false, stderr: true },
-    env: { PATH: SAFE_PATH, LC_ALL: "C" },
-    extendEnv: false,
-    reject: false,
-  });
-  const lines = createInterface({ input: subprocess.stdout })[Symbol.asyncIterator]();
-  const nextLine = async (): Promise<string> => {
-    const timer = setTimeout(() => {
-      if (subprocess.pid !== undefined) killTree(subprocess.pid);
-    }, DEFAULT_TIMEOUT_MS);
-    const { value, done } = await lines.next();
+const DEFAULT_TIMEOUT_MS = 60_000;
+const ENVIRONMENT = {
+  PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+  LC_ALL: "C",
+};
+
+/** Runs `file` with `args`. A non-zero exit code is a result, not an exception. */
+export async function run(
+  file: string,
+  args: readonly string[],
+  { input, env, timeout = DEFAULT_TIMEOUT_MS }: RunOptions = {},
+): Promise<RunResult> {
+  const program = { file, args, env: { ...ENVIRONMENT, ...env } };
+  // An empty input is still a pipe, as a runtime's would be; it ends at once.
+  const running = launch({ ...program, kind: "run", ...(input === undefined ? {} : { input }) });
+  let timedOut = false;
+  const timer = setTimeout(() => {
+    timedOut = true;
+    running.kill();
+  }, timeout);
+  try {
+    return { ...(await running.end), timedOut };
+  } finally {
     clearTimeout(timer);
-    if (done !== true) return value;
-    const { stderr, shortMessage } = await subprocess;
-    throw new Error(`${file} has ended: ${stderr.trim() || (shortMessage ?? "by itself")}`);
+  }
+}
+
+/** Starts a service, and returns when it is ready. `timeout` is for each of its answers. */
+export async function start(
+  file: string,
+  args: readonly string[],
+  timeout = DEFAULT_TIMEOUT_MS,
+): Promise<Service> {
+  const running = launch({ kind: "start", file, args, env: ENVIRONMENT });
+  const nextLine = async (): Promise<string> => {
+    const timer = setTimeout(running.kill, timeout);
+    const line = await running.nextLine();
+    clearTimeout(timer);
+    if (line !== undefined) return line;
+    const { stderr } = await running.end;
+    throw new Error(`${file} has ended: ${stderr.trim() || "by itself"}`);
   };
-  await nextLine();
   return {
+    greeting: await nextLine(),
     async ask(line) {
-      subprocess.stdin.write(`${line}\n`);
+      running.write(`${line}\n`);
       return nextLine();
     },
     async stop() {
-      subprocess.stdin.end();
-      await subprocess;
+      running.close();
+      await running.end;
     },
   };
 }
 
-/** Kills a process and its descendants, parents first, so that none can start another. */
-function killTree(pid: number): void {
-  const children = childrenOf(pid);
-  try {
-    process.kill(pid, "SIGKILL");
-  } catch {
-    // It has already ended.
-  }
-  for (const child of children) killTree(child);
+/** A program that the launcher has started. */
+interface Running {
+  readonly end: Promise<End>;
+  /** Its next line of output; undefined when there is none any more. */
+  readonly nextLine: () => Promise<string | undefined>;
+  readonly write: (text: string) => void;
+  readonly close: () => void;
+  readonly kill: () => void;
 }
 
-function childrenOf(pid: number): readonly number[] {
-  try {
-    const text = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8");
-    return text.split(" ").filter(Boolean).map(Number);
-  } catch {
-    return [];
-  }
+type Launch =
+  | (Program & { readonly kind: "run"; readonly input?: string | Uint8Array })
+  | (Program & { readonly kind: "start" });
+
+let launches = 0;
+let launcher: ChildProcess | undefined;
+/** Who waits for a report of the program with that number. */
+const listeners = new Map<number, (report: Report) => void>();
+
+function launch(request: Launch): Running {
+  const id = launches++;
+  const { promise: end, resolve, reject } = Promise.withResolvers<End>();
+  let lines: ReadableStreamDefaultController<string> | undefined;
+  const stream = new ReadableStream<string>({
+    start(controller) {
+      lines = controller;
+    },
+  });
+  const reader = stream.getReader();
+  listen(id, (report) => {
+    if (report.kind === "line") {
+      lines?.enqueue(report.line);
+      return;
+    }
+    lines?.close();
+    if (report.kind === "ended") resolve(report);
+    else reject(new Error(`Cannot run ${request.file}: ${report.message}`));
+  });
+  send({ ...request, id });
+  return {
+    end,
+    nextLine: async () => (await reader.read()).value,
+    write: (text) => send({ kind: "write", id, text }),
+    close: () => send({ kind: "close", id }),
+    kill: () => send({ kind: "kill", id }),
+  };
+}
+
+function listen(id: number, listener: (report: Report) => void): void {
+  launcher ??= startLauncher();
+  // This process stays only as long as something runs.
+  launcher.channel?.ref();
+  listeners.set(id, listener);
+}
+
+function send(request: Request): void {
+  launcher?.send(request);
+}
+
+function startLauncher(): ChildProcess {
+  const program = fileURLToPath(import.meta.resolve("./launcher.ts"));
+  const child = fork(program, {
+    // A Ctrl-C on the terminal is for this process, which then ends what it has started in order.
+    detached: true,
+    env: ENVIRONMENT,
+    execArgv: [],
+    serialization: "advanced",
+    stdio: ["ignore", "inherit", "inherit", "ipc"],
+  });
+  child.on("message", (report: Report) => tell(report));
+  child.on("exit", () => {
+    launcher = undefined;
+    for (const id of listeners.keys())
+      tell({ kind: "failed", id, message: "the launcher has ended" });
+  });
+  child.unref();
+  return child;
+}
+
+function tell(report: Report): void {
+  const listener = listeners.get(report.id);
+  if (report.kind !== "line") listeners.delete(report.id);
+  if (listeners.size === 0) launcher?.channel?.unref();
+  listener?.(report);
 }
