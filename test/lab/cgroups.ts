@@ -2,8 +2,9 @@
  * Mounts the machine's cgroups in a sandbox, whose new /sys hides them. The sandbox's containers live
  * below one group, which is removed with everything in it.
  */
-import { readFile, readdir, rmdir } from "node:fs/promises";
+import { readdir, rmdir } from "node:fs/promises";
 import { join } from "node:path";
+import { mountsOf } from "./mounts.ts";
 import type { Sandbox } from "./sandbox.ts";
 
 const ROOT = "/sys/fs/cgroup";
@@ -28,7 +29,7 @@ let made = 0;
 
 /** Mounts the machine's cgroups in a sandbox, or returns why that is impossible. */
 export async function mountCgroups(sandbox: Sandbox): Promise<Cgroup | string> {
-  const all = await hierarchies();
+  const all = hierarchies();
   if (all.length === 0) return `there are no cgroups in ${ROOT}`;
   const script = all.map(
     ({ path, type, options }) =>
@@ -48,18 +49,13 @@ export async function mountCgroups(sandbox: Sandbox): Promise<Cgroup | string> {
 }
 
 /** The mounted hierarchies: version 2 only, or version 1's controllers. */
-async function hierarchies(): Promise<readonly Hierarchy[]> {
-  const lines = (await readFile("/proc/self/mountinfo", "utf8")).trim().split("\n");
-  const all = lines.flatMap((line): Hierarchy[] => {
-    const [place = "", kind = ""] = line.split(" - ");
-    const path = place.split(" ")[4] ?? "";
-    const [type, , options = ""] = kind.split(" ");
+function hierarchies(): readonly Hierarchy[] {
+  return mountsOf("self").flatMap(({ path, type, options }): Hierarchy[] => {
     if (type === "cgroup2" && path === ROOT) return [{ path, type, options: "rw" }];
     // Named hierarchies control nothing; a hybrid's second version is not needed.
     if (type !== "cgroup" || !path.startsWith(`${ROOT}/`) || options.includes("name=")) return [];
     return [{ path, type, options }];
   });
-  return all;
 }
 
 /** Removes the groups of killed runs. */
@@ -67,7 +63,8 @@ async function sweep(all: readonly Hierarchy[]): Promise<void> {
   for (const { path } of all) {
     for (const name of await readdir(path)) {
       const pid = Number(NAME.exec(name)?.[1]);
-      if (pid > 0 && !isAlive(pid)) await removeTree(join(path, name));
+      // Where that number is of another PID namespace, the group may be in use.
+      if (pid > 0 && !isAlive(pid)) await removeTree(join(path, name)).catch(() => undefined);
     }
   }
 }

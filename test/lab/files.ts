@@ -5,7 +5,8 @@
  * would lead to the machine's own /run. So paths are resolved here, link by link, and only the
  * sandbox's private directories can be written.
  */
-import { lstat, mkdir, readFile, readdir, readlink, rm, stat, writeFile } from "node:fs/promises";
+import { existsSync, lstatSync, readlinkSync } from "node:fs";
+import { mkdir, readFile, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 
 /** The sandbox's private directories, which disappear with it. */
@@ -28,9 +29,9 @@ export interface SandboxFiles {
 /** Files as process `pid` sees them. */
 export function sandboxFiles(pid: number): SandboxFiles {
   const root = `/proc/${pid}/root`;
-  const inside = async (path: string): Promise<string> => root + (await resolveInside(root, path));
-  const writable = async (path: string): Promise<string> => {
-    const resolved = await resolveInside(root, path);
+  const inside = (path: string): string => root + resolveInside(root, path);
+  const writable = (path: string): string => {
+    const resolved = resolveInside(root, path);
     if (!PRIVATE_DIRECTORIES.some((directory) => resolved.startsWith(`${directory}/`))) {
       throw new Error(`Cannot write ${path}: it is not in a directory of the sandbox's own`);
     }
@@ -38,61 +39,45 @@ export function sandboxFiles(pid: number): SandboxFiles {
   };
   return {
     async writeFile(path, content, mode = 0o644) {
-      const target = await writable(path);
+      const target = writable(path);
       await mkdir(dirname(target), { recursive: true });
       await writeFile(target, content, { mode });
     },
     async readFile(path) {
-      return readFile(await inside(path), "utf8");
+      return readFile(inside(path), "utf8");
     },
     async exists(path) {
-      return (await statOrNothing(await inside(path))) !== undefined;
+      return Promise.resolve(existsSync(inside(path)));
     },
     async mode(path) {
-      return (await stat(await inside(path))).mode & 0o7777;
+      return (await stat(inside(path))).mode & 0o7777;
     },
     async list(directory) {
-      const target = await inside(directory);
-      if ((await statOrNothing(target)) === undefined) return [];
-      return (await readdir(target)).toSorted();
+      const target = inside(directory);
+      return existsSync(target) ? (await readdir(target)).toSorted() : [];
     },
     async remove(path) {
-      await rm(await writable(path), { recursive: true, force: true });
+      await rm(writable(path), { recursive: true, force: true });
     },
   };
 }
 
 /** Follows symbolic links as a process inside `root` would. */
-async function resolveInside(root: string, path: string): Promise<string> {
+function resolveInside(root: string, path: string): string {
   if (!path.startsWith("/")) throw new Error(`Cannot use ${path} in a sandbox: it is not absolute`);
   let resolved = "/";
   const pending = resolve(path).split("/").filter(Boolean);
   for (let links = 0; pending.length > 0; ) {
     const next = join(resolved, pending.shift() ?? "");
-    const target = await linkTarget(root + next);
-    if (target === undefined) {
+    const isLink = lstatSync(root + next, { throwIfNoEntry: false })?.isSymbolicLink() === true;
+    if (!isLink) {
       resolved = next;
       continue;
     }
     if (++links > 40) throw new Error(`Cannot use ${path} in a sandbox: too many links`);
+    const target = readlinkSync(root + next);
     pending.unshift(...resolve(resolved, target).split("/").filter(Boolean));
     resolved = "/";
   }
   return resolved;
-}
-
-async function linkTarget(path: string): Promise<string | undefined> {
-  try {
-    return (await lstat(path)).isSymbolicLink() ? await readlink(path) : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-async function statOrNothing(path: string): Promise<object | undefined> {
-  try {
-    return await stat(path);
-  } catch {
-    return undefined;
-  }
 }

@@ -96,7 +96,7 @@ export async function createSandbox(): Promise<Sandbox> {
       return { ...namedNamespace(name), addresses4, addresses6 };
     },
     async snapshot() {
-      return takeSnapshot({ sh: node.sh, pid });
+      return takeSnapshot({ sh: node.sh, holder });
     },
     async iptablesSave(family = 4) {
       const save = await node.output(family === 4 ? "iptables-save" : "ip6tables-save");

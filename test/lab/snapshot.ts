@@ -4,10 +4,12 @@
  * It leaves out what changes by itself (timers, counters, carrier, link-local addresses) and what has
  * no effect (built-in chains of iptables, an nftables table without rules).
  */
-import { readFile, readdir, readlink } from "node:fs/promises";
+import { readFileSync, readdirSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import { PRIVATE_DIRECTORIES } from "./files.ts";
 import { addressesOf, parseList, type Link, type Route, type Rule } from "./inspect.ts";
+import type { Holder } from "./holder.ts";
+import { mountsOf } from "./mounts.ts";
 import { iptablesLines, nftLines } from "./rules.ts";
 
 /** Sorted lines of each section. Two snapshots of the same state are deeply equal. */
@@ -17,8 +19,8 @@ export type Snapshot = Readonly<Record<string, readonly string[]>>;
 export interface SnapshotSource {
   /** Runs a shell script in the node's network namespace and returns its output. */
   readonly sh: (script: string) => Promise<string>;
-  /** The holder's PID; none for the machine itself. */
-  readonly pid?: number;
+  /** The sandbox's holder; none for the machine itself. */
+  readonly holder?: Pick<Holder, "pid" | "machineMounts">;
 }
 
 /**
@@ -31,8 +33,13 @@ look() {
   section "ip $1"
   shift
   # \`ip -n\` would make a mount namespace each time.
-  printf 'address\\nroute show table all\\nrule\\n' | "$@" ip -d -j -b -
+  "$@" ip -d -j -b - <<BATCH
+address
+route show table all
+rule
+BATCH
 }
+has_tables() { [ -r "$1" ] && read -r name < "$1"; }
 look host
 section "rule6 host"
 ip -6 -j rule
@@ -42,13 +49,11 @@ done
 ruleset=$(nft -j list ruleset)
 section nft
 echo "$ruleset"
-case $ruleset in
-  *'"family": "ip"'*|*'"family": "ip6"'*)
-    section iptables-nft; iptables-nft-save
-    section ip6tables-nft; ip6tables-nft-save ;;
-esac
-if grep -q . /proc/net/ip_tables_names 2>/dev/null; then section iptables-legacy; iptables-legacy-save; fi
-if grep -q . /proc/net/ip6_tables_names 2>/dev/null; then section ip6tables-legacy; ip6tables-legacy-save; fi
+# Each of these starts a process: only what is there is listed.
+case $ruleset in *'"family": "ip"'*) section iptables-nft; iptables-nft-save ;; esac
+case $ruleset in *'"family": "ip6"'*) section ip6tables-nft; ip6tables-nft-save ;; esac
+if has_tables /proc/net/ip_tables_names; then section iptables-legacy; iptables-legacy-save; fi
+if has_tables /proc/net/ip6_tables_names; then section ip6tables-legacy; ip6tables-legacy-save; fi
 exit 0
 `;
 
@@ -61,7 +66,7 @@ const FIREWALL_SECTIONS = [
 ];
 
 /** Takes a snapshot of links, addresses, routes, rules, firewall, namespaces, mounts, files, processes. */
-export async function takeSnapshot({ sh, pid }: SnapshotSource): Promise<Snapshot> {
+export async function takeSnapshot({ sh, holder }: SnapshotSource): Promise<Snapshot> {
   const output = await sh(SCRIPT);
   const lines: Record<string, readonly string[]> = Object.fromEntries(
     FIREWALL_SECTIONS.map((section) => [section, []]),
@@ -88,12 +93,10 @@ export async function takeSnapshot({ sh, pid }: SnapshotSource): Promise<Snapsho
       lines[section] = section === "nft" ? nftLines(text) : iptablesLines(text);
     }
   }
-  if (pid !== undefined) {
-    lines["mounts"] = await mountLines(pid);
-    lines["files"] = (
-      await Promise.all(PRIVATE_DIRECTORIES.map(async (d) => fileLines(pid, d)))
-    ).flat();
-    lines["processes"] = await processLines(pid);
+  if (holder !== undefined) {
+    lines["mounts"] = mountLines(holder);
+    lines["files"] = PRIVATE_DIRECTORIES.flatMap((directory) => fileLines(holder, directory));
+    lines["processes"] = processLines(holder);
   }
   return lines;
 }
@@ -160,19 +163,21 @@ function ruleLines(rules: readonly Rule[], place: string): readonly string[] {
   );
 }
 
-async function mountLines(pid: number): Promise<readonly string[]> {
-  const text = await readFile(`/proc/${pid}/mountinfo`, "utf8");
-  const lines = text.trim().split("\n");
-  return lines
-    .map((line) => `${line.split(" ")[4]} ${line.split(" - ")[1]?.split(" ")[0]}`)
+function mountLines({
+  pid,
+  machineMounts,
+}: Pick<Holder, "pid" | "machineMounts">): readonly string[] {
+  return mountsOf(pid)
+    .filter(({ id }) => !machineMounts.has(id))
+    .map(({ path, type }) => `${path} ${type}`)
     .toSorted();
 }
 
-async function fileLines(pid: number, directory: string): Promise<readonly string[]> {
+function fileLines({ pid }: Pick<Holder, "pid">, directory: string): readonly string[] {
   const root = `/proc/${pid}/root`;
   try {
-    const entries = await readdir(root + directory, { recursive: true, withFileTypes: true });
-    // The kernel's mounts, one per namespace, are in the list of namespaces.
+    const entries = readdirSync(root + directory, { recursive: true, withFileTypes: true });
+    // The kernel's files of the namespaces are in the list of namespaces.
     const files = entries.filter(
       (entry) => !entry.isDirectory() && !entry.parentPath.endsWith("/netns"),
     );
@@ -182,19 +187,18 @@ async function fileLines(pid: number, directory: string): Promise<readonly strin
   }
 }
 
-/** Live processes in the sandbox's PID namespace, except process 1 (the holder). */
-async function processLines(pid: number): Promise<readonly string[]> {
+/** Live processes in the sandbox's PID namespace, except process 1, the holder. */
+function processLines({ pid }: Pick<Holder, "pid">): readonly string[] {
   const proc = `/proc/${pid}/root/proc`;
-  const names = (await readdir(proc)).filter((name) => /^\d+$/.test(name) && name !== "1");
-  const lines = names.map(async (name) => {
+  const names = readdirSync(proc).filter((name) => /^\d+$/.test(name) && name !== "1");
+  const lines = names.flatMap((name) => {
     try {
-      // A zombie has no executable, and does not count.
-      await readlink(`${proc}/${name}/exe`);
-      const command = await readFile(`${proc}/${name}/cmdline`, "utf8");
-      return [command.split("\0").join(" ").trim()];
+      // A zombie has no executable and will be gone soon.
+      readlinkSync(`${proc}/${name}/exe`);
+      return [readFileSync(`${proc}/${name}/cmdline`, "utf8").split("\0").join(" ").trim()];
     } catch {
       return [];
     }
   });
-  return (await Promise.all(lines)).flat().toSorted();
+  return lines.toSorted();
 }

@@ -3,7 +3,7 @@ import { existsSync, readlinkSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
 import { describe, expect, test } from "vitest";
-import { difference } from "../lab/snapshot.ts";
+import { difference, type Snapshot } from "../lab/snapshot.ts";
 import { createSandbox } from "../helpers/cni.ts";
 
 /** Waits until a process is gone, for at most two seconds. */
@@ -61,6 +61,30 @@ describe.concurrent("a sandbox", () => {
     await sandbox.sh("iptables -t nat -X MINE; nft delete table inet mine");
     await sandbox.removePod("pod1");
     expect(difference(before, await sandbox.snapshot())).toEqual(["+ mounts: /run/netns tmpfs"]);
+  });
+
+  test("is not changed by namespaces that come and go on the machine", async () => {
+    const library = new URL("../lab/sandbox.ts", import.meta.url).href;
+    const script = `
+      import { execFileSync } from "node:child_process";
+      import { createSandbox } from ${JSON.stringify(library)};
+      const netns = (...args) => execFileSync("ip", ["netns", ...args]);
+      netns("add", "old");
+      await using sandbox = await createSandbox();
+      const before = await sandbox.snapshot();
+      netns("delete", "old");
+      netns("add", "new");
+      console.log(JSON.stringify({ before, after: await sandbox.snapshot() }));
+    `;
+    // Here the machine is a network and mount namespace, so that this test leaves the real one alone.
+    const machine = 'mount -t tmpfs tmpfs /run && exec "$0" --input-type=module --eval "$1"';
+    const flags = ["--net", "--mount", "--propagation", "private"];
+    const shell = ["sh", "-c", machine, process.execPath, script];
+    const { stdout } = await execa("unshare", [...flags, ...shell]);
+    const { before, after } = JSON.parse(stdout) as Readonly<Record<string, Snapshot>>;
+    expect(after).toEqual(before);
+    expect(before?.["mounts"]).toContain("/run tmpfs");
+    expect(before?.["mounts"]?.filter((line) => line.includes("netns"))).toEqual([]);
   });
 
   test("ends a program at its time limit, with all that it started", async () => {
