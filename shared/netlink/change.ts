@@ -2,8 +2,8 @@ import type { Address } from "../net/address.ts";
 import type { Cidr } from "../net/cidr.ts";
 
 /**
- * One change to a network namespace, as plain data: what a plan is made of. The kernel folder turns
- * steps into netlink messages and sysctl writes; a test compares them, a fault test counts them.
+ * One change to a network namespace, as plain data. A plan is a list of them; shared/node turns them
+ * into netlink messages and sysctl writes.
  */
 export type LinkChange =
   | CreateBridge
@@ -20,18 +20,18 @@ export type LinkChange =
   | DeleteLink
   | SetSysctl;
 
-/** Makes a bridge, up, with a MAC of its own. */
+/** Makes a bridge with this MAC, and brings it up. */
 export interface CreateBridge {
   readonly kind: "create-bridge";
   readonly name: string;
-  /** Given at creation, for a bridge without one takes its lowest port's and changes with them. */
+  /** A bridge made without a MAC takes its lowest port's, which changes as ports come and go. */
   readonly mac: string;
-  /** Bytes; absent for the kernel's choice. */
+  /** Bytes; undefined for the kernel's default. */
   readonly mtu: number | undefined;
   readonly vlanFiltering: boolean;
 }
 
-/** Makes a veth pair, both ends down: `name` here, and its peer in the host's namespace. */
+/** Makes a veth pair with both ends down: `name` in this namespace, `peer` in the host's. */
 export interface CreateVeth {
   readonly kind: "create-veth";
   readonly name: string;
@@ -41,57 +41,57 @@ export interface CreateVeth {
   readonly mtu: number | undefined;
 }
 
-/** Changes what it names of a link. */
+/** Changes those properties of a link that are given. */
 export interface SetLink {
   readonly kind: "set-link";
   readonly name: string;
   readonly up?: boolean;
   readonly mac?: string;
-  /** Name of the bridge that it becomes a port of. */
+  /** Name of the bridge to become a port of. */
   readonly master?: string;
   readonly promiscuous?: boolean;
 }
 
-/** Makes a bridge that is there already tell VLANs apart. */
+/** Turns VLAN filtering of an existing bridge on. */
 export interface SetBridge {
   readonly kind: "set-bridge";
   readonly name: string;
   readonly vlanFiltering: true;
 }
 
-/** Changes what a bridge knows of its port `name`. */
+/** Changes properties of the bridge port `name`. */
 export interface SetPort {
   readonly kind: "set-port";
   readonly name: string;
-  /** Whether what comes in by it may go out by it. */
+  /** Whether frames may leave by the port they came in by. */
   readonly hairpin: boolean;
-  /** Whether it may reach other isolated ports. */
+  /** Whether it is cut off from other isolated ports. */
   readonly isolated: boolean;
 }
 
-/** Lets frames of VLANs `first` to `last` pass a bridge port. */
+/** Puts a bridge port into the VLANs `first` to `last`. */
 export interface AddPortVlans {
   readonly kind: "add-port-vlans";
   readonly link: string;
   readonly first: number;
   readonly last: number;
-  /** Whether frames pass without a tag: an access port, of one VLAN. */
+  /** Whether frames pass without a tag, as at an access port, which has one VLAN. */
   readonly untagged: boolean;
 }
 
-/** Lets frames of a VLAN pass a bridge port no more. */
+/** Takes a bridge port out of a VLAN. */
 export interface DeletePortVlan {
   readonly kind: "delete-port-vlan";
   readonly link: string;
   readonly vid: number;
 }
 
-/** Gives a link an address, at once usable. One that it has already is left as it is. */
+/** Gives a link an address. If it has the address already, nothing changes. */
 export interface AddAddress {
   readonly kind: "add-address";
   readonly link: string;
   readonly address: Cidr;
-  /** Whether the kernel first looks whether another has an IPv6 address (RFC 4862). */
+  /** Whether the kernel detects duplicates of an IPv6 address before it may be used (RFC 4862). */
   readonly detectDuplicate: boolean;
 }
 
@@ -101,7 +101,7 @@ export interface DeleteAddress {
   readonly address: Cidr;
 }
 
-/** Forgets which MAC an address had on a link. One that is not known is fine. */
+/** Deletes an address's neighbour entry, if there is one. */
 export interface DeleteNeighbour {
   readonly kind: "delete-neighbour";
   readonly link: string;
@@ -109,8 +109,8 @@ export interface DeleteNeighbour {
 }
 
 /**
- * Adds a route through a link. The same one is fine; where there is another one to the same place,
- * with the same priority, the new one goes before it in IPv4, and is left out in IPv6.
+ * Adds a route through a link. If the same route exists, nothing changes. If another route to the same
+ * destination has the same priority, the new one goes before it in IPv4, and is left out in IPv6.
  */
 export interface AddRoute {
   readonly kind: "add-route";
@@ -124,7 +124,7 @@ export interface AddRoute {
   readonly scope: number | undefined;
 }
 
-/** Deletes a link, and with a veth its peer. One that is gone is fine. */
+/** Deletes a link if it exists; of a veth pair, both ends. */
 export interface DeleteLink {
   readonly kind: "delete-link";
   readonly name: string;
@@ -136,6 +136,6 @@ export interface SetSysctl {
   /** Its path under /proc/sys, such as "net/ipv4/ip_forward". */
   readonly key: string;
   readonly value: string;
-  /** Whether a kernel that lacks it is fine. */
+  /** Whether it may be missing in this kernel. */
   readonly optional: boolean;
 }

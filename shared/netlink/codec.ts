@@ -18,10 +18,9 @@ import {
 import type { StreamData } from "netlink/dist/structs.js";
 
 /**
- * rtnetlink's wire format, as the `netlink` package's codecs know it. This is the only file that
- * imports them. Messages are made with its rtnetlink codecs; replies are taken apart with its
- * generic one, attribute by attribute, for its typed parsers refuse a whole message over one field
- * that a newer kernel has made longer.
+ * rtnetlink's wire format, with the `netlink` package's codecs; no other file imports them. Messages
+ * are made with its rtnetlink codecs. Replies are read attribute by attribute with its generic codec,
+ * because its typed parsers refuse a whole message if a newer kernel has extended one field.
  */
 
 /** Message types (linux/rtnetlink.h). */
@@ -49,14 +48,14 @@ export const Flag = {
   CREATE: 0x400,
 } as const;
 
-/** A message without the parts of its header that the socket fills in. */
+/** A message without the header fields that the socket fills in. */
 export interface Message {
   readonly type: number;
   readonly flags: number;
   readonly body: Uint8Array;
 }
 
-/** What a received message says of itself, and its payload. */
+/** A received message: its header's fields and its payload. */
 export interface Received {
   readonly type: number;
   readonly flags: number;
@@ -70,14 +69,14 @@ function bytes(data: StreamData): Buffer {
   return Buffer.concat(out.bufs);
 }
 
-/** Bytes of a message on the wire, padded to the next one. */
+/** Bytes of a message on the wire, padding included. */
 export function frame(message: Message, seq: number): Buffer {
   const length = HEADER_LENGTH + message.body.length;
   const header = formatHeader({ length, type: message.type, flags: message.flags, seq, port: 0 });
   return Buffer.concat([header, message.body], (length + 3) & ~3);
 }
 
-/** Takes a datagram apart. Throws RangeError on one that is cut short. */
+/** Splits a datagram into messages. Throws RangeError if it is cut short. */
 export function unframe(datagram: Buffer): Received[] {
   const received: Received[] = [];
   for (let rest = datagram; rest.length >= HEADER_LENGTH; ) {
@@ -93,7 +92,7 @@ export function unframe(datagram: Buffer): Received[] {
   return received;
 }
 
-/** The types and flags of a datagram's messages, all together, without taking it apart. */
+/** All types and flags of a datagram's messages, without reading their contents. */
 export function outline(datagram: Buffer): { types: Set<number>; flags: number } {
   const types = new Set<number>();
   let flags = 0;
@@ -112,7 +111,7 @@ export function attributes(body: Buffer, skip: number): Map<number, Buffer> {
   return found;
 }
 
-/** The data of attributes that follow each other, whatever their types. */
+/** The data of consecutive attributes of any type. */
 export function attributeList(data: Buffer): Buffer[] {
   const found: Buffer[] = [];
   parseAttributes(data, (attribute) => found.push(attribute.data));
@@ -122,7 +121,7 @@ export function attributeList(data: Buffer): Buffer[] {
 export interface LinkParts {
   readonly index?: number;
   readonly family?: number;
-  /** Flags to set or, where `change` has them and `flags` has not, to clear. */
+  /** Flags to set. A flag that is in `change` but not here is cleared. */
   readonly flags?: DeviceFlags;
   readonly change?: DeviceFlags;
   readonly attrs: LinkAttrs;
@@ -139,7 +138,7 @@ export function linkMessage(type: number, flags: number, parts: LinkParts): Mess
   };
 }
 
-/** IFLA_LINKINFO of a bridge to be made. */
+/** IFLA_LINKINFO to make a bridge. */
 export function bridgeInfo(options: { vlanFiltering: boolean }): Buffer {
   const data = options.vlanFiltering
     ? bytes(formatBridge({ vlanFiltering: Buffer.of(1) }))
@@ -147,7 +146,7 @@ export function bridgeInfo(options: { vlanFiltering: boolean }): Buffer {
   return bytes(formatInfo({ kind: "bridge", ...(data === undefined ? {} : { data }) }));
 }
 
-/** IFLA_LINKINFO of a veth to be made, with everything about its peer (VETH_INFO_PEER). */
+/** IFLA_LINKINFO to make a veth pair, with the peer's properties (VETH_INFO_PEER). */
 export function vethInfo(peer: LinkParts): Buffer {
   const { attrs, ...data } = peer;
   const info = bytes((out) => {
@@ -158,7 +157,7 @@ export function vethInfo(peer: LinkParts): Buffer {
   return bytes(formatInfo({ kind: "veth", data: info }));
 }
 
-/** IFLA_LINKINFO that sets what a bridge knows of one of its ports. */
+/** IFLA_LINKINFO to change properties of a bridge port. */
 export function bridgePortInfo(port: { hairpin: boolean; isolated: boolean }): Buffer {
   const slaveData = bytes(
     formatBridgePort({
@@ -190,7 +189,7 @@ export function portVlans(first: number, last: number, flags: number): Buffer {
 export interface PortVlans {
   readonly first: number;
   readonly last: number;
-  /** Whether frames that come without a tag are of it, and go out without one. */
+  /** Whether untagged frames belong to it (pvid), and whether its frames leave without a tag. */
   readonly pvid: boolean;
   readonly untagged: boolean;
 }
@@ -214,7 +213,7 @@ export function readPortVlans(spec: Buffer): PortVlans[] {
   return found;
 }
 
-/** A message about a neighbour of a link. */
+/** A message about a neighbour entry of a link. */
 export function neighbourMessage(
   type: number,
   family: number,
@@ -273,7 +272,7 @@ export function routeMessage(type: number, flags: number, parts: RouteParts): Me
   };
 }
 
-/** One attribute with its padding; `isNested` says that its data are attributes themselves. */
+/** One attribute with its padding. With `isNested` its data are attributes. */
 export function nested(type: number, data: Uint8Array, isNested = true): Buffer {
   const parts = formatAttribute({ type, nested: isNested, data });
   return Buffer.concat(parts, (4 + data.length + 3) & ~3);

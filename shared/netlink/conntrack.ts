@@ -7,9 +7,8 @@ import { check } from "./socket.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
 /**
- * Connection tracking (linux/netfilter/nfnetlink_conntrack.h). A UDP flow that was tracked before a
- * host port was mapped, or while it was, goes on to where it went, however the rules change; so the
- * kernel is told to forget it.
+ * Connection tracking (linux/netfilter/nfnetlink_conntrack.h). A tracked UDP flow keeps its destination
+ * however the rules change. So when a host port is mapped or unmapped, its flows are deleted.
  */
 const NFNL_SUBSYS_CTNETLINK = 1;
 const IPCTNL_MSG_CT_GET = 1;
@@ -31,9 +30,9 @@ const CTA_PROTO_SRC_PORT = 2;
 const CTA_PROTO_DST_PORT = 3;
 /** CTA_FILTER's flag: compare the protocol. */
 const FILTER_PROTO = 8;
-/** Where the host is in a flow's first packet. */
+/** Which end of a flow's first packet the host is. */
 type End = "src" | "dst";
-/** The attribute of the port there, and CTA_FILTER's flag to compare it. */
+/** The attribute of that end's port, and CTA_FILTER's flag to compare it. */
 const portAt = {
   src: { attribute: CTA_PROTO_SRC_PORT, compared: 16 },
   dst: { attribute: CTA_PROTO_DST_PORT, compared: 32 },
@@ -41,15 +40,15 @@ const portAt = {
 const NFGENMSG = 4;
 const IPPROTO_UDP = 17;
 const ENOENT = 2;
-/** How many deletions go into one send: what the kernel answers has to fit into the socket. */
+/** How many deletions go into one send. The kernel's answers must fit into the socket's buffer. */
 const deletionsAtOnce = 100;
 /** Errnos of a kernel without connection tracking. */
 const absent = [2, 22, 93, 95];
 
-/** A UDP port whose flows are to be forgotten. */
+/** A UDP port whose flows to delete. */
 export interface UdpPort {
   readonly port: number;
-  /** The one address of the host that it is about; undefined for all. */
+  /** The host's address; undefined for all addresses. */
   readonly hostIP: Address | undefined;
 }
 
@@ -68,14 +67,14 @@ interface Tuple {
 }
 
 /**
- * Makes the kernel forget UDP flows to ports of the host. One that only passes through the node is
- * left alone: its answers would not be told from something new.
+ * Deletes tracked UDP flows to ports of the host. A flow that only passes through the node is kept:
+ * without it, its answers would look like new traffic.
  *
- * To find them the kernel goes through its whole table, which takes it ten milliseconds however few
- * there are: so it is asked once for all ports.
+ * The kernel goes through its whole table for each query, which takes ten milliseconds even if it is
+ * nearly empty. So there is one query for all ports.
  * @param isLocal whether an address is the host's.
- * @param container the container's address, if it is known: what it answers goes as well.
- * @returns how many there were.
+ * @param container the container's address, if known: flows that begin with its answers go as well.
+ * @returns how many flows were deleted.
  * @throws Failure kernel
  */
 export function forgetUdpFlows(
@@ -87,12 +86,11 @@ export function forgetUdpFlows(
 ): number {
   const wanted = { ports, container, isLocal: remembering(isLocal) };
   const forgotten = forget(socket, family, wanted, "dst");
-  // What answered just then may have begun the flow anew, the other way round, before the rules
-  // could see it.
+  // An answer that arrived just then may have started a flow in the other direction.
   return forgotten === 0 ? 0 : forgotten + forget(socket, family, wanted, "src");
 }
 
-/** Forgets the flows whose first packet had the host's address and port at one of its ends. */
+/** Deletes the flows whose first packet has the host's address and port at the given end. */
 function forget(socket: NetlinkSocket, family: Family, wanted: Wanted, end: End): number {
   if (wanted.ports.length === 0) return 0;
   const found = socket.dump(dumpRequest(family, wanted.ports, end), absent);
@@ -110,7 +108,7 @@ function forget(socket: NetlinkSocket, family: Family, wanted: Wanted, end: End)
   return forgotten;
 }
 
-/** The same question about the same address, of which many flows have few, is asked once. */
+/** Remembers answers: many flows share few addresses. */
 function remembering(ask: (address: Address) => boolean): (address: Address) => boolean {
   const answers = new Map<string, boolean>();
   return (address) => {
@@ -121,7 +119,7 @@ function remembering(ask: (address: Address) => boolean): (address: Address) => 
   };
 }
 
-/** Asks for UDP flows, to one port if it is about one. Kernels before 5.8 answer with all flows. */
+/** A query for UDP flows, of one port if there is only one. Kernels before 5.8 answer with all flows. */
 function dumpRequest(family: Family, ports: readonly UdpPort[], end: End): Message {
   const [first = 0, ...more] = new Set(ports.map(({ port }) => port));
   const portBytes = Buffer.alloc(2);
@@ -178,7 +176,7 @@ function tuple(data: Buffer | undefined): Tuple {
   };
 }
 
-/** Names one flow exactly, so that no other that has come meanwhile goes in its stead. */
+/** Identifies one flow exactly, so that a newer one is not deleted in its place. */
 function deletion(family: Family, attrs: ReadonlyMap<number, Buffer>): Message {
   const kept = [CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_ID, CTA_ZONE].flatMap((type) => {
     const data = attrs.get(type);

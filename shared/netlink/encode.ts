@@ -31,7 +31,7 @@ const RTPROT_BOOT = 3;
 const RTN_UNICAST = 1;
 const AF_BRIDGE = 7;
 
-/** What the encoder asks of the namespace that the steps go to. */
+/** What the encoder needs from the namespace that the changes are for. */
 export interface EncodeContext {
   /** The index of a link by its name. */
   indexOf(name: string): number;
@@ -39,10 +39,10 @@ export interface EncodeContext {
   readonly hostFd: number;
 }
 
-/** The steps that are netlink requests. */
+/** The changes that are netlink requests. */
 export type NetlinkChange = Exclude<LinkChange, SetSysctl>;
 
-/** The errnos that mean a step was done already. */
+/** The errnos that mean that nothing was left to change. */
 export function tolerated(step: NetlinkChange): readonly number[] {
   const ENOENT = 2;
   const EEXIST = 17;
@@ -69,7 +69,7 @@ export function tolerated(step: NetlinkChange): readonly number[] {
   }
 }
 
-/** A step in words, to follow "Cannot". */
+/** A change in words, to follow "Cannot". */
 export function describe(step: LinkChange): string {
   switch (step.kind) {
     case "create-bridge":
@@ -105,7 +105,7 @@ export function describe(step: LinkChange): string {
   }
 }
 
-/** The netlink request that carries a step out. */
+/** The netlink request for a change. */
 export function encode(step: NetlinkChange, context: EncodeContext): Message {
   switch (step.kind) {
     case "create-bridge":
@@ -228,10 +228,10 @@ function encodeAddress(
   index: number,
 ): Message {
   const cidr = step.address;
-  // host-local hands each address out once, so detection would only cost its second or two.
+  // host-local gives each address once, so detection would only cost a second or two.
   const isSure = cidr.address.family === 6 && step.detectDuplicate === false;
   const address = rawAddress(cidr.address);
-  // The kernel gives IPv4 addresses no broadcast address of its own accord.
+  // The kernel sets no broadcast address by itself.
   const broadcast =
     cidr.address.family === 4 && cidr.prefix < 31
       ? { broadcast: rawAddress(lastAddress(cidr)) }
@@ -258,7 +258,7 @@ function encodeRoute(step: AddRoute, index: number): Message {
   const ownScope =
     step.gw === undefined && step.dst.address.family === 4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
   const table = step.table ?? RT_TABLE_MAIN;
-  // Two routes of IPv6 to the same place would become one by both gateways in turn.
+  // Two IPv6 routes to the same destination would become one that uses both gateways in turn.
   const flags = step.dst.address.family === 4 ? Flag.CREATE : Flag.CREATE | Flag.EXCL;
   return routeMessage(Type.NEWROUTE, flags, {
     family: familyNumber(step.dst.address.family),

@@ -5,8 +5,8 @@ import type { Message, Received } from "./codec.ts";
 import { NetlinkSocket, understood } from "./socket.ts";
 
 /**
- * What nf_tables has, read from the kernel itself (linux/netfilter/nf_tables.h): a chain or a rule
- * is looked up in some ten microseconds, without a process. iptables-nft's chains are among them.
+ * Reads nf_tables' chains and rules from the kernel (linux/netfilter/nf_tables.h), those of iptables-nft
+ * included. That takes some ten microseconds, and no process.
  */
 const NETLINK_NETFILTER = 12;
 const NFNL_SUBSYS_NFTABLES = 10;
@@ -25,21 +25,21 @@ const NFTA_EXPR_DATA = 2;
 const NFGENMSG = 4;
 const AF_INET = 2;
 const AF_INET6 = 10;
-/** Errnos of what is not there, or of a kernel that knows no such thing. */
+/** Errnos for something that does not exist, or that this kernel does not support. */
 const absent = [2, 22, 93, 95];
 
 /** A rule of nf_tables. */
 export interface NfRule {
   readonly handle: bigint;
-  /** What nft shows as the rule's comment. */
+  /** The rule's comment, as nft shows it. */
   readonly comment: string | undefined;
-  /** What it matches and does, as a list of attributes. */
+  /** Its expressions (what it matches and does), as a list of attributes. */
   readonly expressions: Buffer;
-  /** Whether the rule names a chain, as one does that jumps to it. */
+  /** Whether the rule names a chain, as a rule that jumps to it does. */
   names(chain: string): boolean;
 }
 
-/** The families that nf_tables has tables of. */
+/** The families of nf_tables' tables. */
 export type NfFamily = Family | "bridge" | "inet";
 
 /** A socket to netfilter. */
@@ -66,14 +66,14 @@ export function hasChain(
       [NFTA_CHAIN_NAME, chain],
     ]),
   ]);
-  // A kernel without nf_tables has no chain of it either.
+  // A kernel without nf_tables has no such chain.
   return reply?.errno === 0;
 }
 
 /**
  * The rules of a chain; none if there is no such chain.
- * @param having what the wanted ones have in them as text, a comment or the name of a chain. A chain
- *   may have thousands of others, which cost hardly anything then.
+ * @param having a text that the wanted rules contain: a comment, or a chain's name. A chain may have
+ *   thousands of other rules, which then cost hardly anything.
  * @throws Failure kernel
  */
 export function listRules(
@@ -92,7 +92,7 @@ export function listRules(
   const readRule = ({ body }: Received): NfRule[] => {
     const attrs = attributes(body, NFGENMSG);
     const handle = attrs.get(NFTA_RULE_HANDLE);
-    // Kernels that don't filter a dump answer with the rules of every chain.
+    // Kernels that do not filter dumps answer with the rules of every chain.
     const isOf = attrs.get(NFTA_RULE_TABLE)?.equals(text(table)) === true;
     if (handle === undefined || !isOf || attrs.get(NFTA_RULE_CHAIN)?.equals(text(chain)) !== true) {
       return [];

@@ -24,7 +24,7 @@ import type { NetlinkSocket, Reply } from "./socket.ts";
 export interface Link {
   readonly index: number;
   readonly name: string;
-  /** "bridge", "veth" and so on; "" for one that says nothing of itself, as lo. */
+  /** "bridge", "veth" and so on; "" for a link without a kind, such as lo. */
   readonly kind: string;
   readonly mac: string;
   /** Bytes. */
@@ -33,18 +33,18 @@ export interface Link {
   readonly up: boolean;
   readonly promiscuous: boolean;
   /**
-   * Whether packets can pass, as the kernel has found (RFC 2863). A new link's state is "unknown"
-   * until it has looked, and some kinds, as lo, stay so.
+   * Whether packets can pass (RFC 2863). A new link's state is "unknown" until the kernel has looked.
+   * For some kinds, such as lo, it stays so.
    */
   readonly operational: boolean;
-  /** Index of the bridge that it is a port of, or 0. */
+  /** Index of its bridge, or 0. */
   readonly master: number;
   /** Index of a veth's other end, or 0. */
   readonly peer: number;
   /** As a bridge port. */
   readonly hairpin: boolean;
   readonly isolated: boolean;
-  /** As a bridge: whether it tells VLANs apart, and the VLAN that a new port is in (0 for none). */
+  /** As a bridge: whether it filters VLANs, and the VLAN of a new port (0 for none). */
   readonly vlanFiltering: boolean;
   readonly defaultVlan: number;
 }
@@ -69,20 +69,20 @@ const AF_INET = 2;
 const AF_INET6 = 10;
 const AF_BRIDGE = 7;
 
-/** Links by their names, undefined for those that are not there. @throws Failure kernel */
+/** Links by name; undefined for a name without a link. @throws Failure kernel */
 export function getLinks(socket: NetlinkSocket, names: readonly string[]): (Link | undefined)[] {
   const replies = socket.transact(names.map(linkRequest));
   return names.map((name, at) => readLinkReply(replies[at], name));
 }
 
-/** Asks for a link by its name. */
+/** A query for a link by name. */
 export function linkRequest(name: string): Message {
   return linkMessage(Type.GETLINK, 0, {
     attrs: { ifname: name, extMask: u32(RTEXT_FILTER_SKIP_STATS) },
   });
 }
 
-/** What the kernel says to {@link linkRequest}. @throws Failure kernel */
+/** Reads the reply to {@link linkRequest}. @throws Failure kernel */
 export function readLinkReply(reply: Reply | undefined, name: string): Link | undefined {
   if (reply === undefined || reply.errno === ENODEV) return undefined;
   check(-reply.errno, `look up ${name}`);
@@ -102,7 +102,7 @@ export function listLinks(socket: NetlinkSocket): Link[] {
 /** The VLANs of one bridge port. @throws Failure kernel */
 export function listPortVlans(socket: NetlinkSocket, index: number): PortVlans[] {
   const IFLA_AF_SPEC = 26;
-  /** Ranges as such: a port may have 4094 VLANs. */
+  /** Ranges, because a port may have 4094 VLANs. */
   const RTEXT_FILTER_BRVLAN_COMPRESSED = 4;
   const request = linkMessage(Type.GETLINK, Flag.DUMP, {
     family: AF_BRIDGE,
@@ -168,7 +168,7 @@ function dumpAddresses(socket: NetlinkSocket, index: number): Received[] {
     index,
     attrs: {},
   });
-  // The filter is a wish: a kernel before 4.20 answers with every link's.
+  // Kernels before 4.20 ignore the filter, and answer with every link's addresses.
   const found = socket.dump(request);
   return understood("its addresses", () => found.filter(({ body }) => readU32(body, 4) === index));
 }

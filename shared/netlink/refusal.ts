@@ -4,7 +4,7 @@ import type { NetlinkChange } from "./encode.ts";
 import { errnoText } from "./socket.ts";
 import type { Reply } from "./socket.ts";
 
-/** What to say of a step that the kernel has refused. */
+/** The failure for a change that the kernel refused. */
 export function refusal(step: NetlinkChange, reply: Reply): Failure {
   const text = reply.text === "" ? "" : ` (${reply.text})`;
   return new Failure(

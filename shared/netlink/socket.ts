@@ -20,36 +20,36 @@ const NETLINK_ROUTE = 0;
 const SOL_SOCKET = 1;
 const SO_RCVTIMEO = 20;
 const SOL_NETLINK = 270;
-/** The kernel's own words for what it refuses, in its answer. */
+/** Socket option: a refusal carries the kernel's explanation. */
 const NETLINK_EXT_ACK = 11;
-/** Dumps answer to the filter in the request, such as one link's addresses. */
+/** Socket option: dumps honour the request's filter, such as one link's addresses. */
 const NETLINK_GET_STRICT_CHK = 12;
 const MSG_TRUNC = 0x20;
 const NLMSG_ERROR = 2;
 const NLMSG_DONE = 3;
-/** Header flag of an error: the request is not repeated in it. */
+/** Header flag of an error that does not repeat the request. */
 const NLM_F_CAPPED = 0x100;
 const NLM_F_ACK_TLVS = 0x200;
 const NLMSGERR_ATTR_MSG = 1;
 
-/** Seconds that the kernel may take over one answer; it takes microseconds, or waits for RCU. */
+/** Seconds that the kernel may take for an answer. It takes microseconds, or some ms to wait for RCU. */
 const answerSeconds = 10;
-/** How often a dump is begun anew because something changed meanwhile; one takes microseconds. */
+/** How often a dump is repeated because something changed during it. A dump takes microseconds. */
 const dumpTries = 100;
 /** The kernel fills at most this much of a reader's buffer at a time. */
 const bufferBytes = 32768;
 
-/** What the kernel said to one request. */
+/** The kernel's reply to one request. */
 export interface Reply {
   /** 0, or the errno. */
   readonly errno: number;
   /** The kernel's explanation, or "". */
   readonly text: string;
-  /** The messages that came before the acknowledgement. */
+  /** The messages before the acknowledgement. */
   readonly received: readonly Received[];
 }
 
-/** One netlink socket, by default to rtnetlink. It stays in the network namespace that the thread was in at its making. */
+/** A netlink socket, by default to rtnetlink. It belongs to the network namespace that the thread was in when it was made. */
 export class NetlinkSocket implements Disposable {
   readonly #sys: Sys;
   readonly #fd: number;
@@ -68,8 +68,8 @@ export class NetlinkSocket implements Disposable {
   }
 
   /**
-   * Sends requests in one datagram and waits for the answer to each. The kernel carries out all of
-   * them in order, also those after one that it refuses.
+   * Sends requests in one datagram and waits for all replies. The kernel carries them out in order, and
+   * goes on after one that it refuses.
    * @throws Failure kernel when the kernel does not answer.
    */
   transact(messages: readonly Message[]): Reply[] {
@@ -83,7 +83,7 @@ export class NetlinkSocket implements Disposable {
     let received: Received[] = [];
     while (replies.length < messages.length) {
       for (const message of this.#receive()) {
-        // Anything else answers a call that gave up waiting.
+        // Any other reply is for a call that gave up waiting.
         if (message.seq !== first + replies.length) continue;
         if (message.type === NLMSG_ERROR) {
           replies.push({ ...understood("a request", () => readError(message)), received });
@@ -98,10 +98,10 @@ export class NetlinkSocket implements Disposable {
   }
 
   /**
-   * Lists what a GET with the DUMP flag asks for, once more if it changed meanwhile.
+   * Sends a GET with the DUMP flag, and repeats it if something changed during it.
    * @param absent errnos that mean that there is nothing to list.
-   * @param bytes what every message that is wanted has in it. Where there are thousands of others,
-   *   most of these are not even taken apart.
+   * @param bytes bytes that every wanted message contains. Among thousands of messages, most of the
+   *   others are then not read at all.
    * @throws Failure kernel
    */
   dump(message: Message, absent: readonly number[] = [], bytes?: Buffer): Received[] {
@@ -119,7 +119,7 @@ export class NetlinkSocket implements Disposable {
     );
   }
 
-  /** The dump's messages, or undefined if it was interrupted by a change. */
+  /** The dump's messages, or undefined if a change interrupted it. */
   #readDump(
     seq: number,
     absent: readonly number[],
@@ -168,7 +168,7 @@ export class NetlinkSocket implements Disposable {
   }
 }
 
-/** Whether a datagram of a dump neither ends it nor says that it was interrupted. */
+/** Whether a dump goes on after this datagram, without an interruption so far. */
 function isMiddle(datagram: Buffer): boolean {
   const { types, flags } = outline(datagram);
   return !types.has(NLMSG_DONE) && !types.has(NLMSG_ERROR) && (flags & Flag.DUMP_INTR) === 0;
@@ -184,8 +184,8 @@ function readError(message: Received): { errno: number; text: string } {
 }
 
 /**
- * Takes an answer apart. One that is no such thing is said to be, and is no defect of the caller.
- * @throws Failure kernel
+ * Reads a reply.
+ * @throws Failure kernel for a reply that makes no sense, which is not a defect of the caller.
  */
 export function understood<T>(what: string, read: () => T): T {
   try {
@@ -234,7 +234,7 @@ const errnoNames: Readonly<Record<number, string>> = {
   105: "no buffer space (ENOBUFS)",
 };
 
-/** What an errno means, with its name. */
+/** An errno's meaning and name. */
 export function errnoText(errno: number): string {
   return errnoNames[errno] ?? `errno ${String(errno)}`;
 }
