@@ -23,8 +23,8 @@ export interface Target {
 }
 
 /**
- * Carries changes out in order, as many in one send as can be.
- * @throws Failure kernel for the first one that failed; the ones after it may be done or not.
+ * Carries changes out in order, as many as possible in one send.
+ * @throws Failure kernel for the first one that failed. The ones after it may be done or not.
  */
 export function applyChanges(target: Target, changes: readonly LinkChange[]): void {
   let requests: NetlinkChange[] = [];
@@ -42,7 +42,7 @@ export function applyChanges(target: Target, changes: readonly LinkChange[]): vo
       continue;
     }
     const link = linkByIndex(change);
-    // A change before this one may be what makes the link.
+    // A change before this one may make the link.
     const mustKnow = link !== undefined && !target.indexes.has(link);
     if (sysctls.length > 0 || mustKnow) flush();
     if (mustKnow) indexOf(target, link);
@@ -58,7 +58,7 @@ export function indexOf({ indexes, lookUp }: Target, name: string): number {
   throw new Failure(
     "kernel",
     `Cannot use the link ${name}: there is none of that name.`,
-    "It was there a moment ago: something else on this node deletes it. Find out what does.",
+    "Another program on this node has just deleted it. Find out which.",
     { errno: ENODEV },
   );
 }
@@ -75,7 +75,7 @@ function send(target: Target, changes: readonly NetlinkChange[]): void {
   const messages = changes.flatMap((change) => {
     const message = encode(change, context);
     const created = createdLink(change);
-    // The changes that follow need its index.
+    // Later changes need its index.
     return created === undefined ? [message] : [message, linkRequest(created)];
   });
   const replies = socket.transact(messages);

@@ -27,14 +27,14 @@ const CLONE_NEWNET = 0x40000000;
 const EINVAL = 22;
 
 /**
- * One network namespace, with one netlink socket that was opened inside it. All of netlink goes
- * through that socket, so the thread enters the namespace only to open it, and for sysctls.
+ * A network namespace, with one netlink socket that was opened inside it. All netlink requests go
+ * through that socket, so the thread enters the namespace only to open the socket, and for sysctls.
  */
 export class Namespace implements Disposable {
   readonly #sys: Sys;
   readonly #path: string;
   readonly #fd: number;
-  /** What to go back to; undefined for the host's own namespace, which is never left. */
+  /** The host's namespace, to return to; undefined for the host's own, which is never left. */
   readonly #host: Namespace | undefined;
   readonly #socket: NetlinkSocket;
   readonly #target: Target;
@@ -63,17 +63,17 @@ export class Namespace implements Disposable {
 
   /**
    * The namespace of a container.
-   * @param path where its file is.
+   * @param path of the namespace's file.
    * @param allowOwn whether it may be the host's.
    * @returns undefined if there is nothing at the path.
-   * @throws Failure invalid if what is there is no network namespace, or the host's.
+   * @throws Failure invalid if the file is not a network namespace, or is the host's.
    */
   static open(sys: Sys, host: Namespace, path: string, allowOwn: boolean): Namespace | undefined {
     const fd = openNetns(path);
     return fd === undefined ? undefined : Namespace.#opened(sys, path, fd, host, allowOwn);
   }
 
-  /** Makes a namespace of its open file, which is closed if that fails. */
+  /** Makes a namespace from its open file, and closes the file if that fails. */
   static #opened(
     sys: Sys,
     path: string,
@@ -96,12 +96,12 @@ export class Namespace implements Disposable {
     }
   }
 
-  /** A link by its name. @throws Failure kernel */
+  /** A link by name. @throws Failure kernel */
   link(name: string): Link | undefined {
     return this.lookUp([name])[0];
   }
 
-  /** Links by their names, undefined for those that are not there. @throws Failure kernel */
+  /** Links by name; undefined for a name without a link. @throws Failure kernel */
   lookUp(names: readonly string[]): (Link | undefined)[] {
     const links = getLinks(this.#socket, names);
     for (const [at, name] of names.entries()) {
@@ -117,7 +117,7 @@ export class Namespace implements Disposable {
     return listLinks(this.#socket);
   }
 
-  /** The name of the link that packets to an address leave by. @throws Failure kernel */
+  /** The name of the link that leads to an address. @throws Failure kernel */
   linkTo(address: Address): string | undefined {
     return linkTo(this.#socket, address);
   }
@@ -127,7 +127,7 @@ export class Namespace implements Disposable {
     return listAddresses(this.#socket, link.index);
   }
 
-  /** How far the kernel is with looking for duplicates of a link's addresses. @throws Failure kernel */
+  /** The state of duplicate address detection on a link. @throws Failure kernel */
   duplicateDetection(name: string): "none" | "running" | "failed" {
     return duplicateDetection(this.#socket, indexOf(this.#target, name));
   }
@@ -142,7 +142,7 @@ export class Namespace implements Disposable {
     return listRoutes(this.#socket);
   }
 
-  /** A sysctl's value, or undefined if this kernel has no such. */
+  /** A sysctl's value, or undefined if this kernel does not have it. */
   sysctl(key: string): string | undefined {
     return this.#inside(() => readSysctl(key));
   }
@@ -161,7 +161,7 @@ export class Namespace implements Disposable {
     this.close();
   }
 
-  /** Runs `action` with the thread in this namespace. It is synchronous, and stays so. */
+  /** Runs `action` with the thread in this namespace. It must stay synchronous. */
   #inside<T>(action: () => T): T {
     if (this.#host === undefined) return action();
     this.#enter(this);

@@ -4,7 +4,7 @@ import type { Stats } from "node:fs";
 import { ownNetns } from "../files/paths.ts";
 import { Failure, errnoOf, messageOf } from "../base/failure.ts";
 
-/** How the path of a network namespace looks. */
+/** Advice for a wrong path of a network namespace. */
 export const namespacePathAdvice =
   "Name a network namespace, such as /run/netns/NAME or /proc/PID/ns/net.";
 
@@ -27,11 +27,11 @@ export function openNetns(path: string): number | undefined {
       { cause },
     );
   }
-  // Opening an ordinary file is harmless, setns on it is EINVAL; a folder or device would do too.
+  // Opening a wrong file is harmless; setns refuses it with EINVAL.
   return fd;
 }
 
-/** Whether a path leads to the namespace that the process is in. One that leads nowhere does not. */
+/** Whether a path is that of the namespace that the process is in. */
 export function isOwnNamespace(path: string): boolean {
   const found = statSync(path, { throwIfNoEntry: false });
   return found !== undefined && sameFile(found, statSync(ownNetns));

@@ -20,12 +20,12 @@ export type { Namespace } from "./namespace.ts";
 export { waitForCarrier, waitForDuplicateDetection } from "./wait.ts";
 
 /**
- * The node that a program runs on: its own network namespace, those of its containers, and what it
- * has in /proc. What it opens stays open until {@link Node.close}.
+ * The node that a program runs on: its network namespace, those of its containers, and facts from
+ * /proc. What it opens stays open until {@link Node.close}.
  */
 export class Node implements Attributes, Disposable {
   readonly sys: Sys;
-  /** Where to keep what is of no use after a reboot. */
+  /** The folder for what must not survive a reboot. */
   readonly runFolder = runFolder;
   readonly #attributes: Attributes;
   #host: Namespace | undefined;
@@ -45,7 +45,7 @@ export class Node implements Attributes, Disposable {
    * A container's network namespace, opened once.
    * @param allowOwn whether it may be the host's.
    * @returns undefined if there is nothing at the path.
-   * @throws Failure invalid if it is no namespace, or the host's.
+   * @throws Failure invalid if it is not a namespace, or the host's.
    */
   container(path: string, allowOwn: boolean): Namespace | undefined {
     const open = this.#containers.get(path);
@@ -61,7 +61,7 @@ export class Node implements Attributes, Disposable {
     this.#containers.delete(path);
   }
 
-  /** Whether there is a command of that name where commands are looked for. */
+  /** Whether a command of that name is in PATH or one of the usual folders. */
   hasCommand(name: string): boolean {
     return findExecutable(name, commandFolders(this.sys.env["PATH"])) !== undefined;
   }
@@ -71,17 +71,17 @@ export class Node implements Attributes, Disposable {
     return isListening(this.sys, family, port);
   }
 
-  /** The process that listens on a port, in words, if it can be found. */
+  /** The process that listens on a port, as "name (pid 123)", if it can be found. */
   listenerName(port: Port): string | undefined {
     return listenerName(port);
   }
 
-  /** Whether a path leads to the host's own network namespace. */
+  /** Whether a path is that of the host's own network namespace. */
   isOwn(path: string): boolean {
     return isOwnNamespace(path);
   }
 
-  /** Which boot this is, as no other boot of any machine, or undefined if that cannot be told. */
+  /** The id of this boot, unique among all machines, or undefined if the kernel does not tell. */
   get bootId(): string | undefined {
     return readLine("/proc/sys/kernel/random/boot_id");
   }
@@ -108,7 +108,7 @@ export class Node implements Attributes, Disposable {
     return takeNamedLock(this.sys, name, timeout);
   }
 
-  /** Closes every namespace. The node opens them again when they are asked for. */
+  /** Closes all namespaces. They are opened again when they are needed. */
   close(): void {
     for (const container of this.#containers.values()) container.close();
     this.#containers.clear();
@@ -121,7 +121,7 @@ export class Node implements Attributes, Disposable {
   }
 }
 
-/** What a file of one line says, or undefined if it says nothing or cannot be read. */
+/** The content of a one-line file, or undefined if it is empty or cannot be read. */
 function readLine(path: string): string | undefined {
   try {
     const line = readIfPresent(path)?.trim();

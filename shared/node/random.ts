@@ -3,8 +3,8 @@ import { closeSync, openSync, readSync } from "node:fs";
 import { formatMac } from "../net/mac.ts";
 
 /**
- * Random bytes from the kernel. Both runtimes' crypto modules cost more to load than a whole
- * netlink conversation.
+ * Random bytes from the kernel. To load either runtime's crypto module takes longer than all netlink
+ * requests of a call.
  */
 export function randomBytes(count: number): Buffer {
   if (pool.length < count) pool = fill(Math.max(count, poolBytes));
@@ -13,7 +13,7 @@ export function randomBytes(count: number): Buffer {
   return bytes;
 }
 
-/** Enough for the names and MACs of one call. */
+/** Bytes that are read at once, enough for the names and MACs of one call. */
 const poolBytes = 48;
 let pool = Buffer.alloc(0);
 
@@ -28,7 +28,7 @@ function fill(count: number): Buffer<ArrayBuffer> {
   return bytes;
 }
 
-/** A random MAC: locally administered, one station's (IEEE 802, as the kernel draws them). */
+/** A random MAC: locally administered, unicast, as the kernel draws them. */
 export function randomMac(): string {
   const bytes = randomBytes(6);
   bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02;

@@ -7,7 +7,7 @@ import { describe } from "../netlink/encode.ts";
 /**
  * A sysctl of the network namespace that the thread is in.
  * @param key its path under /proc/sys.
- * @returns undefined if this kernel has no such.
+ * @returns undefined if this kernel does not have it.
  */
 export function readSysctl(key: string): string | undefined {
   try {

@@ -3,10 +3,10 @@ import { sleep } from "../files/lock.ts";
 import type { Namespace } from "./namespace.ts";
 
 /**
- * Waits until packets can pass links: a bridge forwards nothing to a port before the kernel has seen
- * its carrier, which it learns on a queue of its own.
+ * Waits until packets can pass links. A bridge forwards nothing to a port until the kernel has noticed
+ * the port's carrier, which it does a little later, in a work queue.
  * @param timeout milliseconds
- * @throws Failure kernel when one of them is gone, or the time is over.
+ * @throws Failure kernel if one of them is gone, or the time is over.
  */
 export function waitForCarrier(
   namespace: Namespace,
@@ -23,14 +23,14 @@ export function waitForCarrier(
       throw new Failure(
         "kernel",
         `Cannot use ${name}: it is gone again.`,
-        "Something else on this node deletes it: a DEL of the same pod, or a program that tidies links.",
+        "Another program on this node has deleted it: a DEL of the same pod, or one that removes links.",
       );
     }
     if (performance.now() >= end) {
       throw new Failure(
         "kernel",
         `Cannot use ${name}: it has no carrier after ${String(timeout / 1000)} seconds.`,
-        "See the kernel's log (dmesg); a node with too many links may be slow to bring one up.",
+        "See the kernel's log (dmesg). With too many links, a node may be slow to bring one up.",
       );
     }
     sleep(pause);
@@ -38,9 +38,9 @@ export function waitForCarrier(
 }
 
 /**
- * Waits until the kernel knows that no other has a link's IPv6 addresses (RFC 4862).
+ * Waits until duplicate address detection of a link's IPv6 addresses is done (RFC 4862).
  * @param timeout milliseconds
- * @throws Failure conflict if another has one; busy when the time is over.
+ * @throws Failure conflict if another host has one of them; busy if the time is over.
  */
 export function waitForDuplicateDetection(
   namespace: Namespace,
@@ -55,14 +55,14 @@ export function waitForDuplicateDetection(
       throw new Failure(
         "conflict",
         `Cannot use the addresses of ${name}: another host on the link has one of them.`,
-        "Find out which: ip -6 neighbour, or a packet capture for neighbour advertisements.",
+        "To find it, run ip -6 neighbour, or capture neighbour advertisements.",
       );
     }
     if (performance.now() >= end) {
       throw new Failure(
         "busy",
         `Cannot use the addresses of ${name}: duplicate address detection is not done after ${timeout / 1000} seconds.`,
-        "See whether the link has a carrier, or switch duplicate address detection off.",
+        "See whether the link has a carrier, or turn duplicate address detection off.",
       );
     }
     sleep(20);
