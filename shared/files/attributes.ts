@@ -1,13 +1,13 @@
 import type { Sys } from "../runtime/sys.ts";
 
-/** Bytes that every file system with extended attributes has room for. */
+/** Bytes; every file system with extended attributes has room for that many. */
 const maxAttribute = 4096;
 
-/** The extended attributes of files. */
+/** Extended attributes of files. */
 export interface Attributes {
-  /** Undefined if it has none, or its file system knows none. */
+  /** Undefined if the file does not have it, or the file system has no attributes. */
   attribute(path: string, name: string): string | undefined;
-  /** Sets one, where the file system has them and the caller may. */
+  /** Sets one. Nothing happens if the file system has no attributes, or the caller may not set them. */
   setAttribute(path: string, name: string, value: string): void;
 }
 

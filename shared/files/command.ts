@@ -1,7 +1,7 @@
-/** Where the tools are, for a caller that sets no PATH. */
+/** The folders of the tools, for a caller that sets no PATH. */
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/** Where to look for commands, given the caller's PATH. */
+/** The PATH to look for commands in: the caller's, and the usual folders. */
 export function commandPath(path: string | undefined): string {
   return path === undefined || path === "" ? defaultPath : path;
 }

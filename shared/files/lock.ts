@@ -21,13 +21,13 @@ const EWOULDBLOCK = 11;
 const EINTR = 4;
 
 const { O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDWR } = constants;
-/** No link is followed, and nothing is waited for: a FIFO for one. */
+/** Does not follow links, and does not block on a FIFO. */
 const openFlags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK;
 const fileMode = 0o600;
 const folderMode = 0o700;
 /** The permissions of the group and of others. */
 const notOwner = 0o077;
-/** Characters of a lock's name, each of which may be four bytes of the 255 of a file's. */
+/** Characters of a lock's name. Each may be four bytes; a file's name has at most 255. */
 const longestName = 60;
 
 export type LockKind = "shared" | "exclusive";
@@ -38,10 +38,9 @@ export interface Lock {
 }
 
 /**
- * Takes the lock of that name, which all programs of this project share and no other knows. Its file
- * is in a folder that root alone can enter.
- * @param name any text that says what it keeps others from, such as "bridge cni0" or a path.
- * @param timeout milliseconds to wait for another holder at the most.
+ * Takes a lock of this project's own, by name. Its file is in a folder that only root can enter.
+ * @param name what the lock guards, in any words, such as "bridge cni0" or a path.
+ * @param timeout the longest wait for another holder, in milliseconds.
  * @throws Failure busy, naming the holder, when the wait is over; conflict; io.
  */
 export function takeNamedLock(
@@ -56,10 +55,10 @@ export function takeNamedLock(
 }
 
 /**
- * Takes the flock(2) lock of a file, which is made if there is none. Whoever can open a file can
- * lock it, and never let go: so the file is made, or becomes, one that its owner alone can open.
- * @param timeout milliseconds to wait for another holder at the most.
- * @param kind "shared" for one of several holders at a time.
+ * Takes the flock(2) lock of a file, which is made if there is none. Whoever can open a file can lock
+ * it and never let go. So the file gets a mode by which only its owner can open it.
+ * @param timeout the longest wait for another holder, in milliseconds.
+ * @param kind "shared" for a lock that several can hold at a time.
  * @throws Failure busy, naming the holder, when the wait is over; conflict if the file is another
  *   user's or no file at all; io.
  */
@@ -83,7 +82,7 @@ export function takeLock(
   };
 }
 
-/** Opens a lock's file, after which nobody but its owner can open it. */
+/** Opens a lock's file. Afterwards only its owner can open it. */
 function openPrivate(path: string): number {
   const fd = attempt(path, () => openSync(path, openFlags, fileMode));
   try {
@@ -109,7 +108,7 @@ function statOf(path: string, fd: number): { mode: number; uid: number; isFile: 
   });
 }
 
-/** Makes a folder that its owner alone can enter, or makes it such a one. */
+/** Makes a folder that only its owner can enter, or changes an existing one so. */
 function ensurePrivateFolder(folder: string): void {
   attempt(folder, () => {
     ensureFolder(folder, folderMode);
@@ -125,7 +124,7 @@ function ensurePrivateFolder(folder: string): void {
   });
 }
 
-/** Whether what belongs to a user is as good as ours. */
+/** Whether a user's files can be trusted as our own: root's, or this process's user's. */
 function isTrusted(uid: number): boolean {
   return uid === 0 || uid === process.geteuid?.();
 }
@@ -134,7 +133,7 @@ function unsafe(path: string, problem: string): Failure {
   return new Failure(
     "conflict",
     `Cannot lock ${path}: ${problem}.`,
-    "Another user could keep it locked for ever. Find out who made it, and remove it.",
+    "Another user could lock it for ever. Find out who made it, and remove it.",
   );
 }
 
@@ -170,7 +169,7 @@ function waitForLock(sys: Sys, fd: number, path: string, timeout: number, kind: 
       throw new Failure(
         "busy",
         `Cannot lock ${path}: ${holder} has held it for ${String(timeout / 1000)} seconds.`,
-        "Many pods at once make this pass by itself. If it does not, see what that process waits for.",
+        "If many pods start at once, this passes by itself. If it does not, see what that process waits for.",
       );
     }
     sleep(pauseAfter(waited) * (0.5 + Math.random()));
@@ -178,20 +177,20 @@ function waitForLock(sys: Sys, fd: number, path: string, timeout: number, kind: 
 }
 
 /**
- * Milliseconds until the lock is asked for again. It is held for one or less, mostly; and whoever has
- * waited longer asks no less often, so that those who come later do not overtake him for ever.
+ * Milliseconds until the lock is tried again. It is mostly held for less than one. Whoever has waited
+ * longer tries at least as often as others, so that newcomers do not overtake it for ever.
  */
 function pauseAfter(waited: number): number {
   if (waited < 2) return 0.5;
   return waited < 500 ? 2 : 1;
 }
 
-/** Waits on this thread, without giving other code a turn. @param time milliseconds. */
+/** Blocks this thread. @param time milliseconds. */
 export function sleep(time: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, time);
 }
 
-/** Who holds the flock of a file, by its inode number and /proc/locks (proc_locks(5)). */
+/** The process that holds the flock of a file with this inode, from /proc/locks (proc_locks(5)). */
 export function holderOf(inodeNumber: number): string | undefined {
   try {
     const inode = `:${String(inodeNumber)}`;
@@ -202,7 +201,7 @@ export function holderOf(inodeNumber: number): string | undefined {
       return `process ${pid} (${name})`;
     }
   } catch {
-    // It has ended, or belongs to another process namespace: not worth failing over.
+    // It has ended, or is in another PID namespace. A message without its name will do.
   }
   return undefined;
 }

@@ -1,12 +1,12 @@
-/** Every path on a node that has a fixed place, once. */
+/** The fixed paths on a node. No other file may name them. */
 
-/** What is of no use after a reboot. */
+/** State that must not survive a reboot. */
 export const runFolder = "/run/flannel-cni";
 
-/** The locks that calls take; root alone can enter it. */
+/** The locks of calls. Only root can enter this folder. */
 export const locksFolder = `${runFolder}/locks`;
 
-/** What flanneld writes about the node. */
+/** The file that flanneld writes about the node. */
 export const subnetFile = "/run/flannel/subnet.env";
 
 /** Where runtimes look for network configs. */
@@ -15,20 +15,20 @@ export const netFolder = "/etc/cni/net.d";
 /** Where runtimes look for plugins. */
 export const binFolder = "/opt/cni/bin";
 
-/** Where flannel keeps the delegates' configs. */
+/** Where the flannel plugin keeps the delegates' configs. */
 export const flannelDataFolder = "/var/lib/cni/flannel";
 
-/** Where host-local keeps its reservations, a folder a network. */
+/** Where host-local keeps reservations, in a folder per network. */
 export const networksFolder = "/var/lib/cni/networks";
 
-/** Where libcni keeps what runtimes have added (its CacheDir). */
+/** Where libcni keeps the results of ADD (its CacheDir). */
 export const cacheFolder = "/var/lib/cni";
 
-/** Where network namespaces have names: iproute2's folder, which container runtimes use as well. */
+/** Named network namespaces: iproute2's folder, which container runtimes use too. */
 export const netnsFolders: readonly string[] = ["/run/netns", "/run/docker/netns"];
 
-/** The network namespace that a process is in. */
+/** The network namespace of the process that opens it. */
 export const ownNetns = "/proc/self/ns/net";
 
-/** What iptables-legacy locks, unless XTABLES_LOCKFILE names another file. */
+/** The lock of iptables-legacy, unless XTABLES_LOCKFILE names another file. */
 export const xtablesLock = "/run/xtables.lock";
