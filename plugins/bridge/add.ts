@@ -18,9 +18,9 @@ import type { AddPlan, Drawn, Draws, Place } from "./plan.ts";
 import { addResult } from "./result.ts";
 import { addSpoofRules, removeSpoofRules } from "./spoof_check.ts";
 
-/** Milliseconds to wait for calls that attach their containers to the same bridge. */
+/** Milliseconds to wait for other calls that work on the same bridge. */
 const lockTimeout = 10_000;
-/** How often something else on the node may make or delete a link between the look and the change. */
+/** How often to look again because another program made or deleted a link in between. */
 const attempts = 3;
 const EEXIST = 17;
 const ENODEV = 19;
@@ -31,7 +31,7 @@ type AddContext = Context<BridgeConfig>;
 export async function add(context: AddContext): Promise<Result> {
   const { conf, node, request, undo } = context;
   const { ifname, netns } = request;
-  // Opened before anything is made: what is wrong with it should cost nobody an address.
+  // Opened first, so that a wrong namespace costs no address.
   const container = openContainerNetns(context);
   const ipam = conf.ipam === undefined ? emptyResult : await addAddresses(context, conf.ipam);
   const net = conf.ipam === undefined ? noLayer3 : layer3(conf, ipam);
@@ -56,7 +56,7 @@ async function addAddresses({ delegate, raw, undo }: AddContext, ipam: string): 
   return result;
 }
 
-/** The names and MACs of what an ADD may make. */
+/** Draws names and MACs for the links that an ADD may make. */
 function draw(conf: BridgeConfig): Draws {
   return {
     pair: drawPair(conf.mac),
@@ -68,17 +68,17 @@ function draw(conf: BridgeConfig): Draws {
 function drawPair(containerMac: string | undefined): Drawn {
   return {
     hostVeth: `veth${randomBytes(4).toString("hex")}`,
-    // Ours rather than the kernel's choice: then it is known without asking, and no other program
-    // on the node (udev's MACAddressPolicy) takes it for one that it may replace.
+    // Not left to the kernel: this way it is known without asking, and udev's MACAddressPolicy does not
+    // replace it.
     hostMac: randomMac(),
     containerMac: containerMac ?? randomMac(),
   };
 }
 
 /**
- * Looks at the node, plans, and makes the container's veth a port of the bridge, while no other call
- * does the same with this bridge: one without ports is one whose address may be changed.
- * @throws CniError Conflict when the bridge must not be changed; Failure
+ * Looks at the node, plans, and makes the container's veth a port of the bridge, under the bridge's
+ * lock: while a bridge has no ports, another call may change its address.
+ * @throws CniError Conflict if the bridge must not be changed; Failure
  */
 function attach(
   { conf, node, request }: AddContext,
@@ -103,12 +103,12 @@ function attach(
   }
 }
 
-/** Whether a change failed because a link has come or gone since the node was looked at. */
+/** Whether a change failed because a link was made or deleted since the node was looked at. */
 function isOutdated(error: unknown): boolean {
   return error instanceof Failure && (error.errno === EEXIST || error.errno === ENODEV);
 }
 
-/** Lets the container send with its own MAC alone. */
+/** Drops what the container sends with a MAC other than its own. */
 function checkSpoofing({ firewall, request, undo }: AddContext, pair: Drawn): void {
   const of = { containerId: request.containerId, ifname: request.ifname };
   undo.push("the rules of macspoofchk", () => {
@@ -132,7 +132,7 @@ function masquerade(context: AddContext, { ips }: Layer3, container: Namespace):
   addMasquerade(context, conf, of, addresses, others);
 }
 
-/** Whose masquerading a call is about. */
+/** The container and interface whose masquerading a call is about. */
 export function masqueradeOf({ conf, request }: AddContext): Masquerade {
   return { network: conf.network, containerId: request.containerId, ifname: request.ifname };
 }

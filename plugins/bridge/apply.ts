@@ -5,12 +5,12 @@ import {
 } from "../../shared/node/node.ts";
 import type { Phase, Place } from "./plan.ts";
 
-/** Milliseconds for a new port to begin to forward; it takes less than one. */
+/** Milliseconds that a new port may take until it forwards. It takes less than one. */
 const carrierTimeout = 5000;
-/** Milliseconds for duplicate address detection, which waits a second, and some at random. */
+/** Milliseconds for duplicate address detection, which takes a second and a random time more. */
 const detectionTimeout = 10_000;
 
-/** Carries the phases of a plan out, one after the other. @throws Failure */
+/** Carries out the phases of a plan, in order. @throws Failure */
 export function applyPhases(
   phases: readonly Phase[],
   namespaces: Readonly<Record<Place, Namespace>>,

@@ -8,8 +8,8 @@ import { gatewayLink, usesVlans } from "./conf.ts";
 import type { BridgeConfig } from "./conf.ts";
 
 /**
- * Compares a container's network with its prevResult: the bridge, both ends of the veth and what
- * connects them, the addresses and the routes. What others have added does no harm.
+ * Compares a container's network with its prevResult: the bridge, both ends of the veth and their
+ * connection, addresses and routes. Whatever else there is does not matter.
  * @throws CniError CheckFailed, naming what is missing or different.
  */
 export function checkContainer(context: Context<BridgeConfig>, container: Namespace): void {
@@ -69,7 +69,7 @@ function checkGateways(host: Namespace, conf: BridgeConfig, result: Result): voi
   }
 }
 
-/** That the port is in its VLANs, and not in the bridge's default one where it must not be. */
+/** Checks that the port is in its VLANs, and is not in the bridge's default one if it must not be. */
 function checkVlans(host: Namespace, conf: BridgeConfig, bridge: Link, port: Link): void {
   const { vlan, trunk, preserveDefaultVlan } = conf;
   const { name } = port;
@@ -122,6 +122,6 @@ function failed(what: string): CniError {
   return new CniError(
     Code.CheckFailed,
     `Cannot confirm the container's network: ${what}.`,
-    "Something on the node has changed it since ADD. Delete the pod, so that it is made again.",
+    "Something has changed it since ADD. Delete the pod, so that it is made again.",
   );
 }

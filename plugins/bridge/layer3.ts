@@ -5,23 +5,23 @@ import { defaultRoute, sameCidr, subnetOf } from "../../shared/net/cidr.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
 import type { BridgeConfig } from "./conf.ts";
 
-/** IPAM's answer, with the gateways and default routes that the config asks for. */
+/** The IPAM plugin's result, with the gateways and default routes that the config asks for. */
 export interface Layer3 {
   readonly ips: readonly IpConfig[];
   readonly routes: readonly Route[];
-  /** The bridge's own addresses. */
+  /** The addresses for the bridge. */
   readonly gateways: readonly Cidr[];
 }
 
-/** Of a network without IPAM. */
+/** The addresses and routes of a network without IPAM: none. */
 export const noLayer3: Layer3 = { ips: [], routes: [], gateways: [] };
 
 /** The index of the container's interface in the result: after the bridge and the host's veth. */
 const containerInterface = 2;
 
 /**
- * Completes what IPAM gave.
- * @throws CniError Delegate if it gave no address.
+ * Completes the IPAM plugin's result.
+ * @throws CniError Delegate if it has no address.
  */
 export function layer3(conf: BridgeConfig, ipam: Result): Layer3 {
   if (ipam.ips.length === 0) {

@@ -39,14 +39,14 @@ export function addMasquerade(
       driver.complete(families, wanted);
       return;
     }
-    // A DEL that was killed has left them, and they would be there twice.
+    // Left by a killed DEL. Without this they would exist twice.
     removeMasquerade(env, of);
   }
-  // Nearly always the table is there, and to set it up again would empty and refill a chain.
+  // The table nearly always exists. Setting it up again would empty and refill a chain.
   if (!driver.add(families, [wanted])) driver.reconcile(families, [wanted]);
 }
 
-/** Whether a container's chain holds rules of other addresses that it has. */
+/** Whether a container's chain has rules for its other addresses. */
 function isShared(
   { firewall, node: { sys } }: Env,
   of: Masquerade,
@@ -65,7 +65,7 @@ function isShared(
   });
 }
 
-/** Whether a container has rules, of any backend. */
+/** Whether a container has rules in any backend. */
 function isMasqueraded({ firewall, node: { sys } }: Env, of: Masquerade): boolean {
   const owner = masqueradeRuleset(of, [], sys.sha512);
   return backends.some((backend) => {
@@ -79,7 +79,7 @@ function backendOf({ node }: Env, conf: BridgeConfig): Backend {
 }
 
 /**
- * Puts a container's masquerading back where something has flushed it.
+ * Restores a container's masquerading after something has flushed it.
  * @returns the families in which it was missing.
  * @throws Failure firewall, busy
  */
@@ -98,10 +98,9 @@ export function repairMasquerade(
 }
 
 /**
- * Removes a container's masquerading, whichever backend and families made it: the config may have
- * changed since. It is found by the container's id, so neither its namespace nor its addresses are
- * asked for.
- * @throws CniError what could not be done, after all that could be.
+ * Removes a container's masquerading in both backends and families, because the config may have changed
+ * since ADD. The rules are found by the container's id, without its namespace or addresses.
+ * @throws CniError what could not be removed, after everything else was.
  */
 export function removeMasquerade(env: Env, of: Masquerade): void {
   const { node, warn } = env;
@@ -118,8 +117,8 @@ export function removeMasquerade(env: Env, of: Masquerade): void {
 }
 
 /**
- * Removes the masquerading of a network's containers that are not among the valid ones.
- * @throws CniError what could not be done, after all that could be.
+ * Removes the masquerading of a network's containers that are not valid.
+ * @throws CniError what could not be removed, after everything else was.
  */
 export function collectMasquerade(env: Env, network: string, valid: readonly Attachment[]): void {
   const digest = env.node.sys.sha512;
@@ -144,7 +143,7 @@ export function collectMasquerade(env: Env, network: string, valid: readonly Att
   });
 }
 
-/** Does the work in each backend that the node has, whether it fails in another or not. */
+/** Works on every backend that the node has, even after one fails. */
 function inEach({ node }: Env, action: (backend: Backend) => void): void {
   const errors: CniError[] = [];
   for (const backend of backends) {

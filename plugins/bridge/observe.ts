@@ -6,17 +6,17 @@ import { forwardingKeys } from "./plan.ts";
 import { acceptRaKey, needsVlanLink } from "./plan_bridge.ts";
 import { replacements } from "./plan_gateway.ts";
 
-/** What an ADD finds on its node, as far as its plan depends on it. */
+/** The state of the node that an ADD's plan depends on. */
 export interface Observation {
-  /** What has the bridge's name. */
+  /** The link with the bridge's name. */
   readonly bridge: Link | undefined;
-  /** What has the name of the node's own link into the VLAN. */
+  /** The link with the name of the node's own link into the VLAN. */
   readonly vlanLink: Link | undefined;
-  /** Of the link that is to have the gateway addresses. */
+  /** The addresses of the link that gets the gateway addresses. */
   readonly addresses: readonly Cidr[];
-  /** All links of the node, if it matters which are ports of the bridge; there may be hundreds. */
+  /** All links of the node; there may be hundreds, so only if the plan needs the bridge's ports. */
   readonly links: readonly Link[];
-  /** By their keys; undefined for those that the kernel does not have. */
+  /** Sysctls by key; undefined if the kernel does not have one. */
   readonly sysctls: ReadonlyMap<string, string | undefined>;
 }
 

@@ -14,50 +14,50 @@ import {
 import { planAnnouncement, planContainer } from "./plan_container.ts";
 import { planGateways } from "./plan_gateway.ts";
 
-/** The names and MACs of a veth pair that is made: drawn at random, or asked for. */
+/** The names and MACs of a new veth pair: drawn at random, or requested. */
 export interface Drawn {
-  /** Of the veth's end on the host. */
+  /** The host's end. */
   readonly hostVeth: string;
   readonly hostMac: string;
   readonly containerMac: string;
 }
 
-/** All that one ADD draws, of which it may use a part. */
+/** All names and MACs that an ADD draws. It may not need all of them. */
 export interface Draws {
   readonly pair: Drawn;
   readonly bridgeMac: string;
-  /** Of the node's own link into a VLAN. */
+  /** For the node's own link into a VLAN. */
   readonly vlanPair: Drawn;
 }
 
 /** The network namespaces that an ADD works in. */
 export type Place = "host" | "container";
 
-/** A part of a plan: changes to make in one go, or something of the kernel's to wait for. */
+/** A part of a plan: changes to make at once, or something to wait for. */
 export type Phase = { readonly in: Place } & (
   | { readonly changes: readonly LinkChange[] }
-  /** Names of links: until then the bridge drops what is sent through them. */
+  /** Names of links. Until they are operational, the bridge drops what is sent through them. */
   | { readonly carrierOf: readonly string[] }
-  /** Name of a link whose IPv6 addresses another may have. */
+  /** Name of a link whose IPv6 addresses another host may have. */
   | { readonly duplicateDetectionOf: string }
 );
 
-/** What an ADD does after the veth pair is made, in the order of its parts. */
+/** What an ADD does after it has made the veth pair, in this order. */
 export interface AddPlan {
-  /** Completes the bridge, and makes the veth its port. To be done under the bridge's lock. */
+  /** Completes the bridge, and makes the veth its port. Needs the bridge's lock. */
   readonly attach: readonly Phase[];
-  /** Lets the container use the network; its rules of macspoofchk have to be there. */
+  /** Lets the container use the network. Its macspoofchk rules must exist by then. */
   readonly configure: readonly Phase[];
-  /** Lets others know of the container. */
+  /** Announces the container to its neighbours. */
   readonly announce: readonly Phase[];
   readonly bridgeMac: string;
-  /** Of the node's own link into the VLAN, if there is one. */
+  /** The MAC of the node's own link into the VLAN, if there is one. */
   readonly vlanMac: string | undefined;
 }
 
 /**
  * Plans an ADD. Pure.
- * @throws CniError Conflict when what is there must not be changed.
+ * @throws CniError Conflict if something on the node is in the way and must not be changed.
  */
 export function planAdd(
   conf: BridgeConfig,
@@ -94,7 +94,7 @@ export function planPair(conf: BridgeConfig, ifname: string, drawn: Drawn): Link
   return [{ kind: "create-veth", name: ifname, mac, peer, peerMac, mtu: conf.mtu }];
 }
 
-/** Forgets the MACs that the addresses had when other containers had them. */
+/** Deletes the node's neighbour entries, which may have the MACs of earlier containers. */
 function planNeighbours(
   conf: BridgeConfig,
   { ips, gateways }: Layer3,
@@ -113,7 +113,7 @@ function planNeighbours(
 function planPort(conf: BridgeConfig, name: string, defaultVlan: number): LinkChange[] {
   const { hairpin, isolated } = conf;
   return [
-    // Down as yet, so that no frame passes before the port is what it should be.
+    // Still down, so that no frame passes before the port is configured.
     { kind: "set-link", name, master: conf.bridge },
     ...(hairpin || isolated ? [{ kind: "set-port", name, hairpin, isolated } as const] : []),
     ...planVlans(conf, name, defaultVlan),
@@ -121,7 +121,7 @@ function planPort(conf: BridgeConfig, name: string, defaultVlan: number): LinkCh
   ];
 }
 
-/** The sysctls by which a node passes packets on between its links, for the gateways' families. */
+/** The sysctls for forwarding, in the gateways' families. */
 export function forwardingKeys(gateways: Layer3["gateways"]): string[] {
   const keys: Readonly<Record<Family, string>> = {
     4: "net/ipv4/ip_forward",
@@ -130,7 +130,7 @@ export function forwardingKeys(gateways: Layer3["gateways"]): string[] {
   return [...new Set(gateways.map(({ address }) => keys[address.family]))];
 }
 
-/** To write a value that is there already costs a lock. */
+/** Only values that differ: to write a sysctl costs a lock of the kernel's. */
 function planForwarding({ gateways }: Layer3, { sysctls }: Observation): LinkChange[] {
   return forwardingKeys(gateways)
     .filter((key) => sysctls.get(key) !== "1")
@@ -138,9 +138,8 @@ function planForwarding({ gateways }: Layer3, { sysctls }: Observation): LinkCha
 }
 
 /**
- * Waits for the links to carry packets, each in its own time, and announces the addresses.
- * @param isOperational whether the bridge carries packets already: one with other ports has long
- *   done so.
+ * Waits until the links carry packets, and announces the addresses.
+ * @param isOperational whether the bridge already carries packets, as one with other ports does.
  */
 function planTraffic(
   conf: BridgeConfig,

@@ -7,18 +7,18 @@ import type { BridgeConfig } from "./conf.ts";
 import type { Observation } from "./observe.ts";
 import type { Drawn } from "./plan.ts";
 
-/** The VLAN of a new port where nobody has changed it: the kernel's default. */
+/** The kernel's default for the VLAN of a new port. */
 const kernelDefaultVlan = 1;
 
-/** The sysctl by which a link heeds router advertisements, or does not. */
+/** The sysctl for accepting router advertisements on a link. */
 export function acceptRaKey(link: string): string {
   return `net/ipv6/conf/${link}/accept_ra`;
 }
 
 /**
- * Makes the bridge, or what it lacks.
- * @param mac of a bridge that is made.
- * @throws CniError Conflict if something else has its name.
+ * Makes the bridge, or completes it.
+ * @param mac for a new bridge.
+ * @throws CniError Conflict if another link has its name.
  */
 export function planBridge(
   conf: BridgeConfig,
@@ -40,7 +40,7 @@ export function planBridge(
   const isIncomplete = !bridge.up || (promiscuous && !bridge.promiscuous);
   return [
     ...(heedsAdvertisements ? [ignoreAdvertisements(name)] : []),
-    // Its ports are all in its default VLAN, so nothing changes for them.
+    // All ports are in its default VLAN, so nothing changes for them.
     ...(vlanFiltering && !bridge.vlanFiltering
       ? [{ kind: "set-bridge", name, vlanFiltering: true } as const]
       : []),
@@ -48,7 +48,7 @@ export function planBridge(
   ];
 }
 
-/** The gateway's own routes are not for others to announce. */
+/** The node must not take routes from what pods announce. */
 function ignoreAdvertisements(link: string): SetSysctl {
   return { kind: "set-sysctl", key: acceptRaKey(link), value: "0", optional: true };
 }
@@ -57,19 +57,19 @@ function foreignLink({ name, kind }: Link): CniError {
   return new CniError(
     Code.Conflict,
     `Cannot use the bridge ${name}: there is a ${kind === "" ? "device" : kind} of that name.`,
-    "Set bridge to another name in the network config, or find out what else on this node uses this one.",
+    "Set bridge to another name in the network config, or find out what else uses this one.",
   );
 }
 
-/** Whether the gateway addresses are those of a link of the node's own into a VLAN. */
+/** Whether the gateway addresses belong to the node's own link into a VLAN. */
 export function needsVlanLink({ vlan }: BridgeConfig, gateways: readonly Cidr[]): boolean {
   return vlan !== undefined && gateways.length > 0;
 }
 
 /**
- * Makes the node's own link into a VLAN, or what it lacks: a veth pair, of which one end is a port of
- * the VLAN.
- * @param drawn the names and MACs of a pair that is made.
+ * Makes the node's own link into a VLAN, or completes it: a veth pair with one end as a port of the
+ * VLAN.
+ * @param drawn the names and MACs for a new pair.
  */
 export function planVlanLink(
   conf: BridgeConfig,
@@ -87,7 +87,7 @@ export function planVlanLink(
       { kind: "set-link", name, up: true },
     ];
   }
-  // Left half made by a call that was killed: its coming up is the last of it.
+  // Left unfinished by a killed call: bringing it up is the last step.
   const port = links.find((link) => isPair(vlanLink, link));
   return [
     ...(port === undefined ? [] : planVlanPort(conf, port.name, defaultVlan)),
@@ -103,14 +103,14 @@ function planVlanPort(conf: BridgeConfig, port: string, defaultVlan: number): Li
   ];
 }
 
-/** The VLAN that a bridge puts a new port in; 0 for none. */
+/** The VLAN in which a bridge puts a new port; 0 for none. */
 export function defaultVlanOf(bridge: Link | undefined): number {
   return bridge?.defaultVlan ?? kernelDefaultVlan;
 }
 
 /**
  * Puts a port of the bridge into its VLANs.
- * @param defaultVlan the one that it is in already.
+ * @param defaultVlan the VLAN that it is already in.
  */
 export function planVlans(conf: BridgeConfig, link: string, defaultVlan: number): LinkChange[] {
   if (!usesVlans(conf)) return [];

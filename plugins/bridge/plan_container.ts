@@ -11,7 +11,7 @@ export function planContainer(
 ): LinkChange[] {
   if (conf.leaveDown) return [];
   const up: LinkChange = { kind: "set-link", name: ifname, up: true };
-  // On layer 2 alone, addresses are somebody else's, and so is how the kernel deals with them.
+  // Without ipam, somebody else sets addresses and the sysctls for them.
   if (ips.length === 0) return [up];
   const sysctl = (
     family: "ipv4" | "ipv6",
@@ -26,9 +26,9 @@ export function planContainer(
   });
   const hasIpv6 = ips.some(({ address }) => address.address.family === 6);
   return [
-    // Lets the kernel announce the addresses: see planAnnouncement.
+    // The kernel announces the addresses: see planAnnouncement.
     sysctl("ipv4", "arp_notify", "1"),
-    // Container runtimes often switch IPv6 off in a namespace that they make.
+    // Container runtimes often turn IPv6 off in a new namespace.
     ...(hasIpv6
       ? [
           sysctl("ipv6", "disable_ipv6", "0", "lo"),
@@ -68,9 +68,9 @@ function sameFamily(one: Cidr, other: Cidr): boolean {
 }
 
 /**
- * Announces the container's addresses, which ends what neighbours know of their last owners. What
- * the kernel says when the link comes up is often lost, for the bridge does not forward yet; being
- * told its MAC again makes it say the same once more (arp_notify, ndisc_notify).
+ * Announces the container's addresses, so that neighbours forget their last owners. The kernel's own
+ * announcement, when the link comes up, is often lost because the bridge does not forward yet. Setting
+ * the same MAC again makes the kernel repeat it (arp_notify, ndisc_notify).
  */
 export function planAnnouncement(ifname: string, mac: string, { ips }: Layer3): LinkChange[] {
   if (ips.length === 0) return [];

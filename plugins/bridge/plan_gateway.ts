@@ -7,7 +7,7 @@ import type { BridgeConfig } from "./conf.ts";
 import type { Observation } from "./observe.ts";
 import { isPair } from "./plan_bridge.ts";
 
-/** An address that has to go because a gateway's is to come. */
+/** An address that a gateway address replaces. */
 interface Replacement {
   readonly address: Cidr;
   readonly gateway: Cidr;
@@ -15,7 +15,7 @@ interface Replacement {
 
 /**
  * Gives the bridge, or the node's link into the VLAN, its gateway addresses.
- * @throws CniError Conflict when it has others that must not be replaced.
+ * @throws CniError Conflict if it has other addresses that must not be replaced.
  */
 export function planGateways(
   conf: BridgeConfig,
@@ -39,7 +39,7 @@ export function planGateways(
     );
 }
 
-/** The addresses of a link that cannot stay beside its gateway addresses. */
+/** The link's addresses that cannot stay beside the gateway addresses. */
 export function replacements(addresses: readonly Cidr[], gateways: readonly Cidr[]): Replacement[] {
   const others = missing(gateways, addresses);
   return missing(addresses, gateways).flatMap((gateway) =>
@@ -47,12 +47,12 @@ export function replacements(addresses: readonly Cidr[], gateways: readonly Cidr
   );
 }
 
-/** Those of `wanted` that are not among the others. */
+/** Those of `wanted` that are not in `among`. */
 function missing(among: readonly Cidr[], wanted: readonly Cidr[]): Cidr[] {
   return wanted.filter((cidr) => !among.some((known) => sameCidr(known, cidr)));
 }
 
-/** A bridge has one IPv4 address; its IPv6 ones must be of subnets that do not overlap. */
+/** A bridge has one IPv4 address. Its IPv6 addresses must be in subnets that do not overlap. */
 function clash(address: Cidr, gateway: Cidr): boolean {
   if (address.address.family !== gateway.address.family) return false;
   return (
@@ -62,7 +62,7 @@ function clash(address: Cidr, gateway: Cidr): boolean {
   );
 }
 
-/** Whether the bridge has ports besides those of the node's own links into VLANs. */
+/** Whether the bridge has ports other than those of the node's own links into VLANs. */
 function hasPods({ bridge, links }: Pick<Observation, "bridge" | "links">): boolean {
   if (bridge === undefined) return false;
   const vlanLinks = links.filter(({ name }) => name.startsWith(`${bridge.name}.`));

@@ -4,10 +4,10 @@ import type { BridgeConfig } from "./conf.ts";
 import type { Layer3 } from "./layer3.ts";
 import type { AddPlan, Drawn } from "./plan.ts";
 
-/** Bytes: the kernel's MTU for a veth or bridge that is given none. */
+/** Bytes; the kernel's default MTU of a veth or bridge. */
 const defaultMtu = 1500;
 
-/** What ADD answers. */
+/** The result of ADD. */
 export function addResult(
   conf: BridgeConfig,
   ipam: Result,

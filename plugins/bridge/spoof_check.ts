@@ -11,9 +11,9 @@ import type { Drawn } from "./plan.ts";
 
 type Ends = Pick<Drawn, "hostVeth" | "containerMac">;
 
-/** Lets a container send with its own MAC alone. @throws Failure firewall */
+/** Drops what a container sends with a MAC other than its own. @throws Failure firewall */
 export function addSpoofRules(firewall: Firewall, of: SpoofCheck, ends: Ends): void {
-  // A DEL that was killed has left them, for a link that is gone.
+  // Left by a killed DEL, for a link that is gone.
   removeSpoofRules(firewall, of);
   const driver = driverOf(firewall, "nftables");
   const wanted = [allowing(of, ends)];
@@ -30,8 +30,8 @@ export function removeSpoofRules(firewall: Firewall, of: SpoofCheck): void {
 }
 
 /**
- * Removes the rules whose link is gone: a call was killed. They say nothing of a network, so whether
- * a container is valid in this one is no reason.
+ * Removes the rules whose link is gone, as after a killed call. They do not name a network, so it does
+ * not matter whether a container is valid in this one.
  * @throws Failure firewall, kernel
  */
 export function collectSpoofRules({
@@ -43,7 +43,7 @@ export function collectSpoofRules({
   driver.remove([], gone.map(listedSpoofCheck));
 }
 
-/** Puts the rules back where something has flushed them. @returns whether they were missing. */
+/** Restores the rules after something has flushed them. @returns whether they were missing. */
 export function repairSpoofRules(
   firewall: Firewall,
   { containerId, ifname }: SpoofCheck,
