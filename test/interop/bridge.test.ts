@@ -1,4 +1,4 @@
-/** A node that is moved from the reference plugins to ours, or back, while pods run on it. */
+/** A node changes from the reference plugins to ours, or back, while pods run on it. */
 import { describe, expect, test } from "vitest";
 import { testSome } from "../helpers/form.ts";
 import { binDir, cni, cniOk, createSandbox, leftovers, type CniJson } from "../helpers/cni.ts";
@@ -59,7 +59,7 @@ describe.concurrent("bridge and the reference", () => {
       expect(await call(second, "ADD", "pod2")).toBe(0);
       expect(await call(second, "CHECK", "pod1")).toBe(0);
       expect(await call(first, "CHECK", "pod2")).toBe(0);
-      // A DEL by the other in the midst of the pods' life is nothing to the one that is left.
+      // The other plugins' DEL of one pod does not touch the other pod.
       expect(await call(second, "DEL", "pod1")).toBe(0);
       expect(await call(second, "CHECK", "pod1")).toBe(1);
       expect(await call(first, "CHECK", "pod1")).toBe(1);
@@ -92,7 +92,7 @@ describe.concurrent("bridge and the reference", () => {
         `10.244.1.${n + 2}/24`,
         `fd00:10:244:1::${n + 2}/64`,
       ]);
-      // Ours checks what the reference made, too; the reference's CHECK fails on routes without gw.
+      // Ours also checks what the reference made. The reference's CHECK fails on routes without gw.
       const check = {
         ...call,
         bin: ours,

@@ -1,4 +1,4 @@
-/** One conflist with plugins of ours and of the reference: each reads the other's result. */
+/** A conflist with plugins of ours and of the reference: each reads the other's result. */
 import { expect, test } from "vitest";
 import {
   binDir,
@@ -48,7 +48,7 @@ test.for(["0.3.1", "0.4.0", "1.0.0"])(
     }
     for (let time = 0; time < 2; time++) await runConflist(sandbox, { ...kept, command: "DEL" });
     const rest = leftovers(before, await sandbox.snapshot());
-    // The reference's portmap never takes its own chains away, nor does tuning its folder.
+    // The reference's portmap never removes its chains, nor tuning its folder.
     expect(rest.filter((line) => !/CNI-HOSTPORT|\/run\/cni\/tuning/.test(line))).toEqual([]);
   },
 );

@@ -1,4 +1,4 @@
-/** Delegates and IPAM plugins that this suite does not hold: the reference's, by execution. */
+/** Delegates and IPAM plugins that are not built in: the reference's, which are executed. */
 import { describe, expect, test } from "vitest";
 import {
   binDir,
@@ -15,7 +15,7 @@ import { globalAddresses } from "../helpers/state.ts";
 
 const path = `${binDir()}:${referenceDir()}`;
 
-/** A node with a link outside, flanneld's file and a pod. */
+/** A node with a link to the outside, subnet.env and a pod. */
 async function createNode(): Promise<Sandbox> {
   const node = await createSandbox();
   await node.addExternalHost("outside");
@@ -50,7 +50,7 @@ describe.concurrent("flannel delegates", () => {
     expect(pod).toContain(delegate.type === "ptp" ? "veth" : delegate.type);
     expect(pod).toContain("10.244.1.2/24");
     const withResult = { ...conf, prevResult: answer.json };
-    // The reference's CHECK finds no route that has no gateway of its own, its own ones neither.
+    // The reference's CHECK does not find routes without a gateway, not even its own.
     expect(await cni(node, { ...call, conf: withResult, command: "CHECK" })).toMatchObject({
       json: {
         msg: expect.stringContaining("10.244.0.0"),

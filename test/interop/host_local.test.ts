@@ -21,7 +21,7 @@ const directory = "/var/lib/cni/networks/net1";
 
 type Step = readonly ["ADD" | "DEL", containerId: string, args?: string];
 
-/** Container ids and verbs: what a node sees in some hours. */
+/** Container ids and verbs, as on a node within some hours. */
 const HISTORIES: Readonly<
   Record<string, { readonly ipam: Conf; readonly steps: readonly Step[] }>
 > = {
@@ -162,7 +162,7 @@ describe.concurrent("host-local and the reference", () => {
     for (const name of ["a", "b", "c", "d", "e"]) {
       results.set(name, (await add(name === "c" ? reference : ours, name)).json);
     }
-    // The reference's CHECK and DEL know what has a mark of the boot.
+    // The reference's CHECK and DEL accept a reservation with a boot mark.
     const checked = { ...call, conf: { ...conf, prevResult: results.get("a") } };
     const check = await cni(sandbox, {
       ...checked,
@@ -178,7 +178,7 @@ describe.concurrent("host-local and the reference", () => {
       cat /proc/sys/kernel/random/uuid > /run/boot_id
       mount --bind /run/boot_id /proc/sys/kernel/random/boot_id
     `);
-    // The reference does not free them, and its own stays reserved.
+    // The reference does not free them, and its own reservation stays.
     expect((await add(reference, "f")).code).toBe(1);
     const given: (string | undefined)[] = [];
     for (const name of ["f", "g", "h", "i"]) {
@@ -194,14 +194,14 @@ describe.concurrent("host-local and the reference", () => {
     await using sandbox = await createSandbox();
     await sandbox.addPod("pod1");
     const call = { plugin: "host-local", conf } as const;
-    // So many that it pays to keep a list of them.
+    // Enough for an index.
     await sandbox.sh(`
       mkdir -p ${directory}
       for n in $(seq 1 60); do printf 'other%s\\r\\neth0' $n > ${directory}/192.0.2.$n; done
     `);
     const held = new Map<string, string>();
     const used: string[] = [];
-    // Every container comes and goes, by changing plugins, while others stay.
+    // Each container comes and goes, by either plugin in turn, while others stay.
     for (let n = 0; n < 24; n++) {
       const containerId = `pod${n % 7}`;
       const [bin, other] = n % 3 === 0 ? [ours, reference] : [reference, ours];

@@ -1,4 +1,4 @@
-/** What one loopback plugin has brought up, the other checks and takes down. */
+/** One loopback plugin brings `lo` up, the other checks it and takes it down. */
 import { describe, expect } from "vitest";
 import { testSome } from "../helpers/form.ts";
 import { cni, cniOk, createSandbox } from "../helpers/cni.ts";
@@ -23,7 +23,7 @@ describe.concurrent("loopback and the reference", () => {
       const check = { ...call, bin: second, command: "CHECK", conf: kept } as const;
       const isChecked = cniVersion >= "0.4.0";
       if (isChecked) await cniOk(sandbox, check);
-      // The other's ADD of a pod that is up, and its DEL in the midst of the pod's life.
+      // The other plugin's ADD of a pod that is already up, and its DEL while the pod runs.
       await cniOk(sandbox, { ...call, bin: second, command: "ADD" });
       await cniOk(sandbox, { ...call, bin: second, command: "DEL", conf: kept });
       expect(await isUp()).toBe(false);

@@ -1,4 +1,4 @@
-/** portmap and the reference: what either has made, the other checks and deletes. */
+/** portmap and the reference: each checks and deletes what the other made. */
 import { describe, expect, test } from "vitest";
 import { testSome } from "../helpers/form.ts";
 import { binDir, cni, cniOk, referenceDir } from "../helpers/cni.ts";
@@ -15,7 +15,7 @@ import {
 } from "../helpers/portmap.ts";
 
 const plugins = { ours: binDir(), reference: referenceDir() };
-// The reference's CHECK fails on dual stack: it looks for one family's rules in the other.
+// The reference's CHECK fails on dual stack: it looks for each family's rules in the other one too.
 const cases = [IPTABLES_NFT, IPTABLES_LEGACY].flatMap((backend) =>
   [[IPV4], [IPV6]].flatMap((families) =>
     (["ours", "reference"] as const).map((maker) => {
@@ -35,9 +35,9 @@ describe.concurrent("portmap and the reference", () => {
     await cniOk(node, { ...call, bin: plugins[maker], command: "ADD" });
     const number = family === IPV4 ? 4 : 6;
     expect(await natTable(node, backend, number)).toContain("CNI-DN-");
-    // ip6tables-legacy takes one port's rule for another's, so the reference makes too few there.
+    // ip6tables-legacy confuses rules of different ports, so the reference makes too few.
     const isBroken = backend.backend === "iptables-legacy" && number === 6 && maker === "reference";
-    // The reference's CHECK looks in the tables of both families, whatever the pod has.
+    // The reference's CHECK looks in both families' tables, even if the pod has one.
     if (taker === "ours" && !isBroken) {
       await cniOk(node, { ...call, bin: plugins[taker], command: "CHECK" });
     }
@@ -47,7 +47,7 @@ describe.concurrent("portmap and the reference", () => {
         expect(await natTable(node, backend, of)).not.toContain("CNI-DN-");
       }
     }
-    // What the maker has kept in mind of it does not stand in the way of the next.
+    // The maker's record of it does not stop the next pod.
     const next = portmapCall(backend, "pod2", resultFor("pod2", families, 1), {
       families,
       mappings: WEB_AND_DNS,
@@ -66,7 +66,7 @@ describe.concurrent("portmap and the reference", () => {
   test.for(checks)("the reference's CHECK finds ours ($program-$kind)", async (one) => {
     const { family, program, hostIP, kind } = one;
     await using node = await createNode(IPTABLES_NFT);
-    // It looks for every rule in both families, unless the node has the tools of one alone.
+    // It looks for every rule in both families, unless the node has only one family's tools.
     await node.sh(`
       mkdir -p /opt/cni/one
       for part in "" -save -restore; do

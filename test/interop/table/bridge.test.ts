@@ -9,7 +9,7 @@ const ARGS = { fails: [0, 999], differs: { answer: "All plugins: CNI_ARGS" } } a
 
 const versions: Rows = Object.fromEntries(
   CNI_VERSIONS.flatMap((cniVersion) => {
-    // CHECK came with 0.4.0, addresses are all that there is before 0.3.0.
+    // CHECK exists since 0.4.0. Before 0.3.0 a result is its addresses.
     const check = cniVersion >= "0.4.0" ? { differs: CHECK } : {};
     const layer2 = cniVersion < "0.3.0" ? BAD : check;
     const dns = {

@@ -1,4 +1,4 @@
-/** What bridge makes of addresses, gateways, routes and DNS, and of the IPAM plugins that give them. */
+/** bridge's inputs on layer 3: addresses, gateways, routes, DNS, and IPAM plugins. */
 import { compare, type Rows } from "./compare.ts";
 import { bridge, LAYER_2, SUBNET, SUBNET6 } from "./confs.ts";
 

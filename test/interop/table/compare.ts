@@ -22,13 +22,13 @@ import {
   type Side,
 } from "./play.ts";
 
-/** By what is special about each. */
+/** Rows by name. */
 export type Rows = Readonly<Record<string, Row>>;
 
-/** Sandboxes of a plugin of which only one call may run at a time in each. */
+/** How many sandboxes there are for a plugin whose calls must not run at the same time in one. */
 const LANES = 3;
 
-/** Makes a test of each row. */
+/** Declares a test for each row. */
 export function compare(what: string, plugin: string, kind: Kind, rows: Rows): void {
   describe.concurrent(`${what} and the reference`, () => {
     const sandboxes: Sandbox[] = [];

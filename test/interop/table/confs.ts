@@ -1,7 +1,7 @@
 /** Configs that several rows build on. */
 import type { Conf } from "../../helpers/cni.ts";
 
-/** The CNI versions that the reference speaks. */
+/** The CNI versions that the reference supports. */
 export const CNI_VERSIONS = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0"] as const;
 
 export const SUBNET = "10.1.2.0/24";
@@ -20,7 +20,7 @@ export function hostLocalRange(range: Conf, more: Conf = {}): Conf {
 /** A config of the bridge plugin without ipam. */
 export const LAYER_2: Conf = { type: "bridge", bridge: "cni0" };
 
-/** A config of the bridge plugin with host-local, of one IPv4 subnet unless told. */
+/** A config of the bridge plugin with host-local and, by default, one IPv4 subnet. */
 export function bridge(more: Conf, ipam: Conf = {}): Conf {
   const ranges = [[{ subnet: SUBNET }]];
   return { ...LAYER_2, ipam: { type: "host-local", ranges, ...ipam }, ...more };

@@ -41,14 +41,14 @@ const versions: Rows = Object.fromEntries(
           { ranges: [[{ subnet: SUBNET }], [{ subnet: "10.9.0.0/16" }]] },
           { cniVersion },
         ),
-        // There is room for one address of a family.
+        // Their results have room for one address per family.
         ...(cniVersion < "0.3.0" ? BAD : {}),
       },
     ],
   ]),
 );
 
-/** Configs with requests in the three ways that there are. */
+/** Configs with requests for addresses, in each of the three ways. */
 const both = { ranges: [[{ subnet: SUBNET }], [{ subnet: SUBNET6 }]] };
 const three = {
   ranges: ["10.1.2.0/24", "10.1.3.0/24", "10.1.4.0/24"].map((subnet) => [{ subnet }]),

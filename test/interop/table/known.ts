@@ -5,7 +5,7 @@ import { isReferenceNew } from "../../helpers/executables.ts";
 /** Whether the reference is newer than Debian's. */
 export const newReference = isReferenceNew();
 
-/** Why an error's code is another one. */
+/** The reason for different error codes. */
 export const ERRORS = "All plugins: errors";
 
 const documented = rowsOf(
@@ -15,12 +15,12 @@ const documented = rowsOf(
 /** Every difference that is documented. */
 export const DOCUMENTED: ReadonlySet<string> = new Set(documented.keys());
 
-/** Those where the reference's versions differ from each other: the row names a version. */
+/** Those in which the reference's versions differ from each other: the row names a version. */
 export const VARYING: ReadonlySet<string> = new Set(
   [...documented].filter(([, reference]) => /\b1\.\d\.1\b/.test(reference)).map(([why]) => why),
 );
 
-/** Why → what the reference does. */
+/** Reason → what the reference does. */
 function rowsOf(markdown: string): ReadonlyMap<string, string> {
   let section = "";
   const rows = new Map<string, string>();
@@ -34,10 +34,10 @@ function rowsOf(markdown: string): ReadonlyMap<string, string> {
   return rows;
 }
 
-/** An address may not be used while it is being looked for; nobody is told where it is. */
+/** Flags of addresses and settings of the pod's link that depend on duplicate address detection. */
 const DAD = String.raw`,"(nodad|tentative)":true|^settings pod: .*ndisc_notify.*\n`;
 
-/** What in a text is different for a reason; where none is given, it may be all of it. */
+/** The part of a text that may differ for a reason. For a reason without an entry, all of it may. */
 const TRACES: Readonly<Record<string, RegExp>> = {
   "bridge: duplicate address detection": new RegExp(DAD, "gm"),
   "bridge: a second route of IPv6 to a place": new RegExp(
@@ -50,7 +50,7 @@ const TRACES: Readonly<Record<string, RegExp>> = {
   "portmap: two mappings of one host port": /^iptables: nat -A CNI-.*\n/gm,
 };
 
-/** A text without what is different for a reason. */
+/** A text without the part that may differ for a reason. */
 export function withoutTraces(text: string, why: string): string {
   const trace = TRACES[why];
   return trace === undefined ? "" : `${text}\n`.replaceAll(trace, "");

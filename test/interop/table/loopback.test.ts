@@ -1,4 +1,4 @@
-/** loopback's inputs: every version, what `lo` has before, results of plugins before it. */
+/** loopback's inputs: versions, the state of `lo`, results of plugins before it. */
 import type { Conf } from "../../helpers/cni.ts";
 import { compare, type Rows } from "./compare.ts";
 import { CNI_VERSIONS } from "./confs.ts";
@@ -97,7 +97,7 @@ const others: Rows = {
     fails: [4, 0],
     differs: { answer: "All plugins: ADD and CHECK with a namespace that is the host's own" },
   },
-  // What becomes of the node's lo is in another test.
+  // Another test looks at the node's lo.
   "DEL with the node's own namespace": {
     conf: CONF,
     command: "DEL",

@@ -1,4 +1,4 @@
-/** Plays rows of the table on a plugin, each in namespaces of its own. */
+/** Runs rows of the table on a plugin, each in namespaces of its own. */
 import {
   cni,
   type CniAnswer,
@@ -11,15 +11,15 @@ import { newReference } from "./known.ts";
 import { stateOf, type Place } from "./state.ts";
 import { Turn } from "./turn.ts";
 
-/** One input. What isn't given is as in a runtime's first call for a pod. */
+/** One input. The defaults are those of a runtime's first call for a pod. */
 export interface Row extends Partial<Omit<CniCall, "bin" | "plugin" | "conf">> {
-  /** The config, with a name and a cniVersion where it says none; text is given as it is. */
+  /** The config. An object gets a name and a cniVersion if it has none; text is passed unchanged. */
   readonly conf: Conf | string;
-  /** What comes before: shell scripts on the node, and calls, which have to succeed. */
+  /** What comes before: shell scripts on the node, and calls, which must succeed. */
   readonly first?: readonly (string | Before)[];
-  /** The codes that it fails with: ours, then the reference's; 0 where one succeeds. */
+  /** The codes: ours, then the reference's; 0 for success. */
   readonly fails?: readonly [ours: number, reference: number];
-  /** What is different, with the row of docs/compatibility.md that says why, as "section: what". */
+  /** What differs, with the row of docs/compatibility.md that says why, as "section: what". */
   readonly differs?: Differences;
   /** Rows of docs/compatibility.md by which a newer reference answers differently. */
   readonly varies?: readonly string[];
@@ -27,35 +27,34 @@ export interface Row extends Partial<Omit<CniCall, "bin" | "plugin" | "conf">> {
 
 type Before = Partial<Omit<CniCall, "bin">>;
 
-/** What is compared: the answer; where it is to a good ADD, what it made, and what follows. */
+/** What is compared: the answer; after a successful ADD also the state, CHECK, DEL and the state then. */
 export type Aspect = "answer" | "state" | "CHECK" | "DEL" | "after";
 
 export type Differences = Readonly<Partial<Record<Aspect, string>>>;
 
-/** What came of a row, with the names and MACs that were drawn replaced. */
+/** The outcome of a row. Random names and MACs are replaced. */
 export interface Outcome {
-  /** Of the answer: 0, or the error's code. */
+  /** 0, or the error's code. */
   readonly code: number;
-  /** What the plugin said, for messages. */
+  /** The plugin's output, for messages. */
   readonly said: string;
   readonly texts: Readonly<Partial<Record<Aspect, string>>>;
 }
 
 /**
- * What a plugin's calls share with those for other rows: nothing, the node, or what is kept on the
- * disk by host port.
+ * What the calls of different rows share: nothing, the node, or files by host port.
  */
 export type Kind = "own nodes" | "one node" | "one at a time";
 
-/** One of the two that are compared. */
+/** One of the two suites that are compared. */
 export interface Side {
-  /** Its folder. */
+  /** The folder of its executables. */
   readonly bin: string;
-  /** For each row, by its number. */
+  /** The place of each row, by number. */
   readonly places: readonly Place[];
 }
 
-/** Makes places for so many rows, in turn in each of the sandboxes. */
+/** Makes places for `count` rows, spread over the sandboxes. */
 export async function makeSide(
   bin: string,
   sandboxes: readonly Sandbox[],
@@ -85,7 +84,7 @@ export async function makeSide(
   return { bin, places };
 }
 
-/** Plays a row, when it is its turn. */
+/** Runs a row, when it is its turn. */
 export async function play(
   { bin, places }: Side,
   plugin: string,
@@ -128,7 +127,7 @@ async function playIn(
   const texts: Partial<Record<Aspect, string>> = { answer: normalise(textOf(answer)) };
   if (code !== 0 || (row.command ?? "ADD") !== "ADD") return { code, said, texts };
   texts.state = await stateOf(place, "node and pod", normalise);
-  // CHECK came with 0.4.0, and with it the result of ADD for CHECK and DEL.
+  // Since 0.4.0, CHECK and DEL get the result of ADD.
   const isNew = (answer.json?.cniVersion ?? "") >= "0.4.0" && typeof given !== "string";
   const conf = isNew ? { ...given, prevResult: answer.json } : given;
   const verbs: readonly ("CHECK" | "DEL")[] = isNew ? ["CHECK", "DEL"] : ["DEL"];
@@ -159,7 +158,7 @@ function canonical(json: CniAnswer["json"]): string {
   );
 }
 
-/** Replaces the names and MACs that are drawn; what the row names stays. */
+/** Replaces random names and MACs, but not those that the row names. */
 function normaliser(row: string): (text: string) => string {
   return (text) =>
     text

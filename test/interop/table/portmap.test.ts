@@ -4,7 +4,7 @@ import { compare, type Rows } from "./compare.ts";
 import { CNI_VERSIONS } from "./confs.ts";
 
 const BAD = { fails: [7, 999] } as const;
-/** The reference looks for each rule in the tables of both families. */
+/** The reference looks for each rule in both families' tables. */
 const CHECK = { CHECK: "portmap: CHECK" } as const;
 const GOOD = { differs: CHECK } as const;
 
@@ -24,7 +24,7 @@ const portmap = (portMappings: unknown, more: Conf = {}): Conf => ({
   runtimeConfig: { portMappings },
   ...more,
 });
-/** A mapping in which one key is another. */
+/** A mapping with one key changed. */
 const web = (change: Conf, more: Conf = {}): Conf => portmap([{ ...WEB, ...change }], more);
 
 const DUAL = { prevResult: result(V4, V6) };

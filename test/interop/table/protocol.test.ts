@@ -1,6 +1,6 @@
 /**
- * What all plugins have in common: the environment, stdin, names and versions. They share the code
- * for it, so that of the least work is enough: host-local, which needs no links.
+ * Inputs that all plugins have in common: environment, stdin, names and versions. They share the code
+ * for these, so one plugin is enough: host-local, which needs no links.
  */
 import type { Conf } from "../../helpers/cni.ts";
 import { compare, type Rows } from "./compare.ts";
@@ -12,7 +12,7 @@ const SAME = (code: number) => ({ fails: [code, code] }) as const;
 const NOT_YET = "All plugins: CNI 1.1.0, GC and STATUS";
 
 function environment(conf: Conf): Rows {
-  // GC and STATUS are unknown to the one, and too new for the config to the other.
+  // Unknown to the reference 1.1.1; for ours, too new for the config's version.
   const unknown = (command: "GC" | "STATUS") =>
     ({ conf, command, fails: [1, 4], varies: [NOT_YET] }) as const;
   const silent = {
@@ -23,7 +23,7 @@ function environment(conf: Conf): Rows {
   return {
     ...Object.fromEntries(
       verbs.flatMap((command) =>
-        // A DEL may come after the namespace has gone.
+        // A DEL may come after the namespace is gone.
         VARIABLES.filter((name) => command !== "DEL" || name !== "CNI_NETNS").flatMap((name) =>
           [undefined, ""].map((value) => [
             `${command} with ${value === undefined ? "no" : "an empty"} ${name}`,

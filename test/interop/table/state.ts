@@ -1,11 +1,11 @@
-/** What a call has left on the node: links, addresses, routes, VLANs, rules, settings and files. */
+/** The state after a call: links, addresses, routes, VLANs, rules, settings and files. */
 import type { Namespace, Sandbox } from "../../helpers/cni.ts";
 import { filesIn } from "../../helpers/state.ts";
 import { parseList, type Address, type Route } from "../../lab/inspect.ts";
 import type { Turn } from "./turn.ts";
 import { iptablesLines, nftLines } from "../../lab/rules.ts";
 
-/** Of the links that plugins configure: eth0, eth1, lo, cni0. */
+/** Sysctls of the links that plugins configure: eth0, eth1, lo, cni0. */
 const SETTINGS = [
   "ipv4/ip_forward",
   "ipv6/conf/all/forwarding",
@@ -18,8 +18,8 @@ const SETTINGS = [
 ];
 
 /**
- * Prints each section after a line of its own; `$1` is the pod's namespace, if it is looked at. It
- * starts as few processes as it can, for it is run nearly as often as the plugins are.
+ * Prints each section after a line with its name. `$1` is the pod's namespace, if it is looked at. It
+ * runs nearly as often as the plugins, so it starts few processes.
  */
 const SCRIPT = `
 look='
@@ -43,19 +43,19 @@ case $ruleset in
 esac
 `;
 
-/** Where a row is played. */
+/** Where a row runs. */
 export interface Place {
   readonly node: Namespace;
   readonly pod: Namespace;
   readonly sandbox: Sandbox;
-  /** Of its network's reservations. */
+  /** The folder of its network's reservations. */
   readonly folder: string;
-  /** Whether the plugin makes more than files. */
+  /** Whether the plugin changes more than files. */
   readonly looksAtKernel: boolean;
   readonly turn: Turn | undefined;
 }
 
-/** What changes by itself, or is the kernel's own choice. */
+/** Keys that change by themselves, or that the kernel chooses. */
 const VOLATILE = new Set([
   ...["ifindex", "link_index", "link_netnsid", "operstate", "qdisc", "hash_max", "state", "txqlen"],
   ...["valid_life_time", "preferred_life_time", "hello_timer", "tcn_timer", "gc_timer"],
@@ -65,7 +65,7 @@ const VOLATILE = new Set([
 /** Flags that follow the carrier of the other end. */
 const CARRIER = new Set<unknown>(["LOWER_UP", "NO-CARRIER", "M-DOWN", "linkdown"]);
 
-/** Looks at a row's node, its pod if told, and the files of its network, with `normalise`d text. */
+/** The state of a row's node, optionally of its pod, and of the files of its network, `normalise`d. */
 export async function stateOf(
   { node, pod, sandbox, folder, looksAtKernel }: Place,
   what: "node" | "node and pod",
@@ -102,8 +102,8 @@ function linesOf(section: string, output: readonly string[]): readonly string[] 
 }
 
 /**
- * What follows from something else that is compared: link-local addresses from MACs, the kernel's
- * routes of IPv6 from addresses, when it gets round to making them.
+ * What follows from something else that is compared: link-local addresses from MACs, and the kernel's
+ * IPv6 routes from addresses, which it makes a little later.
  */
 function isDerived(item: unknown): boolean {
   const { dst, local, protocol } = item as Partial<Route & Address>;

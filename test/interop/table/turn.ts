@@ -1,8 +1,8 @@
-/** Lets one run after the other, in the order in which they come. */
+/** Runs one after another, in the order in which they come. */
 export class Turn {
   #last: Promise<unknown> = Promise.resolve();
 
-  /** Runs it when all that came before are done, whatever came of them. */
+  /** Runs it when all that came before have ended, successfully or not. */
   async take<T>(run: () => Promise<T>): Promise<T> {
     const before = this.#last;
     const { promise, resolve } = Promise.withResolvers<undefined>();
