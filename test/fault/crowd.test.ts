@@ -1,6 +1,6 @@
 /**
- * Many pods at once, with calls killed at random: no address is given twice at any time, and nothing
- * is left at the end. The long form (SOAK=1) is 500 pods, 32 at once, ten times over.
+ * Many pods at once, with calls killed at random: no address is ever given twice, and nothing is left
+ * at the end. The long form (SOAK=1) is ten rounds of 500 pods, 32 at once.
  */
 import { afterAll, describe, expect, test } from "vitest";
 import { leftovers } from "../lab/leftovers.ts";
@@ -75,7 +75,7 @@ describe.concurrent("at once", () => {
       const answers = await Promise.all(
         calls.map(async (one) => cni(node, { ...one, command: "ADD" })),
       );
-      // The bridge is the first one's: the other network is told so, and nothing of it is left.
+      // The bridge belongs to the first network. The other network's ADD fails, and leaves nothing.
       const refused = answers.filter(({ code }) => code !== 0);
       expect(refused.filter(({ json }) => json?.code !== 102)).toEqual([]);
       const gateways = (await node.addresses()).filter(
@@ -171,7 +171,7 @@ describe.concurrent("at once", () => {
     await addPods(node);
     const first = call("pod0", ip("a", 1));
     await cniOk(node, { ...first, command: "ADD" });
-    // A user tries to lock, for ever, whatever an ADD or a DEL opens.
+    // A user locks, for ever, whatever an ADD or a DEL opens and the user can open too.
     await node.sh(`
       cat > /run/user.sh <<'END'
       for path in $(find /run/flannel-cni /var/lib/cni 2>/dev/null) /proc/self/ns/net /run/netns/*; do
@@ -182,7 +182,7 @@ END
       while flock -n -x /proc/self/ns/net true; do sleep 0.02; done
     `);
     for (const id of ["pod1", "pod2"]) {
-      // The bridge of the second one is made.
+      // The second pod needs a new bridge.
       const one = call(id, ip(id, 2, id));
       for (const command of ["ADD", "DEL"] as const) {
         const { code, ms, stdout } = await cni(node, { ...one, command });

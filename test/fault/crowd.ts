@@ -1,11 +1,11 @@
-/** Pods that come and go on one node, many at once, with calls killed at random. */
+/** Many pods come and go on one node at once, and calls are killed at random. */
 import { setTimeout } from "node:timers/promises";
 import { cni, type CniAnswer, type CniJson, type Sandbox } from "../helpers/cni.ts";
 import { addressesIn } from "../helpers/network.ts";
 import { IPTABLES_NFT } from "../helpers/portmap.ts";
 import { callOf, runChain, type PodCall, type Scenario } from "./scenarios.ts";
 
-/** Of all calls; drawn by a seeded generator. */
+/** The share of calls to kill, chosen by a seeded generator. */
 const killed = 0.1;
 const SIGKILLED = 128 + 9;
 
@@ -20,7 +20,7 @@ const chain: Scenario = {
   at: 0,
 };
 
-/** Numbers from 0 to 1, the same each time (mulberry32). */
+/** Random numbers from 0 to 1, the same in each run (mulberry32). */
 function generator(seed: number): () => number {
   let state = seed;
   return () => {
@@ -31,7 +31,7 @@ function generator(seed: number): () => number {
   };
 }
 
-/** Runs a job for each number, so many at once. */
+/** Runs a job for each number, at most `width` at the same time. */
 export async function crowd(count: number, width: number, job: (n: number) => Promise<void>) {
   let next = 0;
   const worker = async (): Promise<void> => {
@@ -40,11 +40,11 @@ export async function crowd(count: number, width: number, job: (n: number) => Pr
   await Promise.all(Array.from({ length: width }, worker));
 }
 
-/** The life of pods on one node, whose addresses are watched. */
+/** Pods on one node, and which of them has which address. */
 export class Crowd {
   readonly #node: Sandbox;
   readonly #random: () => number;
-  /** Which pod has an address, from the end of its ADD to the beginning of its DEL. */
+  /** Address → pod, from the end of the pod's ADD to the start of its DEL. */
   readonly #owners = new Map<string, string>();
 
   constructor(node: Sandbox, seed: number) {
@@ -66,16 +66,16 @@ export class Crowd {
     }
     await setTimeout(this.#random() * 20);
     for (const address of own) this.#owners.delete(address);
-    // A DEL that is killed comes again.
+    // A killed DEL is repeated.
     for (let done: CniJson | undefined; done === undefined; ) done = await this.#call("DEL", pod);
     await this.#node.output("ip", ["netns", "delete", pod.id]);
   }
 
-  /** @returns the result, or undefined when the call was killed. */
+  /** @returns the result, or undefined if the call was killed. */
   async #call(command: "ADD" | "DEL", pod: PodCall): Promise<CniJson | undefined> {
     if (this.#random() >= killed) {
       const answer = await runChain(this.#node, chain, command, pod);
-      // Under such a load a lock may be waited for in vain, which is code 11.
+      // Under such a load a call may wait for a lock in vain, which is code 11.
       if (command === "ADD" && answer.json?.code === 11) {
         tally.refused++;
         return undefined;

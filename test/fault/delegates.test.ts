@@ -1,4 +1,4 @@
-/** Other programs that misbehave: delegates and IPAM plugins, and the firewall's tools under bridge. */
+/** Other programs misbehave: delegates, IPAM plugins, and the firewall's tools under bridge. */
 import { describe, expect, test } from "vitest";
 import { leftovers } from "../lab/leftovers.ts";
 import { binDir, cni, cniOk, createSandbox } from "../helpers/cni.ts";
@@ -9,7 +9,7 @@ import { soak, testSome } from "../helpers/form.ts";
 const bin = binDir();
 const FAKES = "/opt/cni/fakes";
 
-/** What a plugin does instead of its work, and what comes of it. */
+/** What a plugin does instead of its work, and the expected error. */
 const MISBEHAVIOURS: Readonly<Record<string, { script: string; codes: readonly number[] }>> = {
   hangs: { script: "exec sleep 60", codes: [11] },
   "hangs with a child that holds its pipes": { script: "sleep 60 & exec sleep 60", codes: [11] },
@@ -50,12 +50,12 @@ describe.concurrent("a plugin that is called", () => {
     expect(answer.stdout.length + answer.stderr.length).toBeLessThan(5000);
     expect(answer.ms).toBeLessThan(15_000);
     const left = leftovers(before, await node.snapshot());
-    // What a delegate has started and left behind is killed with it.
+    // Processes that a delegate started are killed with it.
     expect(left).toEqual([]);
   });
 });
 
-/** The tools of the firewall, when bridge masquerades. */
+/** The firewall's tools when bridge masquerades. */
 const TOOLS: Readonly<Record<string, { script: string; codes: readonly number[]; ms: number }>> = {
   fail: { script: "cat >/dev/null; echo broken >&2; exit 1", codes: [100], ms: 10_000 },
   "say that the lock is held": { script: "cat >/dev/null; exit 4", codes: [11], ms: 10_000 },
@@ -63,7 +63,7 @@ const TOOLS: Readonly<Record<string, { script: string; codes: readonly number[];
   "are killed": { script: "kill -9 $$", codes: [100], ms: 10_000 },
 };
 
-// To wait for one that hangs takes most of a minute, which is for the long form.
+// Waiting for a tool that hangs takes most of a minute, so only the long form does it.
 const tools = Object.entries(TOOLS).filter(([what]) => soak || what !== "hang");
 
 describe.concurrent("the firewall's tools", () => {
@@ -80,7 +80,7 @@ describe.concurrent("the firewall's tools", () => {
     const call = { bin, plugin: "bridge", conf };
     const answer = await cni(node, { ...call, extraEnv, command: "ADD" });
     expectError(answer, codes);
-    // Once for the change, and once more to see whether there is anything to undo.
+    // Once for the change, and once to see whether there is anything to undo.
     expect(answer.ms).toBeLessThan(2 * ms);
     await node.sh(`rm -r ${FAKES}`);
     expect(leftovers(before, await node.snapshot())).toEqual([]);

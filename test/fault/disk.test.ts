@@ -1,6 +1,6 @@
 /**
- * Every call on a file that is the plugins' fails with each error of a disk: the answer has a code
- * and comes in time, what was made is undone, and the next DEL and ADD find everything in order.
+ * Every call on a file of the plugins fails with each error of a disk. The answer has a code and comes
+ * in time, ADD is rolled back, and the next DEL and ADD succeed.
  */
 import { afterAll, describe, expect } from "vitest";
 import { fileCalls, signature, trace, type SystemCall } from "../lab/strace.ts";
@@ -52,7 +52,7 @@ describe.concurrent("each call on a file fails", () => {
   });
 });
 
-/** The calls to fail; of those that are made many times over, such as reads of one file, the first. */
+/** The calls to fail. Of repeated calls, such as reads of one file, only the first. */
 async function filePoints(
   scenario: Scenario,
   command: "ADD" | "DEL",

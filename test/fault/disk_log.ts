@@ -1,12 +1,12 @@
 /**
- * What a disk may hold after the power went: the operations that a call made on files, kept or lost.
- * Nothing is synced, so any of them may be lost, and what was written may be there in part or as zeros.
+ * What a disk may have after a power cut: each of a call's operations on files, kept or lost. Nothing
+ * is synced, so any operation may be lost, and what was written may be there in part or as zeros.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import type { SystemCall } from "../lab/strace.ts";
 
-/** One operation, with the names of files in the one folder that it is in. */
+/** One operation, with names of files in one folder. */
 export type Operation =
   | { readonly kind: "create"; readonly file: string }
   | { readonly kind: "write"; readonly file: string; readonly text: string }
@@ -19,7 +19,7 @@ export type Operation =
   | { readonly kind: "link" | "rename"; readonly file: string; readonly to: string }
   | { readonly kind: "unlink"; readonly file: string };
 
-/** The operations on the files of one folder, in order. Process numbers become those of nobody. */
+/** The operations on the files of one folder, in order. Process numbers are replaced by unused ones. */
 export function operationsIn(folder: string, calls: readonly SystemCall[]): Operation[] {
   return calls.flatMap(({ name, text }): Operation[] => {
     const paths = [...text.matchAll(/[<"](\/[^<>"]*)[>"]/g)].map(([, path]) => path ?? "");
@@ -55,8 +55,8 @@ function unescape(text: string): string {
 }
 
 /**
- * How much of what was written to a file is there. What fits in a sector of the disk, as every
- * reservation does, is there by half never.
+ * How much of a file's content is there. What fits in a sector of the disk, as every reservation does,
+ * is never there by half.
  */
 export type Data = "whole" | "half" | "zeros" | "nothing";
 
@@ -65,7 +65,7 @@ interface Inode {
   readonly attributes: Map<string, string>;
 }
 
-/** The files that a folder holds if some operations have reached the disk. */
+/** The files of a folder if these operations have reached the disk. */
 export function filesAfter(
   before: ReadonlyMap<string, string>,
   operations: readonly Operation[],
@@ -73,7 +73,7 @@ export function filesAfter(
   dataOf: (at: number) => Data,
 ): Map<string, Inode> {
   const names = new Map<string, Inode>();
-  // A file that has lost its name may get another: its inode is remembered by the name it had.
+  // A file may lose one name and have another, so its inode is remembered by its first name.
   const known = new Map<string, Inode>();
   const inodeOf = (file: string): Inode => {
     const found = known.get(file) ?? { text: "", attributes: new Map<string, string>() };
@@ -101,7 +101,7 @@ export function filesAfter(
   return names;
 }
 
-/** Bytes that a disk writes in one. */
+/** Bytes that a disk writes at once. */
 const sector = 512;
 
 function kept(text: string, data: Data): string {

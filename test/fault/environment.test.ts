@@ -1,4 +1,4 @@
-/** What of a caller's environment and folder reaches the runtime that is in the executables. */
+/** A caller's environment and current folder do not make the built-in runtime execute code. */
 import { describe, expect, test } from "vitest";
 import { binDir, cni, cniOk, createSandbox, type Sandbox } from "../helpers/cni.ts";
 import { bridgeConf, IPV4 } from "../helpers/network.ts";
@@ -35,7 +35,7 @@ describe.concurrent("no code runs", () => {
     await node.writeFile("/run/here/.env", "CNI_COMMAND=VERSION\n");
     await node.writeFile("/run/here/package.json", `{"main":${JSON.stringify(CODE)}}`);
     const said = await node.exec("sh", ["-c", `cd /run/here && exec ${bin}/bridge`]);
-    // Without CNI_COMMAND it says what it is.
+    // Without CNI_COMMAND it prints what it is.
     expect(said).toMatchObject({ exitCode: 1, stdout: "" });
     expect(said.stderr).toContain("Built-in plugins");
     expect(await node.exists(MARK)).toBe(false);
@@ -76,7 +76,7 @@ describe.concurrent("what is said and written", () => {
     const runtimeConfig = { portMappings: [{ hostPort: 8080, containerPort: 80 }] };
     const portmap = { cniVersion: "1.0.0", name: "cbr0", prevResult, runtimeConfig };
     await cniOk(node, { bin, plugin: "portmap", command: "ADD", conf: portmap });
-    // Reservations are the reference plugins' as well, which let everybody read them.
+    // Reservations have the reference plugins' modes, by which everybody can read them.
     const open = await node.sh(
       "find /var/lib/cni /run/flannel-cni -perm /022 -o -path '*/networks*' -prune -o -type f -perm /077 -print",
     );

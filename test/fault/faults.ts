@@ -1,4 +1,4 @@
-/** What is expected of a call in which something failed, and of the node after it. */
+/** Expectations for a call in which something failed, and for the node afterwards. */
 import { expect } from "vitest";
 import { cni, type CniAnswer } from "../helpers/cni.ts";
 import { expectError } from "../helpers/state.ts";
@@ -6,18 +6,18 @@ import { expectNothingLeft, succeed } from "./recovery.ts";
 import { callOf, runChain } from "./scenarios.ts";
 import { POD, reset, upTo, type Wreck } from "./wreck.ts";
 
-/** Milliseconds: the longest of the waits that a call may have, and some. */
+/** Milliseconds: a little more than the longest wait of a call. */
 const BOUND = 15_000;
 
-/** What a call in which a file, a link or a rule fails may answer. */
+/** The codes that a call may answer with if a file, a link or a rule fails. */
 const CODES = [5, 11, 100, 101, 102, 107];
-/** The namespace is what the environment says: where it cannot be opened, that is wrong (4). */
+/** The same for a namespace that cannot be opened, which is an error of the environment (4). */
 const NAMESPACE_CODES = [4, ...CODES];
 
 /**
- * Makes a call fail, and expects a proper answer, in time, with everything undone; then the way on:
- * DEL leaves nothing, and an ADD makes what it should.
- * @param isLie whether the fault says that something is there which is not: CHECK will miss it.
+ * Makes a call fail, and expects an answer with a code, in time, and a complete rollback. Then DEL must
+ * leave nothing, and ADD must succeed.
+ * @param isLie whether the fault claims that something exists that does not, so that CHECK misses it.
  * @returns whether the call failed.
  */
 export async function failAndRecover(

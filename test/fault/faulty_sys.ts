@@ -1,10 +1,10 @@
-/** A kernel that refuses one netlink request: it is not sent, and is answered with an errno. */
+/** A kernel that refuses one netlink request: it is not sent, but answered with an errno. */
 import type { Sys } from "../../shared/runtime/sys.ts";
 
 const NLMSG_HEADER = 16;
 const NLMSG_ERROR = 2;
 
-/** The answer that waits to be received on a socket, after that many others. */
+/** The answer to receive on a socket, after `after` others. */
 interface Pending {
   readonly fd: number;
   readonly datagram: Buffer;
@@ -12,8 +12,8 @@ interface Pending {
 }
 
 /**
- * @param fault `number:errno`, the number of the request among all of a call, from 1. Of any other
- *   form, nothing is refused, and how many requests there are is said on stderr at the end.
+ * @param fault `number:errno`: the request's number among all of a call, from 1. Any other text refuses
+ *   nothing, and prints the number of requests on stderr at the end.
  */
 export function withFault(sys: Sys, fault: string): Sys {
   const [wanted, errno] = fault.split(":").map(Number);

@@ -1,9 +1,8 @@
 /**
- * Every plugin is killed at every system call that changes something, in ADD and in DEL, and the
- * runtime's next call has to find back. What there is to kill at is counted first, call by call, so
- * nothing depends on time.
+ * Kills every plugin at every system call that changes something, in ADD and in DEL. The runtime's next
+ * call must recover. The calls are counted first, so nothing depends on time.
  *
- * The short form is for `make test`; SOAK=1 tries every way back from every kill.
+ * `make test` tries a part; SOAK=1 tries every recovery after every kill.
  */
 import { afterAll, describe, expect } from "vitest";
 import {
@@ -20,7 +19,7 @@ import { RECOVERIES, recover } from "./recovery.ts";
 import { callOf, runChain, SCENARIOS, type Scenario } from "./scenarios.ts";
 import { POD, prepare, reset, upTo, type Place, type Wreck } from "./wreck.ts";
 
-/** Of the kills a part is enough for `make test`, and less of the other build, which makes the same calls. */
+/** `make test` tries a part of the kills, and fewer on the Node build, which makes the same calls. */
 const partOfBun = 8;
 const partOfPkg = 48;
 const step = stepOf(partOfBun, partOfPkg);
@@ -75,7 +74,7 @@ describe.concurrent("killed at each call that changes something", () => {
   });
 });
 
-/** What there is to kill at, in the order of the calls. */
+/** The calls to kill at, in order. */
 async function killPoints(
   scenario: Scenario,
   command: "ADD" | "DEL",
@@ -96,15 +95,15 @@ async function killPoints(
   }));
 }
 
-/** A system call, and how many like it are made before it. */
+/** A system call, and how many equal ones come before it. */
 interface KillPoint extends SystemCall {
   readonly rank: number;
   readonly byPath: Target | undefined;
 }
 
 /**
- * The runtime makes more or fewer calls of a name by itself from run to run, but none with a file of
- * the plugin's. Those whose names are drawn have to be hit by their number, too.
+ * The runtime's own calls vary from run to run, but none of them is on a file of the plugin. Calls on
+ * files with random names must be hit by number too.
  */
 const TRIES = 15;
 
@@ -123,7 +122,7 @@ async function killAt({ node, scenario }: Wreck, command: "ADD" | "DEL", point: 
       expect(answer.code, answer.stdout + answer.stderr).toBe(SIGKILLED);
       return;
     }
-    // Where it was this time; if it was killed before that, one call later.
+    // At its place in this run; if the plugin was killed before that, one call later.
     if (byPath === undefined) nth = alike(calls, point)[point.rank]?.nth ?? nth + 1;
     const { code, stdout } = await runChain(node, scenario, "DEL", POD);
     expect(code, stdout).toBe(0);

@@ -1,6 +1,6 @@
 /**
- * Every netlink request of every plugin is refused with each of the errnos that a kernel in trouble
- * has, by an executable made for this test, whose runtime answers in the kernel's place.
+ * Every netlink request of every plugin is refused with each errno of a kernel in trouble. The
+ * executable is made for this test; its runtime answers in the kernel's place.
  */
 import { mkdirSync } from "node:fs";
 import { resolve } from "node:path";
@@ -27,7 +27,7 @@ const cases = SCENARIOS.filter(({ name }) => name !== "host-local").flatMap((sce
   (["ADD", "DEL"] as const).map((command) => ({ scenario, name: scenario.name, command })),
 );
 
-// Bun's compiler makes the executable; the code that is tested is the same in both builds.
+// Bun's compiler makes the executable. Both builds have the same code.
 describe.runIf(isBun).concurrent("each netlink request is refused", () => {
   beforeAll(async () => {
     mkdirSync(folder, { recursive: true });
@@ -59,7 +59,7 @@ describe.runIf(isBun).concurrent("each netlink request is refused", () => {
           command,
           async (call) =>
             cni(node, { ...call, bin, extraEnv: { ...call.extraEnv, FAULT_NETLINK: fault } }),
-          // What is there already, as a route, need not be made.
+          // Something that exists already, such as a route, need not be made.
           name === "EEXIST",
         );
         tally.injected++;

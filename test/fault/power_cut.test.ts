@@ -1,8 +1,8 @@
 /**
- * The power goes between any two operations on files. What ADD and DEL of flannel and host-local do
- * is recorded by strace, and every state is tried that the disk may be in: with the operations kept
- * up to any one, as a journal keeps them, and with any of them lost; what was written being there
- * whole, by half, as zeros or not at all.
+ * A power cut between any two operations on files. strace records those of ADD and DEL of flannel and
+ * host-local. Then every possible state of the disk is tried: with the operations up to any one, as a
+ * journal keeps them, and with any of them lost; with what was written whole, by half, as zeros or
+ * missing.
  */
 import { rmSync } from "node:fs";
 import fc from "fast-check";
@@ -24,7 +24,7 @@ const RESERVATIONS = "/var/lib/cni/networks/cbr0";
 const STATES = "/var/lib/cni/flannel";
 const BOOT = "boot-1 node-1";
 const ipam = { ranges: [[{ subnet: "10.244.1.0/24" }], [{ subnet: "fd00:10:244:1::/64" }]] };
-/** A pod that was there long before: what it has is on the disk. */
+/** A pod from long before, whose files are on the disk. */
 const NEIGHBOUR = "other\r\neth0";
 
 let added: readonly SystemCall[] = [];
@@ -50,20 +50,20 @@ afterAll(() => {
   console.log(`states of the disk after a power cut: ${states}`);
 });
 
-/** A choice of what has reached the disk. */
+/** A choice of the operations that reached the disk. */
 interface Choice {
   readonly isKept: (at: number) => boolean;
   readonly dataOf: (at: number) => Data;
 }
 
-/** As a journal keeps names and attributes: all up to one; data by itself. */
+/** As a journal keeps them: names and attributes up to any point, data independently. */
 function* journals(operations: readonly Operation[]): Generator<Choice> {
   for (let end = 0; end <= operations.length; end++) {
     for (const data of DATA) yield { isKept: (at) => at < end, dataOf: () => data };
   }
 }
 
-/** Any of them, drawn at random. */
+/** Any operations, chosen at random. */
 function draws(operations: readonly Operation[]): Choice[] {
   const length = operations.length;
   const choice = fc.record({
@@ -83,7 +83,7 @@ const before = new Map([
   ["lock", ""],
 ]);
 
-/** What the plugins make of a disk in such a state. */
+/** Runs the plugins on a disk in such a state. */
 async function readBack(operations: readonly Operation[], choice: Choice, isReboot: boolean) {
   states++;
   using host = new Host();
@@ -102,14 +102,14 @@ async function readBack(operations: readonly Operation[], choice: Choice, isRebo
   const given = (await host.add({ id: "new", ipam })).map((one) => one.split("/")[0] ?? "");
   expect(given).toHaveLength(2);
   if (!isReboot) {
-    // Nobody is given what another has, whose reservation has reached the disk.
+    // No address is given twice if its reservation has reached the disk.
     expect(given).not.toContain("10.244.1.2");
     expect(given).not.toContain("fd00:10:244:1::2");
     expect(given.filter((address) => whole.has(address))).toEqual([]);
   }
   await host.call("DEL", { id: "pod1", ipam });
   await host.call("DEL", { id: "other", ipam });
-  // Nothing of them is left: neither an address that is nobody's, nor what was being written.
+  // Nothing is left: no address without an owner, and no temporary file.
   expect(host.reserved().toSorted()).toEqual(given.toSorted());
 }
 
@@ -128,7 +128,7 @@ describe("after a power cut, host-local", () => {
   });
 });
 
-/** A state that is read is the one that was written; otherwise it is known to be none. */
+/** A state file that can be read is as it was written; otherwise it is known to be damaged. */
 function readStates(operations: readonly Operation[], choice: Choice, text: string): void {
   states++;
   using folder = temporaryFolder();

@@ -1,4 +1,4 @@
-/** What a runtime does after a call that was killed, and what the node has to be like then. */
+/** What a runtime does after a killed call, and the state that the node must be in afterwards. */
 import { setTimeout } from "node:timers/promises";
 import { expect } from "vitest";
 import { leftovers } from "../lab/leftovers.ts";
@@ -14,7 +14,7 @@ export const RECOVERIES = ["DEL", "GC", "ADD", "ADD of another"] as const;
 
 export type Recovery = (typeof RECOVERIES)[number];
 
-/** Recovers, expects the node to be as it should be, and leaves it as it was before ADD. */
+/** Recovers, checks the node's state, and leaves it as it was before ADD. */
 export async function recover(wreck: Wreck, recovery: Recovery): Promise<void> {
   const { node, scenario, before } = wreck;
   switch (recovery) {
@@ -49,7 +49,7 @@ export async function succeed(
   return answer.json ?? {};
 }
 
-/** The namespace goes, and a little later what is in it; the rest is GC's. */
+/** The namespace disappears, and a little later its links. GC does the rest. */
 async function collect({ node, scenario, neighbour, before }: Wreck): Promise<void> {
   await node.removePod(POD.id);
   const links = before["links"]?.filter((line) => line.startsWith("host veth")).length;
@@ -65,29 +65,29 @@ async function collect({ node, scenario, neighbour, before }: Wreck): Promise<vo
   await node.addPod(POD.id);
 }
 
-/** The same ADD once more: it works, or says that a DEL has to come first. */
+/** The same ADD again: it succeeds, or says that a DEL must come first. */
 async function addAgain(wreck: Wreck): Promise<void> {
   const { node, scenario, expected } = wreck;
   await reset(node);
   const again = await runChain(node, scenario, "ADD", POD);
   if (again.code !== 0) {
-    // 104: it holds an address. 101: it has a link. Either is of the call that was killed.
+    // 104: the killed call has reserved an address. 101: it has made a link.
     expect([101, 104], again.stdout).toContain(again.json?.code);
     await succeed(wreck, "DEL", POD);
     await reset(node);
     await succeed(wreck, "ADD", POD);
   }
-  // flannel keeps the state of the ADD that was killed until DEL: it may be another interface's.
+  // flannel keeps the killed ADD's state until DEL, because it may be another interface's.
   const state = (await stateOf(node)).filter((line) => !line.startsWith("/var/lib/cni/flannel/"));
   const wanted = expected.filter((line) => !line.startsWith("/var/lib/cni/flannel/"));
   expect(state).toEqual(wanted);
 }
 
-/** What kubelet does: a new sandbox, and the DEL of the old one at some time. */
+/** As kubelet does it: a new sandbox, and later the DEL of the old one. */
 async function addAnother(wreck: Wreck): Promise<void> {
   const { node, neighbour } = wreck;
   await node.addPod(NEXT.id);
-  // Its host ports are those of the pod that was killed, whose namespace has gone by then.
+  // It has the host ports of the killed pod, whose namespace is gone by then.
   await node.removePod(POD.id);
   const result = await succeed(wreck, "ADD", NEXT);
   const taken = addressesIn(neighbour ?? {});
@@ -99,7 +99,7 @@ async function addAnother(wreck: Wreck): Promise<void> {
   await node.addPod(POD.id);
 }
 
-/** A namespace that goes takes its links with it a little later. */
+/** The links of a removed namespace disappear a little later. */
 export async function expectNothingLeft(node: Sandbox, before: Snapshot): Promise<void> {
   const end = performance.now() + 5000;
   for (;;) {

@@ -1,4 +1,4 @@
-/** The calls that are killed and failed: each plugin, on a fresh node and beside another pod. */
+/** The calls to kill and to fail: each plugin, on a fresh node and beside another pod. */
 import {
   binDir,
   cni,
@@ -17,13 +17,13 @@ import {
   type Backend,
 } from "../helpers/portmap.ts";
 
-/** A conflist of which one plugin's calls are meddled with. */
+/** A conflist, and the plugin whose calls are to fail. */
 export interface Scenario {
   readonly name: string;
   readonly backend: Backend;
   /** In the order of ADD. */
   readonly plugins: readonly (Conf & { readonly type: string })[];
-  /** Which of them is meddled with. */
+  /** The plugin whose calls are to fail. */
   readonly at: number;
 }
 
@@ -71,10 +71,10 @@ export const SCENARIOS: readonly Scenario[] = [
   })),
 ];
 
-/** A pod as its runtime knows it. */
+/** What a runtime knows about a pod. */
 export interface PodCall {
   readonly id: string;
-  /** Added to each host port, which no two pods can have. */
+  /** Added to each host port, because no two pods can have the same. */
   readonly ports?: number;
 }
 
@@ -106,7 +106,7 @@ export function callOf(
   };
 }
 
-/** The whole chain, in the verb's order. @returns the last answer, the first that failed if any. */
+/** Calls the whole chain, in the verb's order. @returns the first answer that failed, or the last one. */
 export async function runChain(
   node: Sandbox,
   scenario: Scenario,

@@ -1,24 +1,24 @@
-/** A node for calls that are meddled with, before and after. */
+/** A node for calls that fail, and its state before and after. */
 import { expect } from "vitest";
 import type { Snapshot } from "../lab/snapshot.ts";
 import { cni, type CniJson, type Sandbox } from "../helpers/cni.ts";
 import { callOf, createScenarioNode, runChain, type PodCall, type Scenario } from "./scenarios.ts";
 
 export const POD: PodCall = { id: "pod1" };
-/** Another pod of the node, that nothing may happen to. */
+/** Another pod of the node, which must not be affected. */
 export const NEIGHBOUR: PodCall = { id: "other", ports: 1000 };
-/** A node on which a call is killed or fails. */
+/** A node on which a call is killed, or fails. */
 export interface Wreck {
   readonly node: Sandbox;
   readonly scenario: Scenario;
   readonly before: Snapshot;
-  /** The neighbour's result, if there is a neighbour. */
+  /** The other pod's result, if there is another pod. */
   readonly neighbour: CniJson | undefined;
-  /** What the node is like after an ADD that nothing happens to. */
+  /** The node's state after an undisturbed ADD. */
   readonly expected: readonly string[];
 }
 
-/** A node with no pod yet, or with one beside which another is added. */
+/** Makes a node without pods, or with one pod beside which another is added. */
 export type Place = "fresh" | "shared";
 
 export async function prepare(scenario: Scenario, place: Place, compare = true): Promise<Wreck> {
@@ -39,7 +39,7 @@ export async function prepare(scenario: Scenario, place: Place, compare = true):
 
 const expectedStates = new Map<string, Promise<readonly string[]>>();
 
-/** What a node is like after an ADD that nothing happens to. */
+/** The state of a node after an undisturbed ADD. */
 async function expectedState(scenario: Scenario, place: Place) {
   const key = `${scenario.name} ${place}`;
   const known = expectedStates.get(key) ?? addInPeace(scenario, place);
@@ -56,7 +56,7 @@ async function addInPeace(scenario: Scenario, place: Place) {
   return await stateOf(node);
 }
 
-/** Runs what comes before the plugin that is meddled with. */
+/** Runs the plugins before the one that is to fail. */
 export async function upTo(
   node: Sandbox,
   scenario: Scenario,
@@ -74,7 +74,7 @@ export async function upTo(
   return json === undefined ? {} : { prevResult: json };
 }
 
-/** Everything on the node, without what is drawn at random or belongs to the moment. */
+/** The node's state without random values and without what changes by itself. */
 export async function stateOf(node: Sandbox): Promise<readonly string[]> {
   const { files = [], ...rest } = await node.snapshot();
   const lines = Object.entries(rest).flatMap(([section, own]) =>
@@ -94,7 +94,7 @@ export async function stateOf(node: Sandbox): Promise<readonly string[]> {
     .toSorted();
 }
 
-/** Has host-local give the next pod the same address each time. */
+/** Makes host-local give the next pod the same address each time. */
 export async function reset(node: Sandbox): Promise<void> {
   await node.sh("rm -f /var/lib/cni/networks/*/last_reserved_ip.* /var/lib/cni/networks/*/lock");
 }
