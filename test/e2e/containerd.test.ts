@@ -1,5 +1,5 @@
 /**
- * A real runtime: containerd runs pods with our plugins, asked as kubelet asks it, and restarts while
+ * A real runtime: containerd runs pods with our plugins, called as kubelet calls it, and restarts while
  * they run.
  */
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
@@ -31,7 +31,7 @@ interface Row {
   readonly hostPorts: readonly string[];
 }
 
-/** Does it for each, four at a time. */
+/** Runs it for each, four at a time. */
 async function inFours<T, R>(all: readonly T[], work: (one: T) => Promise<R>): Promise<R[]> {
   const results: R[] = [];
   const entries = all.entries();
@@ -94,7 +94,7 @@ test("20 pods by containerd, which restarts while they run", async ({ skip }) =>
   };
   await checkTraffic();
 
-  // Of what this runtime keeps, and of what it passes in its own spelling.
+  // From the results that this runtime keeps, with mappings in its own spelling.
   const rows = JSON.parse(await cnitoolOk(node, ["ps", "--json"])) as readonly Row[];
   const byId = new Map(rows.map((row) => [row.containerId, row]));
   expect(byId.size).toBe(PODS);
@@ -104,7 +104,7 @@ test("20 pods by containerd, which restarts while they run", async ({ skip }) =>
   }
   expect(await cnitool(node, ["doctor"])).toMatchObject({ status: 0, stderr: "" });
 
-  // A host port that another pod has: the runtime takes back what it has made of the pod.
+  // A host port that another pod has: the runtime removes what it has made of the pod.
   const taken = { name: "late", ports: [{ hostPort: hostPortOf(0), containerPort }] };
   await expect(runtime.runPod(taken)).rejects.toThrow(String(hostPortOf(0)));
 
@@ -117,7 +117,7 @@ test("20 pods by containerd, which restarts while they run", async ({ skip }) =>
   await checkTraffic();
 
   for (const peer of [asker, ...peers]) await peer.stop();
-  // As kubelet does, which stops a pod again before it removes it.
+  // As kubelet does, which stops a pod once more before it removes it.
   const half = pods.slice(0, PODS / 2);
   const rest = pods.slice(PODS / 2);
   const removePod = async ({ id }: Pod) => {

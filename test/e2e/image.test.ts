@@ -1,4 +1,4 @@
-/** The image of the init container: the same every time, and complete. */
+/** The init container's image is reproducible and complete. */
 import { createHash } from "node:crypto";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -20,7 +20,7 @@ function digest(path: string): string {
 }
 
 test("the image is reproducible, refers to what it holds, and its executable runs alone", async () => {
-  // Beside the builds: hundreds of megabytes are too much for some machines' /tmp.
+  // Beside the builds, because /tmp may be too small for hundreds of megabytes.
   const folder = mkdtempSync("dist/.work/image-");
   onTestFinished(() => {
     rmSync(folder, { recursive: true });
@@ -42,7 +42,7 @@ test("the image is reproducible, refers to what it holds, and its executable run
 
   await using sandbox = await createSandbox();
   const root = join(process.cwd(), folder, "first/root");
-  // As an init container sees it, with the node's two folders mounted.
+  // As in an init container, with the node's two folders mounted.
   await sandbox.sh(`
     cd ${root}
     mkdir -p proc opt/cni/bin etc/cni/net.d /opt/cni/bin /etc/cni/net.d

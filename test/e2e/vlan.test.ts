@@ -1,6 +1,6 @@
 /**
- * VLANs by packets that pass or don't. Where this machine's kernel cannot filter by VLAN, one of
- * Debian's can, in a virtual machine.
+ * VLANs, by packets that pass or are dropped. If this machine's kernel has no VLAN filtering, one of
+ * Debian's kernels runs in a virtual machine.
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { TestContext } from "vitest";
@@ -19,7 +19,7 @@ afterAll(async () => {
   if (typeof found !== "string") await found[Symbol.asyncDispose]();
 });
 
-/** A node, and the folders of the plugins on it. Skips the test where there can be none. */
+/** A node, and the folders of the plugins on it. Skips the test if there can be no node. */
 async function start({ skip }: TestContext): Promise<VlanNode & Omit<VlanMachine, "createNode">> {
   if (typeof found === "string") return skip(found);
   return { ...found, ...(await found.createNode()) };
@@ -36,7 +36,7 @@ describe("vlan", () => {
     await using node = await start(context);
     const one = await addPod(node, node.ours, "pod1", vlanConf(100, alone));
     const two = await addPod(node, node.ours, "pod2", vlanConf(100, alone));
-    // The same subnet without a gateway, so that only the VLAN keeps it apart.
+    // The same subnet without a gateway, so that only the VLAN separates it.
     const apart = { ...alone, isDefaultGateway: false };
     const other = await addPod(node, node.ours, "pod3", vlanConf(200, apart));
     expect(one.result.interfaces?.[3]?.name).toBe("cni0.100");
@@ -139,7 +139,7 @@ describe("vlan", () => {
     await cniOk(node, { ...two.withResult, netns: "", command: "DEL" });
     expect(await one.pod.ping(gateway), "the node, by cni0.100").toBe(true);
     await cniOk(node, { ...one.attachment, command: "DEL" });
-    // What is left are the bridge, and the end of the node's own link.
+    // The bridge and the port of the node's own link are left.
     expect(await portsOf(node, "cni0")).toEqual([own100]);
     expect(Object.keys(await vlansOf(node))).toHaveLength(2);
   });
@@ -208,7 +208,7 @@ test("vlanTrunk passes its VLANs alone, with their tags", async (context) => {
     const batch = `addr add 10.9.1.${n + 1}/24 dev eth0\n${lines.join("\n")}\n`;
     await pod.output("ip", ["-batch", "-"], { input: batch });
   }
-  // VLAN 1 is the default one, which goes without a tag.
+  // VLAN 1 is the default VLAN, which is untagged.
   const all = [1, ...tagged].map((vlan) => `10.9.${vlan}.1`);
   const passing = ["10.9.5.1", "10.9.100.1", "10.9.102.1"];
   expect(await reached(some.pod, all)).toEqual(passing);

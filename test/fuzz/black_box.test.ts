@@ -1,6 +1,6 @@
 /**
- * Hostile input through the executables: whatever stdin and the environment hold, the answer is one
- * JSON object or nothing, with a code of the specification or ours, in time and without a stack trace.
+ * Hostile input to the executables. Whatever stdin and the environment contain, the answer is one JSON
+ * object or nothing, with a documented code, in time and without a stack trace.
  */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -58,7 +58,7 @@ async function hostileNode(): Promise<Sandbox> {
   return node;
 }
 
-/** No host's file is written outside of these, whatever the input. */
+/** No file is written outside these folders, whatever the input. */
 const ALLOWED = /^\/(run\/(flannel|flannel-cni|xtables)|var\/lib\/cni)[/.]/;
 
 const calls = fc.record({
@@ -84,7 +84,7 @@ describe.concurrent("the executables", () => {
     const environment = fc.tuple(word, word, word, word);
     const inputs = fc.tuple(calls, stdin, environment);
     for (const [call, conf, drawn] of fc.sample(inputs, { numRuns: runs, seed })) {
-      // What no process can be given.
+      // No process can have a NUL byte in its environment.
       const [containerId, netns, ifname, args] = drawn.map((text) =>
         text.replaceAll("\0", "").toWellFormed(),
       );
