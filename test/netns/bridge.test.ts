@@ -1,4 +1,4 @@
-/** The bridge plugin with host-local: what it makes of the node, and what it does when things fail. */
+/** The bridge plugin with host-local: what it changes on the node, and what it does when things fail. */
 import { describe, expect, test, vi } from "vitest";
 import { testSome } from "../helpers/form.ts";
 import {
@@ -18,7 +18,7 @@ const plugin = "bridge";
 const call = { bin, plugin } as const;
 const conf = bridgeConf(DUAL_STACK);
 
-/** Makes a pod of that name and adds it to the network. */
+/** Makes a pod and adds it to the network. */
 async function addPod(sandbox: Sandbox, name: string, config = conf) {
   const pod = await sandbox.addPod(name);
   const attachment = { ...call, containerId: name, netns: pod.netnsPath, conf: config };
@@ -69,7 +69,7 @@ describe.concurrent("bridge", () => {
     ];
     expect(targets).toHaveLength(8);
     for (const [from, address] of targets) {
-      // One packet: there is no wait for duplicate address detection.
+      // One packet is enough: nothing waits for duplicate address detection.
       const ping = await from.exec("ping", ["-n", "-c", "1", "-W", "1", address]);
       expect(ping.exitCode, `from ${from.name} to ${address}: ${ping.stdout}`).toBe(0);
     }
@@ -79,7 +79,7 @@ describe.concurrent("bridge", () => {
     await using sandbox = await createSandbox();
     const one = await addPod(sandbox, "pod1");
     const { address } = await sandbox.link("cni0");
-    // NET_ADDR_SET: the kernel leaves it alone.
+    // NET_ADDR_SET: the kernel does not change it.
     expect((await sandbox.sh("cat /sys/class/net/cni0/addr_assign_type")).trim()).toBe("3");
     const macs: (string | undefined)[] = [];
     for (const name of ["pod2", "pod3"]) {
@@ -151,7 +151,7 @@ describe.concurrent("bridge", () => {
     await using sandbox = await createSandbox();
     const pod = await sandbox.addPod("pod1");
     const sleeper = pod.exec("sleep", ["20"]);
-    // Until it runs, there is no process in the namespace.
+    // There is no process in the namespace until this one runs.
     let pids = "";
     while (pids === "") pids = (await sandbox.sh("ip netns pids pod1")).trim();
     const netns = `/proc/${pids}/ns/net`;
@@ -289,9 +289,9 @@ describe.concurrent("bridge, DEL", () => {
       const answer = await cni(sandbox, { ...attachment, netns, command: "DEL" });
       expect(answer).toMatchObject({ code: 0, stdout: "" });
     }
-    // The kernel takes a namespace's links apart in its own time.
+    // The kernel removes a namespace's links a little later.
     await vi.waitFor(async () => {
-      // The first pod of a sandbox makes /run/netns a mount point.
+      // A sandbox's first pod makes /run/netns a mount point.
       const rest = leftovers(before, await sandbox.snapshot());
       expect(rest.filter((line) => line !== "+ mounts: /run/netns tmpfs")).toEqual([]);
     }, 5000);

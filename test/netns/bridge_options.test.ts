@@ -1,4 +1,4 @@
-/** The bridge plugin's options, each by what the kernel says and by packets that pass or don't. */
+/** The bridge plugin's options, by the kernel's state and by packets that pass or are dropped. */
 import { describe, expect, test } from "vitest";
 import { testSome } from "../helpers/form.ts";
 import { binDir, cni, cniOk, createSandbox, leftovers, type Sandbox } from "../helpers/cni.ts";
@@ -80,7 +80,7 @@ describe.concurrent("bridge, its options:", () => {
     const other = await sandbox.addPod("other");
     const pod = await sandbox.addPod("pod2");
     const before = await sandbox.snapshot();
-    // Another link of the bridge has the address that the next pod is given.
+    // Another port of the bridge has the address that the next pod gets.
     await sandbox.sh(`
       ip link add other0 master cni0 type veth peer name eth0 netns other
       ip link set other0 up
@@ -112,7 +112,7 @@ describe.concurrent("bridge, its options:", () => {
       const one = await addPod(sandbox, "pod1", conf);
       const two = await addPod(sandbox, "pod2", conf);
       expect(await one.pod.ping(two.address)).toBe(true);
-      // With -p, which leaves the bridge as it is.
+      // -p does not change the bridge.
       const seen = await sandbox.sh(`
         tcpdump -p -n -l -i cni0 icmp > /run/seen 2> /run/log & dump=$!
         for try in $(seq 100); do ! grep -q listening /run/log || break; sleep 0.1; done
@@ -183,7 +183,7 @@ describe.concurrent("bridge, its options:", () => {
     });
     const neighbour = await addPod(sandbox, "pod1", conf);
     let old = await addPod(sandbox, "pod2", conf);
-    // Each time anew a race between the announcement and the bridge, which has to forward it.
+    // Each time the announcement races with the bridge, which must forward it.
     for (const name of ["pod3", "pod4", "pod5", "pod6"]) {
       expect(await sandbox.ping(old.address)).toBe(true);
       expect(await neighbour.pod.ping(old.address)).toBe(true);

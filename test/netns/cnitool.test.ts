@@ -1,4 +1,4 @@
-/** cnitool's verbs: networks run by hand as a runtime does it. */
+/** cnitool's verbs: networks by hand, as a runtime runs them. */
 import { createHash } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { leftovers, type CniJson, type Sandbox } from "../helpers/cni.ts";
@@ -13,14 +13,14 @@ import {
 import { eventually } from "../helpers/traffic.ts";
 
 const NETNS = "/run/netns/pod1";
-/** As the CNI project's cnitool makes it. */
+/** The container id, as the CNI project's cnitool makes it. */
 const ID = `cnitool-${createHash("sha512").update(NETNS).digest("hex").slice(0, 20)}`;
 const RESULT = `/var/lib/cni/results/cbr0-${ID}-eth0`;
 const PORTS = JSON.stringify({
   portMappings: [{ hostPort: 8080, containerPort: 80, protocol: "tcp" }],
 });
 
-/** The same, of CNI 1.1.0. */
+/** The same network in CNI 1.1.0. */
 const NEW = flannelConflist({ cniVersion: "1.1.0" });
 
 const addresses = async (node: Sandbox): Promise<readonly string[]> =>
@@ -53,7 +53,7 @@ describe.concurrent("a namespace on a network", () => {
     const config = Buffer.from(kept.config, "base64").toString();
     expect(config).toBe(await node.readFile(CONFLIST_FILE));
 
-    // Neither wants CAP_ARGS again.
+    // Neither needs CAP_ARGS again.
     await cnitoolOk(node, ["check", "cbr0", NETNS]);
     await node.sh("iptables -t nat -F CNI-HOSTPORT-DNAT");
     const { status, stderr } = await cnitool(node, ["check", "cbr0", NETNS]);
@@ -210,10 +210,10 @@ describe.concurrent("T1: gc", () => {
     const clean = await node.snapshot();
     await addByTool(node, "pod2", 8082);
     await node.removePod("pod2");
-    // The kernel takes its veth away in its own time.
+    // The kernel removes its veth a little later.
     const veths = () => node.sh("ip -o link show type veth | wc -l");
     expect(await eventually(veths, (count) => count.trim() === "1")).toBe("1\n");
-    // One that a runtime has forgotten to DEL, and its result with it.
+    // A pod whose DEL and result a runtime has lost.
     await node.writeFile("/var/lib/cni/networks/cbr0/10.244.1.77", "lost\r\neth0");
     const planted = await node.snapshot();
 
@@ -252,7 +252,7 @@ describe.concurrent("T1: gc", () => {
     expect(await addresses(node)).toEqual(["10.244.1.2", "10.244.1.3"]);
     await cnitoolOk(node, ["gc", "cbr0", "--valid-file", "-"], {}, list);
     expect(await addresses(node)).toEqual(["10.244.1.2"]);
-    // An empty list is a list.
+    // An empty list is valid.
     await cnitoolOk(node, ["gc", "cbr0", "--valid-file", "/dev/null"]);
     expect(await addresses(node)).toEqual([]);
   });

@@ -1,4 +1,4 @@
-/** cnitool's help and completion, which come from one table. */
+/** cnitool's help and completion, which are made from one table. */
 import { describe, expect, test } from "vitest";
 import type { Sandbox } from "../helpers/cni.ts";
 import { cnitool, cnitoolOk, createInstalledNode } from "../helpers/cnitool.ts";

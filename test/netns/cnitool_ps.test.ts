@@ -1,4 +1,4 @@
-/** cnitool ps: what is attached on a node. */
+/** cnitool ps: the pods that are attached on a node. */
 import { describe, expect, test } from "vitest";
 import type { Sandbox } from "../helpers/cni.ts";
 import {
@@ -11,7 +11,7 @@ import {
 import { soak } from "../helpers/form.ts";
 import { eventually, serve } from "../helpers/traffic.ts";
 
-/** Waits until the kernel has removed the veths of namespaces that are gone. */
+/** Waits until the kernel has removed the veths of removed namespaces. */
 async function untilGone(node: Sandbox, left: number): Promise<void> {
   const count = () => node.sh("ip -o link show type veth | wc -l");
   expect(await eventually(count, (text) => Number(text) === left)).toBe(`${left}\n`);
@@ -144,7 +144,7 @@ describe.concurrent("cnitool ps", () => {
     await node.writeFile("/var/lib/cni/results/cbr0-x-eth0", "{");
     expect(await cnitoolOk(node, ["ps", "--valid"])).toBe("pod1/eth0\nx/eth0\n");
     expect(await cnitoolOk(node, ["ps"])).toMatch(/^x +cbr0 +eth0 .* unreadable$/m);
-    // Its name is no attachment's, so there is nothing to list.
+    // Its name is not that of an attachment, so there is nothing to list.
     await node.writeFile("/var/lib/cni/results/README", "");
     const { status, stdout, stderr } = await cnitool(node, ["ps", "--valid"]);
     expect({ status, stdout }).toEqual({ status: 0, stdout: "pod1/eth0\nx/eth0\n" });
@@ -164,7 +164,7 @@ describe.concurrent("cnitool ps", () => {
       '"pod1/et\\u001b[31m\\u202eh"',
       "pod1/eth0",
     ]);
-    // Not a snapshot: `ip -json` does not escape the name.
+    // Not by a snapshot, because `ip -json` does not escape the name.
     const state = () =>
       node.sh("ls /var/lib/cni/networks/cbr0 /var/lib/cni/results; ip -n pod1 address");
     const before = await state();

@@ -1,4 +1,4 @@
-/** M6: rules that a reload of the node's firewall has flushed, put back by one command. */
+/** M6: one command restores rules that a reload of the node's firewall has flushed. */
 import { describe, expect, test } from "vitest";
 import { testSome } from "../helpers/form.ts";
 import type { Sandbox } from "../helpers/cni.ts";
@@ -82,7 +82,7 @@ describe.concurrent("M6: cnitool repair", () => {
     expect(await sortedFirewall(node)).toEqual(after);
     await cnitoolOk(node, ["check", "--container-id", "pod1", "cbr0", "/run/netns/pod1"], env);
 
-    // What counts are packets.
+    // By packets, too.
     await serve(inside, "pod1");
     await serve(outside, "outside");
     expect(await ask(outside, "tcp", outside.addresses4.node, 8081)).toMatchObject({

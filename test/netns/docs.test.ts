@@ -1,9 +1,9 @@
-/** The commands in the docs do what they are said to do. */
+/** The commands in the docs work. */
 import { globSync, readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { addByTool, cnitoolOk, createInstalledNode, flannelConflist } from "../helpers/cnitool.ts";
 
-/** The blocks of shell commands of a page: fenced with "sh", or in the README's section indented. */
+/** A page's blocks of shell commands: fenced with "sh"; in a section of the README, indented. */
 function blocksOf(file: string, section?: string): readonly string[] {
   const text = readFileSync(file, "utf8");
   if (section === undefined) {
@@ -28,11 +28,11 @@ describe.concurrent("the commands run", () => {
     expect(blocks.length).toBeGreaterThanOrEqual(least);
     await using node = await createInstalledNode(flannelConflist({ cniVersion: "1.1.0" }));
     await addByTool(node, "other");
-    // One shell for all, as a reader has; it says at which command it stops.
+    // One shell for all of them, as a reader has. It prints the command at which it stops.
     const script = `exec 2>&1; set -e; PATH=/opt/cni/bin:$PATH; trap 'echo "stopped at: $BASH_COMMAND"' ERR\n`;
     const { exitCode, stdout } = await node.exec("bash", ["-c", script + blocks.join("\n")]);
     expect(exitCode, stdout).toBe(0);
-    // What the page has made it takes away again.
+    // The page removes what it has made.
     expect(await cnitoolOk(node, ["ps", "--valid"])).toBe("other/eth0\n");
     expect(await cnitoolOk(node, ["doctor"])).toBe("");
   });

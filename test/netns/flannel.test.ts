@@ -1,4 +1,4 @@
-/** The flannel plugin: subnet.env and its config in, a delegate's config out. */
+/** The flannel plugin makes a delegate's config from subnet.env and its own config. */
 import { describe, expect, test } from "vitest";
 import { testSome } from "../helpers/form.ts";
 import {
@@ -26,7 +26,7 @@ const conf = flannelConf();
 const stateFile = "/var/lib/cni/flannel/pod1";
 const subnetFile = "/run/flannel/subnet.env";
 
-/** A node with flanneld's file and one pod. */
+/** A node with subnet.env and one pod. */
 async function node(env = subnetEnv(DUAL_STACK)): Promise<Sandbox> {
   const sandbox = await createSandbox();
   await sandbox.addPod("pod1");
@@ -34,7 +34,7 @@ async function node(env = subnetEnv(DUAL_STACK)): Promise<Sandbox> {
   return sandbox;
 }
 
-/** Puts a shell script into CNI_PATH as the plugin of that name. */
+/** Puts a shell script into CNI_PATH as a plugin. */
 async function writePlugin(sandbox: Sandbox, name: string, script: string): Promise<void> {
   await sandbox.writeFile(`/opt/cni/bin/${name}`, `#!/bin/sh\n${script}\n`, 0o755);
 }
@@ -63,7 +63,7 @@ describe.concurrent("flannel, the delegate's config", () => {
     readonly expected: Conf;
   }
 
-  /** What flannel's README documents, and its own tests expect. */
+  /** What the reference flannel's README documents and its tests expect. */
   const goldens: Readonly<Record<string, Golden>> = {
     "the README's example": { expected: usual },
     "flanneld doesn't masquerade": {
@@ -330,7 +330,7 @@ describe.concurrent("flannel, subnet.env", () => {
     expect(ips?.map(({ address }) => address)).toEqual(["10.244.1.2/24", "fd00:10:244:1::2/64"]);
   });
 
-  /** Replaces one line; the error has to name its key and its number. */
+  /** Replaces one line. The error must name its key and its number. */
   const broken = [
     { line: 1, key: "FLANNEL_NETWORK", text: "FLANNEL_NETWORK=10.244.0.0" },
     { line: 2, key: "FLANNEL_SUBNET", text: "FLANNEL_SUBNET=10.244.1.1/33" },
@@ -352,7 +352,7 @@ describe.concurrent("flannel, subnet.env", () => {
     );
     const before = await sandbox.snapshot();
     const answer = await cni(sandbox, { ...call, command: "ADD", conf });
-    // flanneld may be about to write it anew.
+    // flanneld may be writing it.
     expectError(answer, [7, 11]);
     expect(answer.json?.msg).toContain(key);
     expect(answer.json?.msg).toMatch(new RegExp(`(line |:)${line}\\b`));
@@ -376,7 +376,7 @@ describe.concurrent("flannel, subnet.env", () => {
   });
 
   test("cut anywhere: a proper error, or all of it was there", async () => {
-    // Each offset is a call, so the addresses are short.
+    // Each offset takes a call, so the addresses are short.
     const whole = `FLANNEL_NETWORK=10.0.0.0/8
 FLANNEL_SUBNET=10.0.0.1/24
 FLANNEL_IPV6_NETWORK=fd00::/8
@@ -457,7 +457,7 @@ describe.concurrent("flannel, two interfaces of one pod", () => {
       eth0: await cniOk(sandbox, { ...call, command: "ADD", conf }),
       eth1: await cniOk(sandbox, { ...second, command: "ADD", conf }),
     };
-    // Twice: what is not there any more must not be taken for the other's.
+    // Twice, so that the second DEL does not take the other's state for its own.
     for (let time = 0; time < 2; time++) {
       const withResult = { ...conf, prevResult: results.eth1 };
       await cniOk(sandbox, { ...second, command: "DEL", conf: withResult });
@@ -493,7 +493,7 @@ describe.concurrent("flannel, CHECK, STATUS and GC", () => {
     await sandbox.addPod("pod2");
     await cniOk(sandbox, { ...call, command: "ADD", conf: config });
     await cniOk(sandbox, { ...second, command: "ADD" });
-    // The runtime has lost it, and never called DEL.
+    // The runtime has lost it and never called DEL.
     await sandbox.removePod("pod2");
     const valid = [{ containerID: "pod1", ifname: "eth0" }];
     const collected = { ...config, "cni.dev/valid-attachments": valid };

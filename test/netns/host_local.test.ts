@@ -1,4 +1,4 @@
-/** The host-local IPAM plugin: which addresses it gives, and the files it keeps them in. */
+/** The host-local IPAM plugin: the addresses that it gives, and its files. */
 import { describe, expect, test } from "vitest";
 import { testSome } from "../helpers/form.ts";
 import { binDir, cni, cniOk, createSandbox, type Conf, type Sandbox } from "../helpers/cni.ts";
@@ -12,7 +12,7 @@ const dualStack = {
   ranges: [[{ subnet: "10.244.1.0/24" }], [{ subnet: "fd00:10:244:1::/64" }]],
 };
 
-/** A node with one pod; the other container ids are only names to host-local. */
+/** A node with one pod. Other container ids are only names for host-local. */
 async function node(): Promise<Sandbox> {
   const sandbox = await createSandbox();
   await sandbox.addPod("pod1");

@@ -1,4 +1,4 @@
-/** What users of host-local suffer from, each by the tag that it is known by. */
+/** What users of host-local suffer from, by the tags of docs/compatibility.md. */
 import { describe, expect, test } from "vitest";
 import { binDir, cni, cniOk, createSandbox, type Conf, type Sandbox } from "../helpers/cni.ts";
 import { addressesIn, hostLocalConf } from "../helpers/network.ts";
@@ -34,7 +34,7 @@ async function fullNode(): Promise<Sandbox> {
   return sandbox;
 }
 
-/** Lets the plugins believe that the node has booted: its files are there, its pods are gone. */
+/** Makes the plugins believe that the node has rebooted: the files are there, the pods are gone. */
 async function reboot(sandbox: Sandbox): Promise<void> {
   await sandbox.sh(`
     cat /proc/sys/kernel/random/uuid > /run/boot_id.new
@@ -43,7 +43,7 @@ async function reboot(sandbox: Sandbox): Promise<void> {
   `);
 }
 
-/** The addresses that have a file, and what it says. */
+/** The addresses that have a file, and the file's content. */
 async function reserved(sandbox: Sandbox): Promise<Record<string, string>> {
   const files = (await sandbox.list(directory)).filter((name) => name.startsWith("10."));
   const read = async (name: string): Promise<[string, string]> => [
@@ -141,7 +141,7 @@ describe.concurrent("host-local", () => {
     async (key) => {
       await using sandbox = await node();
       for (const name of ["a", "b", "c"]) await add(sandbox, name);
-      // Each says what a reservation says that is to be released.
+      // Each has the content of a reservation that must be released.
       await sandbox.writeFile(`${directory}/lock`, "b\r\neth0");
       await sandbox.writeFile(`${directory}/last_reserved_ip.1`, "b\r\neth0");
       await sandbox.writeFile(`${directory}/10.0.0.6`, "");
@@ -173,20 +173,20 @@ describe.concurrent("host-local", () => {
       expect(answer.json?.msg).toMatch(/process \d+ \(flock\) has held it for 10 seconds/);
       expect(answer.ms).toBeLessThan(20_000);
     }
-    // What is not there need not be released.
+    // Without a reservation there is nothing to release.
     await del(sandbox, "nobody");
   });
 
   test("H5 gives the address that was released longest ago, also after coming round", async () => {
     await using sandbox = await node();
     const conf = hostLocalConf({ ranges: [[{ subnet: "10.0.0.0/28" }]] });
-    // Round robin goes round once, past two pods that stay.
+    // Round robin comes round once, past two pods that stay.
     for (const name of ["a", "b"]) await add(sandbox, name, conf);
     for (let n = 4; n <= 14; n++) {
       expect(await add(sandbox, `n${n}`, conf)).toBe(`10.0.0.${n}`);
       await del(sandbox, `n${n}`, conf);
     }
-    // The next in turn are released at that very moment, the later one first.
+    // The next two in turn are released just then, the later one first.
     await del(sandbox, "b", conf);
     await del(sandbox, "a", conf);
     const given: string[] = [];

@@ -1,11 +1,11 @@
-/** A pod with CAP_NET_ADMIN changes its own namespace: the node loses nothing, and DEL clears up. */
+/** A pod with CAP_NET_ADMIN changes its own namespace. The node is not affected, and DEL cleans up. */
 import { describe, expect, test } from "vitest";
 import { cni, leftovers, runConflist, type Sandbox } from "../helpers/cni.ts";
 import { addMappedPod, createNode, NFTABLES, IPTABLES_NFT } from "../helpers/portmap.ts";
 import { expectError } from "../helpers/state.ts";
 import { ask, serve } from "../helpers/traffic.ts";
 
-/** What the pod does, as a script in its namespace, and whether CHECK must notice. */
+/** What the pod does: a script in its namespace, and whether CHECK must notice. */
 const deeds: Readonly<Record<string, readonly [script: string, noticed: boolean]>> = {
   "deletes its interface": ["ip link delete eth0", true],
   "renames its interface": ["ip link set eth0 down; ip link set eth0 name x", true],

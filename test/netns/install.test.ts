@@ -1,4 +1,4 @@
-/** install-cni on a node: what it puts there and takes away, what it refuses, and kills of it. */
+/** install-cni on a node: what it installs, removes and refuses, and what is left when it is killed. */
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
@@ -13,7 +13,7 @@ const CONF = "/etc/cni/net.d";
 const CONFLIST = `${CONF}/10-flannel.conflist`;
 const MANIFEST = ".flannel-cni.sha256";
 
-/** Another version, as far as its content goes: in a byte that the kernel does not look at. */
+/** Another version of the executable, which differs in a byte that the kernel ignores. */
 async function makeVariant(node: Sandbox): Promise<string> {
   await node.sh(`
     mkdir -p /run/variant
@@ -27,7 +27,7 @@ const digest = createHash("sha256")
   .update(readFileSync(`${bin}/flannel`))
   .digest("hex");
 
-/** All plugins are whole and run, all of them as the same executable. */
+/** Expects all plugins to be whole, to run, and to be the same executable. */
 async function expectWhole(node: Sandbox): Promise<void> {
   await node.sh(`
     cd ${BIN}
@@ -56,7 +56,7 @@ describe("I1, I2: install", () => {
 
     const stamps = `stat -c '%n %i %y' ${BIN} ${BIN}/* ${CONF} ${CONF}/* ${BIN}/${MANIFEST}`;
     const before = await node.sh(stamps);
-    // As an image would that holds one file.
+    // As an image does that has one file.
     const again = await node.output(`${bin}/flannel`, ["install-cni"]);
     expect(again).toContain("Nothing was to be done.");
     expect(await node.sh(stamps)).toBe(before);
@@ -189,16 +189,16 @@ describe("I3: what others have put there", () => {
   });
 });
 
-/** Before each of these that a run makes, it is killed once. */
+/** The system calls before which a run is killed, one at a time. */
 const CALLS = ["rename", "link", "unlink", "fsync", "chmod", "mkdir"];
-/** All files' names change by these: see isBun. */
+/** The system calls that give files their names: see isBun. */
 const FEW_CALLS = isBun ? ["rename", "link", "unlink"] : ["rename"];
 
 describe("I1: killed at any moment", () => {
   testSome(["on a fresh node", "during an upgrade"])("%s", { timeout: 400_000 }, async (when) => {
     await using node = await createSandbox();
     const upgrade = when === "during an upgrade";
-    // Nothing is ever written into, so that the old version is put back by links.
+    // Files are never written in place, so links are enough to restore the old version.
     await node.output(await makeVariant(node));
     await node.sh(`cp -al ${BIN} ${BIN}.old; cp -al ${CONF} ${CONF}.old`);
     let kills = 0;
@@ -214,7 +214,7 @@ describe("I1: killed at any moment", () => {
         kills++;
         const context = `killed before ${call} ${nth}`;
         expect(exitCode, context).toBe(137);
-        // The old or the new, but whole; and where there is a conflist there are its plugins.
+        // The old or the new version, but whole. Where there is a conflist, its plugins are there.
         const has = new Set((await node.exists(BIN)) ? await node.list(BIN) : []);
         const complete = PLUGINS.every((plugin) => has.has(plugin));
         expect(complete || (!upgrade && !(await node.exists(CONFLIST))), context).toBe(true);

@@ -19,7 +19,7 @@ const containerId = "0123456789abcdef";
 const conf = bridgeConf(DUAL_STACK, { ipMasq: true });
 const call = { bin: ours, plugin: "bridge", containerId, conf } as const;
 
-/** The reference's name of the chain of one network and container. */
+/** The reference's name for the chain of a network and container. */
 const chain = `CNI-${createHash("sha512").update(`cbr0${containerId}`).digest("hex").slice(0, 24)}`;
 const comment = String.raw`-m comment --comment "name: \"cbr0\" id: \"${containerId}\""`;
 
@@ -55,7 +55,7 @@ describe.concurrent("ipMasq", () => {
     const pod = await sandbox.addPod("pod1");
     const outside = await sandbox.addExternalHost("outside");
     await cniOk(sandbox, { ...call, command: "ADD", conf: { ...conf, ...more } });
-    // The host outside has no route to pods: only an answer to the node's own address comes back.
+    // The host outside has no route to pods, so only answers to the node's own address come back.
     expect(await pod.ping(outside.addresses4.host)).toBe(true);
     expect(await pod.ping(outside.addresses6.host)).toBe(true);
   });

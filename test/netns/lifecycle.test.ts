@@ -1,4 +1,4 @@
-/** ADD, CHECK, DEL and DEL again, of every plugin, in every CNI version, with every kind of addresses. */
+/** ADD, CHECK, DEL and DEL again, in every CNI version, for IPv4, IPv6 and dual stack. */
 import { describe, expect } from "vitest";
 import {
   binDir,
@@ -52,7 +52,7 @@ describe.concurrent("a pod's life", () => {
     if (version >= "0.4.0") {
       expect(check).toMatchObject({ code: 0, stdout: "" });
     } else {
-      // CHECK came with 0.4.0.
+      // CHECK exists since 0.4.0.
       expect(check).toMatchObject({ code: 1, json: { code: 1 } });
     }
     for (const time of ["first", "second"]) {
@@ -63,7 +63,7 @@ describe.concurrent("a pod's life", () => {
   });
 });
 
-/** The shape of the result is that of the config's version, whatever the plugin works with. */
+/** Expects a result in the shape of the config's version. */
 function expectResult(
   result: CniJson,
   version: Version,
@@ -88,7 +88,7 @@ function expectResult(
     return;
   }
   const mac = expect.stringMatching(/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/);
-  // Interfaces have had an mtu since 1.1.0.
+  // Interfaces have an mtu since 1.1.0.
   const common = { mac, ...(version >= "1.1.0" ? { mtu: MTU } : {}) };
   expect(result.interfaces).toEqual([
     { name: "cni0", ...common },

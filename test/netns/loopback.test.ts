@@ -1,4 +1,4 @@
-/** The loopback plugin: it brings up a pod's `lo`, and takes it down. */
+/** The loopback plugin brings a pod's `lo` up, and takes it down. */
 import { describe, expect, test } from "vitest";
 import { binDir, cni, cniOk, createSandbox } from "../helpers/cni.ts";
 import { VERSIONS } from "../helpers/network.ts";
@@ -71,7 +71,7 @@ describe.concurrent("loopback", () => {
     }
   });
 
-  // A namespace's path may come to mean the host's, when it holds a PID that is used again.
+  // A path with a PID may lead to the host's namespace when the PID is reused.
   test.for(["ADD", "DEL", "CHECK"] as const)(
     "B9: %s never touches the node's own lo",
     async (command) => {
@@ -79,7 +79,7 @@ describe.concurrent("loopback", () => {
       await using sandbox = await createSandbox();
       const before = await sandbox.snapshot();
       const answer = await cni(sandbox, { ...call, command, netns: sandbox.netnsPath, conf });
-      // A DEL has to succeed where there is nothing to be done, whatever the reason.
+      // A DEL must succeed if there is nothing to do.
       if (command !== "DEL") expectError(answer, [4, 7]);
       expect((await sandbox.link("lo")).flags).toContain("UP");
       expect(await sandbox.snapshot()).toEqual(before);

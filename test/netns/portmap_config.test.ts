@@ -1,4 +1,4 @@
-/** What portmap is given: what it cannot do is refused by its name, before anything is changed. */
+/** portmap's config: what is wrong is refused and named before anything is changed. */
 import { describe, expect, test } from "vitest";
 import { some, testSome } from "../helpers/form.ts";
 import { cni, type Conf } from "../helpers/cni.ts";
@@ -17,10 +17,10 @@ import { expectError } from "../helpers/state.ts";
 
 interface Bad {
   readonly what: string;
-  /** Keys of the config, over those of a good one. */
+  /** Keys that replace those of a good config. */
   readonly conf?: Conf;
   readonly mappings?: readonly PortMapping[];
-  /** What the message has to name. */
+  /** What the message must name. */
   readonly named: readonly string[];
 }
 
@@ -137,7 +137,7 @@ function mapped(portMappings: unknown): Conf {
   return { runtimeConfig: { portMappings } };
 }
 
-/** Each as a condition of either family. */
+/** Each is tried as a condition of either family. */
 function badConditions(words: readonly string[], more: Conf = {}): readonly Bad[] {
   return words.flatMap((word) =>
     ["conditionsV4", "conditionsV6"].map((key) => ({
@@ -153,7 +153,7 @@ const nftSmuggling = ["accept; flush ruleset", "ip saddr 1.2.3.4 #", "{", "} ", 
 
 const anyBackend: Backend = { ...IPTABLES_NFT, conf: {} };
 
-/** In one sandbox each: that nothing changes is seen from one to the next. */
+/** Groups that share a sandbox, because none of their cases may change it. */
 const groups: readonly {
   readonly name: string;
   readonly backend: Backend;
@@ -186,7 +186,7 @@ describe.concurrent("ADD refuses", () => {
       expectError(answer, 7);
       for (const name of named) expect(answer.json?.msg, what).toContain(name);
       expect(await node.snapshot(), what).toEqual(before);
-      // The runtime calls DEL after an ADD that failed, with the same config.
+      // A runtime calls DEL after a failed ADD, with the same config.
       const deleted = await cni(node, { ...call, conf: merged, command: "DEL" });
       expect(deleted, `DEL, ${what}: ${deleted.stdout}`).toMatchObject({ code: 0, stdout: "" });
       expect(await node.snapshot(), what).toEqual(before);

@@ -1,4 +1,4 @@
-/** Host ports when things go wrong: locks, failing tools, dead owners, kills, crowds. */
+/** Host ports when things go wrong: locks, failing tools, owners that are gone, kills, crowds. */
 import { describe, expect, test } from "vitest";
 import { isBun, soak, testSome } from "../helpers/form.ts";
 import { cni, cniOk, referenceDir } from "../helpers/cni.ts";
@@ -45,7 +45,7 @@ describe.concurrent("a host port that another has", () => {
     await using node = await createNode(backend);
     const families = [IPV4];
     await addMappedPod(node, backend, "pod1", { mappings: web, families });
-    // DEL was lost: the namespace has gone, and its rules have not.
+    // DEL was lost: the namespace is gone, but its rules are not.
     await node.removePod("pod1");
     const next = await addMappedPod(node, backend, "pod2", { mappings: web, families });
     const rules = await containerRules(node, backend);
@@ -152,7 +152,7 @@ describe.concurrent("when the firewall's tools fail", () => {
       const again = await cni(node, { ...portmap, extraEnv, command: "DEL" });
       expect(again).toMatchObject({ code: 0, stderr: "" });
       expect(await containerRules(node, backend)).not.toEqual([]);
-      // Any pod's call will do, one without host ports too.
+      // Any pod's call does it, even of one without host ports.
       await cniOk(node, { ...callFor(backend, "other", 3, []), command: "DEL" });
       expect(await containerRules(node, backend)).toEqual([]);
       expect(await records(node)).toEqual([]);

@@ -1,4 +1,4 @@
-/** Who has a host port: pods, by packets and by what overlaps, and processes of the host. */
+/** Who has a host port: other pods, and processes of the host. */
 import { describe, expect, test } from "vitest";
 import { testSome } from "../helpers/form.ts";
 import { cni, cniOk, type Sandbox } from "../helpers/cni.ts";
@@ -20,7 +20,7 @@ import { ask, serve } from "../helpers/traffic.ts";
 
 const web = { hostPort: 8080, containerPort: 80 };
 
-/** All the rules there are, in every tool's words. */
+/** All rules, as every tool lists them. */
 async function rulesOf(node: Sandbox): Promise<string> {
   const tables = await node.sh("nft list table ip cni_hostport 2>/dev/null || true");
   return JSON.stringify(firewallOf(await node.snapshot())) + tables;
@@ -48,7 +48,7 @@ describe.concurrent("the host port of a pod that has died", () => {
     expect(await node.snapshot()).toEqual(before);
   });
 
-  // A node has one iptables: iptables-legacy and iptables-nft see nothing of each other.
+  // A node has one iptables, because iptables-legacy and iptables-nft do not see each other's rules.
   const changes = [IPTABLES_NFT, IPTABLES_LEGACY].flatMap((iptables) => {
     const nftables = { ...NFTABLES, env: iptables.env };
     return [
@@ -115,7 +115,7 @@ describe.concurrent("the host port of a pod that lives", () => {
     expect(rules).toContain("10.244.1.7:81");
     expect(rules).not.toContain("10.244.1.2");
     expect(rules).not.toContain("8053");
-    // What it does not map any more is another's.
+    // Another pod can have what it no longer maps.
     await node.addPod("pod2");
     const dns = [{ hostPort: 8053, containerPort: 53, protocol: "udp" }];
     await addPortmap(node, backend, "pod2", { mappings: dns }, 1);

@@ -1,4 +1,4 @@
-/** How portmap finds back: from kills and half a failure to the very state that there should be. */
+/** How portmap recovers from kills and failures, to exactly the state that there should be. */
 import { describe, expect, test } from "vitest";
 import { testSome } from "../helpers/form.ts";
 import { cni, cniOk, runConflist, type Sandbox } from "../helpers/cni.ts";
@@ -27,7 +27,7 @@ import { expectError } from "../helpers/state.ts";
 const other = [{ hostPort: 9080, containerPort: 80 }];
 const options = { cniVersion: "1.1.0" };
 
-/** Kills the plugin that runs it, the nth time that it is run. */
+/** A script that kills its parent, the plugin, when it runs for the nth time. */
 const MOMENTS = ["before 1", "after 1", "before 2", "after 2"] as const;
 
 function killer(moment: (typeof MOMENTS)[number]): string {
@@ -128,7 +128,7 @@ describe.concurrent("where one family fails", () => {
     const addresses = { 4: IPV4.pod(0), 6: IPV6.pod(0) };
     expect(rules.includes(addresses[4])).toBe(one.broken === 4);
     expect(rules.includes(addresses[6])).toBe(one.broken === 6);
-    // Nothing of it is asked for again: another pod's DEL does it on the way.
+    // Not this pod's call again: another pod's DEL cleans up as well.
     const passing = portmapCall(one, "passing", undefined, { mappings: [] });
     const mended = await cni(node, { ...passing, command: "DEL" });
     expect(mended).toMatchObject({ code: 0, stdout: "", stderr: "" });
@@ -182,7 +182,7 @@ describe.concurrent("while the xtables lock is held", () => {
     expect(checked.json?.msg).toMatch(/process \d+ \((flock|sleep)\) holds/);
     expect(deleted).toMatchObject({ code: 0, stdout: "" });
     expect(deleted.stderr).toMatch(/Rules of pod1 are left .* process \d+ \((flock|sleep)\) holds/);
-    // The lock's 10 seconds: not once for each family, nor once more to try again.
+    // The lock's 10 seconds, once: not for each family, and not for another try.
     expect(deleted.ms).toBeLessThan(15_000);
     expect(firewallOf(await node.snapshot())).toEqual(before);
     await node.sh("kill $(ps -o pid= -C sleep)");

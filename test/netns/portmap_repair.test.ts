@@ -1,4 +1,4 @@
-/** Rules that something else has flushed, and rules that nobody owns any more. */
+/** Rules that another program has flushed, and rules without an owner. */
 import { describe, expect, test } from "vitest";
 import { testSome } from "../helpers/form.ts";
 import { cni, cniOk, type Sandbox } from "../helpers/cni.ts";
@@ -20,10 +20,10 @@ const FLUSH = `
   if grep -qs . /proc/net/ip6_tables_names; then ip6tables-legacy -t nat -F; ip6tables-legacy -t nat -X; fi
 `;
 
-/** Where a node's own programs are. */
+/** The folders of a node's own programs. */
 const SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
 
-/** A pod's port 80 at a host port of its own. */
+/** Maps a host port to port 80 of a pod. */
 async function addPod(node: Sandbox, backend: Backend, n: number, options: PodOptions = {}) {
   const name = `pod${n}`;
   await node.addPod(name);
@@ -77,7 +77,7 @@ describe.concurrent("M6: a firewall's reload", () => {
     await cniOk(node, gc(own, "pod0", "pod2"));
     const text = JSON.stringify(await sortedFirewall(node));
     expect(text).toContain("8080");
-    // Whoever makes the shared rules again makes everyone's.
+    // A call that makes the shared rules again makes all pods' rules again.
     expect(text).toContain("8081");
     expect(text).not.toContain("8082");
   });
@@ -88,7 +88,7 @@ describe.concurrent("GC", () => {
     await using node = await createNode(backend);
     const calls = [];
     for (let n = 0; n < 5; n++) calls.push(await addPod(node, backend, n));
-    // Counts what is started.
+    // Counts the processes that are started.
     await node.sh(
       `
       mkdir -p /opt/cni/counting
@@ -108,7 +108,7 @@ describe.concurrent("GC", () => {
     const restores = ["ip6tables-restore", "iptables-restore"];
     const expected = {
       "iptables-nft": restores,
-      // One more in each family sees whether the shared rules are there.
+      // One more per family looks whether the shared rules are there.
       "iptables-legacy": [...restores, ...restores].toSorted(),
       nftables: ["nft", "nft"],
     };

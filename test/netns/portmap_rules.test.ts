@@ -1,4 +1,4 @@
-/** The rules that portmap makes: the reference's, byte for byte; and what becomes of them. */
+/** portmap's rules: those of the reference, byte for byte; and DEL, CHECK, GC and STATUS. */
 import { readFile } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
 import { testSome } from "../helpers/form.ts";
@@ -23,7 +23,7 @@ import { expectError } from "../helpers/state.ts";
 
 const IPTABLES = [IPTABLES_NFT, IPTABLES_LEGACY];
 
-/** Ports from 30000 on, by turns of the protocols. */
+/** Ports from 30000 on, with alternating protocols. */
 function manyMappings(count: number, protocols = ["tcp", "udp", "sctp"]): readonly PortMapping[] {
   return Array.from({ length: count }, (_, n) => ({
     hostPort: 30_000 + n,
@@ -32,12 +32,12 @@ function manyMappings(count: number, protocols = ["tcp", "udp", "sctp"]): readon
   }));
 }
 
-/** A second pod's, which don't collide with the first's. */
+/** The same for a second pod, with different ports. */
 function shifted(mappings: readonly PortMapping[]): readonly PortMapping[] {
   return mappings.map((mapping) => ({ ...mapping, hostPort: Number(mapping.hostPort) + 10_000 }));
 }
 
-/** Words that a restore text has to quote. */
+/** Words that must be quoted in a restore text. */
 function conditions() {
   return {
     conditionsV4: ["!", "-d", "192.0.2.0/24", "-m", "comment", "--comment", 'say "it\\s"'],
@@ -90,8 +90,8 @@ describe.concurrent("iptables rules", () => {
         return [await natTable(node, inner, 4), await natTable(node, inner, 6)];
       };
       const [ours, reference] = await Promise.all([by(undefined), by(referenceDir())]);
-      // ip6tables-legacy 1.8.9 takes one port's rule for another's when it is asked for it (-C), so
-      // the reference, which asks before it adds, leaves out all but the first port's.
+      // ip6tables-legacy 1.8.9 confuses rules of different ports with -C. The reference asks before it
+      // adds, so it leaves out all but the first port's rule.
       const isBroken = backend.backend === "iptables-legacy" && (options.mappings ?? []).length > 2;
       const compared = isBroken ? 1 : 2;
       expect(ours.slice(0, compared)).toEqual(reference.slice(0, compared));
@@ -168,7 +168,7 @@ describe.concurrent("nftables rules", () => {
 });
 
 describe.concurrent("DEL", () => {
-  /** What a runtime may leave out, or have changed, since ADD. */
+  /** What a runtime may leave out or change between ADD and DEL. */
   const ways: Readonly<Record<string, Partial<ReturnType<typeof portmapCall>> & object>> = {
     "as ADD": {},
     "without CNI_NETNS": { netns: "" },

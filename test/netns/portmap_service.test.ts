@@ -1,4 +1,4 @@
-/** Host ports beside services: both DNAT to the same pod, and only host ports hide who asks. */
+/** Host ports beside services: both DNAT to the same pod, but only host ports masquerade. */
 import { describe, expect } from "vitest";
 import { testSome } from "../helpers/form.ts";
 import { cniOk } from "../helpers/cni.ts";
@@ -6,7 +6,7 @@ import { DUAL_STACK } from "../helpers/network.ts";
 import { addMappedPod, BACKENDS, createNode } from "../helpers/portmap.ts";
 import { ask, serve } from "../helpers/traffic.ts";
 
-/** What kube-proxy would make of a service with the host port's number. */
+/** kube-proxy's rules for a service with the host port's number. */
 const SERVICES = [
   { command: "iptables-nft", to: "10.96.0.10" },
   { command: "ip6tables-nft", to: "fd00:10:96::10" },
@@ -22,7 +22,7 @@ describe.concurrent("host ports and services", () => {
     const own = DUAL_STACK.map((family) => family.pod(0));
     const theirs = DUAL_STACK.map((family) => family.pod(1));
     expect(result.ips).toHaveLength(2);
-    // As on any node of Kubernetes: packets between a bridge's ports pass the firewall.
+    // As on any Kubernetes node, packets between a bridge's ports pass the firewall.
     await node.sh(
       "sysctl -qw net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1",
     );

@@ -1,4 +1,4 @@
-/** Host ports, seen by packets: who reaches the pod, by which address, and who does not. */
+/** Host ports by packets: who reaches the pod, by which address, and who does not. */
 import { describe, expect, test } from "vitest";
 import { testSome } from "../helpers/form.ts";
 import { binDir, cni, cniOk, runConflist, type Namespace, type Sandbox } from "../helpers/cni.ts";
@@ -15,7 +15,7 @@ import {
 import { initChunk } from "../helpers/sctp.ts";
 import { ask, eventually, serve, type Protocol } from "../helpers/traffic.ts";
 
-/** The node's address towards a first host outside, and towards a second one. */
+/** The node's addresses on the links to two hosts outside. */
 const NODE4 = "192.0.2.1";
 const NODE6 = "2001:db8::1";
 const SECOND4 = "192.0.2.5";
@@ -23,17 +23,17 @@ const SECOND6 = "2001:db8:0:1::1";
 const PORTS: Readonly<Record<Protocol, number>> = { tcp: 8080, udp: 8053 };
 const PROTOCOLS = ["tcp", "udp"] as const;
 
-/** Someone asking, and what comes of it: a server's name and whom it sees, or "nobody". */
+/** A client, and the expected answer: a server's name and the client's address as it sees it, or "nobody". */
 type Direction = readonly [from: Namespace, to: string, answer: string];
 
-/** Asks by TCP and UDP at once, whether by the ports of WEB_AND_DNS or by others. */
+/** Asks by TCP and UDP at once, by default on the ports of WEB_AND_DNS. */
 async function expectAnswers(
   directions: readonly Direction[],
   ports: Readonly<Record<Protocol, number>> = PORTS,
 ): Promise<void> {
   const asked = directions.flatMap(([from, to, expected]) =>
     PROTOCOLS.map(async (protocol) => {
-      // What is dropped takes the whole wait.
+      // For dropped packets, this takes the whole timeout.
       const seconds = expected === "nobody" ? 1 : 3;
       const answer = await ask(from, protocol, to, ports[protocol], seconds);
       const said = answer === undefined ? "nobody" : `${answer.name} sees ${answer.peer}`;
@@ -78,7 +78,7 @@ describe.concurrent("host ports", () => {
       [node, "127.0.0.1", `pod1 sees ${IPV4.gateway}`],
       [node, IPV4.gateway, `pod1 sees ${IPV4.gateway}`],
       [node, IPV6.gateway, `pod1 sees ${IPV6.gateway}`],
-      // The pod and its neighbours see the node, or they would answer each other directly.
+      // For the pod and its neighbours the client is the node; otherwise they would answer directly.
       [pod, NODE4, `pod1 sees ${IPV4.gateway}`],
       [pod, NODE6, `pod1 sees ${IPV6.gateway}`],
       [pod, IPV4.gateway, `pod1 sees ${IPV4.gateway}`],
@@ -129,12 +129,12 @@ describe.concurrent("host ports", () => {
     async (backend) => {
       await using node = await createNode(backend);
       const outside = await node.addExternalHost("outside");
-      // The kernel tracks flows where there are rules for them.
+      // The kernel tracks flows only if there are rules that need it.
       await addMappedPod(node, backend, "pod0", { mappings: [{ hostPort: 1, containerPort: 1 }] });
       const { pod, portmap } = await addMappedPod(node, backend, "pod1", { mappings: [] });
       await serve(pod, "pod1");
       await serve(node, "node", { tcp: 8080, udp: 8053 });
-      // One socket each, that goes on all the time.
+      // One socket each, which sends all the time.
       const flows = [NODE4, NODE6].map((to, at) => ({ to, log: `/run/flow${at}` }));
       for (const { to, log } of flows) {
         await outside.sh(`
@@ -159,7 +159,7 @@ describe.concurrent("host ports", () => {
       };
       await cniOk(node, { ...mapped, command: "ADD" });
       await expectAll("pod1");
-      // Also without its mappings a DEL knows what to forget.
+      // Without its mappings, too, a DEL knows which flows to delete.
       await cniOk(node, { ...portmap, command: "DEL" });
       await expectAll("node");
     },
@@ -364,7 +364,7 @@ describe.concurrent("options", () => {
     const { outside, second } = await addTwoHosts(node);
     const { pod, portmap } = await addMappedPod(node, one, "pod1", { conf: one.conditions });
     await serve(pod, "pod1");
-    // Those of one network are nothing to another.
+    // One network's conditions do not apply to another.
     const other = await addMappedPod(node, one, "pod2", {
       network: "other",
       bridge: "cni1",
@@ -400,7 +400,7 @@ describe.concurrent("options", () => {
 });
 
 describe.concurrent("sctp", () => {
-  // Few kernels have SCTP sockets, but all can forward it: the packets are made by hand.
+  // Few kernels have SCTP sockets, but all can forward SCTP. So the packets are made by hand.
   testSome(BACKENDS)("INITs reach the pod's port, until DEL ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const outside = await node.addExternalHost("outside");
@@ -424,7 +424,7 @@ describe.concurrent("sctp", () => {
     expect(arrived).toContain(`2001:db8::2.4001 > ${IPV6.pod(0)}.90: sctp (1) [INIT]`);
     await cniOk(node, { ...portmap, command: "DEL" });
     await send(4002);
-    // What comes after it in order is there: so would they be.
+    // A later packet has arrived, so an earlier one would have, too.
     await pod.sh(`ping -c 1 -w 2 ${IPV4.gateway}`);
     expect(await seen()).not.toContain(".4002 > ");
   });

@@ -1,4 +1,4 @@
-/** Hostile and broken input: each gets one proper error on stdout, and leaves nothing behind. */
+/** Hostile and broken input: each gets one error with a code on stdout, and leaves nothing behind. */
 import { describe, expect, test } from "vitest";
 import { pluginNames } from "../../plugins/builtins.ts";
 import { testSome } from "../helpers/form.ts";
@@ -24,13 +24,13 @@ async function node(): Promise<Sandbox> {
   return sandbox;
 }
 
-/** What such a node looks like before anything is done: always the same, so it's looked at once. */
+/** A fresh node's state. It is always the same, so one look is enough. */
 const pristine = (async () => {
   await using sandbox = await node();
   return await sandbox.snapshot();
 })();
 
-/** What the CNI specification calls its codes. */
+/** The names of the specification's codes. */
 const VERSION = 1;
 const FIELD = 2;
 const ENVIRONMENT = 4;
@@ -38,11 +38,11 @@ const IO = 5;
 const DECODING = 6;
 const CONFIG = 7;
 
-/** One input. What isn't given is as in a call that succeeds. */
+/** One input. The defaults are those of a call that succeeds. */
 interface Case extends Partial<Omit<CniCall, "bin" | "conf">> {
   readonly conf?: unknown;
   readonly codes: number | readonly number[];
-  /** What the message has to name. */
+  /** What the message must name. */
   readonly names?: string | RegExp;
 }
 
@@ -123,7 +123,7 @@ const stdin: Readonly<Record<string, Case>> = {
   "a name of 10 MB": { conf: { ...conf, name: "a".repeat(10_000_000) }, codes: [DECODING, CONFIG] },
 };
 
-/** Changes of a config that works: a key and its value. */
+/** Changes to a config that works: a key and its value. */
 const changes: readonly (readonly [
   what: string,
   change: Conf,
@@ -161,7 +161,7 @@ const changes: readonly (readonly [
   ["a string for prevResult", { prevResult: "none" }, [DECODING, CONFIG]],
 ];
 
-/** Every one of them but the first was taken by one implementation or other. */
+/** Each of them but the first is accepted by some implementation. */
 const subnets = [
   "ten",
   "",
@@ -225,7 +225,7 @@ describe.concurrent.for([
     });
     expectError(answer, codes);
     if (names !== undefined) expect(answer.json?.msg).toMatch(names);
-    // kubelet shows it in one line of an event.
+    // kubelet shows it in an event, on one line.
     expect(answer.json?.msg?.length).toBeLessThan(1000);
     expect(await sandbox.snapshot()).toEqual(before);
   });

@@ -1,4 +1,4 @@
-/** Every verb of every plugin in every CNI version: done in those that have it, refused in the others. */
+/** Every verb of every plugin in every CNI version: carried out if the version has it, else refused. */
 import { describe, expect, test } from "vitest";
 import { binDir, cni, cniOk, createSandbox, leftovers, type Conf } from "../helpers/cni.ts";
 import {
@@ -16,7 +16,7 @@ const bin = binDir();
 const RANGES = { ranges: [[{ subnet: IPV4.subnet }]] };
 const ADDRESS = `${IPV4.pod(0)}/${IPV4.prefix}`;
 
-/** What the plugin before portmap has said, in the words of the version. */
+/** The result of the plugin before portmap, in the version's shape. */
 function resultBefore(cniVersion: Version): Conf {
   if (cniVersion < "0.3.0") return { cniVersion, ip4: { ip: ADDRESS } };
   const version = cniVersion < "1.0.0" ? { version: "4" } : {};
@@ -38,7 +38,7 @@ const CONFIGS: Readonly<Record<string, (cniVersion: Version) => Conf>> = {
   }),
 };
 
-/** The version that brought a verb. */
+/** The first version with a verb. */
 const SINCE = { CHECK: "0.4.0", GC: "1.1.0", STATUS: "1.1.0" } as const;
 const VALID = { "cni.dev/valid-attachments": [{ containerID: "pod1", ifname: "eth0" }] };
 
@@ -59,9 +59,9 @@ describe.concurrent("every verb", () => {
     expect(all.supportedVersions).toEqual(VERSIONS);
     const prevResult = await cniOk(sandbox, { ...call, command: "ADD", conf });
     expect(prevResult.cniVersion).toBe(version);
-    // With CHECK came the result of ADD for it and for DEL.
+    // Versions with CHECK pass the result of ADD to CHECK and DEL.
     const kept = version >= SINCE.CHECK ? { ...conf, prevResult } : conf;
-    // CHECK is last: it sees whether GC has left alone what is valid.
+    // CHECK comes last, to see whether GC has kept what is valid.
     for (const command of ["STATUS", "GC", "CHECK"] as const) {
       const given = command === "CHECK" ? kept : command === "GC" ? { ...conf, ...VALID } : conf;
       const answer = await cni(sandbox, { ...call, command, conf: given });

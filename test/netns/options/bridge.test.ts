@@ -21,11 +21,11 @@ interface Added {
   readonly sandbox: Sandbox;
   readonly pod: Namespace;
   readonly result: CniJson;
-  /** Adds one more pod. */
+  /** Adds another pod. */
   readonly next: (name: string, more?: Conf) => Promise<Namespace>;
 }
 
-/** Adds a pod with these keys and nothing else that matters, looks, and takes all away. */
+/** Adds a pod with these keys, looks, and removes everything. */
 async function given(
   more: Conf,
   look: (added: Added) => Promise<void>,
@@ -242,7 +242,7 @@ describe.concurrent("the documented options of bridge:", () => {
   });
 });
 
-/** The VLANs of the pod's port, or, on a kernel that tells none apart, the error that says so. */
+/** The VLANs of the pod's port, or the error of a kernel without VLAN filtering. */
 async function expectVlans(more: Conf, expected: string): Promise<void> {
   await using sandbox = await createSandbox();
   await sandbox.addPod("pod1");

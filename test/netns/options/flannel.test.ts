@@ -33,7 +33,7 @@ async function given(
     expect(await pod.exec("ip", ["link", "show", "eth0"])).toMatchObject({ exitCode: 1 });
 }
 
-/** A delegate that only says that it was called. */
+/** A delegate that records its calls and does nothing else. */
 const other = `#!/bin/sh
 cat >/run/other.$CNI_COMMAND
 [ $CNI_COMMAND = ADD ] && echo '{"cniVersion":"1.0.0","ips":[]}' || true

@@ -19,7 +19,7 @@ interface Asked extends Conf {
   readonly cniArgs?: string;
 }
 
-/** What containers get on a new node. */
+/** The addresses that containers get on a new node. */
 async function containers(ipam: Conf, asked: Asked = {}) {
   await using sandbox = await createSandbox();
   return await ask(sandbox, ipam, asked);

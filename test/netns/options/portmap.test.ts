@@ -19,7 +19,7 @@ import { ask, serve } from "../../helpers/traffic.ts";
 const any = { ...IPTABLES_NFT, conf: {} };
 const web: PortMapping = { hostPort: 8080, containerPort: 80 };
 
-/** The rules of one container of IPv4, with these options. */
+/** The rules of an IPv4 container with these options. */
 async function rules(
   conf: PodOptions["conf"],
   mappings: readonly PortMapping[] = [web],
