@@ -5,12 +5,12 @@ import type { JsonObject } from "../../shared/base/json.ts";
 import { validateFlannel } from "../../schemas/generated/validators.js";
 import { flannelDataFolder, subnetFile as defaultSubnetFile } from "../../shared/files/paths.ts";
 
-/** A flannel config with every default in place. */
+/** A flannel config, with defaults. */
 export interface FlannelConfig {
   readonly network: string;
   /** "" if the config has none. */
   readonly cniVersion: string;
-  /** Path of the file that flanneld writes. */
+  /** The file that flanneld writes. */
   readonly subnetFile: string;
   /** The folder of the state files. */
   readonly dataDir: string;
@@ -24,8 +24,8 @@ export interface FlannelConfig {
 const what = "the flannel config";
 
 /**
- * Reads the config. For DEL and GC what is wrong in it counts as absent, so that a pod can go even
- * if the config has gone bad since it came.
+ * Reads the config. DEL and GC do without what is wrong in it, so that a pod can be deleted when the
+ * config has gone bad.
  * @throws CniError InvalidNetworkConfig
  */
 export function parseFlannelConf(raw: JsonObject, { verb }: Request): FlannelConfig {
@@ -41,14 +41,14 @@ export function parseFlannelConf(raw: JsonObject, { verb }: Request): FlannelCon
   };
 }
 
-/** Whether a value can be the type of a delegate: a plugin's name, not a path, and not flannel's. */
+/** Whether a value can be the type of a delegate: the name of a plugin, but not flannel's own. */
 export function isDelegateType(value: unknown): value is string {
   return (
     typeof value === "string" && !["", ".", "..", "flannel"].includes(value) && !value.includes("/")
   );
 }
 
-/** The error for a `delegate.type` that is none. */
+/** The error for a `delegate.type` that is not a delegate's type. */
 export function badDelegateType(value: unknown): Error {
   return badConfig("delegate.type", value, "must be the name of a plugin other than flannel", what);
 }

@@ -5,21 +5,21 @@ import { badDelegateType, isDelegateType } from "./conf.ts";
 import type { FlannelConfig } from "./conf.ts";
 import type { SubnetEnv } from "../../shared/flannel/subnet_env.ts";
 
-/** What a delegate's config needs to know about the node. */
+/** What a delegate's config says about the node. */
 export type NodeFacts = Omit<SubnetEnv, "mtu"> & Partial<Pick<SubnetEnv, "mtu">>;
 
-/** A config with the name of the plugin that it is for. */
+/** A config with its plugin's name. */
 export type DelegateConf = JsonObject & { readonly type: string };
 
 /**
- * Makes the delegate's config, with its keys in order, as the reference plugin does.
+ * Makes the delegate's config as the reference plugin does, with its keys sorted.
  *
- * - `name`, `ipam`, `cniVersion` and `runtimeConfig` are flannel's own.
- * - `type` (bridge), `ipMasq` (whether flanneld leaves that to us), `mtu` and, for bridge alone,
- *   `isGateway` are filled in where `delegate` doesn't say.
- * - Everything else is as `delegate` has it.
+ * - `name`, `ipam`, `cniVersion` and `runtimeConfig` are flannel's.
+ * - `type` (bridge), `ipMasq` (unless flanneld masquerades), `mtu` and, for bridge, `isGateway` are set
+ *   where `delegate` does not set them.
+ * - Everything else is what `delegate` says.
  *
- * @throws CniError InvalidNetworkConfig for a `delegate.type` that is none.
+ * @throws CniError InvalidNetworkConfig for a `delegate.type` that cannot be one.
  */
 export function delegateConf(conf: FlannelConfig, node: NodeFacts): DelegateConf {
   const type = conf.delegate["type"] ?? "bridge";
@@ -38,15 +38,15 @@ export function delegateConf(conf: FlannelConfig, node: NodeFacts): DelegateConf
 }
 
 /**
- * The IPAM plugin's part: one range of addresses for each of the node's subnets, and routes to all
- * of flannel's networks after those that are given.
+ * The IPAM plugin's part: a range for each of the node's subnets, and routes to all of flannel's
+ * networks after those that are given.
  */
 function ipamConf(given: JsonObject, { subnets, networks }: NodeFacts): JsonObject {
   const routes = given["routes"];
   return {
     ...given,
     type: given["type"] ?? "host-local",
-    // A DEL that no longer knows the subnets says nothing about them.
+    // For a DEL that no longer knows the subnets.
     ...(subnets.length === 0
       ? {}
       : { ranges: subnets.map((subnet) => [{ subnet: formatCidr(subnet) }]) }),
@@ -57,7 +57,7 @@ function ipamConf(given: JsonObject, { subnets, networks }: NodeFacts): JsonObje
   };
 }
 
-/** Sorts the keys of an object and of those in it. */
+/** Sorts the keys of an object, and of the objects in it. */
 function inOrder(object: JsonObject): JsonObject {
   const keys = Object.keys(object).toSorted();
   return Object.fromEntries(keys.map((key) => [key, sorted(object[key] ?? null)]));

@@ -14,8 +14,8 @@ import { readSubnetEnv } from "../../shared/flannel/subnet_env.ts";
 import { validateFlannel } from "../../schemas/generated/validators.js";
 
 /**
- * Connects a container to flannel's network by having another plugin, usually bridge, do it: makes
- * that plugin's config out of its own and of what flanneld has written down about the node.
+ * Connects a container to flannel's network by another plugin, usually bridge. It makes that plugin's
+ * config out of its own and of what flanneld says about the node.
  */
 export const flannel: Plugin<FlannelConfig> = {
   name: "flannel",
@@ -27,14 +27,14 @@ export const flannel: Plugin<FlannelConfig> = {
     const saved = saveState(node, conf.dataDir, request, config);
     undo.push(`the state file ${saved.path}`, saved.undo);
     const result = await delegate.add(config.type, config);
-    undo.push(`what ${config.type} has made`, () => delegate.del(config.type, config));
+    undo.push(`what ${config.type} made`, () => delegate.del(config.type, config));
     return result;
   },
 
   async del(context) {
     const { conf, request, raw, node, delegate } = context;
     const state = findState(node, conf.dataDir, request, conf.network);
-    // Without its state file, too: the pod's address is given back in any case.
+    // Without a state file the pod's address must be released as well.
     const config = state?.config ?? bestConf(context);
     await delegate.del(config.type, withPrevResult(config, raw));
     if (state !== undefined) removeState(state.path);
@@ -43,7 +43,7 @@ export const flannel: Plugin<FlannelConfig> = {
 
   async check({ conf, request, raw, node, delegate }) {
     const state = findState(node, conf.dataDir, request, conf.network);
-    // What the pod was made with, whatever flanneld has written since.
+    // What the pod was made with, whatever flanneld says now.
     const config = state?.config ?? delegateConf(conf, readSubnetEnv(conf.subnetFile));
     await delegate.check(config.type, withPrevResult(config, raw));
   },
@@ -67,7 +67,7 @@ export const flannel: Plugin<FlannelConfig> = {
   },
 };
 
-/** @throws CniError PluginNotAvailable as long as flanneld has not said what the subnet is. */
+/** @throws CniError PluginNotAvailable until flanneld has written the node's subnet. */
 function statusConf(conf: FlannelConfig): DelegateConf {
   try {
     return delegateConf(conf, readSubnetEnv(conf.subnetFile));
@@ -77,18 +77,18 @@ function statusConf(conf: FlannelConfig): DelegateConf {
   }
 }
 
-/** The config for taking away what can no longer be known exactly. */
+/** The best guess at a config by which a container can be deleted. */
 function bestConf({ conf, prevResult }: Context<FlannelConfig>): DelegateConf {
   try {
     return delegateConf(conf, readSubnetEnv(conf.subnetFile));
   } catch (error) {
     if (!isFailure(error, "missing")) throw error;
-    // To take masquerading away that was never there does no harm, so say that it may be.
+    // Masquerading rules that are not there do no harm, those that stay would.
     return delegateConf(conf, { networks: [], subnets: subnetsIn(prevResult), ipMasq: false });
   }
 }
 
-/** The subnets that a result's addresses are in, each once. */
+/** The subnets of a result's addresses, each once. */
 function subnetsIn(result: Result | undefined): Cidr[] {
   const subnets: Cidr[] = [];
   for (const { address } of result?.ips ?? []) {
@@ -98,7 +98,7 @@ function subnetsIn(result: Result | undefined): Cidr[] {
   return subnets;
 }
 
-/** Adds the runtime's prevResult, with the version that it is written in. */
+/** Adds the runtime's prevResult, and the version in which it is written. */
 function withPrevResult(config: DelegateConf, raw: JsonObject): DelegateConf {
   const { prevResult, cniVersion } = raw;
   if (prevResult === undefined || prevResult === null) return config;

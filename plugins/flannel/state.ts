@@ -1,6 +1,8 @@
 import { CniError, Code } from "../../shared/cni/error.ts";
 import { messageOf } from "../../shared/base/failure.ts";
 import { isJsonObject, parseJson } from "../../shared/base/json.ts";
+import { withExactKeys } from "../../shared/base/json_keys.ts";
+import { validatePlugin } from "../../schemas/generated/validators.js";
 import type { Attachment } from "../../shared/cni/request.ts";
 import {
   createFile,
@@ -17,12 +19,12 @@ import { isDelegateType } from "./conf.ts";
 import type { DelegateConf } from "./delegate_conf.ts";
 
 /**
- * The configs that were delegated, for their DEL: by then flanneld may have written others.
+ * The delegates' configs, kept for DEL: by then flanneld may have written another subnet.
  *
- * The file of a container's first interface has the container's id for a name, as the reference
- * plugin has it, so that either plugin understands what the other has left. That of any further
- * interface has the interface's name as well, after a colon, which neither of the two may hold. An
- * extended attribute says whose the first is, which the reference plugin does not come across.
+ * The file of a container's first interface has the container's id for its name, as with the
+ * reference plugin, so that either plugin understands the other's. An extended attribute says which
+ * interface that is. The name of the file of any other interface has that interface's name after a
+ * colon, which neither an id nor an interface's name can have in it.
  */
 export interface State {
   readonly path: string;
@@ -30,19 +32,22 @@ export interface State {
   readonly config: DelegateConf | undefined;
 }
 
-/** Which interface a state file is of, where the file system keeps extended attributes. */
+/** The extended attribute that says which interface a state file is of. */
 const ifnameAttribute = "user.flannel-cni.ifname";
 
-/** What {@link saveState} has done. */
+/** Bytes that a state file may have. Real ones have some hundred. */
+const maxStateBytes = 1024 * 1024;
+
+/** What {@link saveState} did. */
 export interface Saved {
   readonly path: string;
-  /** Puts back what was there. */
+  /** Restores what was there before. */
   readonly undo: () => void;
 }
 
 /**
- * Stores a config. The file of another interface is left alone, and a reader never sees half a one.
- * What an ADD of the same interface has left, which did not come to its end, is replaced.
+ * Stores a config in one step. What an ADD of the same interface left that was killed is replaced;
+ * the file of another interface is left alone.
  * @throws CniError IoFailure
  */
 export function saveState(
@@ -61,7 +66,7 @@ export function saveState(
     if (createFile(first, text, 0o600, mark)) return { path: first, undo: remover(first) };
     const isOwn = node.attribute(first, ifnameAttribute) === of.ifname;
     const path = isOwn ? first : `${first}:${of.ifname}`;
-    const before = readIfPresent(path);
+    const before = readText(path);
     replaceFile(path, text, 0o600, mark);
     const putBack = (): void => {
       if (before === undefined) removeState(path);
@@ -81,9 +86,9 @@ function remover(path: string): () => void {
 }
 
 /**
- * Looks for what was stored for an interface of a network. A file of the container's id alone that
- * says nothing of an interface, as the reference plugin's, is taken for this one's unless this one
- * has its own.
+ * Finds what was stored for an interface of a network. If the interface has no file of its own, that of
+ * the container is taken, unless it says that it is another interface's. The reference plugin's file
+ * does not say.
  */
 export function findState(
   node: Attributes,
@@ -98,14 +103,14 @@ export function findState(
   return own?.config === undefined || own.config["name"] === network ? own : undefined;
 }
 
-/** Removes a state file, which may be gone. @throws CniError IoFailure */
+/** Removes a state file, if it is there. @throws CniError IoFailure */
 export function removeState(path: string): void {
   attempt(`remove the state file ${path}`, () => removeIfPresent(path));
 }
 
 /**
- * Removes what calls for an interface have left that were killed: what they were writing, and the
- * state of an ADD that was begun anew.
+ * Removes what calls for an interface left that were killed: their temporary files, and the state of
+ * an ADD that was repeated.
  * @throws CniError IoFailure
  */
 export function sweepStates(
@@ -124,7 +129,8 @@ export function sweepStates(
 }
 
 /**
- * Removes the network's state files that belong to none of the valid attachments.
+ * Removes the network's state files that belong to none of the valid attachments. One that cannot be
+ * read may be a live container's, and stays until that one's DEL.
  * @throws CniError IoFailure
  */
 export function collectStates(
@@ -143,7 +149,7 @@ export function collectStates(
   for (const name of names) {
     const path = `${dataDir}/${name}`;
     if (isAbandoned(name)) removeState(path);
-    // A temporary file of a call that is running.
+    // Another name with a dot in front is that of a call that is running.
     if (name.startsWith(".") || isValid(name)) continue;
     if (readState(path)?.config?.["name"] === network) removeState(path);
   }
@@ -152,14 +158,18 @@ export function collectStates(
 /** @returns undefined if there is no such file. */
 function readState(path: string): State | undefined {
   try {
-    const text = readIfPresent(path);
+    const text = readText(path);
     if (text === undefined) return undefined;
-    const value = parseJson(text);
+    const value = withExactKeys(parseJson(text) ?? null, validatePlugin.keys);
     return { path, config: isDelegateConf(value) ? value : undefined };
   } catch {
-    // A file that cannot be read is of no more use than one with nothing in it.
+    // Damaged, as far as it matters here.
     return { path, config: undefined };
   }
+}
+
+function readText(path: string): string | undefined {
+  return readIfPresent(path, { maxBytes: maxStateBytes, followsLink: false });
 }
 
 function isDelegateConf(value: Json | undefined): value is DelegateConf {
@@ -173,7 +183,7 @@ function attempt<T>(what: string, action: () => T): T {
     throw new CniError(
       Code.IoFailure,
       `Cannot ${what}: ${messageOf(cause)}.`,
-      "See whether its folder can be written to and the disk has space and inodes left. dataDir in the network config names another folder.",
+      "Make sure that its folder is writable, and that the disk has space and inodes left. dataDir in the network config names the folder.",
       { cause },
     );
   }

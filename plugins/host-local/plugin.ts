@@ -10,7 +10,7 @@ import { parseConf } from "../../shared/ipam/conf.ts";
 import type { HostLocalConfig } from "../../shared/ipam/conf.ts";
 import { capacity, describe, isGateway, rangeOf } from "../../shared/ipam/ranges.ts";
 import type { RangeSet } from "../../shared/ipam/ranges.ts";
-import { heldByNone, isTaken } from "../../shared/ipam/reservation.ts";
+import { isTaken, ownedByNone } from "../../shared/ipam/reservation.ts";
 import type { Reservation } from "../../shared/ipam/reservation.ts";
 import { readResolvConf } from "./resolv_conf.ts";
 import { Store } from "../../shared/ipam/store.ts";
@@ -40,8 +40,8 @@ async function add(call: Call): Promise<Result> {
   const store = new Store(conf.folder, call.node);
   const ips = store.exclusive(() => {
     store.tidy();
-    const held = store.held(request, (address) => setOf(conf, address) !== undefined);
-    refuseSecond(held, request);
+    const own = store.ownedBy(request, (address) => setOf(conf, address) !== undefined);
+    refuseSecond(own, request);
     return conf.rangeSets.map((set, index) =>
       reserveOne(call, store, { set, index, requested: wanted[index] }),
     );
@@ -52,23 +52,23 @@ async function add(call: Call): Promise<Result> {
 async function del({ conf, request, node }: Call): Promise<void> {
   const store = new Store(conf.folder, node);
   // Looking takes no lock, so that a repeated DEL waits for nobody.
-  store.release(store.held(request));
+  store.release(store.ownedBy(request));
   store.sweep();
 }
 
 async function check({ conf, request, prevResult, node }: Call): Promise<void> {
-  const held = new Store(conf.folder, node).held(request).filter(isTaken);
-  if (held.length === 0) throw notReserved(conf, request, "any address");
+  const own = new Store(conf.folder, node).ownedBy(request).filter(isTaken);
+  if (own.length === 0) throw notReserved(conf, request, "any address");
   for (const { address } of prevResult?.ips ?? []) {
     if (setOf(conf, address.address) === undefined) continue;
-    if (held.some((reservation) => sameAddress(reservation.address, address.address))) continue;
+    if (own.some((reservation) => sameAddress(reservation.address, address.address))) continue;
     throw notReserved(conf, request, formatAddress(address.address));
   }
 }
 
 async function gc({ conf, node }: Call, valid: readonly Attachment[]): Promise<void> {
   const store = new Store(conf.folder, node);
-  store.release(heldByNone(store.read(), valid));
+  store.release(ownedByNone(store.read(), valid));
   store.sweep();
 }
 
@@ -139,9 +139,9 @@ function setOf({ rangeSets }: HostLocalConfig, address: Address): RangeSet | und
   return rangeSets.find((set) => rangeOf(set, address) !== undefined);
 }
 
-function refuseSecond(held: readonly Reservation[], { containerId, ifname }: Attachment): void {
-  if (held.length === 0) return;
-  const addresses = held.map(({ address }) => formatAddress(address)).join(", ");
+function refuseSecond(own: readonly Reservation[], { containerId, ifname }: Attachment): void {
+  if (own.length === 0) return;
+  const addresses = own.map(({ address }) => formatAddress(address)).join(", ");
   throw new CniError(
     Code.AlreadyAllocated,
     `Cannot give container ${containerId} an address for ${ifname}: it already has ${addresses}.`,

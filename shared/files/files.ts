@@ -2,36 +2,116 @@ import {
   accessSync,
   closeSync,
   constants,
+  fstatSync,
   linkSync,
   lstatSync,
   mkdirSync,
   openSync,
   readdirSync,
-  readFileSync,
+  readSync,
   renameSync,
   statSync,
   unlinkSync,
-  utimesSync,
   writeSync,
 } from "node:fs";
 
 import { errnoOf, messageOf } from "../base/failure.ts";
 
 /**
- * Files that are whole, or not there at all. Everything is synchronous, for the
- * threads of the asynchronous file system pool keep the network namespace they were made in.
+ * Files that are whole, or not there at all. Everything is synchronous, because the threads of the
+ * asynchronous file system pool keep the network namespace in which they were made.
  *
- * What fails throws the runtime's own error, whose `code` is the errno's name.
+ * Errors are the runtime's, with the errno's name as `code`.
  */
 
-/** The text of a file, or undefined if there is none. */
-export function readIfPresent(path: string): string | undefined {
+/** Bytes of the longest file that is read by default. Those of this project have some hundred. */
+const maxFileBytes = 8 * 1024 * 1024;
+
+interface ReadOptions {
+  /** Bytes that the file may have. */
+  readonly maxBytes?: number;
+  /** Whether a symbolic link in the file's place is followed. */
+  readonly followsLink?: boolean;
+}
+
+/**
+ * The text of a file, or undefined if there is none. Whatever is in the file's place, it returns at
+ * once: nothing is read but regular files of a bounded size, those of /proc among them.
+ * @throws Error {@link isNoUsableFile} for a FIFO, a folder, a file that is too long and the like, and
+ *   whatever the system calls throw.
+ */
+export function readIfPresent(path: string, options: ReadOptions = {}): string | undefined {
+  const { maxBytes = maxFileBytes, followsLink = true } = options;
+  let fd: number;
   try {
-    return readFileSync(path, "utf8");
+    fd = openSync(path, readFlags | (followsLink ? 0 : constants.O_NOFOLLOW));
   } catch (error) {
-    if (errnoOf(error) === "ENOENT" || errnoOf(error) === "ENOTDIR") return undefined;
+    if (isAbsence(error)) return undefined;
+    const kind = errnoOf(error) === "ENXIO" ? "a socket" : "a symbolic link";
+    if (errnoOf(error) === "ENXIO" || errnoOf(error) === "ELOOP") throw wrongType(path, kind);
     throw error;
   }
+  try {
+    const found = fstatSync(fd);
+    if (!found.isFile()) throw wrongType(path, kindOf(found.mode));
+    // Files of /proc have size 0, and any file can grow: reading has a limit as well.
+    if (found.size > maxBytes) throw tooLong(path, maxBytes);
+    return readOpened(fd, path, maxBytes);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Opening waits for nobody, and makes no terminal this process's own. */
+const readFlags = constants.O_NONBLOCK | constants.O_NOCTTY;
+
+/** Large enough for nearly all files. */
+const smallBuffer = Buffer.allocUnsafeSlow(16_384);
+
+function readOpened(fd: number, path: string, maxBytes: number): string {
+  let buffer = smallBuffer;
+  let length = 0;
+  for (;;) {
+    const got = readSync(fd, buffer, length, buffer.length - length, null);
+    if (got === 0) return buffer.toString("utf8", 0, length);
+    length += got;
+    if (length > maxBytes) throw tooLong(path, maxBytes);
+    if (length < buffer.length) continue;
+    const larger = Buffer.allocUnsafeSlow(buffer.length * 4);
+    buffer.copy(larger);
+    buffer = larger;
+  }
+}
+
+/** Whether what {@link readIfPresent} threw says that something other than a file is there. */
+export function isNoUsableFile(error: unknown): boolean {
+  return ["EFTYPE", "EFBIG"].includes(errnoOf(error) ?? "");
+}
+
+function wrongType(path: string, kind: string): Error {
+  const message = `${path} must be a regular file (got ${kind})`;
+  return Object.assign(new Error(message), { code: "EFTYPE" });
+}
+
+function tooLong(path: string, maxBytes: number): Error {
+  const message = `${path} must be at most ${String(maxBytes)} bytes long`;
+  return Object.assign(new Error(message), { code: "EFBIG" });
+}
+
+/** By the type in a file's mode (inode(7)). */
+function kindOf(mode: number): string {
+  const kinds = new Map([
+    [0o010000, "a FIFO"],
+    [0o020000, "a character device"],
+    [0o040000, "a folder"],
+    [0o060000, "a block device"],
+  ]);
+  return kinds.get(mode & 0o170000) ?? "something else";
+}
+
+/** Whether an error says that nothing is at a path. A name that is too long cannot be there. */
+function isAbsence(error: unknown): boolean {
+  return ["ENOENT", "ENOTDIR", "ENAMETOOLONG"].includes(errnoOf(error) ?? "");
 }
 
 /** The names in a folder, or none if there is no such folder. */
@@ -39,7 +119,7 @@ export function listIfPresent(folder: string): string[] {
   try {
     return readdirSync(folder);
   } catch (error) {
-    if (errnoOf(error) === "ENOENT" || errnoOf(error) === "ENOTDIR") return [];
+    if (isAbsence(error)) return [];
     throw error;
   }
 }
@@ -50,7 +130,7 @@ export function removeIfPresent(path: string): boolean {
     unlinkSync(path);
     return true;
   } catch (error) {
-    if (errnoOf(error) === "ENOENT" || errnoOf(error) === "ENOTDIR") return false;
+    if (isAbsence(error)) return false;
     throw error;
   }
 }
@@ -63,7 +143,7 @@ export function ensureFolder(path: string, mode: number): void {
 /** What a new file is to hold: a text, or parts, each of them good until the next is taken. */
 export type Content = string | ((take: (part: Uint8Array) => void) => void);
 
-/** Does something to a file that is whole but has not got its name yet. */
+/** Prepares a file that is whole but does not have its name yet. */
 type Prepare = (temporary: string, fd: number) => void;
 
 /** Puts a file at `path` in one step: a reader sees the old content or the new, never a part. */
@@ -111,7 +191,7 @@ export function createFile(
   }
 }
 
-/** Removes a temporary file. Where that fails it stays for a sweep: what became of `path` counts. */
+/** Removes a temporary file. If that fails it is swept later: what counts is the file itself. */
 function discard(temporary: string): void {
   try {
     unlinkSync(temporary);
@@ -125,44 +205,25 @@ export function isPresent(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
-/**
- * What a folder's stamp says: as long as it says the same, no name in the folder has been made,
- * renamed or removed since {@link stampFolder}. Undefined if there is no such folder.
- */
-export function stampOf(folder: string): string | undefined {
-  const found = lstatSync(folder, { throwIfNoEntry: false, bigint: true });
-  return found && `${String(found.dev)}:${String(found.ino)}:${String(found.mtimeNs)}`;
-}
-
-/**
- * Stamps a folder with a time of change that nothing but this sets. The kernel's own would not do,
- * for it gives all changes within some milliseconds the same one.
- */
-export function stampFolder(folder: string): string | undefined {
-  const now = Date.now() / 1000;
-  utimesSync(folder, now, now - 1 - Math.random());
-  return stampOf(folder);
-}
-
 /** Whether there is a symbolic link at `path` itself. */
 export function isSymlink(path: string): boolean {
   try {
     return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() ?? false;
   } catch (error) {
-    if (errnoOf(error) === "ENOTDIR") return false;
+    if (isAbsence(error)) return false;
     throw error;
   }
 }
 
 /**
- * Why no file could be made in a folder, or undefined. Where there is no such folder, what counts
- * is the nearest one above it, in which it would be made.
+ * Why no file could be made in a folder, or undefined. If there is no such folder, the nearest one
+ * above it counts, where it would be made.
  * @param folder an absolute path.
  */
 export function writeProblem(folder: string): string | undefined {
   for (let at = folder; ; at = at.slice(0, at.lastIndexOf("/"))) {
     try {
-      // The '/' makes a file in the place of a folder a problem.
+      // With the '/' a file in the folder's place is an error.
       accessSync(`${at}/`, constants.W_OK | constants.X_OK);
       return undefined;
     } catch (error) {
@@ -171,12 +232,12 @@ export function writeProblem(folder: string): string | undefined {
   }
 }
 
-/** Whether a file of this name is one that a call was writing: left behind, if it is not running. */
+/** Whether a name is that of a file that a call is writing, or was when it was killed. */
 export function isTemporary(name: string): boolean {
   return writerOf(name) !== undefined;
 }
 
-/** Whether a file of this name is one that a call was writing which has ended. */
+/** Whether a name is that of a file that a call was writing when it was killed. */
 export function isAbandoned(name: string): boolean {
   const writer = writerOf(name);
   return writer !== undefined && !isPresent(`/proc/${writer}`);
@@ -187,7 +248,7 @@ function writerOf(name: string): string | undefined {
   return /^\..+\.(\d+)\.tmp$/.exec(name)?.[1];
 }
 
-/** Beside the file itself, for a rename or link does not cross file systems. */
+/** In the file's own folder, because a rename or link does not cross file systems. */
 function temporaryName(path: string): string {
   const slash = path.lastIndexOf("/") + 1;
   return `${path.slice(0, slash)}.${path.slice(slash)}.${String(process.pid)}.tmp`;
@@ -195,7 +256,7 @@ function temporaryName(path: string): string {
 
 /**
  * Writes a new file, whole or not at all, for a caller that gives it its name later. A file that is
- * at `path` can only be a crashed call's, and goes.
+ * at `path` can only be that of a call that was killed, and is replaced.
  */
 export function writeNew(path: string, content: Content, mode: number, prepare?: Prepare): void {
   let fd: number;
@@ -208,7 +269,7 @@ export function writeNew(path: string, content: Content, mode: number, prepare?:
   }
   try {
     const take = (part: Uint8Array): void => {
-      for (let at = 0; at < part.length; ) at += writeSync(fd, part, at);
+      writeWhole(fd, part);
     };
     if (typeof content === "string") take(Buffer.from(content));
     else content(take);
@@ -219,6 +280,24 @@ export function writeNew(path: string, content: Content, mode: number, prepare?:
   } finally {
     closeSync(fd);
   }
+}
+
+/**
+ * Writes over a file, or makes it. A reader may see a part of it. Nothing is followed or waited for,
+ * whatever is in the file's place.
+ */
+export function overwriteFile(path: string, text: string, mode: number): void {
+  const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW, O_NONBLOCK } = constants;
+  const fd = openSync(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK, mode);
+  try {
+    writeWhole(fd, Buffer.from(text));
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function writeWhole(fd: number, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
 }
 
 /** The path of an executable file, looked up in folders in order. */

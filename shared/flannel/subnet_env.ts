@@ -1,12 +1,13 @@
 import { Failure, messageOf } from "../base/failure.ts";
 import { quote } from "../base/text.ts";
 import { readIfPresent } from "../files/files.ts";
+import { widthOf } from "../net/address.ts";
 import type { Family } from "../net/address.ts";
 import { parseCidr, sameCidr, subnetOf } from "../net/cidr.ts";
 import type { Cidr } from "../net/cidr.ts";
 import { NetError } from "../net/error.ts";
 
-/** What flanneld has written down about the node. IPv4 comes before IPv6. */
+/** What flanneld says about the node. IPv4 comes before IPv6. */
 export interface SubnetEnv {
   /** The networks of all pods of the cluster. */
   readonly networks: readonly Cidr[];
@@ -27,25 +28,25 @@ interface Entry {
 
 /**
  * Reads the file that flanneld writes.
- * @throws Failure missing if it is missing or unusable, for flanneld may be about to write it.
+ * @throws Failure missing if it is missing or wrong: flanneld may be about to write it.
  */
 export function readSubnetEnv(path: string): SubnetEnv {
   let text: string | undefined;
   try {
     text = readIfPresent(path);
   } catch (cause) {
-    throw unusable(`${path} cannot be read: ${messageOf(cause)}`, cause);
+    throw unusable(messageOf(cause), adviceOnFile, cause);
   }
-  if (text === undefined) throw unusable(`there is no ${path}`);
+  if (text === undefined) throw unusable(`there is no ${path}`, adviceOnFile);
   return parseSubnetEnv(text, path);
 }
 
 /**
- * Reads lines of KEY=VALUE, as a shell would: blank lines and comments, `export`, quotes around a
- * value and white space around everything are fine, as are other keys.
+ * Reads lines of KEY=VALUE as a shell would: blank lines, comments, `export`, quotes around a value,
+ * white space and other keys are fine.
  *
  * A file that was cut off is not taken for a whole one: flanneld writes FLANNEL_IPMASQ last, and no
- * part of its values is one of them. So the last line need not have an end, for people forget it.
+ * part of "true" or "false" is one of them. So the last line may lack its line break.
  * @param path names the text in messages.
  * @throws Failure missing, naming the key and its line.
  */
@@ -62,17 +63,18 @@ export function parseSubnetEnv(text: string, path: string): SubnetEnv {
     const value = entry.value === undefined ? undefined : parse(entry.value);
     if (value !== undefined) return value;
     throw unusable(
-      `${key} in ${path}, line ${entry.line}, is ${quote(entry.value ?? "")}, not ${wanted}`,
+      `${key} in ${path}, line ${String(entry.line)}, must be ${wanted} (got ${quote(entry.value ?? "")})`,
+      adviceOnValue,
     );
   };
   const networks = (key: string, family: Family) =>
     read(key, (value) => readNetworks(value, family), `a list of IPv${family} networks`) ?? [];
   const subnet = (key: string, family: Family) =>
-    read(key, (value) => readNetwork(value, family), `an IPv${family} subnet`) ?? [];
+    read(key, (value) => readPodSubnet(value, family), wantedSubnets[family]) ?? [];
 
   const all = [...networks("FLANNEL_NETWORK", 4), ...networks("FLANNEL_IPV6_NETWORK", 6)];
   const subnets = [...subnet("FLANNEL_SUBNET", 4), ...subnet("FLANNEL_IPV6_SUBNET", 6)];
-  const mtu = read("FLANNEL_MTU", readMtu, "a number of bytes");
+  const mtu = read("FLANNEL_MTU", readMtu, "a number of bytes, at most 65535");
   const ipMasq = read("FLANNEL_IPMASQ", readBoolean, "true or false");
   if (all.length > 0 && subnets.length > 0 && mtu !== undefined && ipMasq !== undefined) {
     return { networks: all, subnets, mtu, ipMasq };
@@ -83,9 +85,7 @@ export function parseSubnetEnv(text: string, path: string): SubnetEnv {
     ...(mtu === undefined ? ["FLANNEL_MTU"] : []),
     ...(ipMasq === undefined ? ["FLANNEL_IPMASQ"] : []),
   ];
-  throw unusable(
-    text.trim() === "" ? `${path} is empty` : `${path} has no ${missing.join(", no ")}`,
-  );
+  throw unusable(`${path} must set ${missing.join(" and ")}`, adviceOnFile);
 }
 
 /** @returns undefined for a blank line or a comment. A line without `=` is a key without a value. */
@@ -117,7 +117,18 @@ function readNetworks(text: string, family: Family): Cidr[] | undefined {
   return networks;
 }
 
-/** flanneld writes its own address in the subnet (10.244.1.1/24); the subnet is what counts. */
+/** What a node's subnet must be, which has to have room for a gateway and pods. */
+const wantedSubnets = {
+  4: "an IPv4 subnet with a prefix length of 30 or less",
+  6: "an IPv6 subnet with a prefix length of 126 or less",
+} as const;
+
+function readPodSubnet(text: string, family: Family): [Cidr] | undefined {
+  const found = readNetwork(text, family);
+  return found !== undefined && found[0].prefix <= widthOf(family) - 2 ? found : undefined;
+}
+
+/** flanneld writes its own address in a subnet (10.244.1.1/24). The subnet is what counts. */
 function readNetwork(text: string, family: Family): [Cidr] | undefined {
   try {
     const network = subnetOf(parseCidr(text));
@@ -128,20 +139,23 @@ function readNetwork(text: string, family: Family): [Cidr] | undefined {
   }
 }
 
+/** 0 leaves it to the kernel. The others are what a link can have, see the bridge config. */
 function readMtu(text: string): number | undefined {
   const mtu = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
-  return mtu < 2 ** 32 ? mtu : undefined;
+  return mtu <= 65_535 ? mtu : undefined;
 }
 
 function readBoolean(text: string): boolean | undefined {
   return text === "true" || text === "false" ? text === "true" : undefined;
 }
 
-function unusable(why: string, cause?: unknown): Failure {
-  return new Failure(
-    "missing",
-    `Cannot learn the subnet of this node: ${why}.`,
-    "flanneld writes this file when the node has its subnet. See whether the flannel pod of this node runs, what its log says (kubectl -n kube-flannel logs ds/kube-flannel-ds), and whether the file is on the node itself, not in a container alone.",
-    { cause },
-  );
+const adviceOnFile =
+  "flanneld writes this file when the node has its subnet. See whether this node's flannel pod runs and what its log says (kubectl -n kube-flannel logs ds/kube-flannel-ds), and whether the file is on the node itself, not only in a container.";
+const adviceOnValue =
+  "flanneld writes this file, out of its net-conf.json and the node's podCIDRs: correct those, and restart the node's flannel pod (kubectl -n kube-flannel logs ds/kube-flannel-ds shows its log).";
+
+function unusable(problem: string, advice: string, cause?: unknown): Failure {
+  return new Failure("missing", `Cannot learn the subnet of this node: ${problem}.`, advice, {
+    cause,
+  });
 }

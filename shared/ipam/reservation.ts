@@ -7,27 +7,29 @@ export interface Reservation {
   readonly file: string;
   readonly address: Address;
   readonly text: string;
-  /** Undefined if the file is blank, which makes it nobody's. */
+  /** Undefined if the file is empty, which makes it nobody's, or unreadable. */
   readonly owner: Owner | undefined;
-  /** Whether it was made before the node has booted: its container is gone, whatever has become of it. */
+  /** Whether it was made before the node booted, so that its container is gone. */
   readonly stale: boolean;
+  /** Whether there is something else than a file in its place. Then somebody may have the address. */
+  readonly isUnreadable: boolean;
 }
 
-/** Whose an address is. */
+/** Who has an address. */
 export interface Owner {
   readonly containerId: string;
-  /** Undefined in a file from before interfaces counted. */
+  /** Undefined in a file that an old version of the reference plugin wrote. */
   readonly ifname: string | undefined;
 }
 
-/** The text of a reservation: two lines as Windows ends them, the last without an end. */
+/** The text of a reservation: two lines with CRLF between them. */
 export function formatOwner({ containerId, ifname }: Attachment): string {
   return `${containerId}\r\n${ifname}`;
 }
 
-/** Reads the text of a reservation, which is the container's id alone if an old plugin wrote it. */
+/** Reads the text of a reservation. Old versions of the reference plugin wrote the id alone. */
 export function parseOwner(text: string): Owner | undefined {
-  // A file that was being written when the power went can come back as zeros.
+  // A file that was being written when the power failed can have zeros in it.
   const [containerId = "", ifname] = text
     .replaceAll("\0", "")
     .trim()
@@ -36,16 +38,16 @@ export function parseOwner(text: string): Owner | undefined {
 }
 
 /**
- * The mark of the boot that a reservation is made in. The node's name is in it because a folder on
- * the network may be shared: another node's boot says nothing about what has become of its pods.
+ * The mark of the boot in which a reservation is made. It has the node's name in it because the folder
+ * may be on a file system that several nodes share.
  */
 export function formatBoot(bootId: string, hostName: string): string {
   return `${bootId} ${hostName}`;
 }
 
 /**
- * Whether a mark is of an earlier boot of this node. No mark says nothing: the reference plugin
- * makes none, nor can every file system keep one.
+ * Whether a mark is of an earlier boot of this node. The reference plugin makes none, and not every
+ * file system can keep one: no mark says nothing.
  */
 export function isEarlierBoot(mark: string | undefined, current: string | undefined): boolean {
   if (mark === undefined || current === undefined || mark === current) return false;
@@ -54,10 +56,10 @@ export function isEarlierBoot(mark: string | undefined, current: string | undefi
 }
 
 /**
- * Those reservations that an attachment holds. One without an interface counts only if there is
- * none with the attachment's, as with the reference plugin.
+ * The reservations of an attachment. One without an interface counts only if there is none with the
+ * attachment's, as with the reference plugin.
  */
-export function heldBy(
+export function ownedBy(
   reservations: readonly Reservation[],
   { containerId, ifname }: Attachment,
 ): Reservation[] {
@@ -66,19 +68,20 @@ export function heldBy(
   return exact.length > 0 ? exact : ofContainer.filter(({ owner }) => owner?.ifname === undefined);
 }
 
-/** Whether somebody has the address. */
-export function isTaken({ owner, stale }: Reservation): boolean {
-  return owner !== undefined && !stale;
+/** Whether somebody has the address, or may have it. */
+export function isTaken({ owner, stale, isUnreadable }: Reservation): boolean {
+  return isUnreadable || (owner !== undefined && !stale);
 }
 
-/** Those that none of the valid attachments holds, blank and stale ones among them. */
-export function heldByNone(
+/** Those that none of the valid attachments has, empty and stale ones among them. */
+export function ownedByNone(
   reservations: readonly Reservation[],
   valid: readonly Attachment[],
 ): Reservation[] {
   const owners = new Set(valid.map(formatOwner));
   const containers = new Set(valid.map(({ containerId }) => containerId));
-  return reservations.filter(({ owner, stale }) => {
+  return reservations.filter(({ owner, stale, isUnreadable }) => {
+    if (isUnreadable) return false;
     if (owner === undefined || stale) return true;
     const { containerId, ifname } = owner;
     return ifname === undefined
@@ -87,9 +90,9 @@ export function heldByNone(
   });
 }
 
-/** The address that a file is named after, if it is. */
+/** The address that is a file's name, if it is one. */
 export function parsedAddress(text: string): Address | undefined {
-  // Spares the names that are common and no addresses the cost of an exception.
+  // Saves the cost of an exception for common names.
   if (!/^[0-9a-fA-F.:]{2,}$/.test(text)) return undefined;
   try {
     return parseAddress(text);

@@ -1,50 +1,53 @@
-import { writeFileSync } from "node:fs";
 import type { Attachment } from "../cni/request.ts";
 import {
   ensureFolder,
   listIfPresent,
+  overwriteFile,
   readIfPresent,
   removeIfPresent,
-  stampFolder,
-  stampOf,
 } from "../files/files.ts";
+import { stampFolder, stampOf } from "../files/stamp.ts";
 import type { Reservation } from "./reservation.ts";
 
-/** Where the owners stand, and what they are the owners of. */
+/** Where an index is, and of what. */
 export interface IndexPlace {
-  /** The folder of the list. */
+  /** The folder of the index. */
   readonly folder: string;
   /** The folder of the reservations. */
   readonly reservations: string;
-  /** A list of another boot counts for nothing, should it have outlived it. */
+  /** An index of another boot is out of date, wherever it has survived. */
   readonly bootId: string | undefined;
 }
 
-/** With fewer reservations there is no list: reading them all costs less than half a millisecond. */
+/** With fewer reservations there is no index: to read them all takes less than half a millisecond. */
 const fewReservations = 32;
 
-/** The list is in so many parts, by container, that no call has to read or write much. */
+/** The name of the file that says whether the index is up to date. */
+const stampFile = "stamp";
+
+const options = { followsLink: false } as const;
+
+/** Entries are in parts, by container, so that no call reads or writes much. */
 const allParts = "0123456789abcdef".split("");
 
 /**
  * Who has which addresses of a network, so that nobody has to read the file of each address:
  *
  *     0 … f   <container's id> TAB <interface, or nothing> TAB <the address's file>
- *     seal    <number of reservations> <the boot's id> <the stamp of the reservations' folder>
+ *     stamp   <number of reservations> <the boot's id> <the stamp of the reservations' folder>
  *
- * The seal makes the list conclusive. It is written last, and holds only as long as no name in the
- * folder of the reservations was made or removed since, be it by the reference plugin, by hand or by
- * a call that was killed. A list whose seal does not hold is not used: whoever needs one reads all
- * reservations again.
+ * The index is complete as long as the folder's stamp is the one that is written down last: no name
+ * in the folder was made or removed since, by the reference plugin, by hand or by a call that was
+ * killed. An index that is out of date is not used: all reservations are read again.
  */
 export class ReservationIndex {
   readonly #place: IndexPlace;
   #count: number;
   /** Whether a part could not be read. */
   #broken = false;
-  /** The stamp that the seal has. */
+  /** The folder's stamp when the index was saved. */
   readonly #stamp: string | undefined;
-  /** The text of each part that was needed: it begins with a line's end, and so does each line end. */
+  /** The text of each part that was needed. A line break is at its beginning and after each line. */
   readonly #texts = new Map<string, string>();
   readonly #changed = new Set<string>();
 
@@ -54,46 +57,46 @@ export class ReservationIndex {
     this.#stamp = stamp;
   }
 
-  /** The list as it is on disk, or undefined if its seal does not hold. */
+  /** The index as it is on disk, or undefined if it is out of date. */
   static load(place: IndexPlace): ReservationIndex | undefined {
     try {
-      const seal = readIfPresent(`${place.folder}/seal`)?.split(" ");
-      if (seal?.length !== 3 || seal[1] !== bootOf(place)) return undefined;
-      const owners = new ReservationIndex(place, Number(seal[0]), seal[2]);
-      return owners.holds() ? owners : undefined;
+      const saved = readIfPresent(`${place.folder}/${stampFile}`, options)?.split(" ");
+      if (saved?.length !== 3 || saved[1] !== bootOf(place)) return undefined;
+      const index = new ReservationIndex(place, Number(saved[0]), saved[2]);
+      return index.isUpToDate() ? index : undefined;
     } catch {
       return undefined;
     }
   }
 
-  /** A list of all reservations there are. */
+  /** An index of all reservations there are. */
   static of(place: IndexPlace, reservations: readonly Reservation[]): ReservationIndex {
-    const owners = new ReservationIndex(place, 0, undefined);
+    const index = new ReservationIndex(place, 0, undefined);
     const lines = new Map(allParts.map((part): [string, string[]] => [part, []]));
-    for (const one of reservations) {
-      const line = lineOf(one);
+    for (const reservation of reservations) {
+      const line = lineOf(reservation);
       if (line === undefined) continue;
-      owners.#count++;
-      lines.get(partOf(one.owner?.containerId ?? ""))?.push(line);
+      index.#count++;
+      lines.get(partOf(reservation.owner?.containerId ?? ""))?.push(line);
     }
     for (const [part, own] of lines) {
-      owners.#texts.set(part, ["", ...own, ""].join("\n"));
-      owners.#changed.add(part);
+      index.#texts.set(part, ["", ...own, ""].join("\n"));
+      index.#changed.add(part);
     }
-    return owners;
+    return index;
   }
 
   /**
-   * Whether the seal holds still. Who does not hold the lock has to ask after each look, for the
-   * parts are written when the reservations have changed.
+   * Whether the folder's stamp is still the same. Who does not hold the lock must ask after each look,
+   * because the parts are written after the reservations have changed.
    */
-  holds(): boolean {
+  isUpToDate(): boolean {
     return this.#stamp !== undefined && stampOf(this.#place.reservations) === this.#stamp;
   }
 
   /**
-   * The files of what a container has for an interface, or for one that was not written down.
-   * Undefined if the list cannot be read.
+   * The files of the addresses that a container has for an interface, and of those of which no
+   * interface was written down. Undefined if the index cannot be read.
    */
   find({ containerId, ifname }: Attachment): string[] | undefined {
     const text = this.#text(partOf(containerId));
@@ -110,8 +113,8 @@ export class ReservationIndex {
   }
 
   /**
-   * Writes the list and seals it. To be called when the reservations are as they will stay. Where it
-   * cannot be written there is none, which costs time and nothing else.
+   * Writes the index, to be called when all changes of the reservations are made. If it cannot be
+   * written there is none, which costs time and nothing else.
    */
   save(): void {
     if (this.#broken || this.#count < fewReservations) {
@@ -124,21 +127,21 @@ export class ReservationIndex {
       for (const part of this.#changed) {
         const text = this.#text(part);
         if (text === "\n") removeIfPresent(`${folder}/${part}`);
-        else writeFileSync(`${folder}/${part}`, text, { mode: 0o600 });
+        else overwriteFile(`${folder}/${part}`, text, 0o600);
       }
-      const seal = [this.#count, bootOf(this.#place), stampFolder(reservations) ?? ""].join(" ");
-      writeFileSync(`${folder}/seal`, seal, { mode: 0o600 });
+      const stamp = [this.#count, bootOf(this.#place), stampFolder(reservations) ?? ""].join(" ");
+      overwriteFile(`${folder}/${stampFile}`, stamp, 0o600);
     } catch {
       ReservationIndex.discard(this.#place);
     }
   }
 
-  /** Removes the list, if there is one. */
+  /** Removes the index, if there is one. */
   static discard({ folder }: IndexPlace): void {
     try {
       for (const name of listIfPresent(folder)) removeIfPresent(`${folder}/${name}`);
     } catch {
-      // Its seal does not hold any more.
+      // It is out of date by its stamp.
     }
   }
 
@@ -147,7 +150,7 @@ export class ReservationIndex {
     if (known !== undefined) return known;
     let text = "\n";
     try {
-      text = readIfPresent(`${this.#place.folder}/${part}`) ?? text;
+      text = readIfPresent(`${this.#place.folder}/${part}`, options) ?? text;
     } catch {
       this.#broken = true;
     }
@@ -187,16 +190,16 @@ function bootOf({ bootId }: IndexPlace): string {
   return bootId ?? "unknown";
 }
 
-/** Undefined for what no valid attachment can own. */
+/** Undefined for what no attachment can have. */
 function lineOf({ owner, file }: Reservation): string | undefined {
   if (owner === undefined || /\s/.test(owner.containerId + (owner.ifname ?? ""))) return undefined;
   return `${owner.containerId}\t${owner.ifname ?? ""}\t${file}`;
 }
 
 /**
- * Where the owners of a folder's reservations stand: by the network's name, and the FNV-1a hash of
- * the whole path, which is there at once where a runtime's own hashes take milliseconds to load. Two
- * folders with the same name would break each other's seal, which costs time and nothing else.
+ * The folder of the index of a folder's reservations. Its name has the FNV-1a hash of that folder's
+ * path in it, because the runtimes' own hashes take milliseconds to load. Two folders with one hash
+ * would put each other's index out of date, which costs time and nothing else.
  */
 export function indexFolder(runFolder: string, folder: string): string {
   let hash = 0x811c9dc5;

@@ -3,7 +3,9 @@ import { statSync } from "node:fs";
 import { CniError, Code } from "../cni/error.ts";
 import { messageOf } from "../base/failure.ts";
 import { isJsonArray, isJsonObject, parseJson } from "../base/json.ts";
+import { withExactKeys } from "../base/json_keys.ts";
 import { quote } from "../base/text.ts";
+import { validateCachedAttachment } from "../../schemas/generated/validators.js";
 import { argProblem, idProblem, ifnameProblem, nulProblem } from "../cni/request.ts";
 import type { Attachment } from "../cni/request.ts";
 import {
@@ -167,7 +169,7 @@ class Damage extends Error {}
  * @throws Damage
  */
 function fromText(text: string): Cached {
-  const value = parseJson(text);
+  const value = withExactKeys(parseJson(text) ?? null, validateCachedAttachment.keys);
   if (!isJsonObject(value)) throw new Damage(text.trim() === "" ? "is empty" : "is no JSON object");
   if (value["kind"] !== kind) throw new Damage(`has no "kind": "${kind}"`);
   const { result, config, cniArgs, capabilityArgs } = value;

@@ -1,17 +1,17 @@
 import { isJsonObject } from "../base/json.ts";
 import type { Json, JsonObject } from "../base/json.ts";
 
-/** What each plugin of a list is given, whatever else its config says. */
+/** What the runtime adds to each plugin's config. */
 export interface Injected {
   readonly name: string;
   readonly cniVersion: string;
-  /** What the runtime can say of its own accord, such as portMappings. */
+  /** What the runtime passes by capability, such as portMappings. */
   readonly capabilityArgs: JsonObject;
-  /** The result of the plugin before it, or for CHECK and DEL that of the whole ADD. */
+  /** At ADD, the result of the plugin before. At CHECK and DEL, that of the whole ADD. */
   readonly prevResult: JsonObject | undefined;
 }
 
-/** A plugin's config as it is given to it: with the list's name and version, and its runtimeConfig. */
+/** The config that a plugin is given: with the list's name and version, and its runtimeConfig. */
 export function pluginConfig(plugin: JsonObject, injected: Injected): JsonObject {
   const { name, cniVersion, capabilityArgs, prevResult } = injected;
   const runtimeConfig = runtimeConfigFor(plugin["capabilities"], capabilityArgs);
@@ -24,7 +24,7 @@ export function pluginConfig(plugin: JsonObject, injected: Injected): JsonObject
   };
 }
 
-/** Those of the runtime's values that the plugin says it can use. */
+/** Those of the runtime's values for which the plugin has a capability. */
 function runtimeConfigFor(
   capabilities: Json | undefined,
   values: JsonObject,

@@ -1,34 +1,36 @@
-import { validate } from "../cni/conf.ts";
+import { badConfig, validate } from "../cni/conf.ts";
+import { newestVersion } from "../cni/version.ts";
+import { withExactKeys } from "../base/json_keys.ts";
 import { CniError, Code } from "../cni/error.ts";
 import { isJsonArray, isJsonObject, parseJson } from "../base/json.ts";
 import { quote } from "../base/text.ts";
-import type { Json, JsonObject } from "../base/json.ts";
+import type { JsonObject } from "../base/json.ts";
 import type { Conflist } from "../../schemas/generated/types.ts";
-import { validateConflist } from "../../schemas/generated/validators.js";
+import { validateConflist, validatePlugin } from "../../schemas/generated/validators.js";
 
-/** A plugin's config in a list, or alone. */
+/** A plugin's config, in a list or alone. Keys that libcni reads are spelled as it writes them. */
 export type PluginConf = JsonObject & { readonly type: string };
 
-/** A network as libcni has it in the end: plugins to run one after another. */
+/** A network as libcni sees it: plugins to run one after another. */
 export interface NetworkList {
   readonly name: string;
-  /** As it is written; "" where it is not. */
+  /** As the list has it; "" if it has none. */
   readonly cniVersion: string;
   readonly disableCheck: boolean;
   readonly disableGC: boolean;
   readonly plugins: readonly PluginConf[];
-  /** The list as text, which libcni keeps with a result. */
+  /** The list's text, which libcni keeps with a result. */
   readonly text: string;
   readonly file: string;
 }
 
-/** The newest version that libcni knows; higher ones in cniVersions are for others. */
-const newest = "1.1.0";
+/** The newest version of cniVersions that libcni takes. */
+const newest = newestVersion;
 
 /**
  * Reads a list of plugins (.conflist).
  * @param file names it in messages.
- * @param more the further plugins of a network, which stand in a folder of its name.
+ * @param more the plugins that a network has in a folder of its name.
  * @throws CniError DecodingFailure, InvalidNetworkConfig
  */
 export function readList(
@@ -36,19 +38,21 @@ export function readList(
   file: string,
   more: (network: string) => readonly PluginConf[],
 ): NetworkList {
-  const raw = readObject(text, file);
+  const raw = withExactKeys(readObject(text, file), validateConflist.keys);
   const { name, plugins: inlined } = raw;
-  const onlyInlined = isTrue(raw["loadOnlyInlinedPlugins"]);
-  const further = typeof name === "string" && name !== "" && !onlyInlined ? more(name) : [];
-  // A list may have all of its plugins in the folder.
-  const whole = inlined === undefined && further.length > 0 ? { ...raw, plugins: further } : raw;
   const what = `the network config ${file}`;
-  const conf: Conflist = validate(validateConflist, whole, what);
+  const advice = `Correct ${file}.`;
+  const isTrue = (key: string): boolean => readBoolean(raw, key, what, advice);
+  const onlyInlined = isTrue("loadOnlyInlinedPlugins");
+  const further = typeof name === "string" && name !== "" && !onlyInlined ? more(name) : [];
+  // A list can have all of its plugins in the folder.
+  const whole = inlined === undefined && further.length > 0 ? { ...raw, plugins: further } : raw;
+  const conf: Conflist = validate(validateConflist, whole, what, advice);
   return {
     name: conf.name,
     cniVersion: highestVersion(conf),
-    disableCheck: isTrue(conf.disableCheck),
-    disableGC: isTrue(conf.disableGC),
+    disableCheck: isTrue("disableCheck"),
+    disableGC: isTrue("disableGC"),
     plugins: [...((inlined ?? []) as unknown as readonly PluginConf[]), ...further],
     text,
     file,
@@ -56,7 +60,7 @@ export function readList(
 }
 
 /**
- * Reads a plugin's config that stands alone (.conf, .json), as a list of one.
+ * Reads a plugin's config that is in a file of its own (.conf, .json), as a list of one.
  * @throws CniError DecodingFailure, InvalidNetworkConfig
  */
 export function readSingle(text: string, file: string): NetworkList {
@@ -67,15 +71,15 @@ export function readSingle(text: string, file: string): NetworkList {
 
 /** @throws CniError DecodingFailure, InvalidNetworkConfig */
 export function readPlugin(text: string, file: string): PluginConf {
-  const raw = readObject(text, file);
+  const raw = withExactKeys(readObject(text, file), validatePlugin.keys);
   const { type } = raw;
   if (typeof type === "string" && type !== "") return { ...raw, type };
   throw new CniError(
     Code.InvalidNetworkConfig,
-    `Cannot use the network config ${file}: its type is missing.`,
+    `Cannot use the network config ${file}: type must be set.`,
     isJsonArray(raw["plugins"])
-      ? `It is a list of plugins: give it a name that ends in .conflist.`
-      : `Set type to the plugin's name.`,
+      ? "It is a list of plugins: give it a name that ends in .conflist."
+      : "Set type to the plugin's name.",
   );
 }
 
@@ -85,30 +89,35 @@ function readObject(text: string, file: string): JsonObject {
   throw new CniError(
     Code.DecodingFailure,
     text.trim() === ""
-      ? `Cannot read the network config ${file}: it is empty.`
+      ? `Cannot read the network config ${file}: it must not be empty.`
       : value === undefined
-        ? `Cannot read the network config ${file}: it is no JSON${position(text)}.`
-        : `Cannot read the network config ${file}: it is JSON, but no object.`,
-    "Correct it, or copy it anew from where it came. A file that is not meant for the runtime needs another ending than .conf, .conflist or .json.",
+        ? `Cannot read the network config ${file}: it must be JSON${position(text)}.`
+        : `Cannot read the network config ${file}: it must be a JSON object.`,
+    "Correct it, or copy it again from where it came. A file that is not for the runtime needs another ending than .conf, .conflist or .json.",
   );
 }
 
-/** What the runtime says of where it is broken, if that can be turned into a line. */
+/** The line where JSON.parse stops, if it says so. */
 function position(text: string): string {
   try {
     JSON.parse(text);
     return "";
   } catch (error) {
     const at = /position (\d+)/.exec(error instanceof Error ? error.message : "")?.[1];
-    return at === undefined ? "" : ` (line ${text.slice(0, Number(at)).split("\n").length})`;
+    return at === undefined ? "" : ` (see line ${text.slice(0, Number(at)).split("\n").length})`;
   }
 }
 
-function isTrue(value: Json | undefined): boolean {
-  return value === true || (typeof value === "string" && value.toLowerCase() === "true");
+/** A key that is true, false, or either as a string. @throws CniError InvalidNetworkConfig */
+function readBoolean(raw: JsonObject, key: string, what: string, advice: string): boolean {
+  const value = raw[key] ?? false;
+  const text = typeof value === "string" ? value.toLowerCase() : value;
+  if (text === true || text === "true") return true;
+  if (text === false || text === "false") return false;
+  throw badConfig(key, value, "must be true or false", what, advice);
 }
 
-/** The highest of cniVersion and cniVersions that libcni knows. */
+/** The highest of cniVersion and cniVersions that libcni takes. */
 function highestVersion({ cniVersion, cniVersions }: Conflist): string {
   const own = cniVersion ?? "";
   const all = [...(cniVersions ?? []), own]
@@ -118,17 +127,17 @@ function highestVersion({ cniVersion, cniVersions }: Conflist): string {
 }
 
 /** Orders versions by their numbers. @throws CniError InvalidNetworkConfig for what is no version. */
-function compareVersions(one: string, other: string): number {
-  const [a, b] = [numbersOf(one), numbersOf(other)];
-  const at = a.findIndex((number, index) => number !== b[index]);
-  return at === -1 ? 0 : (a[at] ?? 0) - (b[at] ?? 0);
+function compareVersions(a: string, b: string): number {
+  const [numbers, others] = [numbersOf(a), numbersOf(b)];
+  const at = numbers.findIndex((number, index) => number !== others[index]);
+  return at === -1 ? 0 : (numbers[at] ?? 0) - (others[at] ?? 0);
 }
 
 function numbersOf(version: string): number[] {
   if (/^\d+\.\d+\.\d+$/.test(version)) return version.split(".").map(Number);
   throw new CniError(
     Code.InvalidNetworkConfig,
-    `Cannot use the network config: ${quote(version)} in cniVersions is no version.`,
+    `Cannot use the network config: each of cniVersions must be a version (got ${quote(version)}).`,
     'Write three numbers, such as "1.0.0".',
   );
 }

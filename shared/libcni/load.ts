@@ -2,7 +2,7 @@ import { readdirSync } from "node:fs";
 
 import { CniError, Code } from "../cni/error.ts";
 import { errnoOf, messageOf } from "../base/failure.ts";
-import { quote } from "../base/text.ts";
+import { printable, quote } from "../base/text.ts";
 import { readIfPresent } from "../files/files.ts";
 import { readList, readPlugin, readSingle } from "./list.ts";
 import type { NetworkList, PluginConf } from "./list.ts";
@@ -10,13 +10,13 @@ import type { NetworkList, PluginConf } from "./list.ts";
 /** A file that a runtime takes for a network config. */
 export interface NetworkFile {
   readonly file: string;
-  /** What it says, or what is wrong with it. */
+  /** What it says, or why it cannot be used. */
   readonly network: NetworkList | CniError;
 }
 
 /**
- * The network configs of a folder in the order of their names, of which a runtime such as containerd
- * uses the first.
+ * The network configs of a folder, in the order of their names. A runtime such as containerd uses the
+ * first.
  * @throws CniError IoFailure if the folder cannot be read.
  */
 export function listNetworks(folder: string): NetworkFile[] {
@@ -27,8 +27,8 @@ export function listNetworks(folder: string): NetworkFile[] {
 }
 
 /**
- * The network of a name, as libcni looks for it: lists before single configs, each in the order of
- * their names, and as far as that none may be broken.
+ * The network of a name, as libcni finds it: lists before single configs, each in the order of their
+ * names. None of those that it comes across may be broken.
  * @throws CniError
  */
 export function loadNetwork(folder: string, name: string): NetworkList {
@@ -43,14 +43,14 @@ export function loadNetwork(folder: string, name: string): NetworkList {
     Code.InvalidNetworkConfig,
     files.length === 0
       ? `Cannot find the network ${quote(name)}: ${folder} has no network config.`
-      : `Cannot find the network ${quote(name)}: ${folder} has ${names.join(", ")}.`,
+      : `Cannot find the network ${quote(name)}: ${folder} has ${names.map(printable).join(", ")}.`,
     files.length === 0
       ? "Put one there (README.md has flannel's), or set NETCONFPATH to the folder that has it."
-      : "Give one of these names (the name in the file, not the file's), or set NETCONFPATH to another folder.",
+      : "Give one of these names, or set NETCONFPATH to another folder. The name is the one in the file, not the file's.",
   );
 }
 
-/** Reads one file, and what belongs to it. @throws CniError */
+/** Reads a file, and what belongs to it. @throws CniError */
 function readNetwork(file: string): NetworkList {
   const text = read(file);
   if (!file.endsWith(".conflist")) return readSingle(text, file);
@@ -58,7 +58,7 @@ function readNetwork(file: string): NetworkList {
   return readList(text, file, (name) => readFolder(`${folder}/${name}`));
 }
 
-/** The plugins of a network that stand in a folder of its name (libcni 1.3). */
+/** The plugins that a network has in a folder of its name (libcni 1.3). */
 function readFolder(folder: string): PluginConf[] {
   return filesIn(folder, [".conf"]).map((file) => readPlugin(read(file), file));
 }
@@ -73,11 +73,11 @@ function read(file: string): string {
   throw new CniError(
     Code.IoFailure,
     `Cannot read ${file}: it is gone, or leads nowhere.`,
-    "See what else changes this folder, and where the file leads to if it is a symbolic link.",
+    "See what else changes this folder and, if the file is a symbolic link, where it leads.",
   );
 }
 
-/** The files with one of the endings, in order. No folder is as good as an empty one. */
+/** The files with one of the endings, in order. A folder that is not there is like an empty one. */
 function filesIn(folder: string, endings: readonly string[]): string[] {
   try {
     return readdirSync(folder, { withFileTypes: true })
@@ -96,7 +96,7 @@ function unreadable(path: string, cause: unknown): CniError {
   return new CniError(
     Code.IoFailure,
     `Cannot read ${path}: ${messageOf(cause)}.`,
-    "See its mode and owner; network configs are for root.",
+    "See what it is, its mode and its owner: network configs are files that root reads.",
     { cause },
   );
 }

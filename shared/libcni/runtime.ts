@@ -8,7 +8,7 @@ import type { Arg, Cache } from "./cache.ts";
 import { pluginConfig } from "./config.ts";
 import type { NetworkList, PluginConf } from "./list.ts";
 
-/** What a runtime says of a container besides the network's config. */
+/** What a runtime says about a container. */
 export interface RuntimeConf extends Attachment {
   readonly netns: string;
   readonly args: readonly Arg[];
@@ -19,15 +19,15 @@ export interface RuntimeConf extends Attachment {
 export interface PluginCall {
   readonly verb: Verb;
   readonly type: string;
-  /** The CNI variables, but for CNI_COMMAND and CNI_PATH. */
+  /** The CNI variables, except for CNI_COMMAND and CNI_PATH. */
   readonly env: Readonly<Record<string, string>>;
   readonly conf: JsonObject;
 }
 
-/** Executes a plugin, and returns what it printed if that was a result. @throws CniError */
+/** Executes a plugin, and returns the result that it printed, if any. @throws CniError */
 export type Invoke = (call: PluginCall) => JsonObject | undefined;
 
-/** Runs the plugins of networks as libcni does, and keeps their results where it does. */
+/** Runs the plugins of networks as libcni does, and keeps their results where libcni does. */
 export class Runtime {
   readonly #invoke: Invoke;
   readonly #cache: Cache;
@@ -40,7 +40,7 @@ export class Runtime {
   /**
    * Adds a container to a network: each plugin in order, with the result of the one before it.
    * @returns the last one's result.
-   * @throws CniError the first that failed. What those before it made is there still.
+   * @throws CniError of the first that failed. What those before it made stays.
    */
   add(list: NetworkList, rt: RuntimeConf): JsonObject | undefined {
     let result: JsonObject | undefined;
@@ -53,7 +53,7 @@ export class Runtime {
     return result;
   }
 
-  /** @throws CniError CheckFailed and others, of the first plugin that finds something wrong. */
+  /** @throws CniError of the first plugin that finds something wrong. */
   check(list: NetworkList, rt: RuntimeConf): void {
     requireVerb(versionOf(list), "CHECK", list.file);
     if (list.disableCheck) return;
@@ -62,13 +62,13 @@ export class Runtime {
       throw new CniError(
         Code.UnknownContainer,
         `Cannot check the container: ${this.#cache.folder} has no result of an ADD of ${rt.containerId} and ${rt.ifname} to ${list.name}.`,
-        "Add it first. cnitool ps lists what is attached.",
+        "Add the container first. cnitool ps lists what is attached.",
       );
     }
     for (const plugin of list.plugins) this.#call(list, plugin, "CHECK", rt, prevResult);
   }
 
-  /** Takes a container away: each plugin in reverse order. @throws CniError the first that failed. */
+  /** Deletes a container: each plugin in reverse order. @throws CniError of the first that failed. */
   del(list: NetworkList, rt: RuntimeConf): void {
     // libcni passes prevResult on DEL from the version on that has CHECK.
     const prevResult = hasVerb(versionOf(list), "CHECK") ? this.#resultIfGood(list, rt) : undefined;
@@ -76,7 +76,7 @@ export class Runtime {
     this.#cache.remove(list.name, rt);
   }
 
-  /** The attachments that GC would DEL: cached ones that are not among the valid. */
+  /** The attachments that GC deletes: the cached ones that are not valid. */
   stale(list: NetworkList, valid: readonly Attachment[]): RuntimeConf[] {
     const keys = new Set(valid.map(keyOf));
     return this.#cache
@@ -88,9 +88,9 @@ export class Runtime {
   }
 
   /**
-   * Takes away what is not valid: DEL of each cached attachment, then GC of each plugin.
-   * @param speaks tells whether a plugin can be asked for GC although the network's version has none.
-   * @throws CniError all that failed, after everything that could be done.
+   * Removes what is not valid: DEL of each cached attachment, then GC of each plugin.
+   * @param speaks whether a plugin has GC although the network's version does not.
+   * @throws CniError of all that failed, when everything else is done.
    */
   gc(
     list: NetworkList,
@@ -130,9 +130,9 @@ export class Runtime {
   }
 
   /**
-   * Asks each plugin whether it could do an ADD.
-   * @returns whether they were asked: a network of a version before 1.1.0 has no STATUS.
-   * @throws CniError the first that could not.
+   * Asks each plugin whether an ADD would succeed.
+   * @returns whether they were asked, which a network's version before 1.1.0 does not allow.
+   * @throws CniError of the first for which it would not.
    */
   status(list: NetworkList): boolean {
     if (!hasVerb(versionOf(list), "STATUS")) return false;
@@ -168,7 +168,7 @@ export class Runtime {
     return pluginConfig(plugin, { ...list, capabilityArgs: {}, prevResult: undefined });
   }
 
-  /** A DEL goes on without a result that is damaged. */
+  /** A DEL goes on without a damaged result. */
   #resultIfGood(list: NetworkList, of: Attachment): JsonObject | undefined {
     try {
       return this.#resultOf(list, of);
@@ -195,8 +195,8 @@ const cachedResult = {
 };
 
 /**
- * A cached result in a version, for the network's may have changed since ADD.
- * @throws CniError InvalidNetworkConfig for a damaged one.
+ * A cached result in a version: the network's may have changed since the ADD.
+ * @throws CniError InvalidNetworkConfig if it is damaged.
  */
 function resultIn(version: Version, result: JsonObject): JsonObject {
   if (result["cniVersion"] === version) return result;

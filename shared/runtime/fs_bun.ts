@@ -11,7 +11,7 @@ export { fstatSync, lstatSync, statSync } from "./stat_bun.ts";
 
 /** Flags of asm-generic/fcntl.h, which x64 and arm64 share. */
 const O = { WRONLY: 1, RDWR: 2, CREAT: 0o100, EXCL: 0o200, TRUNC: 0o1000, APPEND: 0o2000 };
-const O_NONBLOCK = 0o4000;
+const [O_NOCTTY, O_NONBLOCK] = [0o400, 0o4000];
 /** arm64 has its own (arch/arm64/include/uapi/asm/fcntl.h). */
 const O_NOFOLLOW = process.arch === "x64" ? 0o400000 : 0o100000;
 const O_CLOEXEC = 0o2000000;
@@ -33,8 +33,11 @@ const pathMax = 4096;
 export const constants = {
   W_OK: 2,
   X_OK: 1,
+  O_WRONLY: O.WRONLY,
   O_RDWR: O.RDWR,
   O_CREAT: O.CREAT,
+  O_TRUNC: O.TRUNC,
+  O_NOCTTY,
   O_NOFOLLOW,
   O_NONBLOCK,
 };

@@ -8,6 +8,7 @@ const errnos: Readonly<Record<number, readonly [code: string, text: string]>> = 
   [ENOENT]: ["ENOENT", "no such file or directory"],
   3: ["ESRCH", "no such process"],
   5: ["EIO", "i/o error"],
+  6: ["ENXIO", "no such device or address"],
   9: ["EBADF", "bad file descriptor"],
   11: ["EAGAIN", "resource temporarily unavailable"],
   12: ["ENOMEM", "not enough memory"],

@@ -20,6 +20,7 @@ interface Stats {
   readonly dev: number;
   readonly ino: number;
   readonly mode: number;
+  readonly size: number;
   readonly uid: number;
   isDirectory(): boolean;
   isFile(): boolean;
@@ -93,6 +94,7 @@ function stats(seen: DataView): Stats {
   return {
     mode,
     uid: seen.getUint32(20, true),
+    size: Number(seen.getBigUint64(40, true)),
     ino: Number(seen.getBigUint64(32, true)),
     dev: deviceOf(seen),
     isDirectory: () => (mode & S_IFMT) === S_IFDIR,

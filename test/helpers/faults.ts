@@ -91,14 +91,14 @@ export const FAULTS: readonly Fault[] = [
     severity: "error",
     name: "the network config is cut off",
     plant: `truncate -s -10 ${CONFLIST_FILE}`,
-    says: "10-flannel.conflist: it is no JSON",
+    says: "10-flannel.conflist: it must be JSON",
   },
   {
     id: "broken-config",
     severity: "warning",
     name: "another network config is broken",
     plant: "echo '{' > /etc/cni/net.d/90-x.conf",
-    says: "90-x.conf: it is no JSON",
+    says: "90-x.conf: it must be JSON",
     isMended: true,
   },
   {

@@ -23,7 +23,7 @@ const STAYS = [
   // The address that host-local gave last, and its lock.
   /^\+ files: \/var\/lib\/cni\/networks\/[^/]+\/(last_reserved_ip\.\d+|lock)$/,
   // Its index of reservations, on a node with many pods.
-  /^\+ files: \/run\/flannel-cni\/host-local\/[^/]+\/(seal|[0-9a-f])$/,
+  /^\+ files: \/run\/flannel-cni\/host-local\/[^/]+\/(stamp|[0-9a-f])$/,
   // What calls lock.
   /^\+ files: \/run\/flannel-cni\/locks\/[^/]+$/,
   /^\+ files: \/run\/xtables\.lock$/,

@@ -4,7 +4,7 @@ import { isJsonArray, isJsonObject, parseJson } from "../../shared/base/json.ts"
 import { UsageError } from "../../shared/cli/command.ts";
 import { CniError, Code } from "../../shared/cni/error.ts";
 import type { Attachment } from "../../shared/cni/request.ts";
-import { heldByNone } from "../../shared/ipam/reservation.ts";
+import { ownedByNone } from "../../shared/ipam/reservation.ts";
 import { Cache } from "../../shared/libcni/cache.ts";
 import type { NetworkList } from "../../shared/libcni/list.ts";
 import { Runtime } from "../../shared/libcni/runtime.ts";
@@ -144,7 +144,7 @@ async function dryRun(call: Call, list: NetworkList, valid: readonly Attachment[
   for (const plugin of list.plugins) {
     const { chain } = await delegateChain(tool, list, plugin);
     const { reservations = [] } = reservationsOf(tool, chain) ?? {};
-    for (const { file, owner } of heldByNone(reservations, valid)) {
+    for (const { file, owner } of ownedByNone(reservations, valid)) {
       const whose = owner === undefined ? "nobody" : `${owner.containerId}/${owner.ifname ?? ""}`;
       lines.push(`address ${file} (of ${whose})`);
     }

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
@@ -57,6 +58,29 @@ describe("the state of a container's only interface", () => {
     });
     expect(code).toBe(Code.IoFailure);
     expect(message).toContain(path);
+  });
+
+  it.each([
+    ["a FIFO", "mkfifo pod1"],
+    ["a link", "ln -s /etc/hostname pod1"],
+    ["gigabytes", "truncate -s 3G pod1"],
+  ])("L9 is damaged if it is %s, and DEL can remove it", (_, command) => {
+    using folder = temporaryFolder();
+    const path = join(folder.path, "pod1");
+    execFileSync("sh", ["-c", command], { cwd: folder.path });
+    expect(findState(node, folder.path, eth0, "cbr0")).toEqual({ path, config: undefined });
+    collectStates(folder.path, "cbr0", []);
+    expect(readdirSync(folder.path)).toEqual(["pod1"]);
+    removeState(path);
+    expect(readdirSync(folder.path)).toEqual([]);
+  });
+
+  it("D8 is read as Go reads it", () => {
+    using folder = temporaryFolder();
+    const path = join(folder.path, "pod1");
+    writeFileSync(path, '{"NAME":"cbr0","Type":"bridge","MTU":1450}');
+    const found = { type: "bridge", name: "cbr0", MTU: 1450 };
+    expect(findState(node, folder.path, eth0, "cbr0")).toEqual({ path, config: found });
   });
 
   it("cannot be written where a file is in the way", async () => {

@@ -194,7 +194,7 @@ describe("a conflist", () => {
     expect(problem("conflist", { ...least["conflist"], ...more })).toBeUndefined();
   });
 
-  it.each([{ plugins: [] }, { plugins: [{}] }, { plugins: {} }, { disableCheck: "yes" }])(
+  it.each([{ plugins: [] }, { plugins: [{}] }, { plugins: {} }, { name: 7 }])(
     "may not have %j",
     (more) => {
       expect(problem("conflist", { ...least["conflist"], ...more })).toBeTypeOf("string");

@@ -33,6 +33,10 @@ const whole = {
   ipMasq: false,
 };
 
+const subnet4 = "an IPv4 subnet with a prefix length of 30 or less";
+const subnet6 = "an IPv6 subnet with a prefix length of 126 or less";
+const bytes = "a number of bytes, at most 65535";
+
 describe("parseSubnetEnv", () => {
   it("reads what flanneld writes, and masks the subnet", () => {
     expect(parse(plainEnv)).toEqual({
@@ -69,18 +73,21 @@ describe("parseSubnetEnv", () => {
     ["FLANNEL_NETWORK", "10.244.0.0", "a list of IPv4 networks"],
     ["FLANNEL_NETWORK", "10.244.0.0/16,", "a list of IPv4 networks"],
     ["FLANNEL_NETWORK", "10.244.0.0/16,fd00::/48", "a list of IPv4 networks"],
-    ["FLANNEL_SUBNET", "", "an IPv4 subnet"],
-    ["FLANNEL_SUBNET", "10.244.1/24", "an IPv4 subnet"],
-    ["FLANNEL_SUBNET", "10.244.1.1/24,10.244.2.1/24", "an IPv4 subnet"],
-    ["FLANNEL_SUBNET", "fd00::1/64", "an IPv4 subnet"],
-    ["FLANNEL_SUBNET", '"10.244.1.1/24', "an IPv4 subnet"],
+    ["FLANNEL_SUBNET", "", subnet4],
+    ["FLANNEL_SUBNET", "10.244.1/24", subnet4],
+    ["FLANNEL_SUBNET", "10.244.1.1/24,10.244.2.1/24", subnet4],
+    ["FLANNEL_SUBNET", "fd00::1/64", subnet4],
+    ["FLANNEL_SUBNET", '"10.244.1.1/24', subnet4],
     ["FLANNEL_IPV6_NETWORK", "10.244.0.0/16", "a list of IPv6 networks"],
-    ["FLANNEL_IPV6_SUBNET", "10.244.1.1/24", "an IPv6 subnet"],
-    ["FLANNEL_MTU", "", "a number of bytes"],
-    ["FLANNEL_MTU", "-1", "a number of bytes"],
-    ["FLANNEL_MTU", "1e3", "a number of bytes"],
-    ["FLANNEL_MTU", "1450.0", "a number of bytes"],
-    ["FLANNEL_MTU", "4294967296", "a number of bytes"],
+    ["FLANNEL_IPV6_SUBNET", "10.244.1.1/24", subnet6],
+    ["FLANNEL_MTU", "", bytes],
+    ["FLANNEL_MTU", "-1", bytes],
+    ["FLANNEL_MTU", "1e3", bytes],
+    ["FLANNEL_MTU", "1450.0", bytes],
+    ["FLANNEL_MTU", "65536", bytes],
+    ["FLANNEL_SUBNET", "10.244.1.1/31", subnet4],
+    ["FLANNEL_SUBNET", "10.244.1.1/32", subnet4],
+    ["FLANNEL_IPV6_SUBNET", "fd00::1/127", subnet6],
     ["FLANNEL_IPMASQ", "tr", "true or false"],
     ["FLANNEL_IPMASQ", "True", "true or false"],
     ["FLANNEL_IPMASQ", "1", "true or false"],
@@ -91,14 +98,14 @@ describe("parseSubnetEnv", () => {
     const { code, message, details } = await errorOf(() => parse(text));
     expect(code).toBe(Code.TryAgainLater);
     expect(message).toBe(
-      `Cannot learn the subnet of this node: ${key} in ${path}, line ${String(at + 1)}, is ${JSON.stringify(value)}, not ${wanted}.`,
+      `Cannot learn the subnet of this node: ${key} in ${path}, line ${String(at + 1)}, must be ${wanted} (got ${JSON.stringify(value)}).`,
     );
-    expect(details).toContain("kubectl -n kube-flannel logs");
+    expect(details).toContain("correct those");
   });
 
   it("refuses a key without a value", async () => {
     const { message } = await errorOf(() => parse(plainEnv.replace("=1450", "")));
-    expect(message).toContain(`FLANNEL_MTU in ${path}, line 3, is ""`);
+    expect(message).toContain(`FLANNEL_MTU in ${path}, line 3, must be ${bytes} (got "")`);
   });
 
   it("names every key that is missing", async () => {
@@ -107,7 +114,7 @@ describe("parseSubnetEnv", () => {
     for (const key of ["NETWORK", "IPV6_NETWORK", "SUBNET", "IPV6_SUBNET", "MTU", "IPMASQ"]) {
       expect(message).toContain(`FLANNEL_${key}`);
     }
-    expect((await errorOf(() => parse(" \n"))).message).toContain("is empty");
+    expect((await errorOf(() => parse(" \n"))).message).toContain(`${path} must set FLANNEL_`);
   });
 
   it("does not take a part of what flanneld writes for the whole", async () => {
@@ -143,13 +150,13 @@ describe("readSubnetEnv", () => {
     expect(details).toContain("kubectl -n kube-flannel logs ds/kube-flannel-ds");
   });
 
-  it("says why a file cannot be read", async () => {
+  it("L9 says why a file cannot be read", async () => {
     using folder = temporaryFolder();
     const file = join(folder.path, "subnet.env");
     mkdirSync(file);
     const { code, message } = await errorOf(() => readSubnetEnv(file));
     expect(code).toBe(Code.TryAgainLater);
-    expect(message).toContain("EISDIR");
+    expect(message).toContain(`${file} must be a regular file (got a folder)`);
   });
 
   it("reads a file", () => {

@@ -1,185 +1,134 @@
-/** The list of owners saves reading every reservation, and is never believed where it is not right. */
-import {
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  readdirSync,
-  renameSync,
-  statSync,
-  unlinkSync,
-  writeFileSync,
-} from "node:fs";
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 
-import { Code } from "../../../../shared/cni/error.ts";
-import { Host, dual, error, small } from "../../plugins/host-local/host.ts";
+import { indexFolder, ReservationIndex } from "../../../../shared/ipam/reservation_index.ts";
+import type { IndexPlace } from "../../../../shared/ipam/reservation_index.ts";
+import type { Reservation } from "../../../../shared/ipam/reservation.ts";
+import { parseAddress } from "../../../../shared/net/address.ts";
+import { temporaryFolder } from "./helpers.ts";
 
-/** A node with enough reservations for a list, none of them in the ranges of the tests. */
-function crowded(): Host {
-  const host = new Host();
-  for (let n = 1; n <= 32; n++) host.put(`192.0.2.${String(n)}`, `other${String(n)}\r\neth0`);
-  return host;
+function reservation(n: number, containerId = `pod${String(n)}`): Reservation {
+  const file = `10.0.0.${String(n)}`;
+  const owner = { containerId, ifname: "eth0" };
+  const address = parseAddress(file);
+  return { file, address, text: "", owner, stale: false, isUnreadable: false };
 }
-const reserved = (host: Host): string[] =>
-  host.reserved().filter((name) => !name.startsWith("192."));
-/** The files of the list. */
-const parts = (host: Host): string[] => {
-  const folder = `${host.dataDir}/run/host-local`;
-  const [name] = existsSync(folder) ? readdirSync(folder) : [];
-  return name === undefined
-    ? []
-    : readdirSync(`${folder}/${name}`).map((part) => `${folder}/${name}/${part}`);
-};
-const list = (host: Host): string[] =>
-  parts(host)
-    .filter((file) => !file.endsWith("/seal"))
-    .flatMap((file) => readFileSync(file, "utf8").split("\n").slice(1, -1))
-    .filter((line) => !line.startsWith("other"))
-    .toSorted();
 
-describe("the list of owners", () => {
-  it("says who has what, and goes with the last one", async () => {
-    using host = crowded();
-    host.put("10.0.0.9", "old");
-    host.put("10.0.0.10", "not anybody's\r\neth0");
-    await host.addAll(["a", "b"], dual);
-    expect(list(host)).toEqual([
-      "a\teth0\t10.0.0.2",
-      "a\teth0\tfd00::2",
-      "b\teth0\t10.0.0.3",
-      "b\teth0\tfd00::3",
-      "old\t\t10.0.0.9",
-    ]);
-    await host.call("DEL", { id: "a" });
-    await host.call("DEL", { id: "old" });
-    expect(list(host)).toEqual(["b\teth0\t10.0.0.3", "b\teth0\tfd00::3"]);
-    await host.gc();
-    expect(parts(host)).toEqual([]);
+const enough = Array.from({ length: 40 }, (_, n) => reservation(n + 1));
+const pod7 = { containerId: "pod7", ifname: "eth0" };
+
+function open() {
+  const folder = temporaryFolder();
+  const place: IndexPlace = {
+    folder: `${folder.path}/index`,
+    reservations: `${folder.path}/net1`,
+    bootId: "boot-1",
+  };
+  mkdirSync(place.reservations);
+  ReservationIndex.of(place, enough).save();
+  return {
+    place,
+    [Symbol.dispose]: () => {
+      folder[Symbol.dispose]();
+    },
+  };
+}
+
+describe("an index", () => {
+  it("finds what a container has, and what changed since it was loaded", () => {
+    using one = open();
+    const index = ReservationIndex.load(one.place) ?? expect.fail("no index");
+    expect(index.find(pod7)).toEqual(["10.0.0.7"]);
+    index.remove(reservation(7));
+    index.add(reservation(99, "pod7"));
+    index.save();
+    expect(ReservationIndex.load(one.place)?.find(pod7)).toEqual(["10.0.0.99"]);
   });
 
-  it("is read instead of the reservations", async () => {
-    using host = crowded();
-    await host.addAll(["a", "b"], small);
-    // In its place, so that no name in the folder changes: nobody does this.
-    writeFileSync(`${host.folder}/10.0.0.2`, "z\r\neth0");
-    await host.call("DEL", { id: "z" });
-    expect(reserved(host)).toEqual(["10.0.0.2", "10.0.0.3"]);
-    // What it leads to is read, however, and then everything.
-    await host.call("DEL", { id: "a" });
-    expect(reserved(host)).toEqual(["10.0.0.2", "10.0.0.3"]);
+  it.each<[string, (place: IndexPlace) => void]>([
+    [
+      "a name was made",
+      ({ reservations }) => {
+        writeFileSync(`${reservations}/x`, "");
+      },
+    ],
+    [
+      "the folder was made anew",
+      ({ reservations }) => {
+        rmSync(reservations, { recursive: true });
+        mkdirSync(reservations);
+      },
+    ],
+    [
+      "the stamp is gone",
+      ({ folder }) => {
+        rmSync(`${folder}/stamp`);
+      },
+    ],
+    [
+      "the stamp says something else",
+      ({ folder }) => {
+        writeFileSync(`${folder}/stamp`, "1 2 3");
+      },
+    ],
+  ])("is not used when %s", (_, change) => {
+    using one = open();
+    change(one.place);
+    expect(ReservationIndex.load(one.place)).toBeUndefined();
   });
 
-  it("is not believed when the reference has reserved since", async () => {
-    using host = crowded();
-    await host.addAll(["a"], small);
-    host.put("10.0.0.5", "theirs\r\neth0");
-    const again = host.add({ id: "theirs", ipam: small });
-    await expect(again).rejects.toMatchObject(error(Code.AlreadyAllocated, "10.0.0.5"));
-    host.put("10.0.0.6", "other\r\neth0");
-    await host.call("DEL", { id: "other" });
-    expect(reserved(host)).toEqual(["10.0.0.2", "10.0.0.5"]);
+  it("is not used in another boot", () => {
+    using one = open();
+    expect(ReservationIndex.load({ ...one.place, bootId: "boot-2" })).toBeUndefined();
   });
 
-  it("is not believed when the reference has released since", async () => {
-    using host = crowded();
-    await host.addAll(["a", "b"], small);
-    unlinkSync(`${host.folder}/10.0.0.2`);
-    host.put("10.0.0.6", "a\r\neth0");
-    await host.call("DEL", { id: "a" });
-    expect(reserved(host)).toEqual(["10.0.0.3"]);
-    expect(parts(host)).toEqual([]);
-  });
-
-  it("is not kept where there is little to read", async () => {
-    using host = crowded();
-    for (const name of ["192.0.2.1", "192.0.2.2"]) unlinkSync(`${host.folder}/${name}`);
-    await host.addAll(["a"], small);
-    expect(parts(host)).toEqual([]);
-    await host.addAll(["b"], small);
-    expect(list(host)).toEqual(["a\teth0\t10.0.0.2", "b\teth0\t10.0.0.3"]);
-    await host.call("DEL", { id: "b" });
-    expect(parts(host)).toEqual([]);
-  });
-
-  it("is not believed when the folder is another", async () => {
-    using host = crowded();
-    await host.addAll(["a"], small);
-    const { ino } = statSync(host.folder);
-    renameSync(host.folder, `${host.folder}.old`);
-    mkdirSync(host.folder);
-    expect(statSync(host.folder).ino).not.toBe(ino);
-    expect(await host.add({ ipam: small })).toEqual(["10.0.0.2/29 via 10.0.0.1"]);
+  it("is removed where there is little to index, and when it is discarded", () => {
+    using one = open();
+    ReservationIndex.of(one.place, enough.slice(0, 31)).save();
+    expect(readdirSync(one.place.folder)).toEqual([]);
+    ReservationIndex.of(one.place, enough).save();
+    ReservationIndex.discard(one.place);
+    expect(readdirSync(one.place.folder)).toEqual([]);
   });
 
   it.each([
-    ["cut", (seal: string) => seal.slice(0, -3)],
-    ["empty", () => ""],
-    ["of another boot", (seal: string) => seal.replace("boot-1", "boot-0")],
-    ["something else", () => "junk"],
-  ])("is not believed when its seal is %s", async (_, change) => {
-    using host = crowded();
-    await host.addAll(["a", "b"], small);
-    for (const file of parts(host)) {
-      const text = readFileSync(file, "utf8");
-      writeFileSync(file, file.endsWith("/seal") ? change(text) : text.replace("a\t", "x\t"));
+    "stamp",
+    "0",
+    "1",
+    "2",
+    "3",
+    "4",
+    "5",
+    "6",
+    "7",
+    "8",
+    "9",
+    "a",
+    "b",
+    "c",
+    "d",
+    "e",
+    "f",
+  ])("L9 is done without where %s is a FIFO", (part) => {
+    using one = open();
+    rmSync(`${one.place.folder}/${part}`, { force: true });
+    execFileSync("mkfifo", [`${one.place.folder}/${part}`]);
+    const index = ReservationIndex.load(one.place);
+    for (const { owner } of enough) {
+      const found = index?.find({ containerId: owner?.containerId ?? "", ifname: "eth0" });
+      expect(found === undefined || found.length === 1).toBe(true);
     }
-    await expect(host.add({ ipam: small })).rejects.toMatchObject(error(Code.AlreadyAllocated));
-  });
-
-  it("is done without where it cannot be written", async () => {
-    using host = crowded();
-    writeFileSync(`${host.dataDir}/run`, "");
-    await host.addAll(["a", "b"], small);
-    await expect(host.add({ ipam: small })).rejects.toMatchObject(error(Code.AlreadyAllocated));
-    await host.call("DEL", { id: "a" });
-    expect(reserved(host)).toEqual(["10.0.0.3"]);
-  });
-
-  it("is right after an ADD that failed", async () => {
-    using host = crowded();
-    const ipam = { ranges: [[{ subnet: "fd00::/64" }], [{ subnet: "10.0.0.0/30" }]] };
-    await host.add({ ipam });
-    await expect(host.add({ id: "b", ipam })).rejects.toMatchObject(error(Code.Exhausted));
-    expect(list(host)).toEqual(["a\teth0\t10.0.0.2", "a\teth0\tfd00::2"]);
+    ReservationIndex.of(one.place, enough).save();
+    expect(existsSync(`${one.place.folder}/${part}`)).toBe(false);
   });
 });
 
-describe("H5 an address that was released", () => {
-  const wide = { ranges: [[{ subnet: "10.0.0.0/28" }]] };
-
-  it("is not given again before all others that are free, wherever round robin stands", async () => {
-    using host = new Host();
-    await host.addAll(["a", "b", "c", "d"], wide);
-    for (let n = 0; n < 9; n++) {
-      await host.addAll([`n${String(n)}`], wide);
-      await host.call("DEL", { id: `n${String(n)}` });
-    }
-    // Round robin has come to the end; the first is released just as it comes round to it.
-    await host.call("DEL", { id: "a" });
-    expect(await host.add({ id: "e", ipam: wide })).toEqual(["10.0.0.6/28 via 10.0.0.1"]);
-    const rest: string[] = [];
-    for (let n = 0; n < 9; n++) rest.push(...(await host.add({ id: `m${String(n)}`, ipam: wide })));
-    expect(rest.at(-1)).toBe("10.0.0.2/28 via 10.0.0.1");
-  });
-
-  it("is given in turn where attributes cannot be kept", async () => {
-    using host = new Host();
-    host.node.hasAttributes = false;
-    await host.addAll(["a", "b", "c", "d", "e"], small);
-    await host.call("DEL", { id: "d" });
-    await host.call("DEL", { id: "b" });
-    expect(await host.add({ id: "f", ipam: small })).toEqual(["10.0.0.3/29 via 10.0.0.1"]);
-  });
-
-  it("is remembered as far as there is room", async () => {
-    using host = new Host();
-    const ipam = { ranges: [[{ subnet: "10.0.0.0/22" }]] };
-    for (let n = 0; n < 300; n++) {
-      await host.addAll([`n${String(n)}`], ipam);
-      await host.call("DEL", { id: `n${String(n)}` });
-    }
-    const kept = host.node.attribute(`${host.folder}/lock`, "user.flannel-cni.released") ?? "";
-    expect(kept.length).toBeLessThanOrEqual(3000);
-    expect(kept).toMatch(/^10\.0\.0\.\d+ (10\.0\.[01]\.\d+ )+10\.0\.1\.45$/);
+describe("indexFolder", () => {
+  it("has a name for each folder", () => {
+    const folders = ["/var/lib/cni/networks/a", "/var/lib/cni/networks/b", "/run/ipam/a"];
+    const names = folders.map((folder) => indexFolder("/run/flannel-cni", folder));
+    expect(new Set(names).size).toBe(3);
+    expect(names[0]).toMatch(/^\/run\/flannel-cni\/host-local\/a-[0-9a-f]{8}$/);
   });
 });

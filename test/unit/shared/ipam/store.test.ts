@@ -10,7 +10,6 @@ import {
 import { describe, expect, it } from "vitest";
 
 import { Store } from "../../../../shared/ipam/store.ts";
-import { Code } from "../../../../shared/cni/error.ts";
 import { formatAddress, parseAddress } from "../../../../shared/net/address.ts";
 import { FakeNode, temporaryFolder } from "./helpers.ts";
 
@@ -74,7 +73,7 @@ describe("reserve", () => {
     using one = open();
     mkdirSync(`${one.folder}/10.0.0.2`, { recursive: true });
     expect(one.store.reserve(parseAddress("10.0.0.2"), pod)).toBeUndefined();
-    expect(one.store.read()).toEqual([]);
+    expect(one.store.read()).toMatchObject([{ file: "10.0.0.2", isUnreadable: true }]);
   });
 
   it.each(["", "\r\n", "\0\0\0"])("H2 takes over a file of %j, which a crash has left", (text) => {
@@ -90,7 +89,7 @@ describe("reserve", () => {
     writeFileSync(`${one.folder.slice(0, -"/networks/net1".length)}/networks`, "");
     expect(() => one.store.exclusive(() => undefined)).toThrow(
       expect.objectContaining({
-        code: Code.IoFailure,
+        kind: "io",
         message: expect.stringContaining(one.folder),
       }),
     );
@@ -214,7 +213,7 @@ describe("the folder", () => {
     const link = `${one.folder}-link`;
     symlinkSync(one.folder, link);
     expect(() => new Store(link, one.node)).toThrow(
-      expect.objectContaining({ code: Code.Conflict, message: expect.stringContaining(link) }),
+      expect.objectContaining({ kind: "conflict", message: expect.stringContaining(link) }),
     );
   });
 

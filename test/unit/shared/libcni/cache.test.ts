@@ -1,4 +1,5 @@
 /** What is read from libcni's cache is checked as a call's environment is. */
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -33,6 +34,25 @@ describe("an entry", () => {
   it("is read when it is as libcni writes it", () => {
     expect(entryOf(JSON.stringify(good))).toMatchObject([
       { containerId: "c1", network: "n", ifname: "eth0", netns: "/run/netns/c1" },
+    ]);
+  });
+
+  it("D8 is read as Go reads it", () => {
+    const { kind, ifName, ...rest } = good;
+    expect(entryOf(JSON.stringify({ KIND: kind, IFName: ifName, ...rest }))).toMatchObject([
+      { containerId: "c1", network: "n", ifname: "eth0" },
+    ]);
+  });
+
+  it.each([
+    ["a FIFO", "mkfifo n-c1-eth0"],
+    ["a folder", "mkdir n-c1-eth0"],
+    ["a link to a device", "ln -s /dev/zero n-c1-eth0"],
+    ["gigabytes of nothing", "truncate -s 3G n-c1-eth0"],
+  ])("L9 that is %s is damaged", (_, command) => {
+    execFileSync("sh", ["-c", command], { cwd: folder });
+    expect(new Cache(folder).entries()).toMatchObject([
+      { file: join(folder, "n-c1-eth0"), problem: expect.stringContaining("must be") },
     ]);
   });
 

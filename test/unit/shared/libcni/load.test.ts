@@ -79,21 +79,21 @@ describe("the network of a name", () => {
   it("is not looked for beyond a broken file", () => {
     put("10-a.conflist", '{\n"name": "n",\n}');
     put("20-b.conflist", list("n"));
-    expect(refusal(() => load("n"))).toContain("10-a.conflist: it is no JSON");
+    expect(refusal(() => load("n"))).toContain("10-a.conflist: it must be JSON");
   });
 });
 
 describe("a list", () => {
   it.each([
-    ["", "it is empty"],
-    ["[]", "it is JSON, but no object"],
+    ["", "it must not be empty"],
+    ["[]", "it must be a JSON object"],
     [{ plugins: [{ type: "x" }] }, "name"],
     [{ name: "n" }, "plugins"],
     [{ name: "n", plugins: [] }, "plugins"],
     [{ name: "n", plugins: [{}] }, "plugins[0].type"],
     [{ name: "n", plugins: "x" }, "plugins"],
     [list("n", { disableGC: "maybe" }), "disableGC"],
-    [list("n", { cniVersions: ["one"] }), '"one" in cniVersions is no version'],
+    [list("n", { cniVersions: ["one"] }), 'each of cniVersions must be a version (got "one")'],
     [{ name: "n", loadOnlyInlinedPlugins: true }, "plugins"],
   ])("%j is refused", (value, message) => {
     put("10-a.conflist", value);
@@ -118,7 +118,10 @@ describe("a list", () => {
 
   it.each([
     ["true", true],
-    ["FALSE", undefined],
+    ["FALSE", false],
+    ["True", true],
+    ["yes", undefined],
+    [1, undefined],
     [true, true],
     [false, false],
     [null, false],
@@ -151,7 +154,7 @@ describe("a list", () => {
   it("names the file of the folder that is broken", () => {
     put("10-a.conflist", list("n"));
     put("n/10-x.conf", {});
-    expect(refusal(() => load("n"))).toContain(`${folder}/n/10-x.conf: its type is missing`);
+    expect(refusal(() => load("n"))).toContain(`${folder}/n/10-x.conf: type must be set`);
   });
 });
 

@@ -67,6 +67,26 @@ note(() => {
 note(() => {
   fs.fchmodSync(99_999, 0o600);
 });
+const { O_WRONLY, O_CREAT, O_TRUNC, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK } = fs.constants;
+for (const path of [file, link, folder, missing, "/dev/null", `${folder}/${"x".repeat(256)}`]) {
+  note(() => {
+    const fd = fs.openSync(path, O_NONBLOCK | O_NOCTTY | O_NOFOLLOW);
+    const { mode, size } = fs.fstatSync(fd);
+    fs.closeSync(fd);
+    return [mode, path === folder ? 0 : size];
+  });
+}
+note(() => {
+  fs.closeSync(fs.openSync(`${folder}/fifo`, O_NONBLOCK));
+  return fs.openSync(`${folder}/fifo`, O_WRONLY | O_NONBLOCK);
+});
+note(() => {
+  const fd = fs.openSync(`${folder}/over`, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600);
+  const written = fs.writeSync(fd, Buffer.from("12345"), 0);
+  fs.closeSync(fd);
+  fs.closeSync(fs.openSync(`${folder}/over`, O_WRONLY | O_TRUNC));
+  return [written, fs.readFileSync(`${folder}/over`, "utf8")];
+});
 note(() => {
   const fd = fs.openSync(`${folder}/new`, "wx", 0o644);
   const bytes = Buffer.from("0123456789");

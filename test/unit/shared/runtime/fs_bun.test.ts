@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -16,6 +17,7 @@ async function outcomes(module: string): Promise<unknown> {
   const folder = join(root, "folder");
   mkdirSync(folder);
   symlinkSync("a", join(folder, "link"));
+  execFileSync("mkfifo", [join(folder, "fifo")]);
   const probe = join(import.meta.dirname, "fs_bun.probe.ts");
   const { stdout } = await execa(bun ?? "", [probe, module, folder]);
   return JSON.parse(stdout.replaceAll(folder, "/folder"));

@@ -1,7 +1,6 @@
 /** H1: what an earlier boot has reserved is free, and nothing else is. */
 import { describe, expect, it } from "vitest";
 
-import { formatBoot, isEarlierBoot } from "../../../../shared/ipam/reservation.ts";
 import { Code } from "../../../../shared/cni/error.ts";
 import { Host, error, small } from "./host.ts";
 
@@ -118,17 +117,4 @@ describe("H1 does not free an address", () => {
     host.node.bootId = "boot-2";
     await expect(host.add({ id: "f", ipam: small })).rejects.toMatchObject(error(Code.Exhausted));
   });
-});
-
-it.each([
-  ["1 a", "2 a", true],
-  ["1 a", "1 a", false],
-  ["1 a", "2 b", false],
-  ["1 a", "1 b", false],
-  ["1 a", undefined, false],
-  [undefined, "2 a", false],
-  ["", "2 a", false],
-])("H1 a mark %j, seen in the boot %j, is of an earlier one: %j", (mark, current, earlier) => {
-  expect(isEarlierBoot(mark, current)).toBe(earlier);
-  expect(formatBoot("1", "a")).toBe("1 a");
 });
