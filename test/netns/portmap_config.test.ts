@@ -199,7 +199,7 @@ describe.concurrent("ADD refuses", () => {
       await using node = await createNode(one);
       await addPortmap(node, one, "other", { mappings: [{ hostPort: 1, containerPort: 1 }] });
       const before = await node.snapshot();
-      // Good for IPv4, so that the other family has to be undone.
+      // Right for IPv4, so that the other family must be rolled back.
       const isNft = one.backend === "nftables";
       const conf = {
         conditionsV4: isNft ? ["ip saddr 192.0.2.0/24"] : ["-s", "192.0.2.0/24"],

@@ -1,4 +1,4 @@
-/** The manifest for clusters is one that today's Kubernetes takes, with a conflist that is valid. */
+/** The manifest for clusters is valid for today's Kubernetes, and so is its conflist. */
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { parseAllDocuments } from "yaml";

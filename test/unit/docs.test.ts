@@ -1,4 +1,4 @@
-/** The docs say what is so. */
+/** The docs are true: links, tables and indexes. */
 import { existsSync, globSync, readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";

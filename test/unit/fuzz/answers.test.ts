@@ -1,4 +1,4 @@
-/** Whatever the kernel and the firewall's tools may say is understood, or refused properly. */
+/** Whatever the kernel and the firewall's tools answer is understood, or is an error with a code. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -28,7 +28,7 @@ import { fuzz, likeBytes, likeTexts, likeValues } from "./hostile.ts";
 const EAGAIN = 11;
 const MULTI = 2;
 
-/** A socket that hears one datagram, and then nothing more. */
+/** A socket that receives one datagram, and nothing more. */
 function hearing(datagram: Buffer): NetlinkSocket {
   const datagrams = [datagram];
   const sys = fakeSys({
@@ -160,7 +160,7 @@ describe("listings", () => {
         ipt.missingLines(rules, text);
         ipt.unlistedRule(rules, text);
         const lines = ipt.removeListedLines(rules, text);
-        // A restore text has one command a line, and only deletes.
+        // A restore text has one command per line, and only deletes.
         if (lines.some((line) => line.includes("\n") || !/^(:|-[DX] )/.test(line))) {
           throw new Error(`a line that does not delete: ${lines.join("\n")}`);
         }

@@ -1,4 +1,4 @@
-/** Whatever a runtime, an operator or another plugin may hand over is read, or refused properly. */
+/** Whatever a runtime, an operator or another plugin passes is read, or is an error with a code. */
 import { describe } from "vitest";
 
 import { parseBridgeConf } from "../../../plugins/bridge/conf.ts";
@@ -101,7 +101,7 @@ const request = (verb: Verb): Request => ({
 });
 const node = { networks: [], subnets: [parseCidr("10.244.1.0/24")], mtu: 1450, ipMasq: true };
 
-/** What every plugin makes of a config, and the plans that come of it. */
+/** Runs every plugin's parser on a config, and makes the plans that follow. */
 function readConfig(raw: JsonObject): void {
   const failures: unknown[] = [];
   const attempt = (action: () => void): void => {
@@ -122,7 +122,7 @@ function readConfig(raw: JsonObject): void {
     attempt(() => parseConf(raw, of));
     attempt(() => parsePortmapConf(raw, of));
   }
-  // Each is judged by itself, the last of all by the caller.
+  // Each may fail with a code. The caller judges the last one.
   for (const failure of failures) if (!isExpected(failure)) throw failure;
   if (failures.length > 0) throw failures[0];
 }

@@ -1,4 +1,4 @@
-/** Hostile input: what is well-formed, changed here and there; all drawn by a seeded generator. */
+/** Hostile input: well-formed samples with random changes, by a seeded generator. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -8,16 +8,16 @@ import { asCniError, Code } from "../../../shared/cni/error.ts";
 import { NetError } from "../../../shared/net/error.ts";
 import type { Json } from "../../../shared/base/json.ts";
 
-/** Cases of each target: a short form for `make test`, or as many as `make soak` asks for. */
+/** Cases of each target: few in `make test`, FUZZ_CASES in `make soak`. */
 const runs = Number(process.env["FUZZ_CASES"] ?? 1000);
 const seed = Number(process.env["FUZZ_SEED"] ?? 20_260_101);
 /** Milliseconds that one input may take. */
 const timeLimit = 1000;
 
-/** Inputs that once broke something, a folder for each target. */
+/** Inputs that once broke something, in a folder per target. */
 const seedFolder = join(import.meta.dirname, "../../fuzz/seeds");
 
-/** What means something in one format or another. */
+/** Texts that mean something in some format. */
 const words = [
   ...['"', "\\", "'", ";", ",", ":", "/", "..", "../../etc", "{", "}", "[", "]", "=", "#", "$(id)"],
   ...[
@@ -52,7 +52,7 @@ const edit = fc.record({
   word: fc.oneof(fc.constantFrom(...words), fc.string({ maxLength: 6, unit: "binary" })),
 });
 
-/** A text that is like one of `samples`, but for a few changes. */
+/** One of `samples` with a few changes. */
 export function likeTexts(samples: readonly string[]): fc.Arbitrary<string> {
   return fc
     .tuple(fc.constantFrom(...samples), fc.array(edit, { maxLength: 5 }))
@@ -70,7 +70,7 @@ const hostileValue: fc.Arbitrary<Json> = fc.oneof(
   fc.jsonValue({ maxDepth: 2 }) as fc.Arbitrary<Json>,
 );
 
-/** A value that is like one of `samples`, but with other values in some places. */
+/** One of `samples` with other values in some places. */
 export function likeValues(samples: readonly Json[]): fc.Arbitrary<Json> {
   const change = fc.record({ path: fc.array(fc.nat(9), { maxLength: 6 }), value: hostileValue });
   return fc
@@ -92,7 +92,7 @@ function replaced(value: Json, [step, ...rest]: readonly number[], other: Json):
   return Array.isArray(value) ? changed.map(([, one]) => one) : Object.fromEntries(changed);
 }
 
-/** Bytes that are like one of `samples`, but for a few changes; some are cut short. */
+/** One of `samples` with a few bytes changed; some are cut short. */
 export function likeBytes(samples: readonly Buffer[]): fc.Arbitrary<Buffer> {
   const change = fc.record({
     at: fc.nat(5000),
@@ -107,7 +107,7 @@ export function likeBytes(samples: readonly Buffer[]): fc.Arbitrary<Buffer> {
     });
 }
 
-/** Runs a target on many inputs, and on those that once broke it: only a proper error is allowed. */
+/** Runs a target on many inputs, and on those that once broke it. It may only throw an error with a code. */
 export function fuzz<T>(
   name: string,
   inputs: fc.Arbitrary<T>,
@@ -130,7 +130,7 @@ export function fuzz<T>(
 }
 
 function attempt<T>(read: (input: T) => unknown, input: T): void {
-  // Another program may have had the processor: what is slow is slow each time.
+  // Another program may have had the processor. Only what is slow every time counts.
   for (let tries = 1; tries <= 3; tries++) {
     const started = performance.now();
     judge(read, input);
@@ -148,7 +148,7 @@ function judge<T>(read: (input: T) => unknown, input: T): void {
     expect(code).not.toBe(Code.Internal);
     expect(message).toMatch(/^[A-Z].*\.$/s);
     expect(details).not.toBe("");
-    // Nobody wants a whole config in kubelet's log.
+    // A whole config must not end up in kubelet's log.
     expect(message.length).toBeLessThan(2000);
   }
 }

@@ -1,4 +1,4 @@
-/** The one table of names is what the docs, the build and the installer have. */
+/** The docs, the build and the installer have the names of the one table. */
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { fileNames, pluginNames, toolNames } from "../../../plugins/builtins.ts";

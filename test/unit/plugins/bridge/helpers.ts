@@ -1,4 +1,4 @@
-/** Configs, IPAM's answers and nodes to plan for. */
+/** Configs, IPAM results and nodes to plan for. */
 import type { BridgeConfig } from "../../../../plugins/bridge/conf.ts";
 import type { Observation } from "../../../../plugins/bridge/observe.ts";
 import type { Drawn, Draws } from "../../../../plugins/bridge/plan.ts";

@@ -1,4 +1,4 @@
-/** Whole plans, over many nodes: what is changed, in which order, and that no ADD does it twice. */
+/** Whole plans for many nodes: the changes, their order, and that no ADD repeats them. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
@@ -197,7 +197,7 @@ function after(observed: Observation, config: BridgeConfig, changes: readonly Li
   return node;
 }
 
-/** What is left to do for a pod on a node where everything that pods share is done. */
+/** The changes for a pod on a node where everything that pods share exists. */
 const ownChanges = new Set([
   "delete-neighbour",
   "set-link",
@@ -260,7 +260,7 @@ describe("for any node and config,", () => {
         );
         const hasPod = observed.links.some(({ name }) => name === "vethpod");
         if (deleted.length > 0 && !config.forceAddress) {
-          // The port of the node's link into a VLAN is no pod, as long as that link is there.
+          // The port of the node's own link into a VLAN does not count as a pod's.
           expect(hasPod).toBe(false);
         }
       }),

@@ -33,7 +33,7 @@ describe("the bridge", () => {
     const promiscuous = { ...bridge, promiscuous: true, vlanFiltering: true };
     const observed = { ...busyNode, bridge: promiscuous };
     expect(planBridge({ ...conf, promiscuous: true, vlan: 5 }, observed, mac)).toEqual([]);
-    // What others have set stays.
+    // What others have set is kept.
     expect(planBridge(conf, observed, mac)).toEqual([]);
   });
 
@@ -66,7 +66,7 @@ describe("the bridge", () => {
 const vlanConf = { ...conf, vlan: 100 };
 const vlanBridge = { ...bridge, vlanFiltering: true };
 
-/** What follows the making of the link, whose other end is a port of that name. */
+/** The changes after the link is made, whose other end is the port of that name. */
 const completed = (port: string): unknown[] => [
   { kind: "set-link", name: port, master: "cni0" },
   { kind: "add-port-vlans", link: port, first: 100, last: 100, untagged: true },

@@ -10,7 +10,7 @@ const pod = link("veth00000009", { index: 9, master: bridge.index, peer: 2 });
 const vlanLink = link("cni0.100", { index: 10, peer: 11 });
 const vlanPort = link("veth0000000a", { index: 11, peer: 10, master: bridge.index });
 
-/** What is planned for a bridge with addresses and ports, as "add 10.1.2.1/24". */
+/** The plan for a bridge with these addresses and ports, as "add 10.1.2.1/24". */
 function planned(
   wanted: readonly string[],
   addresses: readonly string[],

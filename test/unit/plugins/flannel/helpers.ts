@@ -27,7 +27,7 @@ export const plainEnv = [
   "",
 ].join("\n");
 
-/** A folder that is gone at the end of the test. */
+/** A temporary folder, removed after the test. */
 export function temporaryFolder(): { path: string; [Symbol.dispose]: () => void } {
   const path = mkdtempSync(join(tmpdir(), "flannel-test-"));
   return {
@@ -53,7 +53,7 @@ export async function errorOf(action: () => unknown): Promise<CniError> {
   return expect.fail("nothing was thrown");
 }
 
-/** A node with flanneld's file on it, and a delegate that writes down how it is called. */
+/** A node with subnet.env, and a delegate that records its calls. */
 export class FlannelNode {
   readonly calls: { verb: string; type: string; conf: JsonObject }[] = [];
   readonly subnetFile: string;
@@ -72,7 +72,7 @@ export class FlannelNode {
     return { cniVersion: "1.1.0", name: "cbr0", type: "flannel", subnetFile, dataDir, ...more };
   }
 
-  /** Has the plugin look for an interface's rules. */
+  /** Calls the plugin's repair for an interface. */
   async repair(raw: JsonObject): Promise<readonly string[] | undefined> {
     return flannel.repair?.(this.#context(request("CHECK"), raw, new UndoStack()), true);
   }

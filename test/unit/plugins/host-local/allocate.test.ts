@@ -12,7 +12,7 @@ import { formatCidr } from "../../../../shared/net/cidr.ts";
 import { addressesOf, anyRangeSet } from "../../shared/ipam/arbitraries.ts";
 import { rangeSet } from "../../shared/ipam/helpers.ts";
 
-/** A set, some of whose addresses are taken, and the one that was reserved last. */
+/** A set with some addresses taken, and the address that was reserved last. */
 const anyState = anyRangeSet.chain((set) => {
   const all = addressesOf(set);
   const elsewhere = { ...all[0], value: 1n } as Address;
@@ -26,7 +26,7 @@ const anyState = anyRangeSet.chain((set) => {
 const isIn = (list: readonly Address[]) => (address: Address) =>
   list.some((one) => sameAddress(one, address));
 
-/** How one would say it: turn the list of all until `last` is at its end, and cross out. */
+/** The expected order, in a simple way: rotate the list until `last` is at its end, then remove. */
 function naive(set: RangeSet, last: Address | undefined, taken: readonly Address[]): Address[] {
   const all = addressesOf(set);
   const turn = last === undefined ? 0 : all.findIndex((one) => sameAddress(one, last)) + 1;
@@ -35,7 +35,7 @@ function naive(set: RangeSet, last: Address | undefined, taken: readonly Address
   );
 }
 
-/** What is known of a set that nothing was done with. */
+/** The state of an unused set. */
 const nothing: Known = { last: undefined, released: [], taken: () => false };
 
 const plain = ({ address }: Candidate): Address => address.address;

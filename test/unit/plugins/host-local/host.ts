@@ -64,7 +64,7 @@ export class Host implements Disposable {
     });
   }
 
-  /** The addresses that an ADD gives, as "10.0.0.2/24 via 10.0.0.1". */
+  /** Runs ADD, and returns its addresses as "10.0.0.2/24 via 10.0.0.1". */
   async add(what: Call = {}): Promise<string[]> {
     const result = await this.call("ADD", what);
     return (result?.ips ?? []).map(({ address, gateway }) =>
@@ -89,14 +89,14 @@ export class Host implements Disposable {
     await this.call("CHECK", { more: { prevResult: { cniVersion: "1.1.0", ips } } });
   }
 
-  /** Puts a file into the network's folder that the plugin has not written. */
+  /** Puts a file that the plugin has not written into the network's folder. */
   put(name: string, text: string): void {
     mkdirSync(this.folder, { recursive: true });
     writeFileSync(`${this.folder}/${name}`, text);
     this.node.forget(`${this.folder}/${name}`);
   }
 
-  /** Everything in the network's folder but the lock, or undefined if there is none. */
+  /** The content of the network's folder without the lock, or undefined if there is no folder. */
   files(): string[] | undefined {
     const names = readdirSync(this.dataDir).includes("net1") ? readdirSync(this.folder) : undefined;
     return names?.filter((name) => name !== "lock").toSorted();
@@ -106,7 +106,7 @@ export class Host implements Disposable {
     return readFileSync(`${this.folder}/${name}`, "utf8");
   }
 
-  /** The same without what stays when all containers are gone. */
+  /** The same without the files that stay after the last container. */
   reserved(): string[] {
     return (this.files() ?? []).filter((name) => !name.startsWith("last_reserved_ip"));
   }
@@ -117,7 +117,7 @@ export class Host implements Disposable {
   }
 }
 
-/** What an error looks like whose message has `said` in it. */
+/** Matches an error whose message contains `said`. */
 export function error(code: number, said = ""): object {
   return {
     code,

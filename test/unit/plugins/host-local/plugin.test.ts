@@ -1,4 +1,4 @@
-/** The verbs of host-local but ADD, which is in add.test.ts. */
+/** host-local's verbs, except ADD, which is in add.test.ts. */
 import { writeFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 

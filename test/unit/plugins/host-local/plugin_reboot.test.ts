@@ -1,10 +1,10 @@
-/** H1: what an earlier boot has reserved is free, and nothing else is. */
+/** H1: what an earlier boot reserved is free, and nothing else is. */
 import { describe, expect, it } from "vitest";
 
 import { Code } from "../../../../shared/cni/error.ts";
 import { Host, error, small } from "./host.ts";
 
-/** A node whose range is full, and which has booted since. */
+/** A node whose range was full when it rebooted. */
 async function full(): Promise<Host> {
   const host = new Host();
   await host.addAll(["a", "b", "c", "d", "e"], small);

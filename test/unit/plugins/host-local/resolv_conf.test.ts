@@ -7,7 +7,7 @@ import { temporaryFolder } from "../../shared/ipam/helpers.ts";
 
 describe("parseResolvConf", () => {
   it("reads what the reference plugin reads", () => {
-    // The answer is the reference plugin's own to this text.
+    // The reference plugin's result for this text.
     const text = [
       "nameserver 1.1.1.1",
       "# c",

@@ -1,6 +1,6 @@
 /**
- * What every call of every plugin pays for at its start. When a test here fails, something has come
- * onto the plugins' path: see what it costs (make profile) before the list or the bound is changed.
+ * What every start of every plugin loads. If a test here fails, the start has become slower: see what
+ * it costs (make profile) before you change the list or the limit.
  */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,9 +1,9 @@
-/** What is printed for people neither moves their cursor nor begins a line of its own. */
+/** What is printed for people can neither move the cursor nor begin a new line. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { printable, quote, withoutFullStop } from "../../../../shared/base/text.ts";
 
-/** What terminals and readers act on, beside C0: C1, bidi controls, separators, tags, half a pair. */
+/** Characters besides C0 that act on terminals or readers: C1, bidi controls, separators, lone surrogates. */
 const ACTIVE = [
   ...Array.from({ length: 0x20 }, (_, code) => code),
   ...Array.from({ length: 0x21 }, (_, at) => 0x7f + at),

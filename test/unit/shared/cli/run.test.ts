@@ -1,4 +1,4 @@
-/** Command lines: what is parsed, what an error says, and what reaches a terminal. */
+/** Command lines: parsing, errors, and output to a terminal. */
 import { expect, test } from "vitest";
 import { Failure } from "../../../../shared/base/failure.ts";
 import { UsageError } from "../../../../shared/cli/command.ts";
@@ -6,7 +6,7 @@ import type { Call, Command, Program } from "../../../../shared/cli/command.ts";
 import { runCommand, runProgram } from "../../../../shared/cli/run.ts";
 import { Terminal } from "../../../../shared/cli/terminal.ts";
 
-/** A terminal that keeps what is printed; stdout fails with an errno if one is given. */
+/** A terminal that records its output. stdout fails with an errno, if one is given. */
 function session(errno?: string) {
   const printed = { out: "", err: "" };
   const terminal = new Terminal({
@@ -133,7 +133,7 @@ test("what others have named cannot act on the terminal", async () => {
   await runProgram(program(go), ["go"], own);
   await runProgram(program(go), [evil], own);
   await runProgram(program(go), ["go", evil, evil, evil], own);
-  // Every line that is there we have begun ourselves.
+  // No input can begin a line.
   // oxlint-disable-next-line no-control-regex -- control characters are what it looks for
   expect(printed.out + printed.err).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/);
   expect(printed.out.split("\n")).toHaveLength(5);

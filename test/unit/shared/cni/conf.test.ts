@@ -30,7 +30,7 @@ const validators: Readonly<Record<string, Validator<unknown>>> = {
   portmap: validatePortmap,
 };
 
-/** What a config of each kind cannot do without. */
+/** The required keys of each kind of config. */
 const least: Readonly<Record<string, JsonObject>> = {
   conflist: { name: "net", plugins: [{ type: "bridge" }] },
   "host-local": { name: "net", ipam: {} },

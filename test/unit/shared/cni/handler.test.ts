@@ -10,7 +10,7 @@ import type { Node } from "../../../../shared/node/node.ts";
 import { validateLoopback } from "../../../../schemas/generated/validators.js";
 import type { JsonObject } from "../../../../shared/base/json.ts";
 
-/** A plugin that says what happened to it, in order. */
+/** A plugin that records its calls, in order. */
 function recorder(said: string[]): Plugin<string> {
   const verb = (name: string) => async (): Promise<void> => {
     said.push(name);

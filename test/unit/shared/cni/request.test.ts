@@ -111,7 +111,7 @@ describe("readRequest", () => {
     const environment = fc.record(Object.fromEntries(names.map((name) => [name, value])));
     fc.assert(
       fc.property(environment, fc.constantFrom("ADD", "DEL", "GC"), (random, verb) => {
-        // errorOf lets any other error through; the second call is there to throw one.
+        // errorOf passes any other error on; the second call throws one.
         const { code } = errorOf(() => {
           readRequest({ ...random, CNI_COMMAND: verb });
           readRequest({});

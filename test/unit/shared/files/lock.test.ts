@@ -1,4 +1,4 @@
-/** Locks, against everything that another user may have put in their place. Some of it needs root. */
+/** Locks, also where another user has put something in a lock's place. Some tests need root. */
 import { spawn } from "node:child_process";
 import {
   chmodSync,
@@ -39,12 +39,12 @@ function permissions(of: string): string {
   return (statSync(of).mode & 0o7777).toString(8);
 }
 
-/** Whether a program that does not wait gets the lock. */
+/** Whether the lock is free, as a program sees it that does not wait. */
 function isFree(of: string): boolean {
   return execaSync("flock", ["-n", of, "true"], { reject: false }).exitCode === 0;
 }
 
-/** Lets another process hold a file's lock, for some seconds or until the test is over. */
+/** Locks a file from another process, for some seconds or until the test ends. */
 async function hold(of: string, seconds = 60): Promise<void> {
   const holder = spawn("flock", [of, "sleep", String(seconds)], { detached: true });
   onTestFinished(() => {

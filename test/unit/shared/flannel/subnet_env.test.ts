@@ -134,7 +134,7 @@ describe("parseSubnetEnv", () => {
     await fc.assert(
       fc.asyncProperty(fc.array(piece, { maxLength: 20 }), async (pieces) => {
         const text = pieces.join("");
-        // errorOf lets any other error through; the second call is there to throw one.
+        // errorOf passes any other error on; the second call throws one.
         const { code } = await errorOf(() => [parse(text), parse("")]);
         expect(code).toBe(Code.TryAgainLater);
       }),

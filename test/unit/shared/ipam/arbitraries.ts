@@ -5,10 +5,10 @@ import type { Address, Family } from "../../../../shared/net/address.ts";
 import { widthOf } from "../../../../shared/net/address.ts";
 import type { Range, RangeSet } from "../../../../shared/ipam/ranges.ts";
 
-/** Where in its subnet something lies, as a part of its size. */
+/** A place in a subnet, as a fraction of its size. */
 const part = fc.double({ min: 0, max: 1, noNaN: true });
 
-/** A range in the subnet that begins at `base`; its gateway may lie in it, before or after it. */
+/** A range in the subnet that begins at `base`. Its gateway may be in it, before it or after it. */
 function rangeAt(family: Family, base: bigint): fc.Arbitrary<Range> {
   return fc.tuple(fc.integer({ min: 2, max: 6 }), part, part, part).map(([bits, a, b, c]) => {
     const at = (share: number): Address => ({

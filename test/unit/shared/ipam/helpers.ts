@@ -19,7 +19,7 @@ export interface RangeText {
   readonly gateway?: string;
 }
 
-/** A range, its defaults filled in. */
+/** A range with its defaults. */
 export function range({ subnet, start, end, gateway }: RangeText): Range {
   return makeRange(
     {
@@ -40,7 +40,7 @@ export function rangeSet(...ranges: RangeText[]): RangeSet {
   return makeRangeSet(ranges.map(range), "here");
 }
 
-/** What a refused config's error looks like. */
+/** Matches the error for a refused config. */
 export function refusal(said: string, details = ""): object {
   return {
     code: Code.InvalidNetworkConfig,
@@ -49,7 +49,7 @@ export function refusal(said: string, details = ""): object {
   };
 }
 
-/** A folder that is gone after the test. */
+/** A temporary folder, removed after the test. */
 export function temporaryFolder(): Disposable & { readonly path: string } {
   const path = mkdtempSync(join(tmpdir(), "host-local-"));
   return {
@@ -60,7 +60,7 @@ export function temporaryFolder(): Disposable & { readonly path: string } {
   };
 }
 
-/** A kernel that says what happens to its locks, keeps attributes and can be booted. */
+/** A kernel that records locks, keeps attributes and can reboot. */
 export class FakeNode implements StoreNode {
   readonly taken: string[] = [];
   held = false;
@@ -69,7 +69,7 @@ export class FakeNode implements StoreNode {
   /** Whether the file system has extended attributes. */
   hasAttributes = true;
   readonly runFolder: string;
-  /** By inode number, for a file keeps them when it gets another name. */
+  /** By inode number, because a file keeps them under another name. */
   readonly #attributes = new Map<number, Map<string, string>>();
 
   constructor(runFolder: string) {
@@ -101,7 +101,7 @@ export class FakeNode implements StoreNode {
     this.#attributes.set(ino, own.set(name, value));
   }
 
-  /** Forgets a file's attributes: inode numbers are used again, for files that have none. */
+  /** Drops a removed file's attributes, because its inode number may be reused. */
   forget(path: string): void {
     this.#attributes.delete(statSync(path).ino);
   }

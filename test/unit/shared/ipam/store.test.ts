@@ -25,13 +25,13 @@ function open() {
     folder,
     node,
     store: new Store(folder, node),
-    /** Puts a file there that this code did not write. */
+    /** Puts a file of another program there. */
     put(name: string, text: string): void {
       mkdirSync(folder, { recursive: true });
       writeFileSync(`${folder}/${name}`, text);
       node.forget(`${folder}/${name}`);
     },
-    /** The names in the folder but the lock's. */
+    /** The names in the folder, without the lock. */
     names: () =>
       readdirSync(folder)
         .filter((name) => name !== "lock")
@@ -55,7 +55,7 @@ describe("reserve", () => {
     expect(readFileSync(`${one.folder}/fd00::2`, "utf8")).toBe("pod1\r\neth0");
     expect(readFileSync(`${one.folder}/last_reserved_ip.3`, "utf8")).toBe("fd00::2");
     expect(one.store.lastReserved(3)).toEqual(parseAddress("fd00::2"));
-    // As far as the umask of who runs the tests lets it.
+    // Less what the umask of the tests removes.
     expect(mode(one.folder)).toMatch(/^7[0-5]{2}$/);
     expect(mode(`${one.folder}/fd00::2`)).toMatch(/^6[04]{2}$/);
     expect(mode(`${one.folder}/last_reserved_ip.3`)).toMatch(/^6[04]{2}$/);

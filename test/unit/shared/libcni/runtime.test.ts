@@ -36,7 +36,7 @@ const rt = {
   capabilityArgs: { portMappings: [{ hostPort: 80 }], mac: "x", bandwidth: {} },
 };
 
-/** A runtime whose plugins answer with their names, but for one that fails. */
+/** A runtime whose plugins answer with their names, except for one that fails. */
 function runtime(failing?: string, readOnly = false) {
   const calls: PluginCall[] = [];
   const invoke = (call: PluginCall): JsonObject | undefined => {

@@ -103,7 +103,7 @@ describe("parseAddress", () => {
       fc.ipV6(),
       fc.string({ unit: character, maxLength: 45 }),
       fc.tuple(fc.oneof(fc.ipV4(), fc.ipV6()), character, fc.nat(45)).map(
-        // An address with one character replaced is nearly one, or still is.
+        // With one character replaced, the text is nearly an address, or still is one.
         ([text, other, at]) => text.slice(0, at) + other + text.slice(at + 1),
       ),
     );
@@ -131,7 +131,7 @@ describe("formatAddress", () => {
     "2001:cafe:42::1",
     // RFC 5952, 4.2.2: one group of zeros is written out.
     "2001:db8:0:1:1:1:1:1",
-    // 4.2.3: the longest run is shortened, of two alike the first.
+    // 4.2.3: the longest run is shortened; of two equal ones, the first.
     "2001:0:0:1::1",
     "2001:db8::1:0:0:1",
     "fd00::a:0:0:0",

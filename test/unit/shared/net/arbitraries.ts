@@ -6,7 +6,7 @@ import type { Cidr } from "../../../../shared/net/cidr.ts";
 
 const ipv4 = fc.bigInt({ min: 0n, max: 2n ** 32n - 1n });
 
-/** Groups of zeros, which IPv6 writes in a special way, are as likely as others. */
+/** Groups of zeros are as likely as others, because IPv6 has a special notation for them. */
 const ipv6 = fc
   .array(fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 0xffff })), {
     minLength: 8,
@@ -25,7 +25,7 @@ export const anyCidr: fc.Arbitrary<Cidr> = anyAddress.chain((address) =>
     .map((prefix) => ({ address, prefix })),
 );
 
-/** Whether an IPv6 address stands for an IPv4 one, which parsing makes of it. */
+/** Whether an IPv6 address is IPv4-mapped, so that parsing gives an IPv4 address. */
 export function isMapped({ family, value }: Address): boolean {
   return family === 6 && value >> 32n === 0xffffn;
 }

@@ -46,7 +46,7 @@ describe("frame and unframe", () => {
       fc.property(fc.array(message, { minLength: 1, maxLength: 3 }), fc.nat(), (messages, n) => {
         const datagram = datagramOf(messages);
         const cut = datagram.subarray(0, n % datagram.length);
-        // Every message that is there whole, without its padding.
+        // Every complete message, without its padding.
         let ends = 0;
         let whole = 0;
         for (const { body } of messages) {
@@ -54,7 +54,7 @@ describe("frame and unframe", () => {
           ends += (16 + body.length + 3) & ~3;
           whole++;
         }
-        // Less than a header is what padding may look like.
+        // Less than a header may be padding.
         if (cut.length - ends < 16) expect(unframe(cut)).toEqual(messages.slice(0, whole));
         else expect(() => unframe(cut)).toThrow(RangeError);
       }),

@@ -7,8 +7,8 @@ import { formatAddress, parseAddress } from "../../../../shared/net/address.ts";
 import { FakeNode, hex } from "../runtime/fake_sys.ts";
 
 /**
- * What Linux 6 says of a flow from 192.0.2.6:40000 to 192.0.2.5:5353, DNATed to 10.244.1.2:53, and
- * of its like in IPv6; and what it is asked, to list and to forget them.
+ * Linux 6's messages about a flow from 192.0.2.6:40000 to 192.0.2.5:5353, DNATed to 10.244.1.2:53, and
+ * about the same in IPv6; and the requests to list and to delete them.
  */
 const flow4 = hex(`
   a400000000012200010000003600000002000000
@@ -37,7 +37,7 @@ const done = (seq: number) => frame({ type: 3, flags: 2, body: Buffer.alloc(4) }
 const answer = (errno: number, seq: number) =>
   frame({ type: 2, flags: 0x100, body: Buffer.concat([u32(-errno >>> 0), Buffer.alloc(16)]) }, seq);
 
-/** That so many requests went well. */
+/** The kernel's acknowledgements of so many requests. */
 function allDone(from: number, count: number): Buffer {
   return Buffer.concat(Array.from({ length: count }, (_, n) => answer(0, from + n)));
 }
@@ -88,7 +88,7 @@ describe("forgetUdpFlows", () => {
   });
 
   it("takes a flow that an answer has begun anew meanwhile", () => {
-    // The same with its first packet's ends the other way round.
+    // The same with source and destination of the first packet exchanged.
     const ends = hex("0800010 0c0000206 08000200c0000205".replaceAll(" ", ""));
     const turned = Buffer.from(flow4);
     turned.set(hex("08000100c0000205 08000200c0000206"), flow4.indexOf(ends));

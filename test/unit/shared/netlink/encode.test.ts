@@ -68,7 +68,7 @@ function readLink({ type, flags, body }: Message) {
   };
 }
 
-/** What ifi_flags and ifi_change say of one flag: set, cleared, or left. */
+/** One flag by ifi_flags and ifi_change: set, cleared, or unchanged. */
 function flag(bytes: Buffer, bit: number): boolean | undefined {
   return (readU32(bytes, 12) & bit) === 0 ? undefined : (readU32(bytes, 8) & bit) !== 0;
 }
@@ -122,7 +122,7 @@ describe("a step's request says just what the step does", () => {
           mtu: made.mtu,
           kind: "veth",
           netns: undefined,
-          // Both ends are down until all is in place.
+          // Both ends stay down until everything is configured.
           up: undefined,
         });
         const peer = inside(found.data).get(1) ?? Buffer.alloc(16);
@@ -211,7 +211,7 @@ describe("a step's request says just what the step does", () => {
         const hasBroadcast = isAdded && wanted.family === 4 && prefix < 31;
         expect(attrs.has(4)).toBe(hasBroadcast);
         if (hasBroadcast) expect(address(attrs.get(4))).toEqual(lastAddress(changed.address));
-        // IFA_F_NODAD.
+        // IFA_F_NODAD
         const isSure = isAdded && wanted.family === 6 && !changed.detectDuplicate;
         expect(number(attrs.get(8))).toBe(isSure ? 2 : undefined);
       }),
@@ -267,7 +267,7 @@ describe("a step's request says just what the step does", () => {
         }).toEqual({
           family: family === 4 ? 2 : 10,
           prefix: added.dst.prefix,
-          // One byte has no room for a greater one.
+          // A greater number does not fit into one byte.
           table: table < 256 ? table : 0,
           protocol: 3,
           scope: added.scope ?? (onLink ? 253 : 0),

@@ -4,7 +4,7 @@ import { frame, nested } from "../../../../shared/netlink/codec.ts";
 import { hasChain, listRules, netfilterSocket } from "../../../../shared/netlink/nf_tables.ts";
 import { FakeNode, hex } from "../runtime/fake_sys.ts";
 
-/** A socket to a kernel that answers so, recorded from Linux 6. */
+/** A socket to a kernel with these answers, which were recorded from Linux 6. */
 function open(...answers: Buffer[]) {
   const kernel = new FakeNode(answers);
   return { kernel, socket: netfilterSocket(kernel.sys) };

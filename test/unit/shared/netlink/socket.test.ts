@@ -12,7 +12,7 @@ const NLM_F_DUMP_INTR = 16;
 
 const request = { type: 18, flags: 0, body: Buffer.of(1, 2, 3, 4) };
 
-/** The kernel's answer to request number `seq`, without words of its own. */
+/** The kernel's answer to request number `seq`, without an explanation. */
 function answer(errno: number, seq: number): Buffer {
   const repeated = frame({ type: 18, flags: 5, body: Buffer.alloc(0) }, seq);
   const body = Buffer.concat([u32(-errno >>> 0), repeated]);
@@ -27,7 +27,7 @@ function done(seq: number, flags = 2): Buffer {
   return frame({ type: NLMSG_DONE, flags, body: Buffer.alloc(4) }, seq);
 }
 
-/** A socket whose kernel answers so. */
+/** A socket whose kernel gives these answers. */
 function open(...answers: (Buffer | number)[]) {
   const kernel = new FakeNode(answers);
   return { kernel, socket: new NetlinkSocket(kernel.sys) };
@@ -208,7 +208,7 @@ describe("dump", () => {
       done(1),
       part("old", 2),
       done(2, 2 | NLM_F_DUMP_INTR),
-      // What is left of a dump that was given up.
+      // The rest of an abandoned dump.
       part("old", 1),
       part("new", 3),
       done(3),

@@ -7,8 +7,8 @@ import type { NetlinkChange } from "../../../../shared/netlink/encode.ts";
 const context = { indexOf: () => 4, hostFd: 3 };
 
 /**
- * The payloads that iproute2 6.1 sends for the same, read off with strace: a kernel built without
- * CONFIG_BRIDGE_VLAN_FILTERING refuses them, so no test there can see what they do.
+ * Compared with the payloads of iproute2 6.1, as strace shows them. A kernel without
+ * CONFIG_BRIDGE_VLAN_FILTERING refuses these messages, so no test there can see their effect.
  */
 const cases: readonly (readonly [string, NetlinkChange, string])[] = [
   [
@@ -36,7 +36,7 @@ test.each(cases)("%s", (_, step, payload) => {
 
 test("what is written is read, ranges and what stands between them", () => {
   const spec = Buffer.concat([
-    // IFLA_BRIDGE_FLAGS, which the kernel says as well.
+    // IFLA_BRIDGE_FLAGS, which the kernel sends too.
     nested(0, Buffer.of(1, 0), false),
     portVlans(1, 1, 4),
     portVlans(10, 20, 0),

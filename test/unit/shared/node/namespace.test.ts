@@ -1,4 +1,4 @@
-/** Network namespaces, of processes that these tests start. It needs root; the machine's own is read only. */
+/** Network namespaces of processes that these tests start. Needs root; the machine's own is only read. */
 import { spawn } from "node:child_process";
 import { readdirSync, readlinkSync } from "node:fs";
 import { execaSync } from "execa";
@@ -15,7 +15,7 @@ const isRoot = process.geteuid?.() === 0;
 const own = "/proc/self/ns/net";
 const EMFILE = 24;
 
-/** A namespace that lives as long as a process. */
+/** A namespace that exists as long as a process. */
 async function startNamespace(): Promise<{ path: string; end: () => void }> {
   const sleeper = spawn("unshare", ["--net", "sleep", "600"], { stdio: "ignore" });
   const path = `/proc/${String(sleeper.pid)}/ns/net`;
@@ -63,7 +63,7 @@ describe.runIf(isRoot)("a node", () => {
     expect(openDescriptors()).toHaveLength(before.length + 6);
     node.close();
     expect(openDescriptors()).toEqual(before);
-    // It opens them again, as a process that stays needs it.
+    // It opens them again, as a daemon needs it.
     expect(opened(node, pathOf(0)).link("lo")?.name).toBe("lo");
     node.close();
     node.close();
@@ -105,7 +105,7 @@ describe.runIf(isRoot)("a node", () => {
     const other = new Node(broken);
     expect(() => other.host).toThrow("too many open files");
     expect(openDescriptors()).toHaveLength(before.length + 2);
-    // The host's socket is there, the container's is not to be had.
+    // The host's socket is open, the container's cannot be opened.
     let sockets = 0;
     const nearlyBroken: Sys = {
       ...sys,

@@ -1,7 +1,7 @@
-/** A runtime for the tests of shared/kernel, whose kernel answers what it is told to. */
+/** A runtime whose kernel gives the answers of a test. */
 import type { Sys } from "../../../../shared/runtime/sys.ts";
 
-/** Makes a runtime of the parts that a test needs; anything else that is called throws. */
+/** Makes a runtime from the parts that a test needs. Any other call throws. */
 export function fakeSys(parts: Partial<Sys>): Sys {
   const sys: Partial<Sys> = { env: {}, ...parts };
   return new Proxy(sys, {
@@ -19,7 +19,7 @@ export class FakeNode {
   /** The socket options that were set, as level, option and value. */
   readonly options: [level: number, option: number, value: string][] = [];
   readonly sockets: [domain: number, type: number, protocol: number][] = [];
-  /** Datagrams to be received; a number is what recv answers instead. */
+  /** Datagrams to receive, or numbers for recv to return instead. */
   readonly #answers: (Buffer | number)[];
   readonly sys: Sys;
 
@@ -51,7 +51,7 @@ export class FakeNode {
   }
 }
 
-/** Bytes as a test writes them down. */
+/** Bytes in a test's notation. */
 export function hex(text: string): Buffer {
   return Buffer.from(text.replaceAll(/\s/g, ""), "hex");
 }

@@ -1,6 +1,6 @@
 /**
- * Does with a module that has node:fs's functions whatever the plugins do with it, and prints what
- * came of it (run by fs_bun.test.ts): MODULE FOLDER.
+ * Calls a module's functions as the plugins call node:fs's, and prints the results. fs_bun.test.ts runs
+ * it, with the arguments MODULE FOLDER.
  */
 import type * as nodeFs from "node:fs";
 
@@ -163,7 +163,7 @@ note(() => {
 
 console.log(JSON.stringify(outcomes, undefined, 1));
 
-/** What a call answers, or throws. */
+/** A call's value, or its error. */
 function note(call: () => unknown): void {
   try {
     outcomes.push({ answer: call() ?? null });

@@ -7,13 +7,13 @@ import { describe, expect, onTestFinished, test } from "vitest";
 
 import { bun } from "../../../../scripts/build/bun.ts";
 
-/** What the probe prints with a module, in a folder of its own. */
+/** The probe's output for a module, in a folder of its own. */
 async function outcomes(module: string): Promise<unknown> {
   const root = mkdtempSync(join(tmpdir(), "fs_bun-"));
   onTestFinished(() => {
     rmSync(root, { recursive: true });
   });
-  // The same length for both, for a limit that is met at some length.
+  // Paths of the same length for both, because some results depend on it.
   const folder = join(root, "folder");
   mkdirSync(folder);
   symlinkSync("a", join(folder, "link"));

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 
 import { writeFully } from "../../../../shared/runtime/io.ts";
 
-/** A pipe that takes so many bytes at a time; -1 is EAGAIN. After the list it takes everything. */
+/** A pipe that accepts so many bytes at a time; -1 is EAGAIN. After the list it accepts everything. */
 function pipe(takes: readonly number[]) {
   const left = [...takes];
   const heard: Buffer[] = [];
@@ -23,7 +23,7 @@ function pipe(takes: readonly number[]) {
   };
 }
 
-/** So many times EAGAIN. */
+/** EAGAIN, so many times. */
 function refusals(count: number): number[] {
   return Array.from({ length: count }, () => -1);
 }
