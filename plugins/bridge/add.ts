@@ -6,7 +6,7 @@ import { Failure } from "../../shared/base/failure.ts";
 import type { Masquerade } from "../../shared/firewall/masquerade.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
 import type { Namespace } from "../../shared/node/node.ts";
-import { randomBytes, randomMac } from "../../shared/node/random.ts";
+import { randomBytes, randomMac, randomPortMac } from "../../shared/node/random.ts";
 import { applyPhases } from "./apply.ts";
 import type { BridgeConfig } from "./conf.ts";
 import { layer3, noLayer3 } from "./layer3.ts";
@@ -29,7 +29,7 @@ type AddContext = Context<BridgeConfig>;
 
 /** Connects a container to the bridge. @throws CniError, Failure */
 export async function add(context: AddContext): Promise<Result> {
-  const { conf, node, request, undo } = context;
+  const { conf, node, request, undo, warn } = context;
   const { ifname, netns } = request;
   // Opened first, so that a wrong namespace costs no address.
   const container = openContainerNetns(context);
@@ -44,9 +44,9 @@ export async function add(context: AddContext): Promise<Result> {
   });
   const plan = attach(context, net, draws, namespaces);
   if (conf.macSpoofCheck) checkSpoofing(context, pair);
-  applyPhases(plan.configure, namespaces);
+  applyPhases(plan.configure, namespaces, warn);
   if (conf.ipMasq && net.ips.length > 0) masquerade(context, net, container);
-  applyPhases(plan.announce, namespaces);
+  applyPhases(plan.announce, namespaces, warn);
   return addResult(conf, ipam, net, { ...plan, drawn: pair, ifname, netns });
 }
 
@@ -68,9 +68,9 @@ function draw(conf: BridgeConfig): Draws {
 function drawPair(containerMac: string | undefined): Drawn {
   return {
     hostVeth: `veth${randomBytes(4).toString("hex")}`,
-    // Not left to the kernel: this way it is known without asking, and udev's MACAddressPolicy does not
-    // replace it.
-    hostMac: randomMac(),
+    // Ours rather than the kernel's choice: then it is known without asking, and no other program
+    // on the node (udev's MACAddressPolicy) takes it for one that it may replace.
+    hostMac: randomPortMac(),
     containerMac: containerMac ?? randomMac(),
   };
 }
@@ -81,7 +81,7 @@ function drawPair(containerMac: string | undefined): Drawn {
  * @throws CniError Conflict if the bridge must not be changed; Failure
  */
 function attach(
-  { conf, node, request }: AddContext,
+  { conf, node, request, warn }: AddContext,
   net: Layer3,
   draws: Draws,
   namespaces: Readonly<Record<Place, Namespace>>,
@@ -92,7 +92,7 @@ function attach(
       const observed = observe(node.host, conf, net.gateways);
       const plan = planAdd(conf, request.ifname, net, draws, observed);
       try {
-        applyPhases(plan.attach, namespaces);
+        applyPhases(plan.attach, namespaces, warn);
         return plan;
       } catch (error) {
         if (left === 1 || !isOutdated(error)) throw error;

@@ -10,15 +10,24 @@ const carrierTimeout = 5000;
 /** Milliseconds for duplicate address detection, which takes a second and a random time more. */
 const detectionTimeout = 10_000;
 
-/** Carries out the phases of a plan, in order. @throws Failure */
+/**
+ * Carries the phases of a plan out, one after the other.
+ * @param warn is told what could not be done that is optional.
+ * @throws Failure
+ */
 export function applyPhases(
   phases: readonly Phase[],
   namespaces: Readonly<Record<Place, Namespace>>,
+  warn: (line: string) => void,
 ): void {
   for (const phase of phases) {
     const namespace = namespaces[phase.in];
-    if ("changes" in phase) namespace.apply(phase.changes);
-    else if ("carrierOf" in phase) waitForCarrier(namespace, phase.carrierOf, carrierTimeout);
-    else waitForDuplicateDetection(namespace, phase.duplicateDetectionOf, detectionTimeout);
+    if ("changes" in phase) {
+      for (const { message } of namespace.apply(phase.changes)) warn(`${message} ADD goes on.`);
+    }
+    if ("carrierOf" in phase) waitForCarrier(namespace, phase.carrierOf, carrierTimeout);
+    if ("duplicateDetectionOf" in phase) {
+      waitForDuplicateDetection(namespace, phase.duplicateDetectionOf, detectionTimeout);
+    }
   }
 }

@@ -25,7 +25,7 @@ export interface BridgeConfig {
   readonly promiscuous: boolean;
   /** The VLAN of an access port; undefined for none. */
   readonly vlan: number | undefined;
-  /** The VLANs of a trunk port, as ranges in ascending order. */
+  /** The VLANs of a trunk port, as ranges in ascending order, without the one of an access port. */
   readonly trunk: readonly VlanRange[];
   /** Whether a port with VLANs stays in the bridge's default one as well. */
   readonly preserveDefaultVlan: boolean;
@@ -71,10 +71,7 @@ export function parseBridgeConf(raw: JsonObject, request: Request): BridgeConfig
     throw badConfig("disableContainerInterface", true, "must not be set together with ipam", what);
   }
   const vlan = conf.vlan ?? 0;
-  const trunk = readTrunk(conf);
-  if (vlan !== 0 && trunk.length > 0) {
-    throw badConfig("vlan", vlan, "must not be set together with vlanTrunk", what);
-  }
+  const trunk = readTrunk(conf, vlan);
   if (vlan !== 0 && `${bridge}.${vlan}`.length > nameMax) {
     throw badConfig(
       "bridge",
@@ -118,8 +115,11 @@ function requestedMac(conf: BridgeConf, request: Request): string | undefined {
   return formatMac(parseAt(parseMac, asked.text, asked.path, what));
 }
 
-/** The VLANs of vlanTrunk, where each entry has an id, or both ends of a range, or all three. */
-function readTrunk(conf: BridgeConf): VlanRange[] {
+/**
+ * The VLANs of vlanTrunk, where each entry has an id, or both ends of a range, or all three.
+ * @param access the port's own VLAN, whose frames have no tag; 0 for none.
+ */
+function readTrunk(conf: BridgeConf, access: number): VlanRange[] {
   const vids = new Set<number>();
   for (const [at, entry] of (conf.vlanTrunk ?? []).entries()) {
     const path = `vlanTrunk[${at}]`;
@@ -136,6 +136,7 @@ function readTrunk(conf: BridgeConf): VlanRange[] {
       throw badConfig(`${path}.maxID`, last, `must not be less than minID, ${first}`, what);
     for (let vid = first; vid <= last; vid++) vids.add(vid);
   }
+  vids.delete(access);
   const ranges: { first: number; last: number }[] = [];
   for (const vid of [...vids].toSorted((one, other) => one - other)) {
     const open = ranges.at(-1);

@@ -19,9 +19,13 @@ export const noLayer3: Layer3 = { ips: [], routes: [], gateways: [] };
 /** The index of the container's interface in the result: after the bridge and the host's veth. */
 const containerInterface = 2;
 
+/** Bytes: what a link must be able to carry to have IPv6 (RFC 8200). */
+const leastMtuOfIpv6 = 1280;
+
 /**
- * Completes the IPAM plugin's result.
- * @throws CniError Delegate if it has no address.
+ * Completes what IPAM gave.
+ * @throws CniError Delegate if it gave no address; InvalidNetworkConfig if an address is IPv6 and the
+ *   MTU is too small for that.
  */
 export function layer3(conf: BridgeConfig, ipam: Result): Layer3 {
   if (ipam.ips.length === 0) {
@@ -29,6 +33,14 @@ export function layer3(conf: BridgeConfig, ipam: Result): Layer3 {
       Code.Delegate,
       `Cannot configure the container: the IPAM plugin ${String(conf.ipam)} gave no address.`,
       "Correct the ipam section of the network config, or leave it out for a layer 2 network.",
+    );
+  }
+  const isIpv6 = ipam.ips.some(({ address }) => address.address.family === 6);
+  if (isIpv6 && conf.mtu !== undefined && conf.mtu < leastMtuOfIpv6) {
+    throw new CniError(
+      Code.InvalidNetworkConfig,
+      `Cannot give the container an IPv6 address: mtu must be at least ${String(leastMtuOfIpv6)} (got ${String(conf.mtu)}).`,
+      "Raise mtu in the network config, or take the IPv6 range out of it. flannel's MTU is FLANNEL_MTU in subnet.env.",
     );
   }
   const ips = ipam.ips.map((ip) => ({

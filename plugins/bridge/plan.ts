@@ -1,10 +1,13 @@
 import type { Family } from "../../shared/net/address.ts";
+import type { Cidr } from "../../shared/net/cidr.ts";
 import type { LinkChange } from "../../shared/netlink/change.ts";
+import type { Link } from "../../shared/node/node.ts";
 import { gatewayLink } from "./conf.ts";
 import type { BridgeConfig } from "./conf.ts";
 import type { Layer3 } from "./layer3.ts";
 import type { Observation } from "./observe.ts";
 import {
+  acceptRaKey,
   defaultVlanOf,
   needsVlanLink,
   planBridge,
@@ -12,7 +15,10 @@ import {
   planVlans,
 } from "./plan_bridge.ts";
 import { planAnnouncement, planContainer } from "./plan_container.ts";
-import { planGateways } from "./plan_gateway.ts";
+import { missing, planGateways } from "./plan_gateway.ts";
+
+/** Of a bridge that has lost its last port, and its MAC with it. */
+const noMac = "00:00:00:00:00:00";
 
 /** The names and MACs of a new veth pair: drawn at random, or requested. */
 export interface Drawn {
@@ -67,10 +73,15 @@ export function planAdd(
   observed: Observation,
 ): AddPlan {
   const { bridge, vlanLink } = observed;
-  const { pair, vlanPair, bridgeMac } = draws;
+  const { pair, vlanPair } = draws;
+  const bridgeMac = bridgeMacOf(observed, draws.bridgeMac);
   const usesVlanLink = needsVlanLink(conf, net.gateways);
   const attach = [
     ...planBridge(conf, observed, bridgeMac),
+    ...planMac(observed, bridgeMac, usesVlanLink ? [] : net.gateways, [
+      pair.hostMac,
+      vlanPair.hostMac,
+    ]),
     ...(usesVlanLink ? planVlanLink(conf, observed, vlanPair) : []),
     ...planGateways(conf, net.gateways, observed),
     ...planNeighbours(conf, net, observed),
@@ -82,10 +93,37 @@ export function planAdd(
       { in: "container", changes: planContainer(conf, ifname, net) },
       { in: "host", changes: planForwarding(net, observed) },
     ],
-    announce: planTraffic(conf, ifname, net, pair, bridge?.operational === true),
-    bridgeMac: bridge?.mac ?? bridgeMac,
+    announce: planTraffic(conf, ifname, net, pair, bridge),
+    bridgeMac,
     vlanMac: usesVlanLink ? (vlanLink?.mac ?? vlanPair.containerMac) : undefined,
   };
+}
+
+/** The MAC that the bridge has in the end. One whose last port has gone may have lost its own. */
+function bridgeMacOf({ bridge }: Pick<Observation, "bridge">, drawn: string): string {
+  return bridge === undefined || bridge.mac === noMac ? drawn : bridge.mac;
+}
+
+/**
+ * Keeps the MAC of a bridge that others have made, which may have none of its own: that cannot be seen.
+ * Such a bridge takes its lowest port's, until it is told a MAC, be it the one that it has.
+ * @param mac the one to keep.
+ * @param ports the MACs of the ports that it gets.
+ */
+function planMac(
+  { bridge, addresses }: Pick<Observation, "bridge" | "addresses">,
+  mac: string,
+  gateways: readonly Cidr[],
+  ports: readonly string[],
+): LinkChange[] {
+  if (bridge === undefined) return [];
+  const { name, carrier, operational } = bridge;
+  const getsAddress = missing(addresses, gateways).length > 0;
+  const getsLowerPort = ports.some((port) => port < mac);
+  // It may have no port yet.
+  const isIdle = !carrier || !operational;
+  if (!isIdle && !getsAddress && !getsLowerPort) return [];
+  return [{ kind: "set-link", name, mac }];
 }
 
 /** Makes the veth pair, from inside the container's namespace. */
@@ -121,34 +159,58 @@ function planPort(conf: BridgeConfig, name: string, defaultVlan: number): LinkCh
   ];
 }
 
-/** The sysctls for forwarding, in the gateways' families. */
-export function forwardingKeys(gateways: Layer3["gateways"]): string[] {
-  const keys: Readonly<Record<Family, string>> = {
-    4: "net/ipv4/ip_forward",
-    6: "net/ipv6/conf/all/forwarding",
-  };
-  return [...new Set(gateways.map(({ address }) => keys[address.family]))];
+/** The sysctls by which a node passes packets on between its links. */
+const forwarding: Readonly<Record<Family, string>> = {
+  4: "net/ipv4/ip_forward",
+  6: "net/ipv6/conf/all/forwarding",
+};
+
+/** Those for the gateways' families. */
+export function forwardingKeys(gateways: readonly Cidr[]): string[] {
+  return [...new Set(gateways.map(({ address }) => forwarding[address.family]))];
 }
 
-/** Only values that differ: to write a sysctl costs a lock of the kernel's. */
-function planForwarding({ gateways }: Layer3, { sysctls }: Observation): LinkChange[] {
-  return forwardingKeys(gateways)
-    .filter((key) => sysctls.get(key) !== "1")
-    .map((key) => ({ kind: "set-sysctl", key, value: "1", optional: false }));
+/** Whether IPv6 packets will be passed on that are not yet. */
+export function startsForwardingIpv6(
+  gateways: readonly Cidr[],
+  sysctls: Observation["sysctls"],
+): boolean {
+  const key = forwarding[6];
+  return forwardingKeys(gateways).includes(key) && sysctls.get(key) !== "1";
 }
 
 /**
- * Waits until the links carry packets, and announces the addresses.
- * @param isOperational whether the bridge already carries packets, as one with other ports does.
+ * Lets the node pass packets on. A link that heeds router advertisements only as a host does (1) would
+ * lose the node's own default route with that, so it has to heed them as a router (2).
+ */
+function planForwarding(
+  { gateways }: Layer3,
+  { sysctls, advertisedLinks }: Observation,
+): LinkChange[] {
+  return [
+    ...advertisedLinks
+      .map((link) => acceptRaKey(link))
+      .filter((key) => sysctls.get(key) === "1")
+      .map((key): LinkChange => ({ kind: "set-sysctl", key, value: "2", optional: true })),
+    ...forwardingKeys(gateways)
+      .filter((key) => sysctls.get(key) !== "1")
+      .map((key): LinkChange => ({ kind: "set-sysctl", key, value: "1", optional: false })),
+  ];
+}
+
+/**
+ * Waits for the links to carry packets, each in its own time, and announces the addresses. A bridge
+ * that was there does so already, unless its last port has gone: then it has no carrier.
  */
 function planTraffic(
   conf: BridgeConfig,
   ifname: string,
   net: Layer3,
   { hostVeth, containerMac }: Drawn,
-  isOperational: boolean,
+  bridge: Link | undefined,
 ): Phase[] {
-  const carriers = [hostVeth, ...(isOperational ? [] : [conf.bridge])];
+  const mustWait = bridge === undefined || (bridge.up && !bridge.carrier);
+  const carriers = [hostVeth, ...(mustWait ? [conf.bridge] : [])];
   return [
     ...(conf.leaveDown
       ? []

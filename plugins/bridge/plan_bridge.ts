@@ -98,7 +98,7 @@ export function planVlanLink(
 function planVlanPort(conf: BridgeConfig, port: string, defaultVlan: number): LinkChange[] {
   return [
     { kind: "set-link", name: port, master: conf.bridge },
-    ...planVlans(conf, port, defaultVlan),
+    ...planVlans({ ...conf, trunk: [] }, port, defaultVlan),
     { kind: "set-link", name: port, up: true },
   ];
 }
@@ -112,7 +112,11 @@ export function defaultVlanOf(bridge: Link | undefined): number {
  * Puts a port of the bridge into its VLANs.
  * @param defaultVlan the VLAN that it is already in.
  */
-export function planVlans(conf: BridgeConfig, link: string, defaultVlan: number): LinkChange[] {
+export function planVlans(
+  conf: Pick<BridgeConfig, "vlan" | "trunk" | "preserveDefaultVlan">,
+  link: string,
+  defaultVlan: number,
+): LinkChange[] {
   if (!usesVlans(conf)) return [];
   const { vlan, trunk, preserveDefaultVlan } = conf;
   const steps: LinkChange[] = [];

@@ -13,31 +13,24 @@ export function planContainer(
   const up: LinkChange = { kind: "set-link", name: ifname, up: true };
   // Without ipam, somebody else sets addresses and the sysctls for them.
   if (ips.length === 0) return [up];
-  const sysctl = (
-    family: "ipv4" | "ipv6",
-    key: string,
-    value: string,
-    link = ifname,
-  ): LinkChange => ({
-    kind: "set-sysctl",
-    key: `net/${family}/conf/${link}/${key}`,
-    value,
-    optional: true,
-  });
   const hasIpv6 = ips.some(({ address }) => address.address.family === 6);
   return [
-    // The kernel announces the addresses: see planAnnouncement.
-    sysctl("ipv4", "arp_notify", "1"),
-    // Container runtimes often turn IPv6 off in a new namespace.
+    // Lets the kernel announce the addresses: see planAnnouncement.
+    sysctl(`ipv4/conf/${ifname}/arp_notify`, "1"),
+    // Container runtimes often switch IPv6 off in a namespace that they make.
     ...(hasIpv6
       ? [
-          sysctl("ipv6", "disable_ipv6", "0", "lo"),
-          sysctl("ipv6", "disable_ipv6", "0"),
-          sysctl("ipv6", "ndisc_notify", "1"),
+          sysctl("ipv6/conf/lo/disable_ipv6", "0"),
+          sysctl(`ipv6/conf/${ifname}/disable_ipv6`, "0", false),
+          sysctl(`ipv6/conf/${ifname}/ndisc_notify`, "1"),
         ]
       : []),
-    ...(conf.detectDuplicates ? [sysctl("ipv6", "enhanced_dad", "1")] : []),
-    sysctl("ipv6", "accept_dad", conf.detectDuplicates ? "1" : "0"),
+    ...(conf.detectDuplicates
+      ? [
+          sysctl(`ipv6/conf/${ifname}/enhanced_dad`, "1"),
+          sysctl(`ipv6/conf/${ifname}/accept_dad`, "1", !hasIpv6),
+        ]
+      : [sysctl(`ipv6/conf/${ifname}/accept_dad`, "0")]),
     ...ips.map(
       ({ address }): LinkChange => ({
         kind: "add-address",
@@ -61,6 +54,10 @@ export function planContainer(
       }),
     ),
   ];
+}
+
+function sysctl(key: string, value: string, optional = true): LinkChange {
+  return { kind: "set-sysctl", key: `net/${key}`, value, optional };
 }
 
 function sameFamily(one: Cidr, other: Cidr): boolean {

@@ -47,8 +47,8 @@ export function replacements(addresses: readonly Cidr[], gateways: readonly Cidr
   );
 }
 
-/** Those of `wanted` that are not in `among`. */
-function missing(among: readonly Cidr[], wanted: readonly Cidr[]): Cidr[] {
+/** Those of `wanted` that are not among the others. */
+export function missing(among: readonly Cidr[], wanted: readonly Cidr[]): Cidr[] {
   return wanted.filter((cidr) => !among.some((known) => sameCidr(known, cidr)));
 }
 

@@ -130,12 +130,12 @@ export interface DeleteLink {
   readonly name: string;
 }
 
-/** Writes a sysctl of the namespace. */
+/** Sets a sysctl of the namespace. One that is right already is not written, which may need no right. */
 export interface SetSysctl {
   readonly kind: "set-sysctl";
   /** Its path under /proc/sys, such as "net/ipv4/ip_forward". */
   readonly key: string;
   readonly value: string;
-  /** Whether it may be missing in this kernel. */
+  /** Whether things work without it: on a kernel that lacks it, or where /proc/sys is read-only. */
   readonly optional: boolean;
 }

@@ -32,9 +32,11 @@ export interface Link {
   /** Administratively up. */
   readonly up: boolean;
   readonly promiscuous: boolean;
+  /** Whether it is up and something is connected to it. A bridge that never had a port has one too. */
+  readonly carrier: boolean;
   /**
-   * Whether packets can pass (RFC 2863). A new link's state is "unknown" until the kernel has looked.
-   * For some kinds, such as lo, it stays so.
+   * Whether the kernel has seen that packets can pass (ifOperStatus "up", RFC 2863). It looks when a
+   * carrier comes or goes, and takes its time.
    */
   readonly operational: boolean;
   /** Index of its bridge, or 0. */
@@ -52,14 +54,16 @@ export interface Link {
 export interface Route {
   readonly dst: Cidr;
   readonly gw: Address | undefined;
-  /** Index of the link it leads through, or 0. */
-  readonly link: number;
+  /** Indexes of the links it leads through: several for one with several next hops. */
+  readonly links: readonly number[];
   readonly table: number;
+  /** Whether a router advertisement made it. */
+  readonly isAdvertised: boolean;
 }
 
 const IFF_UP = 1;
 const IFF_PROMISC = 0x100;
-const OPER_UNKNOWN = 0;
+const IFF_LOWER_UP = 0x1_00_00;
 const OPER_UP = 6;
 const ENODEV = 19;
 /** Statistics make a description three times as long. */
@@ -227,7 +231,6 @@ function readLink({ body }: Received): Link {
   const data = kind === "bridge" ? nestedIn(info?.get(INFO.data)) : undefined;
   const defaultVlan = data?.get(BR.defaultVlan);
   const flags = readU32(body, 8);
-  const operstate = attrs.get(IFLA.operstate)?.[0] ?? OPER_UNKNOWN;
   return {
     index: readS32(body, 4),
     name: readString(attrs.get(IFLA.name) ?? Buffer.alloc(0)),
@@ -236,7 +239,8 @@ function readLink({ body }: Received): Link {
     mtu: number(IFLA.mtu),
     up: (flags & IFF_UP) !== 0,
     promiscuous: (flags & IFF_PROMISC) !== 0,
-    operational: operstate === OPER_UP,
+    carrier: (flags & IFF_LOWER_UP) !== 0,
+    operational: attrs.get(IFLA.operstate)?.[0] === OPER_UP,
     master: number(IFLA.master),
     peer: number(IFLA.link),
     hairpin: port?.get(BRPORT.mode)?.[0] === 1,
@@ -251,8 +255,9 @@ function nestedIn(data: Buffer | undefined): Map<number, Buffer> | undefined {
 }
 
 function readRoute({ body }: Received): Route | undefined {
-  const RTA = { dst: 1, oif: 4, gateway: 5, table: 15 };
+  const RTA = { dst: 1, oif: 4, gateway: 5, multipath: 9, table: 15 };
   const RTN_UNICAST = 1;
+  const RTPROT_RA = 9;
   const family = body.readUInt8(0);
   if ((family !== AF_INET && family !== AF_INET6) || body.readUInt8(7) !== RTN_UNICAST) {
     return undefined;
@@ -265,7 +270,22 @@ function readRoute({ body }: Received): Route | undefined {
   return {
     dst: { address: addressFromBytes(dst), prefix: body.readUInt8(1) },
     gw: gw === undefined ? undefined : addressFromBytes(gw),
-    link: oif === undefined ? 0 : readU32(oif, 0),
+    links: [
+      ...(oif === undefined ? [] : [readU32(oif, 0)]),
+      ...nextHopLinks(attrs.get(RTA.multipath) ?? Buffer.alloc(0)),
+    ],
     table: table === undefined ? body.readUInt8(4) : readU32(table, 0),
+    isAdvertised: body.readUInt8(5) === RTPROT_RA,
   };
+}
+
+/** The links of a route's next hops: struct rtnexthop, each of its own length. */
+function nextHopLinks(hops: Buffer): number[] {
+  const header = 8;
+  const links: number[] = [];
+  for (let at = 0; at + header <= hops.length; ) {
+    links.push(readS32(hops, at + 4));
+    at += Math.max((readU16(hops, at) + 3) & ~3, header);
+  }
+  return links;
 }

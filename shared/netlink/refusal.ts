@@ -28,6 +28,9 @@ function advice(step: NetlinkChange, errno: number): string {
   if (step.kind === "add-address" && step.address.address.family === 6 && errno === 13) {
     return `IPv6 is switched off on ${step.link}. Switch it on with "sysctl -w net.ipv6.conf.${step.link}.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0", or take the IPv6 subnet out of the config.`;
   }
+  if (step.kind === "add-address" && step.address.address.family === 6 && errno === 22) {
+    return `IPv6 needs an MTU of at least 1280 on ${step.link}; a bridge has the smallest of its ports. See "ip link show ${step.link}".`;
+  }
   const isVlan =
     step.kind === "set-bridge" || (step.kind === "create-bridge" && step.vlanFiltering);
   if (errno === 95 && isVlan) {

@@ -6,7 +6,7 @@ import { linkRequest, readLinkReply } from "../netlink/query.ts";
 import type { Link } from "../netlink/query.ts";
 import { refusal } from "../netlink/refusal.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
-import { writeSysctl } from "./sysctl.ts";
+import { setSysctl } from "./sysctl.ts";
 
 const ENODEV = 19;
 
@@ -19,19 +19,21 @@ export interface Target {
   readonly indexes: Map<string, number>;
   readonly lookUp: (name: string) => Link | undefined;
   /** Runs what must run with the thread inside the namespace. */
-  readonly inside: (action: () => void) => void;
+  readonly inside: <T>(action: () => T) => T;
 }
 
 /**
- * Carries changes out in order, as many as possible in one send.
- * @throws Failure kernel for the first one that failed. The ones after it may be done or not.
+ * Carries changes out in order, as many in one send as can be.
+ * @returns what failed that is optional.
+ * @throws Failure kernel for the first one that failed; the ones after it may be done or not.
  */
-export function applyChanges(target: Target, changes: readonly LinkChange[]): void {
+export function applyChanges(target: Target, changes: readonly LinkChange[]): Failure[] {
+  const skipped: Failure[] = [];
   let requests: NetlinkChange[] = [];
   let sysctls: SetSysctl[] = [];
   const flush = (): void => {
     if (requests.length > 0) send(target, requests);
-    if (sysctls.length > 0) writeSysctls(target, sysctls);
+    if (sysctls.length > 0) skipped.push(...setSysctls(target, sysctls));
     requests = [];
     sysctls = [];
   };
@@ -49,6 +51,7 @@ export function applyChanges(target: Target, changes: readonly LinkChange[]): vo
     requests.push(change);
   }
   flush();
+  return skipped;
 }
 
 /** The index of a link of the namespace. @throws Failure kernel */
@@ -97,8 +100,6 @@ function createdLink(change: NetlinkChange): string | undefined {
   return change.kind === "create-bridge" || change.kind === "create-veth" ? change.name : undefined;
 }
 
-function writeSysctls({ inside }: Target, changes: readonly SetSysctl[]): void {
-  inside(() => {
-    for (const change of changes) writeSysctl(change);
-  });
+function setSysctls({ inside }: Target, changes: readonly SetSysctl[]): Failure[] {
+  return inside(() => changes.flatMap((change) => setSysctl(change) ?? []));
 }

@@ -50,9 +50,7 @@ export class Namespace implements Disposable {
       hostFd: (host ?? this).#fd,
       indexes: new Map(),
       lookUp: (name) => this.link(name),
-      inside: (action) => {
-        this.#inside(action);
-      },
+      inside: (action) => this.#inside(action),
     };
   }
 
@@ -148,8 +146,8 @@ export class Namespace implements Disposable {
   }
 
   /** See {@link applyChanges}. */
-  apply(changes: readonly LinkChange[]): void {
-    applyChanges(this.#target, changes);
+  apply(changes: readonly LinkChange[]): Failure[] {
+    return applyChanges(this.#target, changes);
   }
 
   close(): void {

@@ -28,9 +28,22 @@ function fill(count: number): Buffer<ArrayBuffer> {
   return bytes;
 }
 
-/** A random MAC: locally administered, unicast, as the kernel draws them. */
+/** A random MAC: locally administered, one station's (IEEE 802), and lower than any {@link randomPortMac}. */
 export function randomMac(): string {
+  return macWith((first) => (first & 0x7c) | 0x02);
+}
+
+/**
+ * A random MAC for a bridge's port. A bridge without a MAC of its own takes the lowest of its ports', so
+ * this is one of the highest there are.
+ */
+export function randomPortMac(): string {
+  return macWith(() => 0xfe);
+}
+
+/** @param firstByte makes the first byte of a random one. */
+function macWith(firstByte: (random: number) => number): string {
   const bytes = randomBytes(6);
-  bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02;
+  bytes[0] = firstByte(bytes[0] ?? 0);
   return formatMac(bytes);
 }

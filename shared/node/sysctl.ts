@@ -17,17 +17,26 @@ export function readSysctl(key: string): string | undefined {
   }
 }
 
-/** Writes a sysctl of the network namespace that the thread is in. @throws Failure kernel */
-export function writeSysctl(change: SetSysctl): void {
+/**
+ * Sets a sysctl of the network namespace that the thread is in. One that is right already is not
+ * written: that may be forbidden here, and costs a lock of the kernel's.
+ * @returns why one could not be set that is optional, unless the kernel has no such.
+ * @throws Failure kernel
+ */
+export function setSysctl(change: SetSysctl): Failure | undefined {
+  if (readSysctl(change.key) === change.value) return undefined;
   try {
     writeFileSync(`/proc/sys/${change.key}`, change.value, { flag: "r+" });
+    return undefined;
   } catch (cause) {
-    if (change.optional && errnoOf(cause) === "ENOENT") return;
-    throw new Failure(
+    if (change.optional && errnoOf(cause) === "ENOENT") return undefined;
+    const failure = new Failure(
       "kernel",
       `Cannot ${describe(change)}: ${messageOf(cause)}.`,
-      "If /proc/sys is read-only here, mount it writable for the container runtime.",
+      "If /proc/sys is read-only here, mount it writable for the container runtime, or set it beforehand.",
       { cause },
     );
+    if (change.optional) return failure;
+    throw failure;
   }
 }

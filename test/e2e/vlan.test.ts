@@ -188,6 +188,25 @@ describe("vlan", () => {
   });
 });
 
+test("D2: vlan and vlanTrunk of one pod: its own VLAN without a tag, the others with theirs", async (context) => {
+  await using node = await start(context);
+  const more = { vlanTrunk: [{ minID: 99, maxID: 101 }, { id: 5 }], ...alone };
+  const both = await addPod(node, node.ours, "both", vlanConf(100, more));
+  const access = await addPod(node, node.ours, "access", vlanConf(100, alone));
+  expect(await reached(both.pod, [access.address, gateway])).toEqual([access.address, gateway]);
+  const vlans = await vlansOf(node);
+  expect(vlans[both.port]).toEqual(["5", "99", ...own100, "101"]);
+  // The node's own link into the VLAN has no part in the trunk.
+  const others = Object.entries(vlans).filter(
+    ([port]) => port.startsWith("veth") && port !== both.port,
+  );
+  for (const [port, own] of others) expect(own, port).not.toContain("5");
+  const check = { ...both.withResult, command: "CHECK" } as const;
+  expect(await cni(node, check)).toMatchObject({ code: 0, stdout: "" });
+  await node.sh(`bridge vlan add dev ${both.port} vid 100`);
+  expectError(await cni(node, check), 105);
+});
+
 test("vlanTrunk passes its VLANs alone, with their tags", async (context) => {
   await using node = await start(context);
   const vlanTrunk = [{ id: 5 }, { minID: 100, maxID: 102 }];

@@ -32,7 +32,7 @@ export const conf: BridgeConfig = {
 
 export const pair: Drawn = {
   hostVeth: "veth00000001",
-  hostMac: "02:00:00:00:00:01",
+  hostMac: "fe:00:00:00:00:01",
   containerMac: "02:00:00:00:00:02",
 };
 
@@ -41,7 +41,7 @@ export const draws: Draws = {
   bridgeMac: "02:00:00:00:00:03",
   vlanPair: {
     hostVeth: "veth00000002",
-    hostMac: "02:00:00:00:00:04",
+    hostMac: "fe:00:00:00:00:04",
     containerMac: "02:00:00:00:00:05",
   },
 };
@@ -60,6 +60,7 @@ export function link(name: string, parts: Partial<Link> = {}): Link {
     mtu: 1500,
     up: true,
     promiscuous: false,
+    carrier: true,
     operational: true,
     master: 0,
     peer: 0,
@@ -79,6 +80,7 @@ export const bareNode: Observation = {
   vlanLink: undefined,
   addresses: [],
   links: [],
+  advertisedLinks: [],
   sysctls: new Map([
     ["net/ipv4/ip_forward", "0"],
     ["net/ipv6/conf/all/forwarding", "0"],

@@ -32,4 +32,16 @@ describe("layer3", () => {
   test("refuses an IPAM result without addresses", () => {
     expect(() => layer3(conf, emptyResult)).toThrow("host-local gave no address");
   });
+
+  test("refuses an MTU that is too small for IPv6, and says so", () => {
+    const small = { ...conf, mtu: 1279 };
+    expect(layer3(small, ipam("10.1.2.77/24")).ips).toHaveLength(1);
+    expect(layer3({ ...conf, mtu: 1280 }, ipam("fd00::77/64")).ips).toHaveLength(1);
+    expect(() => layer3(small, ipam("10.1.2.77/24", "fd00::77/64"))).toThrow(
+      expect.objectContaining({
+        code: 7,
+        message: expect.stringContaining("mtu must be at least 1280 (got 1279)"),
+      }),
+    );
+  });
 });

@@ -7,7 +7,7 @@ import { gatewayLink } from "../../../../plugins/bridge/conf.ts";
 import { layer3, noLayer3 } from "../../../../plugins/bridge/layer3.ts";
 import type { Layer3 } from "../../../../plugins/bridge/layer3.ts";
 import type { Observation } from "../../../../plugins/bridge/observe.ts";
-import { planAdd, planPair } from "../../../../plugins/bridge/plan.ts";
+import { planAdd, planPair, startsForwardingIpv6 } from "../../../../plugins/bridge/plan.ts";
 import type { Phase } from "../../../../plugins/bridge/plan.ts";
 import { CniError } from "../../../../shared/cni/error.ts";
 import { parseCidr, sameCidr } from "../../../../shared/net/cidr.ts";
@@ -61,6 +61,16 @@ describe("an ADD", () => {
     expect(bridgeMac).toBe(bridge.mac);
   });
 
+  test.for([
+    [{ carrier: false, operational: true }, true],
+    [{ carrier: false, operational: false }, true],
+    [{ carrier: true, operational: false }, false],
+    [{ up: false, carrier: false, operational: false }, false],
+  ] as const)("waits for a bridge whose last port has gone: %o", ([more, isWaitedFor]) => {
+    const [first = ""] = outline(plan({ ...busyNode, bridge: { ...bridge, ...more } }).announce);
+    expect(first.endsWith("cni0")).toBe(isWaitedFor);
+  });
+
   test("on layer 2 alone gives no address, forwards nothing and announces nothing", () => {
     const { attach, configure, announce } = plan(bareNode, conf, noLayer3);
     expect(outline(attach)).toEqual(["host: create-bridge set-sysctl set-link set-link"]);
@@ -95,6 +105,72 @@ describe("an ADD", () => {
   });
 });
 
+/** What an ADD changes of the bridge itself. */
+function changed(observed: Observation, net: Layer3 = dual): LinkChange[] {
+  return changesOf(plan(observed, conf, net).attach).filter(
+    (change) => change.kind === "set-link" && change.name === "cni0",
+  );
+}
+
+describe("a bridge that others have made", () => {
+  const kept = { kind: "set-link", name: "cni0", mac: bridge.mac };
+  test("keeps its MAC before it gets what may be its first port", () => {
+    const idle = { ...busyNode, bridge: { ...bridge, carrier: false, operational: false } };
+    const changes = changesOf(plan(idle).attach);
+    expect(changes[0]).toEqual(kept);
+    const idleVlan = { ...idle, bridge: { ...idle.bridge, vlanFiltering: true } };
+    expect(changesOf(plan(idleVlan, { ...conf, vlan: 5 }).attach)[0]).toEqual(kept);
+  });
+
+  test("keeps it when it gets a gateway address, or a port with a lower MAC", () => {
+    expect(changed({ ...busyNode, addresses: [] })).toEqual([kept]);
+    expect(
+      changed({ ...busyNode, bridge: { ...bridge, mac: "fe:ff:00:00:00:00" } }, noLayer3),
+    ).toEqual([{ ...kept, mac: "fe:ff:00:00:00:00" }]);
+  });
+
+  test("gets one where it has none left", () => {
+    const idle = { ...bridge, mac: "00:00:00:00:00:00", carrier: false, operational: false };
+    const observed = { ...busyNode, bridge: idle };
+    expect(changed(observed)).toEqual([{ ...kept, mac: draws.bridgeMac }]);
+    expect(plan(observed).bridgeMac).toBe(draws.bridgeMac);
+  });
+
+  test("is told nothing for each pod that comes", () => {
+    expect(changed(busyNode)).toEqual([]);
+    expect(changed({ ...busyNode, addresses: [] }, noLayer3)).toEqual([]);
+  });
+});
+
+function set(key: string, value: string, optional = false): LinkChange {
+  return { kind: "set-sysctl", key, value, optional };
+}
+
+describe("forwarding", () => {
+  const bare = { ...bareNode, advertisedLinks: ["uplink0", "uplink1", "uplink2"] };
+  const sysctls = new Map([
+    ...bareNode.sysctls,
+    ["net/ipv6/conf/uplink0/accept_ra", "1"],
+    ["net/ipv6/conf/uplink1/accept_ra", "0"],
+    ["net/ipv6/conf/uplink2/accept_ra", "2"],
+  ] as const);
+  test("takes no default route from a link that heeds router advertisements", () => {
+    const host = plan({ ...bare, sysctls }).configure.filter((phase) => phase.in === "host");
+    expect(changesOf(host)).toEqual([
+      set("net/ipv6/conf/uplink0/accept_ra", "2", true),
+      set("net/ipv4/ip_forward", "1"),
+      set("net/ipv6/conf/all/forwarding", "1"),
+    ]);
+  });
+
+  test("begins when IPv6 has a gateway and is not passed on yet", () => {
+    const gateways = dual.gateways;
+    expect(startsForwardingIpv6(gateways, bareNode.sysctls)).toBe(true);
+    expect(startsForwardingIpv6(gateways, busyNode.sysctls)).toBe(false);
+    expect(startsForwardingIpv6(gateways.slice(0, 1), bareNode.sysctls)).toBe(false);
+  });
+});
+
 test("the pair is made with both names and MACs at once", () => {
   expect(planPair({ ...conf, mtu: 1400 }, "eth0", pair)).toEqual([
     {
@@ -125,6 +201,7 @@ const anyNode: fc.Arbitrary<Observation> = fc
       fc.record({
         up: fc.boolean(),
         promiscuous: fc.boolean(),
+        carrier: fc.boolean(),
         operational: fc.boolean(),
         vlanFiltering: fc.boolean(),
       }),
@@ -143,6 +220,7 @@ const anyNode: fc.Arbitrary<Observation> = fc
         ? undefined
         : link("cni0.100", { index: 10, peer: 11, up: vlanUp }),
     addresses: found === undefined ? [] : addresses.map(parseCidr),
+    advertisedLinks: forwards ? [] : ["uplink0"],
     links: [
       link("vethvlan", { index: 11, peer: 10, master: bridge.index }),
       ...(hasPod ? [link("vethpod", { index: 12, peer: 2, master: bridge.index })] : []),
@@ -151,6 +229,7 @@ const anyNode: fc.Arbitrary<Observation> = fc
       ["net/ipv4/ip_forward", forwards ? "1" : "0"],
       ["net/ipv6/conf/all/forwarding", forwards ? "1" : "0"],
       ["net/ipv6/conf/cni0/accept_ra", acceptRa],
+      ["net/ipv6/conf/uplink0/accept_ra", acceptRa],
     ]),
   }));
 
@@ -182,6 +261,8 @@ function after(observed: Observation, config: BridgeConfig, changes: readonly Li
         up: node.bridge.up || change.up === true,
         promiscuous: node.bridge.promiscuous || change.promiscuous === true,
       };
+    } else if (change.kind === "set-link" && node.bridge && change.name === pair.hostVeth) {
+      node.bridge = { ...node.bridge, carrier: node.bridge.up, operational: node.bridge.up };
     } else if (change.kind === "set-link" && node.vlanLink?.name === change.name) {
       node.vlanLink = { ...node.vlanLink, up: true };
     } else if (change.kind === "set-bridge" && node.bridge) {

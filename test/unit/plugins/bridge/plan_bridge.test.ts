@@ -90,6 +90,12 @@ describe("the node's link into a VLAN", () => {
     ]);
   });
 
+  test("has no part in a trunk", () => {
+    const observed = { bridge: vlanBridge, vlanLink: undefined, links: [] };
+    const both = { ...vlanConf, trunk: [{ first: 2, last: 4 }] };
+    expect(planVlanLink(both, observed, pair)).toEqual(planVlanLink(vlanConf, observed, pair));
+  });
+
   test("is left alone when it is up", () => {
     const observed = { bridge: vlanBridge, vlanLink: link("cni0.100"), links: [] };
     expect(planVlanLink(vlanConf, observed, pair)).toEqual([]);

@@ -18,7 +18,7 @@ describe("the result", () => {
     const { interfaces, ips } = addResult(conf, given, layer3(conf, given), links);
     expect(interfaces).toEqual([
       { name: "cni0", mac: "02:00:00:00:00:03", mtu: 1500 },
-      { name: "veth00000001", mac: "02:00:00:00:00:01", mtu: 1500 },
+      { name: "veth00000001", mac: "fe:00:00:00:00:01", mtu: 1500 },
       { name: "eth0", mac: "02:00:00:00:00:02", mtu: 1500, sandbox: "/run/netns/a" },
     ]);
     expect(ips[0]?.interface).toBe(2);

@@ -189,7 +189,9 @@ describe.runIf(isRoot)("a node", () => {
 });
 
 /** Links as they are looked up while their carrier is waited for. */
-const [up, down] = [{ operational: true } as Link, { operational: false } as Link];
+const up = { carrier: true, operational: true } as Link;
+const unseen = { carrier: true, operational: false } as Link;
+const stale = { carrier: false, operational: true } as Link;
 
 /** The part of a namespace that a test needs. */
 function namespace(parts: Partial<Namespace>): Namespace {
@@ -201,7 +203,7 @@ describe("waiting", () => {
     const asked: (readonly string[])[] = [];
     const lookUp = (names: readonly string[]) => {
       asked.push(names);
-      return names.map(() => (asked.length > 3 ? up : down));
+      return names.map(() => (asked.length > 3 ? up : unseen));
     };
     waitForCarrier(namespace({ lookUp }), ["veth0", "cni0"], 5000);
     expect(asked).toEqual(Array.from({ length: 4 }, () => ["veth0", "cni0"]));
@@ -209,7 +211,7 @@ describe("waiting", () => {
 
   test("for a carrier has an end, and names the link", () => {
     expect(() => {
-      waitForCarrier(namespace({ lookUp: () => [up, down] }), ["veth0", "cni0"], 10);
+      waitForCarrier(namespace({ lookUp: () => [up, stale] }), ["veth0", "cni0"], 10);
     }).toThrow(
       expect.objectContaining({ kind: "kernel", message: expect.stringContaining("cni0") }),
     );

@@ -1,0 +1,229 @@
+/** The bridge plugin on nodes that others have set up: bridges, sysctls, routes and MTUs that it finds. */
+import { fileURLToPath } from "node:url";
+import { describe, expect, test, vi } from "vitest";
+import {
+  binDir,
+  cni,
+  cniOk,
+  createSandbox,
+  referenceDir,
+  type Conf,
+  type Sandbox,
+} from "../helpers/cni.ts";
+import { bridgeConf, DUAL_STACK, IPV4, IPV6 } from "../helpers/network.ts";
+import { expectError } from "../helpers/state.ts";
+
+const call = { bin: binDir(), plugin: "bridge" } as const;
+const advertise = fileURLToPath(import.meta.resolve("../lab/advertise.ts"));
+
+async function addPod(sandbox: Sandbox, name: string, conf: Conf) {
+  const pod = await sandbox.addPod(name);
+  const attachment = { ...call, containerId: name, netns: pod.netnsPath, conf };
+  const result = await cniOk(sandbox, { ...attachment, command: "ADD" });
+  return { pod, attachment, result };
+}
+
+/** Bridges without a MAC of their own, whose MAC is that of their lowest port. */
+const foreignBridges: Readonly<Record<string, string>> = {
+  "never up": "ip link add cni0 type bridge",
+  "without ports": "ip link add cni0 up type bridge",
+  "told the MAC it had": `
+    ip link add cni0 up type bridge
+    ip link set cni0 address $(ip -o link show cni0 | grep -o 'ether [0-9a-f:]*' | cut -d ' ' -f 2)`,
+  "whose ports have gone": `
+    ip link add cni0 up type bridge
+    ip link add uplink0 up master cni0 type veth peer name uplink1
+    ip link set uplink1 up
+    ip link delete uplink0`,
+  "with an address": "ip link add cni0 up type bridge; ip addr add 10.244.1.1/24 dev cni0",
+  "with a port": `
+    ip link add cni0 up type bridge
+    ip link add uplink0 address 8a:00:00:00:00:01 up master cni0 type veth peer name uplink1
+    ip link set uplink1 up`,
+  "with a port and the address": `
+    ip link add cni0 up type bridge
+    ip link add uplink0 address fe:ff:ff:ff:ff:01 up master cni0 type veth peer name uplink1
+    ip link set uplink1 up
+    ip addr add 10.244.1.1/24 dev cni0`,
+};
+
+describe.concurrent("D1: a bridge that others have made,", () => {
+  test.for(Object.keys(foreignBridges))("%s, keeps its MAC for good", async (what) => {
+    await using sandbox = await createSandbox();
+    await sandbox.sh(foreignBridges[what] ?? "");
+    const conf = bridgeConf([IPV4]);
+    let before = (await sandbox.link("cni0")).address;
+    const pods = [];
+    for (const name of ["pod1", "pod2", "pod3"]) {
+      const added = await addPod(sandbox, name, conf);
+      // Without its last port it may have none.
+      if (before === "00:00:00:00:00:00") before = added.result.interfaces?.[0]?.mac;
+      expect(added.result.interfaces?.[0]).toMatchObject({ name: "cni0", mac: before });
+      expect((await sandbox.link("cni0")).address).toBe(before);
+      // One packet, at once.
+      const ping = await added.pod.exec("ping", ["-n", "-c", "1", "-W", "1", IPV4.gateway]);
+      expect(ping.exitCode).toBe(0);
+      pods.push(added);
+    }
+    for (const { attachment, result } of pods) {
+      const check = { ...attachment, conf: { ...conf, prevResult: result } };
+      await cniOk(sandbox, { ...check, command: "CHECK" });
+      // It looks for the gateway of no route but the default one.
+      const routes = result.routes?.filter(({ dst }) => dst === "0.0.0.0/0");
+      const reference = { ...check, bin: referenceDir(), command: "CHECK" } as const;
+      const conf1 = { ...conf, prevResult: { ...result, routes } };
+      expect(await cni(sandbox, { ...reference, conf: conf1 })).toMatchObject({
+        code: 0,
+        stdout: "",
+      });
+    }
+    for (const { attachment } of pods) await cniOk(sandbox, { ...attachment, command: "DEL" });
+    expect((await sandbox.link("cni0")).address).toBe(before);
+  });
+});
+
+const readOnly = "mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys";
+
+describe.concurrent("D5: a /proc/sys that is read-only", () => {
+  test("keeps no pod from starting where forwarding is on, and what is missing is said", async () => {
+    await using sandbox = await createSandbox();
+    await sandbox.sh(`
+      sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+      ${readOnly}
+    `);
+    const { pod, attachment } = await addPod(sandbox, "pod1", bridgeConf(DUAL_STACK));
+    for (const { gateway } of DUAL_STACK) expect(await pod.ping(gateway)).toBe(true);
+    await cniOk(sandbox, { ...attachment, command: "DEL" });
+    const again = await cni(sandbox, { ...attachment, command: "ADD" });
+    expect(again.code).toBe(0);
+    const lines = again.stderr.trim().split("\n");
+    expect(lines).toContainEqual(expect.stringMatching(/net\.ipv4\.conf\.eth0\.arp_notify.*EROFS/));
+    for (const line of lines)
+      expect(line).toMatch(/^bridge: Cannot set the sysctl .* ADD goes on\.$/);
+  });
+
+  test("is fatal where the pod needs what is off, and says so", async () => {
+    await using sandbox = await createSandbox();
+    const pod = await sandbox.addPod("pod1");
+    await pod.sh("sysctl -qw net.ipv6.conf.default.disable_ipv6=1");
+    await sandbox.sh(
+      `sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=1; ${readOnly}`,
+    );
+    const attachment = { ...call, netns: pod.netnsPath };
+    const cases = [
+      [IPV4, /net\.ipv4\.ip_forward to 1/],
+      [IPV6, /net\.ipv6\.conf\.eth0\.disable_ipv6 to 0/],
+    ] as const;
+    for (const [family, message] of cases) {
+      const conf = bridgeConf([family]);
+      const answer = await cni(sandbox, { ...attachment, conf, command: "ADD" });
+      expectError(answer, 101);
+      expect(answer.json?.msg).toMatch(message);
+      expect(answer.json?.details).toContain("/proc/sys is read-only");
+    }
+  });
+
+  test("without a gateway, nothing of the node's needs to be set", async () => {
+    await using sandbox = await createSandbox();
+    await sandbox.sh(`sysctl -qw net.ipv4.ip_forward=0; ${readOnly}`);
+    const conf = bridgeConf([IPV4], { isGateway: false, isDefaultGateway: false });
+    const { result } = await addPod(sandbox, "pod1", conf);
+    expect(result.ips).toHaveLength(1);
+  });
+});
+
+test("sysctls that are right already are not written", async () => {
+  await using sandbox = await createSandbox();
+  const { attachment } = await addPod(sandbox, "pod1", bridgeConf(DUAL_STACK));
+  const pod = await sandbox.addPod("pod2");
+  await pod.sh("sysctl -qw net.ipv6.conf.default.accept_dad=0");
+  const trace = "/run/trace";
+  const prefix = ["strace", "-f", "-qq", "-o", trace, "-e", "trace=write,openat"];
+  const second = { ...attachment, containerId: "pod2", netns: pod.netnsPath, prefix };
+  await cniOk(sandbox, { ...second, command: "ADD" });
+  const opened = (await sandbox.sh(`grep -o '/proc/sys/net[^"]*", O_RDWR' ${trace}`)).trim();
+  expect(opened.split("\n").map((line) => line.replaceAll(/^.proc.sys.net.|".*/g, ""))).toEqual([
+    "ipv4/conf/eth0/arp_notify",
+    "ipv6/conf/eth0/ndisc_notify",
+  ]);
+});
+
+/** A router beside the node, whose advertisements the node heeds. */
+async function startRouter(sandbox: Sandbox) {
+  await sandbox.sh("sysctl -qw net.ipv6.conf.default.accept_dad=0");
+  const router = await sandbox.addPod("router");
+  await router.sh("sysctl -qw net.ipv6.conf.default.accept_dad=0");
+  await sandbox.sh(`
+    ip link add uplink0 type veth peer name eth0 netns router
+    ip link set uplink0 up
+    ip -n router link set eth0 up
+  `);
+  /** Advertises until the node has a default route or, where it has none, for a while. */
+  const announce = async (): Promise<string> => {
+    let route = "";
+    await vi
+      .waitFor(async () => {
+        await router.output(process.execPath, [advertise, "eth0"]);
+        route = await sandbox.sh("ip -6 route show default");
+        expect(route).toContain("proto ra");
+      }, 5000)
+      .catch(() => undefined);
+    return route;
+  };
+  return { announce };
+}
+
+describe.concurrent("R11: forwarding IPv6", () => {
+  test("leaves the node the default route that a router has advertised", async () => {
+    await using sandbox = await createSandbox();
+    const { announce } = await startRouter(sandbox);
+    expect(await announce()).toContain("proto ra");
+    await addPod(sandbox, "pod1", bridgeConf(DUAL_STACK));
+    expect(await sandbox.sysctl("net/ipv6/conf/all/forwarding")).toBe("1");
+    expect(await sandbox.sysctl("net/ipv6/conf/uplink0/accept_ra")).toBe("2");
+    expect(await sandbox.sh("ip -6 route show default")).toContain("proto ra");
+    // The next one is heeded too.
+    await sandbox.sh("ip -6 route delete default");
+    expect(await announce()).toContain("proto ra");
+  });
+
+  test("changes no link that has no such route", async () => {
+    await using sandbox = await createSandbox();
+    await startRouter(sandbox);
+    await addPod(sandbox, "pod1", bridgeConf(DUAL_STACK));
+    expect(await sandbox.sysctl("net/ipv6/conf/uplink0/accept_ra")).toBe("1");
+  });
+
+  test("without an IPv6 network does not begin", async () => {
+    await using sandbox = await createSandbox();
+    const { announce } = await startRouter(sandbox);
+    expect(await announce()).toContain("proto ra");
+    await addPod(sandbox, "pod1", bridgeConf([IPV4]));
+    expect(await sandbox.sysctl("net/ipv6/conf/all/forwarding")).toBe("0");
+    expect(await sandbox.sysctl("net/ipv6/conf/uplink0/accept_ra")).toBe("1");
+  });
+});
+
+describe.concurrent("an MTU that is too small for IPv6", () => {
+  test("in the config is named, and nothing is left", async () => {
+    await using sandbox = await createSandbox();
+    await sandbox.addPod("pod1");
+    const conf = bridgeConf(DUAL_STACK, { mtu: 1279 });
+    const answer = await cni(sandbox, { ...call, conf, command: "ADD" });
+    expectError(answer, 7);
+    expect(answer.json?.msg).toContain("mtu must be at least 1280 (got 1279)");
+    expect(await sandbox.list("/var/lib/cni/networks/cbr0")).not.toContain("10.244.1.2");
+  });
+
+  test("of the bridge, which has that of another port, is explained", async () => {
+    await using sandbox = await createSandbox();
+    await sandbox.sh(`
+      ip link add cni0 up type bridge
+      ip link add other0 mtu 1000 up master cni0 type veth peer name other1
+    `);
+    await sandbox.addPod("pod1");
+    const answer = await cni(sandbox, { ...call, conf: bridgeConf([IPV6]), command: "ADD" });
+    expectError(answer, 101);
+    expect(answer.json?.details).toContain("MTU of at least 1280 on cni0");
+  });
+});
