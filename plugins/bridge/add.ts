@@ -14,7 +14,7 @@ import type { Layer3 } from "./layer3.ts";
 import { addMasquerade, removeMasquerade } from "./masquerade.ts";
 import { observe } from "./observe.ts";
 import { planAdd, planPair } from "./plan.ts";
-import type { AddPlan, Drawn, Draws, Place } from "./plan.ts";
+import type { AddPlan, VethPair, NewLinks, Place } from "./plan.ts";
 import { addResult } from "./result.ts";
 import { addSpoofRules, removeSpoofRules } from "./spoof_check.ts";
 
@@ -36,18 +36,18 @@ export async function add(context: AddContext): Promise<Result> {
   const ipam = conf.ipam === undefined ? emptyResult : await addAddresses(context, conf.ipam);
   const net = conf.ipam === undefined ? noLayer3 : layer3(conf, ipam);
   const namespaces = { host: node.host, container };
-  const draws = draw(conf);
-  const { pair } = draws;
+  const newLinks = nameLinks(conf);
+  const { pair } = newLinks;
   container.apply(planPair(conf, ifname, pair));
   undo.push(`the veth pair ${ifname} and ${pair.hostVeth}`, () => {
     container.apply([{ kind: "delete-link", name: ifname }]);
   });
-  const plan = attach(context, net, draws, namespaces);
+  const plan = attach(context, net, newLinks, namespaces);
   if (conf.macSpoofCheck) checkSpoofing(context, pair);
   applyPhases(plan.configure, namespaces, warn);
   if (conf.ipMasq && net.ips.length > 0) masquerade(context, net, container);
   applyPhases(plan.announce, namespaces, warn);
-  return addResult(conf, ipam, net, { ...plan, drawn: pair, ifname, netns });
+  return addResult(conf, ipam, net, { ...plan, pair, ifname, netns });
 }
 
 async function addAddresses({ delegate, raw, undo }: AddContext, ipam: string): Promise<Result> {
@@ -56,16 +56,16 @@ async function addAddresses({ delegate, raw, undo }: AddContext, ipam: string): 
   return result;
 }
 
-/** Draws names and MACs for the links that an ADD may make. */
-function draw(conf: BridgeConfig): Draws {
+/** Names what an ADD may make, at random but for the MAC that the config asks for. */
+function nameLinks(conf: BridgeConfig): NewLinks {
   return {
-    pair: drawPair(conf.mac),
+    pair: newPair(conf.mac),
     bridgeMac: randomMac(),
-    vlanPair: drawPair(undefined),
+    vlanPair: newPair(undefined),
   };
 }
 
-function drawPair(containerMac: string | undefined): Drawn {
+function newPair(containerMac: string | undefined): VethPair {
   return {
     hostVeth: `veth${randomBytes(4).toString("hex")}`,
     // Ours rather than the kernel's choice: then it is known without asking, and no other program
@@ -83,14 +83,14 @@ function drawPair(containerMac: string | undefined): Drawn {
 function attach(
   { conf, node, request, warn }: AddContext,
   net: Layer3,
-  draws: Draws,
+  newLinks: NewLinks,
   namespaces: Readonly<Record<Place, Namespace>>,
 ): AddPlan {
   const lock = node.namedLock(`bridge ${conf.bridge}`, lockTimeout);
   try {
     for (let left = attempts; ; left--) {
       const observed = observe(node.host, conf, net.gateways);
-      const plan = planAdd(conf, request.ifname, net, draws, observed);
+      const plan = planAdd(conf, request.ifname, net, newLinks, observed);
       try {
         applyPhases(plan.attach, namespaces, warn);
         return plan;
@@ -108,8 +108,8 @@ function isOutdated(error: unknown): boolean {
   return error instanceof Failure && (error.errno === EEXIST || error.errno === ENODEV);
 }
 
-/** Drops what the container sends with a MAC other than its own. */
-function checkSpoofing({ firewall, request, undo }: AddContext, pair: Drawn): void {
+/** Lets the container send with its own MAC alone. */
+function checkSpoofing({ firewall, request, undo }: AddContext, pair: VethPair): void {
   const of = { containerId: request.containerId, ifname: request.ifname };
   undo.push("the rules of macspoofchk", () => {
     removeSpoofRules(firewall, of);

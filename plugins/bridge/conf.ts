@@ -1,4 +1,5 @@
 import { badConfig, parseAt, validate } from "../../shared/cni/conf.ts";
+import { CniError } from "../../shared/cni/error.ts";
 import { newIfnameProblem, readArgs } from "../../shared/cni/request.ts";
 import type { Request } from "../../shared/cni/request.ts";
 import type { Dns } from "../../shared/cni/result.ts";
@@ -54,32 +55,34 @@ const what = "the bridge config";
 /** Bytes of a link's name, at most. */
 const nameMax = 15;
 
-/** @throws CniError InvalidNetworkConfig */
-export function parseBridgeConf(raw: JsonObject, request: Request): BridgeConfig {
+/**
+ * @param warn is told what is wrong with the config and of no matter to the verb: only ADD asks for
+ *   all of it, DEL and GC for next to nothing.
+ * @throws CniError InvalidNetworkConfig
+ */
+export function parseBridgeConf(
+  raw: JsonObject,
+  request: Request,
+  warn: (problem: string) => void,
+): BridgeConfig {
   const conf = validate(validateBridge, raw, what);
+  const { verb } = request;
+  const adds = verb === "ADD" || verb === "STATUS";
+  const removes = verb === "DEL" || verb === "GC";
+  const read = <T>(isNeeded: boolean, part: () => T, fallback: T): T => {
+    try {
+      return part();
+    } catch (error) {
+      if (isNeeded || !(error instanceof CniError)) throw error;
+      warn(error.message);
+      return fallback;
+    }
+  };
   const bridge = conf.bridge ?? "cni0";
-  const problem = newIfnameProblem(bridge);
-  if (problem !== undefined) throw badConfig("bridge", bridge, problem, what);
-  const hairpin = conf.hairpinMode ?? false;
-  const promiscuous = conf.promiscMode ?? false;
-  if (hairpin && promiscuous) {
-    throw badConfig("promiscMode", true, "must not be set together with hairpinMode", what);
-  }
-  const ipam = conf.ipam?.type ?? "";
-  const leaveDown = conf.disableContainerInterface ?? false;
-  if (leaveDown && ipam !== "") {
-    throw badConfig("disableContainerInterface", true, "must not be set together with ipam", what);
-  }
+  read(!removes, () => checkName(bridge), undefined);
+  read(adds, () => checkTogether(conf, bridge), undefined);
   const vlan = conf.vlan ?? 0;
-  const trunk = readTrunk(conf, vlan);
-  if (vlan !== 0 && `${bridge}.${vlan}`.length > nameMax) {
-    throw badConfig(
-      "bridge",
-      bridge,
-      `must be shorter, for its link into the VLAN is ${bridge}.${vlan}`,
-      what,
-    );
-  }
+  const ipam = conf.ipam?.type ?? "";
   return {
     network: conf.name,
     bridge,
@@ -89,19 +92,38 @@ export function parseBridgeConf(raw: JsonObject, request: Request): BridgeConfig
     ipMasq: conf.ipMasq ?? false,
     ipMasqBackend: conf.ipMasqBackend ?? undefined,
     mtu: conf.mtu === undefined || conf.mtu === null || conf.mtu === 0 ? undefined : conf.mtu,
-    hairpin,
-    promiscuous,
+    hairpin: conf.hairpinMode ?? false,
+    promiscuous: conf.promiscMode ?? false,
     vlan: vlan === 0 ? undefined : vlan,
-    trunk,
+    trunk: read(!removes, () => readTrunk(conf, vlan), []),
     preserveDefaultVlan: conf.preserveDefaultVlan ?? true,
     macSpoofCheck: conf.macspoofchk ?? false,
     detectDuplicates: conf.enabledad ?? false,
-    leaveDown,
+    leaveDown: conf.disableContainerInterface ?? false,
     isolated: conf.portIsolation ?? false,
-    mac: requestedMac(conf, request),
+    mac: read(adds, () => requestedMac(conf, request), undefined),
     ipam: ipam === "" ? undefined : ipam,
     dns: readDns(conf.dns),
   };
+}
+
+function checkName(bridge: string): void {
+  const problem = newIfnameProblem(bridge);
+  if (problem !== undefined) throw badConfig("bridge", bridge, problem, what);
+}
+
+/** Refuses options that exclude each other. */
+function checkTogether(conf: BridgeConf, bridge: string): void {
+  if ((conf.hairpinMode ?? false) && (conf.promiscMode ?? false)) {
+    throw badConfig("promiscMode", true, "must not be set together with hairpinMode", what);
+  }
+  if ((conf.disableContainerInterface ?? false) && (conf.ipam?.type ?? "") !== "") {
+    throw badConfig("disableContainerInterface", true, "must not be set together with ipam", what);
+  }
+  const vlanLink = `${bridge}.${conf.vlan ?? 0}`;
+  if ((conf.vlan ?? 0) !== 0 && Buffer.byteLength(vlanLink) > nameMax) {
+    throw badConfig("bridge", bridge, `must be shorter, for its VLAN link is ${vlanLink}`, what);
+  }
 }
 
 /** The reference's precedence: the runtime's capability, then args.cni, then CNI_ARGS. */

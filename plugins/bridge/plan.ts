@@ -20,20 +20,20 @@ import { missing, planGateways } from "./plan_gateway.ts";
 /** Of a bridge that has lost its last port, and its MAC with it. */
 const noMac = "00:00:00:00:00:00";
 
-/** The names and MACs of a new veth pair: drawn at random, or requested. */
-export interface Drawn {
-  /** The host's end. */
+/** The names and MACs of a veth pair to be made. */
+export interface VethPair {
+  /** Of the veth's end on the host. */
   readonly hostVeth: string;
   readonly hostMac: string;
   readonly containerMac: string;
 }
 
-/** All names and MACs that an ADD draws. It may not need all of them. */
-export interface Draws {
-  readonly pair: Drawn;
+/** The names and MACs of the links that an ADD may make. Which it does, its plan says. */
+export interface NewLinks {
+  readonly pair: VethPair;
   readonly bridgeMac: string;
-  /** For the node's own link into a VLAN. */
-  readonly vlanPair: Drawn;
+  /** Of the node's own link into a VLAN. */
+  readonly vlanPair: VethPair;
 }
 
 /** The network namespaces that an ADD works in. */
@@ -69,12 +69,12 @@ export function planAdd(
   conf: BridgeConfig,
   ifname: string,
   net: Layer3,
-  draws: Draws,
+  newLinks: NewLinks,
   observed: Observation,
 ): AddPlan {
   const { bridge, vlanLink } = observed;
-  const { pair, vlanPair } = draws;
-  const bridgeMac = bridgeMacOf(observed, draws.bridgeMac);
+  const { pair, vlanPair } = newLinks;
+  const bridgeMac = bridgeMacOf(observed, newLinks.bridgeMac);
   const usesVlanLink = needsVlanLink(conf, net.gateways);
   const attach = [
     ...planBridge(conf, observed, bridgeMac),
@@ -100,8 +100,8 @@ export function planAdd(
 }
 
 /** The MAC that the bridge has in the end. One whose last port has gone may have lost its own. */
-function bridgeMacOf({ bridge }: Pick<Observation, "bridge">, drawn: string): string {
-  return bridge === undefined || bridge.mac === noMac ? drawn : bridge.mac;
+function bridgeMacOf({ bridge }: Pick<Observation, "bridge">, newMac: string): string {
+  return bridge === undefined || bridge.mac === noMac ? newMac : bridge.mac;
 }
 
 /**
@@ -127,8 +127,8 @@ function planMac(
 }
 
 /** Makes the veth pair, from inside the container's namespace. */
-export function planPair(conf: BridgeConfig, ifname: string, drawn: Drawn): LinkChange[] {
-  const { containerMac: mac, hostVeth: peer, hostMac: peerMac } = drawn;
+export function planPair(conf: BridgeConfig, ifname: string, pair: VethPair): LinkChange[] {
+  const { containerMac: mac, hostVeth: peer, hostMac: peerMac } = pair;
   return [{ kind: "create-veth", name: ifname, mac, peer, peerMac, mtu: conf.mtu }];
 }
 
@@ -206,7 +206,7 @@ function planTraffic(
   conf: BridgeConfig,
   ifname: string,
   net: Layer3,
-  { hostVeth, containerMac }: Drawn,
+  { hostVeth, containerMac }: VethPair,
   bridge: Link | undefined,
 ): Phase[] {
   const mustWait = bridge === undefined || (bridge.up && !bridge.carrier);

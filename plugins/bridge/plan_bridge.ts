@@ -5,7 +5,7 @@ import type { Link } from "../../shared/node/node.ts";
 import { gatewayLink, usesVlans } from "./conf.ts";
 import type { BridgeConfig } from "./conf.ts";
 import type { Observation } from "./observe.ts";
-import type { Drawn } from "./plan.ts";
+import type { VethPair } from "./plan.ts";
 
 /** The kernel's default for the VLAN of a new port. */
 const kernelDefaultVlan = 1;
@@ -67,20 +67,20 @@ export function needsVlanLink({ vlan }: BridgeConfig, gateways: readonly Cidr[])
 }
 
 /**
- * Makes the node's own link into a VLAN, or completes it: a veth pair with one end as a port of the
- * VLAN.
- * @param drawn the names and MACs for a new pair.
+ * Makes the node's own link into a VLAN, or what it lacks: a veth pair, of which one end is a port of
+ * the VLAN.
+ * @param pair one that is made.
  */
 export function planVlanLink(
   conf: BridgeConfig,
   { bridge, vlanLink, links }: Pick<Observation, "bridge" | "vlanLink" | "links">,
-  drawn: Drawn,
+  pair: VethPair,
 ): LinkChange[] {
   if (vlanLink?.up === true) return [];
   const name = gatewayLink(conf);
   const defaultVlan = defaultVlanOf(bridge);
   if (vlanLink === undefined) {
-    const { hostVeth: peer, hostMac: peerMac, containerMac: mac } = drawn;
+    const { hostVeth: peer, hostMac: peerMac, containerMac: mac } = pair;
     return [
       { kind: "create-veth", name, mac, peer, peerMac, mtu: conf.mtu },
       ...planVlanPort(conf, peer, defaultVlan),

@@ -1,5 +1,6 @@
 import { asCniError, type CniError, joinErrors } from "../../shared/cni/error.ts";
 import type { Context, Plugin } from "../../shared/cni/plugin.ts";
+import { ifnameProblem } from "../../shared/cni/request.ts";
 import type { Request } from "../../shared/cni/request.ts";
 import type { Result } from "../../shared/cni/result.ts";
 import { findContainerNetns, openContainerNetns } from "../../shared/cni/container_netns.ts";
@@ -9,7 +10,7 @@ import { checkContainer } from "./check.ts";
 import { gatewayLink, parseBridgeConf } from "./conf.ts";
 import type { BridgeConfig } from "./conf.ts";
 import { collectMasquerade, removeMasquerade, repairMasquerade } from "./masquerade.ts";
-import type { Drawn } from "./plan.ts";
+import type { VethPair } from "./plan.ts";
 import { collectSpoofRules, removeSpoofRules, repairSpoofRules } from "./spoof_check.ts";
 import { validateBridge } from "../../schemas/generated/validators.js";
 
@@ -76,8 +77,8 @@ export const bridge: Plugin<BridgeConfig> = {
       const families = repairMasquerade(context, conf, masqueradeOf(context), addresses, dryRun);
       missing.push(...families.map((family) => `masquerading for IPv${family}`));
     }
-    const drawn = conf.macSpoofCheck ? drawnOf(context, prevResult) : undefined;
-    if (drawn !== undefined && repairSpoofRules(context.firewall, request, drawn, dryRun)) {
+    const pair = conf.macSpoofCheck ? endsOf(context, prevResult) : undefined;
+    if (pair !== undefined && repairSpoofRules(context.firewall, request, pair, dryRun)) {
       missing.push("macspoofchk");
     }
     return missing;
@@ -103,9 +104,12 @@ export const bridge: Plugin<BridgeConfig> = {
  * be held open by a process. Its name comes from prevResult and its MAC must be the same.
  */
 function deleteOrphan({ node, prevResult, conf }: Context<BridgeConfig>): void {
-  for (const { name, mac, sandbox } of prevResult?.interfaces ?? []) {
-    // The node's own link into a VLAN is a veth as well, and is for all pods of the VLAN.
-    if ((sandbox ?? "") !== "" || name === conf.bridge || name === gatewayLink(conf)) continue;
+  const onHost = (prevResult?.interfaces ?? []).filter(({ sandbox = "" }) => sandbox === "");
+  for (const { name, mac } of onHost) {
+    // The node's own link into a VLAN is a veth as well, and is for all pods of the VLAN. The config
+    // may have changed since it was made, so its name is recognised by the bridge's in the result.
+    const isVlanLink = onHost.some((other) => name.startsWith(`${other.name}.`));
+    if (isVlanLink || name === gatewayLink(conf) || ifnameProblem(name) !== undefined) continue;
     const link = node.host.link(name);
     if (link?.kind !== "veth" || link.mac !== mac) continue;
     node.host.apply([{ kind: "delete-link", name }]);
@@ -123,10 +127,10 @@ function addressesOf({ interfaces, ips }: Result, { ifname }: Request): Cidr[] {
 }
 
 /** What the rules of macspoofchk name: the host's end of the veth, and the container's MAC. */
-function drawnOf(
+function endsOf(
   { conf, node, request }: Context<BridgeConfig>,
   { interfaces }: Result,
-): Pick<Drawn, "hostVeth" | "containerMac"> | undefined {
+): Pick<VethPair, "hostVeth" | "containerMac"> | undefined {
   const inside = interfaces.find(
     ({ name, sandbox }) => name === request.ifname && (sandbox ?? "") !== "",
   );

@@ -7,9 +7,9 @@ import {
   spoofCheckRuleset,
 } from "../../shared/firewall/spoof_check.ts";
 import type { SpoofCheck } from "../../shared/firewall/spoof_check.ts";
-import type { Drawn } from "./plan.ts";
+import type { VethPair } from "./plan.ts";
 
-type Ends = Pick<Drawn, "hostVeth" | "containerMac">;
+type Ends = Pick<VethPair, "hostVeth" | "containerMac">;
 
 /** Drops what a container sends with a MAC other than its own. @throws Failure firewall */
 export function addSpoofRules(firewall: Firewall, of: SpoofCheck, ends: Ends): void {

@@ -99,12 +99,13 @@ function contextOf<Conf>(plugin: Plugin<Conf>, call: Call): Context<Conf> {
   const warn = (line: string): void => {
     env.warn(line);
   };
+  const skip = goesOn(request, warn);
   const usable = isRemoval(request)
-    ? withoutInvalid(validator, raw, `the ${name} config`, goesOn(request, warn))
+    ? withoutInvalid(validator, raw, `the ${name} config`, skip)
     : raw;
   return {
     request,
-    conf: plugin.parse(usable, request),
+    conf: plugin.parse(usable, request, skip),
     raw,
     version,
     prevResult: prevResultOf(request, raw, version, warn),

@@ -40,9 +40,10 @@ export interface Plugin<Conf> {
   readonly validator: Validator<unknown>;
   /**
    * Turns the config into a typed one.
+   * @param warn is told what is wrong that this verb does not need.
    * @throws CniError InvalidNetworkConfig, naming the path and the value.
    */
-  parse(raw: JsonObject, request: Request): Conf;
+  parse(raw: JsonObject, request: Request, warn: (problem: string) => void): Conf;
   /** Adds the container to the network, or changes what was added. */
   add(context: Context<Conf>): Promise<Result>;
   /** Removes what ADD made, as far as it is there. */

@@ -124,7 +124,10 @@ export interface AddRoute {
   readonly scope: number | undefined;
 }
 
-/** Deletes a link if it exists; of a veth pair, both ends. */
+/**
+ * Deletes a link, and with a veth its peer. One that is gone is fine, and so is one that cannot be
+ * deleted, which nobody has made: `lo` or a network card.
+ */
 export interface DeleteLink {
   readonly kind: "delete-link";
   readonly name: string;

@@ -47,13 +47,14 @@ export function tolerated(step: NetlinkChange): readonly number[] {
   const ENOENT = 2;
   const EEXIST = 17;
   const ENODEV = 19;
+  const EOPNOTSUPP = 95;
   const EADDRNOTAVAIL = 99;
   switch (step.kind) {
     case "add-address":
     case "add-route":
       return [EEXIST];
     case "delete-link":
-      return [ENODEV];
+      return [ENODEV, EOPNOTSUPP];
     case "delete-address":
       return [EADDRNOTAVAIL, ENODEV];
     case "delete-neighbour":

@@ -218,6 +218,8 @@ describe.concurrent("bridge, when ADD fails", () => {
     const masq = { ...conf, ipMasq: true };
     await using sandbox = await createSandbox();
     const { pod, attachment } = await addPod(sandbox, "pod1", masq);
+    // The kernel adds an IPv6 address's local route in its own time.
+    for (const { gateway } of DUAL_STACK) expect(await pod.ping(gateway)).toBe(true);
     const before = await sandbox.snapshot();
     expectError(await cni(sandbox, { ...attachment, command: "ADD" }), [101, 102, 104]);
     expect(await sandbox.snapshot()).toEqual(before);

@@ -114,7 +114,7 @@ function readConfig(raw: JsonObject): void {
   for (const verb of verbs) {
     const of = request(verb);
     attempt(() => {
-      const conf = parseBridgeConf(raw, of);
+      const conf = parseBridgeConf(raw, of, () => undefined);
       const found = readPrevResult(raw, versionOf(raw));
       if (found !== undefined) planContainer(conf, "eth0", layer3(conf, found));
     });

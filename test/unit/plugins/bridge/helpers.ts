@@ -1,7 +1,7 @@
 /** Configs, IPAM results and nodes to plan for. */
 import type { BridgeConfig } from "../../../../plugins/bridge/conf.ts";
 import type { Observation } from "../../../../plugins/bridge/observe.ts";
-import type { Drawn, Draws } from "../../../../plugins/bridge/plan.ts";
+import type { VethPair, NewLinks } from "../../../../plugins/bridge/plan.ts";
 import { emptyResult } from "../../../../shared/cni/result.ts";
 import type { Result } from "../../../../shared/cni/result.ts";
 import { parseCidr } from "../../../../shared/net/cidr.ts";
@@ -30,13 +30,13 @@ export const conf: BridgeConfig = {
   dns: {},
 };
 
-export const pair: Drawn = {
+export const pair: VethPair = {
   hostVeth: "veth00000001",
   hostMac: "fe:00:00:00:00:01",
   containerMac: "02:00:00:00:00:02",
 };
 
-export const draws: Draws = {
+export const newLinks: NewLinks = {
   pair,
   bridgeMac: "02:00:00:00:00:03",
   vlanPair: {

@@ -12,12 +12,12 @@ import type { Phase } from "../../../../plugins/bridge/plan.ts";
 import { CniError } from "../../../../shared/cni/error.ts";
 import { parseCidr, sameCidr } from "../../../../shared/net/cidr.ts";
 import type { LinkChange } from "../../../../shared/netlink/change.ts";
-import { bareNode, bridge, busyNode, conf, draws, ipam, link, pair } from "./helpers.ts";
+import { bareNode, bridge, busyNode, conf, newLinks, ipam, link, pair } from "./helpers.ts";
 
 const dual = layer3(conf, ipam("10.1.2.77/24", "fd00::77/64"));
 
 function plan(observed: Observation, config: BridgeConfig = conf, net: Layer3 = dual) {
-  return planAdd(config, "eth0", net, draws, observed);
+  return planAdd(config, "eth0", net, newLinks, observed);
 }
 
 function changesOf(phases: readonly Phase[]): LinkChange[] {
@@ -50,7 +50,7 @@ describe("an ADD", () => {
       "container waits for eth0",
       "container: set-link",
     ]);
-    expect(bridgeMac).toBe(draws.bridgeMac);
+    expect(bridgeMac).toBe(newLinks.bridgeMac);
   });
 
   test("on a node with pods changes nothing but its own port, and what is known of its addresses", () => {
@@ -98,7 +98,7 @@ describe("an ADD", () => {
 
   test("names the node's link into the VLAN by its MAC, made or found", () => {
     const vlan = { ...conf, vlan: 100 };
-    expect(plan(bareNode, vlan).vlanMac).toBe(draws.vlanPair.containerMac);
+    expect(plan(bareNode, vlan).vlanMac).toBe(newLinks.vlanPair.containerMac);
     const found = { ...busyNode, vlanLink: link("cni0.100", { mac: "02:00:00:00:00:55" }) };
     expect(plan(found, vlan).vlanMac).toBe("02:00:00:00:00:55");
     expect(plan(found, vlan, noLayer3).vlanMac).toBeUndefined();
@@ -132,8 +132,8 @@ describe("a bridge that others have made", () => {
   test("gets one where it has none left", () => {
     const idle = { ...bridge, mac: "00:00:00:00:00:00", carrier: false, operational: false };
     const observed = { ...busyNode, bridge: idle };
-    expect(changed(observed)).toEqual([{ ...kept, mac: draws.bridgeMac }]);
-    expect(plan(observed).bridgeMac).toBe(draws.bridgeMac);
+    expect(changed(observed)).toEqual([{ ...kept, mac: newLinks.bridgeMac }]);
+    expect(plan(observed).bridgeMac).toBe(newLinks.bridgeMac);
   });
 
   test("is told nothing for each pod that comes", () => {

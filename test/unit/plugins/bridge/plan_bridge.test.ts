@@ -2,9 +2,9 @@ import { describe, expect, test } from "vitest";
 
 import { planBridge, planVlanLink, planVlans } from "../../../../plugins/bridge/plan_bridge.ts";
 import type { LinkChange } from "../../../../shared/netlink/change.ts";
-import { bareNode, bridge, busyNode, conf, draws, link, pair } from "./helpers.ts";
+import { bareNode, bridge, busyNode, conf, newLinks, link, pair } from "./helpers.ts";
 
-const mac = draws.bridgeMac;
+const mac = newLinks.bridgeMac;
 const noAdvertisements: LinkChange = {
   kind: "set-sysctl",
   key: "net/ipv6/conf/cni0/accept_ra",

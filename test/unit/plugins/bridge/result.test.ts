@@ -8,7 +8,7 @@ const given = { ...ipam("10.1.2.77/24"), dns: { nameservers: ["10.96.0.10"] } };
 const links = {
   bridgeMac: "02:00:00:00:00:03",
   vlanMac: undefined,
-  drawn: pair,
+  pair,
   ifname: "eth0",
   netns: "/run/netns/a",
 };

@@ -98,7 +98,7 @@ export class FlannelNode {
     const version = versionOf(raw);
     return {
       request: of,
-      conf: flannel.parse(raw, of),
+      conf: flannel.parse(raw, of, () => undefined),
       raw,
       version,
       prevResult: readPrevResult(raw, version),
