@@ -93,11 +93,14 @@ export const portmap: Plugin<PortmapConfig> = {
     const { conf, prevResult, request } = context;
     if (prevResult === undefined || conf.mappings.length === 0) return;
     const env = envOf(context);
-    const backend = env.store.read(conf.network, request)?.backend ?? chooseBackend(context);
+    const own = env.store.read(conf.network, request);
+    const backend = own?.backend ?? chooseBackend(context);
     const forward = portForwardOf(context, prevResult);
+    // Of a container without a record, the reference plugin may have made the rules.
+    const ruleset = rulesetOf(env, { forward }, own === undefined ? "reference" : "us");
+    const driver = driverOf(context.firewall, backend);
     for (const family of familiesOf(forward)) {
-      const driver = driverOf(context.firewall, backend);
-      const missing = driver.missing(family, rulesetOf(env, { forward }));
+      const missing = driver.missing(family, ruleset);
       if (missing === undefined) continue;
       throw new CniError(
         Code.CheckFailed,

@@ -148,10 +148,14 @@ function lostOf(
   return lost;
 }
 
-/** The rules of one record. */
+/**
+ * The rules of one record.
+ * @param maker "reference" for no more than the reference plugin makes.
+ */
 export function rulesetOf(
   { node }: Pick<PortmapEnv, "node">,
   { forward }: Pick<PortRecord, "forward">,
+  maker: "us" | "reference" = "us",
 ): Ruleset {
-  return hostPortRuleset(forward, [forward], node.sys.sha512);
+  return hostPortRuleset(forward, [forward], node.sys.sha512, maker);
 }

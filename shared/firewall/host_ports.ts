@@ -9,15 +9,20 @@ import type { Digest } from "./names.ts";
 import type { Container, ListedHostPorts, PortForward } from "./port_forward.ts";
 import type { Ruleset } from "./ruleset.ts";
 
-/** The host ports of a container: those of its interfaces, or none for the owner alone. */
+/**
+ * The host ports of a container: those of its interfaces, or none for the owner alone.
+ * @param maker "reference" for no more rules than the reference plugin makes.
+ */
 export function hostPortRuleset(
   of: Container,
   forwards: readonly PortForward[],
   digest: Digest,
+  maker: "us" | "reference" = "us",
 ): Ruleset {
   return {
     iptables: (family) => hostPortRulesOfIptables(of, forwards, family, digest),
-    nftables: (families) => families.map((family) => hostPortRulesOfNftables(of, forwards, family)),
+    nftables: (families) =>
+      families.map((family) => hostPortRulesOfNftables(of, forwards, family, maker)),
   };
 }
 

@@ -11,7 +11,7 @@ import {
   oldHostPortChain,
 } from "./names.ts";
 import type { Digest } from "./names.ts";
-import { addressOf, mappingsOf } from "./port_forward.ts";
+import { addressOf, addressesFirst, mappingsOf } from "./port_forward.ts";
 import type {
   Container,
   ListedHostPorts,
@@ -133,7 +133,8 @@ function dnatRules(forward: PortForward, family: Family): string[] {
   const source = options.masqAll ? "" : `-s ${formatCidr(subnetOf(own))} `;
   const address = formatAddress(own.address);
   const pod = family === 6 ? `[${address}]` : address;
-  return mappingsOf(forward, family).flatMap(({ protocol, hostPort, hostIP, containerPort }) => {
+  const mappings = addressesFirst(mappingsOf(forward, family));
+  return mappings.flatMap(({ protocol, hostPort, hostIP, containerPort }) => {
     const dst = hostIP === undefined ? "" : `-d ${formatAddress(hostIP)}/${widthOf(family)} `;
     const port = `-p ${protocol} -m ${protocol} --dport ${hostPort}`;
     const marks: string[] = [];

@@ -6,25 +6,31 @@ import {
   hostIPChain,
   hostPortTable,
   hostPortTag,
+  hostPortsAllChain,
   hostPortsChain,
   masqueradingChain,
 } from "./names.ts";
-import { addressOf, mappingsOf } from "./port_forward.ts";
-import type { Container, ListedHostPorts, PortForward, PortMapping } from "./port_forward.ts";
+import { addressOf, addressesFirst, mappingsOf } from "./port_forward.ts";
+import type {
+  Container,
+  ListedHostPorts,
+  PortForward,
+  PortForwardOptions,
+  PortMapping,
+} from "./port_forward.ts";
 import type { NftablesRule, NftablesRules, NftablesTable } from "./ruleset.ts";
 
 /**
- * Host ports as rules of nftables. Pure. Table, chains and comments are the reference plugin's, so
- * that either can remove what the other made: a container's rules are those with its id for a
- * comment. That is also why they are rules, and not elements of a map.
+ * Host ports as rules of nftables. Pure. Table, chains and comments are the reference plugin's since
+ * 1.9, so that either can check and remove what the other made: a container's rules are those with
+ * its id for a comment. That is also why they are rules, and not elements of a map.
  */
 
-/** What a packet that comes in, or leaves the node itself, goes through. */
-const dispatch = [
-  `jump ${hostIPChain}`,
-  // Keeps traffic that is only passing through from being taken for the node's.
-  `fib daddr type local jump ${hostPortsChain}`,
-];
+/**
+ * What packets go through that come in, and those of the node itself. All host ports are behind it:
+ * traffic that is only passing through is nobody's here, whatever address a pod asks for.
+ */
+const toNode = [`fib daddr type local jump ${hostPortsAllChain}`];
 
 function tableFor(family: Family): NftablesTable {
   return {
@@ -32,17 +38,21 @@ function tableFor(family: Family): NftablesTable {
     name: hostPortTable,
     comment: "CNI portmap plugin",
     chains: [
-      { name: hostPortsChain },
+      { name: hostPortsChain, formerName: hostIPChain },
       { name: hostIPChain },
       {
-        name: "prerouting",
-        definition: "type nat hook prerouting priority -100",
-        rules: dispatch,
+        name: hostPortsAllChain,
+        rules: [`jump ${hostIPChain}`, `jump ${hostPortsChain}`],
       },
-      { name: "output", definition: "type nat hook output priority -100", rules: dispatch },
+      { name: "prerouting", definition: "type nat hook prerouting priority -100", rules: toNode },
+      { name: "output", definition: "type nat hook output priority -100", rules: toNode },
       { name: masqueradingChain, definition: "type nat hook postrouting priority 100" },
     ],
     ownersChains: [hostIPChain, hostPortsChain, masqueradingChain],
+    formerRules: ["prerouting", "output"].flatMap((chain) => [
+      { chain, rule: `jump ${hostIPChain}` },
+      { chain, rule: `jump ${hostPortsChain}` },
+    ]),
   };
 }
 
@@ -51,22 +61,26 @@ export const hostPortTables: Readonly<Record<Family, NftablesTable>> = {
   6: tableFor(6),
 };
 
-/** The rules of a container's host ports, of one interface or more. */
+/**
+ * The rules of a container's host ports, of one interface or more.
+ * @param maker "reference" for no more than the reference plugin makes.
+ */
 export function hostPortRulesOfNftables(
   { containerId }: Container,
   forwards: readonly PortForward[],
   family: Family,
+  maker: "us" | "reference" = "us",
 ): NftablesRules {
   return {
     table: hostPortTables[family],
     comment: hostPortTag(containerId),
     tag: undefined,
     ownChains: [],
-    rules: forwards.flatMap((one) => rulesOf(one, family)),
+    rules: forwards.flatMap((one) => rulesOf(one, family, maker)),
   };
 }
 
-function rulesOf(forward: PortForward, family: Family): NftablesRule[] {
+function rulesOf(forward: PortForward, family: Family, maker: "us" | "reference"): NftablesRule[] {
   const own = addressOf(forward, family);
   if (own === undefined) return [];
   const ip = wordOf(family);
@@ -74,29 +88,29 @@ function rulesOf(forward: PortForward, family: Family): NftablesRule[] {
   const pod = family === 6 ? `[${address}]` : address;
   // In the containers' rules, for other networks have conditions of their own, or none.
   const when = forward.options.conditions[family].map((condition) => `${condition} `).join("");
-  const rules = mappingsOf(forward, family).map((mapping): NftablesRule => {
+  // The first rule that matches is taken: one address goes before all of them.
+  const rules = addressesFirst(mappingsOf(forward, family)).map((mapping): NftablesRule => {
     const { protocol, hostPort, containerPort } = mapping;
     const dnat = `${protocol} dport ${hostPort} dnat to ${pod}:${containerPort}`;
-    const { chain, rule } = placeOf(mapping, ip);
-    return { chain, rule: `${rule}${dnat}`, when };
+    return { chain: hostPortsChain, rule: `${toAddress(mapping, ip)}${dnat}`, when };
   });
   if (!forward.options.snat) return rules;
-  return [...markRules(forward, own, when), ...rules, ...masqueradeRules(forward, own)];
+  const marks = maker === "us" ? markRules(forward, own, when) : [];
+  return [...marks, ...rules, ...masqueradeRules(forward, own, maker)];
 }
 
 function wordOf(family: Family): "ip" | "ip6" {
   return family === 4 ? "ip" : "ip6";
 }
 
-/** The chain that a mapping's rules stand in, and what they begin with. */
-function placeOf({ hostIP }: PortMapping, ip: string): NftablesRule {
-  if (hostIP === undefined) return { chain: hostPortsChain, rule: "" };
-  return { chain: hostIPChain, rule: `${ip} daddr ${formatAddress(hostIP)} ` };
+/** What the rules of a mapping for one address of the host begin with. */
+function toAddress({ hostIP }: PortMapping, ip: string): string {
+  return hostIP === undefined ? "" : `${ip} daddr ${formatAddress(hostIP)} `;
 }
 
 /** The mark of what is to be masqueraded, as nft lists it. */
-function markOf({ options }: PortForward): string {
-  return `0x${(2 ** options.markMasqBit).toString(16).padStart(8, "0")}`;
+function markOf({ markMasqBit }: PortForwardOptions): string {
+  return `0x${(2 ** markMasqBit).toString(16).padStart(8, "0")}`;
 }
 
 /**
@@ -113,28 +127,35 @@ function markRules(forward: PortForward, own: Cidr, when: string): NftablesRule[
   const from = forward.options.masqAll ? "" : `${ip} saddr ${subnet} `;
   const groups = Map.groupBy(
     mappingsOf(forward, family),
-    (mapping) => `${placeOf(mapping, ip).rule}${mapping.protocol}`,
+    (mapping) => `${toAddress(mapping, ip)}${mapping.protocol}`,
   );
   return Array.from(groups, ([to, mappings]): NftablesRule => {
-    const [chain = hostPortsChain] = mappings.map((mapping) => placeOf(mapping, ip).chain);
     const ports = mappings.map(({ hostPort }) => hostPort).toSorted((a, b) => a - b);
     const set = ports.length === 1 ? String(ports[0]) : `{ ${ports.join(", ")} }`;
-    const mark = `meta mark set meta mark | ${markOf(forward)}`;
-    return { chain, rule: `${from}${to} dport ${set} ${mark}`, when };
+    const mark = `meta mark set meta mark | ${markOf(forward.options)}`;
+    return { chain: hostPortsChain, rule: `${from}${to} dport ${set} ${mark}`, when };
   });
 }
 
 /** Masquerades what would not find its way back otherwise. */
-function masqueradeRules(forward: PortForward, own: Cidr): NftablesRule[] {
+function masqueradeRules(
+  { options }: PortForward,
+  own: Cidr,
+  maker: "us" | "reference",
+): NftablesRule[] {
   const ip = wordOf(own.address.family);
   const address = formatAddress(own.address);
   const to = `${ip} daddr ${address}`;
-  const mark = markOf(forward);
-  const marked = `${to} meta mark & ${mark} == ${mark}`;
-  const itself = `${ip} saddr ${address} ${to}`;
-  const local = own.address.family === 4 ? [`ip saddr 127.0.0.1 ${to}`] : [];
-  const all = forward.options.masqAll ? [marked] : [itself, ...local, marked];
-  return all.map((rule) => ({ chain: masqueradingChain, rule: `${rule} masquerade` }));
+  const mark = markOf(options);
+  const marked = maker === "us" ? [`${to} meta mark & ${mark} == ${mark} masquerade`] : [];
+  const local = own.address.family === 4 ? [`ip saddr 127.0.0.1 ${to} masquerade`] : [];
+  // With masqAll these packets are marked too. The reference's CHECK counts the rules.
+  const optional = maker === "us" && options.masqAll;
+  return [
+    { chain: masqueradingChain, rule: `${ip} saddr ${address} ${to} masquerade`, optional },
+    ...local.map((rule) => ({ chain: masqueradingChain, rule, optional })),
+    ...marked.map((rule) => ({ chain: masqueradingChain, rule })),
+  ];
 }
 
 /** Whose host ports nft lists in a table, by the rules that DNAT. */

@@ -13,7 +13,9 @@ export const hostPortMasqueradeChain = "CNI-HOSTPORT-MASQ";
 
 /** The nftables table of host ports, one for each family, and its chains. */
 export const hostPortTable = "cni_hostport";
+export const hostPortsAllChain = "hostports_all";
 export const hostPortsChain = "hostports";
+/** Of the reference plugin before 1.9: the host ports of one address. */
 export const hostIPChain = "hostip_hostports";
 export const masqueradingChain = "masquerading";
 

@@ -56,13 +56,22 @@ export function removeChainsCommands(table: NftablesTable, chains: readonly stri
 }
 
 /**
- * The first of an owner's rules, or of the shared ones, that a listing of the table lacks.
+ * The first of an owner's rules, or of the shared ones, that a listing of the table lacks. What an
+ * earlier version has made is as good.
  * @param listing what `nft list table` says.
  */
 export function missingRule(wanted: NftablesRules, listing: string): string | undefined {
   const { table, comment, rules } = wanted;
-  const own = rules.map(({ chain, rule }) => ({ chain, rule: `${rule} comment "${comment}"` }));
-  return missingSharedRule(table, listing) ?? unlisted(own, listing);
+  const shared = missingSharedRule(table, listing);
+  const { formerRules } = table;
+  if (shared !== undefined) {
+    if (formerRules === undefined || unlisted(formerRules, listing) !== undefined) return shared;
+  }
+  const formerNames = new Map(table.chains.map(({ name, formerName }) => [name, formerName]));
+  const own = rules
+    .filter(({ optional }) => optional !== true)
+    .map(({ chain, rule }) => ({ chain, rule: `${rule} comment "${comment}"` }));
+  return unlisted(own, listing, formerNames);
 }
 
 /** The first of the rules that owners share that a listing of the table lacks. */
@@ -73,11 +82,16 @@ export function missingSharedRule({ chains }: NftablesTable, listing: string): s
   return unlisted(shared, listing);
 }
 
-function unlisted(rules: readonly Rule[], listing: string): string | undefined {
+function unlisted(
+  rules: readonly Rule[],
+  listing: string,
+  formerNames: ReadonlyMap<string, string | undefined> = new Map(),
+): string | undefined {
   const found = rulesByChain(listing);
-  const missing = rules.find(
-    ({ chain, rule }) => found.get(chain)?.some((line) => line.endsWith(rule)) !== true,
-  );
+  const missing = rules.find(({ chain, rule }) => {
+    const lines = [chain, formerNames.get(chain) ?? ""].flatMap((name) => found.get(name) ?? []);
+    return !lines.some((line) => line.endsWith(rule));
+  });
   return missing === undefined ? undefined : `${missing.rule} in chain ${missing.chain}`;
 }
 

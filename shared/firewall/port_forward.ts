@@ -52,6 +52,15 @@ export function mappingsOf({ mappings }: PortForward, family: Family): PortMappi
   return mappings.filter((mapping) => (mapping.family ?? family) === family);
 }
 
+/** The mappings in an order in which one address of the host goes before all of them. */
+export function addressesFirst(mappings: readonly PortMapping[]): readonly PortMapping[] {
+  const keyOf = ({ protocol, hostPort }: PortMapping): string => `${hostPort}/${protocol}`;
+  const toAll = mappings.filter(({ hostIP }) => hostIP === undefined);
+  const toOne = mappings.filter(({ hostIP }) => hostIP !== undefined);
+  const ports = new Set(toAll.map(keyOf));
+  return toOne.some((mapping) => ports.has(keyOf(mapping))) ? [...toOne, ...toAll] : mappings;
+}
+
 /** Whether two mappings claim the same packets. */
 export function overlap(a: PortMapping, b: PortMapping): boolean {
   if (a.hostPort !== b.hostPort || a.protocol !== b.protocol) return false;

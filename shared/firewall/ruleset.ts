@@ -52,6 +52,8 @@ export interface NftablesRules {
 export interface NftablesRule extends Rule {
   /** Conditions before the rule, which nft may list in other words. */
   readonly when?: string;
+  /** Whether nothing is wrong where it is missing. */
+  readonly optional?: boolean;
 }
 
 /** A table of nftables and what all owners share in it. That stays. */
@@ -62,6 +64,8 @@ export interface NftablesTable {
   readonly chains: readonly NftablesChain[];
   /** Those of the chains that owners' rules stand in. */
   readonly ownersChains: readonly string[];
+  /** Shared rules of earlier versions, which do for the owners' rules to work. */
+  readonly formerRules?: readonly Rule[];
 }
 
 export interface NftablesChain {
@@ -70,4 +74,6 @@ export interface NftablesChain {
   readonly definition?: string;
   /** All rules of the chain, where it holds none of owners. */
   readonly rules?: readonly string[];
+  /** The chain that earlier versions put some of its rules in. */
+  readonly formerName?: string;
 }

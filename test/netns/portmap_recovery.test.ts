@@ -231,10 +231,11 @@ describe.concurrent("of the shared rules", () => {
       for (const damage of [
         `flush chain ${family} cni_hostport prerouting`,
         `flush chain ${family} cni_hostport output`,
-        `delete rule ${family} cni_hostport output handle $FIRST`,
+        `delete rule ${family} cni_hostport hostports_all handle $FIRST`,
+        `flush chain ${family} cni_hostport hostports_all`,
         `delete chain ${family} cni_hostport prerouting`,
       ]) {
-        const listing = await node.sh(`nft -a list chain ${family} cni_hostport output`);
+        const listing = await node.sh(`nft -a list chain ${family} cni_hostport hostports_all`);
         const first = /jump hostip_hostports # handle (\d+)/.exec(listing)?.[1] ?? "";
         const flush = damage.startsWith("delete chain")
           ? `nft flush chain ${family} cni_hostport prerouting;`

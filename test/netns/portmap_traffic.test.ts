@@ -257,6 +257,35 @@ describe.concurrent("hostIP", () => {
     ]);
   });
 
+  testSome(BACKENDS)(
+    "S2: another host's address takes none of its traffic ($backend)",
+    async (one) => {
+      await using node = await createNode(one);
+      const { outside, second } = await addTwoHosts(node);
+      await serve(second, "second", { tcp: 8080, udp: 8053 });
+      const foreign = [second.addresses4.host, second.addresses6.host, "198.51.100.7"];
+      const thief = await addMappedPod(node, one, "thief", {
+        mappings: foreign.flatMap((hostIP) =>
+          WEB_AND_DNS.map((mapping) => ({ ...mapping, hostIP })),
+        ),
+      });
+      const { pod } = await addMappedPod(node, one, "pod1", { mappings: [] });
+      await serve(thief.pod, "thief");
+      await expectAnswers([
+        [outside, second.addresses4.host, "second sees 192.0.2.2"],
+        [outside, second.addresses6.host, "second sees 2001:db8::2"],
+        [node, second.addresses4.host, `second sees ${second.addresses4.node}`],
+        [node, second.addresses6.host, `second sees ${second.addresses6.node}`],
+        [pod, second.addresses4.host, `second sees ${IPV4.pod(1)}`],
+        [pod, second.addresses6.host, `second sees ${IPV6.pod(1)}`],
+        [thief.pod, second.addresses4.host, `second sees ${IPV4.pod(0)}`],
+      ]);
+      // An address becomes the node's while it is mapped: a virtual one, that moves between nodes.
+      await node.sh("ip address add 198.51.100.7/32 dev lo");
+      await expectAnswers([[pod, "198.51.100.7", `thief sees ${IPV4.gateway}`]]);
+    },
+  );
+
   testSome(BACKENDS)("127.0.0.1 is for the node alone ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const outside = await node.addExternalHost("outside");

@@ -56,25 +56,28 @@ const listing = {
 		ip saddr != 192.0.2.0/24 udp dport 53 dnat to 10.244.1.3:5353 comment "c2" # handle 18
 		ip saddr != 192.0.2.0/24 tcp dport 8080 meta mark set meta mark | 0x00002000 comment "c3" # handle 32
 		ip saddr != 192.0.2.0/24 tcp dport 8080 dnat to 10.244.1.2:80 comment "c3" # handle 22
+		ip saddr 10.244.1.0/24 ip daddr 192.0.2.1 tcp dport 8443 meta mark set meta mark | 0x00002000 comment "c1" # handle 33
+		ip daddr 192.0.2.1 tcp dport 8443 dnat to 10.244.1.2:443 comment "c1" # handle 13
 	}
 
 	chain hostip_hostports { # handle 2
-		ip saddr 10.244.1.0/24 ip daddr 192.0.2.1 tcp dport 8443 meta mark set meta mark | 0x00002000 comment "c1" # handle 33
-		ip daddr 192.0.2.1 tcp dport 8443 dnat to 10.244.1.2:443 comment "c1" # handle 13
 		ip saddr != 192.0.2.0/24 ip saddr 10.244.1.3 ip daddr 192.0.2.1 tcp dport 8443 meta mark set meta mark | 0x00002000 comment "c2" # handle 34
 		ip saddr != 192.0.2.0/24 ip daddr 192.0.2.1 tcp dport 8443 dnat to 10.244.1.3:443 comment "c2" # handle 19
 	}
 
+	chain hostports_all { # handle 40
+		jump hostip_hostports # handle 41
+		jump hostports # handle 42
+	}
+
 	chain prerouting { # handle 3
 		type nat hook prerouting priority dstnat; policy accept;
-		jump hostip_hostports # handle 4
-		fib daddr type local jump hostports # handle 5
+		fib daddr type local jump hostports_all # handle 5
 	}
 
 	chain output { # handle 6
 		type nat hook output priority -100; policy accept;
-		jump hostip_hostports # handle 7
-		fib daddr type local jump hostports # handle 8
+		fib daddr type local jump hostports_all # handle 8
 	}
 
 	chain masquerading { # handle 9
@@ -106,25 +109,28 @@ const listing = {
 		ip6 saddr != 2001:db8::/64 udp dport 53 dnat to [fd00::3]:5353 comment "c2" # handle 17
 		ip6 saddr != 2001:db8::/64 tcp dport 8080 meta mark set meta mark | 0x00002000 comment "c3" # handle 32
 		ip6 saddr != 2001:db8::/64 tcp dport 8080 dnat to [fd00::2]:80 comment "c3" # handle 20
+		ip6 saddr fd00::/64 ip6 daddr 2001:db8::1 tcp dport 8443 meta mark set meta mark | 0x00002000 comment "c1" # handle 33
+		ip6 daddr 2001:db8::1 tcp dport 8443 dnat to [fd00::2]:443 comment "c1" # handle 13
 	}
 
 	chain hostip_hostports { # handle 2
-		ip6 saddr fd00::/64 ip6 daddr 2001:db8::1 tcp dport 8443 meta mark set meta mark | 0x00002000 comment "c1" # handle 33
-		ip6 daddr 2001:db8::1 tcp dport 8443 dnat to [fd00::2]:443 comment "c1" # handle 13
 		ip6 saddr != 2001:db8::/64 ip6 saddr fd00::3 ip6 daddr 2001:db8::1 tcp dport 8443 meta mark set meta mark | 0x00002000 comment "c2" # handle 34
 		ip6 saddr != 2001:db8::/64 ip6 daddr 2001:db8::1 tcp dport 8443 dnat to [fd00::3]:443 comment "c2" # handle 18
 	}
 
+	chain hostports_all { # handle 40
+		jump hostip_hostports # handle 41
+		jump hostports # handle 42
+	}
+
 	chain prerouting { # handle 3
 		type nat hook prerouting priority dstnat; policy accept;
-		jump hostip_hostports # handle 4
-		fib daddr type local jump hostports # handle 5
+		fib daddr type local jump hostports_all # handle 5
 	}
 
 	chain output { # handle 6
 		type nat hook output priority -100; policy accept;
-		jump hostip_hostports # handle 7
-		fib daddr type local jump hostports # handle 8
+		fib daddr type local jump hostports_all # handle 8
 	}
 
 	chain masquerading { # handle 9
@@ -145,15 +151,17 @@ test.each([4, 6] as const)("baseCommands for IPv%i", (family) => {
     `add table ${of} { comment "CNI portmap plugin" ; }`,
     `add chain ${of} hostports`,
     `add chain ${of} hostip_hostports`,
+    `add chain ${of} hostports_all`,
     `add chain ${of} prerouting { type nat hook prerouting priority -100 ; }`,
     `add chain ${of} output { type nat hook output priority -100 ; }`,
     `add chain ${of} masquerading { type nat hook postrouting priority 100 ; }`,
+    `flush chain ${of} hostports_all`,
+    `add rule ${of} hostports_all jump hostip_hostports`,
+    `add rule ${of} hostports_all jump hostports`,
     `flush chain ${of} prerouting`,
-    `add rule ${of} prerouting jump hostip_hostports`,
-    `add rule ${of} prerouting fib daddr type local jump hostports`,
+    `add rule ${of} prerouting fib daddr type local jump hostports_all`,
     `flush chain ${of} output`,
-    `add rule ${of} output jump hostip_hostports`,
-    `add rule ${of} output fib daddr type local jump hostports`,
+    `add rule ${of} output fib daddr type local jump hostports_all`,
   ]);
 });
 
@@ -168,11 +176,11 @@ describe("the rules", () => {
       'add rule ip cni_hostport hostports ip saddr 10.244.1.0/24 tcp dport 8080 meta mark set meta mark | 0x00002000 comment "c1"',
       'add rule ip cni_hostport hostports ip saddr 10.244.1.0/24 sctp dport 8080 meta mark set meta mark | 0x00002000 comment "c1"',
       'add rule ip cni_hostport hostports ip saddr 10.244.1.0/24 udp dport 53 meta mark set meta mark | 0x00002000 comment "c1"',
-      'add rule ip cni_hostport hostip_hostports ip saddr 10.244.1.0/24 ip daddr 192.0.2.1 tcp dport 8443 meta mark set meta mark | 0x00002000 comment "c1"',
+      'add rule ip cni_hostport hostports ip saddr 10.244.1.0/24 ip daddr 192.0.2.1 tcp dport 8443 meta mark set meta mark | 0x00002000 comment "c1"',
       'add rule ip cni_hostport hostports tcp dport 8080 dnat to 10.244.1.2:80 comment "c1"',
       'add rule ip cni_hostport hostports sctp dport 8080 dnat to 10.244.1.2:80 comment "c1"',
       'add rule ip cni_hostport hostports udp dport 53 dnat to 10.244.1.2:5353 comment "c1"',
-      'add rule ip cni_hostport hostip_hostports ip daddr 192.0.2.1 tcp dport 8443 dnat to 10.244.1.2:443 comment "c1"',
+      'add rule ip cni_hostport hostports ip daddr 192.0.2.1 tcp dport 8443 dnat to 10.244.1.2:443 comment "c1"',
       'add rule ip cni_hostport masquerading ip saddr 10.244.1.2 ip daddr 10.244.1.2 masquerade comment "c1"',
       'add rule ip cni_hostport masquerading ip saddr 127.0.0.1 ip daddr 10.244.1.2 masquerade comment "c1"',
       'add rule ip cni_hostport masquerading ip daddr 10.244.1.2 meta mark & 0x00002000 == 0x00002000 masquerade comment "c1"',
@@ -184,11 +192,11 @@ describe("the rules", () => {
       'add rule ip6 cni_hostport hostports ip6 saddr fd00::/64 tcp dport 8080 meta mark set meta mark | 0x00002000 comment "c1"',
       'add rule ip6 cni_hostport hostports ip6 saddr fd00::/64 sctp dport 8080 meta mark set meta mark | 0x00002000 comment "c1"',
       'add rule ip6 cni_hostport hostports ip6 saddr fd00::/64 udp dport 53 meta mark set meta mark | 0x00002000 comment "c1"',
-      'add rule ip6 cni_hostport hostip_hostports ip6 saddr fd00::/64 ip6 daddr 2001:db8::1 tcp dport 8443 meta mark set meta mark | 0x00002000 comment "c1"',
+      'add rule ip6 cni_hostport hostports ip6 saddr fd00::/64 ip6 daddr 2001:db8::1 tcp dport 8443 meta mark set meta mark | 0x00002000 comment "c1"',
       'add rule ip6 cni_hostport hostports tcp dport 8080 dnat to [fd00::2]:80 comment "c1"',
       'add rule ip6 cni_hostport hostports sctp dport 8080 dnat to [fd00::2]:80 comment "c1"',
       'add rule ip6 cni_hostport hostports udp dport 53 dnat to [fd00::2]:5353 comment "c1"',
-      'add rule ip6 cni_hostport hostip_hostports ip6 daddr 2001:db8::1 tcp dport 8443 dnat to [fd00::2]:443 comment "c1"',
+      'add rule ip6 cni_hostport hostports ip6 daddr 2001:db8::1 tcp dport 8443 dnat to [fd00::2]:443 comment "c1"',
       'add rule ip6 cni_hostport masquerading ip6 saddr fd00::2 ip6 daddr fd00::2 masquerade comment "c1"',
       'add rule ip6 cni_hostport masquerading ip6 daddr fd00::2 meta mark & 0x00002000 == 0x00002000 masquerade comment "c1"',
     ]);
@@ -198,7 +206,36 @@ describe("the rules", () => {
     expect(rules(forward({ options: { masqAll: true } }), 4)).toEqual([
       'hostports tcp dport 8080 meta mark set meta mark | 0x00002000 comment "c1"',
       'hostports tcp dport 8080 dnat to 10.244.1.2:80 comment "c1"',
+      // For the reference's CHECK, which counts rules.
+      'masquerading ip saddr 10.244.1.2 ip daddr 10.244.1.2 masquerade comment "c1"',
+      'masquerading ip saddr 127.0.0.1 ip daddr 10.244.1.2 masquerade comment "c1"',
       'masquerading ip daddr 10.244.1.2 meta mark & 0x00002000 == 0x00002000 masquerade comment "c1"',
+    ]);
+  });
+
+  it("are no more than the reference's where that is the maker", () => {
+    const rulesByReference = hostPortRulesOfNftables(
+      everyKind,
+      [{ ...everyKind, options: { ...everyKind.options, masqAll: true } }],
+      4,
+      "reference",
+    );
+    expect(rulesByReference.rules.map(({ rule }) => rule)).toEqual([
+      "tcp dport 8080 dnat to 10.244.1.2:80",
+      "sctp dport 8080 dnat to 10.244.1.2:80",
+      "udp dport 53 dnat to 10.244.1.2:5353",
+      "ip daddr 192.0.2.1 tcp dport 8443 dnat to 10.244.1.2:443",
+      "ip saddr 10.244.1.2 ip daddr 10.244.1.2 masquerade",
+      "ip saddr 127.0.0.1 ip daddr 10.244.1.2 masquerade",
+    ]);
+  });
+
+  it("for one address come before those for all, where they are for one port", () => {
+    const both = forward({ mappings: ["80:1/tcp", "192.0.2.1:80:2/tcp"] });
+    const ports = rules(both, 4).filter((rule) => rule.includes("dnat"));
+    expect(ports).toEqual([
+      'hostports ip daddr 192.0.2.1 tcp dport 80 dnat to 10.244.1.2:2 comment "c1"',
+      'hostports tcp dport 80 dnat to 10.244.1.2:1 comment "c1"',
     ]);
   });
 
@@ -210,7 +247,7 @@ describe("the rules", () => {
     const marks = rules(many, 4).filter((rule) => rule.includes("mark set"));
     expect(marks).toEqual([
       'hostports ip saddr 10.244.1.0/24 tcp dport { 80, 90 } meta mark set meta mark | 0x80000000 comment "c1"',
-      'hostip_hostports ip saddr 10.244.1.0/24 ip daddr 192.0.2.1 tcp dport 70 meta mark set meta mark | 0x80000000 comment "c1"',
+      'hostports ip saddr 10.244.1.0/24 ip daddr 192.0.2.1 tcp dport 70 meta mark set meta mark | 0x80000000 comment "c1"',
     ]);
   });
 
@@ -279,15 +316,26 @@ describe.each([4, 6] as const)("missingRule for IPv%i", (family) => {
   });
 
   it.each([
-    ["prerouting", "hostip_hostports"],
-    ["prerouting", "hostports"],
-    ["output", "hostip_hostports"],
-    ["output", "hostports"],
-  ])("finds that chain %s leads to %s no more", (chain, to) => {
-    const pattern = new RegExp(`(chain ${chain} [^}]*)jump ${to} #`);
+    ["prerouting", "fib daddr type local jump hostports_all"],
+    ["output", "fib daddr type local jump hostports_all"],
+    ["hostports_all", "jump hostip_hostports"],
+    ["hostports_all", "jump hostports"],
+  ])("finds that chain %s has no %s", (chain, rule) => {
+    const pattern = new RegExp(`(chain ${chain} [^}]*)${rule} #`);
     const text = listing[family].replace(pattern, "$1counter #");
-    const rule = to === "hostports" ? `fib daddr type local jump ${to}` : `jump ${to}`;
+    expect(text).not.toBe(listing[family]);
     expect(missing(everyKind, family, text)).toBe(`${rule} in chain ${chain}`);
+  });
+
+  it("is content with what earlier versions made", () => {
+    const dispatch = "fib daddr type local jump hostports_all";
+    const former = "jump hostip_hostports # handle 1\n\t\tfib daddr type local jump hostports";
+    const text = listing[family]
+      .replaceAll(dispatch, former)
+      .replace(/chain hostports_all [^}]*}/, "");
+    expect(missing(everyKind, family, text)).toBeUndefined();
+    const broken = text.replace("fib daddr type local jump hostports", "counter");
+    expect(missing(everyKind, family, broken)).toContain("hostports_all");
   });
 
   it("is not content with another container's rule, or another chain's", () => {
@@ -299,7 +347,7 @@ describe.each([4, 6] as const)("missingRule for IPv%i", (family) => {
   });
 
   it("finds everything missing where there is no table", () => {
-    expect(missing(everyKind, family, "")).toBe("jump hostip_hostports in chain prerouting");
+    expect(missing(everyKind, family, "")).toBe("jump hostip_hostports in chain hostports_all");
   });
 });
 
