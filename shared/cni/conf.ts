@@ -216,7 +216,7 @@ function show(value: unknown): string {
   if (typeof value === "string") return quote(value);
   if (Array.isArray(value)) return "a list";
   if (typeof value === "object" && value !== null) return "an object";
-  return JSON.stringify(value);
+  return String(value);
 }
 
 /** A key's value if it is a string. */

@@ -1,4 +1,4 @@
-import { openSync, statSync } from "node:fs";
+import { constants, openSync, statSync } from "node:fs";
 import type { Stats } from "node:fs";
 
 import { ownNetns } from "../files/paths.ts";
@@ -16,7 +16,8 @@ export const namespacePathAdvice =
 export function openNetns(path: string): number | undefined {
   let fd: number;
   try {
-    fd = openSync(path, "r");
+    // Whatever is there, a FIFO for one, opening it waits for nobody.
+    fd = openSync(path, constants.O_NONBLOCK | constants.O_NOCTTY);
   } catch (cause) {
     const errno = errnoOf(cause);
     if (errno === "ENOENT" || errno === "ENOTDIR" || errno === "ESRCH") return undefined;

@@ -261,6 +261,7 @@ describe("badConfig", () => {
     [undefined, ""],
     [null, " (got null)"],
     [7, " (got 7)"],
+    [Number.POSITIVE_INFINITY, " (got Infinity)"],
     [["secret"], " (got a list)"],
     [{ secret: 1 }, " (got an object)"],
   ])("shows %j as %s", (value, shown) => {
