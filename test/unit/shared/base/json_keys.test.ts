@@ -31,13 +31,14 @@
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
 import { isJsonArray, isJsonObject, parseJson } from "../../../../shared/base/json.ts";
 import type { Json } from "../../../../shared/base/json.ts";
 import { withExactKeys } from "../../../../shared/base/json_keys.ts";
 import type { KeyTree } from "../../../../shared/base/json_keys.ts";
-import { validateFlannel, validateHostLocal } from "../../../../schemas/generated/validators.js";
+import * as validators from "../../../../schemas/generated/validators.js";
 
 const table = JSON.parse(
   readFileSync(join(import.meta.dirname, "go_json_keys.json"), "utf8"),
@@ -97,6 +98,62 @@ describe("where all keys are spelled right", () => {
   });
 });
 
+/** Values that follow a tree as far as their shape goes, with keys in random letter cases. */
+function likeTree(keys: KeyTree | undefined): fc.Arbitrary<{ exact: Json; odd: Json }> {
+  const leaf = fc.oneof(fc.string(), fc.integer(), fc.constant(null));
+  if (keys === undefined) return leaf.map((value) => ({ exact: value, odd: value }));
+  if ("items" in keys) {
+    return fc.array(likeTree(keys.items), { maxLength: 3 }).map((items) => ({
+      exact: items.map(({ exact }) => exact),
+      odd: items.map(({ odd }) => odd),
+    }));
+  }
+  const entries = Object.values(keys.keys).map(([key, inner]) =>
+    fc.record({
+      key: fc.constant(key),
+      isThere: fc.boolean(),
+      upper: fc.array(fc.boolean(), { minLength: key.length, maxLength: key.length }),
+      value: likeTree(inner),
+    }),
+  );
+  return fc.tuple(...entries).map((all) => {
+    const given = all.filter(({ isThere }) => isThere);
+    return {
+      exact: Object.fromEntries(given.map(({ key, value }) => [key, value.exact])),
+      odd: Object.fromEntries(
+        given.map(({ key, upper, value }) => {
+          const letters = [...key].map((letter, at) =>
+            upper[at] === true ? invert(letter) : letter,
+          );
+          return [keys.isMap === true ? key : letters.join(""), value.odd];
+        }),
+      ),
+    };
+  });
+}
+
+/** The other letters that Go takes for one. */
+function invert(letter: string): string {
+  if (letter === "s") return "ſ";
+  if (letter === "k") return "\u212a";
+  return letter === letter.toLowerCase() ? letter.toUpperCase() : letter.toLowerCase();
+}
+
+describe("D8 whatever the letter case of its keys, a value is the same", () => {
+  it.each(Object.entries(validators).filter(([name]) => name.startsWith("validate")))(
+    "by %s",
+    (_, { keys }) => {
+      fc.assert(
+        fc.property(likeTree(keys), ({ exact, odd }) => {
+          expect(withExactKeys(odd, keys)).toEqual(exact);
+          expect(withExactKeys(exact, keys)).toBe(exact);
+        }),
+        { numRuns: 50 },
+      );
+    },
+  );
+});
+
 it("takes a value of another type as it is", () => {
   for (const value of [null, 1, "mtu", [{ MTU: 1 }]]) {
     expect(withExactKeys(value, tree)).toBe(value);
@@ -107,7 +164,7 @@ it("takes a value of another type as it is", () => {
 
 it("takes no key of an object's prototype for a known one", () => {
   const text = '{"__proto__":{"mtu":1},"constructor":1,"toString":2,"MTU":3}';
-  const read = withExactKeys(parseJson(text) ?? null, validateHostLocal.keys);
+  const read = withExactKeys(parseJson(text) ?? null, validators.validateHostLocal.keys);
   expect(JSON.stringify(read)).toBe(text);
   expect(JSON.stringify(withExactKeys(parseJson(text) ?? null, tree))).toBe(
     text.replace("MTU", "mtu"),
@@ -117,14 +174,14 @@ it("takes no key of an object's prototype for a known one", () => {
 describe("the keys of a schema", () => {
   it("are those of its properties, of what it refers to and of lists", () => {
     const conf = { IPAM: { RANGES: [[{ SubNet: "a" }]], Routes: [{ Dst: "b" }] } };
-    expect(withExactKeys(conf, validateHostLocal.keys)).toEqual({
+    expect(withExactKeys(conf, validators.validateHostLocal.keys)).toEqual({
       ipam: { ranges: [[{ subnet: "a" }]], routes: [{ dst: "b" }] },
     });
   });
 
   it("are compared as they are where Go has a map", () => {
     const conf = { Delegate: { MTU: 1 }, ipam: { Type: "a", routes: [{ Dst: "b" }], Routes: [] } };
-    expect(withExactKeys(conf, validateFlannel.keys)).toEqual({
+    expect(withExactKeys(conf, validators.validateFlannel.keys)).toEqual({
       delegate: { MTU: 1 },
       ipam: { Type: "a", routes: [{ dst: "b" }], Routes: [] },
     });
