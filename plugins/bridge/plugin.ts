@@ -11,6 +11,7 @@ import { gatewayLink, parseBridgeConf } from "./conf.ts";
 import type { BridgeConfig } from "./conf.ts";
 import { collectMasquerade, removeMasquerade, repairMasquerade } from "./masquerade.ts";
 import type { VethPair } from "./plan.ts";
+import { requireNode } from "./status.ts";
 import { collectSpoofRules, removeSpoofRules, repairSpoofRules } from "./spoof_check.ts";
 import { validateBridge } from "../../schemas/generated/validators.js";
 
@@ -96,6 +97,7 @@ export const bridge: Plugin<BridgeConfig> = {
     if (context.conf.ipam !== undefined) {
       await context.delegate.status(context.conf.ipam, context.raw);
     }
+    requireNode(context);
   },
 };
 

@@ -12,6 +12,11 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   "plugins/": ["plugins/", "tools/", "shared/"],
   "plugins/*/": ["shared/", "schemas/"],
   "tools/*/": ["shared/", "schemas/"],
+  // What ADD and pods need of a node, for STATUS and doctor.
+  "shared/preconditions/": [
+    ...["shared/ipam/", "shared/cni/", "shared/node/", "shared/firewall/", "shared/files/"],
+    ...["shared/net/", "shared/base/"],
+  ],
   // Networks and calls as a container runtime has them.
   "shared/libcni/": ["shared/cni/", "shared/files/", "shared/net/", "shared/base/", "schemas/"],
   // host-local's reservations.

@@ -232,6 +232,16 @@ export function writeProblem(folder: string): string | undefined {
   }
 }
 
+/** Why a file cannot be written to, or undefined. One that is not there is none to write to. */
+export function changeProblem(path: string): string | undefined {
+  try {
+    accessSync(path, constants.W_OK);
+    return undefined;
+  } catch (error) {
+    return messageOf(error);
+  }
+}
+
 /** Whether a name is that of a file that a call is writing, or was when it was killed. */
 export function isTemporary(name: string): boolean {
   return writerOf(name) !== undefined;

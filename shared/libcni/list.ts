@@ -24,6 +24,17 @@ export interface NetworkList {
   readonly file: string;
 }
 
+/** A list of plugins in a file whose name says that it is one plugin's config. */
+export class MisnamedList extends CniError {
+  constructor(file: string) {
+    super(
+      Code.InvalidNetworkConfig,
+      `Cannot use the network config ${file}: it is a list of plugins, and its name says that it is one plugin's config.`,
+      "Give it a name that ends in .conflist.",
+    );
+  }
+}
+
 /** The newest version of cniVersions that libcni takes. */
 const newest = newestVersion;
 
@@ -74,12 +85,11 @@ export function readPlugin(text: string, file: string): PluginConf {
   const raw = withExactKeys(readObject(text, file), validatePlugin.keys);
   const { type } = raw;
   if (typeof type === "string" && type !== "") return { ...raw, type };
+  if (isJsonArray(raw["plugins"])) throw new MisnamedList(file);
   throw new CniError(
     Code.InvalidNetworkConfig,
     `Cannot use the network config ${file}: type must be set.`,
-    isJsonArray(raw["plugins"])
-      ? "It is a list of plugins: give it a name that ends in .conflist."
-      : "Set type to the plugin's name.",
+    "Set type to the plugin's name.",
   );
 }
 

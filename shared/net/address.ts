@@ -98,6 +98,11 @@ function unmapped(value: bigint): Address {
     : { family: 6, value };
 }
 
+/** Whether it is an IPv6 address of a link alone: fe80::/10. */
+export function isLinkLocal({ family, value }: Address): boolean {
+  return family === 6 && value >> 118n === 0x3fan;
+}
+
 /** Whether it is the unspecified address: 0.0.0.0 or ::. */
 export function isUnspecified({ value }: Address): boolean {
   return value === 0n;

@@ -43,6 +43,8 @@ export interface Link {
   readonly master: number;
   /** Index of a veth's other end, or 0. */
   readonly peer: number;
+  /** The kernel's number for the namespace of the other end, where that is in another one. */
+  readonly peerNetns?: number;
   /** As a bridge port. */
   readonly hairpin: boolean;
   readonly isolated: boolean;
@@ -177,6 +179,29 @@ function dumpAddresses(socket: NetlinkSocket, index: number): Received[] {
   return understood("its addresses", () => found.filter(({ body }) => readU32(body, 4) === index));
 }
 
+/** The indexes of links that have a global IPv6 address with a lifetime. @throws Failure kernel */
+export function linksWithLifetimes(socket: NetlinkSocket): Set<number> {
+  const IFA_FLAGS = 8;
+  const PERMANENT = 0x80;
+  const GLOBAL = 0;
+  const request = addressMessage(Type.GETADDR, Flag.DUMP, {
+    family: AF_INET6,
+    prefixlen: 0,
+    scope: 0,
+    index: 0,
+    attrs: {},
+  });
+  const found = socket.dump(request);
+  return understood("its addresses", () => {
+    const dynamic = found.filter(({ body }) => {
+      const flags = attributes(body, 8).get(IFA_FLAGS);
+      const bits = flags === undefined ? body.readUInt8(2) : readU32(flags, 0);
+      return body.readUInt8(3) === GLOBAL && (bits & PERMANENT) === 0;
+    });
+    return new Set(dynamic.map(({ body }) => readU32(body, 4)));
+  });
+}
+
 /**
  * Whether the kernel still looks whether another has one of a link's addresses, or has found one
  * that does.
@@ -215,7 +240,10 @@ export function listRoutes(socket: NetlinkSocket): Route[] {
 }
 
 function readLink({ body }: Received): Link {
-  const IFLA = { address: 1, name: 3, mtu: 4, link: 5, master: 10, operstate: 16, linkinfo: 18 };
+  const IFLA = {
+    ...{ address: 1, name: 3, mtu: 4, link: 5, master: 10, operstate: 16, linkinfo: 18 },
+    linkNetns: 37,
+  };
   const INFO = { kind: 1, data: 2, slaveData: 5 };
   const BRPORT = { mode: 4, isolated: 33 };
   const BR = { vlanFiltering: 7, defaultVlan: 39 };
@@ -231,6 +259,7 @@ function readLink({ body }: Received): Link {
   const data = kind === "bridge" ? nestedIn(info?.get(INFO.data)) : undefined;
   const defaultVlan = data?.get(BR.defaultVlan);
   const flags = readU32(body, 8);
+  const peerNetns = attrs.get(IFLA.linkNetns);
   return {
     index: readS32(body, 4),
     name: readString(attrs.get(IFLA.name) ?? Buffer.alloc(0)),
@@ -243,6 +272,7 @@ function readLink({ body }: Received): Link {
     operational: attrs.get(IFLA.operstate)?.[0] === OPER_UP,
     master: number(IFLA.master),
     peer: number(IFLA.link),
+    ...(peerNetns === undefined ? {} : { peerNetns: readS32(peerNetns, 0) }),
     hairpin: port?.get(BRPORT.mode)?.[0] === 1,
     isolated: port?.get(BRPORT.isolated)?.[0] === 1,
     vlanFiltering: data?.get(BR.vlanFiltering)?.[0] === 1,

@@ -9,6 +9,7 @@ import type { PortVlans } from "../netlink/codec.ts";
 import {
   duplicateDetection,
   getLinks,
+  linksWithLifetimes,
   linkTo,
   listAddresses,
   listLinks,
@@ -123,6 +124,11 @@ export class Namespace implements Disposable {
   /** The addresses of a link. @throws Failure kernel */
   addresses(link: Link): Cidr[] {
     return listAddresses(this.#socket, link.index);
+  }
+
+  /** The indexes of links that have a global IPv6 address with a lifetime. @throws Failure kernel */
+  linksWithLifetimes(): Set<number> {
+    return linksWithLifetimes(this.#socket);
   }
 
   /** The state of duplicate address detection on a link. @throws Failure kernel */

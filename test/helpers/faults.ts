@@ -1,7 +1,6 @@
 /** What can be wrong with a node that has the pods pod1, with the host port 8080, and pod2. */
 import { referenceDir, type Sandbox } from "./cni.ts";
 import { CONFLIST_FILE } from "./cnitool.ts";
-import { DUAL_STACK, subnetEnv } from "./network.ts";
 import { serve } from "./traffic.ts";
 
 /** A fault: how to make it, and the finding that doctor must report. */
@@ -28,15 +27,11 @@ function leakRange(first: number, last: number): string {
     done`;
 }
 
+/**
+ * A fault for each part of the node that doctor looks at. What it makes of what it sees is tested on
+ * plain data, in test/unit/tools/cnitool/doctor.
+ */
 export const FAULTS: readonly Fault[] = [
-  {
-    id: "missing-plugin",
-    severity: "error",
-    name: "a plugin is missing",
-    plant: "rm /opt/cni/bin/portmap",
-    says: "The plugin portmap is not in /opt/cni/bin",
-    isMended: true,
-  },
   {
     id: "missing-plugin",
     severity: "error",
@@ -62,6 +57,15 @@ export const FAULTS: readonly Fault[] = [
     isMended: true,
   },
   {
+    id: "wrong-plugin",
+    severity: "error",
+    name: "a plugin's name leads to another plugin",
+    plant: `rm /opt/cni/bin/portmap; ln -s ${referenceDir()}/bridge /opt/cni/bin/portmap`,
+    says: "/opt/cni/bin/portmap is another plugin",
+    also: ["mixed-plugins"],
+    isMended: true,
+  },
+  {
     id: "version-not-spoken",
     severity: "error",
     name: "a plugin of another suite is too old for the network",
@@ -72,33 +76,11 @@ export const FAULTS: readonly Fault[] = [
     also: ["mixed-plugins"],
   },
   {
-    id: "mixed-plugins",
-    severity: "warning",
-    name: "a plugin is the reference's",
-    plant: `rm /opt/cni/bin/portmap; ln -s ${referenceDir()}/portmap /opt/cni/bin/portmap`,
-    says: "portmap of CNI portmap plugin",
-    isMended: true,
-  },
-  {
-    id: "no-config",
-    severity: "error",
-    name: "there is no network config",
-    plant: `mv ${CONFLIST_FILE} ${CONFLIST_FILE}.bak`,
-    says: "/etc/cni/net.d has no network config",
-  },
-  {
     id: "broken-config",
     severity: "error",
-    name: "the network config is cut off",
-    plant: `truncate -s -10 ${CONFLIST_FILE}`,
-    says: "10-flannel.conflist: it must be JSON",
-  },
-  {
-    id: "broken-config",
-    severity: "warning",
-    name: "another network config is broken",
-    plant: "echo '{' > /etc/cni/net.d/90-x.conf",
-    says: "90-x.conf: it must be JSON",
+    name: "the only network config has the name of a single one",
+    plant: `mv ${CONFLIST_FILE} /etc/cni/net.d/10-flannel.conf`,
+    says: "10-flannel.conf: it is a list of plugins",
     isMended: true,
   },
   {
@@ -107,47 +89,6 @@ export const FAULTS: readonly Fault[] = [
     name: "a plugin refuses its config",
     plant: `sed -i 's/"hairpinMode": true/"hairpinMode": "yes"/' ${CONFLIST_FILE}`,
     says: "hairpinMode",
-  },
-  {
-    id: "unknown-version",
-    severity: "error",
-    name: "the network is of a version that there is not",
-    plant: `sed -i 's/"1.0.0"/"1.9.0"/' ${CONFLIST_FILE}`,
-    says: '"1.9.0"',
-    also: ["version-not-spoken", "version-not-spoken"],
-    isMended: true,
-  },
-  {
-    id: "rules-left",
-    severity: "warning",
-    name: "rules could not be deleted",
-    plant: "touch /run/flannel-cni/portmap/leftovers/0123",
-    says: "could not delete the rules of 1 containers",
-  },
-  {
-    id: "no-port-mappings",
-    severity: "warning",
-    name: "the runtime tells portmap no host ports",
-    plant: `sed -i 's/"portMappings": true/"portMappings": false/' ${CONFLIST_FILE}`,
-    says: "portMappings",
-  },
-  {
-    id: "several-configs",
-    severity: "warning",
-    name: "there is a second network config",
-    plant: `sed 's/"cbr0"/"other"/; s/"flannel"/"ptp"/; /portmap/d' ${CONFLIST_FILE} > /run/x
-      echo '{"cniVersion":"1.0.0","name":"other","type":"ptp"}' > /etc/cni/net.d/87-podman.conf`,
-    says: "10-flannel.conflist wins by its name over /etc/cni/net.d/87-podman.conf",
-    isMended: true,
-  },
-  {
-    id: "other-config-wins",
-    severity: "error",
-    name: "another network config wins",
-    plant:
-      'echo \'{"cniVersion":"1.0.0","name":"other","type":"loopback"}\' > /etc/cni/net.d/05-other.conf',
-    says: "05-other.conf wins by its name over flannel's",
-    isMended: true,
   },
   {
     id: "same-subnet",
@@ -167,19 +108,22 @@ export const FAULTS: readonly Fault[] = [
     says: "there is no /run/flannel/subnet.env",
   },
   {
-    id: "no-subnet",
+    id: "ipv6-off",
     severity: "error",
-    name: "subnet.env is broken",
-    plant: "sed -i s/FLANNEL_MTU=1450/FLANNEL_MTU=big/ /run/flannel/subnet.env",
-    says: "FLANNEL_MTU",
+    name: "IPv6 is off under a dual-stack network",
+    plant: "echo 1 > /proc/sys/net/ipv6/conf/cni0/disable_ipv6",
+    says: "net.ipv6.conf.cni0.disable_ipv6 is 1",
+    also: ["no-gateway-address"],
   },
   {
-    id: "forwarding-off",
+    id: "sysctls-read-only",
     severity: "error",
-    name: "IPv4 is not forwarded",
-    plant: "echo 0 > /proc/sys/net/ipv4/ip_forward",
-    says: "net.ipv4.ip_forward is 0",
-    isMended: true,
+    name: "/proc/sys is read-only and forwarding is off",
+    plant: `
+      echo 0 > /proc/sys/net/ipv4/ip_forward
+      mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys`,
+    says: "EROFS",
+    also: ["forwarding-off"],
   },
   {
     id: "forwarding-off",
@@ -206,11 +150,15 @@ export const FAULTS: readonly Fault[] = [
     isMended: true,
   },
   {
-    id: "no-bridge",
-    severity: "error",
-    name: "the bridge is gone",
-    plant: "ip link delete cni0",
-    says: "cni0 is gone, and 2 pods were connected to it",
+    id: "advertisements-ignored",
+    severity: "warning",
+    name: "the uplink has its IPv6 route by an advertisement that is not renewed",
+    plant: `
+      ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up
+      echo 1 > /proc/sys/net/ipv6/conf/up0/accept_ra
+      ip -6 route add default via fe80::1 dev up0 proto ra`,
+    says: "takes no router advertisements on up0",
+    isMended: true,
   },
   {
     id: "no-bridge",
@@ -218,23 +166,6 @@ export const FAULTS: readonly Fault[] = [
     name: "something else has the bridge's name",
     plant: "ip link delete cni0; ip link add cni0 type veth peer name other",
     says: "cni0 is no bridge but a veth",
-  },
-  {
-    id: "bridge-down",
-    severity: "error",
-    name: "the bridge is down",
-    plant: "echo 1 > /proc/sys/net/ipv6/conf/cni0/keep_addr_on_down; ip link set cni0 down",
-    says: "cni0 is down",
-    also: ["pod-broken"],
-    isMended: true,
-  },
-  {
-    id: "no-gateway-address",
-    severity: "error",
-    name: "the bridge has lost its address",
-    plant: "ip address delete 10.244.1.1/24 dev cni0",
-    says: "cni0 has no address 10.244.1.1/24",
-    isMended: true,
   },
   {
     id: "foreign-address",
@@ -245,16 +176,17 @@ export const FAULTS: readonly Fault[] = [
     isMended: true,
   },
   {
-    id: "no-gateway-address",
+    id: "gateway-outside-subnet",
     severity: "error",
-    name: "the node's subnet has changed",
-    plant: (node) =>
-      node.writeFile(
-        "/run/flannel/subnet.env",
-        subnetEnv(DUAL_STACK, false).replaceAll("10.244.1.", "10.244.7."),
-      ),
-    says: "cni0 has no address 10.244.7.1/24",
-    also: ["foreign-address"],
+    name: "the config's gateway is in no subnet of the pods",
+    plant: (node) => {
+      const ranges = [[{ subnet: "10.244.1.0/24", gateway: "10.9.9.1" }]];
+      const ipam = { type: "host-local", ranges };
+      const bridge = { type: "bridge", isGateway: true, ipMasq: true, ipam };
+      const conflist = { name: "cbr0", cniVersion: "1.0.0", plugins: [bridge] };
+      return node.writeFile(CONFLIST_FILE, JSON.stringify(conflist));
+    },
+    says: "The gateway 10.9.9.1 is not in its subnet",
   },
   {
     id: "wrong-mtu",
@@ -265,18 +197,39 @@ export const FAULTS: readonly Fault[] = [
     isMended: true,
   },
   {
-    id: "wrong-mtu",
-    severity: "warning",
-    name: "the network's MTU has changed",
-    plant: "sed -i s/FLANNEL_MTU=1450/FLANNEL_MTU=1400/ /run/flannel/subnet.env",
-    says: "and the network's is 1400",
-  },
-  {
     id: "port-without-pod",
     severity: "warning",
     name: "a port of the bridge is nobody's",
     plant: "ip link add lost type veth peer name lost2; ip link set lost master cni0 mtu 1450",
     says: "no pod is known of: lost",
+    isMended: true,
+  },
+  {
+    id: "unreadable-result",
+    severity: "warning",
+    name: "a running pod's result is empty",
+    plant: `
+      : > /var/lib/cni/results/cbr0-pod2-eth0
+      touch -d '1 hour ago' /var/lib/cni/networks/cbr0/*`,
+    says: "/var/lib/cni/results/cbr0-pod2-eth0 (it is empty)",
+    also: ["unknown-pod"],
+  },
+  {
+    id: "missing-result",
+    severity: "warning",
+    name: "a running pod's result is missing",
+    plant: `
+      rm /var/lib/cni/results/cbr0-pod2-eth0
+      touch -d '1 hour ago' /var/lib/cni/networks/cbr0/*`,
+    says: "pod2 (/run/netns/pod2)",
+    also: ["unknown-pod"],
+  },
+  {
+    id: "leaked-address",
+    severity: "warning",
+    name: "a reservation is nobody's",
+    plant: leakRange(99, 99),
+    says: "10.244.1.99 (lost-99)",
     isMended: true,
   },
   {
@@ -286,22 +239,6 @@ export const FAULTS: readonly Fault[] = [
     plant: leakRange(4, 254),
     says: "253 of the 253 addresses of 10.244.1.1-10.244.1.254 are reserved",
     also: ["leaked-address"],
-  },
-  {
-    id: "range-nearly-full",
-    severity: "warning",
-    name: "a range is nearly full",
-    plant: leakRange(4, 240),
-    says: "239 of the 253",
-    also: ["leaked-address"],
-  },
-  {
-    id: "leaked-address",
-    severity: "warning",
-    name: "a reservation is nobody's",
-    plant: leakRange(99, 99),
-    says: "10.244.1.99 (lost-99)",
-    isMended: true,
   },
   {
     id: "pod-gone",
@@ -319,7 +256,7 @@ export const FAULTS: readonly Fault[] = [
   {
     id: "damaged-result",
     severity: "warning",
-    name: "a kept result is damaged",
+    name: "a file among the results is no pod's",
     plant: "echo > /var/lib/cni/results/cbr0-x-eth0",
     says: "/var/lib/cni/results/cbr0-x-eth0",
     isMended: true,
@@ -331,6 +268,20 @@ export const FAULTS: readonly Fault[] = [
     plant:
       "mount --bind /var/lib/cni/results /var/lib/cni/results && mount -o remount,ro,bind /var/lib/cni/results",
     says: "Nothing can be written to /var/lib/cni/results",
+  },
+  {
+    id: "rules-left",
+    severity: "warning",
+    name: "rules could not be deleted",
+    plant: "touch /run/flannel-cni/portmap/leftovers/0123",
+    says: "could not delete the rules of 1 containers",
+  },
+  {
+    id: "no-mark-chain",
+    severity: "error",
+    name: "the chain that is to mark packets is not there",
+    plant: `sed -i 's/"type": "portmap",/"type": "portmap", "externalSetMarkChain": "KUBE-MARK-MASQ",/' ${CONFLIST_FILE}`,
+    says: "The chain KUBE-MARK-MASQ",
   },
   {
     id: "stale-rules",
@@ -358,10 +309,39 @@ export const FAULTS: readonly Fault[] = [
   {
     id: "forward-dropped",
     severity: "warning",
-    name: "the firewall drops what is forwarded",
+    name: "the policy of FORWARD drops",
     plant: "iptables -P FORWARD DROP",
-    says: "IPv4",
+    says: "policy drop in chain FORWARD of iptables' table filter",
     isMended: true,
+  },
+  {
+    id: "forward-dropped",
+    severity: "warning",
+    name: "FORWARD ends with REJECT",
+    plant: `
+      ip6tables -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+      ip6tables -A FORWARD -j REJECT`,
+    says: "-A FORWARD -j REJECT",
+    isMended: true,
+  },
+  {
+    id: "forward-dropped",
+    severity: "warning",
+    name: "a table of nftables drops",
+    plant: `nft '
+      table inet fw {
+        chain allowed { ct state established,related accept; iifname "lo" accept; }
+        chain forward { type filter hook forward priority 10; policy drop; jump allowed; }
+      }'`,
+    says: "policy drop in chain forward of nftables' table inet fw",
+    also: ["forward-dropped"],
+  },
+  {
+    id: "foreign-masquerade",
+    severity: "warning",
+    name: "a rule masquerades what pods send to pods",
+    plant: "iptables -t nat -A POSTROUTING -s 10.0.0.0/8 -j MASQUERADE",
+    says: "-A POSTROUTING -s 10.0.0.0/8 -j MASQUERADE",
   },
   {
     id: "port-used-twice",
@@ -369,6 +349,19 @@ export const FAULTS: readonly Fault[] = [
     name: "a process listens on a host port",
     plant: (node) => serve(node, "daemon", { tcp: 8080, udp: 8054 }),
     says: "The host port 8080/tcp of pod1 is used by",
+  },
+  {
+    id: "strict-rp-filter",
+    severity: "warning",
+    name: "a pod's second network is filtered strictly",
+    plant: `
+      echo '{"cniVersion":"1.0.0","name":"cbr0","plugins":[{"type":"bridge","bridge":"cni1","isGateway":true,
+        "ipam":{"type":"host-local","dataDir":"/run/other","ranges":[[{"subnet":"10.77.0.0/24"}]]}}]}' > /run/b.conflist
+      mkdir /run/b && mv /run/b.conflist /run/b
+      NETCONFPATH=/run/b /opt/cni/bin/cnitool add --container-id pod1 -i net1 cbr0 /run/netns/pod1
+      ip netns exec pod1 sh -c 'echo 1 > /proc/sys/net/ipv4/conf/net1/rp_filter'`,
+    says: "pod1 (net1)",
+    isMended: true,
   },
   {
     id: "pod-broken",

@@ -1,30 +1,12 @@
 import { asCniError } from "../../shared/cni/error.ts";
+import type { Finding } from "../../shared/preconditions/finding.ts";
 import type { Command } from "./command.ts";
-import { checkAddresses } from "./doctor/addresses.ts";
-import { checkBridge } from "./doctor/bridge.ts";
-import { checkConfigs } from "./doctor/configs.ts";
-import type { Finding } from "./doctor/finding.ts";
-import { checkKernel } from "./doctor/kernel.ts";
-import { checkPlugins } from "./doctor/plugins.ts";
-import { checkPods } from "./doctor/pods.ts";
-import { checkRules } from "./doctor/rules.ts";
-import { viewOf } from "./doctor/view.ts";
-import type { View } from "./doctor/view.ts";
+import { findingsOf } from "./doctor/findings.ts";
+import { observe } from "./doctor/observe/observe.ts";
 import { withCaches } from "./node/caching_node.ts";
 
 /** The exit status when nothing could be looked at. */
 const unable = 3;
-
-/** What is looked at, in the order in which it is needed by what comes after. */
-const checks: Readonly<Record<string, (view: View) => Finding[] | Promise<Finding[]>>> = {
-  "network configs": checkConfigs,
-  plugins: checkPlugins,
-  "the kernel's settings": checkKernel,
-  "the bridge": checkBridge,
-  addresses: checkAddresses,
-  "firewall rules": checkRules,
-  pods: checkPods,
-};
 
 export const doctor: Command = {
   name: "doctor",
@@ -34,7 +16,7 @@ export const doctor: Command = {
     "Looks at the network config, the plugins, subnet.env, the kernel's settings, the",
     "bridge, addresses, firewall rules and each pod's network. For each thing that is",
     "wrong it prints what it saw, what that means for pods, and the command that",
-    "mends it. It changes nothing, and on a healthy node it prints nothing.",
+    "repairs it. It changes nothing, and on a healthy node it prints nothing.",
     "",
     "Exit status: 0 healthy, 1 warnings alone, 2 at least one error,",
     "3 the node could not be looked at.",
@@ -48,7 +30,7 @@ export const doctor: Command = {
     }
     let findings: Finding[];
     try {
-      findings = await withCaches(tool, async (caching) => examine(await viewOf(caching)));
+      findings = findingsOf(await withCaches(tool, observe));
     } catch (error) {
       const { message, details } = asCniError(error);
       tool.terminal.say(`${message} ${details}`);
@@ -60,30 +42,6 @@ export const doctor: Command = {
     return findings.length > 0 ? 1 : 0;
   },
 };
-
-/** All findings, errors first. What cannot be looked at is one, too. */
-async function examine(view: View): Promise<Finding[]> {
-  const findings: Finding[] = [];
-  for (const [subject, check] of Object.entries(checks)) {
-    try {
-      findings.push(...(await check(view)));
-    } catch (error) {
-      const { message, details } = asCniError(error);
-      findings.push({
-        id: "cannot-look",
-        severity: "warning",
-        what: `Not all could be seen of ${subject}: ${message}`,
-        means: "There may be more wrong than is said here.",
-        mend: details,
-      });
-    }
-  }
-  return findings.toSorted((one, other) => rankOf(one) - rankOf(other));
-}
-
-function rankOf({ severity }: Finding): number {
-  return severity === "error" ? 0 : 1;
-}
 
 function reportOf(findings: readonly Finding[]): string[] {
   const blocks = findings.flatMap(({ id, severity, what, means, mend }) => [

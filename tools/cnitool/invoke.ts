@@ -1,10 +1,10 @@
 import { invokePlugin, checkType } from "../../shared/cni/invoke.ts";
 import { CniError, Code } from "../../shared/cni/error.ts";
 import type { Invoke, PluginCall } from "../../shared/libcni/runtime.ts";
-import { printable } from "../../shared/base/text.ts";
 import { findExecutable } from "../../shared/files/files.ts";
 import type { Tool } from "./command.ts";
 import { pluginPath } from "./settings.ts";
+import { quoted } from "./shell.ts";
 import { binFolder } from "../../shared/files/paths.ts";
 
 /** The plugin's executable. @throws CniError Delegate if there is none. */
@@ -64,11 +64,4 @@ function explanation(tool: Tool, call: PluginCall, before: string | undefined): 
     "EOF",
     "",
   ];
-}
-
-/** A word as a shell takes it: also one with characters that are not printable (bash's $'…'). */
-export function quoted(word: string): string {
-  if (/^[\w./:=@%,+-]+$/.test(word)) return word;
-  if (printable(word) === word) return `'${word.replaceAll("'", `'\\''`)}'`;
-  return `$'${printable(word.replaceAll(/['\\]/g, (found) => `\\${found}`))}'`;
 }

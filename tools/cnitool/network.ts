@@ -11,8 +11,9 @@ import type { RuntimeConf } from "../../shared/libcni/runtime.ts";
 import { UsageError } from "../../shared/cli/command.ts";
 import type { Option } from "../../shared/cli/command.ts";
 import type { Call, Command } from "./command.ts";
-import { executor, explainer, quoted } from "./invoke.ts";
+import { executor, explainer } from "./invoke.ts";
 import { capabilityArgs, cniArgs, containerIdOf, ifnameOf, netFolder } from "./settings.ts";
+import { quoted } from "./shell.ts";
 
 /** The commands that call the plugins of a network: a verb of CNI each. */
 

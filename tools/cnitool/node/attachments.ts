@@ -53,8 +53,8 @@ export interface Attachments {
   readonly cached: readonly CachedAttachment[];
   readonly damaged: readonly DamagedAttachment[];
   readonly unrecorded: readonly UnrecordedAttachment[];
-  /** Namespaces of none of the cached attachments. Looked for only where something is unclear. */
-  readonly strangers: readonly FoundNamespace[];
+  /** Finds the namespaces of none of the cached attachments, once. @throws Failure kernel */
+  readonly strangers: () => readonly FoundNamespace[];
 }
 
 /** Looks at all attachments of the node. @throws CniError Failure */
@@ -96,7 +96,7 @@ export function observeAttachments(tool: Tool, hostLinks: readonly Link[]): Atta
     );
     return namespace === undefined && !isRecent(one.file) ? [] : [{ ...one, namespace }];
   });
-  return { cached, damaged, unrecorded, strangers: found ?? [] };
+  return { cached, damaged, unrecorded, strangers };
 }
 
 /** Two files may say the same attachment: that with libcni's name comes first. */

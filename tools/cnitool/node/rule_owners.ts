@@ -1,11 +1,12 @@
-import type { Firewall, Variant } from "../../../shared/firewall/firewall.ts";
+import type { Firewall } from "../../../shared/firewall/firewall.ts";
 import { hostPortKind } from "../../../shared/firewall/host_ports.ts";
 import { masqueradeKind } from "../../../shared/firewall/masquerade.ts";
 import { tableOf } from "../../../shared/firewall/nftables_text.ts";
 import type { Family } from "../../../shared/net/address.ts";
+import { iptablesCommand, savedTable, variants } from "./iptables_tables.ts";
 
 /** A container with rules, and where they are. */
-export interface OwnedRules {
+export interface LocatedOwner {
   /** Undefined where the rule does not say it. */
   readonly network: string | undefined;
   /** Cut where the firewall allows no longer comment. */
@@ -20,11 +21,10 @@ interface Owner {
 }
 
 const families: readonly Family[] = [4, 6];
-const variants: readonly Variant[] = ["nft", "legacy"];
 
 /** Whose rules of bridge and portmap this node has. @throws Failure firewall */
-export function ruleOwners(firewall: Firewall): OwnedRules[] {
-  const found = new Map<string, OwnedRules>();
+export function ruleOwners(firewall: Firewall): LocatedOwner[] {
+  const found = new Map<string, LocatedOwner>();
   const add = (owners: readonly Owner[], where: string): void => {
     for (const { network, containerId } of owners) {
       if (containerId === undefined) continue;
@@ -33,9 +33,8 @@ export function ruleOwners(firewall: Firewall): OwnedRules[] {
   };
   for (const family of families) {
     for (const variant of variants) {
-      if (!isUsed(firewall, family, variant)) continue;
-      const where = `ip${family === 4 ? "" : "6"}tables-${variant} -t nat -S`;
-      const saved = firewall.save(family, "nat", variant) ?? "";
+      const where = `${iptablesCommand(family)}-${variant} -t nat -S`;
+      const saved = savedTable(firewall, family, "nat", variant);
       for (const kind of [hostPortKind, masqueradeKind]) {
         add(kind.ownersInIptables?.(saved, family) ?? [], where);
       }
@@ -48,12 +47,4 @@ export function ruleOwners(firewall: Firewall): OwnedRules[] {
     }
   }
   return [...found.values()];
-}
-
-/** Whether a nat table is there. To look at one of iptables-legacy that is not would make it. */
-function isUsed(firewall: Firewall, family: Family, variant: Variant): boolean {
-  if (variant === "legacy") return firewall.hasLegacyTable(family, "nat");
-  return ["PREROUTING", "OUTPUT", "POSTROUTING"].some((chain) =>
-    firewall.hasChain(family, "nat", chain),
-  );
 }

@@ -1,0 +1,37 @@
+import type { RangeSet } from "../ipam/ranges.ts";
+import { formatAddress, isLinkLocal } from "../net/address.ts";
+import { contains, formatCidr } from "../net/cidr.ts";
+import type { Link } from "../node/node.ts";
+import type { Finding } from "./finding.ts";
+
+/** Something else than a bridge has the bridge's name. */
+export function bridgeNameTaken(name: string, link: Link | undefined): Finding | undefined {
+  if (link === undefined || link.kind === "bridge") return undefined;
+  return {
+    id: "no-bridge",
+    severity: "error",
+    what: `${name} is no bridge but a ${link.kind === "" ? "device" : link.kind}.`,
+    means: "No pod can start: the bridge plugin refuses it.",
+    mend: `ip link delete ${name}, or set bridge to another name in the network config`,
+  };
+}
+
+/**
+ * Gateways that pods cannot reach, for they are in no subnet of theirs. A link-local one is.
+ * @param where the file of the network config, or what else it is called.
+ */
+export function gatewaysOutside(rangeSets: readonly RangeSet[], where: string): Finding[] {
+  const outside = rangeSets
+    .flat()
+    .filter(({ gateway, subnet }) => !contains(subnet, gateway) && !isLinkLocal(gateway));
+  return outside.map(
+    ({ gateway, subnet }): Finding => ({
+      id: "gateway-outside-subnet",
+      severity: "error",
+      what: `The gateway ${formatAddress(gateway)} is not in its subnet, ${formatCidr(subnet)}.`,
+      means:
+        "No pod can start: it cannot have a route by a gateway that is in no network of its own.",
+      mend: `correct the gateway, or leave it out, in ${where}`,
+    }),
+  );
+}

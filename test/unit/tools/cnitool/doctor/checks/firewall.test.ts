@@ -1,0 +1,116 @@
+/** The firewall: its commands, what it does with pods' packets, and rules of no pod. */
+import { attachment, path, pod, testFaults, testFine, viewOf } from "../view.ts";
+
+const kept = viewOf();
+
+testFaults([
+  {
+    name: "there is no command for the firewall",
+    id: "no-firewall-tool",
+    severity: "error",
+    changes: { firewall: { commands: { iptables: false, nft: false } } },
+    what: "Neither iptables nor nft",
+    mend: "apt-get install iptables",
+  },
+  {
+    name: "the chain that marks is not there",
+    id: "no-mark-chain",
+    severity: "error",
+    changes: { firewall: { markChain: { name: "KUBE-MARK-MASQ", missing: [4, 6] } } },
+    what: "The chain KUBE-MARK-MASQ (externalSetMarkChain of portmap) is not in the nat table of iptables, for IPv4 and IPv6",
+    mend: "kube-proxy",
+  },
+  {
+    name: "both iptables are in use",
+    id: "two-firewalls",
+    changes: { firewall: { bothVariants: true } },
+    what: '"iptables" is iptables-nft here',
+    mend: "iptables-legacy -t nat -S",
+  },
+  {
+    name: "the policy of FORWARD drops",
+    id: "forward-dropped",
+    changes: { firewall: { paths: [path()] } },
+    what: "what pods send over IPv4: policy drop in chain FORWARD of iptables' table filter",
+    mend: "iptables -I FORWARD -i cni0 -j ACCEPT; iptables -I FORWARD -o cni0 -j ACCEPT",
+  },
+  {
+    name: "a table of nftables drops what comes for host ports",
+    id: "forward-dropped",
+    changes: {
+      firewall: { paths: [path({ tool: "nft", table: "inet fw", packet: "inbound", family: 6 })] },
+    },
+    what: "what comes for pods' host ports over IPv6: policy drop in chain FORWARD of nftables' table inet fw",
+    mend: 'iifname "cni0" accept',
+  },
+  {
+    name: "firewalld drops",
+    id: "forward-dropped",
+    changes: { firewall: { paths: [path({ tool: "nft", table: "inet firewalld" })] } },
+    what: "nftables' table inet firewalld",
+    mend: "firewall-cmd --permanent --zone=trusted --add-interface=cni0",
+  },
+  {
+    name: "a foreign rule masquerades what pods send to pods",
+    id: "foreign-masquerade",
+    changes: {
+      firewall: {
+        paths: [
+          path({
+            hook: "postrouting",
+            packet: "pod-to-pod",
+            table: "nat",
+            outcome: { verdict: "masquerade", chain: "POSTROUTING", rule: "-A POSTROUTING -j X" },
+          }),
+        ],
+      },
+    },
+    what: "-A POSTROUTING -j X",
+    mend: "! -d 10.244.0.0/16",
+  },
+  {
+    name: "there are rules of no pod",
+    id: "stale-rules",
+    changes: {
+      firewall: { owners: [{ network: "cbr0", containerId: "lost", where: "iptables -S" }] },
+    },
+    what: "lost (iptables -S)",
+    mend: "cnitool ps --valid",
+  },
+]);
+
+const long = "a".repeat(64);
+
+testFine([
+  [
+    "inbound packets dropped, with no host ports",
+    {
+      pods: [pod("pod2", "10.244.1.3")],
+      firewall: { paths: [path({ packet: "inbound" })] },
+    },
+  ],
+  [
+    "a rule of flannel's that masquerades",
+    {
+      firewall: {
+        paths: [
+          path({
+            hook: "postrouting",
+            outcome: { verdict: "masquerade", chain: "FLANNEL-POSTRTG", rule: "" },
+          }),
+        ],
+      },
+    },
+  ],
+  [
+    "rules of another network",
+    { firewall: { owners: [{ network: "podman", containerId: "x", where: "" }] } },
+  ],
+  [
+    "rules of an id that the firewall has cut",
+    {
+      cached: [...kept.cached, attachment(long, "10.244.1.9")],
+      firewall: { owners: [{ network: undefined, containerId: long.slice(0, 40), where: "" }] },
+    },
+  ],
+]);

@@ -1,0 +1,56 @@
+/** Each pod: its network, its rules and its host ports. */
+import { pod, testFaults, viewOf } from "../view.ts";
+
+const kept = viewOf();
+
+testFaults([
+  {
+    name: "a pod's rules are missing",
+    id: "rules-missing",
+    severity: "error",
+    changes: { pods: [pod("pod1", "10.244.1.2", { missingRules: ["masquerading for IPv4"] })] },
+    what: "pod1 (masquerading for IPv4)",
+    mend: "cnitool repair",
+  },
+  {
+    name: "a pod's rules could not be looked at",
+    id: "cannot-look",
+    changes: { pods: [pod("pod1", "10.244.1.2", { ruleErrors: ["No way."] })] },
+    what: "pod1: No way.",
+    mend: "cnitool repair --dry-run",
+  },
+  {
+    name: "a process listens on a host port",
+    id: "port-used-twice",
+    changes: {
+      pods: kept.pods.map((one) => ({
+        ...one,
+        portsInUse: one.hostPorts.map((port) => ({ port, process: "nginx (pid 7)" })),
+      })),
+    },
+    what: "The host port 8080/tcp of pod1 is used by nginx (pid 7)",
+    mend: "ss -lnp 'sport = :8080'",
+  },
+  {
+    name: "a pod's second network is filtered strictly",
+    id: "strict-rp-filter",
+    changes: { pods: [pod("pod1", "10.244.1.2", { strictInterfaces: ["net1"] })] },
+    what: "pod1 (net1)",
+    mend: "nsenter --net=/run/netns/pod1 sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.net1.rp_filter=2",
+  },
+  {
+    name: "a pod's network has changed",
+    id: "pod-broken",
+    severity: "error",
+    changes: { pods: [pod("pod1", "10.244.1.2", { problem: "eth0 is gone." })] },
+    what: "pod1 (eth0 is gone.)",
+    mend: "delete these pods, so that they are made again: pod1",
+  },
+  {
+    name: "something could not be looked at",
+    id: "cannot-look",
+    changes: { failures: [{ subject: "pods", message: "No way.", advice: "Walk." }] },
+    what: "Not all could be seen of pods: No way.",
+    mend: "Walk.",
+  },
+]);

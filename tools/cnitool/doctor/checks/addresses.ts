@@ -1,0 +1,68 @@
+import { capacity, describe, isGateway, rangeOf } from "../../../../shared/ipam/ranges.ts";
+import { isTaken } from "../../../../shared/ipam/reservation.ts";
+import type { Finding } from "../../../../shared/preconditions/finding.ts";
+import { collecting, keepsResults, some } from "../view.ts";
+import type { View } from "../view.ts";
+
+/** Percent of a range from which on it is said how full it is. */
+const nearlyFull = 90;
+
+/** Addresses: how many are left, and which are nobody's. */
+export function checkAddresses(view: View): Finding[] {
+  return [...fullness(view), ...leaked(view)];
+}
+
+function fullness({ reservations }: View): Finding[] {
+  if (reservations === undefined) return [];
+  const { conf, reservations: all } = reservations;
+  return conf.rangeSets.flatMap((set): Finding[] => {
+    const size = capacity(set);
+    const taken = all.filter(
+      (one) =>
+        isTaken(one) && rangeOf(set, one.address) !== undefined && !isGateway(set, one.address),
+    );
+    const percent = Number((BigInt(taken.length) * 100n) / size);
+    if (percent < nearlyFull) return [];
+    const isFull = BigInt(taken.length) >= size;
+    const network = conf.folder.slice(conf.folder.lastIndexOf("/") + 1);
+    return [
+      {
+        id: isFull ? "range-full" : "range-nearly-full",
+        severity: isFull ? "error" : "warning",
+        what: `${String(taken.length)} of the ${String(size)} addresses of ${describe(set)} are reserved.`,
+        means: isFull
+          ? 'No pod can start: "no IP addresses available in range set".'
+          : "When the last one is given, no pod can start.",
+        mend: `see whether they are all in use: cnitool ps; if not, ${collecting(network)}; if so, give the node fewer pods (maxPods) or a larger subnet`,
+      },
+    ];
+  });
+}
+
+/** Reservations of containers that are nowhere, and that no ADD may be making. */
+function leaked(view: View): Finding[] {
+  const { reservations, cached, damaged, unrecorded, starting, configs } = view;
+  const { network } = configs;
+  if (reservations === undefined || network === undefined || !keepsResults(view)) return [];
+  // Not those of another network: containerd keeps a result for each pod's loopback, too.
+  const attachments = [
+    ...cached.filter((one) => one.network === network.name),
+    ...damaged.flatMap(({ candidates }) => candidates),
+    ...unrecorded,
+  ];
+  const known = new Set([...attachments.map(({ containerId }) => containerId), ...starting]);
+  const lost = reservations.reservations.filter(
+    (one) => isTaken(one) && !known.has(one.owner?.containerId ?? ""),
+  );
+  if (lost.length === 0) return [];
+  return [
+    {
+      id: "leaked-address",
+      severity: "warning",
+      what: `Addresses are reserved for containers that are not there: ${some(lost.map(({ file, owner }) => `${file} (${owner?.containerId ?? ""})`))}.`,
+      means:
+        "A DEL was lost. The addresses are given to nobody, until the range is full or the node restarts.",
+      mend: collecting(network.name),
+    },
+  ];
+}

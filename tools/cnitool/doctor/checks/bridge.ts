@@ -1,0 +1,188 @@
+import { isLinkLocal, sameAddress } from "../../../../shared/net/address.ts";
+import { formatCidr, sameCidr } from "../../../../shared/net/cidr.ts";
+import type { Cidr } from "../../../../shared/net/cidr.ts";
+import type { Link } from "../../../../shared/node/node.ts";
+import { bridgeNameTaken, gatewaysOutside } from "../../../../shared/preconditions/bridge.ts";
+import type { Finding } from "../../../../shared/preconditions/finding.ts";
+import { isGateway, keepsResults, some } from "../view.ts";
+import type { BridgeView, View } from "../view.ts";
+
+/** The bridge that the pods are connected to: itself, its addresses, its MTU, its ports. */
+export function checkBridge(view: View): Finding[] {
+  const { bridge, links } = view;
+  if (bridge === undefined) return [];
+  const { name } = bridge;
+  const link = links.find((one) => one.name === name);
+  if (link === undefined) return missing(view, name);
+  const taken = bridgeNameTaken(name, link);
+  if (taken !== undefined) return [taken];
+  return [
+    ...state(link),
+    ...addresses(view, bridge),
+    ...mtu(view, bridge, link),
+    ...strayPorts(view, bridge),
+  ];
+}
+
+function missing({ pods }: View, name: string): Finding[] {
+  const cut = pods.filter(({ attachment }) =>
+    (attachment.addResult?.interfaces ?? []).some((one) => one.name === name),
+  );
+  if (cut.length === 0) return [];
+  return [
+    {
+      id: "no-bridge",
+      severity: "error",
+      what: `The bridge ${name} is gone, and ${String(cut.length)} pods were connected to it.`,
+      means: "These pods are cut off. A new one makes the bridge again, but does not connect them.",
+      mend: `kubectl delete pod, for each of: ${some(cut.map((pod) => pod.name))}`,
+    },
+  ];
+}
+
+function state({ name, up }: Link): Finding[] {
+  if (up) return [];
+  return [
+    {
+      id: "bridge-down",
+      severity: "error",
+      what: `The bridge ${name} is down.`,
+      means: "All pods of this node are cut off.",
+      mend: `ip link set ${name} up`,
+    },
+  ];
+}
+
+/** The gateways that pods have, and what else the bridge has of their families. */
+function addresses(view: View, { name, conf, addresses: all }: BridgeView): Finding[] {
+  const rangeSets = view.reservations?.conf.rangeSets ?? [];
+  // With a VLAN the gateway's addresses are on a link of their own.
+  if (!isGateway(view) || (conf["vlan"] ?? 0) !== 0) return [];
+  // What the bridge should have is not known as long as the config contradicts itself.
+  if (gatewaysOutside(rangeSets, "").length > 0) return [];
+  const has = all.filter(({ address }) => !isLinkLocal(address));
+  const wanted = rangeSets.flat().map(({ gateway, subnet }): Cidr => {
+    return { address: gateway, prefix: subnet.prefix };
+  });
+  const used = new Set(
+    view.pods.flatMap(({ attachment }) =>
+      (attachment.addResult?.ips ?? []).map(({ address }) => address.address.family),
+    ),
+  );
+  const lacking = wanted.filter(
+    (cidr) => used.has(cidr.address.family) && !has.some((one) => sameCidr(one, cidr)),
+  );
+  const families = new Set(wanted.map(({ address }) => address.family));
+  const foreign = has.filter(
+    (cidr) => families.has(cidr.address.family) && !wanted.some((one) => sameCidr(one, cidr)),
+  );
+  return [
+    ...lacking.map((cidr): Finding => {
+      const near = has.find(({ address }) => sameAddress(address, cidr.address));
+      return {
+        id: "no-gateway-address",
+        severity: "error",
+        what: `${name} has no address ${formatCidr(cidr)}${near === undefined ? "" : ` (but ${formatCidr(near)})`}.`,
+        means: "It is the pods' gateway: they reach nothing but each other.",
+        mend: `ip address add ${formatCidr(cidr)} dev ${name}`,
+      };
+    }),
+    ...foreign.map(
+      (cidr): Finding => ({
+        id: "foreign-address",
+        severity: "error",
+        what: `${name} has the address ${formatCidr(cidr)}, which is not of this node's subnets.`,
+        means:
+          'New pods may be refused: "cni0 already has an IP address different from …". The node\'s subnet has changed, or another program uses the bridge.',
+        mend: wayOutOf(view, name, cidr, wanted),
+      }),
+    ),
+  ];
+}
+
+/** How to remove an address that is foreign. Pods that have it for their gateway need it still. */
+function wayOutOf({ pods }: View, name: string, cidr: Cidr, wanted: readonly Cidr[]): string {
+  const command = `ip address delete ${formatCidr(cidr)} dev ${name}`;
+  if (wanted.some(({ address }) => sameAddress(address, cidr.address))) return command;
+  const users = pods.filter(({ attachment }) =>
+    (attachment.addResult?.ips ?? []).some(
+      ({ gateway }) => gateway !== undefined && sameAddress(gateway, cidr.address),
+    ),
+  );
+  if (users.length === 0) return command;
+  return `delete the pods that have it for their gateway (${some(users.map((pod) => pod.name))}), then: ${command}`;
+}
+
+function mtu({ links }: View, { conf }: BridgeView, link: Link): Finding[] {
+  const wanted = conf["mtu"];
+  if (typeof wanted !== "number" || wanted === 0) return [];
+  const isWrong = (one: Link): boolean => one.mtu !== wanted;
+  const ports = links.filter(({ master, kind }) => master === link.index && kind === "veth");
+  const all = [link, ...ports].filter(isWrong);
+  const [first] = all;
+  if (first === undefined) return [];
+  return [
+    {
+      id: "wrong-mtu",
+      severity: "warning",
+      what: `The MTU of ${some(all.map((one) => `${one.name} is ${one.mtu}`))}, and the network's is ${wanted}.`,
+      means:
+        "Small packets pass and large ones are dropped: connections hang as soon as much is sent.",
+      mend:
+        first === link
+          ? `ip link set ${first.name} mtu ${wanted}`
+          : `ip link set ${first.name} mtu ${wanted}, and the same inside the pod; or delete the pod`,
+    },
+  ];
+}
+
+/** Ports that no attachment has. What leads to another namespace may be a pod, and is not deleted. */
+function strayPorts(view: View, { name, strayPorts: ports }: BridgeView): Finding[] {
+  if (!keepsResults(view) || isAddUnderWay(view)) return [];
+  const left = ports.filter(({ peer }) => peer === "node");
+  const unknown = ports.filter(({ peer }) => peer === undefined);
+  const [first] = [...left, ...unknown];
+  const named = [...left, ...unknown].map((port) => port.name);
+  const inUse = ports.flatMap(({ name: port, peer }) =>
+    peer === "node" || peer === undefined ? [] : [{ port, peer }],
+  );
+  const [stranger] = inUse;
+  return [
+    ...(first === undefined
+      ? []
+      : [
+          {
+            id: "port-without-pod",
+            severity: "warning",
+            what: `${name} has ports that no pod is known of: ${some(named)}.`,
+            means: "An ADD or DEL was cut short. Nothing takes them away.",
+            mend:
+              first.peer === "node"
+                ? `ip link delete ${first.name}`
+                : `find out where it leads before you delete it: ip -d link show ${first.name}`,
+          } as const,
+        ]),
+    ...(stranger === undefined
+      ? []
+      : [
+          {
+            id: "unknown-pod",
+            severity: "warning",
+            what: `${name} has ports that lead to network namespaces of no known pod: ${some(inUse.map(({ port, peer }) => `${port} (${peer.path})`))}.`,
+            means:
+              "A container is connected without a runtime, its kept result cannot be read, or an ADD was cut short. What it has must not be collected while it is in use.",
+            mend: `see what runs there: ${lookInto(stranger.peer.path)}; then delete the pod, or the namespace`,
+          } as const,
+        ]),
+  ];
+}
+
+function lookInto(path: string): string {
+  return `nsenter --net=${path} ss -tunap; ip netns pids ${path.slice(path.lastIndexOf("/") + 1)}`;
+}
+
+/** Whether an ADD may be making a port just now. */
+function isAddUnderWay({ starting, pods }: View): boolean {
+  const done = new Set(pods.map(({ attachment }) => attachment.containerId));
+  return [...starting].some((containerId) => !done.has(containerId));
+}

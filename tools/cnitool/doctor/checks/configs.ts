@@ -1,0 +1,199 @@
+import { isJsonObject } from "../../../../shared/base/json.ts";
+import { CniError, Code } from "../../../../shared/cni/error.ts";
+import { MisnamedList } from "../../../../shared/libcni/list.ts";
+import type { NetworkList } from "../../../../shared/libcni/list.ts";
+import { versionOf } from "../../../../shared/libcni/runtime.ts";
+import { formatCidr, overlaps } from "../../../../shared/net/cidr.ts";
+import { gatewaysOutside } from "../../../../shared/preconditions/bridge.ts";
+import { NotReady } from "../../../../shared/preconditions/finding.ts";
+import type { Finding } from "../../../../shared/preconditions/finding.ts";
+import { quoted } from "../../shell.ts";
+import { isGateway, some } from "../view.ts";
+import type { View } from "../view.ts";
+
+/** Restarts what writes flannel's network config. */
+const rewriteConfig = "kubectl -n kube-flannel rollout restart daemonset/kube-flannel-ds";
+
+/** The network configs: whether there is one, which is used, and what is in it. */
+export function checkConfigs(view: View): Finding[] {
+  const { files, folder, network } = view.configs;
+  if (files.length === 0) {
+    return [
+      {
+        id: "no-config",
+        severity: "error",
+        what: `${folder} has no network config.`,
+        means: "The runtime starts no pods, and the node is NotReady.",
+        mend: rewriteConfig,
+      },
+    ];
+  }
+  return [
+    ...brokenFiles(view),
+    ...(network === undefined ? [] : contradictions(view, network)),
+    ...(network === undefined ? [] : otherFiles(view, network)),
+    ...unready(view),
+  ];
+}
+
+function brokenFiles({ configs: { files, network } }: View): Finding[] {
+  return files.flatMap(({ file, network: read }, at): Finding[] => {
+    if (!(read instanceof CniError)) return [];
+    const isFirst = at === 0;
+    return [
+      {
+        id: "broken-config",
+        severity: isFirst ? "error" : "warning",
+        what: read.message,
+        means: isFirst
+          ? "It is the first by its name, so the runtime uses it and starts no pods, or uses another than you think."
+          : "A runtime may refuse to start because of it, and cnitool does not look beyond it.",
+        mend: wayOutOf(file, read, network !== undefined),
+      },
+    ];
+  });
+}
+
+/** How to repair a broken config. The only one is never taken away. */
+function wayOutOf(file: string, problem: CniError, hasOther: boolean): string {
+  const aside = `mv ${quoted(file)} ${quoted(`${file}.broken`)}`;
+  if (problem instanceof MisnamedList) {
+    return `mv ${quoted(file)} ${quoted(file.replace(/\.(?:conf|json)$/, ".conflist"))}`;
+  }
+  return hasOther ? aside : `correct ${file}, or have it written anew: ${rewriteConfig}`;
+}
+
+/** What a config says that cannot be, whatever the node is like. */
+function contradictions(view: View, network: NetworkList): Finding[] {
+  const rangeSets = view.reservations?.conf.rangeSets ?? [];
+  return [
+    ...unknownVersion(network),
+    ...(isGateway(view) ? gatewaysOutside(rangeSets, network.file) : []),
+    ...noPortMappings(network),
+  ];
+}
+
+function unknownVersion(network: NetworkList): Finding[] {
+  try {
+    versionOf(network);
+    return [];
+  } catch (error) {
+    if (!(error instanceof CniError)) throw error;
+    return [
+      {
+        id: "unknown-version",
+        severity: "error",
+        what: `${error.message} It is in ${network.file}.`,
+        means: "Every plugin refuses it, so no pod can start.",
+        mend: `sed -i 's/"cniVersion": *"[^"]*"/"cniVersion": "1.0.0"/' ${quoted(network.file)}`,
+      },
+    ];
+  }
+}
+
+function noPortMappings({ plugins, file }: NetworkList): Finding[] {
+  const portmap = plugins.find(({ type }) => type === "portmap");
+  const capabilities = portmap?.["capabilities"];
+  const isOn = isJsonObject(capabilities) && capabilities["portMappings"] === true;
+  if (portmap === undefined || isOn) return [];
+  return [
+    {
+      id: "no-port-mappings",
+      severity: "warning",
+      what: `portmap in ${file} has no "capabilities": {"portMappings": true}.`,
+      means: "The runtime passes it no host ports, so no pod's hostPort works.",
+      mend: `add "capabilities": {"portMappings": true} to portmap in ${file}`,
+    },
+  ];
+}
+
+/** Configs besides the one that is used. */
+function otherFiles({ configs, reservations }: View, network: NetworkList): Finding[] {
+  const { others } = configs;
+  const [first] = others;
+  if (first === undefined) return [];
+  const hidden = isFlannel(network) ? undefined : others.find((other) => isFlannel(other.network));
+  const own = (reservations?.conf.rangeSets ?? []).flatMap((set) =>
+    set.map(({ subnet }) => subnet),
+  );
+  return [
+    hidden === undefined
+      ? {
+          id: "several-configs",
+          severity: "warning",
+          what: `There is more than one network config: ${network.file} wins by its name over ${some(others.map((other) => other.network.file))}.`,
+          means:
+            "A runtime uses the first. If another is removed or renamed, new pods get another network than those that are there.",
+          mend: disable(first.network),
+        }
+      : {
+          id: "other-config-wins",
+          severity: "error",
+          what: `${network.file} wins by its name over flannel's ${hidden.network.file}.`,
+          means: "New pods do not get flannel's network, and cannot reach those that did.",
+          mend: disable(network),
+        },
+    ...others.flatMap(({ network: other, subnets }): Finding[] => {
+      const shared = subnets.find((subnet) => own.some((mine) => overlaps(mine, subnet)));
+      if (shared === undefined || other.name === network.name) return [];
+      return [
+        {
+          id: "same-subnet",
+          severity: "error",
+          what: `The networks ${network.name} and ${other.name} (${other.file}) both give addresses of ${formatCidr(shared)}.`,
+          means: "Each counts only its own addresses, so two pods can get the same one.",
+          mend: disable(other),
+        },
+      ];
+    }),
+  ];
+}
+
+function disable({ file }: NetworkList): string {
+  return `mv ${quoted(file)} ${quoted(`${file}.disabled`)}`;
+}
+
+function isFlannel({ plugins }: NetworkList): boolean {
+  return plugins.some(({ type }) => type === "flannel");
+}
+
+/** What the plugins themselves say of whether they could add a pod. */
+function unready({ configs: { chains, network } }: View): Finding[] {
+  return chains.flatMap(({ chain, problem }): Finding[] => {
+    // A range that is full is among the findings on addresses.
+    if (problem === undefined || problem.code === Code.LimitedConnectivity) return [];
+    if (problem instanceof NotReady) return [problem.finding];
+    const type = chain.at(-1)?.type ?? "";
+    if (problem.code === Code.InvalidNetworkConfig) {
+      return [
+        {
+          id: "bad-plugin-config",
+          severity: "error",
+          what: problem.message,
+          means: `The plugin ${type} refuses it, so no pod can start.`,
+          mend: `correct it in ${network?.file ?? "the network config"}. ${problem.details}`,
+        },
+      ];
+    }
+    if (type === "flannel") {
+      return [
+        {
+          id: "no-subnet",
+          severity: "error",
+          what: problem.message,
+          means: "Without this node's subnet no pod can start. flanneld writes it.",
+          mend: `kubectl -n kube-flannel logs daemonset/kube-flannel-ds; ${rewriteConfig}`,
+        },
+      ];
+    }
+    return [
+      {
+        id: "not-ready",
+        severity: "error",
+        what: `${type}: ${problem.message}`,
+        means: "No pod can start, or those that need this plugin cannot.",
+        mend: problem.details,
+      },
+    ];
+  });
+}

@@ -1,0 +1,149 @@
+import { formatCidr } from "../../../../shared/net/cidr.ts";
+import type { Finding } from "../../../../shared/preconditions/finding.ts";
+import { noFirewallTool, noMarkChain } from "../../../../shared/preconditions/firewall.ts";
+import { bridgeLink, collecting, keepsResults, some } from "../view.ts";
+import type { PathView, View } from "../view.ts";
+
+/** The firewall: its commands, what it does with pods' packets, and rules of no pod. */
+export function checkFirewall(view: View): Finding[] {
+  const { markChain, commands } = view.firewall;
+  const noTool = needsFirewall(view) ? noFirewallTool(commands) : undefined;
+  const noChain = markChain && noMarkChain(markChain.name, markChain.missing);
+  return [
+    ...(noTool === undefined ? [] : [noTool]),
+    ...(noChain === undefined ? [] : [noChain]),
+    ...bothVariants(view),
+    ...dropped(view),
+    ...masqueraded(view),
+    ...stale(view),
+  ];
+}
+
+function needsFirewall({ bridge, configs: { network } }: View): boolean {
+  const hasPortmap = network?.plugins.some(({ type }) => type === "portmap") === true;
+  return bridge?.conf["ipMasq"] === true || hasPortmap;
+}
+
+/** Rules in both iptables, of which packets pass both, and the tools see one. */
+function bothVariants({ firewall: { bothVariants: both, variant } }: View): Finding[] {
+  if (!both) return [];
+  return [
+    {
+      id: "two-firewalls",
+      severity: "warning",
+      what: `There are NAT rules in iptables-nft and in iptables-legacy; "iptables" is iptables-${variant} here.`,
+      means:
+        "What one program sets up another does not see: rules contradict each other, or stay when they should go.",
+      mend: `find out who uses the other one: iptables-${variant === "nft" ? "legacy" : "nft"} -t nat -S; then update-alternatives --config iptables`,
+    },
+  ];
+}
+
+/** What pods send, or what comes for their host ports, is dropped on its way. */
+function dropped(view: View): Finding[] {
+  const bridge = bridgeLink(view)?.name;
+  if (bridge === undefined) return [];
+  const hasPorts = view.pods.some(({ hostPorts }) => hostPorts.length > 0);
+  const paths = view.firewall.paths.filter(
+    ({ hook, packet, outcome }) =>
+      hook === "forward" &&
+      outcome.verdict === "drop" &&
+      (packet === "outbound" || (packet === "inbound" && hasPorts)),
+  );
+  // One for each base chain, whatever it drops.
+  const chains = Map.groupBy(paths, ({ tool, table, family }) => `${tool} ${table} ${family}`);
+  return [...chains.values()].flatMap(([path]) =>
+    path === undefined
+      ? []
+      : [
+          {
+            id: "forward-dropped",
+            severity: "warning",
+            what: `The firewall drops what ${path.packet === "outbound" ? "pods send" : "comes for pods' host ports"} over IPv${path.family}: ${path.outcome.rule} in chain ${path.outcome.chain} of ${where(path)}.`,
+            means:
+              path.packet === "outbound"
+                ? "Pods reach neither pods of other nodes nor the outside. Docker, firewalld and others make such rules; flanneld makes rules against iptables' own (FLANNEL-FWD) unless told not to."
+                : "Host ports do not work from other machines.",
+            mend: letThrough(path, bridge),
+          } as const,
+        ],
+  );
+}
+
+function where({ tool, table }: PathView): string {
+  return tool === "nft" ? `nftables' table ${table}` : `${tool}' table ${table}`;
+}
+
+/** The commands that let pods' packets through a base chain. */
+function letThrough({ tool, table }: PathView, bridge: string): string {
+  if (table.endsWith(" firewalld")) {
+    return `firewall-cmd --permanent --zone=trusted --add-interface=${bridge}; firewall-cmd --reload`;
+  }
+  if (tool === "nft") {
+    return `let pods through in table ${table}, before it drops: iifname "${bridge}" accept; oifname "${bridge}" accept (nft list table ${table})`;
+  }
+  const insert = `${tool} ${table === "filter" ? "" : `-t ${table} `}-I FORWARD`;
+  return `${insert} -i ${bridge} -j ACCEPT; ${insert} -o ${bridge} -j ACCEPT`;
+}
+
+/** What pods send to pods gets another source, by a rule that is not flannel's or ours. */
+function masqueraded(view: View): Finding[] {
+  const path = view.firewall.paths.find(
+    ({ hook, outcome }) =>
+      hook === "postrouting" &&
+      outcome.verdict === "masquerade" &&
+      !/^(?:CNI-|FLANNEL-|masq_checks)/.test(outcome.chain),
+  );
+  if (path === undefined) return [];
+  const routes = view.reservations?.conf.routes ?? [];
+  const network = routes.find(({ dst }) => dst.address.family === path.family)?.dst;
+  const ranges = (view.reservations?.conf.rangeSets ?? []).flat();
+  const own = ranges.find(({ subnet }) => subnet.address.family === path.family)?.subnet;
+  const pods = network ?? own;
+  return [
+    {
+      id: "foreign-masquerade",
+      severity: "warning",
+      what: `The firewall masquerades what pods send to each other: ${path.outcome.rule} in chain ${path.outcome.chain} of ${where(path)}.`,
+      means:
+        "Pods see the node's address in place of the pod's that speaks to them, and network policies cannot tell pods apart.",
+      mend: `find out who made this rule, and add the exception for pods to it${pods === undefined ? "" : `: ! -d ${formatCidr(pods)}`}`,
+    },
+  ];
+}
+
+/** Rules of containers that are not there. */
+function stale(view: View): Finding[] {
+  const { firewall, configs, cached, damaged, unrecorded, starting } = view;
+  const { network } = configs;
+  if (network === undefined || !keepsResults(view)) return [];
+  // Those of a pod which has gone are among what it has left.
+  const known = new Set([
+    ...[...cached, ...unrecorded].map(({ containerId }) => containerId),
+    ...damaged.flatMap(({ candidates }) => candidates.map(({ containerId }) => containerId)),
+    ...starting,
+  ]);
+  const owned = firewall.owners.filter(
+    (owner) => (owner.network ?? network.name) === network.name && !has(known, owner.containerId),
+  );
+  const [first] = owned;
+  if (first === undefined) return [];
+  const ids = [...new Set(owned.map(({ containerId }) => containerId))];
+  return [
+    {
+      id: "stale-rules",
+      severity: "warning",
+      what: `There are rules of containers that are not there: ${some(ids)} (${first.where}).`,
+      means:
+        "A host port leads to an address that another pod may have by now, or traffic is masqueraded that should not be.",
+      mend: collecting(network.name),
+    },
+  ];
+}
+
+/** Whether an id is known; a firewall cuts long ones. */
+function has(known: ReadonlySet<string>, id: string): boolean {
+  if (known.has(id)) return true;
+  const shortestCut = 32;
+  return id.length > shortestCut && [...known].some((one) => one.startsWith(id));
+}

@@ -1,0 +1,98 @@
+import type { Finding } from "../../../../shared/preconditions/finding.ts";
+import { bridgeLink, some } from "../view.ts";
+import type { View } from "../view.ts";
+
+/** Each pod: its network, its firewall rules and its host ports. */
+export function checkPods(view: View): Finding[] {
+  return [
+    ...missingRules(view),
+    ...ruleErrors(view),
+    ...portsInUse(view),
+    ...strictInterfaces(view),
+    ...broken(view),
+  ];
+}
+
+/** Pods whose rules something has flushed. */
+function missingRules({ pods }: View): Finding[] {
+  const without = pods.filter((pod) => pod.missingRules.length > 0);
+  if (without.length === 0) return [];
+  const names = without.map((pod) => `${pod.name} (${pod.missingRules.join("; ")})`);
+  return [
+    {
+      id: "rules-missing",
+      severity: "error",
+      what: `Firewall rules of pods are missing: ${some(names)}.`,
+      means:
+        "Something has reloaded the firewall since: host ports do not work, or pods do not reach the outside.",
+      mend: "cnitool repair",
+    },
+  ];
+}
+
+function ruleErrors({ pods }: View): Finding[] {
+  const problems = pods.flatMap(({ name, ruleErrors: errors }) =>
+    errors.map((message) => `${name}: ${message}`),
+  );
+  if (problems.length === 0) return [];
+  return [
+    {
+      id: "cannot-look",
+      severity: "warning",
+      what: `The rules of pods could not be looked at: ${some(problems)}`,
+      means: "They may be missing.",
+      mend: "cnitool repair --dry-run",
+    },
+  ];
+}
+
+/** Host ports that a process of the node listens on, too. */
+function portsInUse({ pods }: View): Finding[] {
+  return pods.flatMap(({ name, portsInUse: ports }) =>
+    ports.map(({ port: { hostPort, protocol }, process }): Finding => {
+      return {
+        id: "port-used-twice",
+        severity: "warning",
+        what: `The host port ${hostPort}/${protocol} of ${name} is used by ${process} of the host, too.`,
+        means: "What comes from outside goes to the pod, and that process gets none of it.",
+        mend: `give the pod another hostPort, or stop that process (ss -lnp 'sport = :${hostPort}')`,
+      };
+    }),
+  );
+}
+
+/** Interfaces of pods that drop what comes in by them, for the answer would leave by another. */
+function strictInterfaces({ pods }: View): Finding[] {
+  const strict = pods.filter((pod) => pod.strictInterfaces.length > 0);
+  const [first] = strict;
+  if (first === undefined) return [];
+  const names = strict.map((pod) => `${pod.name} (${pod.strictInterfaces.join(", ")})`);
+  const [ifname = ""] = first.strictInterfaces;
+  const enter = `nsenter --net=${first.attachment.netns}`;
+  return [
+    {
+      id: "strict-rp-filter",
+      severity: "warning",
+      what: `Pods with several networks drop what comes in by one and would be answered by another: ${some(names)} (net.ipv4.conf.*.rp_filter is 1).`,
+      means: "Host ports of that network do not work, nor what reaches it from beyond its subnet.",
+      mend: `${enter} sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.${ifname}.rp_filter=2 (or give the pod a route back)`,
+    },
+  ];
+}
+
+/** Pods whose network is not as ADD made it. */
+function broken(view: View): Finding[] {
+  // Without the bridge all would say the same.
+  if (view.bridge !== undefined && bridgeLink(view) === undefined) return [];
+  const found = view.pods.filter(({ problem }) => problem !== undefined);
+  if (found.length === 0) return [];
+  return [
+    {
+      id: "pod-broken",
+      severity: "error",
+      what: `The network of pods is not as it was made: ${some(found.map(({ name, problem }) => `${name} (${problem})`))}.`,
+      means: "They may be cut off, or another pod may get their address.",
+      mend: `delete these pods, so that they are made again: ${some(found.map(({ name }) => name))}`,
+    },
+  ];
+}

@@ -1,0 +1,121 @@
+import type { Finding } from "../../../../shared/preconditions/finding.ts";
+import { podOf } from "../../node/plugin_call.ts";
+import type { DamagedAttachment } from "../../node/attachments.ts";
+import { quoted } from "../../shell.ts";
+import { collecting, keepsResults, some } from "../view.ts";
+import type { View } from "../view.ts";
+
+/** The results that runtimes keep, and what portmap keeps. */
+export function checkResults(view: View): Finding[] {
+  return [
+    ...notWritable(view),
+    ...damaged(view),
+    ...unrecorded(view),
+    ...gone(view),
+    ...left(view),
+  ];
+}
+
+function notWritable({ results: { folder, problem } }: View): Finding[] {
+  if (problem === undefined) return [];
+  return [
+    {
+      id: "not-writable",
+      severity: "error",
+      what: `Nothing can be written to ${folder}: ${problem}.`,
+      means: "No pod can start: the runtime keeps each pod's result there.",
+      mend: "mount -o remount,rw /var, or see what is in the place of the folder",
+    },
+  ];
+}
+
+/** Results that cannot be read: of pods that may be running, or of nothing that is there. */
+function damaged(view: View): Finding[] {
+  const [alive, dead] = split(view.damaged, (one) => mayBeAlive(view, one));
+  const [first] = dead;
+  return [
+    ...(alive.length === 0
+      ? []
+      : [
+          {
+            id: "unreadable-result",
+            severity: "warning",
+            what: `Kept results of pods cannot be read: ${listed(alive)}.`,
+            means:
+              "The runtime cannot CHECK these pods, nor take away all that they have. They may be running, and count as alive.",
+            mend: `delete these pods, so that they are made again: ${some(alive.flatMap(({ candidates }) => candidates.map(({ containerId }) => containerId)))}`,
+          } as const,
+        ]),
+    ...(first === undefined
+      ? []
+      : [
+          {
+            id: "damaged-result",
+            severity: "warning",
+            what: `Files are no results of an ADD, and belong to nothing that is there: ${listed(dead)}.`,
+            means: "The runtime says so in its log each time it reads them.",
+            mend: `rm ${quoted(first.file)}`,
+          } as const,
+        ]),
+  ];
+}
+
+/** Whether a damaged result can be of a pod that runs: it has an address, or there is a pod too many. */
+function mayBeAlive({ bridge }: View, { reserved, candidates }: DamagedAttachment): boolean {
+  if (candidates.length === 0) return false;
+  return reserved.length > 0 || (bridge?.strayPorts ?? []).some(({ peer }) => peer !== "node");
+}
+
+function listed(files: readonly DamagedAttachment[]): string {
+  return some(files.map(({ file, problem }) => `${file} (it ${problem})`));
+}
+
+/** Pods that have an address, and of which no result is kept. */
+function unrecorded(view: View): Finding[] {
+  if (!keepsResults(view)) return [];
+  const found = view.unrecorded.filter(({ namespace }) => namespace !== undefined);
+  if (found.length === 0) return [];
+  const names = found.map(({ containerId, namespace }) => `${containerId} (${namespace?.path})`);
+  return [
+    {
+      id: "missing-result",
+      severity: "warning",
+      what: `Results of pods that are there are missing: ${some(names)}.`,
+      means:
+        "The runtime does not know that they have a network. They count as alive: their addresses are in use.",
+      mend: `delete these pods, so that they are made again: ${some(found.map(({ containerId }) => containerId))}`,
+    },
+  ];
+}
+
+/** Attachments whose namespace is gone. */
+function gone({ cached, configs: { network } }: View): Finding[] {
+  const found = cached.filter((one) => one.state === "gone" && one.network === network?.name);
+  if (found.length === 0 || network === undefined) return [];
+  return [
+    {
+      id: "pod-gone",
+      severity: "warning",
+      what: `Pods have gone without a DEL: ${some(found.map((one) => podOf(one) ?? one.containerId))}.`,
+      means: "What they had is left: addresses, rules, and the runtime's note of them.",
+      mend: collecting(network.name),
+    },
+  ];
+}
+
+function left({ leftovers, configs: { network } }: View): Finding[] {
+  if (leftovers === 0) return [];
+  return [
+    {
+      id: "rules-left",
+      severity: "warning",
+      what: `portmap could not delete the rules of ${String(leftovers)} containers.`,
+      means: "Their host ports lead nowhere. Each later call tries again.",
+      mend: collecting(network?.name ?? "cbr0"),
+    },
+  ];
+}
+
+function split<T>(all: readonly T[], test: (one: T) => boolean): [T[], T[]] {
+  return [all.filter(test), all.filter((one) => !test(one))];
+}

@@ -1,0 +1,48 @@
+import type { Finding } from "../../../shared/preconditions/finding.ts";
+import { checkAddresses } from "./checks/addresses.ts";
+import { checkBridge } from "./checks/bridge.ts";
+import { checkConfigs } from "./checks/configs.ts";
+import { checkFirewall } from "./checks/firewall.ts";
+import { checkKernel } from "./checks/kernel.ts";
+import { checkPlugins } from "./checks/plugins.ts";
+import { checkPods } from "./checks/pods.ts";
+import { checkResults } from "./checks/results.ts";
+import type { View } from "./view.ts";
+
+/** The checks, in the order in which what they look at is needed by what comes after. */
+const checks: readonly ((view: View) => Finding[])[] = [
+  checkConfigs,
+  checkPlugins,
+  checkKernel,
+  checkBridge,
+  checkAddresses,
+  checkResults,
+  checkFirewall,
+  checkPods,
+  checkFailures,
+];
+
+/** All that is wrong, errors first. A precondition that a plugin's STATUS has named is there once. */
+export function findingsOf(view: View): Finding[] {
+  const found = new Map<string, Finding>();
+  for (const finding of checks.flatMap((check) => check(view))) {
+    const key = `${finding.id} ${finding.what}`;
+    if (!found.has(key)) found.set(key, finding);
+  }
+  return [...found.values()].toSorted((a, b) => rankOf(a) - rankOf(b));
+}
+
+function rankOf({ severity }: Finding): number {
+  return severity === "error" ? 0 : 1;
+}
+
+/** What could not be looked at. */
+function checkFailures({ failures }: View): Finding[] {
+  return failures.map(({ subject, message, advice }) => ({
+    id: "cannot-look",
+    severity: "warning",
+    what: `Not all could be seen of ${subject}: ${message}`,
+    means: "There may be more wrong than is said here.",
+    mend: advice,
+  }));
+}

@@ -1,0 +1,78 @@
+import { readIfPresent } from "../../../../shared/files/files.ts";
+import type { Family } from "../../../../shared/net/address.ts";
+import type { Link } from "../../../../shared/node/node.ts";
+import {
+  readSysctls,
+  requiredSysctls,
+  sysctlProblem,
+} from "../../../../shared/preconditions/kernel.ts";
+import type { Tool } from "../../command.ts";
+import type { KernelView } from "../view.ts";
+
+/** The settings that the checks look at, besides those of shared/preconditions. */
+function sysctlKeys(bridge: string): string[] {
+  return [
+    ...requiredSysctls(bridge),
+    bridgeNetfilterKey(4),
+    bridgeNetfilterKey(6),
+    routeLocalnetKey(bridge),
+    "net/netfilter/nf_conntrack_count",
+    "net/netfilter/nf_conntrack_max",
+    neighbourLimitKey(4),
+    neighbourLimitKey(6),
+  ];
+}
+
+/** What shows the firewall the packets that pass a bridge. */
+export function bridgeNetfilterKey(family: Family): string {
+  return `net/bridge/bridge-nf-call-ip${family === 4 ? "" : "6"}tables`;
+}
+
+/** What lets packets from 127.0.0.1 leave by a link. */
+export function routeLocalnetKey(link: string): string {
+  return `net/ipv4/conf/${link}/route_localnet`;
+}
+
+/** How many entries the neighbour table of a family has at the most. */
+export function neighbourLimitKey(family: Family): string {
+  return `net/ipv${family}/neigh/default/gc_thresh3`;
+}
+
+/** What makes a link take router advertisements: 2 for a node that forwards, too. */
+export function acceptRaKey(link: string): string {
+  return `net/ipv6/conf/${link}/accept_ra`;
+}
+
+/** Reads the kernel's settings and tables. @throws Failure kernel */
+export function observeKernel({ node }: Tool, bridge: string, links: readonly Link[]): KernelView {
+  const { host } = node;
+  const advertised = advertisedLinks(node.host, links);
+  const keys = [...sysctlKeys(bridge), ...advertised.map(acceptRaKey)];
+  const [ipv4, ipv6] = [entriesIn("arp_cache"), entriesIn("ndisc_cache")];
+  return {
+    sysctls: readSysctls(host, keys),
+    problem: sysctlProblem(),
+    neighbours: {
+      ...(ipv4 === undefined ? {} : { 4: ipv4 }),
+      ...(ipv6 === undefined ? {} : { 6: ipv6 }),
+    },
+    advertised,
+  };
+}
+
+/** Links with an IPv6 default route, or where there is none an address, of a router's. */
+function advertisedLinks(host: Tool["node"]["host"], links: readonly Link[]): string[] {
+  const defaults = host.routes().filter(({ dst }) => dst.address.family === 6 && dst.prefix === 0);
+  const byRoute = new Set(
+    defaults.filter(({ isAdvertised }) => isAdvertised).flatMap((route) => route.links),
+  );
+  const found = defaults.length > 0 ? byRoute : host.linksWithLifetimes();
+  return links.flatMap(({ index, name }) => (found.has(index) ? [name] : []));
+}
+
+/** The number of entries of a neighbour table; only the node's first namespace has these files. */
+function entriesIn(table: string): number | undefined {
+  const [, line = ""] = readIfPresent(`/proc/net/stat/${table}`)?.split("\n") ?? [];
+  const [entries = ""] = line.trim().split(/\s+/);
+  return /^[0-9a-f]+$/.test(entries) ? Number.parseInt(entries, 16) : undefined;
+}

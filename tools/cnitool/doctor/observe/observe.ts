@@ -1,0 +1,65 @@
+import { listIfPresent, writeProblem } from "../../../../shared/files/files.ts";
+import { runFolder } from "../../../../shared/files/paths.ts";
+import { Cache } from "../../../../shared/libcni/cache.ts";
+import type { Tool } from "../../command.ts";
+import { observeAttachments } from "../../node/attachments.ts";
+import { isRecent, reservationsOf } from "../../node/reservations.ts";
+import type { Reservations } from "../../node/reservations.ts";
+import type { View } from "../view.ts";
+import { observeBridge } from "./bridge.ts";
+import { observeConfigs } from "./configs.ts";
+import { observeFirewall, noFirewall } from "./firewall.ts";
+import { observeKernel } from "./kernel.ts";
+import { Parts } from "./parts.ts";
+import { observePlugins } from "./plugins.ts";
+import { observePods } from "./pods.ts";
+
+/**
+ * Looks at the node, once. A part that cannot be looked at is a failure in the view; the others are
+ * looked at all the same.
+ * @throws CniError Failure what keeps the node from being looked at at all.
+ */
+export async function observe(tool: Tool): Promise<View> {
+  const { node } = tool;
+  const parts = new Parts();
+  const links = node.host.links();
+  const attachments = observeAttachments(tool, links);
+  const configs = await observeConfigs(tool);
+  const delegates = configs.chains.flatMap(({ chain }) => chain);
+  const reservations = reservationsOf(tool, delegates);
+  const conf = delegates.find(({ type }) => type === "bridge")?.conf;
+  const bridge =
+    conf && parts.look("the bridge", () => observeBridge(tool, conf, links, attachments));
+  const cache = new Cache();
+  const pods = await parts.lookAsync("pods", () => observePods(tool, configs, attachments.cached));
+  const firewall = await parts.lookAsync("firewall rules", async () =>
+    observeFirewall(tool, { configs, links, bridge, reservations }),
+  );
+  return {
+    configs,
+    plugins: observePlugins(tool, configs),
+    kernel: observeKernel(tool, bridge?.name ?? "cni0", links),
+    links,
+    bridge,
+    reservations,
+    starting: startingIn(reservations),
+    cached: attachments.cached,
+    damaged: attachments.damaged,
+    unrecorded: attachments.unrecorded,
+    pods: pods ?? [],
+    firewall: firewall ?? noFirewall,
+    results: { folder: cache.folder, problem: writeProblem(cache.folder) },
+    leftovers: listIfPresent(`${runFolder}/portmap/leftovers`).length,
+    failures: parts.failures,
+  };
+}
+
+/** Containers with a reservation so new that their ADD may be under way. */
+function startingIn(reservations: Reservations | undefined): Set<string> {
+  const folder = reservations?.conf.folder ?? "";
+  return new Set(
+    (reservations?.reservations ?? []).flatMap(({ file, owner }) =>
+      owner !== undefined && isRecent(`${folder}/${file}`) ? [owner.containerId] : [],
+    ),
+  );
+}

@@ -1,0 +1,116 @@
+import { asCniError } from "../../../../shared/cni/error.ts";
+import type { Delegate } from "../../../../shared/cni/delegate.ts";
+import { parseAddress } from "../../../../shared/net/address.ts";
+import type { Family } from "../../../../shared/net/address.ts";
+import type { Tool } from "../../command.ts";
+import type { CachedAttachment } from "../../node/attachments.ts";
+import { noDelegate } from "../../node/delegate_chain.ts";
+import { missingRules } from "../../node/missing_rules.ts";
+import { withContainer } from "../../node/namespaces.ts";
+import { configFor, hostPortsOf, podOf, requestFor } from "../../node/plugin_call.ts";
+import type { HostPort } from "../../node/plugin_call.ts";
+import type { ConfigsView, PodView } from "../view.ts";
+
+const mainTable = 254;
+
+/** Looks at the pods of the network, one after another: each one's namespace is closed again. */
+export async function observePods(
+  tool: Tool,
+  { network }: ConfigsView,
+  cached: readonly CachedAttachment[],
+): Promise<PodView[]> {
+  const own = cached.filter((one) => one.state === "alive" && one.network === network?.name);
+  const perContainer = Map.groupBy(
+    cached.filter(({ state, ifname }) => state === "alive" && ifname !== "lo"),
+    ({ containerId }) => containerId,
+  );
+  const pods: PodView[] = [];
+  for (const attachment of own) {
+    const { missing, errors } = await missingRules(tool, attachment, true);
+    const hostPorts = hostPortsOf(attachment);
+    const all = perContainer.get(attachment.containerId) ?? [];
+    pods.push({
+      attachment,
+      name: podOf(attachment) ?? attachment.containerId,
+      problem: await problemOf(tool, attachment),
+      missingRules: missing,
+      ruleErrors: errors.map(({ message }) => message),
+      hostPorts,
+      portsInUse: hostPorts.flatMap((port) => portInUse(tool, port)),
+      strictInterfaces: all.length > 1 ? strictInterfaces(tool, attachment, all) : [],
+    });
+    tool.node.closeContainer(attachment.netns);
+  }
+  return pods;
+}
+
+/** What the CHECK of the plugins that this executable holds finds wrong with an attachment. */
+async function problemOf(tool: Tool, pod: CachedAttachment): Promise<string | undefined> {
+  const { list } = pod;
+  // A result of CNI 0.2.0 or before does not say what there should be.
+  if (list === undefined || (pod.addResult?.interfaces ?? []).length === 0) return undefined;
+  const request = requestFor(pod);
+  const check = async (type: string, conf: Parameters<Delegate["check"]>[1]): Promise<void> => {
+    const env = { ...tool, delegate, warn: () => undefined };
+    await tool.builtins.get(type)?.call(request, conf, env);
+  };
+  const delegate: Delegate = { ...noDelegate, check };
+  for (const plugin of list.plugins) {
+    // The rules of portmap are looked at by missingRules.
+    if (plugin.type === "portmap") continue;
+    try {
+      await check(plugin.type, configFor(pod, list, plugin));
+    } catch (error) {
+      const { message } = asCniError(error);
+      // The bridge's gateways are looked at for all pods at once.
+      if (!message.includes("the gateway address")) return message;
+    }
+  }
+  return undefined;
+}
+
+/** The process of the node that listens on a host port, if there is one. */
+function portInUse(
+  { node }: Tool,
+  port: HostPort,
+): { readonly port: HostPort; readonly process: string }[] {
+  const { hostPort, protocol, hostIP } = port;
+  if (protocol !== "tcp" && protocol !== "udp" && protocol !== "sctp") return [];
+  const address = hostIP === "" ? undefined : parseAddress(hostIP);
+  const wanted = { protocol, port: hostPort, address } as const;
+  const families: readonly Family[] = address === undefined ? [4, 6] : [address.family];
+  if (!families.some((family) => node.isListening(family, wanted))) return [];
+  return [{ port, process: node.listenerName(wanted) ?? "a process" }];
+}
+
+/**
+ * The interfaces of a container with several attachments that drop what comes in by them from
+ * outside: reverse path filtering is strict, and the default route leads through another.
+ */
+function strictInterfaces(
+  { node }: Tool,
+  { netns }: CachedAttachment,
+  attachments: readonly CachedAttachment[],
+): string[] {
+  const found = withContainer(node, netns, (container) => {
+    const filter = (link: string): number =>
+      Number(container.sysctl(`net/ipv4/conf/${link}/rp_filter`) ?? 0);
+    const all = filter("all");
+    // The larger of the two counts, and 2 is loose.
+    const strict = attachments.filter(({ ifname }) => Math.max(all, filter(ifname)) === 1);
+    if (strict.length === 0) return [];
+    const byDefault = container
+      .routes()
+      .find(
+        ({ dst, table }) => dst.address.family === 4 && dst.prefix === 0 && table === mainTable,
+      );
+    const links = new Map(container.links().map(({ name, index }) => [name, index]));
+    return strict
+      .map(({ ifname }) => ifname)
+      .filter((ifname) => {
+        const index = links.get(ifname);
+        return index !== undefined && byDefault?.links.includes(index) !== true;
+      });
+  });
+  return found ?? [];
+}
