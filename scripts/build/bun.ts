@@ -1,11 +1,12 @@
-/** Bun's compiler and its arguments. */
+/** Bun, and its arguments as a compiler. */
 import { existsSync } from "node:fs";
-import { resolve } from "node:path";
+import { join } from "node:path";
 
 const processors: Readonly<Record<string, string>> = { x64: "x64", arm64: "aarch64" };
-const path = resolve(`node_modules/@oven/bun-linux-${processors[process.arch]}/bin/bun`);
+const name = `bun-linux-${processors[process.arch]}`;
+const path = join(import.meta.dirname, "../../node_modules/@oven", name, "bin/bun");
 
-/** The compiler that npm installed, or undefined if Bun does not support this processor. */
+/** Bun as npm installed it, or undefined if Bun does not support this processor. */
 export const bun = existsSync(path) ? path : undefined;
 
 export const bunArguments: readonly string[] = [

@@ -1,5 +1,5 @@
 /** containerd with runc in a sandbox. Its files are on the sandbox's disk; its socket is reached from here. */
-import { createNamespace, type Namespace } from "./namespace.ts";
+import type { Namespace } from "./namespace.ts";
 import { pathOf } from "./requirements.ts";
 import { mountCgroups, type Cgroup } from "./cgroups.ts";
 import { createSandbox, type Sandbox } from "../helpers/cni.ts";
@@ -120,7 +120,9 @@ export async function startRuntime(): Promise<RuntimeNode | string> {
       cgroup: cgroupParent,
       cri: current,
       runPod: async (pod) => current().run({ ...pod, cgroupParent }),
-      podNamespace: (name, netns) => namespaceAt(node, name, netns),
+      // An absolute link, such as /var/run, would lead to the machine's own folder.
+      podNamespace: (name, netns) =>
+        node.namespaceAt(name, netns.replace(/^\/var\/run\//, "/run/")),
       async restart(signal) {
         current().close();
         cri = undefined;
@@ -161,15 +163,4 @@ async function tryWithoutPlugins(cri: Cri, cgroupParent: string): Promise<string
   await cri.stop(id);
   await cri.remove(id);
   return undefined;
-}
-
-function namespaceAt({ pid }: Sandbox, name: string, netns: string): Namespace {
-  // An absolute link, such as /var/run, would lead to the machine's own folder.
-  const path = netns.replace(/^\/var\/run\//, "/run/");
-  const net = `--net=/proc/${pid}/root${path}`;
-  return createNamespace({
-    name,
-    netnsPath: path,
-    nsenterArgs: ["-t", String(pid), "-m", "-p", net],
-  });
 }

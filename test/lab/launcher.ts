@@ -1,9 +1,10 @@
 /**
- * A small process that starts programs for a large one, by messages.
+ * A small process that starts programs for a large one: it reads requests from stdin, a line of JSON
+ * each, and writes reports to stdout.
  *
  * Node forks to start a program, which copies the page tables: in a test runner of 250 MB that takes
- * 4 ms of processor time, and nothing else happens meanwhile. This process has 45 MB. It ends when
- * its parent does, even by SIGKILL, and with that the inputs of all that it has started.
+ * 4 ms of processor time, and nothing else happens meanwhile. This process ends when its parent does,
+ * even by SIGKILL, and with that the inputs of all that it has started.
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -19,8 +20,8 @@ export interface Program {
 
 /** What the parent asks for. `id` is the parent's number for a program. */
 export type Request =
-  /** Start it, and report its end with its output. Without `input` it has no stdin. */
-  | (Program & { readonly kind: "run"; readonly id: number; readonly input?: string | Uint8Array })
+  /** Start it, and report its end with its output. Its stdin is `input`, in base64, or nothing. */
+  | (Program & { readonly kind: "run"; readonly id: number; readonly input?: string })
   /** Start it, and report each line of its output, then its end. */
   | (Program & { readonly kind: "start"; readonly id: number })
   | { readonly kind: "write"; readonly id: number; readonly text: string }
@@ -45,28 +46,27 @@ export interface End {
 
 const running = new Map<number, ChildProcess>();
 
-process.on("message", (request: Request) => {
+for await (const line of createInterface(process.stdin)) serve(JSON.parse(line) as Request);
+// The parent has ended.
+process.exit();
+
+function serve(request: Request): void {
   if (request.kind === "run" || request.kind === "start") launch(request);
   const child = running.get(request.id);
   if (request.kind === "write") child?.stdin?.write(request.text);
   if (request.kind === "close") child?.stdin?.end();
   if (request.kind === "kill") kill(child);
-});
-// Its parent has ended.
-process.on("disconnect", () => process.exit());
+}
 
 function launch(request: Extract<Request, Program>): void {
   const { id, kind, file, args, env } = request;
-  const input = kind === "run" ? request.input : "";
+  const hasInput = kind === "start" || request.input !== undefined;
   const started = performance.now();
-  const child = spawn(file, args, {
-    env,
-    stdio: [input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
-  });
+  const child = spawn(file, args, { env, stdio: [hasInput ? "pipe" : "ignore", "pipe", "pipe"] });
   running.set(id, child);
   // It may end, or close its input, before it has read it.
   child.stdin?.on("error", () => undefined);
-  if (kind === "run") child.stdin?.end(input);
+  if (kind === "run") child.stdin?.end(Buffer.from(request.input ?? "", "base64"));
   const stdout: Buffer[] = [];
   const stderr: Buffer[] = [];
   if (kind === "run") child.stdout?.on("data", (chunk: Buffer) => stdout.push(chunk));
@@ -92,7 +92,7 @@ function launch(request: Extract<Request, Program>): void {
 }
 
 function report(message: Report): void {
-  process.send?.(message);
+  process.stdout.write(`${JSON.stringify(message)}\n`);
 }
 
 function kill(child: ChildProcess | undefined): void {

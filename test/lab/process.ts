@@ -1,6 +1,9 @@
 /** Runs programs to their end, within a time limit, and talks to those that stay. */
-import { fork, type ChildProcess } from "node:child_process";
+import { spawn } from "node:child_process";
+import type { Socket } from "node:net";
+import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { bun } from "../../scripts/build/bun.ts";
 import type { End, Program, Report, Request } from "./launcher.ts";
 
 /** Options of a program. Its environment is `PATH` and `env`; nothing is inherited. */
@@ -37,9 +40,14 @@ export async function run(
   args: readonly string[],
   { input, env, timeout = DEFAULT_TIMEOUT_MS }: RunOptions = {},
 ): Promise<RunResult> {
-  const program = { file, args, env: { ...ENVIRONMENT, ...env } };
-  // An empty input is still a pipe, as a runtime's would be; it ends at once.
-  const running = launch({ ...program, kind: "run", ...(input === undefined ? {} : { input }) });
+  const running = launch({
+    kind: "run",
+    file,
+    args,
+    env: { ...ENVIRONMENT, ...env },
+    // An empty input is still a pipe, as a runtime's would be; it ends at once.
+    ...(input === undefined ? {} : { input: Buffer.from(input).toString("base64") }),
+  });
   let timedOut = false;
   const timer = setTimeout(() => {
     timedOut = true;
@@ -91,17 +99,19 @@ interface Running {
 }
 
 type Launch =
-  | (Program & { readonly kind: "run"; readonly input?: string | Uint8Array })
+  | (Program & { readonly kind: "run"; readonly input?: string })
   | (Program & { readonly kind: "start" });
 
 let launches = 0;
-let launcher: ChildProcess | undefined;
+let launcher: Launcher | undefined;
 /** Who waits for a report of the program with that number. */
 const listeners = new Map<number, (report: Report) => void>();
 
+type Launcher = ReturnType<typeof startLauncher>;
+
 function launch(request: Launch): Running {
   const id = launches++;
-  const { promise: end, resolve, reject } = Promise.withResolvers<End>();
+  const { promise: end, resolve: ended, reject } = Promise.withResolvers<End>();
   let lines: ReadableStreamDefaultController<string> | undefined;
   const stream = new ReadableStream<string>({
     start(controller) {
@@ -115,7 +125,7 @@ function launch(request: Launch): Running {
       return;
     }
     lines?.close();
-    if (report.kind === "ended") resolve(report);
+    if (report.kind === "ended") ended(report);
     else reject(new Error(`Cannot run ${request.file}: ${report.message}`));
   });
   send({ ...request, id });
@@ -131,37 +141,46 @@ function launch(request: Launch): Running {
 function listen(id: number, listener: (report: Report) => void): void {
   launcher ??= startLauncher();
   // This process stays only as long as something runs.
-  launcher.channel?.ref();
+  launcher.ref();
   listeners.set(id, listener);
 }
 
 function send(request: Request): void {
-  launcher?.send(request);
+  launcher?.write(`${JSON.stringify(request)}\n`);
 }
 
-function startLauncher(): ChildProcess {
+function startLauncher() {
   const program = fileURLToPath(import.meta.resolve("./launcher.ts"));
-  const child = fork(program, {
+  // Bun starts a program without a fork.
+  const child = spawn(bun ?? process.execPath, [program], {
     // A Ctrl-C on the terminal is for this process, which then ends what it has started in order.
     detached: true,
     env: ENVIRONMENT,
-    execArgv: [],
-    serialization: "advanced",
-    stdio: ["ignore", "inherit", "inherit", "ipc"],
+    stdio: ["pipe", "pipe", "inherit"],
   });
-  child.on("message", (report: Report) => tell(report));
+  createInterface(child.stdout).on("line", (line) => tell(JSON.parse(line) as Report));
   child.on("exit", () => {
     launcher = undefined;
-    for (const id of listeners.keys())
+    for (const id of listeners.keys()) {
       tell({ kind: "failed", id, message: "the launcher has ended" });
+    }
   });
-  child.unref();
-  return child;
+  // Pipes to a process are sockets.
+  const handles = [child, child.stdin as Socket, child.stdout as Socket];
+  return {
+    write: (text: string) => child.stdin.write(text),
+    ref() {
+      for (const handle of handles) handle.ref();
+    },
+    unref() {
+      for (const handle of handles) handle.unref();
+    },
+  };
 }
 
 function tell(report: Report): void {
   const listener = listeners.get(report.id);
   if (report.kind !== "line") listeners.delete(report.id);
-  if (listeners.size === 0) launcher?.channel?.unref();
+  if (listeners.size === 0) launcher?.unref();
   listener?.(report);
 }

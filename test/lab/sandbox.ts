@@ -19,6 +19,8 @@ export interface Sandbox extends Namespace, SandboxFiles {
   addPods(names: readonly string[]): Promise<readonly Namespace[]>;
   /** Removes a pod's namespace without a DEL, as after a crash of the runtime. */
   removePod(name: string): Promise<void>;
+  /** A network namespace that something else has made, by its path inside. */
+  namespaceAt(name: string, netnsPath: string): Namespace;
   /** Makes a host outside the node, with a link to it. The node's default routes lead there. */
   addExternalHost(name: string, options?: ExternalHostOptions): Promise<ExternalHost>;
   /** The node's whole state, to compare with another moment. */
@@ -55,16 +57,16 @@ export async function createSandbox(): Promise<Sandbox> {
     netnsPath: "/proc/1/ns/net",
     nsenterArgs: [...enter, "-n"],
   });
-  const namedNamespace = (name: string): Namespace =>
-    createNamespace({
-      name,
-      netnsPath: `/run/netns/${name}`,
-      nsenterArgs: [...enter, `--net=/proc/${pid}/root/run/netns/${name}`],
-    });
+  const namespaceAt = (name: string, netnsPath: string): Namespace => {
+    const net = `--net=/proc/${pid}/root${netnsPath}`;
+    return createNamespace({ name, netnsPath, nsenterArgs: [...enter, net] });
+  };
+  const namedNamespace = (name: string): Namespace => namespaceAt(name, `/run/netns/${name}`);
   return {
     ...node,
     ...sandboxFiles(pid),
     pid,
+    namespaceAt,
     async addPod(name) {
       await node.output("ip", ["netns", "add", name]);
       return namedNamespace(name);
