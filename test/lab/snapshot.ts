@@ -6,6 +6,7 @@
  */
 import { readFileSync, readdirSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { PRIVATE_DIRECTORIES } from "./files.ts";
 import { addressesOf, parseList, type Link, type Route, type Rule } from "./inspect.ts";
 import type { Holder } from "./holder.ts";
@@ -57,6 +58,9 @@ if has_tables /proc/net/ip6_tables_names; then section ip6tables-legacy; ip6tabl
 exit 0
 `;
 
+/** How long a snapshot waits for new addresses. */
+const SETTLE_LIMIT_MS = 2000;
+
 const FIREWALL_SECTIONS = [
   "nft",
   "iptables-nft",
@@ -67,7 +71,7 @@ const FIREWALL_SECTIONS = [
 
 /** Takes a snapshot of links, addresses, routes, rules, firewall, namespaces, mounts, files, processes. */
 export async function takeSnapshot({ sh, holder }: SnapshotSource): Promise<Snapshot> {
-  const output = await sh(SCRIPT);
+  const output = await settledOutput(sh);
   const lines: Record<string, readonly string[]> = Object.fromEntries(
     FIREWALL_SECTIONS.map((section) => [section, []]),
   );
@@ -99,6 +103,27 @@ export async function takeSnapshot({ sh, holder }: SnapshotSource): Promise<Snap
     lines["processes"] = processLines(holder);
   }
   return lines;
+}
+
+/** The kernel makes a new IPv6 address's routes later, by a worker, and until then it is tentative. */
+async function settledOutput(sh: SnapshotSource["sh"]): Promise<string> {
+  const end = performance.now() + SETTLE_LIMIT_MS;
+  for (;;) {
+    const output = await sh(SCRIPT);
+    const unsettled = [...output.matchAll(/^@@ ip .*\n(.*)$/gm)].some(([, links = ""]) =>
+      (parseList(links) as readonly Link[]).some(isUnsettled),
+    );
+    if (!unsettled || performance.now() > end) return output;
+    await setTimeout(20);
+  }
+}
+
+/** Without a carrier it stays tentative. */
+function isUnsettled({ operstate, addr_info }: Link): boolean {
+  const isTentative = addr_info.some(
+    ({ scope, tentative }) => scope === "global" && tentative === true,
+  );
+  return operstate === "UP" && isTentative;
 }
 
 /** The differences, a line each: "+ section: line" for what is new, "- section: line" for what is gone. */
