@@ -11,7 +11,7 @@ import {
 
 import { Failure, messageOf } from "../base/failure.ts";
 import type { Sys } from "../runtime/sys.ts";
-import { ensureFolder } from "./files.ts";
+import { ensureFolder, removeIfPresent } from "./files.ts";
 import { locksFolder } from "./paths.ts";
 
 const LOCK_SH = 1;
@@ -80,6 +80,33 @@ export function takeLock(
       closeSync(fd);
     },
   };
+}
+
+/**
+ * Takes a lock whose file goes with it, for a folder that others look into. Whoever has waited for a
+ * file that is gone by then goes on with the one that is there.
+ * @throws as {@link takeLock} does.
+ */
+export function takeTransientLock(sys: Sys, path: string, timeout: number): Lock {
+  const end = performance.now() + timeout;
+  for (;;) {
+    const fd = openPrivate(path);
+    try {
+      waitForLock(sys, fd, path, Math.max(end - performance.now(), 0), "exclusive");
+      if (lstatSync(path, { throwIfNoEntry: false })?.ino === fstatSync(fd).ino) {
+        return {
+          release: () => {
+            removeIfPresent(path);
+            closeSync(fd);
+          },
+        };
+      }
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+    closeSync(fd);
+  }
 }
 
 /** Opens a lock's file. Afterwards only its owner can open it. */

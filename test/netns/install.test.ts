@@ -133,6 +133,41 @@ describe("I1, I2: install", () => {
   });
 });
 
+describe("S1: installers and others", () => {
+  test("a user who locks the folders stops nobody", async () => {
+    await using node = await createSandbox();
+    await node.sh(`
+      mkdir -p ${BIN} ${CONF}
+      for folder in ${BIN} ${CONF}; do
+        setpriv --reuid=65534 --regid=65534 --clear-groups flock -x $folder sleep 30 \\
+          </dev/null >/dev/null 2>&1 &
+      done
+      sleep 0.2
+      timeout 20 ${bin}/install-cni
+    `);
+    await expectWhole(node);
+  });
+
+  test("installers of two containers, which share the folders alone, take turns", async () => {
+    await using node = await createSandbox();
+    const variant = await makeVariant(node);
+    // Each has a /run of its own, as an init container has.
+    await node.sh(`
+      mkdir -p ${BIN} ${CONF} /var/lib/own
+      cp ${variant} /var/lib/own/variant
+      for program in /var/lib/own/variant ${bin}/flannel /var/lib/own/variant; do
+        unshare -m sh -c "mount -t tmpfs tmpfs /run; exec $program install-cni" &
+        pids="$pids $!"
+      done
+      for pid in $pids; do wait $pid; done
+    `);
+    const digests = await node.sh(`sha256sum ${BIN}/* | cut -c 1-64 | sort -u`);
+    expect(digests.trim().split("\n"), "all of one version").toHaveLength(1);
+    expect(await node.list(BIN)).toEqual([MANIFEST, ...PLUGINS]);
+    await node.sh(`cd ${BIN} && sha256sum --check --quiet ${MANIFEST}`);
+  });
+});
+
 describe("what is refused", () => {
   test.for([
     ["no JSON", "{"],

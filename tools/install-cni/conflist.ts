@@ -40,13 +40,14 @@ const usual = `{
 }
 `;
 
-const validators: Readonly<Record<string, Validator<unknown>>> = {
-  bridge: validateBridge,
-  flannel: validateFlannel,
-  "host-local": validateHostLocal,
-  loopback: validateLoopback,
-  portmap: validatePortmap,
-};
+/** By a Map, for a plugin may be called "constructor". */
+const validators: ReadonlyMap<string, Validator<unknown>> = new Map<string, Validator<unknown>>([
+  ["bridge", validateBridge],
+  ["flannel", validateFlannel],
+  ["host-local", validateHostLocal],
+  ["loopback", validateLoopback],
+  ["portmap", validatePortmap],
+]);
 
 /**
  * Reads the conflist that is to be installed.
@@ -102,7 +103,7 @@ function parseConflist(text: string, what: string): Conflist {
   const entries = isJsonArray(value["plugins"]) ? value["plugins"].filter(isJsonObject) : [];
   for (const [index, entry] of entries.entries()) {
     const { type } = entry;
-    const validator = typeof type === "string" ? validators[type] : undefined;
+    const validator = typeof type === "string" ? validators.get(type) : undefined;
     // A runtime adds the name before a plugin sees it.
     if (validator === undefined) continue;
     validate(validator, { ...entry, name }, `plugins[${index}] of ${what}`);

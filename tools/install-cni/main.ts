@@ -13,7 +13,7 @@ import { readConflist } from "./conflist.ts";
 import type { Conflist } from "./conflist.ts";
 import { optionTable, readOptions } from "./options.ts";
 import type { Options } from "./options.ts";
-import { Transaction } from "./transaction.ts";
+import { installedFiles, Transaction } from "./transaction.ts";
 import type { Outcome, WantedFile } from "./transaction.ts";
 
 /** The executable that runs, which is what it installs. */
@@ -137,14 +137,24 @@ function install(
   warn: Warn,
 ): readonly Outcome[] {
   const conflist = options.withConf ? readConflist(options.conf) : undefined;
+  const wantedFiles = executables(plugins);
+  const wantedConf = conflistFile(options.confName, conflist);
+  const done = [
+    installedFiles(sys, options.binDir, wantedFiles),
+    conflist === undefined ? [] : installedFiles(sys, options.confDir, wantedConf),
+  ];
+  if (done.every((outcomes) => outcomes !== undefined)) {
+    if (conflist !== undefined) warnOf(conflist, options, warn);
+    return done.flat();
+  }
   using bin = new Transaction(sys, options.binDir, warn);
   using conf = conflist && new Transaction(sys, options.confDir, warn);
   const both = conf === undefined ? [bin] : [bin, conf];
   const swept = both.flatMap((transaction) => transaction.sweep());
   // All files are written before the first is renamed: the executables, then what names them.
   const unchanged = [
-    ...bin.stage(executables(plugins), options.copies),
-    ...(conf?.stage(conflistFile(options.confName, conflist), options.copies) ?? []),
+    ...bin.stage(wantedFiles, options.copies),
+    ...(conf?.stage(wantedConf, options.copies) ?? []),
   ];
   for (const transaction of both) transaction.recordIntent();
   const changed = both.flatMap((transaction) => transaction.commit());

@@ -1,6 +1,6 @@
 import { UsageError } from "../../shared/cli/command.ts";
 import type { Flags, Option } from "../../shared/cli/command.ts";
-import { quote } from "../../shared/base/text.ts";
+import { printable, quote } from "../../shared/base/text.ts";
 import { binFolder, netFolder } from "../../shared/files/paths.ts";
 
 /** What a run is to do, from flags and environment. */
@@ -50,9 +50,9 @@ export function readOptions(flags: Flags, env: Environment): Options {
   const setting = (flag: string, variable: string): string | undefined =>
     flags.last(flag) ?? variableOf(env, variable);
   const confName = setting("conf-name", "CNI_CONF_NAME") ?? defaultConfName;
-  if (!/^[^/]+\.conflist$/.test(confName)) {
+  if (!/^[^/]+\.conflist$/.test(confName) || printable(confName) !== confName) {
     throw new UsageError(
-      `the conflist's name must end in .conflist, as runtimes want it (got ${quote(confName)})`,
+      `the conflist's name must end in .conflist, as runtimes want it, and have no '/' and no control characters (got ${quote(confName)})`,
     );
   }
   return {

@@ -10,7 +10,7 @@ import {
   removeIfPresent,
 } from "../../shared/files/files.ts";
 import type { Content } from "../../shared/files/files.ts";
-import { takeNamedLock } from "../../shared/files/lock.ts";
+import { takeTransientLock } from "../../shared/files/lock.ts";
 import type { Lock } from "../../shared/files/lock.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
 import {
@@ -67,6 +67,13 @@ interface StagedFile {
 const lockTimeout = 60_000;
 
 /**
+ * The lock of a folder is a file in the folder itself. Two installers may run on the node, or in init
+ * containers of two pods, where the node's folders are mounted: /run is each container's own then, and
+ * the folder is all that the two share. Only root can open the file, and it goes with the lock.
+ */
+const lockName = ".flannel-cni.lock";
+
+/**
  * The change of one folder of the node. {@link stage} writes all files under temporary names,
  * {@link recordIntent} names them in the manifest, {@link commit} renames each into place, and
  * {@link recordResult} forgets what they have replaced. The manifest names a file before it is there,
@@ -86,7 +93,7 @@ export class Transaction {
 
   /**
    * Locks a folder, and makes it if there is none.
-   * @throws Failure busy when another run does not end in time.
+   * @throws Failure busy when another run does not end in time; conflict if its lock is another user's.
    */
   constructor(sys: Sys, path: string, warn: Warn) {
     this.#sys = sys;
@@ -108,10 +115,12 @@ export class Transaction {
     if (this.#lock === undefined) return [];
     return listIfPresent(this.#path)
       .filter((name) => isTemporary(name))
-      .map((name) => {
+      .flatMap((name): Outcome[] => {
         const path = join(this.#path, name);
+        // A run makes no folders.
+        if (lstatSync(path, { throwIfNoEntry: false })?.isFile() !== true) return [];
         unlinkSync(path);
-        return { what: "removed", path, note: "half-made by a run that was killed" };
+        return [{ what: "removed", path, note: "half-made by a run that was killed" }];
       });
   }
 
@@ -123,7 +132,7 @@ export class Transaction {
   stage(wanted: readonly WantedFile[], copies: boolean): Outcome[] {
     this.#wanted = wanted;
     const digests = new Map<string, string>();
-    const found = wanted.map((file) => this.#inspect(file, digests));
+    const found = wanted.map((file) => inspect(this.#sys, this.#path, file, digests));
     // A new file gets the attributes of those that are there.
     const model = found.find(({ attributes }) => attributes !== undefined)?.attributes;
     // Files with the same content and attributes are links to one, by its path.
@@ -147,9 +156,7 @@ export class Transaction {
       const note = linked ? "a link" : same === undefined ? "" : "a copy: links are impossible";
       this.#staged.push({ temporary, path, outcome: { what, path, note } });
     }
-    return found
-      .filter(({ isCurrent }) => isCurrent)
-      .map(({ path }) => ({ what: "unchanged", path, note: "" }));
+    return found.filter(({ isCurrent }) => isCurrent).map(unchanged);
   }
 
   /** Adds what is staged to the manifest, beside what it replaces. */
@@ -170,11 +177,7 @@ export class Transaction {
 
   /** Removes from the manifest what was replaced. */
   recordResult(): void {
-    const current = new Map(this.#wanted.map(({ name, digest }) => [name, digest]));
-    const old = linesOf(this.#recorded).filter(
-      ({ name, digest }) => (current.get(name) ?? digest) === digest,
-    );
-    this.#record(old);
+    this.#record(linesAfter(this.#recorded, this.#wanted));
   }
 
   /** Removes what was installed, unless somebody has changed it since. */
@@ -197,9 +200,10 @@ export class Transaction {
 
   #takeLock(): Lock | undefined {
     try {
-      return takeNamedLock(this.#sys, `install ${this.#path}`, lockTimeout);
+      return takeTransientLock(this.#sys, join(this.#path, lockName), lockTimeout);
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
+      if (error.kind === "conflict") throw error;
       if (error.kind === "busy") {
         const advice = "Another install-cni works in that folder. See what it waits for.";
         throw new Failure(error.kind, error.message, advice, { cause: error });
@@ -207,31 +211,6 @@ export class Transaction {
       this.#warn(`${error.message} Let no other install-cni run at the same time.`);
       return undefined;
     }
-  }
-
-  /** @throws Failure conflict where there is a folder in the file's place. */
-  #inspect(file: WantedFile, digests: Map<string, string>): Inspected {
-    const path = join(this.#path, file.name);
-    const found = lstatSync(path, { throwIfNoEntry: false });
-    if (found?.isDirectory() === true) {
-      throw new Failure(
-        "conflict",
-        `Cannot install ${path}: it is a folder.`,
-        "Remove it, or choose another folder to install in.",
-      );
-    }
-    const attributes = attributesOf(this.#sys, path);
-    if (found === undefined || attributes === undefined) {
-      return { file, path, isCurrent: false, attributes: undefined };
-    }
-    const digest = digestOnce(path, found, digests);
-    const isModeRight = (file.mode & 0o111) === 0 || (attributes.mode & 0o111) !== 0;
-    return {
-      file,
-      path,
-      isCurrent: digest === file.digest && isModeRight,
-      attributes: isModeRight ? attributes : { ...attributes, mode: file.mode },
-    };
   }
 
   #record(lines: readonly Line[]): void {
@@ -244,6 +223,67 @@ export class Transaction {
     renameSync(temporary, path);
     syncFolder(this.#path);
   }
+}
+
+/**
+ * Sees whether nothing is to be done in a folder: all files are as they are wanted, and no run is at
+ * work there or was killed. It changes nothing and needs no lock.
+ * @returns the files, or undefined if there is something to do.
+ */
+export function installedFiles(
+  sys: Sys,
+  folder: string,
+  wanted: readonly WantedFile[],
+): Outcome[] | undefined {
+  if (listIfPresent(folder).some((name) => name === lockName || isTemporary(name)))
+    return undefined;
+  const digests = new Map<string, string>();
+  const found = wanted.map((file) => inspect(sys, folder, file, digests));
+  const recorded = readManifest(folder);
+  const isRecorded = textOf(manifestOf(linesAfter(recorded, wanted))) === textOf(recorded);
+  const names = new Set(recorded.keys());
+  const isDone = found.every(({ isCurrent }) => isCurrent) && isRecorded;
+  return isDone && wanted.every(({ name }) => names.has(name)) ? found.map(unchanged) : undefined;
+}
+
+/** The lines of a manifest without what wanted files have replaced. */
+function linesAfter(recorded: Manifest, wanted: readonly WantedFile[]): Line[] {
+  const current = new Map(wanted.map(({ name, digest }) => [name, digest]));
+  return linesOf(recorded).filter(({ name, digest }) => (current.get(name) ?? digest) === digest);
+}
+
+function unchanged({ path }: Inspected): Outcome {
+  return { what: "unchanged", path, note: "" };
+}
+
+/** @throws Failure conflict where there is a folder in the file's place. */
+function inspect(
+  sys: Sys,
+  folder: string,
+  file: WantedFile,
+  digests: Map<string, string>,
+): Inspected {
+  const path = join(folder, file.name);
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found?.isDirectory() === true) {
+    throw new Failure(
+      "conflict",
+      `Cannot install ${path}: it is a folder.`,
+      "Remove it, or choose another folder to install in.",
+    );
+  }
+  const attributes = attributesOf(sys, path);
+  if (found === undefined || attributes === undefined) {
+    return { file, path, isCurrent: false, attributes: undefined };
+  }
+  const digest = digestOnce(path, found, digests);
+  const isModeRight = (file.mode & 0o111) === 0 || (attributes.mode & 0o111) !== 0;
+  return {
+    file,
+    path,
+    isCurrent: digest === file.digest && isModeRight,
+    attributes: isModeRight ? attributes : { ...attributes, mode: file.mode },
+  };
 }
 
 function keyOf({ digest }: WantedFile, { mode, label }: Attributes): string {
