@@ -1,4 +1,4 @@
-# The one way in: `make help` lists what there is.
+# `make help` lists the targets.
 # Everything that needs npm's packages depends on $(DEPS), so a fresh clone needs no other step.
 
 MAKEFLAGS += --no-print-directory
@@ -13,11 +13,11 @@ SOURCES := $(shell find plugins tools shared schemas -path schemas/generated -pr
 
 .PHONY: all build build-pkg test run unit bench bench-docs profile image check lint typecheck fmt clean help soak
 
-all: build build-pkg ## Both builds
+all: build build-pkg ## Make both builds
 
-build: dist/bin/flannel ## The plugins for this machine, in dist/bin
+build: dist/bin/flannel ## Build the plugins for this machine, in dist/bin
 
-build-pkg: dist/pkg/flannel ## The same, on Node instead of Bun, in dist/pkg
+build-pkg: dist/pkg/flannel ## Build them on Node instead of Bun, in dist/pkg
 
 dist/bin/flannel: $(SOURCES) $(SCHEMAS) $(BUILD_SCRIPTS)
 	@$(NODE) scripts/build/main.ts bin
@@ -31,49 +31,49 @@ $(SCHEMAS): $(wildcard schemas/*.schema.json) scripts/build/gen_schemas.ts scrip
 $(DEPS): package-lock.json
 	@sh scripts/setup.sh deps
 
-test: ## Every check, both builds and all tests (as root)
+test: ## Run every check, both builds and all tests (as root)
 	@sh scripts/setup.sh test
 	@$(MAKE) $(SCHEMAS)
 	@$(NODE) scripts/check/test.ts
 
-soak: ## All faults, crowds, a million hostile inputs, each test on both builds (as root; takes hours)
+soak: ## Run the long form of all tests, on both builds (as root; takes hours)
 	@sh scripts/setup.sh test
 	@$(MAKE) all
 	@SOAK=1 FUZZ_CASES=70000 $(NODE) node_modules/vitest/vitest.mjs run --maxWorkers=2 $(ARGS)
 
-run: ## A demonstration: pods that reach each other (as root)
+run: ## Show pods that reach each other (as root)
 	@sh scripts/setup.sh run
 	@$(MAKE) build
 	@$(NODE) scripts/demo/main.ts
 
-unit: $(SCHEMAS) ## The unit tests alone, no root needed
+unit: $(SCHEMAS) ## Run the unit tests (no root needed)
 	@$(NODE) node_modules/vitest/vitest.mjs run --project unit
 
-bench: ## Times beside the reference plugins' (as root; ARGS=--quick for a minute or two)
+bench: ## Compare with the reference plugins (as root; ARGS=--quick for a minute or two)
 	@sh scripts/setup.sh test
 	@$(MAKE) build
 	@$(NODE) scripts/bench/main.ts $(ARGS)
 
-bench-docs: $(DEPS) ## Puts what bench has found into the docs (ARGS="--out FILE")
+bench-docs: $(DEPS) ## Put the figures of the last bench into the docs (ARGS="--out FILE")
 	@$(NODE) scripts/bench/main.ts --docs $(ARGS)
 
-image: build ## The init container's image in dist/image, without an engine
+image: build ## Write the init container's image to dist/image, without an engine
 	@$(NODE) scripts/release/image.ts $(ARGS)
 
-profile: $(SCHEMAS) ## What a start is made of, module by module
+profile: $(SCHEMAS) ## Show what each module costs at a start
 	@$(NODE) scripts/bench/profile.ts $(ARGS)
 
-check: $(SCHEMAS) ## The checks without the tests: format, types, lint, layers, dead code
+check: $(SCHEMAS) ## Run the checks: format, types, lint, layers, dead code
 	@$(NODE) scripts/check/main.ts
 
-lint typecheck: $(SCHEMAS) ## One check alone
+lint typecheck: $(SCHEMAS) ## Run one check
 	@$(NODE) scripts/check/main.ts $@
 
-fmt: $(DEPS) ## Formats everything
+fmt: $(DEPS) ## Format everything
 	@$(NODE) node_modules/@biomejs/biome/bin/biome format --write
 
-clean: ## Removes what was built and generated (not node_modules)
+clean: ## Remove what was built and generated (not node_modules)
 	@rm -rf dist schemas/generated .cache
 
-help: ## This list
+help: ## Print this list
 	@sed -n 's/^\([a-z][a-z -]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-16s %s\n", $$1, $$2 }'

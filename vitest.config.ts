@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { defineConfig } from "vitest/config";
 
-/** The tests that run the executables, once for each build. */
+/** The tests that run the executables, on each build. */
 const blackBox = ["netns", "golden", "interop", "fault", "fuzz", "e2e"];
 
 /**
@@ -24,10 +24,9 @@ function blackBoxProject(name: string, folder: string, exclude: string[] = []) {
 
 export default defineConfig({
   test: {
-    // A slow test is one that waits for the kernel, so more run than there are processors.
+    // Slow tests wait for the kernel, so more of them run than there are processors.
     maxWorkers: 4,
-    // No test changes what another one imports. It saves half of the unit tests' processor time, and
-    // some hundredths of the others'.
+    // No test changes what another one imports. Without isolation the unit tests take half the CPU time.
     isolate: false,
     testTimeout: 120_000,
     hookTimeout: 60_000,
