@@ -5,7 +5,7 @@ import type { Result } from "../../shared/cni/result.ts";
 import { Failure } from "../../shared/base/failure.ts";
 import type { Masquerade } from "../../shared/firewall/masquerade.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
-import type { Namespace } from "../../shared/node/node.ts";
+import type { LockKind, Namespace } from "../../shared/node/node.ts";
 import { randomBytes, randomMac, randomPortMac } from "../../shared/node/random.ts";
 import { applyPhases } from "./apply.ts";
 import type { BridgeConfig } from "./conf.ts";
@@ -77,7 +77,8 @@ function newPair(containerMac: string | undefined): VethPair {
 
 /**
  * Looks at the node, plans, and makes the container's veth a port of the bridge, under the bridge's
- * lock: while a bridge has no ports, another call may change its address.
+ * lock: while a bridge has no ports, another call may change its address. Calls that change only what
+ * is their own do so at the same time; one that changes more looks again, when it is alone.
  * @throws CniError Conflict if the bridge must not be changed; Failure
  */
 function attach(
@@ -86,21 +87,34 @@ function attach(
   newLinks: NewLinks,
   namespaces: Readonly<Record<Place, Namespace>>,
 ): AddPlan {
-  const lock = node.namedLock(`bridge ${conf.bridge}`, lockTimeout);
-  try {
-    for (let left = attempts; ; left--) {
-      const observed = observe(node.host, conf, net.gateways);
-      const plan = planAdd(conf, request.ifname, net, newLinks, observed);
-      try {
-        applyPhases(plan.attach, namespaces, warn);
-        return plan;
-      } catch (error) {
-        if (left === 1 || !isOutdated(error)) throw error;
-      }
+  const tryPlan = (isAlone: boolean, isLast: boolean): AddPlan | undefined => {
+    const observed = observe(node.host, conf, net.gateways);
+    const plan = planAdd(conf, request.ifname, net, newLinks, observed);
+    if (plan.changesCommon && !isAlone) return undefined;
+    try {
+      applyPhases(plan.attach, namespaces, warn);
+      return plan;
+    } catch (error) {
+      if (isLast || !isOutdated(error)) throw error;
+      return undefined;
     }
-  } finally {
-    lock.release();
-  }
+  };
+  const underLock = <T>(kind: LockKind, action: () => T): T => {
+    const lock = node.namedLock(`bridge ${conf.bridge}`, lockTimeout, kind);
+    try {
+      return action();
+    } finally {
+      lock.release();
+    }
+  };
+  const plan = underLock("shared", () => tryPlan(false, false));
+  if (plan !== undefined) return plan;
+  return underLock("exclusive", () => {
+    for (let left = attempts; ; left--) {
+      const found = tryPlan(true, left === 1);
+      if (found !== undefined) return found;
+    }
+  });
 }
 
 /** Whether a change failed because a link was made or deleted since the node was looked at. */

@@ -50,6 +50,8 @@ export type Phase = { readonly in: Place } & (
 
 /** What an ADD does after it has made the veth pair, in this order. */
 export interface AddPlan {
+  /** Whether it changes what all pods of the bridge have in common, which takes the lock alone. */
+  readonly changesCommon: boolean;
   /** Completes the bridge, and makes the veth its port. Needs the bridge's lock. */
   readonly attach: readonly Phase[];
   /** Lets the container use the network. Its macspoofchk rules must exist by then. */
@@ -76,7 +78,7 @@ export function planAdd(
   const { pair, vlanPair } = newLinks;
   const bridgeMac = bridgeMacOf(observed, newLinks.bridgeMac);
   const usesVlanLink = needsVlanLink(conf, net.gateways);
-  const attach = [
+  const common = [
     ...planBridge(conf, observed, bridgeMac),
     ...planMac(observed, bridgeMac, usesVlanLink ? [] : net.gateways, [
       pair.hostMac,
@@ -84,11 +86,14 @@ export function planAdd(
     ]),
     ...(usesVlanLink ? planVlanLink(conf, observed, vlanPair) : []),
     ...planGateways(conf, net.gateways, observed),
+  ];
+  const own = [
     ...planNeighbours(conf, net, observed),
     ...planPort(conf, pair.hostVeth, defaultVlanOf(bridge)),
   ];
   return {
-    attach: [{ in: "host", changes: attach }],
+    changesCommon: common.length > 0,
+    attach: [{ in: "host", changes: [...common, ...own] }],
     configure: [
       { in: "container", changes: planContainer(conf, ifname, net) },
       { in: "host", changes: planForwarding(net, observed) },

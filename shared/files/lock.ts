@@ -41,17 +41,26 @@ export interface Lock {
  * Takes a lock of this project's own, by name. Its file is in a folder that only root can enter.
  * @param name what the lock guards, in any words, such as "bridge cni0" or a path.
  * @param timeout the longest wait for another holder, in milliseconds.
+ * @param kind "shared" for a lock that several can hold at a time.
  * @throws Failure busy, naming the holder, when the wait is over; conflict; io.
  */
 export function takeNamedLock(
   sys: Sys,
   name: string,
   timeout: number,
+  kind: LockKind = "exclusive",
   folder: string = locksFolder,
 ): Lock {
   ensurePrivateFolder(folder);
   const file = name.length > longestName ? sys.sha512(name) : name.replaceAll(/[/ ]/g, "-");
-  return takeLock(sys, `${folder}/${file}.lock`, timeout);
+  // Whoever waits keeps those who come later behind him. Shared holders, who overlap, would otherwise
+  // never leave the lock to somebody who wants it alone.
+  const turn = takeLock(sys, `${folder}/${file}.turn`, timeout);
+  try {
+    return takeLock(sys, `${folder}/${file}.lock`, timeout, kind);
+  } finally {
+    turn.release();
+  }
 }
 
 /**

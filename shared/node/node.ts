@@ -13,7 +13,7 @@ import type { Port } from "./port_in_use.ts";
 import type { Sys } from "../runtime/sys.ts";
 
 export type { Attributes } from "../files/attributes.ts";
-export type { Lock } from "../files/lock.ts";
+export type { Lock, LockKind } from "../files/lock.ts";
 export type { PortVlans } from "../netlink/codec.ts";
 export type { Link } from "../netlink/query.ts";
 export type { Namespace } from "./namespace.ts";
@@ -104,8 +104,8 @@ export class Node implements Attributes, Disposable {
   }
 
   /** See {@link takeNamedLock}. */
-  namedLock(name: string, timeout: number): Lock {
-    return takeNamedLock(this.sys, name, timeout);
+  namedLock(name: string, timeout: number, kind?: LockKind): Lock {
+    return takeNamedLock(this.sys, name, timeout, kind);
   }
 
   /** Closes all namespaces. They are opened again when they are needed. */

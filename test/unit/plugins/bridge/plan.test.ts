@@ -58,6 +58,7 @@ describe("an ADD", () => {
     expect(outline(attach)).toEqual(["host: delete-neighbour delete-neighbour set-link set-link"]);
     expect(changesOf(configure.filter((phase) => phase.in === "host"))).toEqual([]);
     expect(outline(announce)[0]).toBe("host waits for veth00000001");
+    expect([plan(busyNode).changesCommon, plan(bareNode).changesCommon]).toEqual([false, true]);
     expect(bridgeMac).toBe(bridge.mac);
   });
 

@@ -19,7 +19,7 @@ import { execaSync } from "execa";
 import { beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 
 import { takeLock, takeNamedLock } from "../../../../shared/files/lock.ts";
-import type { Lock } from "../../../../shared/files/lock.ts";
+import type { Lock, LockKind } from "../../../../shared/files/lock.ts";
 import { sys } from "../../../../shared/runtime/sys_node.ts";
 
 const isRoot = process.geteuid?.() === 0;
@@ -64,8 +64,8 @@ function refused(kind: string, message: RegExp): unknown {
 }
 
 /** Takes a lock by its name, in this test's folder. */
-function named(name: string): Lock {
-  return takeNamedLock(sys, name, 0, join(folder, "run", "locks"));
+function named(name: string, kind?: LockKind): Lock {
+  return takeNamedLock(sys, name, 0, kind, join(folder, "run", "locks"));
 }
 
 describe("a lock", () => {
@@ -166,6 +166,17 @@ describe("a lock of that name", () => {
     named("bridge cni0").release();
   });
 
+  test("is shared by those who ask for that, unless somebody waits to have it alone", async () => {
+    const locks = join(folder, "run", "locks");
+    const shared = [named("a", "shared"), named("a", "shared")];
+    expect(() => named("a")).toThrow(refused("busy", /a\.lock/));
+    // Whoever waits has the turn.
+    await hold(join(locks, "a.turn"));
+    expect(() => named("a", "shared")).toThrow(refused("busy", /a\.turn/));
+    for (const lock of shared) lock.release();
+    expect(isFree(join(locks, "a.lock"))).toBe(true);
+  });
+
   test("may have any name", () => {
     for (const name of [
       "install /opt/cni/bin",
@@ -176,7 +187,8 @@ describe("a lock of that name", () => {
     ]) {
       named(name).release();
     }
-    expect(readdirSync(join(folder, "run", "locks")).toSorted()).toHaveLength(5);
+    // A lock and its turn.
+    expect(readdirSync(join(folder, "run", "locks"))).toHaveLength(10);
   });
 
   test("closes a folder that was open to others", () => {
