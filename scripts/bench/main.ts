@@ -17,7 +17,7 @@ import type { Row, Run } from "./figures.ts";
 import { hasPlugin, measure } from "./measure.ts";
 import { scenarios } from "./scenarios.ts";
 import { tableOf } from "./table.ts";
-import { print } from "../demo/report.ts";
+import { print } from "../terminal.ts";
 
 const { values } = parseArgs({
   options: {

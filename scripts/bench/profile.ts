@@ -13,7 +13,7 @@ import { execa } from "execa";
 import { quantile } from "./figures.ts";
 import { bun, bunArguments } from "../build/bun.ts";
 import { optionsOf, type Runtime } from "../build/bundle.ts";
-import { print } from "../demo/report.ts";
+import { print } from "../terminal.ts";
 
 const { values } = parseArgs({
   options: {

@@ -9,8 +9,8 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { execa } from "execa";
 import { fileNames } from "../../plugins/builtins.ts";
+import { contentOf } from "../../shared/files/content.ts";
 import { writeNew } from "../../shared/files/files.ts";
-import { contentOf } from "../../tools/install-cni/atomic_file.ts";
 import { bun, bunArguments } from "./bun.ts";
 import { bundle } from "./bundle.ts";
 

@@ -5,8 +5,12 @@
 import { globSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { parseSync } from "oxc-parser";
+import { mirrorProblems } from "./mirror.ts";
 
-/** Folder → what its files may import, besides each other. `type X`: only types. */
+const lab = ["test/lab/", "plugins/builtins.ts", "shared/net/", "shared/base/"];
+const blackBox = ["test/helpers/", ...lab];
+
+/** Folder → what its files may import, besides each other. `type X`: only types. `X/*`: only the files right in it. */
 const layers: Readonly<Record<string, readonly string[]>> = {
   // The entries, one per runtime, import all programs. No other program imports another.
   "plugins/": ["plugins/", "tools/", "shared/"],
@@ -41,7 +45,35 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   "shared/net/": [],
   "shared/base/": [],
   "schemas/": [],
+  // What builds, checks, releases, measures and shows the programs.
+  "scripts/": [],
+  "scripts/build/": ["scripts/*", "plugins/builtins.ts", "shared/files/", "shared/base/"],
+  "scripts/check/": ["scripts/*"],
+  "scripts/release/": ["scripts/*", "plugins/builtins.ts"],
+  "scripts/demo/": ["scripts/*", "test/lab/"],
+  // Its floor is a plugin that does as little as one can.
+  "scripts/bench/": ["scripts/*", "scripts/build/", "test/lab/", "plugins/builtins.ts", "shared/"],
+  // Nodes to try any plugin on: independent of the code under test, and of the test runner.
+  "test/lab/": ["scripts/build/bun.ts", "shared/net/", "type shared/base/"],
+  // What tests share: our plugins, our networks, and what is expected of them.
+  "test/helpers/": [...lab, "shared/runtime/sys_node.ts"],
+  // They know of the executables what a user does.
+  "test/netns/": blackBox,
+  "test/interop/": blackBox,
+  "test/e2e/": blackBox,
+  "test/golden/": blackBox,
+  "test/fuzz/": [...blackBox, "test/unit/fuzz/"],
+  // Faults of a runtime are made inside the process.
+  "test/fault/": [...blackBox, "plugins/", "shared/", "test/unit/"],
+  // For tests of no file in particular. Those of a file: see unitLayer.
+  "test/unit/": ["plugins/", "shared/", "tools/", "schemas/"],
 };
+
+/**
+ * What each unit test may import, besides what the file that it mirrors may, and their tests' helpers:
+ * schemas and the codes that errors become have no layer of their own in a test.
+ */
+const unitTests = ["test/unit/*", "schemas/", "shared/cni/error.ts", "scripts/build/bun.ts"];
 
 /** Package or built-in module → the files that may import it. No file may import any other package. */
 const packages: Readonly<Record<string, RegExp>> = {
@@ -63,23 +95,34 @@ interface Import {
   readonly typeOnly: boolean;
 }
 
-const files = globSync("{plugins,tools,shared,schemas}/**/*.ts", {
-  exclude: ["schemas/generated/**"],
-});
-const imports = files.flatMap(importsOf);
-const problems = imports.flatMap((found) => {
-  const problem = found.from.startsWith(".") ? layerProblem(found) : packageProblem(found);
-  return problem === undefined ? [] : [`${found.file}:${found.line}: ${problem}`];
-});
-const knowers = new Set(imports.filter(({ from }) => from === "ip-cidr").map(({ file }) => file));
-if (knowers.size > 1) {
-  problems.push(`ip-cidr is for one file, and is imported by ${[...knowers].join(" and ")}`);
+if (import.meta.main) {
+  const files = globSync("{plugins,tools,shared,schemas,scripts,test}/**/*.ts", {
+    exclude: ["schemas/generated/**"],
+  });
+  const texts = files.map((file) => ({ file, text: readFileSync(file, "utf8") }));
+  const problems = [...problemsOf(texts), ...mirrorProblems(globSync("test/unit/**/*.ts"))];
+  if (problems.length > 0) console.log(problems.join("\n"));
+  process.exitCode = problems.length > 0 ? 1 : 0;
 }
-console.log(problems.join("\n"));
-process.exitCode = problems.length > 0 ? 1 : 0;
 
-function importsOf(file: string): Import[] {
-  const text = readFileSync(file, "utf8");
+/** What is wrong with the imports of some files, a line each. */
+export function problemsOf(
+  files: readonly { readonly file: string; readonly text: string }[],
+): readonly string[] {
+  const imports = files.flatMap(({ file, text }) => importsOf(file, text));
+  const problems = imports.flatMap((found) => {
+    const problem = found.from.startsWith(".") ? layerProblem(found) : packageProblem(found);
+    return problem === undefined ? [] : [`${found.file}:${found.line}: ${problem}`];
+  });
+  const inProduct = imports.filter(({ file }) => isProduct(file));
+  const users = new Set(inProduct.filter(({ from }) => from === "ip-cidr").map(({ file }) => file));
+  if (users.size > 1) {
+    problems.push(`ip-cidr is for one file, and is imported by ${[...users].join(" and ")}`);
+  }
+  return problems;
+}
+
+function importsOf(file: string, text: string): Import[] {
   const { staticImports, staticExports, dynamicImports } = parseSync(file, text).module;
   const found = (start: number, from: string, typeOnly: boolean): Import => ({
     file,
@@ -109,26 +152,55 @@ function importsOf(file: string): Import[] {
 
 function layerProblem({ file, from, typeOnly }: Import): string | undefined {
   const target = join(dirname(file), from);
-  const own = layerOf(file);
-  const allowed = layers[own.rule];
-  if (allowed === undefined) return `${own.folder} is no layer that scripts/check/layers.ts knows`;
-  const may = [own.folder, ...allowed].some((entry) => {
+  const { folder, allowed } = layerOf(file);
+  if (allowed === undefined) return `${folder} is no layer that scripts/check/layers.ts knows`;
+  const may = [folder, ...allowed].some((entry) => {
     const [path = "", onlyTypes] = entry.split(" ").toReversed();
-    return target.startsWith(path) && (onlyTypes === undefined || typeOnly);
+    const isThere = path.endsWith("/*")
+      ? dirname(target) === path.slice(0, -2)
+      : target.startsWith(path);
+    return isThere && (onlyTypes === undefined || typeOnly);
   });
   const kind = typeOnly ? "types of " : "";
-  return may ? undefined : `${own.folder} may not import ${kind}${target}`;
+  return may ? undefined : `${folder} may not import ${kind}${target}`;
 }
 
-/** The folder that this file belongs to, and that folder's key in the table above. */
-function layerOf(file: string): { rule: string; folder: string } {
-  const [top = "", second = "", third] = file.split("/");
-  if (top === "schemas" || third === undefined) return { rule: `${top}/`, folder: `${top}/` };
+interface Layer {
+  readonly folder: string;
+  /** What its files may import; undefined if there is no such layer. */
+  readonly allowed: readonly string[] | undefined;
+}
+
+/** The layer that a file belongs to. */
+function layerOf(file: string): Layer {
+  const parts = file.split("/");
+  const [top = "", second = ""] = parts;
+  if (top === "test" && second === "unit" && parts.length > 4) return unitLayer(file);
+  if (top === "schemas" || parts.length < 3) {
+    return { folder: `${top}/`, allowed: layers[`${top}/`] };
+  }
   const folder = `${top}/${second}/`;
-  return { rule: top === "shared" ? folder : `${top}/*/`, folder };
+  const isProgram = top === "plugins" || top === "tools";
+  return { folder, allowed: layers[isProgram ? `${top}/*/` : folder] };
+}
+
+/** A unit test has the layer of the file that it mirrors. */
+function unitLayer(file: string): Layer {
+  const unit = "test/unit/";
+  const { folder, allowed } = layerOf(file.slice(unit.length));
+  // What is about no file in particular is for all.
+  if (allowed === undefined) return { folder: unit, allowed: layers[unit] };
+  const mirrored = [folder, ...allowed].flatMap((entry) => [entry, `${unit}${entry}`]);
+  return { folder: `${unit}${folder}`, allowed: [...mirrored, ...unitTests] };
+}
+
+/** Whether a file may end up in the executable. */
+function isProduct(file: string): boolean {
+  return !/^(scripts|test)\//.test(file);
 }
 
 function packageProblem({ file, from, typeOnly }: Import): string | undefined {
+  if (!isProduct(file)) return undefined;
   if (forbidden.some((path) => from.startsWith(path))) return `${from} loads native code`;
   const key = Object.keys(packages).find((name) => from.startsWith(name));
   if (key === undefined) return `${from} is not for what ends up in the executable`;

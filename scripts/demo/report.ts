@@ -1,5 +1,5 @@
 /** Prints a demonstration: headings, steps with their time, and lines below a step. */
-import { styleText } from "node:util";
+import { paint, print } from "../terminal.ts";
 
 /** The error of a step, with the step's title. */
 export class StepError extends Error {
@@ -54,14 +54,4 @@ export function createReport(): Report {
       }
     },
   };
-}
-
-/** Writes one line. */
-export function print(line: string): void {
-  process.stdout.write(`${line}\n`);
-}
-
-/** Text in a style, if stdout is a terminal that supports it. */
-export function paint(style: "bold" | "dim" | "green" | "red", text: string): string {
-  return styleText(style, text, { stream: process.stdout });
 }

@@ -9,7 +9,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { startPeer } from "../lab/traffic.ts";
 import { binDir, leftovers, type Namespace } from "../helpers/cni.ts";
 import { cnitool, cnitoolOk } from "../helpers/cnitool.ts";
-import { CONTAINERD_FILES, startRuntime, type RuntimeNode } from "../lab/containerd.ts";
+import { CONTAINERD_FILES, startRuntime, type RuntimeNode } from "../helpers/containerd.ts";
 import { IPV4, IPV6 } from "../helpers/network.ts";
 
 const PODS = 20;

@@ -11,7 +11,7 @@ import { findState, sweepStates } from "../../plugins/flannel/state.ts";
 import { trace, type SystemCall } from "../lab/strace.ts";
 import { Node } from "../../shared/node/node.ts";
 import { sys } from "../../shared/runtime/sys_node.ts";
-import { temporaryFolder } from "../unit/plugins/flannel/helpers.ts";
+import { temporaryFolder } from "../unit/temporary_folder.ts";
 import { Host } from "../unit/plugins/host-local/host.ts";
 import { filesAfter, operationsIn, putFiles, type Data, type Operation } from "./disk_log.ts";
 import { isBun, soak } from "../helpers/form.ts";

@@ -1,5 +1,4 @@
 /** Servers that answer with their name and the client's address, and clients that wait for a bounded time. */
-import { setTimeout } from "node:timers/promises";
 import type { Namespace } from "./cni.ts";
 
 export type Protocol = "tcp" | "udp";
@@ -70,18 +69,4 @@ export async function ask(
   if (exitCode !== 0) return undefined;
   const [name = "", peer = ""] = stdout.trim().split(" ");
   return { name, peer };
-}
-
-/** Repeats a look until it is right, for at most `limit` milliseconds. Returns the last value. */
-export async function eventually<T>(
-  look: () => Promise<T>,
-  isRight: (value: T) => boolean,
-  limit = 3000,
-): Promise<T> {
-  const end = performance.now() + limit;
-  for (;;) {
-    const value = await look();
-    if (isRight(value) || performance.now() > end) return value;
-    await setTimeout(20);
-  }
 }

@@ -1,6 +1,4 @@
 /** Calls a conflist's plugins one after another, as a runtime does, but keeps no results. */
-import { pluginConfig } from "../../shared/libcni/config.ts";
-import type { JsonObject } from "../../shared/base/json.ts";
 import type { Sandbox } from "./sandbox.ts";
 import { cniOk, type CniCall, type CniJson, type Conf } from "./cni.ts";
 
@@ -28,11 +26,25 @@ export async function runConflist(sandbox: Sandbox, call: ConflistCall): Promise
   // Since 0.4.0, CHECK and DEL get the result of ADD.
   let prevResult = cniVersion >= "0.4.0" ? kept : undefined;
   for (const plugin of deleting ? conflist.plugins.toReversed() : conflist.plugins) {
-    const injected = { name, cniVersion, prevResult: prevResult as JsonObject | undefined };
-    const capabilityArgs = (runtimeConfig ?? {}) as JsonObject;
-    const conf = pluginConfig(plugin as JsonObject, { ...injected, capabilityArgs });
+    const conf = {
+      ...plugin,
+      name,
+      cniVersion,
+      ...runtimeConfigOf(plugin, runtimeConfig),
+      ...(prevResult === undefined ? {} : { prevResult }),
+    };
     const result = await cniOk(sandbox, { ...rest, plugin: plugin.type, conf });
     if (call.command === "ADD") prevResult = result;
   }
   return prevResult ?? {};
+}
+
+/** The values of the plugin's own capabilities. */
+function runtimeConfigOf({ capabilities }: Conf, values: Conf = {}): Conf {
+  const own = Object.entries(capabilities ?? {}).flatMap(([name, has]) =>
+    has === true ? [name] : [],
+  );
+  const given = own.filter((name) => values[name] !== undefined);
+  if (given.length === 0) return {};
+  return { runtimeConfig: Object.fromEntries(given.map((name) => [name, values[name]])) };
 }

@@ -2,7 +2,7 @@
 import { fileURLToPath } from "node:url";
 import { Client, credentials, Metadata } from "@grpc/grpc-js";
 import { loadSync, type PackageDefinition, type ServiceDefinition } from "@grpc/proto-loader";
-import { eventually } from "../helpers/traffic.ts";
+import { eventually } from "./eventually.ts";
 
 /** A pod as kubelet asks for it. */
 export interface PodConfig {

@@ -14,7 +14,7 @@ import { bridgeConf, DUAL_STACK, IPV4, IPV6 } from "../helpers/network.ts";
 import { expectError } from "../helpers/state.ts";
 
 const call = { bin: binDir(), plugin: "bridge" } as const;
-const advertise = fileURLToPath(import.meta.resolve("../lab/advertise.ts"));
+const advertise = fileURLToPath(import.meta.resolve("../helpers/advertise.ts"));
 
 async function addPod(sandbox: Sandbox, name: string, conf: Conf) {
   const pod = await sandbox.addPod(name);

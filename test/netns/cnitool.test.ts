@@ -10,7 +10,7 @@ import {
   createInstalledNode,
   flannelConflist,
 } from "../helpers/cnitool.ts";
-import { eventually } from "../helpers/traffic.ts";
+import { eventually } from "../lab/eventually.ts";
 
 const NETNS = "/run/netns/pod1";
 /** The container id, as the CNI project's cnitool makes it. */

@@ -13,7 +13,8 @@ import {
   WEB_AND_DNS,
 } from "../helpers/portmap.ts";
 import { initChunk } from "../helpers/sctp.ts";
-import { ask, eventually, serve, type Protocol } from "../helpers/traffic.ts";
+import { eventually } from "../lab/eventually.ts";
+import { ask, serve, type Protocol } from "../helpers/traffic.ts";
 
 /** The node's addresses on the links to two hosts outside. */
 const NODE4 = "192.0.2.1";

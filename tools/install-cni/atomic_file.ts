@@ -1,42 +1,11 @@
 import { createHash, randomBytes } from "node:crypto";
-import {
-  chmodSync,
-  closeSync,
-  fsyncSync,
-  linkSync,
-  lstatSync,
-  openSync,
-  readSync,
-  statSync,
-} from "node:fs";
+import { chmodSync, closeSync, fsyncSync, linkSync, lstatSync, openSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { errnoOf } from "../../shared/base/failure.ts";
+import { contentOf } from "../../shared/files/content.ts";
 import { replaceFileBy, writeNew } from "../../shared/files/files.ts";
 import type { Content } from "../../shared/files/files.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
-
-/**
- * Bytes of one read and write. The page cache keeps a file in pieces as long as the writes were
- * (ext4, XFS), and a process that runs it maps whole pieces: longer ones cost it memory, shorter ones
- * time. See docs/decisions/0010-page-cache.md.
- */
-const partSize = 64 * 1024;
-
-/** The content of a file. */
-export function contentOf(path: string): Exclude<Content, string> {
-  return (take) => {
-    const fd = openSync(path, "r");
-    try {
-      const part = Buffer.allocUnsafe(partSize);
-      for (let length = 1; length > 0; ) {
-        length = readSync(fd, part, 0, partSize, null);
-        take(part.subarray(0, length));
-      }
-    } finally {
-      closeSync(fd);
-    }
-  };
-}
 
 /** SHA-256, in hexadecimal. */
 export function digestOf(content: Content): string {

@@ -9,13 +9,13 @@ import {
   readIfPresent,
   removeIfPresent,
 } from "../../shared/files/files.ts";
+import { contentOf } from "../../shared/files/content.ts";
 import type { Content } from "../../shared/files/files.ts";
 import { takeTransientLock } from "../../shared/files/lock.ts";
 import type { Lock } from "../../shared/files/lock.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
 import {
   attributesOf,
-  contentOf,
   digestOf,
   isTemporary,
   syncFolder,

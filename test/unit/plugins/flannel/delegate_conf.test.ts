@@ -7,7 +7,8 @@ import type { JsonObject } from "../../../../shared/base/json.ts";
 import { parseFlannelConf } from "../../../../plugins/flannel/conf.ts";
 import { delegateConf } from "../../../../plugins/flannel/delegate_conf.ts";
 import { parseSubnetEnv } from "../../../../shared/flannel/subnet_env.ts";
-import { errorOf, request } from "./helpers.ts";
+import { errorOf } from "../../error_of.ts";
+import { request } from "./helpers.ts";
 
 const golden = new URL("../../../golden/flannel/", import.meta.url);
 

@@ -1,11 +1,8 @@
 /** What the tests of the flannel plugin share. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { expect } from "vitest";
 
 import type { Delegate } from "../../../../shared/cni/delegate.ts";
-import { asCniError, type CniError } from "../../../../shared/cni/error.ts";
 import type { Context } from "../../../../shared/cni/plugin.ts";
 import type { Request, Verb } from "../../../../shared/cni/request.ts";
 import { emptyResult } from "../../../../shared/cni/result.ts";
@@ -18,39 +15,11 @@ import { sys } from "../../../../shared/runtime/sys_node.ts";
 import type { JsonObject } from "../../../../shared/base/json.ts";
 import type { FlannelConfig } from "../../../../plugins/flannel/conf.ts";
 import { flannel } from "../../../../plugins/flannel/plugin.ts";
-
-export const plainEnv = [
-  "FLANNEL_NETWORK=10.244.0.0/16",
-  "FLANNEL_SUBNET=10.244.1.1/24",
-  "FLANNEL_MTU=1450",
-  "FLANNEL_IPMASQ=true",
-  "",
-].join("\n");
-
-/** A temporary folder, removed after the test. */
-export function temporaryFolder(): { path: string; [Symbol.dispose]: () => void } {
-  const path = mkdtempSync(join(tmpdir(), "flannel-test-"));
-  return {
-    path,
-    [Symbol.dispose]: () => {
-      rmSync(path, { recursive: true, force: true });
-    },
-  };
-}
+import { plainEnv } from "../../shared/flannel/plain_env.ts";
 
 export function request(verb: Verb, containerId = "pod1", ifname = "eth0"): Request {
   const netns = "/run/netns/pod1";
   return { verb, containerId, netns, ifname, args: "", path: [], netnsOverride: false };
-}
-
-/** The error that an action throws, as a runtime sees it. */
-export async function errorOf(action: () => unknown): Promise<CniError> {
-  try {
-    await action();
-  } catch (error) {
-    return asCniError(error);
-  }
-  return expect.fail("nothing was thrown");
 }
 
 /** A node with subnet.env, and a delegate that records its calls. */

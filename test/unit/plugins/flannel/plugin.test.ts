@@ -3,7 +3,9 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 
 import { CniError, Code } from "../../../../shared/cni/error.ts";
-import { errorOf, FlannelNode, temporaryFolder } from "./helpers.ts";
+import { errorOf } from "../../error_of.ts";
+import { temporaryFolder } from "../../temporary_folder.ts";
+import { FlannelNode } from "./helpers.ts";
 
 const delegated = {
   cniVersion: "1.1.0",

@@ -13,7 +13,8 @@ import {
   saveState,
   sweepStates,
 } from "../../../../plugins/flannel/state.ts";
-import { errorOf, temporaryFolder } from "./helpers.ts";
+import { errorOf } from "../../error_of.ts";
+import { temporaryFolder } from "../../temporary_folder.ts";
 
 const node = new Node(sys);
 const eth0 = { containerId: "pod1", ifname: "eth0" };

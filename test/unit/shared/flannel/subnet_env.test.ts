@@ -6,7 +6,9 @@ import { describe, expect, it } from "vitest";
 import { Code } from "../../../../shared/cni/error.ts";
 import { formatCidr } from "../../../../shared/net/cidr.ts";
 import { parseSubnetEnv, readSubnetEnv } from "../../../../shared/flannel/subnet_env.ts";
-import { errorOf, plainEnv, temporaryFolder } from "../../plugins/flannel/helpers.ts";
+import { errorOf } from "../../error_of.ts";
+import { temporaryFolder } from "../../temporary_folder.ts";
+import { plainEnv } from "./plain_env.ts";
 
 const path = "/run/flannel/subnet.env";
 

@@ -1,13 +1,13 @@
 /** containerd with runc in a sandbox. Its files are on the sandbox's disk; its socket is reached from here. */
-import type { Namespace } from "./namespace.ts";
-import { pathOf } from "./requirements.ts";
-import { mountCgroups, type Cgroup } from "./cgroups.ts";
-import { createSandbox, type Sandbox } from "../helpers/cni.ts";
-import { connectCri, messageOf, waitUntilReady, type Cri, type PodConfig } from "./cri.ts";
-import { install } from "../helpers/install.ts";
-import { DUAL_STACK, writeSubnetEnv } from "../helpers/network.ts";
-import { hasPauseImage, PAUSE_IMAGE, writePauseImage } from "./pause_image.ts";
-import { eventually } from "../helpers/traffic.ts";
+import type { Namespace } from "../lab/namespace.ts";
+import { pathOf } from "../lab/requirements.ts";
+import { mountCgroups, type Cgroup } from "../lab/cgroups.ts";
+import { createSandbox, type Sandbox } from "./cni.ts";
+import { connectCri, messageOf, waitUntilReady, type Cri, type PodConfig } from "../lab/cri.ts";
+import { install } from "./install.ts";
+import { DUAL_STACK, writeSubnetEnv } from "./network.ts";
+import { hasPauseImage, PAUSE_IMAGE, writePauseImage } from "../lab/pause_image.ts";
+import { eventually } from "../lab/eventually.ts";
 
 /** A node with a container runtime. */
 export interface RuntimeNode extends AsyncDisposable {
