@@ -6,6 +6,9 @@ export const runFolder = "/run/flannel-cni";
 /** What flanneld writes about the node. */
 export const subnetFile = "/run/flannel/subnet.env";
 
+/** Where mk-docker-opts.sh writes docker's options. */
+export const dockerOptsFile = "/run/docker_opts.env";
+
 /** Where runtimes look for network configs. */
 export const netFolder = "/etc/cni/net.d";
 

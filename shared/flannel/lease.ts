@@ -24,4 +24,6 @@ export interface Lease {
   readonly subnet: Cidr | undefined;
   readonly subnetV6: Cidr | undefined;
   readonly attributes: LeaseAttributes;
+  /** Orders the leases by their age, the oldest lowest: a time or a revision. */
+  readonly since: number;
 }
