@@ -24,7 +24,10 @@ import { contentOf } from "../../tools/install-cni/atomic_file.ts";
 import { bun, bunArguments } from "./bun.ts";
 import { bundle } from "./bundle.ts";
 
-const links = ["bridge", "host-local", "loopback", "portmap", "cnitool", "install-cni"];
+const links = [
+  ...["bridge", "host-local", "loopback", "portmap", "cnitool", "install-cni"],
+  ...["flanneld", "mk-docker-opts.sh"],
+];
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
