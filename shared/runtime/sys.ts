@@ -29,6 +29,8 @@ export interface Sys {
   /** Sends to the socket's default peer, for netlink the kernel. */
   send(fd: number, data: Uint8Array, flags: number): number;
   recv(fd: number, into: Uint8Array, flags: number): number;
+  /** Hears a non-blocking socket for as long as the process lives, or until it is closed. */
+  subscribe(fd: number, handlers: SocketHandlers): Subscription;
   flock(fd: number, operation: number): number;
   /** Sets an extended attribute of what is at `path` itself, be it a symbolic link. */
   lsetxattr(path: string, name: string, value: Uint8Array): number;
@@ -40,6 +42,19 @@ export interface Sys {
 
   /** Runs a command to its end, with a bound on its time and on what it may print. */
   run(command: string, args: readonly string[], options: RunOptions): RunResult;
+}
+
+/** What to do with what comes in by a socket. */
+export interface SocketHandlers {
+  /** One datagram or more, whole. The bytes are good until it returns. */
+  readonly data: (bytes: Buffer) => void;
+  /** The kernel had no room for some. */
+  readonly lost: () => void;
+}
+
+export interface Subscription {
+  /** Stops listening; the socket stays open. */
+  close(): void;
 }
 
 export interface RunOptions {

@@ -1,15 +1,17 @@
 import { writeSync } from "node:fs";
 
+import { errnoOf } from "../base/failure.ts";
 import { failure as errorOf } from "./fs_error.ts";
-import { killGroup, readFully, writeFully } from "./io.ts";
+import { killGroup, pollSocket, readFully, writeFully } from "./io.ts";
 import { answer, cString, libc, ptr } from "./libc_bun.ts";
-import type { RunOptions, RunResult, Sys } from "./sys.ts";
+import type { RunOptions, RunResult, SocketHandlers, Subscription, Sys } from "./sys.ts";
 
 /** {@link Sys} on Bun: libc, and Bun's own spawn. */
 
 const EAGAIN = 11;
 const POLLIN = 1;
 const POLLOUT = 4;
+const MSG_DONTWAIT = 0x40;
 const forEver = -1;
 /** Milliseconds to wait for a slow reader, each time it takes nothing. */
 const writeTimeout = 5000;
@@ -47,6 +49,7 @@ export const sys: Sys = {
   bind: (fd, address) => answer(() => libc.bind(fd, ptr(address), address.length)),
   send: (fd, data, flags) => answer(() => libc.send(fd, ptr(data), data.length, flags)),
   recv: (fd, into, flags) => answer(() => libc.recv(fd, ptr(into), into.length, flags)),
+  subscribe,
   flock: (fd, operation) => answer(() => libc.flock(fd, operation)),
   lsetxattr(path, name, value) {
     const [at, key] = [cString(path), cString(name)];
@@ -110,5 +113,52 @@ function spawn(command: string, args: readonly string[], options: RunOptions): R
   } catch (error) {
     const code = error instanceof Error && "code" in error ? error.code : error;
     return ended(undefined, String(code));
+  }
+}
+
+/**
+ * Bun reads a socket as it reads a pipe: it waits on the event loop, and gets whole datagrams. It
+ * says so nowhere; where it no longer does, looking often will do.
+ */
+function subscribe(fd: number, handlers: SocketHandlers): Subscription {
+  let polling: Subscription | undefined;
+  let isClosed = false;
+  let cancel: (() => void) | undefined;
+  const readAll = async (): Promise<void> => {
+    for (let end = "ENOBUFS"; end === "ENOBUFS"; ) {
+      const reader = Bun.file(fd).stream().getReader();
+      cancel = () => void reader.cancel();
+      end = await readToEnd(() => reader.read(), handlers);
+      if (isClosed) return;
+      if (end === "ENOBUFS") handlers.lost();
+    }
+    polling = pollSocket((into) => sys.recv(fd, into, MSG_DONTWAIT), handlers);
+  };
+  void readAll();
+  return {
+    close: () => {
+      isClosed = true;
+      polling?.close();
+      cancel?.();
+    },
+  };
+}
+
+interface Part {
+  readonly done: boolean;
+  readonly value?: Uint8Array | undefined;
+}
+
+/** @returns the errno's name of what ended it, or "". */
+async function readToEnd(read: () => Promise<Part>, handlers: SocketHandlers): Promise<string> {
+  for (;;) {
+    let part: Part;
+    try {
+      part = await read();
+    } catch (error) {
+      return errnoOf(error) ?? "";
+    }
+    if (part.done || part.value === undefined) return "";
+    handlers.data(Buffer.from(part.value.buffer, part.value.byteOffset, part.value.byteLength));
   }
 }

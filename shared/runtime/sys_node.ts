@@ -5,7 +5,7 @@
 import { readSync, writeSync } from "node:fs";
 import koffi from "koffi";
 import { errnoOf } from "../base/failure.ts";
-import { killGroup, readFully, writeFully } from "./io.ts";
+import { killGroup, pollSocket, readFully, writeFully } from "./io.ts";
 import type { RunOptions, RunResult, Sys } from "./sys.ts";
 
 const libc = koffi.load("libc.so.6");
@@ -62,6 +62,8 @@ export const sys: Sys = {
   bind: (fd, address) => bind(fd, address, address.length),
   send: (fd, data, flags) => send(fd, data, data.length, flags),
   recv: (fd, into, flags) => recv(fd, into, into.length, flags),
+  // libuv waits for no netlink socket.
+  subscribe: (fd, handlers) => pollSocket((into) => recv(fd, into, into.length, 0), handlers),
   flock: systemCall("int flock(int fd, int operation)"),
   lsetxattr: (path, name, value) => lsetxattr(path, name, value, value.length, 0),
   lgetxattr: (path, name, into) => lgetxattr(path, name, into, into.length),
