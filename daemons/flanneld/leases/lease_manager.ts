@@ -59,8 +59,6 @@ export interface LeaseManager {
    * the API. May be called before {@link acquire}.
    */
   watch(listener: LeaseListener, signal: AbortSignal): Promise<void>;
-  /** Makes sure of peers whose subnets contradict another's, as far as that is possible. */
-  confirm(ids: Iterable<string>, signal: AbortSignal): void;
   /** Tells that the node's network is up (a node condition); retried until it has been told. */
   reportReady(signal: AbortSignal): Promise<void>;
   /** For status and metrics. */
