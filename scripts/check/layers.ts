@@ -24,8 +24,8 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   // Nothing from here on knows CNI: a daemon uses it as a plugin does.
   "shared/flannel/": ["shared/files/", "shared/net/", "shared/base/", "schemas/"],
   // The Kubernetes API, and etcd.
-  "shared/kube/": ["shared/files/", "shared/base/"],
-  "shared/etcd/": ["shared/base/"],
+  "shared/kube/": ["shared/daemon/", "shared/base/"],
+  "shared/etcd/": ["shared/daemon/", "shared/base/"],
   // What any process that stays needs.
   "shared/daemon/": ["shared/runtime/", "shared/base/"],
   "shared/firewall/": [

@@ -26,6 +26,7 @@ export interface Sys {
   /** @returns how many bytes of `into` were filled. */
   getsockopt(fd: number, level: number, option: number, into: Uint8Array): number;
   bind(fd: number, address: Uint8Array): number;
+  connect(fd: number, address: Uint8Array): number;
   /** Sends to the socket's default peer, for netlink the kernel. */
   send(fd: number, data: Uint8Array, flags: number): number;
   recv(fd: number, into: Uint8Array, flags: number): number;

@@ -23,6 +23,7 @@ const getsockopt = systemCall(
   "int getsockopt(int fd, int level, int option, void *into, void *length)",
 );
 const bind = systemCall("int bind(int fd, void *address, unsigned int length)");
+const connect = systemCall("int connect(int fd, void *address, unsigned int length)");
 const send = systemCall("long send(int fd, void *data, size_t length, int flags)");
 const recv = systemCall("long recv(int fd, void *into, size_t length, int flags)");
 const lsetxattr = systemCall(
@@ -60,6 +61,7 @@ export const sys: Sys = {
     return done < 0 ? done : (length[0] ?? 0);
   },
   bind: (fd, address) => bind(fd, address, address.length),
+  connect: (fd, address) => connect(fd, address, address.length),
   send: (fd, data, flags) => send(fd, data, data.length, flags),
   recv: (fd, into, flags) => recv(fd, into, into.length, flags),
   // libuv waits for no netlink socket.

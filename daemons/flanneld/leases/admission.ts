@@ -97,6 +97,7 @@ export class PeerAdmission {
   /** Refused for what they are, or for what another peer has. */
   readonly #refused = new Map<string, string>();
   readonly #conflicts = new Map<string, Lease>();
+  readonly #contradicting = new Set<string>();
   #claims = new SubnetClaims();
 
   constructor(surroundings: Surroundings) {
@@ -130,6 +131,13 @@ export class PeerAdmission {
     return { leases: this.#admitted, refused, complete };
   }
 
+  /** The peers that have contradicted each other since this was last asked. */
+  takeConflicts(): readonly string[] {
+    const taken = [...this.#contradicting];
+    this.#contradicting.clear();
+    return taken;
+  }
+
   #forget(id: string): void {
     this.#seen.delete(id);
     this.#refused.delete(id);
@@ -160,6 +168,7 @@ export class PeerAdmission {
   }
 
   #lose(lease: Lease, to: Lease): void {
+    if (!this.#conflicts.has(lease.id)) this.#contradicting.add(lease.id).add(to.id);
     this.#conflicts.set(lease.id, lease);
     this.#refused.set(lease.id, `its subnet is that of ${to.id} already`);
   }

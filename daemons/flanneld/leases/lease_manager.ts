@@ -52,13 +52,18 @@ export interface LeaseManager {
   earlier(publicIp: Address | undefined, signal: AbortSignal): Promise<EarlierLease | undefined>;
   /** Publishes this node's attributes and gets its lease; waits until it can have one. */
   acquire(attributes: LeaseAttributes, signal: AbortSignal): Promise<Lease>;
-  /** Publishes changed attributes of the lease that {@link acquire} gave. */
+  /**
+   * Publishes changed attributes of the lease that {@link acquire} gave, on new connections: those
+   * from an address that the node no longer has would hear nothing.
+   */
   publish(attributes: LeaseAttributes, signal: AbortSignal): Promise<void>;
   /**
    * Follows the leases until aborted, and keeps the own one alive. Goes on through every outage of
    * the API. May be called before {@link acquire}.
    */
   watch(listener: LeaseListener, signal: AbortSignal): Promise<void>;
+  /** Makes sure of peers whose subnets contradict another's, as far as that is possible. */
+  confirm(ids: Iterable<string>, signal: AbortSignal): void;
   /** Tells that the node's network is up (a node condition); retried until it has been told. */
   reportReady(signal: AbortSignal): Promise<void>;
   /** For status and metrics. */
