@@ -123,6 +123,13 @@ export function attributes(body: Buffer, skip: number): Map<number, Buffer> {
   return found;
 }
 
+/** The attributes of a list, which all have one type: what each holds. */
+export function elements(list: Buffer | undefined): Buffer[] {
+  const found: Buffer[] = [];
+  if (list !== undefined) parseAttributes(list, ({ data }) => found.push(data));
+  return found;
+}
+
 export interface LinkParts {
   readonly index?: number;
   readonly family?: number;

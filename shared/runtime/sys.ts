@@ -43,6 +43,8 @@ export interface Sys {
 
   /** Runs a command to its end, with a bound on its time and on what it may print. */
   run(command: string, args: readonly string[], options: RunOptions): RunResult;
+  /** The same, while the event loop goes on: for what stays. */
+  start(command: string, args: readonly string[], options: RunOptions): Promise<RunResult>;
 }
 
 /** What to do with what comes in by a socket. */

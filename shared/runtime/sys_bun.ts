@@ -67,6 +67,7 @@ export const sys: Sys = {
   sha512: (text) => new Bun.CryptoHasher("sha512").update(text).digest("hex"),
 
   run: spawn,
+  start,
 };
 
 /** Reads from stdin as soon as there is something, also from a non-blocking pipe. */
@@ -118,6 +119,51 @@ function spawn(command: string, args: readonly string[], options: RunOptions): R
     const code = error instanceof Error && "code" in error ? error.code : error;
     return ended(undefined, String(code));
   }
+}
+
+async function start(
+  command: string,
+  args: readonly string[],
+  options: RunOptions,
+): Promise<RunResult> {
+  let failure: string | undefined;
+  let child: Bun.Subprocess<Buffer, "pipe", "pipe">;
+  try {
+    child = Bun.spawn([command, ...args], {
+      stdin: Buffer.from(options.input),
+      stdout: "pipe",
+      stderr: "pipe",
+      env: { ...options.env },
+      // A group of its own, so that what it has started can be ended with it.
+      detached: true,
+    });
+  } catch (error) {
+    const code = errnoOf(error) ?? String(error);
+    return { status: undefined, stdout: "", stderr: "", failure: code };
+  }
+  const stop = (why: string): void => {
+    failure ??= why;
+    killGroup(child.pid);
+  };
+  const timer = setTimeout(stop, options.timeout, "timeout");
+  const read = async (stream: ReadableStream<Uint8Array>): Promise<string> => {
+    const parts: Uint8Array[] = [];
+    let length = 0;
+    for await (const part of stream) {
+      length += part.length;
+      if (length > options.maxOutput) stop("output");
+      else parts.push(part);
+    }
+    return Buffer.concat(parts).toString();
+  };
+  const [stdout, stderr, code] = await Promise.all([
+    read(child.stdout),
+    read(child.stderr),
+    child.exited,
+  ]);
+  clearTimeout(timer);
+  if (child.signalCode !== null) failure ??= String(child.signalCode);
+  return { status: failure === undefined ? code : undefined, stdout, stderr, failure };
 }
 
 /**

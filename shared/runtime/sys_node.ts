@@ -73,6 +73,7 @@ export const sys: Sys = {
   sha512: (text) => process.getBuiltinModule("node:crypto").hash("sha512", text),
 
   run,
+  start,
 };
 
 function run(command: string, args: readonly string[], options: RunOptions): RunResult {
@@ -97,6 +98,49 @@ function run(command: string, args: readonly string[], options: RunOptions): Run
     stderr: child.stderr ?? "",
     failure: error === undefined ? (child.signal ?? undefined) : failureOf(error),
   };
+}
+
+async function start(
+  command: string,
+  args: readonly string[],
+  options: RunOptions,
+): Promise<RunResult> {
+  const { spawn } = process.getBuiltinModule("node:child_process");
+  const { promise, resolve } = Promise.withResolvers<RunResult>();
+  let failure: string | undefined;
+  // A group of its own, so that what it has started can be ended with it.
+  const child = spawn(command, args, { env: options.env, detached: true });
+  const stop = (why: string): void => {
+    failure ??= why;
+    if (child.pid !== undefined) killGroup(child.pid);
+  };
+  const timer = setTimeout(stop, options.timeout, "timeout");
+  const [stdout, stderr] = [child.stdout, child.stderr].map((stream) => {
+    const parts: Buffer[] = [];
+    let length = 0;
+    stream.on("data", (part: Buffer) => {
+      length += part.length;
+      if (length > options.maxOutput) stop("output");
+      else parts.push(part);
+    });
+    return () => Buffer.concat(parts).toString();
+  });
+  // A command need not read its input: then its status says whether that was right.
+  child.stdin.on("error", () => {});
+  child.stdin.end(options.input);
+  const end = (code: number | null, why: string | undefined): void => {
+    clearTimeout(timer);
+    failure ??= why;
+    const status = failure === undefined ? (code ?? undefined) : undefined;
+    resolve({ status, stdout: stdout?.() ?? "", stderr: stderr?.() ?? "", failure });
+  };
+  child.on("error", (error) => {
+    end(null, failureOf(error));
+  });
+  child.on("close", (code, signal) => {
+    end(code, signal ?? undefined);
+  });
+  return promise;
 }
 
 function failureOf(error: Error): string {

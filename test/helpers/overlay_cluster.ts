@@ -37,6 +37,7 @@ export interface ClusterOptions {
   /** net-conf.json without networks. */
   readonly backend: JsonObject & { readonly Type: string };
   readonly families?: readonly (4 | 6)[];
+  readonly nftables?: boolean;
   readonly nodes?: readonly Omit<NodeOptions, "name">[];
   readonly config?: Partial<StaticConfig>;
 }
@@ -47,6 +48,7 @@ export async function createCluster(options: ClusterOptions): Promise<Cluster> {
   const fabric = await createFabric(numbers.map((one) => ({ ...one, name: `n${one.number}` })));
   const [has4, has6] = [families.includes(4), families.includes(6)];
   const netConf = {
+    EnableNFTables: options.nftables === true,
     ...(has4 ? { Network: "10.244.0.0/16" } : { EnableIPv4: false }),
     ...(has6 ? { EnableIPv6: true, IPv6Network: "fd00:244::/48" } : {}),
     Backend: backend,

@@ -8,11 +8,13 @@ import { execa } from "execa";
 import { bun } from "../../scripts/build/bun.ts";
 import { optionsOf } from "../../scripts/build/bundle.ts";
 import type { ReconcilerStatus } from "../../daemons/flanneld/reconciler_status.ts";
+import type { TrafficStatus } from "../../daemons/flanneld/traffic/keeper.ts";
 import type { Command, StaticConfig } from "../netns/flanneld/static_daemon.ts";
 import type { Sandbox } from "../lab/sandbox.ts";
 import { isBun } from "./form.ts";
 
 export interface StaticStatus extends ReconcilerStatus {
+  readonly traffic: TrafficStatus;
   readonly macs: { readonly ipv4: string; readonly ipv6: string };
   /** Bytes. */
   readonly rss: number;
@@ -52,8 +54,15 @@ async function commandOf(): Promise<readonly string[]> {
   return [isBun ? (bun ?? "bun") : process.execPath, script];
 }
 
-/** Starts it on a node. */
-export async function startStatic(sandbox: Sandbox, config: StaticConfig): Promise<StaticFlanneld> {
+/**
+ * Starts it on a node.
+ * @param path folders to look for programs in first, with a ":" after each.
+ */
+export async function startStatic(
+  sandbox: Sandbox,
+  config: StaticConfig,
+  path = "",
+): Promise<StaticFlanneld> {
   const command = await (bundled ??= commandOf());
   const subprocess = execa(
     "nsenter",
@@ -61,7 +70,10 @@ export async function startStatic(sandbox: Sandbox, config: StaticConfig): Promi
     {
       stdin: "pipe",
       buffer: false,
-      env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C" },
+      env: {
+        PATH: `${path}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`,
+        LC_ALL: "C",
+      },
       extendEnv: false,
       reject: false,
     },

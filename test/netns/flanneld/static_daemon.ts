@@ -12,6 +12,7 @@ import type { ExternalInterface } from "../../../daemons/flanneld/backends/backe
 import { chooseMacs, readVxlanOptions } from "../../../daemons/flanneld/backends/vxlan.ts";
 import { OverlayKernel } from "../../../daemons/flanneld/overlay_kernel.ts";
 import { Reconciler } from "../../../daemons/flanneld/reconciler.ts";
+import { TrafficKeeper } from "../../../daemons/flanneld/traffic/keeper.ts";
 import type { Json, JsonObject } from "../../../shared/base/json.ts";
 import type { Lease } from "../../../shared/flannel/lease.ts";
 import { parseNetConf } from "../../../shared/flannel/net_conf.ts";
@@ -38,6 +39,8 @@ export interface StaticConfig {
   readonly iface: string;
   readonly earlier?: { readonly data?: Json; readonly dataV6?: Json };
   readonly blackholes?: boolean;
+  /** Whether it makes rules in the firewall, and which. */
+  readonly traffic?: { readonly masquerade: boolean; readonly forward: boolean };
   readonly previousNetworks?: readonly string[];
 }
 
@@ -72,6 +75,20 @@ export async function staticDaemon(sys: Sys): Promise<void> {
       configure();
     },
   });
+  const traffic = new TrafficKeeper({
+    ...{ sys, log, nftables: conf.enableNftables, randomFully: true, resync: 5 },
+    masquerade: config.traffic?.masquerade === true,
+    forward: config.traffic?.forward === true,
+  });
+  if (config.traffic !== undefined) {
+    traffic.configure(
+      ([4, 6] as const).flatMap((family) => {
+        const network = family === 4 ? conf.network : conf.ipv6Network;
+        const subnet = family === 4 ? lease.subnet : lease.subnetV6;
+        return network === undefined || subnet === undefined ? [] : [{ family, network, subnet }];
+      }),
+    );
+  }
   const configure = (): void => {
     const external = readExternal(kernel, config.iface, lease);
     if (external !== undefined) reconciler.configure({ lease, external, macs });
@@ -95,9 +112,13 @@ export async function staticDaemon(sys: Sys): Promise<void> {
       reconciler.setPeers(leases, complete ?? true);
     }
     const { rss } = process.memoryUsage();
-    sys.write(1, `${JSON.stringify({ ...reconciler.status, macs, rss })}\n`);
+    sys.write(
+      1,
+      `${JSON.stringify({ ...reconciler.status, traffic: traffic.status, macs, rss })}\n`,
+    );
   }
   reconciler.close();
+  traffic.close();
   sys.exit(0);
 }
 
