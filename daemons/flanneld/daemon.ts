@@ -8,6 +8,7 @@ import type { Lease } from "../../shared/flannel/lease.ts";
 import type { NetConf } from "../../shared/flannel/net_conf.ts";
 import { readSubnetEnv, writeSubnetEnv } from "../../shared/flannel/subnet_env.ts";
 import type { SubnetEnv } from "../../shared/flannel/subnet_env.ts";
+import type { Family } from "../../shared/net/address.ts";
 import { formatCidr } from "../../shared/net/cidr.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
 import { randomMac } from "../../shared/node/random.ts";
@@ -28,6 +29,8 @@ import { OverlayKernel } from "./overlay_kernel.ts";
 import { Readiness } from "./readiness.ts";
 import type { Step } from "./readiness.ts";
 import { Reconciler } from "./reconciler.ts";
+import { TrafficKeeper } from "./traffic/keeper.ts";
+import type { TrafficSubnet } from "./traffic/keeper.ts";
 
 /** Milliseconds between attempts at what may come to be. */
 const limits = { first: 200, most: 3000 };
@@ -48,6 +51,7 @@ interface Setup {
   readonly settings: NodeSettings;
   readonly macs: DeviceMacs;
   readonly reconciler: Reconciler;
+  readonly traffic: TrafficKeeper;
   readonly admission: PeerAdmission;
 }
 
@@ -89,6 +93,7 @@ export class Flanneld {
     } finally {
       health?.close();
       this.#setup?.reconciler.close();
+      this.#setup?.traffic.close();
     }
   }
 
@@ -167,15 +172,24 @@ export class Flanneld {
         this.#follow(signal);
       },
     });
+    const { ipMasq, randomFully, forwardRules, resync } = this.#options.traffic;
+    const traffic = new TrafficKeeper({
+      ...{ sys: this.#sys, log: this.#log, nftables: conf.enableNftables },
+      ...{ masquerade: ipMasq, randomFully, forward: forwardRules, resync },
+      onProblem: (problem) => {
+        this.#readiness.waitsFor("rules", problem);
+      },
+    });
     const admission = new PeerAdmission({
       ...{ network: conf.network, ipv6Network: conf.ipv6Network },
       ...{ ownSubnets: [], ownAddresses: [], nodeNetworks: [] },
     });
-    this.#setup = { conf, backend, settings, macs, reconciler, admission };
+    this.#setup = { conf, backend, settings, macs, reconciler, traffic, admission };
     this.#external = external;
     this.#lease = lease;
     reconciler.start();
     this.#apply(this.#setup, external, lease, signal);
+    await traffic.whenInPlace();
     this.#readiness.done("rules");
     await this.#until("file", signal, async () => this.#writeFile());
     await reconciler.whenSynced();
@@ -251,7 +265,7 @@ export class Flanneld {
   }
 
   #apply(setup: Setup, external: ChosenInterface, lease: Lease, signal: AbortSignal): void {
-    const { conf, reconciler, admission, macs } = setup;
+    const { conf, reconciler, traffic, admission, macs } = setup;
     admission.surroundWith({
       network: conf.network,
       ipv6Network: conf.ipv6Network,
@@ -260,6 +274,10 @@ export class Flanneld {
       nodeNetworks: networksOf(observeInterfaces(this.#sys, undefined), external.index),
     });
     reconciler.configure({ lease, external, macs });
+    traffic.configure([
+      ...trafficSubnet(4, conf.network, lease.subnet),
+      ...trafficSubnet(6, conf.ipv6Network, lease.subnetV6),
+    ]);
     this.#handOver(signal);
   }
 
@@ -317,6 +335,14 @@ export class Flanneld {
     this.#readiness.done(step);
     return done;
   }
+}
+
+function trafficSubnet(
+  family: Family,
+  network: Cidr | undefined,
+  subnet: Cidr | undefined,
+): TrafficSubnet[] {
+  return network === undefined || subnet === undefined ? [] : [{ family, network, subnet }];
 }
 
 /** What an earlier run has written down; one that makes no sense is as good as none. */

@@ -21,6 +21,8 @@ export interface TrafficKeeperOptions {
   readonly forward: boolean;
   /** Seconds between two thorough looks at the rules. */
   readonly resync: number;
+  /** Told why the rules cannot be made, and undefined when they are. */
+  readonly onProblem: (problem: string | undefined) => void;
 }
 
 /** A family's network, and the node's part of it. */
@@ -124,12 +126,14 @@ export class TrafficKeeper {
       await this.#sync();
       this.#failures = 0;
       this.#problem = undefined;
+      this.#options.onProblem(undefined);
       this.#inPlace.resolve(undefined);
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
       const problem = messageOf(error);
       if (problem !== this.#problem) this.#options.log.warn(`${problem} ${error.advice}`);
       this.#problem = problem;
+      this.#options.onProblem(problem);
       this.#firewall.forget();
       this.#isAgain = false;
       this.#schedule(Math.min(firstPause * 2 ** this.#failures++, longestPause));

@@ -77,6 +77,7 @@ export async function staticDaemon(sys: Sys): Promise<void> {
   });
   const traffic = new TrafficKeeper({
     ...{ sys, log, nftables: conf.enableNftables, randomFully: true, resync: 5 },
+    onProblem: () => {},
     masquerade: config.traffic?.masquerade === true,
     forward: config.traffic?.forward === true,
   });
