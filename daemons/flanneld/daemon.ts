@@ -195,6 +195,8 @@ export class Flanneld {
     await reconciler.whenSynced();
     this.#readiness.done("peers");
     await this.#readiness.whenReady();
+    // The start has needed more than what follows ever will.
+    this.#sys.collectGarbage();
     notifySystemd(this.#sys, this.#options.notifySocket, "READY=1");
     await this.#manager.reportReady(signal);
   }

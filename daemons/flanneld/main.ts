@@ -74,7 +74,9 @@ async function leaseManager(sys: Sys, options: Options, log: Log): Promise<Lease
   const { leases, subnetFile } = options;
   if (leases.kind === "kube") {
     const { KubeLeaseManager } = await import("./leases/kube.ts");
-    return new KubeLeaseManager(leases, sys.env, log);
+    return new KubeLeaseManager(leases, sys.env, log, () => {
+      sys.collectGarbage();
+    });
   }
   const { EtcdLeaseManager } = await import("./leases/etcd.ts");
   const memory = { stateFile: `${subnetFile}.lease`, earlier: earlierSubnets(subnetFile) };

@@ -38,6 +38,9 @@ export interface Sys {
   /** Reads an extended attribute, and answers its length. */
   lgetxattr(path: string, name: string, into: Uint8Array): number;
 
+  /** Gives back memory that nothing uses any more, as far as the runtime lets itself be told. */
+  collectGarbage(): void;
+
   /** The SHA-512 of a text, as 128 hexadecimal digits. */
   readonly sha512: (text: string) => string;
 

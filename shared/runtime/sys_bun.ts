@@ -64,6 +64,10 @@ export const sys: Sys = {
     return answer(() => libc.lgetxattr(ptr(at), ptr(key), ptr(into), into.length));
   },
 
+  collectGarbage: () => {
+    Bun.gc(true);
+  },
+
   sha512: (text) => new Bun.CryptoHasher("sha512").update(text).digest("hex"),
 
   run: spawn,

@@ -70,6 +70,9 @@ export const sys: Sys = {
   lsetxattr: (path, name, value) => lsetxattr(path, name, value, value.length, 0),
   lgetxattr: (path, name, into) => lgetxattr(path, name, into, into.length),
 
+  // Node has that only where it is started with a flag.
+  collectGarbage: () => undefined,
+
   sha512: (text) => process.getBuiltinModule("node:crypto").hash("sha512", text),
 
   run,

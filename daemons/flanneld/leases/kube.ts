@@ -49,6 +49,8 @@ const silence = 10_000;
 const fresh = 5000;
 /** Nodes that are looked up at once. */
 const lookUps = 4;
+/** What a runtime takes for a list it never gives back, so it is kept from taking much. */
+const listedBetweenCollections = 500;
 const strategicMerge = "application/strategic-merge-patch+json";
 
 /** Leases by annotations of Kubernetes' Node objects, whose subnets the control plane assigns. */
@@ -57,6 +59,7 @@ export class KubeLeaseManager implements LeaseManager {
   readonly #keys: AnnotationKeys;
   readonly #client: KubeClient;
   readonly #log: Log;
+  readonly #collectGarbage: () => void;
   readonly #peers: KubePeers;
   #nodeName: string | undefined;
   #conf: NetConf | undefined;
@@ -66,6 +69,8 @@ export class KubeLeaseManager implements LeaseManager {
   #isReady = false;
   #listener: LeaseListener | undefined;
   #complete = false;
+  /** Nodes that the list which is being read has named. */
+  #listed = 0;
   #changed = false;
   /** What is going on besides the watch. */
   #lookingUp = 0;
@@ -77,8 +82,11 @@ export class KubeLeaseManager implements LeaseManager {
   #lastEvent: number | undefined;
   #errors = 0;
 
-  /** @throws Failure invalid for options that nothing but a change of them can mend. */
-  constructor(options: KubeOptions, env: Environment, log: Log) {
+  /**
+   * @param collectGarbage called now and then while a long list is read.
+   * @throws Failure invalid for options that nothing but a change of them can mend.
+   */
+  constructor(options: KubeOptions, env: Environment, log: Log, collectGarbage: () => void) {
     if (options.nodeName === undefined && options.pod === undefined) {
       throw new Failure(
         "invalid",
@@ -90,6 +98,7 @@ export class KubeLeaseManager implements LeaseManager {
     this.#keys = annotationKeys(options.annotationPrefix);
     this.#nodeName = options.nodeName;
     this.#log = log;
+    this.#collectGarbage = collectGarbage;
     this.#client = new KubeClient(() => findCluster({ ...options, env }));
     this.#peers = new KubePeers(this.#keys);
   }
@@ -166,8 +175,12 @@ export class KubeLeaseManager implements LeaseManager {
       this.#client,
       followed,
       {
-        onList: () => this.#peers.beginList(),
+        onList: () => {
+          this.#listed = 0;
+          this.#peers.beginList();
+        },
         onObject: (node) => {
+          if (++this.#listed % listedBetweenCollections === 0) this.#collectGarbage();
           if (node.name === this.#nodeName) this.#seeOwn(node, signal);
           else if (this.#peers.set(node)) this.#changed = true;
         },

@@ -59,7 +59,12 @@ async function setUp({ conf, own = { podCIDRs: ["10.244.1.0/24"] }, args = [], e
   );
   if (request.action !== "run") throw new Error(request.action);
   const { log, lines } = recordingLog();
-  const manager = new KubeLeaseManager(request.options.leases as KubeOptions, {}, log);
+  const manager = new KubeLeaseManager(
+    request.options.leases as KubeOptions,
+    {},
+    log,
+    () => undefined,
+  );
   const { signal } = controller;
   const peers = { calls: 0, last: undefined as PeerLeases | undefined, own: [] as Lease[] };
   const watch = () => {
