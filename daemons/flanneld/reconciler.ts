@@ -58,6 +58,7 @@ export class Reconciler {
   #isClosed = false;
   #failures = 0;
   #lostLinks = 0;
+  #repairs = 0;
   #said: readonly string[] = [];
   #externalTimer: ReturnType<typeof setTimeout> | undefined;
   #failure: string | undefined;
@@ -118,6 +119,7 @@ export class Reconciler {
       ...summarize(this.#state),
       complete: this.#isComplete,
       failure: this.#failure,
+      repairs: this.#repairs,
       lastSync: this.#lastSync,
     };
   }
@@ -198,7 +200,8 @@ export class Reconciler {
 
   #conclude(applied: Applied): void {
     logApplied(this.#options.log, applied);
-    const { deletionProblem, isLinkLost, isSurprised } = applied;
+    const { deletionProblem, isLinkLost, isSurprised, repaired } = applied;
+    for (const count of repaired.values()) this.#repairs += count;
     this.#lostLinks = isLinkLost ? this.#lostLinks + 1 : 0;
     if (isLinkLost) this.#wake(pause(this.#lostLinks), "all");
     if (isSurprised) this.#wake(firstPause, "all");

@@ -18,6 +18,8 @@ export interface ReconcilerStatus {
   readonly complete: boolean;
   /** What keeps everything from being looked at. */
   readonly failure: string | undefined;
+  /** How often something had to be put back. */
+  readonly repairs: number;
   /** When all was as it should be, but for peers that have failed; milliseconds since the epoch. */
   readonly lastSync: number | undefined;
 }
@@ -30,7 +32,7 @@ export interface PeerProblem {
   readonly attempts: number;
 }
 
-type Summary = Omit<ReconcilerStatus, "complete" | "failure" | "lastSync">;
+type Summary = Omit<ReconcilerStatus, "complete" | "failure" | "lastSync" | "repairs">;
 
 /** Counts peers. One with subnets of both families counts for each. */
 export function summarize(state: OverlayState): Summary {

@@ -18,6 +18,8 @@ export interface StaticStatus extends ReconcilerStatus {
   readonly macs: { readonly ipv4: string; readonly ipv6: string };
   /** Bytes. */
   readonly rss: number;
+  /** Milliseconds that it took to take over what it was told. */
+  readonly ms: number;
 }
 
 export interface StaticFlanneld {

@@ -8,6 +8,7 @@ import {
 import type { Address } from "../../../shared/net/address.ts";
 import { contains, formatCidr, overlaps } from "../../../shared/net/cidr.ts";
 import type { Cidr } from "../../../shared/net/cidr.ts";
+import { isWithin } from "../node_routes.ts";
 import type { PeerLeases } from "./lease_manager.ts";
 import { SubnetClaims } from "./subnet_claims.ts";
 
@@ -65,7 +66,10 @@ function familyProblem(
   if (ownSubnets.some((own) => overlaps(own, subnet))) {
     return `its subnet ${text} overlaps this node's`;
   }
-  const connected = nodeNetworks.find((known) => overlaps(known, subnet));
+  // The nodes' network may have the pods' inside of it, as 10.0.0.0/8 has 10.244.0.0/16.
+  const connected = nodeNetworks.find(
+    (known) => overlaps(known, subnet) && (isWithin(known, subnet) || !isWithin(network, known)),
+  );
   if (connected !== undefined) {
     return `its subnet ${text} overlaps ${formatCidr(connected)}, which this node is connected to`;
   }

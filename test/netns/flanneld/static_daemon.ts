@@ -6,6 +6,7 @@
  * It says "ready" and its process id, and answers each line of its input, a Command, with its status.
  */
 import { createInterface } from "node:readline";
+import { setImmediate } from "node:timers/promises";
 
 import { chooseBackend } from "../../../daemons/flanneld/backends/choose.ts";
 import type { ExternalInterface } from "../../../daemons/flanneld/backends/backend.ts";
@@ -45,7 +46,10 @@ export interface StaticConfig {
 }
 
 export interface Command {
+  /** All peers. */
   readonly peers?: Readonly<Record<string, WireLease>>;
+  /** Peers that are new or others, or with null gone. */
+  readonly change?: Readonly<Record<string, WireLease | null>>;
   readonly complete?: boolean;
 }
 
@@ -97,26 +101,27 @@ export async function staticDaemon(sys: Sys): Promise<void> {
   reconciler.start();
   configure();
   sys.write(1, `ready ${process.pid}\n`);
-  const known = new Map<string, { readonly text: string; readonly lease: Lease }>();
+  const leases = new Map<string, Lease>();
+  const texts = new Map<string, string>();
+  const put = (id: string, wire: WireLease | null): void => {
+    const text = JSON.stringify(wire);
+    if (texts.get(id) === text) return;
+    texts.set(id, text);
+    if (wire === null) leases.delete(id);
+    else leases.set(id, readLease(id, wire));
+  };
   for await (const line of createInterface({ input: process.stdin })) {
-    const { peers, complete } = JSON.parse(line) as Command;
-    if (peers !== undefined) {
-      const leases = new Map(
-        Object.entries(peers).map(([id, wire]) => {
-          const text = JSON.stringify(wire);
-          const before = known.get(id);
-          const now = before?.text === text ? before : { text, lease: readLease(id, wire) };
-          known.set(id, now);
-          return [id, now.lease] as const;
-        }),
-      );
-      reconciler.setPeers(leases, complete ?? true);
-    }
+    const { peers, change = {}, complete } = JSON.parse(line) as Command;
+    const began = performance.now();
+    for (const id of leases.keys()) if (peers !== undefined && !(id in peers)) put(id, null);
+    for (const [id, wire] of Object.entries({ ...peers, ...change })) put(id, wire);
+    if (complete !== undefined) reconciler.setPeers(leases, complete);
+    // What can be done at once is done in this turn of the event loop.
+    await setImmediate();
+    const ms = performance.now() - began;
     const { rss } = process.memoryUsage();
-    sys.write(
-      1,
-      `${JSON.stringify({ ...reconciler.status, traffic: traffic.status, macs, rss })}\n`,
-    );
+    const { status } = reconciler;
+    sys.write(1, `${JSON.stringify({ ...status, traffic: traffic.status, macs, rss, ms })}\n`);
   }
   reconciler.close();
   traffic.close();

@@ -56,6 +56,12 @@ describe("admit", () => {
     expect(admit(lease, here)).toBe(lease);
   });
 
+  it("admits a peer in a network of pods that is inside of the nodes'", () => {
+    const nodes = { ...here, nodeNetworks: [parseCidr("10.0.0.0/8")] };
+    const lease = peer("n2");
+    expect(admit(lease, { ...nodes, network: parseCidr("10.244.0.0/16") })).toBe(lease);
+  });
+
   it("leaves out a family that has no network here", () => {
     const lease = peer("n2", { subnetV6: "fd99::/64", publicIpv6: undefined });
     expect(admit(lease, { ...here, ipv6Network: undefined })).toEqual({
