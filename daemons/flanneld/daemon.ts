@@ -1,5 +1,7 @@
 import { Failure, messageOf } from "../../shared/base/failure.ts";
-import { isPresent } from "../../shared/files/files.ts";
+import { ensureFolder, isPresent } from "../../shared/files/files.ts";
+import { statusSocket } from "../../shared/files/paths.ts";
+import { serveStatus } from "../../shared/daemon/status_socket.ts";
 import { startHealthServer } from "../../shared/daemon/health_server.ts";
 import type { Log } from "../../shared/daemon/log.ts";
 import { notifySystemd } from "../../shared/daemon/notify.ts";
@@ -29,8 +31,12 @@ import { OverlayKernel } from "./overlay_kernel.ts";
 import { Readiness } from "./readiness.ts";
 import type { Step } from "./readiness.ts";
 import { Reconciler } from "./reconciler.ts";
+import { takeSnapshot } from "./snapshot.ts";
 import { TrafficKeeper } from "./traffic/keeper.ts";
 import type { TrafficSubnet } from "./traffic/keeper.ts";
+
+/** Set at build time from package.json. */
+declare const FLANNEL_CNI_VERSION: string;
 
 /** Milliseconds between attempts at what may come to be. */
 const limits = { first: 200, most: 3000 };
@@ -85,6 +91,7 @@ export class Flanneld {
   /** Runs until aborted, and leaves behind what it has made: pods go on without it. */
   async run(signal: AbortSignal): Promise<void> {
     const health = this.#serveHealth();
+    const status = this.#serveStatus();
     try {
       await Promise.all([this.#watch(signal), this.#start(signal)]);
     } catch (error) {
@@ -92,6 +99,7 @@ export class Flanneld {
       throw error;
     } finally {
       health?.close();
+      status.close();
       this.#setup?.reconciler.close();
       this.#setup?.traffic.close();
     }
@@ -118,6 +126,32 @@ export class Flanneld {
             mtu: this.#mtu,
           }),
       },
+      (problem) => {
+        this.#log.error(problem);
+      },
+    );
+  }
+
+  #serveStatus() {
+    const path = statusSocket(this.#options.subnetFile);
+    ensureFolder(path.slice(0, path.lastIndexOf("/")), 0o755);
+    return serveStatus(
+      path,
+      () =>
+        JSON.stringify(
+          takeSnapshot({
+            version: FLANNEL_CNI_VERSION,
+            waitsFor: this.#readiness.problem,
+            lease: this.#lease,
+            external: this.#external,
+            backend: this.#setup?.conf.backendType,
+            mtu: this.#mtu,
+            health: this.#manager.health,
+            overlay: this.#setup?.reconciler.status,
+            refused: this.#admitted?.refused,
+            traffic: this.#setup?.traffic.status,
+          }),
+        ),
       (problem) => {
         this.#log.error(problem);
       },

@@ -33,10 +33,36 @@ export async function flanneld(sys: Sys, args: readonly string[]): Promise<numbe
       sys.write(2, `${FLANNEL_CNI_VERSION}\n`);
       return 0;
     case "command":
-      sys.write(2, `There is no command ${JSON.stringify(request.words[0])}.\n`);
-      return badUsage;
+      return command(sys, request.words, request.options);
     case "run":
       return run(sys, request.options);
+  }
+}
+
+async function command(
+  sys: Sys,
+  [name = "", ...words]: readonly string[],
+  { subnetFile }: Options,
+): Promise<number> {
+  switch (name) {
+    case "status": {
+      const { status } = await import("./commands/status.ts");
+      return status(sys, subnetFile, words);
+    }
+    case "check": {
+      const { check } = await import("./commands/check.ts");
+      return check(sys, subnetFile);
+    }
+    case "cleanup": {
+      const { cleanup } = await import("./commands/cleanup.ts");
+      return cleanup(sys, subnetFile);
+    }
+    default:
+      sys.write(
+        2,
+        `There is no command ${JSON.stringify(name)}: it must be status, check or cleanup.\n`,
+      );
+      return badUsage;
   }
 }
 

@@ -7,7 +7,7 @@ import { listFdb, listNeighbours } from "../../shared/netlink/neighbour.ts";
 import type { ListedFdbEntry, NeighbourEntry } from "../../shared/netlink/neighbour.ts";
 import { describeOverlay, encodeOverlay, isDone } from "../../shared/netlink/overlay_change.ts";
 import type { OverlayChange } from "../../shared/netlink/overlay_change.ts";
-import { getLink, listAddresses } from "../../shared/netlink/query.ts";
+import { getLink, listAddresses, listLinks } from "../../shared/netlink/query.ts";
 import type { Link } from "../../shared/netlink/query.ts";
 import { listMainRoutes, nextHops } from "../../shared/netlink/route.ts";
 import type { NextHop, TableRoute } from "../../shared/netlink/route.ts";
@@ -41,6 +41,10 @@ export class OverlayKernel implements Disposable {
 
   link(name: string): Link | undefined {
     return getLink(this.#socket, name);
+  }
+
+  links(): Link[] {
+    return listLinks(this.#socket);
   }
 
   vxlans(): VxlanLink[] {
