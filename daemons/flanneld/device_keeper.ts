@@ -4,6 +4,7 @@ import type { OverlayChange } from "../../shared/netlink/overlay_change.ts";
 import type { VxlanLink } from "../../shared/netlink/vxlan.ts";
 import type { WantedDevice } from "./backends/backend.ts";
 import { isDeviceName, planDevice, staleDevices } from "./device_plan.ts";
+import { plannedDevice } from "./overlay_kernel.ts";
 import type { OverlayKernel } from "./overlay_kernel.ts";
 
 /** How often what a change has led to is looked at before the rest waits for another time. */
@@ -45,6 +46,7 @@ export function keepDevices(
   const indexes = new Map(
     wanted.flatMap(({ name }) => {
       const found = vxlans.find((link) => link.name === name);
+      if (kernel.isDry) return [[name, found?.index ?? plannedDevice] as const];
       return found?.up === true ? [[name, found.index] as const] : [];
     }),
   );

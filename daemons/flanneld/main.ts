@@ -85,6 +85,10 @@ async function run(sys: Sys, options: Options): Promise<number> {
   try {
     log.info(`flanneld ${FLANNEL_CNI_VERSION} starts.`);
     const manager = await leaseManager(sys, options, log);
+    if (options.dryRun) {
+      const { dryRun } = await import("./dry_run.ts");
+      return await dryRun(sys, options, manager);
+    }
     await new Flanneld(sys, options, log, manager).run(stop.signal);
     return 0;
   } catch (error) {

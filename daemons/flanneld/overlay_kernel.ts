@@ -22,6 +22,9 @@ import type { Sys } from "../../shared/runtime/sys.ts";
  */
 export const batchSize = 96;
 
+/** The index of a device that would be made, if anything were. */
+export const plannedDevice = -1;
+
 /** What came of a change. */
 export interface Outcome {
   /** 0 for one that is made, now or before. */

@@ -108,9 +108,11 @@ export class Reconciler {
     await this.#synced.promise;
   }
 
-  /** Looks at everything and does what is to be done, once. For a plan and a check. */
-  async runOnce(): Promise<void> {
-    this.#concern = "all";
+  /** Looks at everything and makes all changes, once, with a kernel that only keeps them. */
+  async plan(own: OwnSide, leases: ReadonlyMap<string, Lease>): Promise<void> {
+    this.#state.configure(own);
+    this.#leases = leases;
+    this.#isComplete = true;
     await this.#run();
   }
 

@@ -63,10 +63,31 @@ test("status and check tell how a node is, and cleanup leaves nothing of flannel
   expect(moved.stdout).toContain("cni0 has the address 10.244.77.1/24");
   await sandbox.sh("ip link delete cni0");
 
+  const flags = [
+    ...["-kube-subnet-mgr", "-kube-api-url=http://10.77.0.1:6443", "-iface=eth0", "-ip-masq"],
+    ...["-net-config-path=/run/net-conf.json", "-dry-run"],
+  ];
+  const plan = async (): Promise<string> => {
+    const env = { NODE_NAME: "n1" };
+    const planned = await sandbox.exec(`${binDir()}/flanneld`, flags, { env });
+    expect(planned.exitCode, planned.stderr).toBe(0);
+    return planned.stdout;
+  };
+  const nothing = "It would reach other nodes by eth0, with the backend vxlan.\n";
+  expect(await plan()).toBe(nothing);
+
   const refused = await command(node, "cleanup");
   expect(refused.exitCode).toBe(1);
   expect(refused.stderr).toContain("flanneld runs on this node");
   await daemon.end("SIGKILL");
+
+  await sandbox.sh("ip link delete flannel.1; iptables -t nat -F FLANNEL-POSTRTG");
+  const wrecked = await sandbox.snapshot();
+  const planned = await plan();
+  expect(planned).toContain("Would create the vxlan device flannel.1");
+  expect(planned).toContain("Would set the route to 10.244.2.0/24 by 10.244.2.0.");
+  expect(planned).toContain("Would give iptables-restore:\n*nat\n:FLANNEL-POSTRTG");
+  expect(await sandbox.snapshot()).toEqual(wrecked);
 
   // What versions in Go, and other backends, leave as well.
   await sandbox.sh(`
@@ -78,7 +99,7 @@ test("status and check tell how a node is, and cleanup leaves nothing of flannel
   const cleaned = await command(node, "cleanup");
   expect(cleaned.stderr).toBe("");
   expect(cleaned.exitCode).toBe(0);
-  expect(cleaned.stdout).toContain("Done: delete the device flannel.1.");
+  expect(cleaned.stdout).toContain("Done: delete the device flannel.7.");
   await sandbox.remove("/run/net-conf.json");
   await sandbox.remove("/run/xtables.lock");
   const after = await sandbox.snapshot();
