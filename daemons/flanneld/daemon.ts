@@ -72,6 +72,8 @@ export class Flanneld {
   #setup: Setup | undefined;
   #external: ChosenInterface | undefined;
   #lease: Lease | undefined;
+  /** What the parts were last told of this node. */
+  #applied = "";
   #peers: PeerLeases | undefined;
   #admitted: Admission | undefined;
   readonly #saidRefusals = new Map<string, string>();
@@ -286,13 +288,12 @@ export class Flanneld {
       );
       const lease = this.#lease;
       if (lease === undefined) return;
-      if (!sameInterface(external, this.#external)) {
+      const isMoved = !sameInterface(external, this.#external);
+      this.#external = external;
+      this.#apply(setup, external, lease, signal);
+      if (isMoved) {
         this.#log.info(`The interface ${external.name} has changed; this node follows.`);
-        this.#external = external;
-        this.#apply(setup, external, lease, signal);
         await this.#manager.publish(setup.backend.attributes(external, setup.macs), signal);
-      } else {
-        this.#apply(setup, external, lease, signal);
       }
       await this.#until("file", signal, async () => this.#writeFile());
     } catch (error) {
@@ -302,12 +303,21 @@ export class Flanneld {
 
   #apply(setup: Setup, external: ChosenInterface, lease: Lease, signal: AbortSignal): void {
     const { conf, reconciler, traffic, admission, macs } = setup;
+    const nodeNetworks = networksOf(observeInterfaces(this.#sys, undefined), external.index);
+    // The kernel tells of much that leaves all this as it is, and with many peers it is work.
+    const applied = JSON.stringify([
+      identity(external),
+      ...present([lease.subnet, lease.subnetV6]).map(formatCidr),
+      ...nodeNetworks.map(formatCidr).toSorted(),
+    ]);
+    if (applied === this.#applied) return;
+    this.#applied = applied;
     admission.surroundWith({
       network: conf.network,
       ipv6Network: conf.ipv6Network,
       ownSubnets: present([lease.subnet, lease.subnetV6]),
       ownAddresses: present([external.publicIp, external.publicIpv6]),
-      nodeNetworks: networksOf(observeInterfaces(this.#sys, undefined), external.index),
+      nodeNetworks,
     });
     reconciler.configure({ lease, external, macs });
     traffic.configure([
