@@ -9,7 +9,7 @@ NODE := sh scripts/node.sh
 DEPS := node_modules/.installed
 SCHEMAS := schemas/generated/types.ts
 BUILD_SCRIPTS := $(wildcard scripts/build/*.ts) package.json $(DEPS)
-SOURCES := $(shell find plugins tools shared schemas -path schemas/generated -prune -o -type f -print)
+SOURCES := $(shell find plugins tools daemons shared schemas -path schemas/generated -prune -o -type f -print)
 
 .PHONY: all build build-pkg test run unit bench bench-docs profile image check lint typecheck fmt clean help soak
 

@@ -21,6 +21,12 @@ export const toolNames = ["cnitool", "install-cni", "cp"] as const;
 /** A tool that the executable holds. */
 export type ToolName = (typeof toolNames)[number];
 
+/** What stays, and what belongs to it: main_daemons.ts has them. */
+export const daemonNames = ["flanneld", "mk-docker-opts.sh"] as const;
+
+/** A daemon that the executable holds. */
+export type DaemonName = (typeof daemonNames)[number];
+
 /** What a runtime calls: the names that install-cni gives the executable on a node. */
 export function pluginNames(): string[] {
   return builtins.map(({ name }) => name);
@@ -28,5 +34,5 @@ export function pluginNames(): string[] {
 
 /** The names of the executable in a build's folder. `cp` has a meaning in an image alone. */
 export function fileNames(): string[] {
-  return [...pluginNames(), ...toolNames.filter((name) => name !== "cp")];
+  return [...pluginNames(), ...toolNames.filter((name) => name !== "cp"), ...daemonNames];
 }

@@ -1,15 +1,17 @@
 import { dispatch } from "../shared/cni/skel.ts";
 import type { Sys } from "../shared/runtime/sys.ts";
-import { builtins, toolNames } from "./builtins.ts";
-import type { ToolName } from "./builtins.ts";
+import { builtins, daemonNames, toolNames } from "./builtins.ts";
+import type { DaemonName, ToolName } from "./builtins.ts";
 
-/** The executable: every plugin and tool it holds, of which it becomes the one it was called as. */
+/** The executable: every program it holds, of which it becomes the one it was called as. */
 export async function main(sys: Sys): Promise<never> {
   const name = sys.argv0.slice(sys.argv0.lastIndexOf("/") + 1);
   const [first = "", ...rest] = sys.args;
   if (isTool(name)) return runTool(name, sys.args, sys);
+  if (isDaemon(name)) return runDaemon(name, sys.args, sys);
   // A runtime gives a plugin no arguments; an image may hold one file.
   if (isTool(first)) return runTool(first, rest, sys);
+  if (isDaemon(first)) return runDaemon(first, rest, sys);
   return sys.exit(await dispatch(sys, builtins));
 }
 
@@ -17,8 +19,18 @@ function isTool(name: string): name is ToolName {
   return toolNames.some((tool) => tool === name);
 }
 
+function isDaemon(name: string): name is DaemonName {
+  return daemonNames.some((daemon) => daemon === name);
+}
+
 /** Loads the tools, which plugins must not wait for. */
 async function runTool(name: ToolName, args: readonly string[], sys: Sys): Promise<never> {
   const { tools } = await import("./main_tools.ts");
   return sys.exit(await tools[name](sys, args));
+}
+
+/** Loads the daemons, which plugins must not wait for. */
+async function runDaemon(name: DaemonName, args: readonly string[], sys: Sys): Promise<never> {
+  const { daemons } = await import("./main_daemons.ts");
+  return sys.exit(await daemons[name](sys, args));
 }

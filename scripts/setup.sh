@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 # command:Debian package
 run_tools="ip:iproute2 iptables:iptables nft:nftables ping:iputils-ping nsenter:util-linux"
 test_tools="pkill:procps conntrack:conntrack tcpdump:tcpdump ipset:ipset arping:iputils-arping socat:socat
-strace:strace containerd:containerd runc:runc /usr/lib/cni/bridge:containernetworking-plugins"
+strace:strace openssl:openssl etcd:etcd-server etcdctl:etcd-client containerd:containerd runc:runc /usr/lib/cni/bridge:containernetworking-plugins"
 
 fail() {
   echo "flannel-cni: $1" >&2

@@ -1,17 +1,11 @@
 import { CniError, Code } from "./error.ts";
+import { pathOf, pointerSteps, requirementOf, stepsOf } from "../base/schema_error.ts";
+import type { SchemaError } from "../base/schema_error.ts";
 import { quote } from "../base/text.ts";
 import { NetError } from "../net/error.ts";
 import { isJsonArray, isJsonObject } from "../base/json.ts";
 import type { Json, JsonObject } from "../base/json.ts";
 import type { KeyTree } from "../base/json_keys.ts";
-
-/** What ajv's generated code reports (ajv's ErrorObject). */
-interface SchemaError {
-  /** JSON pointer (RFC 6901) to the value. */
-  readonly instancePath: string;
-  readonly keyword: string;
-  readonly params: Readonly<Record<string, unknown>>;
-}
 
 /** A validator that ajv generated at build time from a schema of schemas/. */
 export interface Validator<T> {
@@ -146,69 +140,11 @@ function adviceFor(path: string): string {
   );
 }
 
-/** The keys and indexes that lead to the wrong value, or to where a missing one should be. */
-function stepsOf(error: SchemaError): string[] {
-  const missing = error.keyword === "required" ? error.params["missingProperty"] : undefined;
-  return typeof missing === "string" ? [...pointerSteps(error), missing] : pointerSteps(error);
-}
-
-function pointerSteps({ instancePath }: SchemaError): string[] {
-  return instancePath.split("/").slice(1).map(unescape);
-}
-
-/** A step of a JSON pointer as the key that it stands for (RFC 6901, section 4). */
-function unescape(step: string): string {
-  return step.replaceAll("~1", "/").replaceAll("~0", "~");
-}
-
-function pathOf(steps: readonly string[]): string {
-  return steps.reduce((path, step) => {
-    if (/^\d+$/.test(step)) return `${path}[${step}]`;
-    return path === "" ? step : `${path}.${step}`;
-  }, "");
-}
-
 function valueAt(value: Json, steps: readonly string[]): Json | undefined {
   return steps.reduce<Json | undefined>((at, step) => {
     if (isJsonArray(at)) return at[Number(step)];
     return isJsonObject(at) && Object.hasOwn(at, step) ? at[step] : undefined;
   }, value);
-}
-
-/** JSON's types as they follow "must be". */
-const typeNames: ReadonlyMap<unknown, string> = new Map([
-  ["array", "a list"],
-  ["boolean", "true or false"],
-  ["integer", "an integer"],
-  ["object", "an object"],
-  ["string", "a string"],
-]);
-
-/** What a keyword of JSON Schema demands. */
-function requirementOf({ keyword, params }: SchemaError): string {
-  switch (keyword) {
-    case "required":
-      return "must be set";
-    case "type":
-      return `must be ${typeNames.get(params["type"]) ?? String(params["type"])}`;
-    case "minimum":
-      return `must be at least ${String(params["limit"])}`;
-    case "maximum":
-      return `must be at most ${String(params["limit"])}`;
-    case "minItems":
-      return "must not be empty";
-    case "enum":
-      return `must be ${alternatives(params["allowedValues"])}`;
-    default:
-      return `must follow the schema's ${keyword}`;
-  }
-}
-
-/** Choices as they follow "must be". null stands for leaving a key out. */
-function alternatives(allowed: unknown): string {
-  const choices = Array.isArray(allowed) ? allowed.filter((value) => value !== null) : [];
-  const shown = choices.map((value) => JSON.stringify(value));
-  return [shown.slice(0, -1).join(", "), ...shown.slice(-1)].filter(Boolean).join(" or ");
 }
 
 /** A value as a message shows it: short, and never a whole config. */

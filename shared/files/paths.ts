@@ -9,6 +9,14 @@ export const locksFolder = `${runFolder}/locks`;
 /** The file that flanneld writes about the node. */
 export const subnetFile = "/run/flannel/subnet.env";
 
+/** Where flanneld says how it is: beside the file that it writes. */
+export function statusSocket(file: string): string {
+  return `${file}.sock`;
+}
+
+/** Where mk-docker-opts.sh writes docker's options. */
+export const dockerOptsFile = "/run/docker_opts.env";
+
 /** Where runtimes look for network configs. */
 export const netFolder = "/etc/cni/net.d";
 

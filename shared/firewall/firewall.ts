@@ -1,32 +1,27 @@
-import { realpathSync } from "node:fs";
-
-import { Failure } from "../base/failure.ts";
+import type { Failure } from "../base/failure.ts";
 import type { Address, Family } from "../net/address.ts";
-import { commandFolders, commandPath } from "../files/command.ts";
-import { findExecutable, inodeOf, readIfPresent } from "../files/files.ts";
-import { xtablesLock as defaultXtablesLock } from "../files/paths.ts";
+import { readIfPresent } from "../files/files.ts";
 import { forgetUdpFlows } from "../netlink/conntrack.ts";
 import type { UdpPort } from "../netlink/conntrack.ts";
 import { hasLegacyChain, hasLegacyTable } from "./iptables_legacy.ts";
-import { holderOf } from "../files/lock.ts";
 import { hasChain, listRules, netfilterSocket } from "../netlink/nf_tables.ts";
 import type { NfFamily, NfRule } from "../netlink/nf_tables.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import type { RunResult, Sys } from "../runtime/sys.ts";
+import {
+  findVariant,
+  isAbsent,
+  lacksTable,
+  lockArguments,
+  toolFailure,
+  toolName,
+  toolOptions,
+} from "./tools.ts";
+import type { Variant } from "./tools.ts";
 
-/** Seconds to wait for another process's xtables lock. */
-const lockSeconds = 10;
-/** Milliseconds for a whole command, its wait included. */
-const timeout = 20_000;
-/** A node with thousands of services has some tens of MB of rules. */
-const maxOutput = 128 * 1024 * 1024;
 /** How many flows the kernel tracks in this namespace. */
 const flowCount = "/proc/sys/net/netfilter/nf_conntrack_count";
-/** Exit status of the iptables tools for a lock that they could not get. */
-const RESOURCE_PROBLEM = 4;
-
-/** The two that go by the name of iptables: neither sees what the other has. */
-export type Variant = "nft" | "legacy";
+export type { Variant } from "./tools.ts";
 
 /**
  * The node's firewall. Changes go through its own tools, each one transaction of one process; what
@@ -43,7 +38,7 @@ export class Firewall implements Disposable {
 
   /** Which of the two the commands are that have neither in their names. */
   variant(family: Family): Variant {
-    const known = this.#variants.get(family) ?? this.#findVariant(family);
+    const known = this.#variants.get(family) ?? findVariant(this.#sys, family);
     this.#variants.set(family, known);
     return known;
   }
@@ -54,7 +49,7 @@ export class Firewall implements Disposable {
    */
   restore(family: Family, text: string, variant?: Variant): void {
     const command = this.#tool(family, "restore", variant);
-    const answer = this.#run(command, ["--noflush", "-w", String(lockSeconds)], text);
+    const answer = this.#run(command, ["--noflush", ...lockArguments], text);
     if (answer.status !== 0) throw this.#failure(command, answer);
   }
 
@@ -68,7 +63,7 @@ export class Firewall implements Disposable {
     const answer = this.#run(command, ["-t", table], "");
     if (answer.failure === "ENOENT") return undefined;
     if (answer.status === 0) return answer.stdout;
-    if (/does not exist|can't initialize|not supported/i.test(answer.stderr)) return undefined;
+    if (lacksTable(answer)) return undefined;
     throw this.#failure(command, answer);
   }
 
@@ -102,7 +97,7 @@ export class Firewall implements Disposable {
    */
   refusedLine(family: Family, text: string): number | undefined {
     const command = this.#tool(family, "restore");
-    const answer = this.#run(command, ["--noflush", "-w", String(lockSeconds)], text);
+    const answer = this.#run(command, ["--noflush", ...lockArguments], text);
     if (answer.status === 0) return undefined;
     const line = /line:? (\d+) failed|Error occurred at line: (\d+)/.exec(answer.stderr);
     const number = Number(line?.[1] ?? line?.[2]);
@@ -146,20 +141,11 @@ export class Firewall implements Disposable {
     return forgetUdpFlows(this.#netfilter(), family, ports, isLocal, container);
   }
 
-  /** By what the command is a link to in the end; a script in its place doesn't tell. */
-  #findVariant(family: Family): Variant {
-    const folders = commandFolders(this.#sys.env["PATH"]);
-    const path = findExecutable(tool(family, "restore"), folders);
-    const named = path === undefined ? undefined : /(nft|legacy)[^/]*$/.exec(realpathSync(path));
-    if (named?.[1] === "nft" || named?.[1] === "legacy") return named[1];
-    return hasLegacyTable(family, "nat") ? "legacy" : "nft";
-  }
-
   /** The command of a variant, by the name without one where that will do. */
   #tool(family: Family, what: "restore" | "save", variant?: Variant): string {
-    const plain = tool(family, what);
-    if (variant === undefined || variant === this.variant(family)) return plain;
-    return plain.replace("-", `-${variant}-`);
+    return variant === undefined || variant === this.variant(family)
+      ? toolName(family, what)
+      : toolName(family, what, variant);
   }
 
   /** Closes the socket to nf_tables, which opens again when it is needed. */
@@ -177,45 +163,10 @@ export class Firewall implements Disposable {
   }
 
   #failure(command: string, answer: RunResult): Failure {
-    const xtablesLock = this.#sys.env["XTABLES_LOCKFILE"] ?? defaultXtablesLock;
-    const said = answer.stderr.trim().split("\n")[0]?.slice(0, 300) ?? "";
-    if (answer.failure === "ENOENT") {
-      return new Failure(
-        "firewall",
-        `Cannot change the firewall: ${command} is not installed.`,
-        "Install the iptables or nftables package on the node, or set the backend that is there.",
-      );
-    }
-    if (answer.failure === "timeout" || answer.status === RESOURCE_PROBLEM) {
-      const inode = inodeOf(xtablesLock);
-      const holder = inode === undefined ? undefined : holderOf(inode);
-      return new Failure(
-        "busy",
-        `Cannot change the firewall: ${command} did not get the xtables lock in ${lockSeconds} seconds, which ${holder ?? "another process"} holds.`,
-        `See what that process waits for; "fuser -v ${xtablesLock}" shows it too.`,
-      );
-    }
-    return new Failure(
-      "firewall",
-      `Cannot change the firewall: ${command} says ${said === "" ? (answer.failure ?? `status ${String(answer.status)}`) : said}.`,
-      "Run `iptables -t nat -S` (or `nft list ruleset`) on the node to see what is in the way.",
-    );
+    return toolFailure(this.#sys, command, answer);
   }
 
   #run(command: string, args: readonly string[], input: string): RunResult {
-    return this.#sys.run(command, args, {
-      input,
-      env: { ...this.#sys.env, PATH: commandPath(this.#sys.env["PATH"]), LC_ALL: "C" },
-      timeout,
-      maxOutput,
-    });
+    return this.#sys.run(command, args, toolOptions(this.#sys, input));
   }
-}
-
-function tool(family: Family, what: "restore" | "save"): string {
-  return family === 4 ? `iptables-${what}` : `ip6tables-${what}`;
-}
-
-function isAbsent({ stderr }: RunResult): boolean {
-  return stderr.includes("No such file or directory");
 }

@@ -2,6 +2,7 @@ import { closeSync } from "node:fs";
 
 import { readIfPresent } from "../files/files.ts";
 import type { Family } from "../net/address.ts";
+import { readU16, readU32 } from "../netlink/codec.ts";
 import type { Sys } from "../runtime/sys.ts";
 
 /**
@@ -38,6 +39,80 @@ export function hasLegacyChain(sys: Sys, family: Family, table: string, chain: s
   return (
     hasLegacyTable(family, table) && readTable(sys, family, table)?.includes(`${chain}\0`) === true
   );
+}
+
+/**
+ * What tells a table from most others, in little time: sizes and places, which change with nearly
+ * every change of a rule. Undefined where there is no such table.
+ */
+export function legacyTableStamp(sys: Sys, family: Family, table: string): string | undefined {
+  if (!hasLegacyTable(family, table)) return undefined;
+  const level = family === 4 ? SOL_IP : SOL_IPV6;
+  const fd = sys.socket(family === 4 ? AF_INET : AF_INET6, SOCK_RAW_CLOEXEC, IPPROTO_RAW);
+  if (fd < 0) return undefined;
+  try {
+    const info = Buffer.alloc(INFO);
+    info.write(table);
+    return sys.getsockopt(fd, level, SO_GET_INFO, info) < 0 ? undefined : info.toString("hex");
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/**
+ * What the rules of some chains of a table are, in order, as bytes, and which rules of others lead
+ * there: the same for the same rules, however many packets they have seen.
+ */
+export function legacyContent(
+  sys: Sys,
+  family: Family,
+  table: string,
+  chain: string,
+): string | undefined {
+  if (!hasLegacyTable(family, table)) return undefined;
+  const bytes = readTable(sys, family, table);
+  return bytes === undefined ? undefined : contentOf(bytes.subarray(ENTRIES), family, chain);
+}
+
+/** struct ipt_entry and struct ip6t_entry: where in them things are. */
+const layout = {
+  4: { offsets: 88, counters: 96, size: 112 },
+  6: { offsets: 140, counters: 152, size: 168 },
+} as const;
+/** struct xt_entry_target: its size, its name in 29 bytes, a revision, then what is its own. */
+const TARGET_NAME = 2;
+const TARGET_DATA = 32;
+
+/** @param entries of a table, one behind the other. */
+function contentOf(entries: Buffer, family: Family, chain: string): string {
+  const { offsets, counters, size } = layout[family];
+  const found: string[] = [];
+  let isOwn = false;
+  let start = -1;
+  const jumps: number[] = [];
+  for (let at = 0; at + size <= entries.length; ) {
+    const target = at + readU16(entries, at + offsets);
+    const length = readU16(entries, at + offsets + 2);
+    if (length < size || at + length > entries.length) break;
+    const name = textAt(entries, target + TARGET_NAME);
+    if (name === "ERROR") {
+      isOwn = textAt(entries, target + TARGET_DATA) === chain;
+      if (isOwn) start = at + length;
+    } else if (isOwn) {
+      const rule = Buffer.from(entries.subarray(at, at + length));
+      // What it has counted, and where the kernel has come from when it last looked.
+      rule.fill(0, counters - 4, size);
+      found.push(rule.toString("hex"));
+    } else if (name === "") jumps.push(readU32(entries, target + TARGET_DATA));
+    at += length;
+  }
+  const count = jumps.filter((to) => to === start).length;
+  return `${count} ${found.join(" ")}`;
+}
+
+function textAt(bytes: Buffer, at: number): string {
+  const end = bytes.indexOf(0, at);
+  return bytes.toString("latin1", at, end < 0 ? bytes.length : end);
 }
 
 /** The entries of a table, or undefined where they cannot be had. */

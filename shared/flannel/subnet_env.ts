@@ -1,9 +1,9 @@
 import { Failure, messageOf } from "../base/failure.ts";
 import { quote } from "../base/text.ts";
-import { readIfPresent } from "../files/files.ts";
-import { widthOf } from "../net/address.ts";
+import { ensureFolder, readIfPresent, replaceFile } from "../files/files.ts";
+import { offsetAddress, widthOf } from "../net/address.ts";
 import type { Family } from "../net/address.ts";
-import { parseCidr, sameCidr, subnetOf } from "../net/cidr.ts";
+import { firstAddress, formatCidr, parseCidr, sameCidr, subnetOf } from "../net/cidr.ts";
 import type { Cidr } from "../net/cidr.ts";
 import { NetError } from "../net/error.ts";
 
@@ -86,6 +86,47 @@ export function parseSubnetEnv(text: string, path: string): SubnetEnv {
     ...(ipMasq === undefined ? ["FLANNEL_IPMASQ"] : []),
   ];
   throw unusable(`${path} must set ${missing.join(" and ")}`, adviceOnFile);
+}
+
+/** The file as flanneld writes it: a subnet with its first host's address, IPv4 before IPv6. */
+export function formatSubnetEnv({ networks, subnets, mtu, ipMasq }: SubnetEnv): string {
+  const lines: string[] = [];
+  for (const [family, infix] of [
+    [4, ""],
+    [6, "IPV6_"],
+  ] as const) {
+    const ofFamily = (cidr: Cidr) => cidr.address.family === family;
+    const all = networks.filter(ofFamily).map(formatCidr).join(",");
+    if (all !== "") lines.push(`FLANNEL_${infix}NETWORK=${all}`);
+    for (const subnet of subnets.filter(ofFamily)) {
+      const address = offsetAddress(firstAddress(subnet), 1n);
+      lines.push(`FLANNEL_${infix}SUBNET=${formatCidr({ address, prefix: subnet.prefix })}`);
+    }
+  }
+  lines.push(`FLANNEL_MTU=${mtu}`, `FLANNEL_IPMASQ=${String(ipMasq)}`);
+  return `${lines.join("\n")}\n`;
+}
+
+/**
+ * Puts the file at its place in one step, unless it says the same already.
+ * @returns whether it was written.
+ * @throws Failure io
+ */
+export function writeSubnetEnv(path: string, env: SubnetEnv): boolean {
+  const text = formatSubnetEnv(env);
+  try {
+    if (readIfPresent(path) === text) return false;
+    ensureFolder(path.slice(0, Math.max(path.lastIndexOf("/"), 1)), 0o755);
+    replaceFile(path, text, 0o644);
+    return true;
+  } catch (cause) {
+    throw new Failure(
+      "io",
+      `Cannot write ${path}: ${messageOf(cause)}.`,
+      "Make room on its file system, and let flanneld write there.",
+      { cause },
+    );
+  }
 }
 
 /** @returns undefined for a blank line or a comment. A line without `=` is a key without a value. */

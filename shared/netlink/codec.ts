@@ -1,6 +1,13 @@
-import { formatBridge, formatBridgePort, formatInfo } from "netlink/dist/rt/ifla.js";
-import type { LinkAttrs } from "netlink/dist/rt/ifla.js";
-import type { AddressAttrs, DeviceFlags, RouteAttrs } from "netlink/dist/rt/gen_structs.js";
+import { formatBridge, formatBridgePort, formatInfo, formatVxlan } from "netlink/dist/rt/ifla.js";
+import type { LinkAttrs, Vxlan } from "netlink/dist/rt/ifla.js";
+import type {
+  AddressAttrs,
+  DeviceFlags,
+  NeighborAttrs,
+  NeighborFlags,
+  NeighborState,
+  RouteAttrs,
+} from "netlink/dist/rt/gen_structs.js";
 import {
   formatAddressMessage,
   formatLinkMessage,
@@ -33,8 +40,11 @@ export const Type = {
   DELADDR: 21,
   GETADDR: 22,
   NEWROUTE: 24,
+  DELROUTE: 25,
   GETROUTE: 26,
+  NEWNEIGH: 28,
   DELNEIGH: 29,
+  GETNEIGH: 30,
 } as const;
 
 /** Header flags (linux/netlink.h). */
@@ -44,6 +54,7 @@ export const Flag = {
   ACK: 4,
   DUMP_INTR: 16,
   DUMP: 0x300,
+  REPLACE: 0x100,
   EXCL: 0x200,
   CREATE: 0x400,
 } as const;
@@ -118,6 +129,13 @@ export function attributeList(data: Buffer): Buffer[] {
   return found;
 }
 
+/** The data of each attribute of a list, all of which have one type. */
+export function elements(list: Buffer | undefined): Buffer[] {
+  const found: Buffer[] = [];
+  if (list !== undefined) parseAttributes(list, ({ data }) => found.push(data));
+  return found;
+}
+
 export interface LinkParts {
   readonly index?: number;
   readonly family?: number;
@@ -155,6 +173,12 @@ export function vethInfo(peer: LinkParts): Buffer {
     });
   });
   return bytes(formatInfo({ kind: "veth", data: info }));
+}
+
+/** IFLA_LINKINFO of a vxlan device: to be made, what is to change of one, or of any. */
+export function vxlanInfo(options?: Vxlan): Buffer {
+  const data = options === undefined ? undefined : bytes(formatVxlan(options));
+  return bytes(formatInfo({ kind: "vxlan", ...(data === undefined ? {} : { data }) }));
 }
 
 /** IFLA_LINKINFO to change properties of a bridge port. */
@@ -213,21 +237,22 @@ export function readPortVlans(spec: Buffer): PortVlans[] {
   return found;
 }
 
-/** A message about a neighbour entry of a link. */
-export function neighbourMessage(
-  type: number,
-  family: number,
-  ifindex: number,
-  dst: Uint8Array,
-): Message {
+export interface NeighbourParts {
+  readonly family: number;
+  readonly ifindex: number;
+  readonly state?: NeighborState;
+  readonly flags?: NeighborFlags;
+  readonly attrs: NeighborAttrs;
+}
+
+/** A message about a neighbour of a link, or an entry of a link's forwarding database. */
+export function neighbourMessage(type: number, flags: number, parts: NeighbourParts): Message {
+  const { attrs, ...data } = parts;
   return {
     type,
-    flags: 0,
+    flags,
     body: bytes((out) => {
-      formatNeighborMessage(
-        { kind: "neighbor", data: { family, ifindex }, attrs: { dst: Buffer.from(dst) } },
-        out,
-      );
+      formatNeighborMessage({ kind: "neighbor", data, attrs }, out);
     }),
   };
 }
@@ -258,16 +283,19 @@ export interface RouteParts {
   readonly protocol: number;
   readonly scope: number;
   readonly type: number;
+  /** RTM_F_ and RTNH_F_ flags. */
+  readonly routeFlags?: number;
   readonly attrs: RouteAttrs;
 }
 
 export function routeMessage(type: number, flags: number, parts: RouteParts): Message {
-  const { attrs, ...data } = parts;
+  const { attrs, routeFlags, ...data } = parts;
+  const all = routeFlags === undefined ? data : { ...data, flags: { __unknown: routeFlags } };
   return {
     type,
     flags,
     body: bytes((out) => {
-      formatRouteMessage({ kind: "route", data, attrs }, out);
+      formatRouteMessage({ kind: "route", data: all, attrs }, out);
     }),
   };
 }

@@ -156,12 +156,11 @@ export function encode(step: NetlinkChange, context: EncodeContext): Message {
     case "delete-port-vlan":
       return encodeVlans(Type.DELLINK, context.indexOf(step.link), step.vid, step.vid, 0);
     case "delete-neighbour":
-      return neighbourMessage(
-        Type.DELNEIGH,
-        familyNumber(step.address.family),
-        context.indexOf(step.link),
-        addressBytes(step.address),
-      );
+      return neighbourMessage(Type.DELNEIGH, 0, {
+        family: familyNumber(step.address.family),
+        ifindex: context.indexOf(step.link),
+        attrs: { dst: rawAddress(step.address) },
+      });
     case "set-port":
       return linkMessage(Type.NEWLINK, 0, {
         attrs: { ifname: step.name, linkinfo: bridgePortInfo(step) },

@@ -69,7 +69,7 @@ const IFF_LOWER_UP = 0x1_00_00;
 const OPER_UP = 6;
 const ENODEV = 19;
 /** Statistics make a description three times as long. */
-const RTEXT_FILTER_SKIP_STATS = 8;
+export const RTEXT_FILTER_SKIP_STATS = 8;
 const AF_UNSPEC = 0;
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -239,7 +239,8 @@ export function listRoutes(socket: NetlinkSocket): Route[] {
   return understood("its routes", () => found.flatMap((message) => readRoute(message) ?? []));
 }
 
-function readLink({ body }: Received): Link {
+/** Reads a description of a link. */
+export function readLink({ body }: Received): Link {
   const IFLA = {
     ...{ address: 1, name: 3, mtu: 4, link: 5, master: 10, operstate: 16, linkinfo: 18 },
     linkNetns: 37,

@@ -105,11 +105,33 @@ export class NetlinkSocket implements Disposable {
    * @throws Failure kernel
    */
   dump(message: Message, absent: readonly number[] = [], bytes?: Buffer): Received[] {
+    const copy = (received: Received): Received | undefined =>
+      bytes === undefined || received.body.includes(bytes)
+        ? { ...received, body: Buffer.from(received.body) }
+        : undefined;
+    return this.#dump(message, copy, absent, bytes);
+  }
+
+  /**
+   * The same, each message read as it comes: of thousands, what is wanted is often a part.
+   * @param read returns undefined for what is not wanted, and keeps nothing of the message's body.
+   * @throws Failure kernel
+   */
+  list<T>(message: Message, read: (received: Received) => T | undefined): T[] {
+    return this.#dump(message, read, []);
+  }
+
+  #dump<T>(
+    message: Message,
+    read: (received: Received) => T | undefined,
+    absent: readonly number[],
+    bytes?: Buffer,
+  ): T[] {
     for (let tries = 0; tries < dumpTries; tries++) {
       const seq = this.#seq++;
       const flags = message.flags | Flag.REQUEST | Flag.DUMP;
       check(this.#sys.send(this.#fd, frame({ ...message, flags }, seq), 0), "send to the kernel");
-      const found = this.#readDump(seq, absent, bytes);
+      const found = this.#readDump(seq, read, absent, bytes);
       if (found !== undefined) return found;
     }
     throw new Failure(
@@ -120,12 +142,13 @@ export class NetlinkSocket implements Disposable {
   }
 
   /** The dump's messages, or undefined if a change interrupted it. */
-  #readDump(
+  #readDump<T>(
     seq: number,
+    read: (received: Received) => T | undefined,
     absent: readonly number[],
     bytes: Buffer | undefined,
-  ): Received[] | undefined {
-    const found: Received[] = [];
+  ): T[] | undefined {
+    const found: T[] = [];
     let interrupted = false;
     for (;;) {
       const datagram = this.#receiveRaw();
@@ -140,9 +163,8 @@ export class NetlinkSocket implements Disposable {
           check(-errno, `read the kernel's network state${text === "" ? "" : ` (${text})`}`);
           return found;
         }
-        if (bytes === undefined || message.body.includes(bytes)) {
-          found.push({ ...message, body: Buffer.from(message.body) });
-        }
+        const item = understood("its state", () => read(message));
+        if (item !== undefined) found.push(item);
       }
     }
   }

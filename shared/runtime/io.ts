@@ -1,4 +1,5 @@
 import { errnoOf } from "../base/failure.ts";
+import type { SocketHandlers, Subscription } from "./sys.ts";
 
 /**
  * Reads a text to its end. A byte order mark at its start is dropped.
@@ -51,4 +52,39 @@ export function killGroup(leader: number): void {
   } catch {
     // No process of the group is left.
   }
+}
+
+const EAGAIN = 11;
+const ENOBUFS = 105;
+/** Milliseconds between two looks at a socket that cannot be waited for. */
+const pollInterval = 100;
+/** The kernel makes no datagram larger than half of it. */
+const datagramBytes = 65_536;
+
+/**
+ * Hears a non-blocking socket by looking whether there is something, ten times a second.
+ * @param recv receives a datagram, or answers with the negated errno.
+ */
+export function pollSocket(
+  recv: (into: Uint8Array) => number,
+  { data, lost }: SocketHandlers,
+): Subscription {
+  const buffer = Buffer.allocUnsafeSlow(datagramBytes);
+  const timer = setInterval(() => {
+    for (;;) {
+      const got = recv(buffer);
+      if (got > 0) data(buffer.subarray(0, got));
+      else if (got === -ENOBUFS) lost();
+      else if (got === -EAGAIN) return;
+      else {
+        clearInterval(timer);
+        throw new Error(`recv(2) of a socket: errno ${String(-got)}`);
+      }
+    }
+  }, pollInterval);
+  return {
+    close: () => {
+      clearInterval(timer);
+    },
+  };
 }

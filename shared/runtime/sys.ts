@@ -26,20 +26,41 @@ export interface Sys {
   /** @returns the number of bytes written to `into`. */
   getsockopt(fd: number, level: number, option: number, into: Uint8Array): number;
   bind(fd: number, address: Uint8Array): number;
+  connect(fd: number, address: Uint8Array): number;
   /** Sends to the socket's default peer; for netlink, that is the kernel. */
   send(fd: number, data: Uint8Array, flags: number): number;
   recv(fd: number, into: Uint8Array, flags: number): number;
+  /** Hears a non-blocking socket for as long as the process lives, or until it is closed. */
+  subscribe(fd: number, handlers: SocketHandlers): Subscription;
   flock(fd: number, operation: number): number;
   /** Sets an extended attribute of what is at `path`, without following a symbolic link. */
   lsetxattr(path: string, name: string, value: Uint8Array): number;
   /** Reads an extended attribute, and returns its length. */
   lgetxattr(path: string, name: string, into: Uint8Array): number;
 
+  /** Gives back memory that nothing uses any more, as far as the runtime lets itself be told. */
+  collectGarbage(): void;
+
   /** The SHA-512 of a text, as 128 hexadecimal digits. */
   readonly sha512: (text: string) => string;
 
   /** Runs a command to its end, or kills it when it takes too long or prints too much. */
   run(command: string, args: readonly string[], options: RunOptions): RunResult;
+  /** The same, while the event loop goes on: for what stays. */
+  start(command: string, args: readonly string[], options: RunOptions): Promise<RunResult>;
+}
+
+/** What to do with what comes in by a socket. */
+export interface SocketHandlers {
+  /** One datagram or more, whole. The bytes are good until it returns. */
+  readonly data: (bytes: Buffer) => void;
+  /** The kernel had no room for some. */
+  readonly lost: () => void;
+}
+
+export interface Subscription {
+  /** Stops listening; the socket stays open. */
+  close(): void;
 }
 
 export interface RunOptions {

@@ -1,15 +1,19 @@
 import { writeSync } from "node:fs";
 
+import { errnoOf } from "../base/failure.ts";
 import { failure as errorOf } from "./fs_error.ts";
-import { killGroup, readFully, writeFully } from "./io.ts";
+import { killGroup, pollSocket, readFully, writeFully } from "./io.ts";
 import { answer, cString, libc, ptr } from "./libc_bun.ts";
-import type { RunOptions, RunResult, Sys } from "./sys.ts";
+import type { RunOptions, RunResult, SocketHandlers, Subscription, Sys } from "./sys.ts";
 
 /** {@link Sys} on Bun: libc through FFI, and Bun.spawnSync. */
 
+/** By its number: each name costs every start, and only a daemon connects. */
+const SYS_connect = process.arch === "x64" ? 42 : 203;
 const EAGAIN = 11;
 const POLLIN = 1;
 const POLLOUT = 4;
+const MSG_DONTWAIT = 0x40;
 const forEver = -1;
 /** Milliseconds to wait for a slow reader, each time it accepts nothing. */
 const writeTimeout = 5000;
@@ -45,8 +49,11 @@ export const sys: Sys = {
     return done < 0 ? done : (length[0] ?? 0);
   },
   bind: (fd, address) => answer(() => libc.bind(fd, ptr(address), address.length)),
+  connect: (fd, address) =>
+    answer(() => libc.syscall(SYS_connect, fd, ptr(address), address.length, 0, 0)),
   send: (fd, data, flags) => answer(() => libc.send(fd, ptr(data), data.length, flags)),
   recv: (fd, into, flags) => answer(() => libc.recv(fd, ptr(into), into.length, flags)),
+  subscribe,
   flock: (fd, operation) => answer(() => libc.flock(fd, operation)),
   lsetxattr(path, name, value) {
     const [at, key] = [cString(path), cString(name)];
@@ -57,9 +64,14 @@ export const sys: Sys = {
     return answer(() => libc.lgetxattr(ptr(at), ptr(key), ptr(into), into.length));
   },
 
+  collectGarbage: () => {
+    Bun.gc(true);
+  },
+
   sha512: (text) => new Bun.CryptoHasher("sha512").update(text).digest("hex"),
 
   run: spawn,
+  start,
 };
 
 /** Waits for data on stdin and reads it. Stdin may be a non-blocking pipe. */
@@ -110,5 +122,97 @@ function spawn(command: string, args: readonly string[], options: RunOptions): R
   } catch (error) {
     const code = error instanceof Error && "code" in error ? error.code : error;
     return ended(undefined, String(code));
+  }
+}
+
+async function start(
+  command: string,
+  args: readonly string[],
+  options: RunOptions,
+): Promise<RunResult> {
+  let failure: string | undefined;
+  let child: Bun.Subprocess<Buffer, "pipe", "pipe">;
+  try {
+    child = Bun.spawn([command, ...args], {
+      stdin: Buffer.from(options.input),
+      stdout: "pipe",
+      stderr: "pipe",
+      env: { ...options.env },
+      // A group of its own, so that what it has started can be ended with it.
+      detached: true,
+    });
+  } catch (error) {
+    const code = errnoOf(error) ?? String(error);
+    return { status: undefined, stdout: "", stderr: "", failure: code };
+  }
+  const stop = (why: string): void => {
+    failure ??= why;
+    killGroup(child.pid);
+  };
+  const timer = setTimeout(stop, options.timeout, "timeout");
+  const read = async (stream: ReadableStream<Uint8Array>): Promise<string> => {
+    const parts: Uint8Array[] = [];
+    let length = 0;
+    for await (const part of stream) {
+      length += part.length;
+      if (length > options.maxOutput) stop("output");
+      else parts.push(part);
+    }
+    return Buffer.concat(parts).toString();
+  };
+  const [stdout, stderr, code] = await Promise.all([
+    read(child.stdout),
+    read(child.stderr),
+    child.exited,
+  ]);
+  clearTimeout(timer);
+  if (child.signalCode !== null) failure ??= String(child.signalCode);
+  return { status: failure === undefined ? code : undefined, stdout, stderr, failure };
+}
+
+/**
+ * Bun reads a socket as it reads a pipe: it waits on the event loop, and gets whole datagrams. It
+ * says so nowhere; where it no longer does, looking often will do.
+ */
+function subscribe(fd: number, handlers: SocketHandlers): Subscription {
+  let polling: Subscription | undefined;
+  let isClosed = false;
+  let cancel: (() => void) | undefined;
+  const readAll = async (): Promise<void> => {
+    for (let end = "ENOBUFS"; end === "ENOBUFS"; ) {
+      const reader = Bun.file(fd).stream().getReader();
+      cancel = () => void reader.cancel();
+      end = await readToEnd(() => reader.read(), handlers);
+      if (isClosed) return;
+      if (end === "ENOBUFS") handlers.lost();
+    }
+    polling = pollSocket((into) => sys.recv(fd, into, MSG_DONTWAIT), handlers);
+  };
+  void readAll();
+  return {
+    close: () => {
+      isClosed = true;
+      polling?.close();
+      cancel?.();
+    },
+  };
+}
+
+interface Part {
+  readonly done: boolean;
+  readonly value?: Uint8Array | undefined;
+}
+
+/** @returns the errno's name of what ended it, or "". */
+async function readToEnd(read: () => Promise<Part>, handlers: SocketHandlers): Promise<string> {
+  for (;;) {
+    let part: Part;
+    try {
+      part = await read();
+    } catch (error) {
+      return errnoOf(error) ?? "";
+    }
+    if (part.done || part.value === undefined) return "";
+    handlers.data(Buffer.from(part.value.buffer, part.value.byteOffset, part.value.byteLength));
   }
 }

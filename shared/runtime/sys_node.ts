@@ -5,7 +5,7 @@
 import { readSync, writeSync } from "node:fs";
 import koffi from "koffi";
 import { errnoOf } from "../base/failure.ts";
-import { killGroup, readFully, writeFully } from "./io.ts";
+import { killGroup, pollSocket, readFully, writeFully } from "./io.ts";
 import type { RunOptions, RunResult, Sys } from "./sys.ts";
 
 const libc = koffi.load("libc.so.6");
@@ -23,6 +23,7 @@ const getsockopt = systemCall(
   "int getsockopt(int fd, int level, int option, void *into, void *length)",
 );
 const bind = systemCall("int bind(int fd, void *address, unsigned int length)");
+const connect = systemCall("int connect(int fd, void *address, unsigned int length)");
 const send = systemCall("long send(int fd, void *data, size_t length, int flags)");
 const recv = systemCall("long recv(int fd, void *into, size_t length, int flags)");
 const lsetxattr = systemCall(
@@ -60,15 +61,22 @@ export const sys: Sys = {
     return done < 0 ? done : (length[0] ?? 0);
   },
   bind: (fd, address) => bind(fd, address, address.length),
+  connect: (fd, address) => connect(fd, address, address.length),
   send: (fd, data, flags) => send(fd, data, data.length, flags),
   recv: (fd, into, flags) => recv(fd, into, into.length, flags),
+  // libuv waits for no netlink socket.
+  subscribe: (fd, handlers) => pollSocket((into) => recv(fd, into, into.length, 0), handlers),
   flock: systemCall("int flock(int fd, int operation)"),
   lsetxattr: (path, name, value) => lsetxattr(path, name, value, value.length, 0),
   lgetxattr: (path, name, into) => lgetxattr(path, name, into, into.length),
 
+  // Node has that only where it is started with a flag.
+  collectGarbage: () => undefined,
+
   sha512: (text) => process.getBuiltinModule("node:crypto").hash("sha512", text),
 
   run,
+  start,
 };
 
 function run(command: string, args: readonly string[], options: RunOptions): RunResult {
@@ -93,6 +101,49 @@ function run(command: string, args: readonly string[], options: RunOptions): Run
     stderr: child.stderr ?? "",
     failure: error === undefined ? (child.signal ?? undefined) : failureOf(error),
   };
+}
+
+async function start(
+  command: string,
+  args: readonly string[],
+  options: RunOptions,
+): Promise<RunResult> {
+  const { spawn } = process.getBuiltinModule("node:child_process");
+  const { promise, resolve } = Promise.withResolvers<RunResult>();
+  let failure: string | undefined;
+  // A group of its own, so that what it has started can be ended with it.
+  const child = spawn(command, args, { env: options.env, detached: true });
+  const stop = (why: string): void => {
+    failure ??= why;
+    if (child.pid !== undefined) killGroup(child.pid);
+  };
+  const timer = setTimeout(stop, options.timeout, "timeout");
+  const [stdout, stderr] = [child.stdout, child.stderr].map((stream) => {
+    const parts: Buffer[] = [];
+    let length = 0;
+    stream.on("data", (part: Buffer) => {
+      length += part.length;
+      if (length > options.maxOutput) stop("output");
+      else parts.push(part);
+    });
+    return () => Buffer.concat(parts).toString();
+  });
+  // A command need not read its input: then its status says whether that was right.
+  child.stdin.on("error", () => {});
+  child.stdin.end(options.input);
+  const end = (code: number | null, why: string | undefined): void => {
+    clearTimeout(timer);
+    failure ??= why;
+    const status = failure === undefined ? (code ?? undefined) : undefined;
+    resolve({ status, stdout: stdout?.() ?? "", stderr: stderr?.() ?? "", failure });
+  };
+  child.on("error", (error) => {
+    end(null, failureOf(error));
+  });
+  child.on("close", (code, signal) => {
+    end(code, signal ?? undefined);
+  });
+  return promise;
 }
 
 function failureOf(error: Error): string {

@@ -1,11 +1,16 @@
-import { mkdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
 import { Code } from "../../../../shared/cni/error.ts";
 import { formatCidr } from "../../../../shared/net/cidr.ts";
-import { parseSubnetEnv, readSubnetEnv } from "../../../../shared/flannel/subnet_env.ts";
+import {
+  formatSubnetEnv,
+  parseSubnetEnv,
+  readSubnetEnv,
+  writeSubnetEnv,
+} from "../../../../shared/flannel/subnet_env.ts";
 import { errorOf } from "../../error_of.ts";
 import { temporaryFolder } from "../../temporary_folder.ts";
 import { plainEnv } from "./plain_env.ts";
@@ -166,5 +171,45 @@ describe("readSubnetEnv", () => {
     const file = join(folder.path, "subnet.env");
     writeFileSync(file, plainEnv);
     expect(readSubnetEnv(file).mtu).toBe(1450);
+  });
+});
+
+describe("writeSubnetEnv", () => {
+  const env = parseSubnetEnv(dualStack.replace(":1::1/64", "::1/64"), path);
+
+  it("writes what flanneld writes", () => {
+    expect(formatSubnetEnv(env)).toBe(
+      [
+        "FLANNEL_NETWORK=10.244.0.0/16",
+        "FLANNEL_SUBNET=10.244.1.1/24",
+        "FLANNEL_IPV6_NETWORK=2001:cafe:42::/56",
+        "FLANNEL_IPV6_SUBNET=2001:cafe:42::1/64",
+        "FLANNEL_MTU=1450",
+        "FLANNEL_IPMASQ=false",
+        "",
+      ].join("\n"),
+    );
+    const only6 = { ...env, networks: env.networks.slice(1), subnets: env.subnets.slice(1) };
+    expect(formatSubnetEnv(only6)).not.toMatch(/FLANNEL_(NETWORK|SUBNET)/);
+  });
+
+  it("makes its folder, writes a change in one step, and nothing without one", () => {
+    using folder = temporaryFolder();
+    const file = join(folder.path, "flannel", "subnet.env");
+    expect(writeSubnetEnv(file, env)).toBe(true);
+    expect(statSync(file).mode & 0o777).toBe(0o644);
+    const { ino } = statSync(file);
+    expect(writeSubnetEnv(file, env)).toBe(false);
+    expect(statSync(file).ino).toBe(ino);
+    expect(writeSubnetEnv(file, { ...env, mtu: 1400 })).toBe(true);
+    expect(readSubnetEnv(file)).toEqual({ ...env, mtu: 1400 });
+    expect(readdirSync(dirname(file))).toEqual(["subnet.env"]);
+  });
+
+  it("says where it cannot write", () => {
+    using folder = temporaryFolder();
+    const file = join(folder.path, "file");
+    writeFileSync(file, "");
+    expect(() => writeSubnetEnv(join(file, "subnet.env"), env)).toThrow(/^Cannot write .*file/);
   });
 });

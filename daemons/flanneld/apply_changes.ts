@@ -1,0 +1,130 @@
+import { batchSize } from "./overlay_kernel.ts";
+import type { OverlayKernel, Outcome } from "./overlay_kernel.ts";
+import type { OverlayState } from "./overlay_state.ts";
+import { nextFailure } from "./peer_state.ts";
+import type { PeerState } from "./peer_state.ts";
+import type { PlannedChange } from "./planned_change.ts";
+
+/** What one of a kind is called, and several. */
+type Noun = readonly [one: string, many: string];
+
+/** What came of a run of changes. */
+export interface Applied {
+  /** Peers for which the kernel has refused something, or another's route is in the way, for the first time. */
+  readonly failed: ReadonlyMap<PeerState, string>;
+  /** Peers that are reachable after failures. */
+  readonly recovered: readonly PeerState[];
+  /** What was there once and had to be made again, by kind. */
+  readonly repaired: ReadonlyMap<Noun, number>;
+  /** Why what is not wanted could not be deleted; undefined if it could. */
+  readonly deletionProblem: string | undefined;
+  /** Whether a link is gone or down that was there. */
+  readonly isLinkLost: boolean;
+  /** Whether there was something that was believed not to be there. */
+  readonly isSurprised: boolean;
+}
+
+/** Errnos of a link that is gone or down, which is no peer's fault. */
+const linkLost: ReadonlySet<number> = new Set([19, 100]);
+const EEXIST = 17;
+
+/**
+ * Makes the changes that are to be made, until there are no more. A peer for which the kernel
+ * refuses one is left out until it is its turn again, and delays none.
+ * @param canDelete whether all peers are known, so that what none of them wants can go.
+ */
+export async function applyChanges(
+  state: OverlayState,
+  kernel: OverlayKernel,
+  canDelete: boolean,
+  breathe: () => Promise<void>,
+): Promise<Applied> {
+  const run = new ApplyRun(state, canDelete);
+  for (let batch = run.next(); batch.length > 0; batch = run.next()) {
+    run.settle(batch, kernel.execute(batch.map(({ change }) => change)));
+    await breathe();
+  }
+  return run;
+}
+
+class ApplyRun implements Applied {
+  readonly failed = new Map<PeerState, string>();
+  readonly recovered: PeerState[] = [];
+  readonly repaired = new Map<Noun, number>();
+  deletionProblem: string | undefined;
+  isSurprised = false;
+  readonly #state: OverlayState;
+  readonly #canDelete: boolean;
+  /** Peers that wait for a link. */
+  readonly #stranded = new Set<PeerState>();
+
+  constructor(state: OverlayState, canDelete: boolean) {
+    this.#state = state;
+    this.#canDelete = canDelete;
+  }
+
+  get isLinkLost(): boolean {
+    return this.#stranded.size > 0;
+  }
+
+  next(): PlannedChange[] {
+    const now = performance.now();
+    const rests = (owner: PeerState): boolean =>
+      this.#stranded.has(owner) || (owner.failure !== undefined && owner.failure.retryAt > now);
+    const onConflict = (owner: PeerState, message: string): void => {
+      this.#fail(owner, message);
+    };
+    const canDelete = this.#canDelete && this.deletionProblem === undefined;
+    const batch: PlannedChange[] = [];
+    for (const { state } of this.#state.families.values()) {
+      for (const planned of state.changes(rests, canDelete, onConflict)) {
+        batch.push(planned);
+        if (batch.length === batchSize) return batch;
+      }
+    }
+    return batch;
+  }
+
+  settle(batch: readonly PlannedChange[], outcomes: readonly Outcome[]): void {
+    const owners = new Set<PeerState>();
+    for (const [at, planned] of batch.entries()) {
+      const { errno, problem } = outcomes[at] ?? { errno: 0, problem: "" };
+      const { owner } = planned;
+      if (errno === 0) {
+        planned.made();
+        this.#countRepair(planned);
+        if (owner !== undefined) owners.add(owner);
+      } else if (owner === undefined) this.deletionProblem ??= problem;
+      else if (linkLost.has(errno)) this.#stranded.add(owner);
+      else {
+        this.isSurprised ||= errno === EEXIST;
+        this.#fail(owner, problem);
+      }
+    }
+    for (const owner of owners) this.#review(owner);
+  }
+
+  #fail(owner: PeerState, message: string): void {
+    if (owner.failure === undefined) this.failed.set(owner, message);
+    owner.failure = nextFailure(owner.failure, message, performance.now());
+  }
+
+  #review(owner: PeerState): void {
+    if (this.#state.book.familyOf(owner)?.isProgrammed(owner) !== true) return;
+    if (owner.failure !== undefined && !this.failed.delete(owner)) this.recovered.push(owner);
+    owner.failure = undefined;
+    owner.wasProgrammed = true;
+  }
+
+  #countRepair({ owner, change }: PlannedChange): void {
+    if (owner?.wasProgrammed !== true) return;
+    const kind = nouns[change.kind];
+    if (kind !== undefined) this.repaired.set(kind, (this.repaired.get(kind) ?? 0) + 1);
+  }
+}
+
+const nouns: Readonly<Record<string, Noun>> = {
+  "set-route": ["route", "routes"],
+  "set-neighbour": ["neighbour", "neighbours"],
+  "set-fdb": ["forwarding entry", "forwarding entries"],
+};

@@ -1,0 +1,20 @@
+import type { Backend, Networks } from "./backend.ts";
+
+/** alloc: a subnet and nothing else. What joins the nodes is another's business. */
+export function alloc({ ipv4, ipv6 }: Networks): Backend {
+  return {
+    type: "",
+    mtu: (external) => external.mtu,
+    attributes: (external) => ({
+      publicIp: ipv4 === undefined ? undefined : external.publicIp,
+      publicIpv6: ipv6 === undefined ? undefined : external.publicIpv6,
+      backendType: "",
+      backendData: undefined,
+      backendV6Data: undefined,
+    }),
+    problem: () => undefined,
+    devices: () => [],
+    asksNextHop: () => false,
+    join: () => undefined,
+  };
+}

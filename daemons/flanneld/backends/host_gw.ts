@@ -1,0 +1,71 @@
+import { formatAddress, sameAddress } from "../../../shared/net/address.ts";
+import type {
+  Backend,
+  ExternalInterface,
+  Networks,
+  Peer,
+  PeerObjects,
+  Surroundings,
+} from "./backend.ts";
+
+/** Types of backends that take packets as they are, besides those that come through a tunnel. */
+const takesPlainPackets: ReadonlySet<string> = new Set(["host-gw", "vxlan"]);
+
+/** host-gw: a route to each peer, which has to be on one link with this node. */
+export function hostGw({ ipv4, ipv6 }: Networks): Backend {
+  return {
+    type: "host-gw",
+    mtu: (external) => external.mtu,
+    attributes: (external) => ({
+      publicIp: ipv4 === undefined ? undefined : external.publicIp,
+      publicIpv6: ipv6 === undefined ? undefined : external.publicIpv6,
+      backendType: "host-gw",
+      backendData: undefined,
+      backendV6Data: undefined,
+    }),
+    problem: (external) => addressProblem(external, { ipv4, ipv6 }),
+    devices: () => [],
+    asksNextHop: isOfAnotherBackend,
+    join: (peer, surroundings) =>
+      isOfAnotherBackend(peer)
+        ? joinAnotherBackend(peer, surroundings)
+        : { tunnel: undefined, gateway: peer.publicIp, link: surroundings.external.index },
+  };
+}
+
+function isOfAnotherBackend(peer: Peer): boolean {
+  return peer.backendType !== "host-gw";
+}
+
+/**
+ * Joins a peer whose backend is another one, as all are while a cluster changes from the one to the
+ * other: on one link, packets can go to it as they are.
+ */
+export function joinAnotherBackend(
+  peer: Peer,
+  { nextHop }: Surroundings,
+): PeerObjects | string | undefined {
+  if (!takesPlainPackets.has(peer.backendType)) return undefined;
+  if (nextHop === undefined || nextHop.gateway !== undefined) {
+    return `has the backend ${peer.backendType}, and is on no network of this node`;
+  }
+  return { tunnel: undefined, gateway: peer.publicIp, link: nextHop.link };
+}
+
+/** Peers must not send to an address that this node does not have. */
+function addressProblem(
+  { name, address: own, publicIp, addressV6, publicIpv6 }: ExternalInterface,
+  { ipv4, ipv6 }: Networks,
+): string | undefined {
+  const pairs = [
+    [ipv4, own, publicIp],
+    [ipv6, addressV6, publicIpv6],
+  ] as const;
+  for (const [network, address, told] of pairs) {
+    if (network === undefined || address === undefined || told === undefined) continue;
+    if (!sameAddress(address, told)) {
+      return `Cannot join other nodes by host-gw: the public IP ${formatAddress(told)} must be the address of ${name}, ${formatAddress(address)}.`;
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,192 @@
+import { isJsonObject } from "../../../shared/base/json.ts";
+import type { Json, JsonObject } from "../../../shared/base/json.ts";
+import { quote } from "../../../shared/base/text.ts";
+import type { Lease } from "../../../shared/flannel/lease.ts";
+import { widthOf } from "../../../shared/net/address.ts";
+import type { Address, Family } from "../../../shared/net/address.ts";
+import type { Cidr } from "../../../shared/net/cidr.ts";
+import { NetError } from "../../../shared/net/error.ts";
+import { formatMac, parseMac } from "../../../shared/net/mac.ts";
+import type {
+  Backend,
+  DeviceMacs,
+  ExternalInterface,
+  Networks,
+  Peer,
+  PeerObjects,
+  Surroundings,
+  WantedDevice,
+} from "./backend.ts";
+import { joinAnotherBackend } from "./host_gw.ts";
+
+/** The options of vxlan in net-conf.json's Backend. */
+export interface VxlanOptions {
+  readonly vni: number;
+  /** Undefined for the kernel's own choice. */
+  readonly port: number | undefined;
+  /** Bytes, with the outer headers; undefined for the external interface's. */
+  readonly mtu: number | undefined;
+  readonly gbp: boolean;
+  readonly learning: boolean;
+  readonly directRouting: boolean;
+}
+
+/** Bytes of the outer headers: IP, UDP, VXLAN and the inner Ethernet header. */
+export const overhead = { 4: 20 + 8 + 8 + 14, 6: 40 + 8 + 8 + 14 } as const;
+
+/** Reads the Backend object of net-conf.json, whose values have been found to be of the right type. */
+export function readVxlanOptions(backend: JsonObject): VxlanOptions {
+  const number = (key: string): number | undefined => {
+    const value = backend[key];
+    return typeof value === "number" && value !== 0 ? value : undefined;
+  };
+  const { VNI: vni } = backend;
+  return {
+    vni: typeof vni === "number" ? vni : 1,
+    port: number("Port"),
+    mtu: number("MTU"),
+    gbp: backend["GBP"] === true,
+    learning: backend["Learning"] === true,
+    directRouting: backend["DirectRouting"] === true,
+  };
+}
+
+/** The device of a family. */
+function deviceName(family: Family, vni: number): string {
+  return family === 4 ? `flannel.${vni}` : `flannel-v6.${vni}`;
+}
+
+/** vxlan: packets to a peer travel in UDP, by a device for each family. */
+export function vxlan(networks: Networks, options: VxlanOptions): Backend {
+  // The kernel gives a device no larger one than its parent has room for.
+  const mtuOf = (family: Family, external: ExternalInterface): number =>
+    Math.min(options.mtu ?? external.mtu, external.mtu) - overhead[family];
+  const families = ([4, 6] as const).filter(
+    (family) => networks[family === 4 ? "ipv4" : "ipv6"] !== undefined,
+  );
+  const isDirect = (peer: Peer): boolean => peer.backendType !== "vxlan" || options.directRouting;
+  return {
+    type: "vxlan",
+    mtu: (external) => Math.min(...families.map((family) => mtuOf(family, external))),
+    attributes: (external, macs) => ({
+      publicIp: networks.ipv4 === undefined ? undefined : external.publicIp,
+      publicIpv6: networks.ipv6 === undefined ? undefined : external.publicIpv6,
+      backendType: "vxlan",
+      backendData: networks.ipv4 && vtepData(options.vni, macs.ipv4),
+      backendV6Data: networks.ipv6 && vtepData(options.vni, macs.ipv6),
+    }),
+    problem: () => undefined,
+    devices: (own, external, macs) =>
+      families.flatMap((family) => {
+        const subnet = family === 4 ? own.subnet : own.subnetV6;
+        const local = family === 4 ? external.address : external.addressV6;
+        if (subnet === undefined || local === undefined) return [];
+        return [device(options, family, { subnet, local, macs, mtu: mtuOf(family, external) })];
+      }),
+    asksNextHop: isDirect,
+    join: (peer, surroundings) => join(options, peer, surroundings),
+  };
+}
+
+function vtepData(vni: number, mac: string): Json {
+  return { VNI: vni, VtepMAC: mac };
+}
+
+function device(
+  options: VxlanOptions,
+  family: Family,
+  of: { subnet: Cidr; local: Address; macs: DeviceMacs; mtu: number },
+): WantedDevice {
+  return {
+    name: deviceName(family, options.vni),
+    family,
+    vni: options.vni,
+    local: of.local,
+    port: options.port,
+    learning: options.learning,
+    gbp: options.gbp,
+    mac: family === 4 ? of.macs.ipv4 : of.macs.ipv6,
+    mtu: of.mtu,
+    address: { address: of.subnet.address, prefix: widthOf(family) },
+  };
+}
+
+function join(
+  options: VxlanOptions,
+  peer: Peer,
+  surroundings: Surroundings,
+): PeerObjects | string | undefined {
+  if (peer.backendType !== "vxlan") return joinAnotherBackend(peer, surroundings);
+  const { nextHop } = surroundings;
+  if (options.directRouting && nextHop !== undefined && nextHop.gateway === undefined) {
+    return { tunnel: undefined, gateway: peer.publicIp, link: nextHop.link };
+  }
+  const mac = readVtep(peer.backendData, options.vni);
+  if (mac.problem !== undefined) return mac.problem;
+  if (mac.mac === surroundings.device?.mac) {
+    return `has the VTEP MAC ${mac.mac}, which is this node's own`;
+  }
+  return {
+    tunnel: {
+      neighbour: { address: peer.subnet.address, mac: mac.mac },
+      entry: { mac: mac.mac, dst: peer.publicIp },
+    },
+    gateway: peer.subnet.address,
+    link: "device",
+  };
+}
+
+type Vtep = { readonly mac: string; readonly problem?: undefined } | { readonly problem: string };
+
+/**
+ * Reads what a peer tells of its device.
+ * @param vni this node's, which the peer's has to be; older versions of flannel tell none.
+ */
+function readVtep(data: Json | undefined, vni: number): Vtep {
+  if (!isJsonObject(data)) return { problem: "tells no VTEP MAC" };
+  const { VNI: peerVni, VtepMAC: text } = data;
+  if (typeof peerVni === "number" && peerVni !== vni) {
+    return { problem: `has the VNI ${peerVni}, and this node has ${vni}` };
+  }
+  if (typeof text !== "string") return { problem: "tells no VTEP MAC" };
+  const mac = readUnicastMac(text);
+  return mac === undefined
+    ? { problem: `tells the VTEP MAC ${quote(text)}, which is no station's` }
+    : { mac };
+}
+
+/** A MAC of one station: neither of a group nor none, which a device takes for "everywhere". */
+function readUnicastMac(text: string): string | undefined {
+  try {
+    const bytes = parseMac(text);
+    const isGroup = ((bytes[0] ?? 0) & 1) !== 0;
+    return isGroup || bytes.every((byte) => byte === 0) ? undefined : formatMac(bytes);
+  } catch (error) {
+    if (error instanceof NetError) return undefined;
+    throw error;
+  }
+}
+
+/** The MAC that a node's device had, by what the node has published of itself before. */
+function publishedMac(data: Json | undefined): string | undefined {
+  const text = isJsonObject(data) ? data["VtepMAC"] : undefined;
+  return typeof text === "string" ? readUnicastMac(text) : undefined;
+}
+
+/**
+ * The MACs to use: those that peers know, or else those that the devices have, or else new ones.
+ * @param earlier what this node has published before.
+ * @param present the MAC of a device that is there already, by its name.
+ */
+export function chooseMacs(
+  options: VxlanOptions,
+  earlier: Pick<Lease["attributes"], "backendData" | "backendV6Data"> | undefined,
+  present: (device: string) => string | undefined,
+  randomMac: () => string,
+): DeviceMacs {
+  const choose = (family: Family, data: Json | undefined): string => {
+    const mac = publishedMac(data) ?? present(deviceName(family, options.vni));
+    return (mac === undefined ? undefined : readUnicastMac(mac)) ?? randomMac();
+  };
+  return { ipv4: choose(4, earlier?.backendData), ipv6: choose(6, earlier?.backendV6Data) };
+}

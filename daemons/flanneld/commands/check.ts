@@ -1,0 +1,85 @@
+import { Failure } from "../../../shared/base/failure.ts";
+import { askStatus } from "../../../shared/daemon/status_socket.ts";
+import { readIfPresent } from "../../../shared/files/files.ts";
+import { statusSocket } from "../../../shared/files/paths.ts";
+import { readSubnetEnv } from "../../../shared/flannel/subnet_env.ts";
+import type { SubnetEnv } from "../../../shared/flannel/subnet_env.ts";
+import { contains, formatCidr } from "../../../shared/net/cidr.ts";
+import type { Sys } from "../../../shared/runtime/sys.ts";
+import { OverlayKernel } from "../overlay_kernel.ts";
+import type { Snapshot } from "../snapshot.ts";
+import { readSnapshot } from "./status.ts";
+
+/** The bridge that flannel's conflist names. */
+const bridge = "cni0";
+const IPv6LinkLocal = 0xfe80n >> 6n;
+
+/**
+ * flanneld check: what is wrong on this node, a line each.
+ * @returns the exit status: 0 where nothing is.
+ */
+export async function check(sys: Sys, subnetFile: string): Promise<number> {
+  const text = await askStatus(statusSocket(subnetFile));
+  const snapshot = text === undefined ? undefined : readSnapshot(text);
+  const findings = [...daemonFindings(snapshot), ...nodeFindings(sys, subnetFile)];
+  sys.write(1, findings.length === 0 ? "Nothing is wrong.\n" : `${findings.join("\n")}\n`);
+  return findings.length === 0 ? 0 : 1;
+}
+
+/** What flanneld itself knows to be wrong. */
+export function daemonFindings(snapshot: Snapshot | undefined): string[] {
+  if (snapshot === undefined)
+    return ["flanneld does not run: nothing on this node follows changes."];
+  const { waitsFor, leases, overlay, traffic, refused } = snapshot;
+  const all = [...refused, ...(overlay?.refused ?? [])];
+  return [
+    ...(waitsFor === undefined ? [] : [`The node's network is not up: ${waitsFor}.`]),
+    ...(leases.problem === undefined ? [] : [leases.problem]),
+    ...(overlay?.problems ?? []),
+    ...(overlay?.failed ?? []).map(({ id, problem }) => `${id} cannot be reached: ${problem}`),
+    ...all.map(({ id, problem }) => `${id} is refused: ${problem}.`),
+    ...(traffic?.problem === undefined ? [] : [traffic.problem]),
+  ];
+}
+
+function nodeFindings(sys: Sys, subnetFile: string): string[] {
+  let env: SubnetEnv;
+  try {
+    env = readSubnetEnv(subnetFile);
+  } catch (error) {
+    if (error instanceof Failure) return [error.message];
+    throw error;
+  }
+  return [...forwardingFindings(env), ...bridgeFindings(sys, env)];
+}
+
+function forwardingFindings({ subnets }: SubnetEnv): string[] {
+  const keys = { 4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding" } as const;
+  return subnets.flatMap(({ address: { family } }) =>
+    readIfPresent(`/proc/sys/${keys[family]}`)?.trim() === "0"
+      ? [
+          `The node forwards no IPv${family} packets: set ${keys[family].replaceAll("/", ".")} to 1 (the bridge plugin does so with the first pod).`,
+        ]
+      : [],
+  );
+}
+
+/** A bridge that was made for another subnet, which the node had before. */
+function bridgeFindings(sys: Sys, { subnets }: SubnetEnv): string[] {
+  const kernel = new OverlayKernel(sys);
+  try {
+    const link = kernel.link(bridge);
+    if (link === undefined) return [];
+    return kernel.addresses(link.index).flatMap((address) => {
+      const { family, value } = address.address;
+      const isLinkLocal = family === 6 && value >> 118n === IPv6LinkLocal;
+      const own = subnets.find((subnet) => subnet.address.family === family);
+      if (isLinkLocal || own === undefined || contains(own, address.address)) return [];
+      return [
+        `${bridge} has the address ${formatCidr(address)}, and this node's subnet is ${formatCidr(own)}: delete ${bridge} when the pods of the earlier subnet are gone.`,
+      ];
+    });
+  } finally {
+    kernel.close();
+  }
+}

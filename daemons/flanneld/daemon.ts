@@ -1,0 +1,438 @@
+import { Failure, messageOf } from "../../shared/base/failure.ts";
+import { ensureFolder, isPresent } from "../../shared/files/files.ts";
+import { statusSocket } from "../../shared/files/paths.ts";
+import { serveStatus } from "../../shared/daemon/status_socket.ts";
+import { startHealthServer } from "../../shared/daemon/health_server.ts";
+import type { Log } from "../../shared/daemon/log.ts";
+import { notifySystemd } from "../../shared/daemon/notify.ts";
+import { untilDone } from "../../shared/daemon/until_done.ts";
+import type { Lease } from "../../shared/flannel/lease.ts";
+import type { NetConf } from "../../shared/flannel/net_conf.ts";
+import { readSubnetEnv, writeSubnetEnv } from "../../shared/flannel/subnet_env.ts";
+import type { SubnetEnv } from "../../shared/flannel/subnet_env.ts";
+import type { Family } from "../../shared/net/address.ts";
+import { formatCidr } from "../../shared/net/cidr.ts";
+import type { Cidr } from "../../shared/net/cidr.ts";
+import { randomMac } from "../../shared/node/random.ts";
+import type { Sys } from "../../shared/runtime/sys.ts";
+import type { Backend, DeviceMacs } from "./backends/backend.ts";
+import { chooseBackend } from "./backends/choose.ts";
+import { chooseMacs, readVxlanOptions } from "./backends/vxlan.ts";
+import { chooseInterface } from "./external_interface.ts";
+import type { ChosenInterface } from "./external_interface.ts";
+import { PeerAdmission } from "./leases/admission.ts";
+import type { Admission } from "./leases/admission.ts";
+import type { Subnets } from "./leases/etcd_entries.ts";
+import type { LeaseManager, NodeSettings, PeerLeases } from "./leases/lease_manager.ts";
+import { flanneldMetrics } from "./metrics.ts";
+import { networksOf, observeInterfaces } from "./observe_interfaces.ts";
+import type { InterfaceOptions, Options } from "./options.ts";
+import { OverlayKernel } from "./overlay_kernel.ts";
+import { Readiness } from "./readiness.ts";
+import type { Step } from "./readiness.ts";
+import { Reconciler } from "./reconciler.ts";
+import { takeSnapshot } from "./snapshot.ts";
+import { TrafficKeeper } from "./traffic/keeper.ts";
+import type { TrafficSubnet } from "./traffic/keeper.ts";
+
+/** Set at build time from package.json. */
+declare const FLANNEL_CNI_VERSION: string;
+
+/** Milliseconds between attempts at what may come to be. */
+const limits = { first: 200, most: 3000 };
+
+/** How many refused peers have a line in the log each. */
+const mostRefusals = 100;
+
+/** The files whose presence says that bridged packets pass iptables. */
+const bridgeFilters = {
+  4: "/proc/sys/net/bridge/bridge-nf-call-iptables",
+  6: "/proc/sys/net/bridge/bridge-nf-call-ip6tables",
+} as const;
+
+/** What stays as it is found at the start. */
+interface Setup {
+  readonly conf: NetConf;
+  readonly backend: Backend;
+  readonly settings: NodeSettings;
+  readonly macs: DeviceMacs;
+  readonly reconciler: Reconciler;
+  readonly traffic: TrafficKeeper;
+  readonly admission: PeerAdmission;
+}
+
+/** flanneld itself: from the config to a node that is joined to the others, and kept so. */
+export class Flanneld {
+  readonly #sys: Sys;
+  readonly #options: Options;
+  readonly #log: Log;
+  readonly #manager: LeaseManager;
+  readonly #readiness: Readiness;
+  readonly #earlier: SubnetEnv | undefined;
+  #setup: Setup | undefined;
+  #external: ChosenInterface | undefined;
+  #lease: Lease | undefined;
+  /** What the parts were last told of this node. */
+  #applied = "";
+  #peers: PeerLeases | undefined;
+  #admitted: Admission | undefined;
+  readonly #saidRefusals = new Map<string, string>();
+  #refusals = 0;
+  /** What changes the own side comes one after another. */
+  #turn: Promise<void> = Promise.resolve();
+
+  constructor(sys: Sys, options: Options, log: Log, manager: LeaseManager) {
+    this.#sys = sys;
+    this.#options = options;
+    this.#log = log;
+    this.#manager = manager;
+    this.#readiness = new Readiness(log);
+    this.#earlier = readEarlier(options.subnetFile);
+  }
+
+  /** Runs until aborted, and leaves behind what it has made: pods go on without it. */
+  async run(signal: AbortSignal): Promise<void> {
+    const health = this.#serveHealth();
+    const status = this.#serveStatus();
+    try {
+      await Promise.all([this.#watch(signal), this.#start(signal)]);
+    } catch (error) {
+      signal.throwIfAborted();
+      throw error;
+    } finally {
+      health?.close();
+      status.close();
+      this.#setup?.reconciler.close();
+      this.#setup?.traffic.close();
+    }
+  }
+
+  #serveHealth() {
+    const { health } = this.#options;
+    if (health.port === 0) return undefined;
+    return startHealthServer(
+      "flanneld",
+      health,
+      {
+        notReady: () => {
+          const why = this.#readiness.problem;
+          return why === undefined ? undefined : (this.#manager.health.problem ?? `${why}.`);
+        },
+        metrics: () =>
+          flanneldMetrics({
+            leases: this.#manager.health,
+            admission: this.#admitted,
+            refusals: this.#refusals,
+            overlay: this.#setup?.reconciler.status,
+            isReady: this.#readiness.problem === undefined,
+            mtu: this.#mtu,
+          }),
+      },
+      (problem) => {
+        this.#log.error(problem);
+      },
+    );
+  }
+
+  #serveStatus() {
+    const path = statusSocket(this.#options.subnetFile);
+    ensureFolder(path.slice(0, path.lastIndexOf("/")), 0o755);
+    return serveStatus(
+      path,
+      () =>
+        JSON.stringify(
+          takeSnapshot({
+            version: FLANNEL_CNI_VERSION,
+            waitsFor: this.#readiness.problem,
+            lease: this.#lease,
+            external: this.#external,
+            backend: this.#setup?.conf.backendType,
+            mtu: this.#mtu,
+            health: this.#manager.health,
+            overlay: this.#setup?.reconciler.status,
+            refused: this.#admitted?.refused,
+            traffic: this.#setup?.traffic.status,
+          }),
+        ),
+      (problem) => {
+        this.#log.error(problem);
+      },
+    );
+  }
+
+  async #watch(signal: AbortSignal): Promise<void> {
+    await this.#manager.watch(
+      {
+        onPeers: (peers) => {
+          this.#peers = peers;
+          this.#handOver(signal);
+        },
+        onOwn: (lease) => {
+          this.#lease = lease;
+          this.#follow(signal);
+        },
+      },
+      signal,
+    );
+  }
+
+  async #start(signal: AbortSignal): Promise<void> {
+    const [conf, backend] = await this.#configure(signal);
+    void this.#waitForBridgeFilter(conf, signal);
+    const settings = await this.#manager.settings(signal);
+    const external = await this.#until("interface", signal, async () =>
+      this.#choose(conf, settings),
+    );
+    this.#log.info(`The interface to the other nodes is ${external.name}.`);
+    const earlier = await this.#manager.earlier(external.publicIp, signal);
+    const kernel = new OverlayKernel(this.#sys);
+    const macs = chooseMacs(
+      readVxlanOptions(conf.backend),
+      earlier,
+      (device) => kernel.link(device)?.mac,
+      randomMac,
+    );
+    const lease = await this.#manager.acquire(backend.attributes(external, macs), signal);
+    this.#readiness.done("lease");
+    const subnets = [lease.subnet, lease.subnetV6].flatMap((one) => one ?? []).map(formatCidr);
+    this.#log.info(`This node's subnet is ${subnets.join(" and ")}.`);
+    const reconciler = new Reconciler({
+      sys: this.#sys,
+      log: this.#log,
+      kernel,
+      backend,
+      networks: { ipv4: conf.network, ipv6: conf.ipv6Network },
+      previousNetworks: this.#earlier?.networks ?? [],
+      blackholes: this.#options.traffic.blackholeRoute,
+      onExternalChange: () => {
+        this.#follow(signal);
+      },
+    });
+    const { ipMasq, randomFully, forwardRules, resync } = this.#options.traffic;
+    const traffic = new TrafficKeeper({
+      ...{ sys: this.#sys, log: this.#log, nftables: conf.enableNftables },
+      ...{ masquerade: ipMasq, randomFully, forward: forwardRules, resync },
+      onProblem: (problem) => {
+        this.#readiness.waitsFor("rules", problem);
+      },
+    });
+    const admission = new PeerAdmission({
+      ...{ network: conf.network, ipv6Network: conf.ipv6Network },
+      ...{ ownSubnets: [], ownAddresses: [], nodeNetworks: [] },
+    });
+    this.#setup = { conf, backend, settings, macs, reconciler, traffic, admission };
+    this.#external = external;
+    this.#lease = lease;
+    reconciler.start();
+    this.#apply(this.#setup, external, lease, signal);
+    await traffic.whenInPlace();
+    this.#readiness.done("rules");
+    await this.#until("file", signal, async () => this.#writeFile());
+    await reconciler.whenSynced();
+    this.#readiness.done("peers");
+    await this.#readiness.whenReady();
+    // The start has needed more than what follows ever will.
+    this.#sys.collectGarbage();
+    notifySystemd(this.#sys, this.#options.notifySocket, "READY=1");
+    await this.#manager.reportReady(signal);
+  }
+
+  /** Until there is a config with a backend that this flanneld has. */
+  async #configure(signal: AbortSignal): Promise<readonly [NetConf, Backend]> {
+    return this.#until("config", signal, async () => {
+      const conf = await this.#manager.config(signal);
+      return [conf, chooseBackend(conf)] as const;
+    });
+  }
+
+  async #waitForBridgeFilter(conf: NetConf, signal: AbortSignal): Promise<void> {
+    const files = conf.enableNftables
+      ? []
+      : [
+          ...(conf.enableIpv4 ? [bridgeFilters[4]] : []),
+          ...(conf.enableIpv6 ? [bridgeFilters[6]] : []),
+        ];
+    try {
+      await this.#until("bridge", signal, async () => {
+        const missing = files.find((file) => !isPresent(file));
+        if (missing === undefined) return;
+        throw new Failure(
+          "missing",
+          `Cannot be sure that iptables sees the pods' packets: there is no ${missing}.`,
+          "Load the kernel module br_netfilter (modprobe br_netfilter).",
+        );
+      });
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    }
+  }
+
+  #choose(conf: NetConf, settings: NodeSettings): ChosenInterface {
+    const options = interfaceOptions(this.#options.interface, settings);
+    const chosen = chooseInterface(observeInterfaces(this.#sys, options.canReach), options, conf);
+    return { ...chosen, mtu: settings.mtu ?? chosen.mtu };
+  }
+
+  /** The interface or the lease is another: the kernel, the peers and the file are told. */
+  #follow(signal: AbortSignal): void {
+    const setup = this.#setup;
+    if (setup === undefined) return;
+    this.#turn = this.#followNext(this.#turn, setup, signal);
+  }
+
+  async #followNext(before: Promise<void>, setup: Setup, signal: AbortSignal): Promise<void> {
+    await before;
+    try {
+      const external = await this.#until("interface", signal, async () =>
+        this.#choose(setup.conf, setup.settings),
+      );
+      const lease = this.#lease;
+      if (lease === undefined) return;
+      const isMoved = !sameInterface(external, this.#external);
+      this.#external = external;
+      this.#apply(setup, external, lease, signal);
+      if (isMoved) {
+        this.#log.info(`The interface ${external.name} has changed; this node follows.`);
+        await this.#manager.publish(setup.backend.attributes(external, setup.macs), signal);
+      }
+      await this.#until("file", signal, async () => this.#writeFile());
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    }
+  }
+
+  #apply(setup: Setup, external: ChosenInterface, lease: Lease, signal: AbortSignal): void {
+    const { conf, reconciler, traffic, admission, macs } = setup;
+    const nodeNetworks = networksOf(observeInterfaces(this.#sys, undefined), external.index);
+    // The kernel tells of much that leaves all this as it is, and with many peers it is work.
+    const applied = JSON.stringify([
+      identity(external),
+      ...present([lease.subnet, lease.subnetV6]).map(formatCidr),
+      ...nodeNetworks.map(formatCidr).toSorted(),
+    ]);
+    if (applied === this.#applied) return;
+    this.#applied = applied;
+    admission.surroundWith({
+      network: conf.network,
+      ipv6Network: conf.ipv6Network,
+      ownSubnets: present([lease.subnet, lease.subnetV6]),
+      ownAddresses: present([external.publicIp, external.publicIpv6]),
+      nodeNetworks,
+    });
+    reconciler.configure({ lease, external, macs });
+    traffic.configure([
+      ...trafficSubnet(4, conf.network, lease.subnet),
+      ...trafficSubnet(6, conf.ipv6Network, lease.subnetV6),
+    ]);
+    this.#handOver(signal);
+  }
+
+  /** Gives the peers that fit in to those who make the ways to them. */
+  #handOver(signal: AbortSignal): void {
+    const [setup, peers] = [this.#setup, this.#peers];
+    if (setup === undefined || peers === undefined) return;
+    const admitted = setup.admission.update(peers);
+    this.#admitted = admitted;
+    this.#sayRefusals(admitted.refused);
+    this.#manager.confirm(setup.admission.takeConflicts(), signal);
+    setup.reconciler.setPeers(admitted.leases, admitted.complete);
+  }
+
+  /** Once for each peer and reason. */
+  #sayRefusals(refused: ReadonlyMap<string, string>): void {
+    for (const [id, why] of refused) {
+      if (this.#saidRefusals.get(id) === why) continue;
+      this.#saidRefusals.set(id, why);
+      this.#refusals++;
+      if (this.#saidRefusals.size <= mostRefusals) {
+        this.#log.warn(`The peer ${id} is refused: ${why}.`);
+      }
+    }
+    for (const id of this.#saidRefusals.keys()) if (!refused.has(id)) this.#saidRefusals.delete(id);
+  }
+
+  #writeFile(): void {
+    const [setup, external, lease] = [this.#setup, this.#external, this.#lease];
+    if (setup === undefined || external === undefined || lease === undefined) return;
+    const { conf, backend } = setup;
+    const isWritten = writeSubnetEnv(this.#options.subnetFile, {
+      networks: present([conf.network, conf.ipv6Network]),
+      subnets: present([lease.subnet, lease.subnetV6]),
+      mtu: backend.mtu(external),
+      ipMasq: this.#options.traffic.ipMasq,
+    });
+    if (isWritten) this.#log.info(`Wrote ${this.#options.subnetFile}.`);
+  }
+
+  get #mtu(): number | undefined {
+    const [setup, external] = [this.#setup, this.#external];
+    return setup === undefined || external === undefined ? undefined : setup.backend.mtu(external);
+  }
+
+  async #until<T>(step: Step, signal: AbortSignal, action: () => Promise<T>): Promise<T> {
+    const done = await untilDone(action, {
+      log: this.#log,
+      signal,
+      limits,
+      report: (problem) => {
+        this.#readiness.waitsFor(step, problem);
+      },
+    });
+    this.#readiness.done(step);
+    return done;
+  }
+}
+
+function trafficSubnet(
+  family: Family,
+  network: Cidr | undefined,
+  subnet: Cidr | undefined,
+): TrafficSubnet[] {
+  return network === undefined || subnet === undefined ? [] : [{ family, network, subnet }];
+}
+
+/** What an earlier run has written down; one that makes no sense is as good as none. */
+function readEarlier(path: string): SubnetEnv | undefined {
+  try {
+    return readSubnetEnv(path);
+  } catch (error) {
+    if (error instanceof Failure) return undefined;
+    throw new Error(messageOf(error), { cause: error });
+  }
+}
+
+/** The subnets of an earlier run, for etcd to give again. */
+export function earlierSubnets(path: string): Subnets | undefined {
+  const subnets = readEarlier(path)?.subnets ?? [];
+  const subnet = subnets.find(({ address }) => address.family === 4);
+  if (subnet === undefined) return undefined;
+  return { subnet, subnetV6: subnets.find(({ address }) => address.family === 6) };
+}
+
+/** What is set for the node comes before what is set for all. */
+function interfaceOptions(options: InterfaceOptions, settings: NodeSettings): InterfaceOptions {
+  const { iface, ifaceRegex, publicIp, publicIpv6 } = settings;
+  const isSet = iface !== undefined || ifaceRegex !== undefined;
+  return {
+    ...options,
+    ...(isSet
+      ? { iface: present([iface]), ifaceRegex: present([ifaceRegex]), canReach: undefined }
+      : {}),
+    publicIp: publicIp ?? options.publicIp,
+    publicIpv6: publicIpv6 ?? options.publicIpv6,
+  };
+}
+
+function sameInterface(a: ChosenInterface, b: ChosenInterface | undefined): boolean {
+  return b !== undefined && identity(a) === identity(b);
+}
+
+function identity(one: ChosenInterface): string {
+  const { name, index, mtu, address, addressV6, publicIp, publicIpv6 } = one;
+  const addresses = [address, addressV6, publicIp, publicIpv6].map((known) => known?.value);
+  return [name, index, mtu, ...addresses].join(" ");
+}
+
+function present<T extends Cidr | string | object>(values: readonly (T | undefined)[]): T[] {
+  return values.filter((value) => value !== undefined);
+}

@@ -1,0 +1,176 @@
+import { contains, parseCidr, sameCidr } from "../../shared/net/cidr.ts";
+import type { Cidr } from "../../shared/net/cidr.ts";
+import { sameAddress } from "../../shared/net/address.ts";
+import type { OverlayChange } from "../../shared/netlink/overlay_change.ts";
+import type { Link } from "../../shared/netlink/query.ts";
+import type { VxlanLink } from "../../shared/netlink/vxlan.ts";
+import { overhead } from "./backends/vxlan.ts";
+import type { WantedDevice } from "./backends/backend.ts";
+
+/** What is on the node of a device that is wanted. */
+export interface ObservedDevice {
+  /** The link that packets are to leave by. */
+  readonly parent: Pick<Link, "index" | "mtu">;
+  readonly vxlans: readonly VxlanLink[];
+  /** The link that has the device's name, of whatever kind. */
+  readonly sameName: Pick<Link, "index" | "kind" | "name"> | undefined;
+  /** The addresses of the device, where it is there. */
+  readonly addresses: readonly Cidr[];
+}
+
+/** Where other programs put addresses that they have made up (RFC 3927). */
+const linkLocal4 = parseCidr("169.254.0.0/16");
+const linkLocal6Prefix = 0xfe80n >> 6n;
+
+/**
+ * The next changes on the way to a device as it is wanted. What they lead to has to be looked at
+ * again, until there are none: a device has no index before it is made.
+ * @param network of the device's family.
+ * @param hard whether to make anew, or to set down first, what would not be changed as it is.
+ */
+export function planDevice(
+  wanted: WantedDevice,
+  observed: ObservedDevice,
+  network: Cidr,
+  hard: boolean,
+): OverlayChange[] {
+  const { parent, vxlans, sameName } = observed;
+  const create: OverlayChange = {
+    kind: "create-vxlan",
+    device: { ...wanted, mtu: mtuFor(wanted, parent), parent: parent.index },
+  };
+  const found = vxlans.find(({ name }) => name === wanted.name);
+  if (found === undefined) {
+    const renamed = vxlans.find((link) => isRenamed(wanted, link));
+    const away = sameName === undefined ? [] : [deletion(sameName)];
+    if (renamed !== undefined) return [...away, ...renaming(renamed, wanted.name, hard)];
+    return [...away, create];
+  }
+  if (!isCompatible(wanted, found)) return [deletion(found), create];
+  if (!isAsMade(wanted, found, parent.index)) {
+    if (hard) return [deletion(found), create];
+    const device = { ...wanted, parent: parent.index };
+    return [{ kind: "change-vxlan", index: found.index, device }];
+  }
+  return [
+    ...settings(wanted, found, parent),
+    ...addressChanges(wanted, found, observed.addresses, network),
+  ];
+}
+
+function mtuFor(wanted: WantedDevice, parent: { readonly mtu: number }): number {
+  return Math.min(wanted.mtu, parent.mtu - overhead[wanted.family]);
+}
+
+function deletion({
+  index,
+  name,
+}: {
+  readonly index: number;
+  readonly name: string;
+}): OverlayChange {
+  return { kind: "delete-device", index, link: name };
+}
+
+/** By its MAC, which no other has: somebody has given the device another name. */
+function isRenamed(wanted: WantedDevice, link: VxlanLink): boolean {
+  return link.mac === wanted.mac && isCompatible(wanted, link);
+}
+
+/** Older kernels rename a link only while it is down, which takes its routes away. */
+function renaming(link: VxlanLink, name: string, hard: boolean): OverlayChange[] {
+  const { index } = link;
+  const rename: OverlayChange = { kind: "set-device", index, link: link.name, name };
+  return hard && link.up
+    ? [{ kind: "set-device", index, link: link.name, up: false }, rename]
+    : [rename];
+}
+
+/** Whether a device differs at most in what can be changed of one. */
+function isCompatible(wanted: WantedDevice, { vxlan }: VxlanLink): boolean {
+  return (
+    vxlan.vni === wanted.vni &&
+    (wanted.port === undefined || vxlan.port === wanted.port) &&
+    vxlan.gbp === wanted.gbp &&
+    !vxlan.l2miss &&
+    !vxlan.external &&
+    vxlan.local?.family === wanted.family
+  );
+}
+
+function isAsMade(wanted: WantedDevice, { vxlan }: VxlanLink, parent: number): boolean {
+  return (
+    vxlan.parent === parent &&
+    vxlan.learning === wanted.learning &&
+    vxlan.local !== undefined &&
+    sameAddress(vxlan.local, wanted.local)
+  );
+}
+
+function settings(
+  wanted: WantedDevice,
+  found: VxlanLink,
+  parent: { readonly mtu: number },
+): OverlayChange[] {
+  const mtu = mtuFor(wanted, parent);
+  const change = {
+    ...(found.mac === wanted.mac ? {} : { mac: wanted.mac }),
+    ...(found.mtu === mtu ? {} : { mtu }),
+    ...(found.up ? {} : { up: true }),
+  };
+  if (Object.keys(change).length === 0) return [];
+  return [{ kind: "set-device", index: found.index, link: found.name, ...change }];
+}
+
+function addressChanges(
+  { address }: WantedDevice,
+  { index, name: link }: VxlanLink,
+  addresses: readonly Cidr[],
+  network: Cidr,
+): OverlayChange[] {
+  const isThere = addresses.some((known) => sameCidr(known, address));
+  const { family } = address.address;
+  const strange = addresses.filter(
+    (known) =>
+      known.address.family === family && !sameCidr(known, address) && isInTheWay(known, network),
+  );
+  return [
+    ...(isThere ? [] : [{ kind: "add-device-address", index, link, address } as const]),
+    ...strange.map(
+      (known) => ({ kind: "delete-device-address", index, link, address: known }) as const,
+    ),
+  ];
+}
+
+/** An address of an earlier subnet, or one that another program has made up, whose network is then behind the device. */
+function isInTheWay({ address }: Cidr, network: Cidr): boolean {
+  if (address.family === 6) return address.value >> 118n !== linkLocal6Prefix;
+  return contains(network, address) || contains(linkLocal4, address);
+}
+
+/**
+ * Devices of flannel's that are not wanted: of another VNI, of a family or a backend that the
+ * network no longer has. Another flanneld's, with another network, are not touched.
+ * @param addressesOf the addresses of a link.
+ * @param networks that this flanneld has, and has had before.
+ */
+export function staleDevices(
+  vxlans: readonly VxlanLink[],
+  wanted: readonly Pick<WantedDevice, "name">[],
+  addressesOf: (index: number) => readonly Cidr[],
+  networks: readonly Cidr[],
+): VxlanLink[] {
+  return vxlans.filter(
+    ({ name, index }) =>
+      isDeviceName(name) &&
+      !wanted.some((device) => device.name === name) &&
+      addressesOf(index).some(({ address }) =>
+        networks.some((network) => contains(network, address)),
+      ),
+  );
+}
+
+/** Whether a link's name is one that flannel gives its vxlan devices. */
+export function isDeviceName(name: string): boolean {
+  return /^flannel(?:-v6)?\.\d+$/.test(name);
+}

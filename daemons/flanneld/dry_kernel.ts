@@ -1,0 +1,31 @@
+import type { Family } from "../../shared/net/address.ts";
+import type { ListedFdbEntry, NeighbourEntry } from "../../shared/netlink/neighbour.ts";
+import type { OverlayChange } from "../../shared/netlink/overlay_change.ts";
+import { OverlayKernel, plannedDevice } from "./overlay_kernel.ts";
+import type { Outcome } from "./overlay_kernel.ts";
+
+/** The kernel as it is, of which nothing is changed: what would be is kept, as if it had been done. */
+export class DryKernel extends OverlayKernel {
+  readonly planned: OverlayChange[] = [];
+
+  override get isDry(): boolean {
+    return true;
+  }
+
+  override execute(changes: readonly OverlayChange[]): Outcome[] {
+    this.planned.push(...changes);
+    return changes.map(() => ({ errno: 0, problem: "" }));
+  }
+
+  override setSysctl(): void {
+    // What a new device needs is a part of making it.
+  }
+
+  override neighbours(family: Family, link: number): NeighbourEntry[] {
+    return link === plannedDevice ? [] : super.neighbours(family, link);
+  }
+
+  override fdb(link: number): ListedFdbEntry[] {
+    return link === plannedDevice ? [] : super.fdb(link);
+  }
+}

@@ -1,0 +1,86 @@
+import type { Family } from "../../shared/net/address.ts";
+import type { Cidr } from "../../shared/net/cidr.ts";
+import type { RouteOwnership } from "./node_routes.ts";
+import type { PeerState } from "./peer_state.ts";
+import type { PlannedChange, Rests } from "./planned_change.ts";
+import { RouteState } from "./route_state.ts";
+import { TunnelState } from "./tunnel_state.ts";
+
+/**
+ * One family's neighbours, forwarding entries and routes: those that peers want beside those that
+ * are there. It knows no kernel: it is told what is there, and says what to change.
+ */
+export class FamilyState {
+  readonly family: Family;
+  readonly tunnel = new TunnelState();
+  readonly routes: RouteState;
+
+  constructor(family: Family, ownership: RouteOwnership) {
+    this.family = family;
+    this.routes = new RouteState(ownership, () => this.tunnel.device);
+  }
+
+  /** Learns the device's index; 0 where there is none. */
+  learnDevice(index: number): void {
+    if (index === this.tunnel.device) return;
+    this.tunnel.learnDevice(index);
+    this.routes.review();
+  }
+
+  /**
+   * Wants what a peer needs, unless another has it already.
+   * @returns whether nobody has.
+   */
+  claim(state: PeerState): PeerState | undefined {
+    const mac = state.objects?.tunnel?.entry.mac;
+    const rival =
+      this.routes.ownerOf(state.peer.subnet) ??
+      (mac === undefined ? undefined : this.tunnel.ownerOf(mac));
+    if (rival !== undefined && rival !== state) return rival;
+    this.tunnel.want(state);
+    this.routes.want(state);
+    return undefined;
+  }
+
+  /** Wants what a peer needed no longer. */
+  release(state: PeerState): void {
+    this.tunnel.release(state);
+    this.routes.release(state);
+  }
+
+  /** Wants packets to these subnets dropped where no better route leads on. */
+  wantBlackholes(subnets: readonly Cidr[]): void {
+    this.routes.wantBlackholes(subnets);
+  }
+
+  /** Whether anything differs from what is wanted, be it to be changed now or later. */
+  get hasPending(): boolean {
+    return this.tunnel.hasPending || this.routes.hasPending;
+  }
+
+  /** Whether all that a peer needs is there. */
+  isProgrammed(state: PeerState): boolean {
+    return (
+      state.objects !== undefined &&
+      this.tunnel.isProgrammed(state) &&
+      this.routes.isProgrammed(state)
+    );
+  }
+
+  /**
+   * What to change, in an order in which nothing leads to what is not there yet.
+   * @param canDelete whether all peers are known, so that what none of them wants can go.
+   * @param onConflict told which peers another program's route keeps from being joined.
+   */
+  *changes(
+    rests: Rests,
+    canDelete: boolean,
+    onConflict: (owner: PeerState, message: string) => void,
+  ): Iterable<PlannedChange> {
+    yield* this.tunnel.missing(rests);
+    yield* this.routes.missing(rests, onConflict);
+    if (!canDelete) return;
+    yield* this.routes.stale();
+    yield* this.tunnel.stale();
+  }
+}

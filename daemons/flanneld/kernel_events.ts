@@ -1,0 +1,110 @@
+import type { EventHandlers, NetlinkEvent } from "../../shared/netlink/events.ts";
+import type { TableRoute } from "../../shared/netlink/route.ts";
+import type { FamilyState } from "./family_state.ts";
+import type { OverlayState } from "./overlay_state.ts";
+import type { PeerState } from "./peer_state.ts";
+
+/** What is to be looked at: what is known to differ, the devices, or everything. */
+export type Concern = "changes" | "devices" | "all";
+
+export interface EventReactions {
+  readonly wake: (concern: Concern) => void;
+  readonly onExternalChange: () => void;
+}
+
+/** What the kernel's events mean for what is believed of it. */
+export function eventHandlers(state: OverlayState, reactions: EventReactions): EventHandlers {
+  return {
+    wantsNeighboursOf: (index) => familyOf(state, index) !== undefined,
+    event: (event) => {
+      const concern = react(state, event, reactions.onExternalChange);
+      if (concern !== undefined) reactions.wake(concern);
+    },
+    lost: () => {
+      reactions.onExternalChange();
+      reactions.wake("all");
+    },
+  };
+}
+
+function react(
+  state: OverlayState,
+  event: NetlinkEvent,
+  onExternalChange: () => void,
+): Concern | undefined {
+  switch (event.kind) {
+    case "link":
+      return reactToLink(state, event, onExternalChange);
+    case "address":
+      if (isExternal(state, event.index)) onExternalChange();
+      return state.seen.all.has(event.index) ? "devices" : undefined;
+    case "route":
+      return reactToRoute(state, event.route, event.isGone);
+    case "neighbour":
+      return reactToEntry(familyOf(state, event.index), ({ tunnel }) => {
+        tunnel.learnNeighbour(event.neighbour, event.isGone);
+      });
+    case "fdb":
+      return reactToEntry(familyOf(state, event.index), ({ tunnel }) => {
+        tunnel.learnFdbEntry(event.entry, event.isGone);
+      });
+  }
+}
+
+function reactToLink(
+  state: OverlayState,
+  { index, name, isUp }: NetlinkEvent & { kind: "link" },
+  onExternalChange: () => void,
+): Concern | undefined {
+  if (isExternal(state, index) || state.own?.external.name === name) {
+    onExternalChange();
+    return "all";
+  }
+  const isOwn = state.seen.all.has(index) || state.wantedDevices.some((one) => one.name === name);
+  if (!isOwn) return undefined;
+  // The routes through a link that was down are gone, which the kernel does not tell.
+  return isUp ? "devices" : "all";
+}
+
+function reactToRoute(
+  state: OverlayState,
+  route: TableRoute,
+  isGone: boolean,
+): Concern | undefined {
+  const family = state.families.get(route.dst.address.family)?.state;
+  if (family === undefined) return undefined;
+  if (state.isNodeRoute(route)) return "all";
+  if (family.routes.isRelevant(route)) {
+    if (family.routes.learn(route, isGone)) {
+      hurry(family.routes.ownerOf(route.dst));
+      return "all";
+    }
+    return family.hasPending ? "changes" : undefined;
+  }
+  return state.asksNextHops ? "all" : undefined;
+}
+
+/** Tries a peer at once that was in the way of another's route, which may be gone now. */
+function hurry(owner: PeerState | undefined): void {
+  if (owner?.failure !== undefined) owner.failure = { ...owner.failure, retryAt: 0 };
+}
+
+function reactToEntry(
+  family: FamilyState | undefined,
+  learn: (family: FamilyState) => void,
+): Concern | undefined {
+  if (family === undefined) return undefined;
+  learn(family);
+  return family.hasPending ? "changes" : undefined;
+}
+
+function familyOf(state: OverlayState, device: number): FamilyState | undefined {
+  for (const { state: family } of state.families.values()) {
+    if (family.tunnel.device === device && device !== 0) return family;
+  }
+  return undefined;
+}
+
+function isExternal(state: OverlayState, index: number): boolean {
+  return state.own?.external.index === index;
+}

@@ -1,0 +1,183 @@
+import type { Lease } from "../../../shared/flannel/lease.ts";
+import {
+  formatAddress,
+  isLoopback,
+  isUnspecified,
+  sameAddress,
+} from "../../../shared/net/address.ts";
+import type { Address } from "../../../shared/net/address.ts";
+import { contains, formatCidr, overlaps } from "../../../shared/net/cidr.ts";
+import type { Cidr } from "../../../shared/net/cidr.ts";
+import { isWithin } from "../node_routes.ts";
+import type { PeerLeases } from "./lease_manager.ts";
+import { SubnetClaims } from "./subnet_claims.ts";
+
+/** What a peer's lease has to fit in with. */
+export interface Surroundings {
+  /** The networks of all pods; undefined for a family without pods. */
+  readonly network: Cidr | undefined;
+  readonly ipv6Network: Cidr | undefined;
+  /** This node's subnets. */
+  readonly ownSubnets: readonly Cidr[];
+  /** What this node tells the peers to send to. */
+  readonly ownAddresses: readonly Address[];
+  /** The networks that this node is connected to, by other interfaces than flannel's. */
+  readonly nodeNetworks: readonly Cidr[];
+}
+
+/** The peers that may be routed to, and the reasons against the others. */
+export interface Admission {
+  readonly leases: ReadonlyMap<string, Lease>;
+  /** Why not, by the lease's id: a clause to follow a colon. */
+  readonly refused: ReadonlyMap<string, string>;
+  readonly complete: boolean;
+}
+
+/**
+ * A peer's lease with what of it concerns this node, or why it cannot be: whoever may write a Node
+ * object or an etcd key must not take over what this node has.
+ */
+export function admit(lease: Lease, surroundings: Surroundings): Lease | string {
+  const { network, ipv6Network } = surroundings;
+  const { publicIp, publicIpv6 } = lease.attributes;
+  const subnet = network === undefined ? undefined : lease.subnet;
+  const subnetV6 = ipv6Network === undefined ? undefined : lease.subnetV6;
+  if (subnet === undefined && subnetV6 === undefined) return "it has no subnet";
+  const problem =
+    familyProblem(subnet, publicIp, network, surroundings) ??
+    familyProblem(subnetV6, publicIpv6, ipv6Network, surroundings);
+  if (problem !== undefined) return problem;
+  return subnet === lease.subnet && subnetV6 === lease.subnetV6
+    ? lease
+    : { ...lease, subnet, subnetV6 };
+}
+
+function familyProblem(
+  subnet: Cidr | undefined,
+  publicIp: Address | undefined,
+  network: Cidr | undefined,
+  { ownSubnets, ownAddresses, nodeNetworks }: Surroundings,
+): string | undefined {
+  if (subnet === undefined || network === undefined) return undefined;
+  const text = formatCidr(subnet);
+  if (subnet.prefix < network.prefix || !contains(network, subnet.address)) {
+    return `its subnet ${text} is outside of the network ${formatCidr(network)}`;
+  }
+  if (ownSubnets.some((own) => overlaps(own, subnet))) {
+    return `its subnet ${text} overlaps this node's`;
+  }
+  // The nodes' network may have the pods' inside of it, as 10.0.0.0/8 has 10.244.0.0/16.
+  const connected = nodeNetworks.find(
+    (known) => overlaps(known, subnet) && (isWithin(known, subnet) || !isWithin(network, known)),
+  );
+  if (connected !== undefined) {
+    return `its subnet ${text} overlaps ${formatCidr(connected)}, which this node is connected to`;
+  }
+  if (publicIp === undefined) return `it has a subnet ${text} and no public address for it`;
+  const address = formatAddress(publicIp);
+  if (publicIp.family !== subnet.address.family || !isUnicast(publicIp)) {
+    return `its public address ${address} is not one that packets can be sent to`;
+  }
+  if (ownAddresses.some((own) => sameAddress(own, publicIp))) {
+    return `its public address ${address} is this node's`;
+  }
+  if (contains(subnet, publicIp) || ownSubnets.some((own) => contains(own, publicIp))) {
+    return `its public address ${address} is in a subnet of pods`;
+  }
+  return undefined;
+}
+
+function isUnicast(address: Address): boolean {
+  if (isUnspecified(address) || isLoopback(address)) return false;
+  const { family, value } = address;
+  return family === 4 ? value >> 24n !== 0n && value >> 28n < 0xen : value >> 120n !== 0xffn;
+}
+
+/** Decides about all peers, again where something has changed. */
+export class PeerAdmission {
+  #surroundings: Surroundings;
+  readonly #seen = new Map<string, Lease>();
+  readonly #admitted = new Map<string, Lease>();
+  /** Refused for what they are, or for what another peer has. */
+  readonly #refused = new Map<string, string>();
+  readonly #conflicts = new Map<string, Lease>();
+  readonly #contradicting = new Set<string>();
+  #claims = new SubnetClaims();
+
+  constructor(surroundings: Surroundings) {
+    this.#surroundings = surroundings;
+  }
+
+  /** Starts anew with other surroundings. */
+  surroundWith(surroundings: Surroundings): void {
+    this.#surroundings = surroundings;
+    this.#seen.clear();
+    this.#admitted.clear();
+    this.#refused.clear();
+    this.#conflicts.clear();
+    this.#claims = new SubnetClaims();
+  }
+
+  update({ leases, unreadable, complete }: PeerLeases): Admission {
+    for (const [id, lease] of this.#seen) {
+      if (leases.get(id) !== lease) this.#forget(id);
+    }
+    const candidates = [...this.#conflicts.values()];
+    for (const [id, lease] of leases) {
+      if (this.#seen.has(id)) continue;
+      this.#seen.set(id, lease);
+      const admitted = admit(lease, this.#surroundings);
+      if (typeof admitted === "string") this.#refused.set(id, admitted);
+      else candidates.push(admitted);
+    }
+    for (const lease of candidates.toSorted(olderFirst)) this.#settle(lease);
+    const refused = new Map([...this.#refused, ...unreadable]);
+    return { leases: this.#admitted, refused, complete };
+  }
+
+  /** The peers that have contradicted each other since this was last asked. */
+  takeConflicts(): readonly string[] {
+    const taken = [...this.#contradicting];
+    this.#contradicting.clear();
+    return taken;
+  }
+
+  #forget(id: string): void {
+    this.#seen.delete(id);
+    this.#refused.delete(id);
+    this.#conflicts.delete(id);
+    const admitted = this.#admitted.get(id);
+    if (admitted === undefined) return;
+    this.#admitted.delete(id);
+    this.#claims.remove(admitted);
+  }
+
+  /** The oldest has the subnet: a newcomer cannot take it over. */
+  #settle(lease: Lease): void {
+    const rivals = this.#claims.rivalsOf(lease);
+    const older = rivals.find((rival) => olderFirst(rival, lease) < 0);
+    if (older !== undefined) {
+      this.#lose(lease, older);
+      return;
+    }
+    for (const rival of rivals) {
+      this.#claims.remove(rival);
+      this.#admitted.delete(rival.id);
+      this.#lose(rival, lease);
+    }
+    this.#conflicts.delete(lease.id);
+    this.#refused.delete(lease.id);
+    this.#claims.add(lease);
+    this.#admitted.set(lease.id, lease);
+  }
+
+  #lose(lease: Lease, to: Lease): void {
+    if (!this.#conflicts.has(lease.id)) this.#contradicting.add(lease.id).add(to.id);
+    this.#conflicts.set(lease.id, lease);
+    this.#refused.set(lease.id, `its subnet is that of ${to.id} already`);
+  }
+}
+
+function olderFirst(a: Lease, b: Lease): number {
+  return a.since - b.since || (a.id < b.id ? -1 : 1);
+}

@@ -1,0 +1,242 @@
+import { Failure } from "../../../shared/base/failure.ts";
+import type { Json } from "../../../shared/base/json.ts";
+import { quote } from "../../../shared/base/text.ts";
+import type { Lease, LeaseAttributes } from "../../../shared/flannel/lease.ts";
+import { formatAddress, parseAddress } from "../../../shared/net/address.ts";
+import type { Address, Family } from "../../../shared/net/address.ts";
+import { parseCidr, subnetOf } from "../../../shared/net/cidr.ts";
+import type { Cidr } from "../../../shared/net/cidr.ts";
+import { NetError } from "../../../shared/net/error.ts";
+import type { NodeSettings } from "./lease_manager.ts";
+
+type Annotations = ReadonlyMap<string, string>;
+
+/** A peer's annotations make no sense. The message is a clause to follow a colon. */
+export class AnnotationError extends Error {
+  override readonly name = "AnnotationError";
+}
+
+/** The names of flannel's annotations. */
+export interface AnnotationKeys {
+  readonly prefix: string;
+  readonly managed: string;
+  readonly backendType: string;
+  readonly backendData: string;
+  readonly backendV6Data: string;
+  readonly publicIp: string;
+  readonly publicIpv6: string;
+  readonly publicIpOverwrite: string;
+  readonly publicIpv6Overwrite: string;
+  readonly nodePublicIp: string;
+  readonly nodePublicIpv6: string;
+  readonly iface: string;
+  readonly ifaceRegex: string;
+  readonly mtu: string;
+}
+
+/**
+ * The annotations' names for a prefix, which may have one slash: "flannel.alpha.coreos.com" becomes
+ * "flannel.alpha.coreos.com/backend-type", "example.com/net" becomes "example.com/net-backend-type".
+ * @throws Failure invalid
+ */
+export function annotationKeys(prefix: string): AnnotationKeys {
+  const withSlash = prefix.includes("/") ? prefix : `${prefix}/`;
+  const whole = /[/-]$/.test(withSlash) ? withSlash : `${withSlash}-`;
+  if (!/^[a-z0-9_-]+(?:\.[a-z0-9_-]+)+\/(?:[a-z0-9_-]+-)?$/.test(whole)) {
+    throw new Failure(
+      "invalid",
+      `Cannot use --kube-annotation-prefix: it must be a domain, with a word after a slash at most (got ${quote(prefix)}).`,
+      "Give a prefix such as flannel.alpha.coreos.com or example.com/net.",
+    );
+  }
+  return {
+    prefix: whole,
+    managed: `${whole}kube-subnet-manager`,
+    backendType: `${whole}backend-type`,
+    backendData: `${whole}backend-data`,
+    backendV6Data: `${whole}backend-v6-data`,
+    publicIp: `${whole}public-ip`,
+    publicIpv6: `${whole}public-ipv6`,
+    publicIpOverwrite: `${whole}public-ip-overwrite`,
+    publicIpv6Overwrite: `${whole}public-ipv6-overwrite`,
+    nodePublicIp: `${whole}node-public-ip`,
+    nodePublicIpv6: `${whole}node-public-ipv6`,
+    iface: `${whole}iface`,
+    ifaceRegex: `${whole}iface-regex`,
+    mtu: `${whole}mtu`,
+  };
+}
+
+/** Which families the network has. */
+export interface Families {
+  readonly enableIpv4: boolean;
+  readonly enableIpv6: boolean;
+}
+
+/** What a node tells its peers, as annotations. */
+export function formatAnnotations(
+  keys: AnnotationKeys,
+  attributes: LeaseAttributes,
+  { enableIpv4, enableIpv6 }: Families,
+): Record<string, string> {
+  const { publicIp, publicIpv6, backendType, backendData, backendV6Data } = attributes;
+  return {
+    [keys.managed]: "true",
+    [keys.backendType]: backendType,
+    ...(enableIpv4 ? { [keys.backendData]: formatData(backendData) } : {}),
+    ...(enableIpv4 && publicIp !== undefined ? { [keys.publicIp]: formatAddress(publicIp) } : {}),
+    ...(enableIpv6 ? { [keys.backendV6Data]: formatData(backendV6Data) } : {}),
+    ...(enableIpv6 && publicIpv6 !== undefined
+      ? { [keys.publicIpv6]: formatAddress(publicIpv6) }
+      : {}),
+  };
+}
+
+function formatData(data: Json | undefined): string {
+  return JSON.stringify(data ?? null);
+}
+
+/**
+ * What a peer says of itself.
+ * @throws AnnotationError
+ */
+export function readAttributes(keys: AnnotationKeys, annotations: Annotations): LeaseAttributes {
+  return {
+    publicIp: readAddress(annotations, keys.publicIp, 4),
+    publicIpv6: readAddress(annotations, keys.publicIpv6, 6),
+    backendType: annotations.get(keys.backendType) ?? "",
+    backendData: readData(annotations, keys.backendData),
+    backendV6Data: readData(annotations, keys.backendV6Data),
+  };
+}
+
+/**
+ * A peer's lease.
+ * @throws AnnotationError
+ */
+export function readLease(
+  keys: AnnotationKeys,
+  name: string,
+  annotations: Annotations,
+  podCidrs: readonly string[],
+  since: number,
+): Lease {
+  const subnets = readSubnets(podCidrs);
+  return { id: name, ...subnets, attributes: readAttributes(keys, annotations), since };
+}
+
+/**
+ * A node's subnets: one of each family at most.
+ * @throws AnnotationError
+ */
+export function readSubnets(podCidrs: readonly string[]): Pick<Lease, "subnet" | "subnetV6"> {
+  let [subnet, subnetV6]: (Cidr | undefined)[] = [];
+  for (const text of podCidrs) {
+    const found = readCidr(text);
+    if (found.address.family === 4) {
+      if (subnet !== undefined) throw new AnnotationError("it has several IPv4 subnets");
+      subnet = found;
+    } else {
+      if (subnetV6 !== undefined) throw new AnnotationError("it has several IPv6 subnets");
+      subnetV6 = found;
+    }
+  }
+  return { subnet, subnetV6 };
+}
+
+/** What is set for a node by its annotations. @throws Failure invalid */
+export function readSettings(keys: AnnotationKeys, annotations: Annotations): NodeSettings {
+  const set = (key: string) => {
+    const text = annotations.get(key) ?? "";
+    return text === "" ? undefined : text;
+  };
+  const address = (key: string, family: Family) => {
+    try {
+      return readAddress(annotations, key, family);
+    } catch (error) {
+      if (error instanceof AnnotationError) throw badSetting(key, `an IPv${family} address`, error);
+      throw error;
+    }
+  };
+  const [pattern, mtu] = [set(keys.ifaceRegex), set(keys.mtu)];
+  if (pattern !== undefined && !isPattern(pattern)) {
+    throw badSetting(keys.ifaceRegex, "a regular expression");
+  }
+  if (mtu !== undefined && !/^[1-9]\d{2,4}$/.test(mtu)) {
+    throw badSetting(keys.mtu, "a number of bytes");
+  }
+  return {
+    publicIp: address(keys.nodePublicIp, 4),
+    publicIpv6: address(keys.nodePublicIpv6, 6),
+    iface: set(keys.iface),
+    ifaceRegex: pattern,
+    mtu: mtu === undefined ? undefined : Number(mtu),
+  };
+}
+
+/** The addresses that peers are told instead of the interface's own. @throws AnnotationError */
+export function readOverwrites(
+  keys: AnnotationKeys,
+  annotations: Annotations,
+): Pick<LeaseAttributes, "publicIp" | "publicIpv6"> {
+  return {
+    publicIp: readAddress(annotations, keys.publicIpOverwrite, 4),
+    publicIpv6: readAddress(annotations, keys.publicIpv6Overwrite, 6),
+  };
+}
+
+function readAddress(annotations: Annotations, key: string, family: Family): Address | undefined {
+  const text = annotations.get(key) ?? "";
+  if (text === "") return undefined;
+  try {
+    const address = parseAddress(text);
+    if (address.family === family) return address;
+  } catch (error) {
+    if (!(error instanceof NetError)) throw error;
+  }
+  throw new AnnotationError(
+    `${shortName(key)} must be an IPv${family} address (got ${quote(text)})`,
+  );
+}
+
+function readCidr(text: string): Cidr {
+  try {
+    return subnetOf(parseCidr(text));
+  } catch (error) {
+    if (!(error instanceof NetError)) throw error;
+    throw new AnnotationError(`its podCIDR must be a subnet (got ${quote(text)})`, {
+      cause: error,
+    });
+  }
+}
+
+function readData(annotations: Annotations, key: string): Json | undefined {
+  const text = annotations.get(key);
+  if (text === undefined || text === "") return undefined;
+  try {
+    return (JSON.parse(text) as Json) ?? undefined;
+  } catch (cause) {
+    throw new AnnotationError(`${shortName(key)} must be JSON (got ${quote(text)})`, { cause });
+  }
+}
+
+function isPattern(text: string): boolean {
+  try {
+    return new RegExp(text).source !== "";
+  } catch {
+    return false;
+  }
+}
+
+function shortName(key: string): string {
+  return `its annotation ${key.slice(key.indexOf("/") + 1)}`;
+}
+
+function badSetting(key: string, wanted: string, cause?: unknown): Failure {
+  return new Failure(
+    "invalid",
+    `Cannot use the annotation ${key} of this node: it must be ${wanted}.`,
+    "Correct the annotation (kubectl annotate node --overwrite).",
+    { cause },
+  );
+}

@@ -1,0 +1,75 @@
+import type { Lease } from "../../../shared/flannel/lease.ts";
+import { widthOf } from "../../../shared/net/address.ts";
+import type { Cidr } from "../../../shared/net/cidr.ts";
+
+/** Subnets of one family and prefix length, by their network bits. */
+interface Level {
+  readonly family: number;
+  readonly prefix: number;
+  readonly subnets: Map<bigint, Lease>;
+}
+
+/** Who has which subnet. Nearly always all are of one length, so a look-up is one in a table. */
+export class SubnetClaims {
+  readonly #levels = new Map<number, Level>();
+
+  add(lease: Lease): void {
+    for (const subnet of subnetsOf(lease)) {
+      this.#level(subnet).subnets.set(networkBits(subnet, subnet.prefix), lease);
+    }
+  }
+
+  remove(lease: Lease): void {
+    for (const subnet of subnetsOf(lease)) {
+      const level = this.#level(subnet);
+      level.subnets.delete(networkBits(subnet, subnet.prefix));
+      if (level.subnets.size === 0) this.#levels.delete(keyOf(subnet));
+    }
+  }
+
+  /** The leases that have an address in common with one. */
+  rivalsOf(lease: Lease): Lease[] {
+    const found = new Set<Lease>();
+    for (const subnet of subnetsOf(lease)) {
+      for (const level of this.#levels.values()) {
+        if (level.family === subnet.address.family) collect(level, subnet, found);
+      }
+    }
+    return [...found];
+  }
+
+  #level(subnet: Cidr): Level {
+    const key = keyOf(subnet);
+    const known = this.#levels.get(key);
+    if (known !== undefined) return known;
+    const { address, prefix } = subnet;
+    const made: Level = { family: address.family, prefix, subnets: new Map() };
+    this.#levels.set(key, made);
+    return made;
+  }
+}
+
+function collect({ prefix, subnets }: Level, subnet: Cidr, found: Set<Lease>): void {
+  if (prefix <= subnet.prefix) {
+    const lease = subnets.get(networkBits(subnet, prefix));
+    if (lease !== undefined) found.add(lease);
+    return;
+  }
+  const [bits, longer] = [networkBits(subnet, subnet.prefix), BigInt(prefix - subnet.prefix)];
+  for (const [network, lease] of subnets) {
+    if (network >> longer === bits) found.add(lease);
+  }
+}
+
+function subnetsOf({ subnet, subnetV6 }: Lease): readonly Cidr[] {
+  if (subnet === undefined) return subnetV6 === undefined ? [] : [subnetV6];
+  return subnetV6 === undefined ? [subnet] : [subnet, subnetV6];
+}
+
+function keyOf({ address, prefix }: Cidr): number {
+  return address.family * 1000 + prefix;
+}
+
+function networkBits({ address }: Cidr, prefix: number): bigint {
+  return address.value >> BigInt(widthOf(address.family) - prefix);
+}

@@ -1,0 +1,118 @@
+import { Failure, messageOf } from "../../shared/base/failure.ts";
+import { createLog } from "../../shared/daemon/log.ts";
+import type { Log } from "../../shared/daemon/log.ts";
+import type { Sys } from "../../shared/runtime/sys.ts";
+import { earlierSubnets, Flanneld } from "./daemon.ts";
+import type { LeaseManager } from "./leases/lease_manager.ts";
+import { readOptions, usage, UsageError } from "./options.ts";
+import type { Options, Request } from "./options.ts";
+
+/** Set at build time from package.json. */
+declare const FLANNEL_CNI_VERSION: string;
+
+const badUsage = 2;
+
+/**
+ * flanneld: gives the node its subnet, and joins it to the other nodes.
+ * @returns the exit status.
+ */
+export async function flanneld(sys: Sys, args: readonly string[]): Promise<number> {
+  let request: Request;
+  try {
+    request = readOptions(args, sys.env);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    sys.write(2, `${error.message}.\n`);
+    return badUsage;
+  }
+  switch (request.action) {
+    case "help":
+      sys.write(1, usage);
+      return 0;
+    case "version":
+      sys.write(2, `${FLANNEL_CNI_VERSION}\n`);
+      return 0;
+    case "command":
+      return command(sys, request.words, request.options);
+    case "run":
+      return run(sys, request.options);
+  }
+}
+
+async function command(
+  sys: Sys,
+  [name = "", ...words]: readonly string[],
+  { subnetFile }: Options,
+): Promise<number> {
+  switch (name) {
+    case "status": {
+      const { status } = await import("./commands/status.ts");
+      return status(sys, subnetFile, words);
+    }
+    case "check": {
+      const { check } = await import("./commands/check.ts");
+      return check(sys, subnetFile);
+    }
+    case "cleanup": {
+      const { cleanup } = await import("./commands/cleanup.ts");
+      return cleanup(sys, subnetFile);
+    }
+    default:
+      sys.write(
+        2,
+        `There is no command ${JSON.stringify(name)}: it must be status, check or cleanup.\n`,
+      );
+      return badUsage;
+  }
+}
+
+async function run(sys: Sys, options: Options): Promise<number> {
+  const log = createLog(
+    (line) => {
+      sys.write(2, line);
+    },
+    "flanneld",
+    options.verbosity,
+  );
+  const stop = new AbortController();
+  for (const name of ["SIGTERM", "SIGINT"] as const) {
+    // A second one ends the process at once.
+    process.once(name, () => {
+      log.info(`${name}: flanneld ends; what it has made stays.`);
+      stop.abort();
+    });
+  }
+  try {
+    log.info(`flanneld ${FLANNEL_CNI_VERSION} starts.`);
+    const manager = await leaseManager(sys, options, log);
+    if (options.dryRun) {
+      const { dryRun } = await import("./dry_run.ts");
+      return await dryRun(sys, options, manager);
+    }
+    await new Flanneld(sys, options, log, manager).run(stop.signal);
+    return 0;
+  } catch (error) {
+    if (stop.signal.aborted) return 0;
+    if (error instanceof Failure) log.error(`${error.message} ${error.advice}`);
+    else log.error(`This is a defect of flanneld: ${describe(error)}`);
+    return 1;
+  }
+}
+
+/** What only one of the two needs is loaded when it is that one. */
+async function leaseManager(sys: Sys, options: Options, log: Log): Promise<LeaseManager> {
+  const { leases, subnetFile } = options;
+  if (leases.kind === "kube") {
+    const { KubeLeaseManager } = await import("./leases/kube.ts");
+    return new KubeLeaseManager(leases, sys.env, log, () => {
+      sys.collectGarbage();
+    });
+  }
+  const { EtcdLeaseManager } = await import("./leases/etcd.ts");
+  const memory = { stateFile: `${subnetFile}.lease`, earlier: earlierSubnets(subnetFile) };
+  return new EtcdLeaseManager(leases, memory, log);
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : messageOf(error);
+}

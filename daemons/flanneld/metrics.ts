@@ -1,0 +1,79 @@
+import { formatMetrics } from "../../shared/daemon/metrics.ts";
+import type { Admission } from "./leases/admission.ts";
+import type { LeaseManagerHealth } from "./leases/lease_manager.ts";
+import type { ReconcilerStatus } from "./reconciler_status.ts";
+
+export interface FlanneldState {
+  readonly leases: LeaseManagerHealth;
+  readonly admission: Admission | undefined;
+  /** Peers refused so far. */
+  readonly refusals: number;
+  readonly overlay: ReconcilerStatus | undefined;
+  readonly isReady: boolean;
+  readonly mtu: number | undefined;
+}
+
+/** What flanneld tells Prometheus of itself. */
+export function flanneldMetrics(state: FlanneldState): string {
+  const { leases, admission, overlay } = state;
+  const now = Date.now();
+  const age = leases.lastEvent === undefined ? undefined : (now - leases.lastEvent) / 1000;
+  const left = leases.leaseExpiry === undefined ? undefined : (leases.leaseExpiry - now) / 1000;
+  return formatMetrics([
+    {
+      name: "flanneld_ready",
+      help: "1 when the node's network is up.",
+      type: "gauge",
+      value: Number(state.isReady),
+    },
+    {
+      name: "flanneld_peers",
+      help: "Other nodes with a lease.",
+      type: "gauge",
+      value: admission === undefined ? undefined : admission.leases.size,
+    },
+    {
+      name: "flanneld_peers_refused",
+      help: "Other nodes whose lease does not fit in.",
+      type: "gauge",
+      value: admission?.refused.size,
+    },
+    {
+      name: "flanneld_peer_refusals_total",
+      help: "Times that a lease was found not to fit in.",
+      type: "counter",
+      value: state.refusals,
+    },
+    {
+      name: "flanneld_routes_wanted",
+      help: "Subnets of other nodes that packets are to reach.",
+      type: "gauge",
+      value: overlay?.wanted,
+    },
+    {
+      name: "flanneld_routes_programmed",
+      help: "Subnets of other nodes that packets can reach.",
+      type: "gauge",
+      value: overlay?.programmed,
+    },
+    {
+      name: "flanneld_lease_errors_total",
+      help: "Failed requests to the Kubernetes API or etcd.",
+      type: "counter",
+      value: leases.errors,
+    },
+    {
+      name: "flanneld_watch_age_seconds",
+      help: "Time since the last sign of life of the Kubernetes API or etcd.",
+      type: "gauge",
+      value: age,
+    },
+    {
+      name: "flanneld_lease_seconds_left",
+      help: "Time until this node's lease in etcd ends without a renewal.",
+      type: "gauge",
+      value: left,
+    },
+    { name: "flanneld_mtu_bytes", help: "MTU of the pods.", type: "gauge", value: state.mtu },
+  ]);
+}

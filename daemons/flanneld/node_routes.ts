@@ -1,0 +1,140 @@
+import { sameAddress } from "../../shared/net/address.ts";
+import type { Address } from "../../shared/net/address.ts";
+import { contains, formatCidr, overlaps, sameCidr } from "../../shared/net/cidr.ts";
+import type { Cidr } from "../../shared/net/cidr.ts";
+import { RouteProtocol, usualMetric } from "../../shared/netlink/route.ts";
+import type { NewRoute, TableRoute } from "../../shared/netlink/route.ts";
+
+/**
+ * Which routes of the main table are flanneld's, and which it must leave alone. Pure.
+ *
+ * The number that its routes carry. The Go program's carry that of everything that nobody says
+ * anything of (boot), so those are told by what they are.
+ */
+export const flannelProtocol = 70;
+
+/** The metric of the route that drops packets to addresses without a pod: any other comes first. */
+export const blackholeMetric = 0xffff_ffff;
+
+/** What tells flanneld's routes from others. */
+export interface RouteOwnership {
+  /** The networks that this flanneld has, and has had before. */
+  readonly networks: readonly Cidr[];
+  /** This node's own subnets. */
+  readonly ownSubnets: readonly Cidr[];
+  /** Whether a link is flanneld's own device. */
+  readonly isDevice: (link: number) => boolean;
+  /** Whether an address is a peer's public one. */
+  readonly isPeer: (address: Address) => boolean;
+}
+
+/**
+ * Whether a route is flanneld's: of this one, or of the Go program.
+ * @param isWanted whether a peer's subnet is where it leads.
+ */
+export function isOwnRoute(
+  route: TableRoute,
+  isWanted: boolean,
+  { networks, ownSubnets, isDevice, isPeer }: RouteOwnership,
+): boolean {
+  const { dst, protocol, type, gateway } = route;
+  if (protocol !== flannelProtocol && protocol !== RouteProtocol.boot) return false;
+  if (isDevice(route.link)) return true;
+  const isInside = networks.some((network) => isWithin(dst, network));
+  if (!isInside) return false;
+  if (protocol === flannelProtocol) return true;
+  if (type === "blackhole") return ownSubnets.some((subnet) => sameCidr(subnet, dst));
+  if (type !== "unicast" || gateway === undefined) return false;
+  return isWanted || isPeer(gateway);
+}
+
+/** Whether one subnet lies within another, or is the same. */
+export function isWithin(inner: Cidr, outer: Cidr): boolean {
+  return inner.prefix >= outer.prefix && contains(outer, inner.address);
+}
+
+/** Whether a route is as wanted, and as flanneld makes it. */
+export function isSameRoute(wanted: NewRoute, route: TableRoute): boolean {
+  const { via, dst } = wanted;
+  if (route.protocol !== wanted.protocol || route.multipath) return false;
+  if (route.metric !== (wanted.metric ?? usualMetric(dst.address.family))) return false;
+  if (via === "blackhole") return route.type === "blackhole";
+  return (
+    route.type === "unicast" &&
+    route.link === via.link &&
+    route.onlink === via.onlink &&
+    route.gateway !== undefined &&
+    sameAddress(route.gateway, via.gateway)
+  );
+}
+
+/** What is to be done about the routes to one place. */
+export interface RouteDecision {
+  /** Whether the wanted route is to be made, and takes the place of one of flanneld's. */
+  readonly set: "no" | "add" | "replace";
+  /** Routes of flanneld's that are to go. */
+  readonly stale: readonly TableRoute[];
+  /** Another's route that is in the way, so that nothing can be made. */
+  readonly conflict: TableRoute | undefined;
+}
+
+const nothing: RouteDecision = { set: "no", stale: [], conflict: undefined };
+
+/**
+ * Decides about the routes to one place.
+ * @param own which of them are flanneld's.
+ */
+export function decideRoute(
+  wanted: NewRoute | undefined,
+  present: readonly TableRoute[],
+  own: (route: TableRoute) => boolean,
+): RouteDecision {
+  if (wanted === undefined) {
+    const stale = present.filter(own);
+    return stale.length === 0 ? nothing : { ...nothing, stale };
+  }
+  if (present.length === 0) return { ...nothing, set: "add" };
+  const metric = wanted.metric ?? usualMetric(wanted.dst.address.family);
+  const foreign = present.find((route) => route.metric === metric && !own(route));
+  const others = present.filter((route) => own(route) && !isSameRoute(wanted, route));
+  // Another's route to the very same place: to replace it would be to take it away.
+  if (foreign !== undefined) return { set: "no", stale: others, conflict: foreign };
+  const isThere = present.some((route) => isSameRoute(wanted, route));
+  if (isThere) return others.length === 0 ? nothing : { ...nothing, stale: others };
+  const replaced = others.find((route) => route.metric === metric);
+  return {
+    set: replaced === undefined ? "add" : "replace",
+    stale: others.filter((route) => route !== replaced),
+    conflict: undefined,
+  };
+}
+
+/** What a node has that no peer's route may take over. */
+export interface NodeNetworks {
+  /** The networks on its links, other than flanneld's own devices. */
+  readonly connected: readonly Cidr[];
+  /** Its addresses, and the gateways that it sends packets to. */
+  readonly addresses: readonly Address[];
+}
+
+/**
+ * Why packets to a subnet must not be sent to a peer, or undefined. The network of the nodes may
+ * have the pods' inside of it, as 10.0.0.0/8 has 10.244.0.0/16; what else a node is connected to is
+ * its own.
+ * @param network that of all pods.
+ */
+export function subnetConflict(
+  subnet: Cidr,
+  network: Cidr,
+  { connected, addresses }: NodeNetworks,
+): string | undefined {
+  const taken = connected.find(
+    (known) => overlaps(known, subnet) && (isWithin(known, subnet) || !isWithin(network, known)),
+  );
+  if (taken !== undefined) {
+    return `has the subnet ${formatCidr(subnet)}, which overlaps ${formatCidr(taken)} on a link of this node`;
+  }
+  const address = addresses.find((known) => contains(subnet, known));
+  if (address === undefined) return undefined;
+  return `has the subnet ${formatCidr(subnet)}, in which an address or a gateway of this node is`;
+}

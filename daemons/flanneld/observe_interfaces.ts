@@ -1,0 +1,44 @@
+import type { Address, Family } from "../../shared/net/address.ts";
+import { firstAddress } from "../../shared/net/cidr.ts";
+import type { Cidr } from "../../shared/net/cidr.ts";
+import { listInterfaceAddresses, routeSource } from "../../shared/netlink/interface_address.ts";
+import { listLinks } from "../../shared/netlink/query.ts";
+import { listMainRoutes } from "../../shared/netlink/route.ts";
+import { NetlinkSocket } from "../../shared/netlink/socket.ts";
+import type { Sys } from "../../shared/runtime/sys.ts";
+import { isDeviceName } from "./device_plan.ts";
+import type { ObservedInterfaces } from "./external_interface.ts";
+
+/** What of the node's network the choice of an interface depends on. @throws Failure kernel */
+export function observeInterfaces(sys: Sys, canReach: Address | undefined): ObservedInterfaces {
+  const socket = new NetlinkSocket(sys);
+  try {
+    const own = new Set<number>();
+    const links = listLinks(socket).filter(({ index, name }) => {
+      if (isDeviceName(name)) own.add(index);
+      return !own.has(index);
+    });
+    return {
+      links,
+      addresses: listInterfaceAddresses(socket).filter(({ link }) => !own.has(link)),
+      defaults: { 4: defaultLinks(socket, 4), 6: defaultLinks(socket, 6) },
+      canReach: canReach === undefined ? undefined : routeSource(socket, canReach),
+    };
+  } finally {
+    socket.close();
+  }
+}
+
+function defaultLinks(socket: NetlinkSocket, family: Family): number[] {
+  return listMainRoutes(socket, family)
+    .filter(({ dst, type, link }) => dst.prefix === 0 && type === "unicast" && link > 0)
+    .toSorted((a, b) => a.metric - b.metric)
+    .map(({ link }) => link);
+}
+
+/** The networks that the node is connected to by an interface. */
+export function networksOf({ addresses }: ObservedInterfaces, link: number): Cidr[] {
+  return addresses
+    .filter((one) => one.link === link)
+    .map(({ address }) => ({ address: firstAddress(address), prefix: address.prefix }));
+}

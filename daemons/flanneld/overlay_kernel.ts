@@ -1,0 +1,131 @@
+import { readFileSync, writeFileSync } from "node:fs";
+
+import { errnoOf, Failure, messageOf } from "../../shared/base/failure.ts";
+import type { Address, Family } from "../../shared/net/address.ts";
+import type { Cidr } from "../../shared/net/cidr.ts";
+import { listFdb, listNeighbours } from "../../shared/netlink/neighbour.ts";
+import type { ListedFdbEntry, NeighbourEntry } from "../../shared/netlink/neighbour.ts";
+import { describeOverlay, encodeOverlay, isDone } from "../../shared/netlink/overlay_change.ts";
+import type { OverlayChange } from "../../shared/netlink/overlay_change.ts";
+import { getLinks, listAddresses, listLinks } from "../../shared/netlink/query.ts";
+import type { Link } from "../../shared/netlink/query.ts";
+import { listMainRoutes, nextHops } from "../../shared/netlink/route.ts";
+import type { NextHop, TableRoute } from "../../shared/netlink/route.ts";
+import { errnoText, NetlinkSocket } from "../../shared/netlink/socket.ts";
+import { listVxlans } from "../../shared/netlink/vxlan.ts";
+import type { VxlanLink } from "../../shared/netlink/vxlan.ts";
+import type { Sys } from "../../shared/runtime/sys.ts";
+
+/**
+ * Messages in one datagram at the most: the kernel's answers to more do not fit into a socket's
+ * receive buffer, and are lost.
+ */
+export const batchSize = 96;
+
+/** The index of a device that would be made, if anything were. */
+export const plannedDevice = -1;
+
+/** What came of a change. */
+export interface Outcome {
+  /** 0 for one that is made, now or before. */
+  readonly errno: number;
+  /** Why not, in a sentence; "" for one that is made. */
+  readonly problem: string;
+}
+
+/** The kernel, as far as it joins nodes: what is there, and changes of it. */
+export class OverlayKernel implements Disposable {
+  readonly #socket: NetlinkSocket;
+
+  /** In the network namespace that the thread is in. @throws Failure kernel */
+  constructor(sys: Sys) {
+    this.#socket = new NetlinkSocket(sys);
+  }
+
+  link(name: string): Link | undefined {
+    return getLinks(this.#socket, [name])[0];
+  }
+
+  links(): Link[] {
+    return listLinks(this.#socket);
+  }
+
+  vxlans(): VxlanLink[] {
+    return listVxlans(this.#socket);
+  }
+
+  addresses(link: number): Cidr[] {
+    return listAddresses(this.#socket, link);
+  }
+
+  neighbours(family: Family, link: number): NeighbourEntry[] {
+    return listNeighbours(this.#socket, family, link);
+  }
+
+  fdb(link: number): ListedFdbEntry[] {
+    return listFdb(this.#socket, link);
+  }
+
+  routes(family: Family): TableRoute[] {
+    return listMainRoutes(this.#socket, family);
+  }
+
+  nextHops(addresses: readonly Address[]): (NextHop | undefined)[] {
+    const found: (NextHop | undefined)[] = [];
+    for (let at = 0; at < addresses.length; at += batchSize) {
+      found.push(...nextHops(this.#socket, addresses.slice(at, at + batchSize)));
+    }
+    return found;
+  }
+
+  /** Whether it only tells what it would do. */
+  get isDry(): boolean {
+    return false;
+  }
+
+  /** Makes changes in order, each whatever becomes of the others; {@link batchSize} at the most. */
+  execute(changes: readonly OverlayChange[]): Outcome[] {
+    const replies = this.#socket.transact(changes.map(encodeOverlay));
+    return changes.map((change, at) => {
+      const { errno, text } = replies[at] ?? { errno: 0, text: "" };
+      if (isDone(change, errno)) return { errno: 0, problem: "" };
+      const words = text === "" ? "" : ` (${text})`;
+      return {
+        errno,
+        problem: `Cannot ${describeOverlay(change)}: the kernel says ${errnoText(errno)}${words}.`,
+      };
+    });
+  }
+
+  /** A sysctl's value, or undefined if this kernel has no such. */
+  sysctl(key: string): string | undefined {
+    try {
+      return readFileSync(`/proc/sys/${key}`, "utf8").trim();
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** @throws Failure kernel */
+  setSysctl(key: string, value: string): void {
+    try {
+      writeFileSync(`/proc/sys/${key}`, value, { flag: "r+" });
+    } catch (cause) {
+      if (errnoOf(cause) === "ENOENT") return;
+      throw new Failure(
+        "kernel",
+        `Cannot set the sysctl ${key.replaceAll("/", ".")} to ${value}: ${messageOf(cause)}.`,
+        "If /proc/sys is read-only here, mount it writable for flanneld.",
+        { cause },
+      );
+    }
+  }
+
+  close(): void {
+    this.#socket.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

@@ -1,0 +1,275 @@
+import { contains } from "../../shared/net/cidr.ts";
+import type { Cidr } from "../../shared/net/cidr.ts";
+import type { Address, Family } from "../../shared/net/address.ts";
+import { RouteProtocol } from "../../shared/netlink/route.ts";
+import type { TableRoute } from "../../shared/netlink/route.ts";
+import type { Lease } from "../../shared/flannel/lease.ts";
+import type {
+  Backend,
+  DeviceMacs,
+  ExternalInterface,
+  Networks,
+  WantedDevice,
+} from "./backends/backend.ts";
+import { deleteStaleDevices, keepDevices } from "./device_keeper.ts";
+import type { DevicesSeen } from "./device_keeper.ts";
+import { FamilyState } from "./family_state.ts";
+import type { NodeNetworks, RouteOwnership } from "./node_routes.ts";
+import type { OverlayKernel } from "./overlay_kernel.ts";
+import { PeerBook } from "./peer_book.ts";
+
+/** What peers are told of this node, and what that stands on. */
+export interface OwnSide {
+  readonly lease: Lease;
+  readonly external: ExternalInterface;
+  readonly macs: DeviceMacs;
+}
+
+export interface OverlaySettings {
+  readonly kernel: OverlayKernel;
+  readonly backend: Backend;
+  readonly networks: Networks;
+  /** Networks that this flanneld had before, by what it wrote down of itself. */
+  readonly previousNetworks: readonly Cidr[];
+  /** Whether packets to addresses of the own subnets that no pod has are dropped. */
+  readonly blackholes: boolean;
+}
+
+interface FamilyParts {
+  readonly network: Cidr;
+  readonly state: FamilyState;
+}
+
+const noDevices: DevicesSeen = {
+  indexes: new Map(),
+  all: new Set(),
+  changes: [],
+  problems: [],
+};
+
+/** What is wanted of the kernel, and what is there: the parts, and how they learn from dumps. */
+export class OverlayState {
+  readonly book: PeerBook;
+  readonly families: ReadonlyMap<Family, FamilyParts>;
+  readonly #settings: OverlaySettings;
+  #own: OwnSide | undefined;
+  #wantedDevices: readonly WantedDevice[] = [];
+  #seen: DevicesSeen = noDevices;
+  readonly #nodeNetworks = new Map<Family, NodeNetworks>();
+  /** Whether peers are to be joined anew, for what they are joined to is another. */
+  #isMoved = false;
+
+  constructor(settings: OverlaySettings) {
+    this.#settings = settings;
+    const { ipv4, ipv6 } = settings.networks;
+    const families = new Map<Family, FamilyParts>();
+    for (const [family, network] of [
+      [4, ipv4],
+      [6, ipv6],
+    ] as const) {
+      if (network === undefined) continue;
+      families.set(family, {
+        network,
+        state: new FamilyState(family, this.#ownership(family, network)),
+      });
+    }
+    this.families = families;
+    this.book = new PeerBook(settings.backend, families);
+  }
+
+  get own(): OwnSide | undefined {
+    return this.#own;
+  }
+
+  get seen(): DevicesSeen {
+    return this.#seen;
+  }
+
+  get wantedDevices(): readonly WantedDevice[] {
+    return this.#wantedDevices;
+  }
+
+  configure(given: OwnSide): void {
+    const { backend, blackholes } = this.#settings;
+    const own = { ...given, external: keepAddresses(given.external, this.#own?.external) };
+    this.#own = own;
+    this.#isMoved = true;
+    this.#wantedDevices = backend.devices(own.lease, own.external, own.macs);
+    for (const [family, { state }] of this.families) {
+      const subnet = subnetOf(own, family);
+      state.wantBlackholes(blackholes && subnet !== undefined ? [subnet] : []);
+    }
+  }
+
+  /** Why the devices, or the interface, are not as they should be. */
+  get problems(): readonly string[] {
+    const external = this.#own?.external;
+    const problem = external && this.#settings.backend.problem(external);
+    return problem === undefined ? this.#seen.problems : [problem, ...this.#seen.problems];
+  }
+
+  /** Makes the devices what they should be. @returns whether what led through one may be gone. */
+  keepDevices(): boolean {
+    const before = this.#seen;
+    this.#seen = keepDevices(
+      this.#settings.kernel,
+      this.#wantedDevices,
+      this.#own?.external.name ?? "",
+      ({ family }) => this.families.get(family)?.network,
+    );
+    for (const { state } of this.families.values()) state.learnDevice(this.#deviceOf(state.family));
+    const isSame = this.#wantedDevices.every(
+      ({ name }) => before.indexes.get(name) === this.#seen.indexes.get(name),
+    );
+    return !isSame || this.#seen.changes.length > 0;
+  }
+
+  /**
+   * Learns what is there. A generator, for others to get their turn between the dumps.
+   * @throws Failure kernel
+   */
+  *learn(): Generator<void> {
+    const { kernel } = this.#settings;
+    for (const { state } of this.families.values()) {
+      const device = this.#deviceOf(state.family);
+      if (device !== 0) {
+        state.tunnel.learnNeighbours(kernel.neighbours(state.family, device));
+        yield;
+        state.tunnel.learnFdb(kernel.fdb(device));
+        yield;
+      }
+      this.#learnRoutes(state, kernel.routes(state.family));
+      yield;
+    }
+    yield* this.#join();
+  }
+
+  /** Deletes devices of flannel's that nobody needs. @returns their names. */
+  deleteStaleDevices(): readonly string[] {
+    // A cluster that changes from vxlan to another backend does so node by node.
+    if (this.#wantedDevices.length === 0 && this.book.hasPeerOfType("vxlan")) return [];
+    const { kernel } = this.#settings;
+    const stale = deleteStaleDevices(kernel, this.#wantedDevices, this.#networks());
+    return stale.map(({ name }) => name);
+  }
+
+  /** Whether a route says what a node is connected to, next to what peers have. */
+  isNodeRoute({ dst, protocol, gateway, link }: TableRoute): boolean {
+    return (
+      protocol === RouteProtocol.kernel &&
+      gateway === undefined &&
+      dst.prefix > 0 &&
+      !this.#seen.all.has(link) &&
+      this.#networks().some(
+        (network) => contains(network, dst.address) || contains(dst, network.address),
+      )
+    );
+  }
+
+  /** Whether it matters where packets to peers leave. */
+  get asksNextHops(): boolean {
+    for (const { peer } of this.book.states()) {
+      if (this.#settings.backend.asksNextHop(peer)) return true;
+    }
+    return false;
+  }
+
+  *#join(): Generator<void> {
+    const own = this.#own;
+    if (own === undefined) return;
+    const { kernel } = this.#settings;
+    if (!this.#isMoved) {
+      yield* this.book.askNextHops();
+      return;
+    }
+    this.#isMoved = false;
+    yield* this.book.surround({
+      external: own.external,
+      devices: this.#wantedDevices,
+      networks: this.#nodeNetworks,
+      nextHops: (addresses) => kernel.nextHops(addresses),
+    });
+  }
+
+  #learnRoutes(state: FamilyState, routes: readonly TableRoute[]): void {
+    state.routes.learnAll(routes.filter((route) => state.routes.isRelevant(route)));
+    const own = this.#own?.external;
+    const [address, publicIp] =
+      state.family === 4 ? [own?.address, own?.publicIp] : [own?.addressV6, own?.publicIpv6];
+    const gateways = new Map<bigint, Address>();
+    for (const { gateway, link } of routes) {
+      if (gateway !== undefined && !this.#seen.all.has(link) && !this.book.isPeer(gateway)) {
+        gateways.set(gateway.value, gateway);
+      }
+    }
+    const now: NodeNetworks = {
+      connected: routes.filter((route) => this.isNodeRoute(route)).map(({ dst }) => dst),
+      addresses: [address, publicIp, ...gateways.values()].filter((known) => known !== undefined),
+    };
+    const before = this.#nodeNetworks.get(state.family);
+    this.#nodeNetworks.set(state.family, now);
+    if (before === undefined || !sameNetworks(before, now)) this.#isMoved = true;
+  }
+
+  #deviceOf(family: Family): number {
+    const device = this.#wantedDevices.find((wanted) => wanted.family === family);
+    return device === undefined ? 0 : (this.#seen.indexes.get(device.name) ?? 0);
+  }
+
+  #networks(): readonly Cidr[] {
+    const { networks, previousNetworks } = this.#settings;
+    const { ipv4, ipv6 } = networks;
+    return [ipv4, ipv6, ...previousNetworks].filter((network) => network !== undefined);
+  }
+
+  #ownership(family: Family, network: Cidr): RouteOwnership {
+    const { previousNetworks } = this.#settings;
+    const before = previousNetworks.filter(({ address }) => address.family === family);
+    const ownSubnets = (): readonly Cidr[] => {
+      const subnet = this.#own && subnetOf(this.#own, family);
+      return subnet === undefined ? [] : [subnet];
+    };
+    return {
+      networks: [network, ...before],
+      get ownSubnets() {
+        return ownSubnets();
+      },
+      isDevice: (link) => this.#seen.all.has(link),
+      isPeer: (address) => this.book.isPeer(address),
+    };
+  }
+}
+
+/**
+ * An address that is gone for a while, as IPv6's are while the link is down, is what peers know all
+ * the same.
+ */
+function keepAddresses(
+  now: ExternalInterface,
+  before: ExternalInterface | undefined,
+): ExternalInterface {
+  return {
+    ...now,
+    address: now.address ?? before?.address,
+    addressV6: now.addressV6 ?? before?.addressV6,
+    publicIp: now.publicIp ?? before?.publicIp,
+    publicIpv6: now.publicIpv6 ?? before?.publicIpv6,
+  };
+}
+
+function subnetOf({ lease }: OwnSide, family: Family): Cidr | undefined {
+  return family === 4 ? lease.subnet : lease.subnetV6;
+}
+
+function sameNetworks(a: NodeNetworks, b: NodeNetworks): boolean {
+  return networksText(a) === networksText(b);
+}
+
+/** The same for the same networks in any order. */
+function networksText({ connected, addresses }: NodeNetworks): string {
+  const all = [
+    ...connected.map(({ address, prefix }) => `${address.value}/${prefix}`),
+    ...addresses.map(({ value }) => `${value}`),
+  ];
+  return all.toSorted().join(" ");
+}

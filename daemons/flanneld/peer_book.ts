@@ -1,0 +1,244 @@
+import type { Lease } from "../../shared/flannel/lease.ts";
+import type { Address, Family } from "../../shared/net/address.ts";
+import { sameAddress } from "../../shared/net/address.ts";
+import type { Cidr } from "../../shared/net/cidr.ts";
+import type { NextHop } from "../../shared/netlink/route.ts";
+import type { Backend, ExternalInterface, WantedDevice } from "./backends/backend.ts";
+import type { FamilyState } from "./family_state.ts";
+import { subnetConflict } from "./node_routes.ts";
+import type { NodeNetworks } from "./node_routes.ts";
+import { peerOf, samePeer } from "./peer_state.ts";
+import type { PeerState } from "./peer_state.ts";
+
+/** How many peers are looked at before others get their turn: some milliseconds' work. */
+const slice = 500;
+
+/** What a peer is joined to. */
+export interface NodeSide {
+  readonly external: ExternalInterface;
+  readonly devices: readonly WantedDevice[];
+  /** What the node has in each family that no peer's route may take over. */
+  readonly networks: ReadonlyMap<Family, NodeNetworks>;
+  /** Where packets to addresses leave, as the kernel says. */
+  readonly nextHops: (addresses: readonly Address[]) => readonly (NextHop | undefined)[];
+}
+
+interface Entry {
+  readonly lease: Lease;
+  readonly states: readonly PeerState[];
+}
+
+/** All peers, with what each needs to be reachable, handed to the tables of its family. */
+export class PeerBook {
+  readonly #backend: Backend;
+  readonly #families: ReadonlyMap<Family, { readonly network: Cidr; readonly state: FamilyState }>;
+  readonly #entries = new Map<string, Entry>();
+  /** Refused for what another peer has, until that one goes. */
+  readonly #rivals = new Set<PeerState>();
+  readonly #nextHops = new Map<bigint, NextHop | undefined>();
+  /** How many peers have a public address. */
+  readonly #addresses = new Map<bigint, number>();
+  #side: NodeSide | undefined;
+
+  constructor(
+    backend: Backend,
+    families: ReadonlyMap<Family, { readonly network: Cidr; readonly state: FamilyState }>,
+  ) {
+    this.#backend = backend;
+    this.#families = families;
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  *states(): Iterable<PeerState> {
+    for (const { states } of this.#entries.values()) yield* states;
+  }
+
+  familyOf(state: PeerState): FamilyState | undefined {
+    return this.#families.get(state.peer.subnet.address.family)?.state;
+  }
+
+  /** Whether an address is a peer's public one. */
+  isPeer({ value }: Address): boolean {
+    return this.#addresses.has(value);
+  }
+
+  hasPeerOfType(type: string): boolean {
+    for (const { lease } of this.#entries.values()) {
+      if (lease.attributes.backendType === type) return true;
+    }
+    return false;
+  }
+
+  /**
+   * Takes over the leases of all peers. What peers no longer need is released before what others
+   * need is claimed. A generator, for others to get their turn after each slice; what it has done
+   * by then is not for the kernel yet.
+   * @returns by yielding, the peers that are new or told of anew.
+   */
+  *update(leases: ReadonlyMap<string, Lease>): Generator<readonly PeerState[]> {
+    const changed: Lease[] = [];
+    for (const [id, { lease, states }] of this.#entries) {
+      const now = leases.get(id);
+      if (now === lease) continue;
+      if (now === undefined) this.#remove(id, states);
+      else if (this.#isSame(now, states)) this.#entries.set(id, { lease: now, states });
+      else this.#releaseAll(states);
+    }
+    for (const [id, lease] of leases) {
+      if (this.#entries.get(id)?.lease !== lease) changed.push(lease);
+    }
+    for (let at = 0; at < changed.length; at += slice) {
+      const made = changed.slice(at, at + slice).flatMap((lease) => this.#enter(lease));
+      this.#joinAll(made);
+      yield made;
+    }
+    this.#joinAll([...this.#rivals]);
+  }
+
+  /** Joins all peers anew, for what they are joined to is another now. */
+  *surround(side: NodeSide): Generator<void> {
+    this.#side = side;
+    this.#nextHops.clear();
+    const states = [...this.states()];
+    this.#rivals.clear();
+    this.#releaseAll(states);
+    // What the kernel has refused before, it may take now.
+    for (const state of states) {
+      state.failure = undefined;
+      state.wasProgrammed = false;
+    }
+    for (let at = 0; at < states.length; at += slice) {
+      this.#joinAll(states.slice(at, at + slice));
+      yield;
+    }
+  }
+
+  /** Asks the kernel again where packets to peers leave, and joins anew those for which it is elsewhere. */
+  *askNextHops(): Generator<void> {
+    const states = [...this.states()].filter(({ peer }) => this.#backend.asksNextHop(peer));
+    for (let at = 0; at < states.length; at += slice) {
+      const part = states.slice(at, at + slice);
+      const moved = this.#askAgain(part);
+      this.#releaseAll(moved);
+      for (const state of moved) state.wasProgrammed = false;
+      this.#joinAll(moved);
+      yield;
+    }
+  }
+
+  #remove(id: string, states: readonly PeerState[]): void {
+    this.#releaseAll(states);
+    this.#leave(states);
+    this.#entries.delete(id);
+  }
+
+  #leave(states: readonly PeerState[]): void {
+    for (const state of states) {
+      this.#rivals.delete(state);
+      const { value } = state.peer.publicIp;
+      const left = (this.#addresses.get(value) ?? 1) - 1;
+      if (left > 0) {
+        this.#addresses.set(value, left);
+        continue;
+      }
+      this.#addresses.delete(value);
+      this.#nextHops.delete(value);
+    }
+  }
+
+  #releaseAll(states: readonly PeerState[]): void {
+    for (const state of states) this.familyOf(state)?.release(state);
+  }
+
+  #isSame(lease: Lease, states: readonly PeerState[]): boolean {
+    const peers = this.#peersOf(lease);
+    return (
+      peers.length === states.length &&
+      peers.every((peer, at) => {
+        const known = states[at];
+        return known !== undefined && samePeer(peer, known.peer);
+      })
+    );
+  }
+
+  #peersOf(lease: Lease) {
+    return [...this.#families.keys()].flatMap((family) => peerOf(lease, family) ?? []);
+  }
+
+  #enter(lease: Lease): PeerState[] {
+    this.#leave(this.#entries.get(lease.id)?.states ?? []);
+    const states = this.#peersOf(lease).map(
+      (peer): PeerState => ({
+        ...{ peer, objects: undefined, refusal: undefined, failure: undefined },
+        wasProgrammed: false,
+      }),
+    );
+    this.#entries.set(lease.id, { lease, states });
+    for (const { peer } of states) {
+      const { value } = peer.publicIp;
+      this.#addresses.set(value, (this.#addresses.get(value) ?? 0) + 1);
+    }
+    return states;
+  }
+
+  #joinAll(states: readonly PeerState[]): void {
+    const side = this.#side;
+    if (side === undefined) return;
+    this.#askNew(states, side);
+    for (const state of states) this.#join(state, side);
+  }
+
+  #join(state: PeerState, side: NodeSide): void {
+    const { peer } = state;
+    const { family } = peer.subnet.address;
+    const own = this.#families.get(family);
+    if (own === undefined) return;
+    const taken = side.networks.get(family);
+    const joined =
+      (taken === undefined ? undefined : subnetConflict(peer.subnet, own.network, taken)) ??
+      this.#backend.join(peer, {
+        external: side.external,
+        device: side.devices.find((device) => device.family === family),
+        nextHop: this.#nextHops.get(peer.publicIp.value),
+      });
+    state.objects = typeof joined === "string" ? undefined : joined;
+    state.refusal = typeof joined === "string" ? joined : undefined;
+    this.#rivals.delete(state);
+    const rival = state.objects === undefined ? undefined : own.state.claim(state);
+    if (rival === undefined) return;
+    state.objects = undefined;
+    state.refusal = `has the subnet or the VTEP MAC of ${rival.peer.id}`;
+    this.#rivals.add(state);
+  }
+
+  #askNew(states: readonly PeerState[], side: NodeSide): void {
+    const asked = states.flatMap(({ peer }) =>
+      this.#backend.asksNextHop(peer) && !this.#nextHops.has(peer.publicIp.value)
+        ? [peer.publicIp]
+        : [],
+    );
+    const answers = asked.length === 0 ? [] : side.nextHops(asked);
+    for (const [at, { value }] of asked.entries()) this.#nextHops.set(value, answers[at]);
+  }
+
+  #askAgain(states: readonly PeerState[]): PeerState[] {
+    if (this.#side === undefined) return [];
+    const answers = this.#side.nextHops(states.map(({ peer }) => peer.publicIp));
+    return states.filter(({ peer: { publicIp } }, at) => {
+      const [before, now] = [this.#nextHops.get(publicIp.value), answers[at]];
+      this.#nextHops.set(publicIp.value, now);
+      return !sameNextHop(before, now);
+    });
+  }
+}
+
+function sameNextHop(a: NextHop | undefined, b: NextHop | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  if (a.gateway === undefined || b.gateway === undefined) {
+    return a.link === b.link && a.gateway === b.gateway;
+  }
+  return a.link === b.link && sameAddress(a.gateway, b.gateway);
+}

@@ -1,0 +1,282 @@
+import { Failure, messageOf } from "../../shared/base/failure.ts";
+import type { Lease } from "../../shared/flannel/lease.ts";
+import type { Subscription, Sys } from "../../shared/runtime/sys.ts";
+import { listenToKernel } from "../../shared/netlink/events.ts";
+import { applyChanges } from "./apply_changes.ts";
+import type { Applied } from "./apply_changes.ts";
+import { eventHandlers } from "./kernel_events.ts";
+import type { Concern } from "./kernel_events.ts";
+import { OverlayState } from "./overlay_state.ts";
+import type { OverlaySettings, OwnSide } from "./overlay_state.ts";
+import { logApplied, logRepair } from "./reconciler_log.ts";
+import type { ReconcilerLog } from "./reconciler_log.ts";
+import { RepairPace } from "./repair_pace.ts";
+import { summarize } from "./reconciler_status.ts";
+import type { ReconcilerStatus } from "./reconciler_status.ts";
+
+export interface ReconcilerOptions extends OverlaySettings {
+  readonly sys: Sys;
+  readonly log: ReconcilerLog;
+  /** The external interface, or one of its addresses, is not what it was. */
+  readonly onExternalChange: () => void;
+}
+
+/** Each includes those before it. */
+const concerns: readonly Concern[] = ["changes", "devices", "all"];
+
+/** Milliseconds between two looks at all there is, for what no event has told. */
+const lookInterval = 60_000;
+/** Milliseconds of work after which others get their turn. */
+const span = 15;
+/** A look at everything may take this part of the time at the most. */
+const share = 1 / 3;
+/** Milliseconds to wait after what should not fail has failed, doubled up to the second. */
+const [firstPause, longestPause] = [100, 10_000];
+/** Milliseconds in which several changes of the external interface count as one. */
+const externalDelay = 50;
+
+/**
+ * Keeps the kernel as the leases want it: at the start, when leases change, when the kernel tells of
+ * a change, and each minute. One round at a time; what comes meanwhile is for the next.
+ */
+export class Reconciler {
+  readonly #options: ReconcilerOptions;
+  readonly #state: OverlayState;
+  readonly #pace = new RepairPace(performance.now());
+  readonly #synced = Promise.withResolvers<undefined>();
+  #events: Subscription | undefined;
+  #interval: ReturnType<typeof setInterval> | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timerAt = Number.POSITIVE_INFINITY;
+  #leases: ReadonlyMap<string, Lease> | undefined;
+  #isComplete = false;
+  #concern: Concern = "all";
+  /** When a look at everything is allowed again. */
+  #lookAllAt = 0;
+  #isRunning = false;
+  #isAgain = false;
+  #isClosed = false;
+  #failures = 0;
+  #lostLinks = 0;
+  #repairs = 0;
+  #said: readonly string[] = [];
+  #externalTimer: ReturnType<typeof setTimeout> | undefined;
+  #failure: string | undefined;
+  #lastSync: number | undefined;
+  #turnBegan = 0;
+
+  constructor(options: ReconcilerOptions) {
+    this.#options = options;
+    this.#state = new OverlayState(options);
+  }
+
+  /** Begins to listen. Subscribed first and looked at then: nothing falls in between. */
+  start(): void {
+    const handlers = eventHandlers(this.#state, {
+      wake: (concern) => {
+        this.#wake(this.#pace.next(performance.now()), concern);
+      },
+      onExternalChange: () => {
+        this.#tellOfExternalChange();
+      },
+    });
+    this.#events = listenToKernel(this.#options.sys, handlers);
+    this.#interval = setInterval(() => {
+      this.#wake(0, "all");
+    }, lookInterval);
+  }
+
+  /** Says what this node has, again where that has changed. */
+  configure(own: OwnSide): void {
+    this.#state.configure(own);
+    this.#wake(0, "all");
+  }
+
+  /**
+   * Says what leases peers have.
+   * @param leases may be changed by the caller, who then calls again.
+   * @param isComplete whether they are all: nothing is taken away before.
+   */
+  setPeers(leases: ReadonlyMap<string, Lease>, isComplete: boolean): void {
+    this.#leases = leases;
+    this.#isComplete = isComplete;
+    void this.#run();
+  }
+
+  /** Resolves when all peers have been known and joined once, but for those that cannot be. */
+  async whenSynced(): Promise<void> {
+    await this.#synced.promise;
+  }
+
+  /** Looks at everything and makes all changes, once, with a kernel that only keeps them. */
+  async plan(own: OwnSide, leases: ReadonlyMap<string, Lease>): Promise<void> {
+    this.#state.configure(own);
+    this.#leases = leases;
+    this.#isComplete = true;
+    await this.#run();
+  }
+
+  get status(): ReconcilerStatus {
+    return {
+      ...summarize(this.#state),
+      complete: this.#isComplete,
+      failure: this.#failure,
+      repairs: this.#repairs,
+      lastSync: this.#lastSync,
+    };
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#events?.close();
+    clearInterval(this.#interval);
+    clearTimeout(this.#timer);
+    clearTimeout(this.#externalTimer);
+  }
+
+  #tellOfExternalChange(): void {
+    this.#externalTimer ??= setTimeout(() => {
+      this.#externalTimer = undefined;
+      this.#options.onExternalChange();
+    }, externalDelay);
+  }
+
+  #wake(delay: number, concern: Concern): void {
+    if (concerns.indexOf(concern) > concerns.indexOf(this.#concern)) this.#concern = concern;
+    const at = performance.now() + delay;
+    if (this.#isClosed || at >= this.#timerAt) return;
+    clearTimeout(this.#timer);
+    this.#timerAt = at;
+    this.#timer = setTimeout(() => {
+      this.#timerAt = Number.POSITIVE_INFINITY;
+      void this.#run();
+    }, delay);
+  }
+
+  async #run(): Promise<void> {
+    if (this.#isRunning || this.#isClosed) {
+      this.#isAgain = true;
+      return;
+    }
+    this.#isRunning = true;
+    try {
+      do {
+        this.#isAgain = false;
+        await this.#round();
+        // The next round may be another one's turn to close it.
+      } while (this.#isAgain && !this.#hasClosed());
+      this.#failures = 0;
+      this.#failure = undefined;
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      this.#isRunning = false;
+    }
+  }
+
+  #hasClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  #fail(error: unknown): void {
+    if (!(error instanceof Failure)) throw error;
+    const failure = messageOf(error);
+    if (failure !== this.#failure) this.#options.log.warn(`${failure} ${error.advice}`);
+    this.#failure = failure;
+    this.#wake(pause(++this.#failures), "all");
+  }
+
+  async #round(): Promise<void> {
+    this.#turnBegan = performance.now();
+    const leases = this.#leases;
+    if (leases !== undefined)
+      for (const _ of this.#state.book.update(leases)) await this.#breathe();
+    if (this.#state.own === undefined) return;
+    await this.#lookAround();
+    const { kernel } = this.#options;
+    const applied = await applyChanges(this.#state, kernel, this.#isComplete, () =>
+      this.#breathe(),
+    );
+    this.#conclude(applied);
+  }
+
+  #conclude(applied: Applied): void {
+    logApplied(this.#options.log, applied);
+    const { deletionProblem, isLinkLost, isSurprised, repaired } = applied;
+    for (const count of repaired.values()) this.#repairs += count;
+    this.#lostLinks = isLinkLost ? this.#lostLinks + 1 : 0;
+    if (isLinkLost) this.#wake(pause(this.#lostLinks), "all");
+    if (isSurprised) this.#wake(firstPause, "all");
+    if (deletionProblem !== undefined) this.#wake(longestPause, "all");
+    this.#wakeForRetries();
+    const isWhole = this.#state.problems.length === 0 && !isLinkLost;
+    if (!isWhole || deletionProblem !== undefined || !this.#isComplete) return;
+    this.#lastSync = Date.now();
+    this.#synced.resolve(undefined);
+  }
+
+  async #lookAround(): Promise<void> {
+    const concern = this.#concern;
+    this.#concern = "changes";
+    if (concern === "changes") return;
+    const now = performance.now();
+    const isMore = this.#keepDevices();
+    if (concern !== "all" && !isMore) return;
+    if (now < this.#lookAllAt) {
+      this.#wake(this.#lookAllAt - now, "all");
+      return;
+    }
+    for (const _ of this.#state.learn()) await this.#breathe();
+    if (this.#isComplete) this.#sayDeleted(this.#state.deleteStaleDevices());
+    const end = performance.now();
+    this.#lookAllAt = end + (end - now) * (1 / share - 1);
+  }
+
+  /** @returns whether what led through a device may be gone. */
+  #keepDevices(): boolean {
+    const { log } = this.#options;
+    const before = this.#said;
+    const isMore = this.#state.keepDevices();
+    const { problems, seen } = this.#state;
+    this.#said = problems;
+    for (const problem of problems) if (!before.includes(problem)) log.warn(problem);
+    // Before that it was this flanneld that had to make them.
+    if (this.#lastSync !== undefined) logRepair(log, seen.changes);
+    if (problems.length > 0) this.#wake(longestPause / 10, "devices");
+    return isMore;
+  }
+
+  #sayDeleted(devices: readonly string[]): void {
+    if (devices.length > 0) {
+      this.#options.log.info(
+        `Deleted ${devices.join(" and ")}, which this network has no use for.`,
+      );
+    }
+  }
+
+  #wakeForRetries(): void {
+    let at = Number.POSITIVE_INFINITY;
+    for (const { failure } of this.#state.book.states()) {
+      if (failure !== undefined) at = Math.min(at, failure.retryAt);
+    }
+    if (at < Number.POSITIVE_INFINITY) {
+      this.#wake(Math.max(0, at - performance.now()), "changes");
+    }
+  }
+
+  /** Lets others have their turn where this has had its own for long enough. */
+  async #breathe(): Promise<void> {
+    if (performance.now() - this.#turnBegan < span) return;
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    setImmediate(() => {
+      resolve(undefined);
+    });
+    await promise;
+    this.#turnBegan = performance.now();
+  }
+}
+
+/** Milliseconds to wait after so many failures in a row. */
+function pause(failures: number): number {
+  return Math.min(firstPause * 2 ** (failures - 1), longestPause);
+}

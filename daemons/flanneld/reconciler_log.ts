@@ -1,0 +1,44 @@
+import { describeOverlay } from "../../shared/netlink/overlay_change.ts";
+import type { OverlayChange } from "../../shared/netlink/overlay_change.ts";
+import type { Applied } from "./apply_changes.ts";
+
+/** Where the reconciler says what it has found and done. */
+export interface ReconcilerLog {
+  readonly info: (text: string) => void;
+  readonly warn: (text: string) => void;
+}
+
+/** Peers that are named one by one; of more there is only the number. */
+const namedPeers = 5;
+
+/** Says what has failed and what was repaired: nothing for what is as it was. */
+export function logApplied(log: ReconcilerLog, applied: Applied): void {
+  const { failed, recovered, repaired, deletionProblem } = applied;
+  for (const [{ peer }, message] of [...failed].slice(0, namedPeers)) {
+    log.warn(`Cannot reach ${peer.id}: ${message}`);
+  }
+  if (failed.size > namedPeers) {
+    log.warn(`Cannot reach ${failed.size - namedPeers} more peers; flanneld status lists them.`);
+  }
+  for (const { peer } of recovered.slice(0, namedPeers))
+    log.info(`${peer.id} can be reached again.`);
+  if (recovered.length > namedPeers) {
+    log.info(`${recovered.length - namedPeers} more peers can be reached again.`);
+  }
+  if (repaired.size > 0) {
+    const parts = [...repaired].map(
+      ([[one, many], count]) => `${count} ${count === 1 ? one : many}`,
+    );
+    log.warn(`Put back what something else has taken away: ${parts.join(", ")}.`);
+  }
+  if (deletionProblem !== undefined) log.warn(deletionProblem);
+}
+
+/** Says what was wrong with a device. */
+export function logRepair(log: ReconcilerLog, changes: readonly OverlayChange[]): void {
+  if (changes.length === 0) return;
+  const done = changes.map(describeOverlay).join("; ");
+  log.warn(
+    `Put right what something else has done: ${done}. Tell the program that manages the network to leave flannel's devices alone.`,
+  );
+}

@@ -1,0 +1,57 @@
+import { formatCidr } from "../../shared/net/cidr.ts";
+import type { OverlayState } from "./overlay_state.ts";
+
+/** How far the kernel is as the leases want it. */
+export interface ReconcilerStatus {
+  /** Peers that are to be reachable, of either family. */
+  readonly wanted: number;
+  readonly programmed: number;
+  /** Peers that the backend has nothing to do with. */
+  readonly ignored: number;
+  readonly failed: readonly PeerProblem[];
+  readonly refused: readonly PeerProblem[];
+  /** Devices that are there and up. */
+  readonly devices: readonly string[];
+  /** Why devices, or the external interface, are not as they should be. */
+  readonly problems: readonly string[];
+  /** Whether all peers are known. */
+  readonly complete: boolean;
+  /** What keeps everything from being looked at. */
+  readonly failure: string | undefined;
+  /** How often something had to be put back. */
+  readonly repairs: number;
+  /** When all was as it should be, but for peers that have failed; milliseconds since the epoch. */
+  readonly lastSync: number | undefined;
+}
+
+export interface PeerProblem {
+  /** The lease's. */
+  readonly id: string;
+  readonly subnet: string;
+  readonly problem: string;
+  readonly attempts: number;
+}
+
+type Summary = Omit<ReconcilerStatus, "complete" | "failure" | "lastSync" | "repairs">;
+
+/** Counts peers. One with subnets of both families counts for each. */
+export function summarize(state: OverlayState): Summary {
+  const failed: PeerProblem[] = [];
+  const refused: PeerProblem[] = [];
+  let [wanted, programmed, ignored] = [0, 0, 0];
+  for (const peer of state.book.states()) {
+    const { objects, refusal, failure } = peer;
+    const named = { id: peer.peer.id, subnet: formatCidr(peer.peer.subnet) };
+    if (refusal !== undefined) refused.push({ ...named, problem: refusal, attempts: 0 });
+    else if (objects === undefined) ignored++;
+    else wanted++;
+    if (state.book.familyOf(peer)?.isProgrammed(peer) === true) programmed++;
+    if (failure !== undefined) {
+      failed.push({ ...named, problem: failure.message, attempts: failure.attempts });
+    }
+  }
+  return {
+    ...{ wanted, programmed, ignored, failed, refused },
+    ...{ devices: [...state.seen.indexes.keys()], problems: state.problems },
+  };
+}

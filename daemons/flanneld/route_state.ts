@@ -1,0 +1,237 @@
+import { formatAddress } from "../../shared/net/address.ts";
+import { formatCidr } from "../../shared/net/cidr.ts";
+import type { Cidr } from "../../shared/net/cidr.ts";
+import { usualMetric } from "../../shared/netlink/route.ts";
+import type { NewRoute, TableRoute } from "../../shared/netlink/route.ts";
+import { DeltaTable } from "./delta_table.ts";
+import {
+  blackholeMetric,
+  decideRoute,
+  flannelProtocol,
+  isOwnRoute,
+  isSameRoute,
+  isWithin,
+} from "./node_routes.ts";
+import type { RouteDecision, RouteOwnership } from "./node_routes.ts";
+import type { PeerState } from "./peer_state.ts";
+import type { PlannedChange, Rests } from "./planned_change.ts";
+
+/** A route that drops packets to addresses of a subnet that no pod has. */
+interface Blackhole {
+  readonly blackhole: Cidr;
+}
+
+type Owner = PeerState | Blackhole;
+
+/** One family's routes: those that peers want beside those of the main table that matter for them. */
+export class RouteState {
+  readonly #ownership: RouteOwnership;
+  readonly #device: () => number;
+  readonly #routes: DeltaTable<string, Owner, readonly TableRoute[]>;
+
+  /** @param device the index of the device that tunnels lead through, or 0 while there is none. */
+  constructor(ownership: RouteOwnership, device: () => number) {
+    this.#ownership = ownership;
+    this.#device = device;
+    this.#routes = new DeltaTable(({ wanted, present = [] }) => {
+      const { set, stale, conflict } = this.#decide(wanted, present);
+      return set === "no" && stale.length === 0 && conflict === undefined;
+    });
+  }
+
+  get hasPending(): boolean {
+    return this.#routes.pending.size > 0;
+  }
+
+  /** Whose subnet it is already. */
+  ownerOf(subnet: Cidr): PeerState | undefined {
+    const owner = this.#routes.get(keyOf(subnet))?.wanted;
+    return owner === undefined || isBlackhole(owner) ? undefined : owner;
+  }
+
+  want(state: PeerState): void {
+    if (state.objects !== undefined) this.#routes.want(keyOf(state.peer.subnet), state);
+  }
+
+  release(state: PeerState): void {
+    this.#routes.release(keyOf(state.peer.subnet), state);
+  }
+
+  /** Wants packets to these subnets dropped where no better route leads on, and to no others. */
+  wantBlackholes(subnets: readonly Cidr[]): void {
+    const keys = new Map(subnets.map((subnet) => [keyOf(subnet), subnet]));
+    for (const [key, owner] of [...this.#routes.wanted()]) {
+      if (isBlackhole(owner) && !keys.has(key)) this.#routes.want(key, undefined);
+    }
+    for (const [key, blackhole] of keys) this.#routes.want(key, { blackhole });
+  }
+
+  isProgrammed({ peer }: PeerState): boolean {
+    return !this.#routes.pending.has(keyOf(peer.subnet));
+  }
+
+  /** Looks at all routes anew, for the device or the peers are others. */
+  review(): void {
+    this.#routes.review();
+  }
+
+  /** Whether a route may be one of flanneld's, or in the way of one. */
+  isRelevant({ dst, link }: TableRoute): boolean {
+    const { networks, isDevice } = this.#ownership;
+    return isDevice(link) || networks.some((network) => isWithin(dst, network));
+  }
+
+  /** @param routes those that {@link isRelevant} is true of. */
+  learnAll(routes: readonly TableRoute[]): void {
+    const byPlace = new Map<string, TableRoute[]>();
+    for (const route of routes) {
+      const key = keyOf(route.dst);
+      const known = byPlace.get(key);
+      if (known === undefined) byPlace.set(key, [route]);
+      else known.push(route);
+    }
+    this.#routes.learnAll(byPlace);
+  }
+
+  /**
+   * Learns of one change of a relevant route.
+   * @returns whether another program's may be in the way, so that all have to be read.
+   */
+  learn(route: TableRoute, isGone: boolean): boolean {
+    const key = keyOf(route.dst);
+    const { wanted, present = [] } = this.#routes.get(key) ?? {};
+    const own = wanted === undefined ? undefined : this.#routeOf(wanted);
+    if (own !== undefined && !isSameRoute(own, route)) return true;
+    const others = present.filter((known) => !isSameListed(known, route));
+    this.#learn(key, isGone ? others : [...others, route]);
+    return false;
+  }
+
+  /**
+   * What peers lack, and what stands beside it.
+   * @param onConflict told which peers another program's route keeps from being joined.
+   */
+  *missing(
+    rests: Rests,
+    onConflict: (owner: PeerState, message: string) => void,
+  ): Iterable<PlannedChange> {
+    for (const key of this.#routes.pending) {
+      const { wanted, present = [] } = this.#routes.get(key) ?? {};
+      const route = wanted === undefined ? undefined : this.#routeOf(wanted);
+      if (wanted === undefined || route === undefined) continue;
+      const owner = isBlackhole(wanted) ? undefined : wanted;
+      if (owner !== undefined && rests(owner)) continue;
+      const { set, stale, conflict } = this.#decide(wanted, present);
+      if (conflict !== undefined && owner !== undefined) {
+        onConflict(owner, conflictMessage(conflict));
+      }
+      if (set !== "no") yield this.#setting(key, route, owner, set === "replace");
+      yield* this.#deletions(key, stale);
+    }
+  }
+
+  /** What no peer wants. */
+  *stale(): Iterable<PlannedChange> {
+    for (const key of this.#routes.pending) {
+      const { wanted, present = [] } = this.#routes.get(key) ?? {};
+      if (wanted === undefined) yield* this.#deletions(key, this.#decide(wanted, present).stale);
+    }
+  }
+
+  #setting(
+    key: string,
+    route: NewRoute,
+    owner: PeerState | undefined,
+    replace: boolean,
+  ): PlannedChange {
+    return {
+      change: { kind: "set-route", route, replace },
+      owner,
+      made: () => {
+        const made = asListed(route);
+        const { present = [] } = this.#routes.get(key) ?? {};
+        // A replaced one has the same metric.
+        const others = present.filter((known) => !replace || known.metric !== made.metric);
+        this.#learn(key, [...others, made]);
+      },
+    };
+  }
+
+  *#deletions(key: string, routes: readonly TableRoute[]): Iterable<PlannedChange> {
+    for (const route of routes) {
+      yield {
+        change: { kind: "delete-route", route },
+        owner: undefined,
+        made: () => {
+          const { present = [] } = this.#routes.get(key) ?? {};
+          this.#learn(
+            key,
+            present.filter((known) => known !== route),
+          );
+        },
+      };
+    }
+  }
+
+  #learn(key: string, routes: readonly TableRoute[]): void {
+    this.#routes.learn(key, routes.length === 0 ? undefined : routes);
+  }
+
+  #decide(wanted: Owner | undefined, present: readonly TableRoute[]): RouteDecision {
+    const route = wanted === undefined ? undefined : this.#routeOf(wanted);
+    return decideRoute(route, present, (known) => this.#isOwn(known, wanted !== undefined));
+  }
+
+  #isOwn(route: TableRoute, isWanted: boolean): boolean {
+    return isOwnRoute(route, isWanted, this.#ownership);
+  }
+
+  /** Undefined while the device that it would lead through is not there. */
+  #routeOf(owner: Owner): NewRoute | undefined {
+    if (isBlackhole(owner)) {
+      const metric = blackholeMetric;
+      return { dst: owner.blackhole, via: "blackhole", protocol: flannelProtocol, metric };
+    }
+    const { objects, peer } = owner;
+    if (objects === undefined) return undefined;
+    const isTunnel = objects.link === "device";
+    const link = objects.link === "device" ? this.#device() : objects.link;
+    if (link === 0) return undefined;
+    const via = { gateway: objects.gateway, link, onlink: isTunnel };
+    return { dst: peer.subnet, via, protocol: flannelProtocol, metric: undefined };
+  }
+}
+
+function isBlackhole(owner: Owner): owner is Blackhole {
+  return "blackhole" in owner;
+}
+
+function keyOf({ address, prefix }: Cidr): string {
+  return `${address.value.toString(36)}/${prefix}`;
+}
+
+/** A route as the kernel lists it once it is made. */
+function asListed({ dst, via, protocol, metric }: NewRoute): TableRoute {
+  const common = {
+    ...{ dst, protocol, multipath: false },
+    metric: metric ?? usualMetric(dst.address.family),
+  };
+  return via === "blackhole"
+    ? { ...common, type: "blackhole", gateway: undefined, link: 0, onlink: false }
+    : { ...common, ...via, type: "unicast" };
+}
+
+function isSameListed(a: TableRoute, b: TableRoute): boolean {
+  return (
+    a.type === b.type &&
+    a.link === b.link &&
+    a.protocol === b.protocol &&
+    a.metric === b.metric &&
+    a.gateway?.value === b.gateway?.value
+  );
+}
+
+function conflictMessage({ dst, gateway }: TableRoute): string {
+  const by = gateway === undefined ? "" : ` by ${formatAddress(gateway)}`;
+  return `another program has a route to ${formatCidr(dst)}${by}`;
+}

@@ -1,0 +1,66 @@
+import { formatAddress } from "../../shared/net/address.ts";
+import { formatCidr } from "../../shared/net/cidr.ts";
+import type { Lease } from "../../shared/flannel/lease.ts";
+import type { ExternalInterface } from "./backends/backend.ts";
+import type { LeaseManagerHealth } from "./leases/lease_manager.ts";
+import type { PeerProblem, ReconcilerStatus } from "./reconciler_status.ts";
+import type { TrafficStatus } from "./traffic/keeper.ts";
+
+/** How flanneld is, as it tells `flanneld status` by its socket. */
+export interface Snapshot {
+  readonly version: string;
+  readonly pid: number;
+  /** Why the node's network is not up yet. */
+  readonly waitsFor?: string | undefined;
+  readonly subnets: readonly string[];
+  /** Milliseconds since the epoch. */
+  readonly leaseExpiry?: number | undefined;
+  readonly interface?: string | undefined;
+  readonly publicIps: readonly string[];
+  readonly backend?: string | undefined;
+  /** Bytes, of the pods. */
+  readonly mtu?: number | undefined;
+  readonly leases: {
+    readonly problem?: string | undefined;
+    readonly lastEvent?: number | undefined;
+    readonly errors: number;
+  };
+  readonly overlay?: ReconcilerStatus | undefined;
+  /** Peers whose leases do not fit in. */
+  readonly refused: readonly Omit<PeerProblem, "attempts" | "subnet">[];
+  readonly traffic?: TrafficStatus | undefined;
+}
+
+export interface SnapshotParts {
+  readonly version: string;
+  readonly waitsFor: string | undefined;
+  readonly lease: Lease | undefined;
+  readonly external: ExternalInterface | undefined;
+  readonly backend: string | undefined;
+  readonly mtu: number | undefined;
+  readonly health: LeaseManagerHealth;
+  readonly overlay: ReconcilerStatus | undefined;
+  readonly refused: ReadonlyMap<string, string> | undefined;
+  readonly traffic: TrafficStatus | undefined;
+}
+
+export function takeSnapshot(parts: SnapshotParts): Snapshot {
+  const { lease, external, health, refused } = parts;
+  const subnets = [lease?.subnet, lease?.subnetV6].filter((one) => one !== undefined);
+  const addresses = [external?.publicIp, external?.publicIpv6].filter((one) => one !== undefined);
+  return {
+    version: parts.version,
+    pid: process.pid,
+    waitsFor: parts.waitsFor,
+    subnets: subnets.map(formatCidr),
+    leaseExpiry: health.leaseExpiry,
+    interface: external?.name,
+    publicIps: addresses.map(formatAddress),
+    backend: parts.backend,
+    mtu: parts.mtu,
+    leases: { problem: health.problem, lastEvent: health.lastEvent, errors: health.errors },
+    overlay: parts.overlay,
+    refused: [...(refused ?? [])].map(([id, problem]) => ({ id, problem })),
+    traffic: parts.traffic,
+  };
+}

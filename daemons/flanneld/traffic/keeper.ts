@@ -1,0 +1,201 @@
+import { Failure, messageOf } from "../../../shared/base/failure.ts";
+import { AsyncFirewall } from "../../../shared/firewall/async_firewall.ts";
+import type { Family } from "../../../shared/net/address.ts";
+import type { Cidr } from "../../../shared/net/cidr.ts";
+import type { Sys } from "../../../shared/runtime/sys.ts";
+import type { ReconcilerLog } from "../reconciler_log.ts";
+import { RepairPace } from "../repair_pace.ts";
+import { RuleMaker } from "./maker.ts";
+import { allPlaces, nameOf, removeRules } from "./removal.ts";
+import type { TrafficRules } from "./rules.ts";
+import { RuleWatch } from "./watch.ts";
+import type { RulePlace } from "./watch.ts";
+
+export interface TrafficKeeperOptions {
+  readonly sys: Sys;
+  readonly log: ReconcilerLog;
+  /** Whether the rules are nftables' instead of iptables'. */
+  readonly nftables: boolean;
+  readonly masquerade: boolean;
+  readonly randomFully: boolean;
+  readonly forward: boolean;
+  /** Seconds between two thorough looks at the rules. */
+  readonly resync: number;
+  /** Told why the rules cannot be made, and undefined when they are. */
+  readonly onProblem: (problem: string | undefined) => void;
+}
+
+/** A family's network, and the node's part of it. */
+export interface TrafficSubnet {
+  readonly family: Family;
+  readonly network: Cidr;
+  readonly subnet: Cidr;
+}
+
+/** How the rules are. */
+export interface TrafficStatus {
+  readonly inPlace: boolean;
+  /** Why the rules cannot be made. */
+  readonly problem: string | undefined;
+  /** How often they had to be put right. */
+  readonly repairs: number;
+}
+
+/** Milliseconds between two quick looks: a few microseconds each. */
+const lookInterval = 500;
+/** Milliseconds after a failure, doubled up to the second with each further one. */
+const [firstPause, longestPause] = [250, 10_000];
+
+/**
+ * Keeps flannel's rules in the firewall as they should be. Each change is one step of one process
+ * for a family, so no packet meets half of the rules; between changes the kernel is asked whether
+ * they are as they were, and no process is started.
+ */
+export class TrafficKeeper {
+  readonly #options: TrafficKeeperOptions;
+  readonly #firewall: AsyncFirewall;
+  readonly #watch: RuleWatch;
+  readonly #maker: RuleMaker;
+  readonly #pace = new RepairPace(performance.now());
+  readonly #inPlace = Promise.withResolvers<undefined>();
+  #rules: readonly TrafficRules[] | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #interval: ReturnType<typeof setInterval> | undefined;
+  #isRunning = false;
+  #isAgain = false;
+  #isClosed = false;
+  #failures = 0;
+  #problem: string | undefined;
+  #repairs = 0;
+  /** How the rules were when they were right. */
+  #seen: { readonly stamp: string; readonly contents: readonly string[] } | undefined;
+  #lookedAt = 0;
+
+  constructor(options: TrafficKeeperOptions) {
+    this.#options = options;
+    this.#firewall = new AsyncFirewall(options.sys);
+    this.#watch = new RuleWatch(options.sys);
+    this.#maker = new RuleMaker(this.#firewall, this.#watch, options.log);
+  }
+
+  /** Says what the rules are for, again where that has changed. */
+  configure(subnets: readonly TrafficSubnet[]): void {
+    const { masquerade, forward, randomFully } = this.#options;
+    this.#rules = subnets.map((one) => ({ ...one, masquerade, forward, randomFully }));
+    this.#interval ??= setInterval(() => {
+      this.#look();
+    }, lookInterval);
+    this.#schedule(0);
+  }
+
+  /** Resolves when the rules have been made once. */
+  async whenInPlace(): Promise<void> {
+    await this.#inPlace.promise;
+  }
+
+  get status(): TrafficStatus {
+    return {
+      inPlace: this.#seen !== undefined && this.#problem === undefined,
+      problem: this.#problem,
+      repairs: this.#repairs,
+    };
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    clearInterval(this.#interval);
+    clearTimeout(this.#timer);
+    this.#watch.close();
+  }
+
+  #schedule(delay: number): void {
+    clearTimeout(this.#timer);
+    if (this.#isClosed) return;
+    this.#timer = setTimeout(() => {
+      void this.#run();
+    }, delay);
+  }
+
+  async #run(): Promise<void> {
+    if (this.#isRunning) {
+      this.#isAgain = true;
+      return;
+    }
+    this.#isRunning = true;
+    try {
+      await this.#sync();
+      this.#failures = 0;
+      this.#problem = undefined;
+      this.#options.onProblem(undefined);
+      this.#inPlace.resolve(undefined);
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      const problem = messageOf(error);
+      if (problem !== this.#problem) this.#options.log.warn(`${problem} ${error.advice}`);
+      this.#problem = problem;
+      this.#options.onProblem(problem);
+      this.#firewall.forget();
+      this.#isAgain = false;
+      this.#schedule(Math.min(firstPause * 2 ** this.#failures++, longestPause));
+    } finally {
+      this.#isRunning = false;
+    }
+    if (!this.#isAgain) return;
+    this.#isAgain = false;
+    this.#schedule(0);
+  }
+
+  /** Whether somebody else has changed the rules since. */
+  #look(): void {
+    const before = this.#seen;
+    if (this.#isRunning || this.#problem !== undefined || before === undefined) return;
+    const now = performance.now();
+    const stamp = this.#watch.stamp(this.#places());
+    const isThorough = now - this.#lookedAt >= this.#options.resync * 1000;
+    if (stamp === before.stamp && !isThorough) return;
+    this.#lookedAt = now;
+    this.#seen = { ...before, stamp };
+    const places = this.#places();
+    if (places.every((place, at) => this.#watch.content(place) === before.contents[at])) return;
+    this.#repairs++;
+    this.#options.log.warn("Something else has changed flannel's rules. They are put right.");
+    this.#schedule(this.#pace.next(now));
+  }
+
+  async #sync(): Promise<void> {
+    const rules = this.#rules ?? [];
+    // What changes after this is looked at once more.
+    const stamp = this.#watch.stamp(this.#places());
+    const contents = this.#options.nftables
+      ? await this.#maker.makeNftables(rules)
+      : await Array.fromAsync(rules, async (one) => this.#maker.makeIptables(one));
+    const isFirst = this.#seen === undefined;
+    this.#seen = { stamp, contents };
+    if (isFirst) await this.#clean();
+  }
+
+  #places(): RulePlace[] {
+    return (this.#rules ?? []).map(({ family }) => ({
+      family,
+      mode: this.#options.nftables ? "nftables" : this.#firewall.variant(family),
+    }));
+  }
+
+  /** Takes away what flannel has made in other places, of another mode or family. */
+  async #clean(): Promise<void> {
+    const own = this.#places();
+    for (const place of allPlaces) {
+      const isOwn = own.some(({ family, mode }) => family === place.family && mode === place.mode);
+      if (isOwn || !this.#watch.isThere(place)) continue;
+      try {
+        await removeRules(this.#firewall, place);
+        this.#options.log.info(
+          `Removed flannel's rules of IPv${place.family} in ${nameOf(place)}.`,
+        );
+      } catch (error) {
+        if (!(error instanceof Failure)) throw error;
+        this.#options.log.warn(`${error.message} ${error.advice}`);
+      }
+    }
+  }
+}

@@ -1,0 +1,112 @@
+import { Failure, isFailure } from "../../../shared/base/failure.ts";
+import type { AsyncFirewall } from "../../../shared/firewall/async_firewall.ts";
+import type { Variant } from "../../../shared/firewall/tools.ts";
+import type { Family } from "../../../shared/net/address.ts";
+import type { ReconcilerLog } from "../reconciler_log.ts";
+import { learnSpellings, planIptables } from "./iptables.ts";
+import type { SavedTables, Spellings } from "./iptables.ts";
+import { nftablesRules } from "./nftables.ts";
+import type { TrafficRules } from "./rules.ts";
+import type { RulePlace, RuleWatch } from "./watch.ts";
+
+/** How often rules are read and made in a row, each time lost to another's change. */
+const rounds = 6;
+
+/** Makes rules, each family's in one step, and only where they are not as they should be. */
+export class RuleMaker {
+  readonly #firewall: AsyncFirewall;
+  readonly #watch: RuleWatch;
+  readonly #log: ReconcilerLog;
+  readonly #spellings = new Map<Family, Spellings>();
+  /** Whether the tools know ports at random, and comments on chains. */
+  #randomFully = true;
+  #withComments = true;
+
+  constructor(firewall: AsyncFirewall, watch: RuleWatch, log: ReconcilerLog) {
+    this.#firewall = firewall;
+    this.#watch = watch;
+    this.#log = log;
+  }
+
+  /** @returns the content of each place with the rules that were made, and no others. */
+  async makeNftables(rules: readonly TrafficRules[]): Promise<string[]> {
+    const places = rules.map(({ family }): RulePlace => ({ family, mode: "nftables" }));
+    for (let round = 0; round < rounds; round++) {
+      const before = this.#watch.generation();
+      await this.#writeNftables(rules);
+      const contents = places.map((place) => this.#watch.content(place));
+      // One step of ours, and nobody else's.
+      if (this.#watch.generation() === (before ?? 0) + 1) return contents;
+      const again = places.map((place) => this.#watch.content(place));
+      if (round > 0 && again.every((content, at) => content === contents[at])) return contents;
+    }
+    throw tooManyChanges();
+  }
+
+  async #writeNftables(rules: readonly TrafficRules[]): Promise<void> {
+    const text = (): string =>
+      rules.map((one) => nftablesRules(this.#adapted(one), this.#withComments)).join("");
+    try {
+      await this.#firewall.nft(text());
+    } catch (error) {
+      // Older versions know no comments there.
+      if (!isFailure(error, "firewall") || !/comment|syntax/i.test(error.message)) throw error;
+      this.#withComments = false;
+      await this.#firewall.nft(text());
+    }
+  }
+
+  /** @returns the content of the family's place with the rules as they should be. */
+  async makeIptables(rules: TrafficRules): Promise<string> {
+    const { family } = rules;
+    const variant = this.#firewall.variant(family);
+    const place = { family, mode: variant };
+    let restored: string | undefined;
+    for (let round = 0; round < rounds; round++) {
+      const content = this.#watch.content(place);
+      const saved = await this.#save(family, variant);
+      // Otherwise somebody has changed the rules meanwhile, and what was read is none of both.
+      if (this.#watch.content(place) !== content) continue;
+      const adapted = this.#adapted(rules);
+      if (content === restored) this.#spellings.set(family, learnSpellings(adapted, saved));
+      const text = planIptables(adapted, saved, this.#spellings.get(family) ?? new Map());
+      if (text === undefined) return content;
+      await this.#restore(family, text, variant);
+      restored = this.#watch.content(place);
+    }
+    throw tooManyChanges();
+  }
+
+  async #restore(family: Family, text: string, variant: Variant): Promise<void> {
+    try {
+      await this.#firewall.restore(family, text, variant);
+    } catch (error) {
+      const isUnknown = isFailure(error, "firewall") && error.message.includes("random-fully");
+      if (!isUnknown || !this.#randomFully) throw error;
+      this.#randomFully = false;
+      this.#log.warn(
+        "This iptables knows no --random-fully: connections that are masqueraded at once may get one port.",
+      );
+    }
+  }
+
+  #adapted(rules: TrafficRules): TrafficRules {
+    return { ...rules, randomFully: rules.randomFully && this.#randomFully };
+  }
+
+  async #save(family: Family, variant: Variant): Promise<SavedTables> {
+    const [nat, filter] = await Promise.all([
+      this.#firewall.save(family, "nat", variant),
+      this.#firewall.save(family, "filter", variant),
+    ]);
+    return { nat, filter };
+  }
+}
+
+function tooManyChanges(): Failure {
+  return new Failure(
+    "busy",
+    "Cannot make flannel's rules: something else changes them at the same time, again and again.",
+    "Find out which program removes the chains FLANNEL-POSTRTG and FLANNEL-FWD, and stop it.",
+  );
+}

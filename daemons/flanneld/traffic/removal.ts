@@ -1,0 +1,29 @@
+import type { AsyncFirewall } from "../../../shared/firewall/async_firewall.ts";
+import { planIptables } from "./iptables.ts";
+import { nftablesRemoval } from "./nftables.ts";
+import type { RulePlace } from "./watch.ts";
+
+/** Everywhere that flannel may have rules. */
+export const allPlaces: readonly RulePlace[] = ([4, 6] as const).flatMap((family) =>
+  (["nft", "legacy", "nftables"] as const).map((mode) => ({ family, mode })),
+);
+
+/** What people call a place. */
+export function nameOf({ mode }: RulePlace): string {
+  return mode === "nftables" ? mode : `iptables-${mode}`;
+}
+
+/** Takes away all of flannel's rules in a place. @throws Failure firewall, busy */
+export async function removeRules(firewall: AsyncFirewall, place: RulePlace): Promise<void> {
+  const { family, mode } = place;
+  if (mode === "nftables") {
+    await firewall.nft(nftablesRemoval(family));
+    return;
+  }
+  const [nat, filter] = [
+    await firewall.save(family, "nat", mode),
+    await firewall.save(family, "filter", mode),
+  ];
+  const text = planIptables(undefined, { nat, filter }, new Map());
+  if (text !== undefined) await firewall.restore(family, text, mode);
+}

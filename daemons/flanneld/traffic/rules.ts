@@ -1,0 +1,23 @@
+import type { Family } from "../../../shared/net/address.ts";
+import type { Cidr } from "../../../shared/net/cidr.ts";
+
+/** What the rules of one family are to do. */
+export interface TrafficRules {
+  readonly family: Family;
+  /** That of all pods. */
+  readonly network: Cidr;
+  /** This node's part of it. */
+  readonly subnet: Cidr;
+  /** Whether what leaves the network gets the node's address. */
+  readonly masquerade: boolean;
+  /** Whether masqueraded connections get ports at random, so that two of them don't get the same. */
+  readonly randomFully: boolean;
+  /** Whether forwarding to and from the network is accepted. */
+  readonly forward: boolean;
+}
+
+/** kube-proxy's mark on what it masquerades itself. */
+export const kubeProxyMark = 0x4000;
+
+/** Where nothing is masqueraded: packets to many. */
+export const multicast = { 4: "224.0.0.0/4", 6: "ff00::/8" } as const;

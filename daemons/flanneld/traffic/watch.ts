@@ -1,0 +1,101 @@
+import {
+  hasLegacyChain,
+  legacyContent,
+  legacyTableStamp,
+} from "../../../shared/firewall/iptables_legacy.ts";
+import type { Variant } from "../../../shared/firewall/tools.ts";
+import {
+  flannelTable,
+  forwardChain,
+  masqueradeChain,
+  nftForwardChain,
+  nftMasqueradeChain,
+} from "../../../shared/flannel/rule_names.ts";
+import type { Family } from "../../../shared/net/address.ts";
+import { chainContent, hasTable, rulesetGeneration } from "../../../shared/netlink/nf_ruleset.ts";
+import { hasChain, netfilterSocket } from "../../../shared/netlink/nf_tables.ts";
+import type { NetlinkSocket } from "../../../shared/netlink/socket.ts";
+import type { Sys } from "../../../shared/runtime/sys.ts";
+
+/** Where flannel's rules of a family are. */
+export interface RulePlace {
+  readonly family: Family;
+  readonly mode: Variant | "nftables";
+}
+
+const iptablesChains = [
+  ["nat", masqueradeChain, "POSTROUTING"],
+  ["filter", forwardChain, "FORWARD"],
+] as const;
+
+/** Looks whether rules are as they were, without a process. */
+export class RuleWatch implements Disposable {
+  readonly #sys: Sys;
+  #socket: NetlinkSocket | undefined;
+
+  constructor(sys: Sys) {
+    this.#sys = sys;
+  }
+
+  /**
+   * Changes with every change of any rule of the node, or nearly so; it costs some microseconds.
+   * @throws Failure kernel
+   */
+  stamp(places: readonly RulePlace[]): string {
+    const legacy = places.filter(({ mode }) => mode === "legacy");
+    const stamps = legacy.flatMap(({ family }) =>
+      ["nat", "filter"].map((table) => legacyTableStamp(this.#sys, family, table) ?? ""),
+    );
+    const isNft = legacy.length < places.length;
+    return `${isNft ? (this.generation() ?? "") : ""} ${stamps.join(" ")}`;
+  }
+
+  /** Whether flannel has anything in a place. @throws Failure kernel */
+  isThere({ family, mode }: RulePlace): boolean {
+    if (mode === "nftables") return hasTable(this.#netfilter, family, flannelTable(family));
+    return iptablesChains.some(([table, chain]) =>
+      mode === "legacy"
+        ? hasLegacyChain(this.#sys, family, table, chain)
+        : hasChain(this.#netfilter, family, table, chain),
+    );
+  }
+
+  /** Of nf_tables; undefined where the kernel has none. @throws Failure kernel */
+  generation(): number | undefined {
+    return rulesetGeneration(this.#netfilter);
+  }
+
+  /** Changes with every change of flannel's rules in a place alone. @throws Failure kernel */
+  content({ family, mode }: RulePlace): string {
+    if (mode === "nftables") {
+      return [nftMasqueradeChain, nftForwardChain]
+        .map((chain) => chainContent(this.#netfilter, family, flannelTable(family), chain))
+        .join("\n\n");
+    }
+    return iptablesChains
+      .map(([table, chain, parent]) =>
+        mode === "legacy"
+          ? legacyContent(this.#sys, family, table, chain)
+          : this.#nftContent(family, table, chain, parent),
+      )
+      .join("\n\n");
+  }
+
+  #nftContent(family: Family, table: string, chain: string, parent: string): string {
+    const rules = chainContent(this.#netfilter, family, table, chain);
+    return `${rules}\n\n${chainContent(this.#netfilter, family, table, parent, chain)}`;
+  }
+
+  get #netfilter(): NetlinkSocket {
+    return (this.#socket ??= netfilterSocket(this.#sys));
+  }
+
+  close(): void {
+    this.#socket?.close();
+    this.#socket = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

@@ -1,0 +1,43 @@
+import { Failure, messageOf } from "../base/failure.ts";
+import { Backoff, sleep } from "./backoff.ts";
+import type { BackoffLimits } from "./backoff.ts";
+import type { Log } from "./log.ts";
+
+export interface Waiting {
+  readonly log: Log;
+  readonly signal: AbortSignal;
+  readonly limits: BackoffLimits;
+  /** Told why it waits, and undefined when it no longer does. */
+  readonly report: (problem: string | undefined) => void;
+}
+
+/**
+ * Does something again and again until it succeeds, for all that fails here may pass. Says why it
+ * waits, once for each reason.
+ * @throws the signal's reason when it is aborted; whatever is no {@link Failure}, which is a defect.
+ */
+export async function untilDone<T>(action: () => Promise<T>, waiting: Waiting): Promise<T> {
+  const { log, signal, limits, report } = waiting;
+  const backoff = new Backoff(limits);
+  const said = new Set<string>();
+  for (;;) {
+    signal.throwIfAborted();
+    try {
+      const done = await action();
+      if (said.size > 0) report(undefined);
+      return done;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof Failure)) throw error;
+      const problem = messageOf(error);
+      if (!said.has(problem)) {
+        log.warn(`${problem} ${error.advice} Trying again until it works.`);
+        said.add(problem);
+        // It has got further, and may be about to get there.
+        backoff.reset();
+      }
+      report(problem);
+    }
+    await sleep(backoff.next(), signal);
+  }
+}

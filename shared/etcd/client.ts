@@ -1,0 +1,397 @@
+import { readFileSync } from "node:fs";
+import { isIP } from "node:net";
+import { checkServerIdentity } from "node:tls";
+import { Client, credentials, Metadata } from "@grpc/grpc-js";
+import type { ChannelCredentials, ServiceError } from "@grpc/grpc-js";
+import { Failure, messageOf } from "../base/failure.ts";
+import {
+  readAuthenticate,
+  readLease,
+  readRange,
+  readTxn,
+  readWatch,
+  writeAuthenticate,
+  writeGrant,
+  writeLeaseId,
+  writeRange,
+  writeTxn,
+  writeWatch,
+} from "./messages.ts";
+import type {
+  Condition,
+  Operation,
+  RangeRequest,
+  RangeResponse,
+  TxnResponse,
+  WatchResponse,
+} from "./messages.ts";
+import { ProtobufError } from "./protobuf.ts";
+
+/** Where etcd is, and how to be believed by it. Paths and names are "" for none. */
+export interface EtcdServers {
+  readonly endpoints: readonly string[];
+  readonly keyFile: string;
+  readonly certFile: string;
+  readonly caFile: string;
+  readonly username: string;
+  readonly password: string;
+}
+
+/** etcd has refused a request, or could not be reached. */
+export class EtcdFailure extends Failure {
+  /** gRPC's status code. */
+  readonly code: number;
+
+  constructor(what: string, why: string, code: number, options: ErrorOptions = {}) {
+    super("io", `Cannot ${what}: ${why}.`, adviceFor(code), options);
+    this.code = code;
+  }
+}
+
+/** gRPC's status codes (grpc/status.proto). */
+const status = {
+  unknown: 2,
+  invalidArgument: 3,
+  deadlineExceeded: 4,
+  permissionDenied: 7,
+  unavailable: 14,
+  unauthenticated: 16,
+};
+/** Milliseconds for an answer. */
+const patience = 5000;
+/** Bytes of an answer. */
+const maxAnswer = 64 * 1024 * 1024;
+
+interface Call<T> {
+  /** Completes "Cannot", for messages. */
+  readonly what: string;
+  readonly path: string;
+  readonly message: Buffer;
+  readonly read: (message: Buffer) => T;
+}
+
+/** The few calls of etcd's v3 API that are needed, by one of its servers at a time. */
+export class EtcdClient {
+  readonly #servers: EtcdServers;
+  #turn = 0;
+  #client: Client | undefined;
+  #token: string | undefined;
+  /** Ends the streams that are open. */
+  readonly #streams = new Set<() => void>();
+
+  constructor(servers: EtcdServers) {
+    this.#servers = servers;
+  }
+
+  async range(request: RangeRequest, signal: AbortSignal): Promise<RangeResponse> {
+    const message = writeRange(request);
+    const what = `read ${request.key} in etcd`;
+    return this.#call({ what, path: "KV/Range", message, read: readRange }, signal);
+  }
+
+  /** Does all of the operations if all of the conditions hold, and nothing otherwise. */
+  async transact(
+    conditions: readonly Condition[],
+    operations: readonly Operation[],
+    signal: AbortSignal,
+  ): Promise<TxnResponse> {
+    const what = `write ${operations[0]?.key ?? "nothing"} in etcd`;
+    const message = writeTxn(conditions, operations);
+    return this.#call({ what, path: "KV/Txn", message, read: readTxn }, signal);
+  }
+
+  /** @returns an etcd lease that lasts so many seconds. */
+  async grant(ttl: number, signal: AbortSignal): Promise<{ id: bigint; ttl: number }> {
+    const message = writeGrant(ttl);
+    const what = "get a lease from etcd";
+    return this.#call({ what, path: "Lease/LeaseGrant", message, read: readLease }, signal);
+  }
+
+  async revoke(id: bigint, signal: AbortSignal): Promise<void> {
+    const message = writeLeaseId(id);
+    const what = "give a lease back to etcd";
+    await this.#call({ what, path: "Lease/LeaseRevoke", message, read: () => undefined }, signal);
+  }
+
+  /** @returns the seconds that a lease lasts from now on, or 0 if there is none. */
+  async keepAlive(id: bigint, signal: AbortSignal): Promise<number> {
+    const { promise, resolve, reject } = Promise.withResolvers<number>();
+    const path = "Lease/LeaseKeepAlive";
+    const stop = await this.#stream("renew the lease in etcd", path, writeLeaseId(id), signal, {
+      onMessage: (message) => {
+        resolve(readLease(message).ttl);
+      },
+      onEnd: reject,
+    });
+    const timer = setTimeout(() => {
+      reject(new EtcdFailure("renew the lease in etcd", "no answer came", status.unavailable));
+    }, patience);
+    try {
+      return await promise;
+    } finally {
+      clearTimeout(timer);
+      stop();
+    }
+  }
+
+  /** @returns the seconds that are left of a lease; 0 or less if there is none. */
+  async timeToLive(id: bigint, signal: AbortSignal): Promise<number> {
+    const message = writeLeaseId(id);
+    const what = "look at the lease in etcd";
+    const path = "Lease/LeaseTimeToLive";
+    return (await this.#call({ what, path, message, read: readLease }, signal)).ttl;
+  }
+
+  /**
+   * Watches all keys of a prefix, until aborted or until it fails. Only of a server that has a
+   * leader: one that was cut off from the others would never tell.
+   * @throws EtcdFailure when the stream has ended.
+   */
+  async watch(
+    prefix: string,
+    startRevision: number,
+    onResponse: (response: WatchResponse) => void,
+    signal: AbortSignal,
+  ): Promise<never> {
+    const { promise, reject } = Promise.withResolvers<never>();
+    const what = `watch ${prefix} in etcd`;
+    const message = writeWatch(prefix, startRevision);
+    const stop = await this.#stream(what, "Watch/Watch", message, signal, {
+      onMessage: (answer) => {
+        onResponse(readWatch(answer));
+      },
+      onEnd: reject,
+    });
+    try {
+      return await promise;
+    } finally {
+      stop();
+    }
+  }
+
+  /** Ends what is under way: connections from an address that the node no longer has hear nothing. */
+  reconnect(): void {
+    this.#close();
+    for (const cancel of this.#streams) cancel();
+  }
+
+  #close(): void {
+    this.#client?.close();
+    this.#client = undefined;
+  }
+
+  /** Asks one server after the other at once, for the one that answers. */
+  async #call<T>(call: Call<T>, signal: AbortSignal): Promise<T> {
+    for (let left = this.#servers.endpoints.length; ; left--) {
+      try {
+        return await this.#callOne(call, signal);
+      } catch (error) {
+        signal.throwIfAborted();
+        const isAway = error instanceof EtcdFailure && error.code === status.unavailable;
+        if (!isAway || left <= 1) throw error;
+      }
+    }
+  }
+
+  async #callOne<T>(call: Call<T>, signal: AbortSignal): Promise<T> {
+    try {
+      return await this.#unary(call, await this.#metadata(signal), signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof EtcdFailure) || error.code !== status.unauthenticated) throw error;
+      // The token has expired, or etcd has forgotten it.
+      this.#token = undefined;
+      return this.#unary(call, await this.#metadata(signal), signal);
+    }
+  }
+
+  async #unary<T>(
+    { what, path, message, read }: Call<T>,
+    metadata: Metadata,
+    signal: AbortSignal,
+  ): Promise<T> {
+    signal.throwIfAborted();
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    const client = this.#connected(what);
+    const options = { deadline: Date.now() + patience };
+    const call = client.makeUnaryRequest(
+      `/etcdserverpb.${path}`,
+      (bytes: Buffer) => bytes,
+      read,
+      message,
+      metadata,
+      options,
+      (error, answer) => {
+        if (error !== null) reject(this.#failure(what, error, client));
+        else resolve(answer);
+      },
+    );
+    const cancel = () => {
+      call.cancel();
+    };
+    signal.addEventListener("abort", cancel);
+    try {
+      return await promise;
+    } finally {
+      signal.removeEventListener("abort", cancel);
+    }
+  }
+
+  /** Opens a stream of answers to one request. @returns how to end it. */
+  async #stream(
+    what: string,
+    path: string,
+    request: Buffer,
+    signal: AbortSignal,
+    handlers: { onMessage: (message: Buffer) => void; onEnd: (failure: unknown) => void },
+  ): Promise<() => void> {
+    const metadata = await this.#metadata(signal);
+    metadata.set("hasleader", "true");
+    const client = this.#connected(what);
+    const stream = client.makeBidiStreamRequest(
+      `/etcdserverpb.${path}`,
+      (bytes: Buffer) => bytes,
+      (bytes: Buffer) => bytes,
+      metadata,
+    );
+    const abort = () => {
+      handlers.onEnd(signal.reason);
+      stream.cancel();
+    };
+    stream.on("data", (message: Buffer) => {
+      try {
+        handlers.onMessage(message);
+      } catch (error) {
+        handlers.onEnd(error instanceof ProtobufError ? this.#failure(what, error, client) : error);
+        stream.cancel();
+      }
+    });
+    stream.on("error", (error: Error) => {
+      handlers.onEnd(this.#failure(what, error, client));
+    });
+    stream.on("end", () => {
+      handlers.onEnd(new EtcdFailure(what, "the stream has ended", status.unavailable));
+    });
+    const cancel = () => {
+      stream.cancel();
+    };
+    signal.addEventListener("abort", abort);
+    this.#streams.add(cancel);
+    stream.write(request);
+    return () => {
+      signal.removeEventListener("abort", abort);
+      this.#streams.delete(cancel);
+      cancel();
+    };
+  }
+
+  /** With the token of a user, if there is one. */
+  async #metadata(signal: AbortSignal): Promise<Metadata> {
+    const metadata = new Metadata();
+    const { username, password } = this.#servers;
+    if (username === "") return metadata;
+    this.#token ??= await this.#unary(
+      {
+        what: "log in to etcd",
+        path: "Auth/Authenticate",
+        message: writeAuthenticate(username, password),
+        read: readAuthenticate,
+      },
+      metadata,
+      signal,
+    );
+    metadata.set("token", this.#token);
+    return metadata;
+  }
+
+  #connected(what: string): Client {
+    if (this.#client !== undefined) return this.#client;
+    const { endpoints } = this.#servers;
+    const endpoint = endpoints[this.#turn % Math.max(endpoints.length, 1)] ?? "";
+    this.#client = connect(endpoint, this.#servers, what);
+    return this.#client;
+  }
+
+  /** The next call goes to the next server where this one is not there; several may find that out. */
+  #failure(what: string, error: Error, client: Client): EtcdFailure {
+    const { code = status.unknown, details } = error as Partial<ServiceError>;
+    const isAway = code === status.unavailable || code === status.deadlineExceeded;
+    if (isAway && client === this.#client) {
+      this.#close();
+      this.#turn++;
+    }
+    const text = details === undefined || details === "" ? messageOf(error) : details;
+    const [, last = text] = /Last error: (?:Error: )?(.*?)\. Resolution note/.exec(text) ?? [];
+    return new EtcdFailure(what, last.replace(/\.$/, "").slice(0, 300), code, { cause: error });
+  }
+}
+
+function connect(endpoint: string, servers: EtcdServers, what: string): Client {
+  const url = URL.parse(endpoint.includes("://") ? endpoint : `http://${endpoint}`);
+  if (url === null || url.hostname === "" || !["http:", "https:"].includes(url.protocol)) {
+    throw new Failure(
+      "invalid",
+      `Cannot ${what}: --etcd-endpoints must be URLs (got ${JSON.stringify(endpoint)}).`,
+      "Give URLs such as https://192.0.2.1:2379, separated by commas.",
+    );
+  }
+  const host = url.hostname.replaceAll(/[[\]]/g, "");
+  const isSecure = url.protocol === "https:";
+  const port = url.port === "" ? (isSecure ? "443" : "80") : url.port;
+  const address = isIP(host) === 6 ? `[${host}]` : host;
+  return new Client(
+    `${isIP(host) === 0 ? "dns" : `ipv${isIP(host)}`}:${address}:${port}`,
+    isSecure ? secure(host, servers, what) : credentials.createInsecure(),
+    {
+      "grpc.max_receive_message_length": maxAnswer,
+      // A server that does not answer is noticed within half a minute, also by a watch.
+      "grpc.keepalive_time_ms": 20_000,
+      "grpc.keepalive_timeout_ms": 8000,
+      "grpc.initial_reconnect_backoff_ms": 100,
+      "grpc.max_reconnect_backoff_ms": 2000,
+      // Else a new client has to wait for an old one's pause.
+      "grpc.use_local_subchannel_pool": 1,
+      "grpc.service_config_disable_resolution": 1,
+      "grpc.enable_retries": 0,
+      // TLS sends names alone; what the certificate must be for is checked below.
+      ...(isSecure && isIP(host) !== 0 ? { "grpc.ssl_target_name_override": "etcd" } : {}),
+    },
+  );
+}
+
+function secure(host: string, servers: EtcdServers, what: string): ChannelCredentials {
+  const { caFile, keyFile, certFile } = servers;
+  const read = (path: string): Buffer | null => {
+    if (path === "") return null;
+    try {
+      return readFileSync(path);
+    } catch (cause) {
+      throw new Failure(
+        "missing",
+        `Cannot ${what}: ${messageOf(cause)}.`,
+        `See that ${path} is there and that flanneld may read it.`,
+        { cause },
+      );
+    }
+  };
+  const [ca, key, cert] = [read(caFile), read(keyFile), read(certFile)];
+  return credentials.createSsl(
+    ca,
+    key !== null && cert !== null ? key : null,
+    key !== null ? cert : null,
+    {
+      checkServerIdentity: (_, certificate) => checkServerIdentity(host, certificate),
+    },
+  );
+}
+
+function adviceFor(code: number): string {
+  if (
+    code === status.unauthenticated ||
+    code === status.permissionDenied ||
+    code === status.invalidArgument
+  ) {
+    return "See that the user, the password or the client certificate is one that etcd knows, and may read and write the prefix.";
+  }
+  return "See that etcd runs, that --etcd-endpoints lead to it, and that the certificates are its authority's.";
+}

@@ -1,0 +1,88 @@
+import { realpathSync } from "node:fs";
+
+import { Failure } from "../base/failure.ts";
+import { commandFolders, commandPath } from "../files/command.ts";
+import { findExecutable, inodeOf } from "../files/files.ts";
+import { holderOf } from "../files/lock.ts";
+import { xtablesLock as defaultXtablesLock } from "../files/paths.ts";
+import type { Family } from "../net/address.ts";
+import type { RunOptions, RunResult, Sys } from "../runtime/sys.ts";
+import { hasLegacyTable } from "./iptables_legacy.ts";
+
+/** The firewall's own programs: their names, how they are run, and what their answers mean. */
+
+/** Seconds to wait for another process's xtables lock. */
+const lockSeconds = 10;
+/** Milliseconds for a whole command, its wait included. */
+const timeout = 20_000;
+/** A node with thousands of services has some tens of MB of rules. */
+const maxOutput = 128 * 1024 * 1024;
+/** Exit status of the iptables tools for a lock that they could not get. */
+const RESOURCE_PROBLEM = 4;
+
+/** The two that go by the name of iptables: neither sees what the other has. */
+export type Variant = "nft" | "legacy";
+
+/** How iptables' tools are to wait for the xtables lock. */
+export const lockArguments: readonly string[] = ["-w", String(lockSeconds)];
+
+/** The name of a tool of iptables: of one variant, or of the one that the node uses. */
+export function toolName(family: Family, what: "restore" | "save", variant?: Variant): string {
+  const plain = family === 4 ? `iptables-${what}` : `ip6tables-${what}`;
+  return variant === undefined ? plain : plain.replace("-", `-${variant}-`);
+}
+
+/** By what the command is a link to in the end; a script in its place doesn't tell. */
+export function findVariant(sys: Sys, family: Family): Variant {
+  const folders = commandFolders(sys.env["PATH"]);
+  const path = findExecutable(toolName(family, "restore"), folders);
+  const named = path === undefined ? undefined : /(nft|legacy)[^/]*$/.exec(realpathSync(path));
+  if (named?.[1] === "nft" || named?.[1] === "legacy") return named[1];
+  return hasLegacyTable(family, "nat") ? "legacy" : "nft";
+}
+
+export function toolOptions(sys: Sys, input: string): RunOptions {
+  return {
+    input,
+    env: { ...sys.env, PATH: commandPath(sys.env["PATH"]), LC_ALL: "C" },
+    timeout,
+    maxOutput,
+  };
+}
+
+/** Whether nft says that what it is to change is not there. */
+export function isAbsent({ stderr }: RunResult): boolean {
+  return stderr.includes("No such file or directory");
+}
+
+/** Whether a tool of iptables says that the kernel has no such table. */
+export function lacksTable({ stderr }: RunResult): boolean {
+  return /does not exist|can't initialize|not supported/i.test(stderr);
+}
+
+/** What to say of a tool that has failed. */
+export function toolFailure(sys: Sys, command: string, answer: RunResult): Failure {
+  const xtablesLock = sys.env["XTABLES_LOCKFILE"] ?? defaultXtablesLock;
+  const said = answer.stderr.trim().split("\n")[0]?.slice(0, 300) ?? "";
+  if (answer.failure === "ENOENT") {
+    return new Failure(
+      "firewall",
+      `Cannot change the firewall: ${command} is not installed.`,
+      "Install the iptables or nftables package on the node, or set the backend that is there.",
+    );
+  }
+  if (answer.failure === "timeout" || answer.status === RESOURCE_PROBLEM) {
+    const inode = inodeOf(xtablesLock);
+    const holder = inode === undefined ? undefined : holderOf(inode);
+    return new Failure(
+      "busy",
+      `Cannot change the firewall: ${command} did not get the xtables lock in ${lockSeconds} seconds, which ${holder ?? "another process"} holds.`,
+      `See what that process waits for; "fuser -v ${xtablesLock}" shows it too.`,
+    );
+  }
+  return new Failure(
+    "firewall",
+    `Cannot change the firewall: ${command} says ${said === "" ? (answer.failure ?? `status ${String(answer.status)}`) : said}.`,
+    "Run `iptables -t nat -S` (or `nft list ruleset`) on the node to see what is in the way.",
+  );
+}

@@ -1,0 +1,187 @@
+import { addressBytes, formatAddress } from "../net/address.ts";
+import type { Address } from "../net/address.ts";
+import { formatCidr } from "../net/cidr.ts";
+import type { Cidr } from "../net/cidr.ts";
+import { parseMac } from "../net/mac.ts";
+import { addressMessage, Flag, linkMessage, Type } from "./codec.ts";
+import type { Message } from "./codec.ts";
+import { deleteFdbEntry, deleteNeighbour, setFdbEntry, setNeighbour } from "./neighbour.ts";
+import type { FdbEntry, Neighbour } from "./neighbour.ts";
+import { deleteRoute, setRoute } from "./route.ts";
+import type { NewRoute, TableRoute } from "./route.ts";
+import { changeVxlan, createVxlan } from "./vxlan.ts";
+import type { NewVxlan } from "./vxlan.ts";
+
+/** One change to what joins a node to others, as plain data; links go by their indexes. */
+export type OverlayChange =
+  | { readonly kind: "create-vxlan"; readonly device: NewVxlan }
+  | {
+      readonly kind: "change-vxlan";
+      readonly index: number;
+      readonly device: Pick<NewVxlan, "name" | "vni" | "parent" | "local" | "learning">;
+    }
+  | {
+      readonly kind: "set-device";
+      readonly index: number;
+      /** As it is called now. */
+      readonly link: string;
+      readonly name?: string;
+      readonly mac?: string;
+      readonly mtu?: number;
+      readonly up?: boolean;
+    }
+  | { readonly kind: "delete-device"; readonly index: number; readonly link: string }
+  | {
+      readonly kind: "add-device-address" | "delete-device-address";
+      readonly index: number;
+      readonly link: string;
+      readonly address: Cidr;
+    }
+  | { readonly kind: "set-neighbour"; readonly index: number; readonly neighbour: Neighbour }
+  | { readonly kind: "delete-neighbour"; readonly index: number; readonly address: Address }
+  | { readonly kind: "set-fdb"; readonly index: number; readonly entry: FdbEntry }
+  | {
+      readonly kind: "delete-fdb";
+      readonly index: number;
+      readonly mac: string;
+      readonly dst: Address | undefined;
+    }
+  | { readonly kind: "set-route"; readonly route: NewRoute; readonly replace: boolean }
+  | { readonly kind: "delete-route"; readonly route: TableRoute };
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+
+/** The netlink request that makes a change. */
+export function encodeOverlay(change: OverlayChange): Message {
+  switch (change.kind) {
+    case "create-vxlan":
+      return createVxlan(change.device);
+    case "change-vxlan":
+      return changeVxlan(change.index, change.device);
+    case "set-device":
+      return setDevice(change);
+    case "delete-device":
+      return linkMessage(Type.DELLINK, 0, { index: change.index, attrs: {} });
+    case "add-device-address":
+      return deviceAddress(Type.NEWADDR, Flag.CREATE | Flag.EXCL, change.index, change.address);
+    case "delete-device-address":
+      return deviceAddress(Type.DELADDR, 0, change.index, change.address);
+    case "set-neighbour":
+      return setNeighbour(change.index, change.neighbour);
+    case "delete-neighbour":
+      return deleteNeighbour(change.index, change.address);
+    case "set-fdb":
+      return setFdbEntry(change.index, change.entry);
+    case "delete-fdb":
+      return deleteFdbEntry(change.index, change.mac, change.dst);
+    case "set-route":
+      return setRoute(change.route, change.replace);
+    case "delete-route":
+      return deleteRoute(change.route);
+  }
+}
+
+/** The errnos that mean a change was made already. */
+export function isDone(change: OverlayChange, errno: number): boolean {
+  const [ENOENT, ESRCH, EEXIST, ENODEV, EADDRNOTAVAIL] = [2, 3, 17, 19, 99];
+  if (errno === 0) return true;
+  switch (change.kind) {
+    case "add-device-address":
+      return errno === EEXIST;
+    case "delete-device":
+      return errno === ENODEV;
+    case "delete-device-address":
+      return errno === EADDRNOTAVAIL || errno === ENODEV;
+    case "delete-neighbour":
+    case "delete-fdb":
+      return errno === ENOENT || errno === ENODEV;
+    case "delete-route":
+      return errno === ESRCH || errno === ENODEV;
+    case "create-vxlan":
+    case "change-vxlan":
+    case "set-device":
+    case "set-neighbour":
+    case "set-fdb":
+    case "set-route":
+      return false;
+  }
+}
+
+/** A change in words, to follow "Cannot". */
+export function describeOverlay(change: OverlayChange): string {
+  switch (change.kind) {
+    case "create-vxlan": {
+      const { name, vni, local, mtu, mac } = change.device;
+      return `create the vxlan device ${name} (VNI ${vni}, local ${formatAddress(local)}, MTU ${mtu}, MAC ${mac})`;
+    }
+    case "change-vxlan": {
+      const { name, local, learning } = change.device;
+      return `change ${name} to local ${formatAddress(local)}, learning ${learning ? "on" : "off"}`;
+    }
+    case "set-device":
+      return `set ${change.link} ${wordsOf(change)}`;
+    case "delete-device":
+      return `delete the device ${change.link}`;
+    case "add-device-address":
+      return `add the address ${formatCidr(change.address)} to ${change.link}`;
+    case "delete-device-address":
+      return `remove the address ${formatCidr(change.address)} from ${change.link}`;
+    case "set-neighbour":
+      return `set the neighbour ${formatAddress(change.neighbour.address)} to ${change.neighbour.mac}`;
+    case "delete-neighbour":
+      return `delete the neighbour ${formatAddress(change.address)}`;
+    case "set-fdb":
+      return `set the forwarding entry ${change.entry.mac} to ${formatAddress(change.entry.dst)}`;
+    case "delete-fdb":
+      return `delete the forwarding entry ${change.mac}${change.dst === undefined ? "" : ` to ${formatAddress(change.dst)}`}`;
+    case "set-route":
+      return `set the ${routeWords(change.route)}`;
+    case "delete-route":
+      return `delete the route to ${formatCidr(change.route.dst)}`;
+  }
+}
+
+function wordsOf(change: OverlayChange & { kind: "set-device" }): string {
+  const words = [
+    change.name === undefined ? [] : [`name ${change.name}`],
+    change.mac === undefined ? [] : [`MAC ${change.mac}`],
+    change.mtu === undefined ? [] : [`MTU ${change.mtu}`],
+    change.up === undefined ? [] : [change.up ? "up" : "down"],
+  ];
+  return words.flat().join(", ");
+}
+
+function routeWords({ dst, via }: NewRoute): string {
+  if (via === "blackhole") return `blackhole route ${formatCidr(dst)}`;
+  return `route to ${formatCidr(dst)} by ${formatAddress(via.gateway)}`;
+}
+
+function setDevice(change: OverlayChange & { kind: "set-device" }): Message {
+  const { up } = change;
+  return linkMessage(Type.SETLINK, 0, {
+    index: change.index,
+    ...(up === undefined ? {} : { change: { up: true }, flags: up ? { up: true } : {} }),
+    attrs: {
+      ...(change.name === undefined ? {} : { ifname: change.name }),
+      ...(change.mac === undefined ? {} : { address: Buffer.from(parseMac(change.mac)) }),
+      ...(change.mtu === undefined ? {} : { mtu: change.mtu }),
+    },
+  });
+}
+
+/** An address of a device alone: it has no network, and no other can have it. */
+function deviceAddress(type: number, flags: number, index: number, cidr: Cidr): Message {
+  const address = Buffer.from(addressBytes(cidr.address));
+  return addressMessage(type, flags, {
+    family: cidr.address.family === 4 ? AF_INET : AF_INET6,
+    prefixlen: cidr.prefix,
+    scope: 0,
+    index,
+    attrs: {
+      address,
+      local: address,
+      ...(cidr.address.family === 6 && type === Type.NEWADDR ? { flags: { nodad: true } } : {}),
+    },
+  });
+}

@@ -1,0 +1,177 @@
+/** flanneld on nodes of a fabric, and what gives it leases: etcd, or a stand-in for the Kubernetes API. */
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { setTimeout as delay } from "node:timers/promises";
+import { execa } from "execa";
+import type { KubeApi, KubeApiOptions } from "../lab/kube_api.ts";
+import { pathOf } from "../lab/requirements.ts";
+import type { Sandbox } from "../lab/sandbox.ts";
+import { binDir } from "./executables.ts";
+
+const path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/** A process in a sandbox that stays. */
+export interface Daemon {
+  /** What it has said so far. */
+  readonly log: () => string;
+  /** As the machine sees it. */
+  readonly pid: () => number;
+  /** Sends a signal, and waits for its end. @returns the exit code, or the signal that ended it. */
+  readonly end: (signal?: NodeJS.Signals) => Promise<number | string>;
+}
+
+/** Starts a program in a sandbox. */
+function startDaemon(
+  sandbox: Sandbox,
+  file: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Daemon {
+  const enter = ["-t", String(sandbox.pid), "-m", "-n", "-p", "--", file, ...args];
+  const subprocess = execa(pathOf("nsenter") ?? "nsenter", enter, {
+    buffer: false,
+    stdin: "ignore",
+    env: { PATH: path, LC_ALL: "C", ...env },
+    extendEnv: false,
+    reject: false,
+    cleanup: true,
+    forceKillAfterDelay: false,
+  });
+  let said = "";
+  for (const stream of [subprocess.stdout, subprocess.stderr]) {
+    stream.on("data", (part: Buffer) => {
+      said += part.toString();
+    });
+  }
+  // nsenter's child, as only that is in the sandbox's PID namespace.
+  const pid = (): number => {
+    const own = String(subprocess.pid ?? 0);
+    return Number(readFileSync(`/proc/${own}/task/${own}/children`, "utf8"));
+  };
+  return {
+    log: () => said,
+    pid,
+    async end(signal = "SIGTERM") {
+      process.kill(pid(), signal);
+      const { exitCode, signal: by } = await subprocess;
+      return exitCode ?? by ?? "";
+    },
+  };
+}
+
+/** Starts flanneld of the build that is tested. */
+export function startFlanneld(
+  sandbox: Sandbox,
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Daemon {
+  return startDaemon(sandbox, `${binDir()}/flanneld`, args, env);
+}
+
+/** Waits until something holds, and tells the daemons' logs where it never does. */
+export async function until(
+  what: string,
+  check: () => Promise<boolean> | boolean,
+  ...daemons: readonly Daemon[]
+): Promise<void> {
+  const end = performance.now() + 20_000;
+  while (!(await check())) {
+    if (performance.now() > end) {
+      throw new Error(`${what} has not come true:\n${daemons.map(({ log }) => log()).join("\n")}`);
+    }
+    await delay(20);
+  }
+}
+
+type Method = {
+  [Name in keyof KubeApi]: KubeApi[Name] extends (...args: never[]) => unknown ? Name : never;
+}[keyof KubeApi];
+
+/** A stand-in for the Kubernetes API in a sandbox. */
+export interface RemoteKubeApi {
+  readonly call: <Name extends Method>(
+    method: Name,
+    ...args: Parameters<KubeApi[Name]>
+  ) => Promise<Awaited<ReturnType<KubeApi[Name]>>>;
+  /** "METHOD PATH" of every request so far. */
+  readonly requests: () => Promise<readonly string[]>;
+}
+
+const program = fileURLToPath(import.meta.resolve("../lab/kube_api.ts"));
+
+export async function startKubeApi(
+  sandbox: Sandbox,
+  options: KubeApiOptions,
+): Promise<RemoteKubeApi> {
+  const service = await sandbox.start(process.execPath, [program, JSON.stringify(options)]);
+  const ask = async (method: string, args: readonly unknown[]): Promise<unknown> =>
+    JSON.parse(await service.ask(JSON.stringify({ method, args })));
+  return {
+    call: async (method, ...args) => (await ask(method, args)) as never,
+    requests: async () => (await ask("requests", [])) as readonly string[],
+  };
+}
+
+/** An etcd in a sandbox. */
+export interface Etcd {
+  readonly daemon: Daemon;
+  /** Runs etcdctl. */
+  readonly ctl: (...args: readonly string[]) => Promise<string>;
+  /** The keys and values under a prefix. */
+  readonly entries: (prefix: string) => Promise<readonly EtcdEntry[]>;
+}
+
+export interface EtcdEntry {
+  readonly key: string;
+  readonly value: string;
+  /** Hexadecimal; "0" for none. */
+  readonly lease: string;
+}
+
+export interface EtcdOptions {
+  readonly url: string;
+  readonly args?: readonly string[];
+  /** For etcdctl. */
+  readonly ctlArgs?: readonly string[];
+  readonly folder?: string;
+}
+
+export async function startEtcd(sandbox: Sandbox, options: EtcdOptions): Promise<Etcd> {
+  const { url, args = [], ctlArgs = [], folder = "/run/etcd" } = options;
+  const peers = "http://127.0.0.1:2380";
+  const daemon = startDaemon(sandbox, "/usr/bin/etcd", [
+    ...["--data-dir", folder, "--listen-client-urls", url, "--advertise-client-urls", url],
+    ...["--listen-peer-urls", peers, "--initial-advertise-peer-urls", peers],
+    ...["--initial-cluster", `default=${peers}`, "--unsafe-no-fsync", ...args],
+  ]);
+  const run = async (...words: readonly string[]) =>
+    sandbox.exec("/usr/bin/etcdctl", [`--endpoints=${url}`, ...ctlArgs, ...words], {
+      env: { ETCDCTL_API: "3" },
+    });
+  const ctl: Etcd["ctl"] = async (...words) => {
+    const { exitCode, stdout, stderr } = await run(...words);
+    if (exitCode !== 0) throw new Error(`etcdctl ${words.join(" ")}: ${stderr}`);
+    return stdout;
+  };
+  await until("etcd", async () => (await run("get", "x")).exitCode === 0, daemon);
+  return {
+    daemon,
+    ctl,
+    async entries(prefix) {
+      const text = await ctl("get", prefix, "--prefix", "-w", "json");
+      const { kvs = [] } = JSON.parse(text) as {
+        kvs?: { key: string; value?: string; lease?: number }[];
+      };
+      // JSON.parse would round a lease's number.
+      const leases = [...text.matchAll(/"lease":(\d+)/g)].map((match) =>
+        BigInt(match[1] ?? "0").toString(16),
+      );
+      let next = 0;
+      return kvs.map(({ key, value = "", lease }) => ({
+        key: Buffer.from(key, "base64").toString(),
+        value: Buffer.from(value, "base64").toString(),
+        lease: lease === undefined ? "0" : (leases[next++] ?? "0"),
+      }));
+    },
+  };
+}

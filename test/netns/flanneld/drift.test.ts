@@ -1,0 +1,83 @@
+import { loadavg } from "node:os";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import {
+  createCluster,
+  overlayOf,
+  timeUntilOverlayIs,
+  type Cluster,
+} from "../../helpers/overlay_cluster.ts";
+
+/** Milliseconds in which a change by others is undone, on a machine that has the time for it. */
+const limit = () => ((loadavg()[0] ?? 0) > 4 ? 4000 : 1000);
+
+let cluster: Cluster;
+beforeAll(async () => {
+  cluster = await createCluster({ backend: { Type: "vxlan" } });
+});
+afterAll(async () => {
+  await cluster?.close();
+});
+
+describe("what is taken away from a node is put back within a second", () => {
+  test.for([
+    ["the device", "ip link delete flannel.1"],
+    ["both devices", "ip link delete flannel.1; ip link delete flannel-v6.1"],
+    ["the device's being up", "ip link set flannel.1 down"],
+    ["its being up, for a moment", "ip link set flannel.1 down; ip link set flannel.1 up"],
+    ["IPv6's being up, for a moment", "ip link set flannel-v6.1 down; ip link set flannel-v6.1 up"],
+    ["its name", "ip link set flannel.1 name vx0"],
+    ["its MAC", "ip link set flannel.1 address 02:aa:aa:aa:aa:aa"],
+    ["its MTU", "ip link set flannel.1 mtu 1300"],
+    ["its local address", "ip link set flannel.1 type vxlan id 1 local 10.77.0.99"],
+    ["its not learning", "ip link set flannel.1 type vxlan id 1 learning"],
+    ["its address", "ip address flush dev flannel.1"],
+    ["its only address", "ip address add 10.244.9.0/32 dev flannel.1"],
+    ["its addresses, by dhcpcd", "ip address add 169.254.7.7/16 dev flannel.1"],
+    ["IPv6's address", "ip address flush dev flannel-v6.1 scope global"],
+    ["a route", "ip route delete 10.244.2.0/24"],
+    ["an IPv6 route", "ip -6 route delete fd00:244:0:2::/64"],
+    ["all routes", "ip route flush proto 70; ip -6 route flush proto 70"],
+    ["a neighbour", "ip neighbour delete 10.244.2.0 dev flannel.1"],
+    ["a neighbour's MAC", "ip neighbour replace 10.244.2.0 lladdr 02:aa:aa:aa:aa:aa dev flannel.1"],
+    ["all neighbours", "ip neighbour flush dev flannel.1 nud permanent"],
+    [
+      "a forwarding entry",
+      "bridge fdb delete $(bridge fdb show dev flannel.1 | sed -n '1s/ .*//p') dev flannel.1 self",
+    ],
+    [
+      "a forwarding entry's address",
+      "bridge fdb replace $(bridge fdb show dev flannel.1 | sed -n '1s/ .*//p') dev flannel.1 dst 10.77.0.99 self permanent",
+    ],
+    [
+      "a forwarding entry's only address",
+      "bridge fdb append $(bridge fdb show dev flannel.1 | sed -n '1s/ .*//p') dev flannel.1 dst 10.77.0.99 self permanent",
+    ],
+    [
+      "its own, by strange routes",
+      "ip route add 10.244.77.0/24 via 10.244.77.0 dev flannel.1 onlink",
+    ],
+    [
+      "its own, by strange neighbours and entries",
+      "ip neighbour add 10.244.77.0 lladdr 02:aa:aa:aa:aa:aa dev flannel.1; bridge fdb append 00:00:00:00:00:00 dev flannel.1 dst 10.77.0.99 self permanent",
+    ],
+    [
+      "the interface's being up",
+      "ip link set eth0 down; ip link set eth0 up; ip route replace default via 10.77.0.1",
+    ],
+  ] as const)("%s", async ([, script]) => {
+    const node = cluster.node(1);
+    await node.daemon.until(({ programmed, wanted }) => programmed === wanted);
+    const before = await overlayOf(node);
+    await node.sandbox.sh(script);
+    expect(await timeUntilOverlayIs(node, before)).toBeLessThan(limit());
+    expect(await node.pod.ping(cluster.node(2).pod4)).toBe(true);
+  });
+
+  test("and flanneld says so", () => {
+    const log = cluster.node(1).daemon.log();
+    expect(log).toContain(
+      "Put right what something else has done: create the vxlan device flannel.1",
+    );
+    expect(log).toContain("Put back what something else has taken away: 1 route.");
+  });
+});

@@ -1,0 +1,399 @@
+/** flanneld with the Kubernetes API and with etcd: leases, subnet.env, readiness, outages. */
+import { describe, expect, test } from "vitest";
+import { createFabric, type Fabric, type FabricNode } from "../../lab/fabric.ts";
+import {
+  startEtcd,
+  startFlanneld,
+  startKubeApi,
+  until,
+  type Daemon,
+  type Etcd,
+} from "../../helpers/flanneld.ts";
+
+const f = "flannel.alpha.coreos.com/";
+const netConf = (conf: object) => JSON.stringify({ Network: "10.244.0.0/16", ...conf });
+const vxlan = { Backend: { Type: "vxlan" } };
+
+async function subnetEnv({ sandbox }: FabricNode): Promise<string> {
+  return (await sandbox.exists("/run/flannel/subnet.env"))
+    ? sandbox.readFile("/run/flannel/subnet.env")
+    : "";
+}
+
+async function whenWritten(node: FabricNode, daemon: Daemon): Promise<string> {
+  await until("subnet.env", async () => (await subnetEnv(node)) !== "", daemon);
+  return subnetEnv(node);
+}
+
+async function answer({ sandbox }: FabricNode, path: string): Promise<string> {
+  const script = `exec 3<>/dev/tcp/127.0.0.1/8081; printf 'GET ${path} HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3`;
+  const { stdout } = await sandbox.exec("bash", ["-c", script]);
+  return stdout;
+}
+
+async function readiness(node: FabricNode): Promise<string> {
+  return answer(node, "/readyz");
+}
+
+/** As flannel's manifest does. */
+function startWithKube(node: FabricNode, ...args: readonly string[]): Daemon {
+  return startFlanneld(
+    node.sandbox,
+    [
+      ...["-kube-subnet-mgr", "-kube-api-url=http://10.77.0.1:6443", "-iface=eth0", "-ip-masq"],
+      ...["-net-config-path=/run/net-conf.json", "-healthz-port=8081", ...args],
+    ],
+    { NODE_NAME: node.name },
+  );
+}
+
+async function kubeFabric(conf: object = vxlan, count = 2) {
+  const numbers = Array.from({ length: count }, (_, at) => ({
+    name: `n${at + 1}`,
+    number: at + 1,
+  }));
+  const fabric = await createFabric(numbers);
+  const api = await startKubeApi(fabric.router, { host: "10.77.0.1", port: 6443 });
+  for (const node of fabric.nodes) {
+    await node.sandbox.writeFile("/run/net-conf.json", netConf(conf));
+  }
+  return { fabric, api, start: startWithKube, [Symbol.asyncDispose]: async () => fabric.close() };
+}
+
+function nodesOf(fabric: Fabric): readonly [FabricNode, FabricNode, ...FabricNode[]] {
+  const [first, second, ...rest] = fabric.nodes;
+  if (first === undefined || second === undefined) throw new Error("there are two nodes");
+  return [first, second, ...rest];
+}
+
+describe.concurrent("with the Kubernetes API", () => {
+  test("two nodes get their subnets, write subnet.env, and have routes to each other", async () => {
+    await using cluster = await kubeFabric();
+    const { fabric, api, start } = cluster;
+    const [n1, n2] = nodesOf(fabric);
+    await api.call("setNode", "n1", { podCIDRs: ["10.244.1.0/24"] });
+    await api.call("setNode", "n2", { podCIDRs: ["10.244.2.0/24"] });
+    const [one, two] = [start(n1), start(n2)];
+    expect(await whenWritten(n1, one)).toBe(
+      "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n",
+    );
+    expect(await n1.sandbox.mode("/run/flannel/subnet.env")).toBe(0o644);
+    await until("n2's readiness", async () => (await readiness(n2)).includes(" 200 "), two);
+    await until(
+      "the route",
+      async () => {
+        const routes = await n1.sandbox.routes(4);
+        return routes.some(
+          ({ dst, gateway }) => dst === "10.244.2.0/24" && gateway === "10.244.2.0",
+        );
+      },
+      one,
+    );
+    const node = await api.call("node", "n1");
+    expect(node?.metadata.annotations).toMatchObject({
+      [`${f}kube-subnet-manager`]: "true",
+      [`${f}backend-type`]: "vxlan",
+      [`${f}backend-data`]: expect.stringMatching(/^\{"VNI":1,"VtepMAC":"[\da-f:]{17}"\}$/),
+      [`${f}public-ip`]: "10.77.0.11",
+    });
+    expect(node?.status.conditions[0]).toMatchObject({
+      type: "NetworkUnavailable",
+      status: "False",
+    });
+    expect(await answer(n1, "/healthz")).toContain("flanneld is running");
+    expect(await answer(n1, "/metrics")).toMatch(/^flanneld_routes_programmed 1$/m);
+
+    const mac = node?.metadata.annotations[`${f}backend-data`];
+    expect(await one.end()).toBe(0);
+    await n1.sandbox.output("ip", ["link", "delete", "flannel.1"]);
+    const again = start(n1);
+    await until("n1's readiness", async () => (await readiness(n1)).includes(" 200 "), again);
+    const after = await api.call("node", "n1");
+    expect(after?.metadata.annotations[`${f}backend-data`]).toBe(mac);
+    expect(await again.end("SIGINT")).toBe(0);
+    expect(await two.end()).toBe(0);
+  });
+
+  test("a node without a subnet, or with hostile peers, waits or refuses, and says so", async () => {
+    await using cluster = await kubeFabric();
+    const { fabric, api, start } = cluster;
+    const [n1] = nodesOf(fabric);
+    const peer = {
+      [`${f}kube-subnet-manager`]: "true",
+      [`${f}backend-type`]: "vxlan",
+      [`${f}backend-data`]: '{"VNI":1,"VtepMAC":"02:00:00:00:00:02"}',
+      [`${f}public-ip`]: "10.77.0.12",
+    };
+    const hostile = { foreign: "192.168.7.0/24", ours: "10.244.1.0/24", fabric: "10.77.0.0/24" };
+    for (const [name, cidr] of Object.entries(hostile)) {
+      await api.call("setNode", name, { podCIDRs: [cidr], annotations: peer });
+    }
+    await api.call("setNode", "broken", {
+      podCIDRs: ["10.244.5.0/24"],
+      annotations: { ...peer, [`${f}public-ip`]: "nowhere" },
+    });
+    await api.call("setNode", "bare", {});
+    await api.call("setNode", "n1", {});
+    const routes = await n1.sandbox.output("ip", ["route"]);
+    const daemon = start(n1);
+    await until(
+      "the wait",
+      async () => (await readiness(n1)).includes("no IPv4 podCIDR yet"),
+      daemon,
+    );
+    expect(await readiness(n1)).toContain(" 503 ");
+    await api.call("setNode", "n1", { podCIDRs: ["10.244.1.0/24"] });
+    await until("the readiness", async () => (await readiness(n1)).includes(" 200 "), daemon);
+    for (const name of ["foreign", "ours", "fabric", "broken"]) {
+      expect(daemon.log()).toMatch(new RegExp(`The peer ${name} is refused: .*\\.\n`));
+    }
+    expect(await answer(n1, "/metrics")).toMatch(/^flanneld_peers_refused 4$/m);
+    expect(await n1.sandbox.output("ip", ["route"])).toBe(routes);
+    await daemon.end();
+  });
+
+  test("an outage, a forgotten version and a killed daemon take no route away", async () => {
+    await using cluster = await kubeFabric();
+    const { fabric, api, start } = cluster;
+    const [n1] = nodesOf(fabric);
+    await api.call("setNode", "n1", { podCIDRs: ["10.244.1.0/24"] });
+    await api.call(
+      "setNodes",
+      20,
+      "p",
+      {
+        [`${f}kube-subnet-manager`]: "true",
+        [`${f}backend-type`]: "vxlan",
+        [`${f}backend-data`]: '{"VNI":1,"VtepMAC":"%mac"}',
+        [`${f}public-ip`]: "%ip",
+      },
+      0,
+    );
+    const conf = netConf({ ...vxlan, Network: "10.0.0.0/8" });
+    await n1.sandbox.writeFile("/run/net-conf.json", conf);
+    await api.call("setNode", "n1", { podCIDRs: ["10.244.1.0/24"] });
+    const count = async () =>
+      (await n1.sandbox.routes(4)).filter(({ dev }) => dev === "flannel.1").length;
+    let daemon = start(n1);
+    await until("20 routes", async () => (await count()) === 20, daemon);
+    await api.call("stop");
+    await daemon.end("SIGKILL");
+    daemon = start(n1);
+    await until("the waiting", () => daemon.log().includes("Cannot"), daemon);
+    expect(await count()).toBe(20);
+    await api.call("deleteNode", "p3");
+    await api.call("expire");
+    await api.call("start");
+    await until("19 routes", async () => (await count()) === 19, daemon);
+    await daemon.end();
+  });
+});
+
+interface EtcdCluster extends AsyncDisposable {
+  readonly fabric: Fabric;
+  readonly etcd: Etcd;
+  readonly start: (node: FabricNode, ...args: readonly string[]) => Daemon;
+}
+
+const prefix = "/coreos.com/network";
+
+async function etcdFabric(conf: object | null = vxlan, count = 2): Promise<EtcdCluster> {
+  const numbers = Array.from({ length: count }, (_, at) => ({
+    name: `n${at + 1}`,
+    number: at + 1,
+  }));
+  const fabric = await createFabric(numbers);
+  const url = "http://10.77.0.1:2379";
+  const etcd = await startEtcd(fabric.router, { url });
+  if (conf !== null) await etcd.ctl("put", `${prefix}/config`, netConf(conf));
+  const start = (node: FabricNode, ...args: readonly string[]) =>
+    startFlanneld(node.sandbox, [
+      ...[
+        `-etcd-endpoints=http://10.77.0.1:1,${url}`,
+        "-iface=eth0",
+        "-healthz-port=8081",
+        ...args,
+      ],
+    ]);
+  return { fabric, etcd, start, [Symbol.asyncDispose]: async () => fabric.close() };
+}
+
+async function subnets(etcd: Etcd) {
+  return etcd.entries(`${prefix}/subnets/`);
+}
+
+async function leaseCount(etcd: Etcd): Promise<number> {
+  return Number(/found (\d+) leases/.exec(await etcd.ctl("lease", "list"))?.[1] ?? "0");
+}
+
+describe.concurrent("with etcd", () => {
+  test("nodes choose subnets, keep them and one lease over restarts, and follow their address", async () => {
+    await using cluster = await etcdFabric();
+    const { fabric, etcd, start } = cluster;
+    const [n1, n2] = nodesOf(fabric);
+    let one = start(n1);
+    const two = start(n2);
+    const env = await whenWritten(n1, one);
+    await whenWritten(n2, two);
+    const [, third = ""] = /^FLANNEL_SUBNET=10\.244\.(\d+)\.1\/24$/m.exec(env) ?? [];
+    const before = (await subnets(etcd)).find(({ key }) => key.endsWith(`10.244.${third}.0-24`));
+    expect(before?.value).toMatch(
+      /^\{"PublicIP":"10\.77\.0\.11","PublicIPv6":null,"BackendType":"vxlan","BackendData":\{"VNI":1,"VtepMAC":"[\da-f:]{17}"\}\}$/,
+    );
+    expect(await leaseCount(etcd)).toBe(2);
+    await until(
+      "the route",
+      async () => {
+        const routes = await n2.sandbox.routes(4);
+        return routes.some(({ dst }) => dst === `10.244.${third}.0/24`);
+      },
+      two,
+    );
+
+    for (const signal of ["SIGTERM", "SIGKILL"] as const) {
+      await one.end(signal);
+      one = start(n1);
+      await until("readiness", async () => (await readiness(n1)).includes(" 200 "), one);
+      expect(await subnetEnv(n1)).toBe(env);
+    }
+    expect((await subnets(etcd)).find(({ key }) => key === before?.key)).toEqual(before);
+    expect(await leaseCount(etcd)).toBe(2);
+
+    await one.end();
+    const move = async (from: string, to: string) => {
+      await fabric.router.sh(
+        `ip neigh replace ${to} lladdr 02:77:00:00:01:01 dev br0 nud permanent`,
+      );
+      await n1.sandbox.sh(`
+        ip address delete ${from}/24 dev eth0
+        ip address add ${to}/24 dev eth0
+        ip route replace default via 10.77.0.1
+      `);
+    };
+    await move("10.77.0.11", "10.77.0.91");
+    one = start(n1);
+    await until(
+      "the new address",
+      async () => {
+        const now = (await subnets(etcd)).find(({ key }) => key === before?.key);
+        return now?.value.includes('"PublicIP":"10.77.0.91"') === true;
+      },
+      one,
+    );
+    expect(await subnets(etcd)).toHaveLength(2);
+    expect(await leaseCount(etcd)).toBe(2);
+    await move("10.77.0.91", "10.77.0.92");
+    await until(
+      "the next address, while it runs",
+      async () => {
+        const now = (await subnets(etcd)).find(({ key }) => key === before?.key);
+        return now?.value.includes('"PublicIP":"10.77.0.92"') === true;
+      },
+      one,
+    );
+    await Promise.all([one.end(), two.end()]);
+  });
+
+  test("a reservation stays one, and a deleted or taken key is acquired again", async () => {
+    await using cluster = await etcdFabric({ Backend: { Type: "host-gw" } });
+    const { fabric, etcd, start } = cluster;
+    const [n1] = nodesOf(fabric);
+    const key = `${prefix}/subnets/10.244.77.0-24`;
+    await etcd.ctl("put", key, '{"PublicIP":"10.77.0.11"}');
+    const daemon = start(n1);
+    expect(await whenWritten(n1, daemon)).toContain("FLANNEL_SUBNET=10.244.77.1/24");
+    const value = '{"PublicIP":"10.77.0.11","PublicIPv6":null,"BackendType":"host-gw"}';
+    expect(await subnets(etcd)).toEqual([{ key, value, lease: "0" }]);
+    await etcd.ctl("del", key);
+    await until("the key", async () => (await subnets(etcd))[0]?.value === value, daemon);
+    const [again] = await subnets(etcd);
+    expect(again?.key).toBe(key);
+    expect(again?.lease).not.toBe("0");
+
+    await etcd.ctl("lease", "revoke", again?.lease ?? "");
+    await until(
+      "the key after a revoked lease",
+      async () => (await subnets(etcd))[0]?.value === value,
+      daemon,
+    );
+    expect((await subnets(etcd))[0]?.key).toBe(key);
+
+    await etcd.ctl("put", key, '{"PublicIP":"10.77.0.99","BackendType":"host-gw"}');
+    await until("another subnet", async () => (await subnets(etcd)).length === 2, daemon);
+    await until("subnet.env", async () => !(await subnetEnv(n1)).includes("10.244.77."), daemon);
+    expect(await daemon.end()).toBe(0);
+  });
+
+  test("five nodes that start at once for four subnets: four get one each, one says why not", async () => {
+    await using cluster = await etcdFabric(null, 5);
+    const { fabric, etcd, start } = cluster;
+    const daemons = fabric.nodes.map((node) => start(node));
+    await until(
+      "the wait for a config",
+      () =>
+        daemons.every(({ log }) => log().includes("there is no key /coreos.com/network/config")),
+      ...daemons,
+    );
+    const conf = {
+      Network: "10.244.0.0/24",
+      SubnetLen: 27,
+      SubnetMin: "10.244.0.64",
+      SubnetMax: "10.244.0.160",
+    };
+    await etcd.ctl(
+      "put",
+      `${prefix}/config`,
+      JSON.stringify({ ...conf, Backend: { Type: "alloc" } }),
+    );
+    await until(
+      "four files",
+      async () => {
+        const written = await Promise.all(
+          fabric.nodes.map(async (node) => (await subnetEnv(node)) !== ""),
+        );
+        return written.filter(Boolean).length === 4;
+      },
+      ...daemons,
+    );
+    await until("the reason", () =>
+      daemons.some(({ log }) => log().includes("none of the network's is free")),
+    );
+    const envs = await Promise.all(fabric.nodes.map(subnetEnv));
+    const own = envs.flatMap((env) => /^FLANNEL_SUBNET=.*$/m.exec(env)?.[0] ?? []);
+    expect(new Set(own).size).toBe(4);
+    expect(await subnets(etcd)).toHaveLength(4);
+    expect(await leaseCount(etcd)).toBe(4);
+    const [first] = await subnets(etcd);
+    await etcd.ctl("del", first?.key ?? "");
+    await until("the taken key", async () => (await subnets(etcd)).length === 4, ...daemons);
+    await Promise.all(daemons.map(async (daemon) => daemon.end()));
+  });
+
+  test("an etcd that was down, is compacted or restarted is followed again", async () => {
+    await using cluster = await etcdFabric();
+    const { fabric, etcd, start } = cluster;
+    const [n1] = nodesOf(fabric);
+    const daemon = start(n1);
+    await whenWritten(n1, daemon);
+    const put = async (third: number) =>
+      etcd.ctl(
+        ...["put", `${prefix}/subnets/10.244.${third}.0-24`],
+        `{"PublicIP":"10.77.0.${third}","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:02:${third - 200 + 10}"}}`,
+      );
+    const routes = async () =>
+      (await n1.sandbox.routes(4)).filter(({ dev }) => dev === "flannel.1").map(({ dst }) => dst);
+    await put(201);
+    await until("the first peer", async () => (await routes()).length === 1, daemon);
+    await etcd.daemon.end("SIGKILL");
+    await until("the outage", () => daemon.log().includes("Cannot watch"), daemon);
+    const again = await startEtcd(fabric.router, { url: "http://10.77.0.1:2379" });
+    await put(202);
+    await etcd.ctl("del", `${prefix}/subnets/10.244.201.0-24`);
+    for (let at = 0; at < 5; at++) await put(203);
+    const revision = /"revision":(\d+)/.exec(await etcd.ctl("get", "x", "-w", "json"))?.[1] ?? "";
+    await etcd.ctl("compact", revision);
+    await until("two peers", async () => (await routes()).length === 2, daemon, again.daemon);
+    expect((await routes()).toSorted()).toEqual(["10.244.202.0/24", "10.244.203.0/24"]);
+    expect(await daemon.end()).toBe(0);
+  });
+});

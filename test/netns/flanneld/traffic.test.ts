@@ -1,0 +1,196 @@
+import { loadavg } from "node:os";
+import { readFile } from "node:fs/promises";
+import { setTimeout } from "node:timers/promises";
+import { describe, expect, test } from "vitest";
+import { createSandbox, type Sandbox } from "../../lab/sandbox.ts";
+import { startStatic, type StaticFlanneld } from "../../static_flanneld/start.ts";
+import type { StaticConfig } from "../../static_flanneld/daemon.ts";
+
+/** Milliseconds in which a change by others is undone, on a machine that has the time for it. */
+const limit = () => ((loadavg()[0] ?? 0) > 4 ? 4000 : 1000);
+
+const LEGACY = "/opt/cni/legacy";
+const modes = {
+  "iptables-nft": { nftables: false, path: "", iptables: "iptables-nft" },
+  "iptables-legacy": { nftables: false, path: `${LEGACY}:`, iptables: "iptables-legacy" },
+  nftables: { nftables: true, path: "", iptables: "" },
+} as const;
+type Mode = keyof typeof modes;
+
+function config(mode: Mode, change: Partial<StaticConfig> = {}): StaticConfig {
+  return {
+    netConf: {
+      EnableIPv6: true,
+      EnableNFTables: modes[mode].nftables,
+      Network: "10.244.0.0/16",
+      IPv6Network: "fd00:244::/48",
+      Backend: { Type: "alloc" },
+    },
+    own: { subnet: "10.244.1.0/24", subnetV6: "fd00:244:0:1::/64" },
+    iface: "eth0",
+    traffic: { masquerade: true, forward: true },
+    ...change,
+  };
+}
+
+async function createNode(): Promise<Sandbox> {
+  const node = await createSandbox();
+  await node.sh(`
+    mkdir -p ${LEGACY}
+    for program in iptables ip6tables; do
+      for part in "" -save -restore; do
+        ln -s "$(command -v "$program-legacy$part")" "${LEGACY}/$program$part"
+      done
+    done
+  `);
+  return node;
+}
+
+async function start(node: Sandbox, mode: Mode, change?: Partial<StaticConfig>) {
+  const daemon = await startStatic(node, config(mode, change), modes[mode].path);
+  await daemon.until(({ traffic }) => traffic.inPlace);
+  return daemon;
+}
+
+/** Everything of flannel's in every firewall. */
+async function rulesOf(node: Sandbox): Promise<string> {
+  const text = await node.sh(`
+    for variant in nft legacy; do
+      for family in iptables ip6tables; do
+        [ $variant = nft ] || grep -qs . /proc/net/\${family%tables}_tables_names || continue
+        for table in nat filter; do
+          $family-$variant-save -t $table 2> /dev/null | grep -i flannel | sed "s/^/$family-$variant /" || true
+        done
+      done
+    done
+    nft list table ip flannel-ipv4 2> /dev/null || true
+    nft list table ip6 flannel-ipv6 2> /dev/null || true
+  `);
+  return text.replaceAll(/\[\d+:\d+\]/g, "[0:0]");
+}
+
+async function timeUntilRulesAre(node: Sandbox, wanted: string): Promise<number> {
+  const began = performance.now();
+  for (;;) {
+    const asked = performance.now();
+    const now = await rulesOf(node);
+    if (now === wanted) return asked - began;
+    if (asked - began > 10_000) throw new Error(`After 10 s they are\n${now}\nand not\n${wanted}`);
+  }
+}
+
+describe.concurrent.each(Object.keys(modes) as Mode[])("%s", (mode) => {
+  const { iptables } = modes[mode];
+  const isNft = mode === "nftables";
+  const wrecks: readonly (readonly [string, string])[] = isNft
+    ? [
+        ["a table", "nft delete table ip flannel-ipv4"],
+        ["a chain's rules", "nft flush chain ip6 flannel-ipv6 postrtg"],
+        ["everything", "nft flush ruleset"],
+        ["the order", "nft insert rule ip flannel-ipv4 postrtg accept"],
+        [
+          "one rule",
+          "nft delete rule ip flannel-ipv4 forward handle $(nft -a list chain ip flannel-ipv4 forward | sed -n 's/.*saddr.*handle //p')",
+        ],
+      ]
+    : [
+        ["one rule", `${iptables} -t nat -D FLANNEL-POSTRTG 3`],
+        ["a jump", `${iptables} -D FORWARD -m comment --comment "flanneld forward" -j FLANNEL-FWD`],
+        ["a chain's rules", `${iptables} -t nat -F FLANNEL-POSTRTG`],
+        [
+          "the chains",
+          `${iptables} -t nat -F; ${iptables} -t nat -X; ${iptables} -F; ${iptables} -X`,
+        ],
+        ["the order", `${iptables} -t nat -I FLANNEL-POSTRTG -j ACCEPT`],
+        ["a jump's being alone", `${iptables} -t nat -I POSTROUTING -j FLANNEL-POSTRTG`],
+        ["IPv6's rules", `ip6${iptables.slice(2)} -t nat -F FLANNEL-POSTRTG`],
+      ];
+
+  test("what is taken away of the rules is put back within a second", async () => {
+    await using node = await createNode();
+    const daemon = await start(node, mode);
+    const before = await rulesOf(node);
+    expect(before.split("\n").length).toBeGreaterThan(15);
+    for (const [what, script] of wrecks) {
+      await node.sh(script);
+      expect(await timeUntilRulesAre(node, before), what).toBeLessThan(limit());
+    }
+    expect(daemon.log()).toContain("Something else has changed flannel's rules.");
+  });
+
+  test("nothing is done, and no process started, while nobody changes anything", async () => {
+    await using node = await createNode();
+    const daemon = await start(node, mode);
+    await setTimeout(1200);
+    const before = await childTime(node, daemon);
+    // Other rules of the node are none of flannel's.
+    await node.sh(`
+      ${isNft ? "nft add table ip other" : `${iptables} -t nat -A POSTROUTING -s 192.0.2.0/24 -j MASQUERADE`}
+    `);
+    await setTimeout(1500);
+    expect(await childTime(node, daemon)).toBe(before);
+    expect((await daemon.ask()).traffic.repairs).toBe(0);
+  });
+
+  test("a restart changes nothing, and another subnet changes the rules", async () => {
+    await using node = await createNode();
+    const first = await start(node, mode);
+    const before = await rulesOf(node);
+    await first.kill();
+    const second = await start(node, mode);
+    expect(await rulesOf(node)).toBe(before);
+    await second.stop();
+    await start(node, mode, {
+      own: { subnet: "10.244.9.0/24", subnetV6: "fd00:244:0:9::/64" },
+    });
+    const after = before
+      .replaceAll("10.244.1.0/24", "10.244.9.0/24")
+      .replaceAll("fd00:244:0:1::/64", "fd00:244:0:9::/64");
+    expect(await rulesOf(node)).toBe(after);
+  });
+
+  test("rules that are switched off go", async () => {
+    await using node = await createNode();
+    await (await start(node, mode)).stop();
+    await (await start(node, mode, { traffic: { masquerade: false, forward: true } })).stop();
+    const left = await rulesOf(node);
+    expect(left).not.toMatch(/postrtg|masq/i);
+    expect(left).toMatch(/FLANNEL-FWD|chain forward/);
+  });
+});
+
+describe.concurrent("from one firewall to another", () => {
+  const pairs = (Object.keys(modes) as Mode[]).flatMap((from) =>
+    (Object.keys(modes) as Mode[]).flatMap((to) => (from === to ? [] : [{ from, to }])),
+  );
+
+  test.for(pairs)("$from to $to: nothing is left of the first", async ({ from, to }) => {
+    await using fresh = await createNode();
+    await using node = await createNode();
+    await start(fresh, to);
+    await (await start(node, from)).stop();
+    await start(node, to);
+    expect(await timeUntilRulesAre(node, await rulesOf(fresh))).toBeLessThan(10_000);
+  });
+
+  test("what older versions have left in the built-in chains goes", async () => {
+    await using fresh = await createNode();
+    await using node = await createNode();
+    await start(fresh, "iptables-nft");
+    await node.sh(`
+      iptables -t nat -A POSTROUTING -s 10.5.0.0/16 -d 10.5.0.0/16 -m comment --comment "flanneld masq" -j RETURN
+      iptables -t nat -A POSTROUTING -s 10.5.0.0/16 ! -d 224.0.0.0/4 -m comment --comment "flanneld masq" -j MASQUERADE
+      iptables -A FORWARD -s 10.5.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT
+      nft 'add table ip6 flannel-ipv6 { comment "rules for flannel-ipv6" ; }'
+    `);
+    await start(node, "iptables-nft");
+    expect(await timeUntilRulesAre(node, await rulesOf(fresh))).toBeLessThan(10_000);
+  });
+});
+
+/** Processor time that the processes have had that it has started and waited for. */
+async function childTime(node: Sandbox, { pid }: StaticFlanneld): Promise<string> {
+  const text = await readFile(`/proc/${node.pid}/root/proc/${pid}/stat`, "utf8");
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  return `${fields[13]} ${fields[14]}`;
+}

@@ -1,0 +1,4 @@
+import { sys } from "../../shared/runtime/sys_bun.ts";
+import { staticDaemon } from "./daemon.ts";
+
+void staticDaemon(sys);

@@ -1,0 +1,127 @@
+/** flanneld's data path with leases that a test tells, on the runtime of the build that is tested. */
+import { mkdirSync, renameSync } from "node:fs";
+import { resolve } from "node:path";
+import { createInterface } from "node:readline";
+import { setTimeout } from "node:timers/promises";
+import { build } from "esbuild";
+import { execa } from "execa";
+import { bun } from "../../scripts/build/bun.ts";
+import { optionsOf } from "../../scripts/build/bundle.ts";
+import type { ReconcilerStatus } from "../../daemons/flanneld/reconciler_status.ts";
+import type { TrafficStatus } from "../../daemons/flanneld/traffic/keeper.ts";
+import type { Command, StaticConfig } from "./daemon.ts";
+import type { Sandbox } from "../lab/sandbox.ts";
+import { isBun } from "../helpers/form.ts";
+
+export interface StaticStatus extends ReconcilerStatus {
+  readonly traffic: TrafficStatus;
+  readonly macs: { readonly ipv4: string; readonly ipv6: string };
+  /** Bytes. */
+  readonly rss: number;
+  /** Milliseconds that it took to take over what it was told. */
+  readonly ms: number;
+}
+
+export interface StaticFlanneld {
+  /** Tells it leases, or nothing, and hears how it is. */
+  readonly ask: (command?: Command) => Promise<StaticStatus>;
+  /** Asks until a status is as wanted, for some seconds. */
+  readonly until: (isSo: (status: StaticStatus) => boolean) => Promise<StaticStatus>;
+  /** Tells it leases, and waits until all peers are programmed. */
+  readonly tell: (command: Command) => Promise<StaticStatus>;
+  /** What it has said so far. */
+  readonly log: () => string;
+  readonly pid: number;
+  /** Ends it at once, as a crash does. */
+  readonly kill: () => Promise<void>;
+  readonly stop: () => Promise<void>;
+}
+
+const folder = resolve("dist/.work/static");
+let bundled: Promise<readonly string[]> | undefined;
+
+/** The command that runs it. */
+async function commandOf(): Promise<readonly string[]> {
+  const runtime = isBun ? "bun" : "node";
+  const script = `${folder}/${runtime}.cjs`;
+  mkdirSync(folder, { recursive: true });
+  const made = `${script}.${process.pid}`;
+  const { alias: _, ...options } = optionsOf(
+    `test/static_flanneld/daemon_${runtime}.ts`,
+    made,
+    runtime,
+  );
+  await build({ ...options, external: [...(options.external ?? []), "koffi"], minify: false });
+  renameSync(made, script);
+  return [isBun ? (bun ?? "bun") : process.execPath, script];
+}
+
+/**
+ * Starts it on a node.
+ * @param path folders to look for programs in first, with a ":" after each.
+ */
+export async function startStatic(
+  sandbox: Sandbox,
+  config: StaticConfig,
+  path = "",
+): Promise<StaticFlanneld> {
+  const command = await (bundled ??= commandOf());
+  const subprocess = execa(
+    "nsenter",
+    ["-t", String(sandbox.pid), "-m", "-n", "-p", "--", ...command, JSON.stringify(config)],
+    {
+      stdin: "pipe",
+      buffer: false,
+      env: {
+        PATH: `${path}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`,
+        LC_ALL: "C",
+      },
+      extendEnv: false,
+      reject: false,
+    },
+  );
+  let said = "";
+  subprocess.stderr.on("data", (part: Buffer) => {
+    said += part.toString();
+  });
+  const lines = createInterface({ input: subprocess.stdout })[Symbol.asyncIterator]();
+  const next = async (): Promise<string> => {
+    const { value, done } = await lines.next();
+    if (done === true) throw new Error(`flanneld has ended: ${said}`);
+    return value;
+  };
+  const pid = Number(/^ready (\d+)$/.exec(await next())?.[1]);
+  const ask = async (message: Command = {}): Promise<StaticStatus> => {
+    subprocess.stdin.write(`${JSON.stringify(message)}\n`);
+    return JSON.parse(await next()) as StaticStatus;
+  };
+  const until = async (isSo: (status: StaticStatus) => boolean): Promise<StaticStatus> => {
+    const end = performance.now() + 20_000;
+    for (;;) {
+      const status = await ask();
+      if (isSo(status)) return status;
+      if (performance.now() > end) throw new Error(`${JSON.stringify(status)}\n${said}`);
+      await setTimeout(10);
+    }
+  };
+  return {
+    ask,
+    until,
+    pid,
+    log: () => said,
+    async tell(message) {
+      await ask(message);
+      return until(
+        ({ programmed, wanted, lastSync }) => programmed === wanted && lastSync !== undefined,
+      );
+    },
+    async kill() {
+      await sandbox.exec("kill", ["-9", String(pid)]);
+      await subprocess;
+    },
+    async stop() {
+      subprocess.stdin.end();
+      await subprocess;
+    },
+  };
+}

@@ -1,0 +1,90 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+
+import { DeltaTable } from "../../../../daemons/flanneld/delta_table.ts";
+
+const key = fc.integer({ min: 0, max: 6 });
+const value = fc.option(fc.integer({ min: 0, max: 3 }), { nil: undefined });
+const step = fc.oneof(
+  fc.record({ kind: fc.constant("want" as const), key, value }),
+  fc.record({ kind: fc.constant("learn" as const), key, value }),
+  fc.record({
+    kind: fc.constant("learn-all" as const),
+    all: fc.uniqueArray(fc.tuple(key, fc.integer({ min: 0, max: 3 })), {
+      selector: ([first]) => first,
+    }),
+  }),
+);
+
+function put(map: Map<number, number>, at: number, now: number | undefined): void {
+  if (now === undefined) map.delete(at);
+  else map.set(at, now);
+}
+
+function table(): DeltaTable<number, number, number> {
+  return new DeltaTable(({ wanted, present }) => wanted === present);
+}
+
+describe("a delta table", () => {
+  it("has pending what differs, and nothing else, whatever it is told", () => {
+    fc.assert(
+      fc.property(fc.array(step), (steps) => {
+        const deltas = table();
+        const wanted = new Map<number, number>();
+        let present = new Map<number, number>();
+        for (const one of steps) {
+          if (one.kind === "learn-all") {
+            present = new Map(one.all);
+            deltas.learnAll(present);
+          } else if (one.kind === "want") {
+            put(wanted, one.key, one.value);
+            deltas.want(one.key, one.value);
+          } else {
+            put(present, one.key, one.value);
+            deltas.learn(one.key, one.value);
+          }
+        }
+        const keys = [...new Set([...wanted.keys(), ...present.keys()])];
+        const differing = keys.filter((at) => wanted.get(at) !== present.get(at));
+        expect(new Set(deltas.pending)).toEqual(new Set(differing));
+        expect(new Map(deltas.wanted())).toEqual(wanted);
+      }),
+    );
+  });
+
+  it("makes what is there what is wanted, when every pending key is done", () => {
+    fc.assert(
+      fc.property(fc.array(step), (steps) => {
+        const deltas = table();
+        for (const one of steps) {
+          if (one.kind === "learn-all") deltas.learnAll(new Map(one.all));
+          else deltas[one.kind](one.key, one.value);
+        }
+        for (const at of deltas.pending) deltas.learn(at, deltas.get(at)?.wanted);
+        expect([...deltas.pending]).toEqual([]);
+      }),
+    );
+  });
+
+  it("releases what is wanted, and not what another wants by now", () => {
+    const deltas = table();
+    deltas.want(1, 5);
+    deltas.release(1, 4);
+    expect(deltas.get(1)?.wanted).toBe(5);
+    deltas.release(1, 5);
+    expect(deltas.get(1)).toBeUndefined();
+  });
+
+  it("judges anew when it is told to", () => {
+    let tolerance = 0;
+    const deltas = new DeltaTable<number, number, number>(
+      ({ wanted = 0, present = 0 }) => Math.abs(wanted - present) <= tolerance,
+    );
+    deltas.want(1, 2);
+    deltas.learn(1, 3);
+    expect([...deltas.pending]).toEqual([1]);
+    tolerance = 1;
+    deltas.review();
+    expect([...deltas.pending]).toEqual([]);
+  });
+});

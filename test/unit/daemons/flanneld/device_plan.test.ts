@@ -1,0 +1,215 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+
+import type { WantedDevice } from "../../../../daemons/flanneld/backends/backend.ts";
+import {
+  isDeviceName,
+  planDevice,
+  staleDevices,
+} from "../../../../daemons/flanneld/device_plan.ts";
+import { parseAddress } from "../../../../shared/net/address.ts";
+import { parseCidr } from "../../../../shared/net/cidr.ts";
+import type { Vxlan, VxlanLink } from "../../../../shared/netlink/vxlan.ts";
+import { KernelModel, vxlanLink } from "./kernel_model.ts";
+
+const parent = { index: 2, mtu: 1500 };
+const network = parseCidr("10.244.0.0/16");
+const wanted: WantedDevice = {
+  name: "flannel.1",
+  family: 4,
+  vni: 1,
+  local: parseAddress("10.77.0.11"),
+  port: undefined,
+  learning: false,
+  gbp: false,
+  mac: "02:00:00:00:00:01",
+  mtu: 1450,
+  address: parseCidr("10.244.1.0/32"),
+};
+const right: Vxlan = {
+  vni: 1,
+  parent: 2,
+  local: wanted.local,
+  port: 8472,
+  learning: false,
+  gbp: false,
+  l2miss: false,
+  external: false,
+};
+
+const anyVxlan: fc.Arbitrary<Vxlan> = fc.record({
+  vni: fc.constantFrom(1, 2),
+  parent: fc.constantFrom(2, 3),
+  local: fc.constantFrom(
+    wanted.local,
+    parseAddress("10.77.0.99"),
+    parseAddress("fd77::1"),
+    undefined,
+  ),
+  port: fc.constantFrom(8472, 4789),
+  learning: fc.boolean(),
+  gbp: fc.boolean(),
+  l2miss: fc.boolean(),
+  external: fc.boolean(),
+});
+
+const anyLink: fc.Arbitrary<VxlanLink> = fc
+  .record({
+    name: fc.constantFrom("flannel.1", "flannel.1", "vx0"),
+    mac: fc.constantFrom(wanted.mac, "02:00:00:00:00:99"),
+    mtu: fc.constantFrom(1450, 1430),
+    up: fc.boolean(),
+    vxlan: fc.oneof(fc.constant(right), anyVxlan),
+  })
+  .map((parts) => vxlanLink({ index: 5, ...parts }));
+
+const anyAddresses = fc.uniqueArray(
+  fc.constantFrom("10.244.1.0/32", "10.244.9.0/32", "10.5.0.1/24", "169.254.3.4/16", "fe80::1/64"),
+);
+
+/** Plans and carries out until there is nothing more to do. */
+function settle(kernel: KernelModel, device: WantedDevice, hard: boolean): number {
+  for (let round = 0; round < 5; round++) {
+    const found = kernel.links.find(({ name }) => name === device.name);
+    const changes = planDevice(
+      device,
+      {
+        parent,
+        vxlans: kernel.links,
+        sameName: found,
+        addresses: found === undefined ? [] : (kernel.addresses.get(found.index) ?? []),
+      },
+      network,
+      hard,
+    );
+    if (changes.length === 0) return round;
+    for (const change of changes) expect(kernel.execute(change)).toBe(0);
+  }
+  throw new Error("it does not come to an end");
+}
+
+describe("a device", () => {
+  it("becomes as wanted, whatever is there", () => {
+    fc.assert(
+      fc.property(fc.option(anyLink), anyAddresses, fc.boolean(), (link, addresses, hard) => {
+        const kernel = new KernelModel();
+        if (link !== null) {
+          kernel.links = [link];
+          kernel.addresses.set(link.index, addresses.map(parseCidr));
+        }
+        settle(kernel, wanted, hard);
+        const made = kernel.links.find(({ name }) => name === wanted.name);
+        expect(made).toMatchObject({ mac: wanted.mac, mtu: 1450, up: true });
+        expect(made?.vxlan).toEqual({
+          ...right,
+          port: made?.index === 5 ? link?.vxlan.port : 8472,
+        });
+        const left = kernel.addresses.get(made?.index ?? 0);
+        expect(left).toContainEqual(wanted.address);
+        expect(left).not.toContainEqual(parseCidr("10.244.9.0/32"));
+        expect(left).not.toContainEqual(parseCidr("169.254.3.4/16"));
+      }),
+    );
+  });
+
+  it.each<[string, Partial<VxlanLink>, Partial<Vxlan>, string[]]>([
+    ["is right", {}, {}, []],
+    ["is down", { up: false }, {}, ["set-device"]],
+    ["has another MAC and MTU", { mac: "02:00:00:00:00:99", mtu: 9000 }, {}, ["set-device"]],
+    ["has another name", { name: "vx0" }, {}, ["set-device"]],
+    ["sends from another address", {}, { local: parseAddress("10.77.0.99") }, ["change-vxlan"]],
+    ["learns", {}, { learning: true }, ["change-vxlan"]],
+    ["has another port", {}, { port: 4789 }, []],
+    ["has another VNI", {}, { vni: 2 }, ["delete-device", "create-vxlan"]],
+  ])("that %s takes no more than it must", (_, parts, vxlan, kinds) => {
+    const link = vxlanLink({
+      ...{ index: 5, name: wanted.name, mac: wanted.mac },
+      ...parts,
+      vxlan: { ...right, ...vxlan },
+    });
+    const sameName = link.name === wanted.name ? link : undefined;
+    const observed = { parent, vxlans: [link], sameName, addresses: [wanted.address] };
+    expect(planDevice(wanted, observed, network, false).map(({ kind }) => kind)).toEqual(kinds);
+  });
+
+  it("is made anew with the port that the config names", () => {
+    const link = vxlanLink({ index: 5, name: wanted.name, mac: wanted.mac, vxlan: right });
+    const observed = { parent, vxlans: [link], sameName: link, addresses: [wanted.address] };
+    const changes = planDevice({ ...wanted, port: 4789 }, observed, network, false);
+    expect(changes.map(({ kind }) => kind)).toEqual(["delete-device", "create-vxlan"]);
+  });
+
+  it("takes the place of a link of another kind", () => {
+    const sameName = { index: 7, kind: "dummy", name: wanted.name };
+    const observed = { parent, vxlans: [], sameName, addresses: [] };
+    expect(planDevice(wanted, observed, network, false)).toMatchObject([
+      { kind: "delete-device", index: 7 },
+      { kind: "create-vxlan", device: { name: "flannel.1", parent: 2 } },
+    ]);
+  });
+
+  it("gets no larger MTU than its parent has room for", () => {
+    const kernel = new KernelModel();
+    settle(kernel, { ...wanted, mtu: 8950 }, false);
+    expect(kernel.links[0]?.mtu).toBe(1450);
+  });
+
+  it("of IPv6 keeps its link-local address, and no other", () => {
+    const wanted6: WantedDevice = {
+      ...wanted,
+      ...{ name: "flannel-v6.1", family: 6, local: parseAddress("fd77::11"), mtu: 1430 },
+      address: parseCidr("fd00:244:0:1::/128"),
+    };
+    const vxlan = { ...right, local: wanted6.local };
+    const link = vxlanLink({ index: 5, name: wanted6.name, mac: wanted6.mac, mtu: 1430, vxlan });
+    const addresses = ["fe80::1/64", "fd00:244:0:9::/128", "2001:db8::1/64"].map(parseCidr);
+    const observed = { parent, vxlans: [link], sameName: link, addresses };
+    const changes = planDevice(wanted6, observed, parseCidr("fd00:244::/48"), false);
+    expect(changes).toMatchObject([
+      { kind: "add-device-address", address: wanted6.address },
+      { kind: "delete-device-address", address: addresses[1] },
+      { kind: "delete-device-address", address: addresses[2] },
+    ]);
+  });
+});
+
+const named = (index: number, name: string) =>
+  vxlanLink({ index, name, mac: "02:00:00:00:00:01", vxlan: right });
+
+describe("devices of flannel's that nobody wants", () => {
+  it("are those of its names with an address in its networks", () => {
+    const vxlans = [
+      named(1, "flannel.1"),
+      named(2, "flannel.2"),
+      named(3, "flannel-v6.2"),
+      named(4, "vxlan0"),
+      named(5, "flannel.7"),
+    ];
+    const addresses = new Map([
+      [1, ["10.244.1.0/32"]],
+      [2, ["10.244.1.0/32"]],
+      [3, ["fd00:244:0:1::/128", "fe80::1/64"]],
+      [4, ["10.244.1.0/32"]],
+      // Another flanneld's on the same node.
+      [5, ["10.5.1.0/32"]],
+    ]);
+    const stale = staleDevices(
+      vxlans,
+      [wanted],
+      (index) => (addresses.get(index) ?? []).map(parseCidr),
+      [network, parseCidr("fd00:244::/48")],
+    );
+    expect(stale.map(({ name }) => name)).toEqual(["flannel.2", "flannel-v6.2"]);
+  });
+
+  it.each(["flannel.1", "flannel.4096", "flannel-v6.1"])("%s is a name of one", (name) => {
+    expect(isDeviceName(name)).toBe(true);
+  });
+
+  it.each(["flannel", "flannel.", "flannel.1a", "flannel0", "flannel-wg", "xflannel.1"])(
+    "%s is not",
+    (name) => {
+      expect(isDeviceName(name)).toBe(false);
+    },
+  );
+});
