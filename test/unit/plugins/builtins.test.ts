@@ -1,15 +1,20 @@
 /** The docs, the build and the installer have the names of the one table. */
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { fileNames, pluginNames, toolNames } from "../../../plugins/builtins.ts";
+import { daemonNames, fileNames, pluginNames, toolNames } from "../../../plugins/builtins.ts";
+import { daemons } from "../../../plugins/main_daemons.ts";
 import { tools } from "../../../plugins/main_tools.ts";
 
 test("each tool has a name, and each name a tool", () => {
   expect(Object.keys(tools).toSorted()).toEqual([...toolNames].toSorted());
 });
 
-test("no two of plugins and tools share a name", () => {
-  const names = [...pluginNames(), ...toolNames];
+test("each daemon has a name, and each name a daemon", () => {
+  expect(Object.keys(daemons).toSorted()).toEqual([...daemonNames].toSorted());
+});
+
+test("no two programs share a name", () => {
+  const names = [...pluginNames(), ...toolNames, ...daemonNames];
   expect(new Set(names).size).toBe(names.length);
 });
 

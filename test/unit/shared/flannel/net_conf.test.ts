@@ -101,10 +101,10 @@ describe("parseNetConf", () => {
     ['{"Network":"fd00::/48"}', "Network must be an IPv4 network"],
     ['{"Network":"10.0.0.0/0"}', "Network must be an IPv4 network"],
     ['{"Network":"10.0.0.0/29"}', "Network must be /28 or larger (got /29)"],
-    ['{"Network":7}', "Network must be string or null"],
+    ['{"Network":7}', "Network must be a string"],
     ['{"Network":"10.0.0.0/16","SubnetLen":17}', "SubnetLen must be at least 18"],
-    ['{"Network":"10.0.0.0/16","SubnetLen":31}', "SubnetLen must be <= 30"],
-    ['{"Network":"10.0.0.0/16","SubnetLen":"24"}', "SubnetLen must be integer or null"],
+    ['{"Network":"10.0.0.0/16","SubnetLen":31}', "SubnetLen must be at most 30"],
+    ['{"Network":"10.0.0.0/16","SubnetLen":"24"}', "SubnetLen must be an integer"],
     ['{"Network":"10.0.0.0/16","SubnetMin":"x"}', 'SubnetMin must be an IPv4 address (got "x")'],
     [
       '{"Network":"10.0.0.0/16","SubnetMin":"10.1.0.0"}',
@@ -129,14 +129,14 @@ describe("parseNetConf", () => {
       '{"Network":"10.0.0.0/8","EnableIPv6":true,"IPv6Network":"fd00::/126"}',
       "IPv6Network must be /124 or larger",
     ],
-    ['{"Network":"10.0.0.0/8","EnableIPv6":"true"}', "EnableIPv6 must be boolean or null"],
+    ['{"Network":"10.0.0.0/8","EnableIPv6":"true"}', "EnableIPv6 must be true or false"],
     ['{"Network":"10.0.0.0/8","Backend":"vxlan"}', "Backend must be an object"],
     ['{"Network":"10.0.0.0/8","Backend":{}}', "Backend.Type must be set"],
     [
       `{"Network":"10.0.0.0/8",${vxlan.replace("}", ',"VNI":"1"}')}}`,
-      "Backend.VNI must be integer",
+      "Backend.VNI must be an integer",
     ],
-    [`{"Network":"10.0.0.0/8",${vxlan.replace("}", ',"Port":65536}')}}`, "Backend.Port must be <="],
+    [`{"Network":"10.0.0.0/8",${vxlan.replace("}", ',"Port":65536}')}}`, "Backend.Port must be at most 65535"],
   ])("refuses %s", (text, problem) => {
     expect(() => parse(text)).toThrow(Failure);
     expect(() => parse(text)).toThrow(`Cannot use the key /c in etcd: ${problem}`);
