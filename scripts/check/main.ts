@@ -12,6 +12,7 @@ export const checks: readonly Step[] = [
   { name: "typecheck", command: [node, bin("typescript/bin/tsc"), "--project", "."] },
   { name: "lint", command: [node, bin("oxlint/bin/oxlint")] },
   { name: "layers", command: [node, "scripts/check/layers.ts"] },
+  { name: "members", command: [node, "scripts/check/members.ts"] },
   { name: "dead code", command: [node, bin("knip/bin/knip.js"), "--no-progress"] },
 ];
 
