@@ -107,7 +107,7 @@ export class PeerBook {
     this.#releaseAll(states);
     // What the kernel has refused before, it may take now.
     for (const state of states) {
-      state.failure = undefined;
+      if (state.failure !== undefined) state.failure = { ...state.failure, retryAt: 0 };
       state.wasProgrammed = false;
     }
     for (let at = 0; at < states.length; at += slice) {

@@ -189,18 +189,18 @@ export class Reconciler {
   async #round(): Promise<void> {
     this.#turnBegan = performance.now();
     const leases = this.#leases;
+    // Not what comes later in the round: of those peers nothing is known here yet.
+    const isComplete = this.#isComplete;
     if (leases !== undefined)
       for (const _ of this.#state.book.update(leases)) await this.#breathe();
     if (this.#state.own === undefined) return;
-    await this.#lookAround();
+    await this.#lookAround(isComplete);
     const { kernel } = this.#options;
-    const applied = await applyChanges(this.#state, kernel, this.#isComplete, () =>
-      this.#breathe(),
-    );
-    this.#conclude(applied);
+    const applied = await applyChanges(this.#state, kernel, isComplete, () => this.#breathe());
+    this.#conclude(applied, isComplete);
   }
 
-  #conclude(applied: Applied): void {
+  #conclude(applied: Applied, isComplete: boolean): void {
     logApplied(this.#options.log, applied);
     const { deletionProblem, isLinkLost, isSurprised, repaired } = applied;
     for (const count of repaired.values()) this.#repairs += count;
@@ -210,12 +210,12 @@ export class Reconciler {
     if (deletionProblem !== undefined) this.#wake(longestPause, "all");
     this.#wakeForRetries();
     const isWhole = this.#state.problems.length === 0 && !isLinkLost;
-    if (!isWhole || deletionProblem !== undefined || !this.#isComplete) return;
+    if (!isWhole || deletionProblem !== undefined || !isComplete) return;
     this.#lastSync = Date.now();
     this.#synced.resolve(undefined);
   }
 
-  async #lookAround(): Promise<void> {
+  async #lookAround(isComplete: boolean): Promise<void> {
     const concern = this.#concern;
     this.#concern = "changes";
     if (concern === "changes") return;
@@ -227,7 +227,7 @@ export class Reconciler {
       return;
     }
     for (const _ of this.#state.learn()) await this.#breathe();
-    if (this.#isComplete) this.#sayDeleted(this.#state.deleteStaleDevices());
+    if (isComplete) this.#sayDeleted(this.#state.deleteStaleDevices());
     const end = performance.now();
     this.#lookAllAt = end + (end - now) * (1 / share - 1);
   }

@@ -1,0 +1,135 @@
+import { describe, expect, it, onTestFinished } from "vitest";
+
+import type { ExternalInterface } from "../../../../daemons/flanneld/backends/backend.ts";
+import { readVxlanOptions, vxlan } from "../../../../daemons/flanneld/backends/vxlan.ts";
+import type { OverlayKernel } from "../../../../daemons/flanneld/overlay_kernel.ts";
+import { Reconciler } from "../../../../daemons/flanneld/reconciler.ts";
+import { isDone } from "../../../../shared/netlink/overlay_change.ts";
+import type { OverlayChange } from "../../../../shared/netlink/overlay_change.ts";
+import type { Lease } from "../../../../shared/flannel/lease.ts";
+import { parseAddress } from "../../../../shared/net/address.ts";
+import { parseCidr } from "../../../../shared/net/cidr.ts";
+import { fakeSys } from "../../shared/runtime/fake_sys.ts";
+import { KernelModel } from "./kernel_model.ts";
+
+const network = parseCidr("10.244.0.0/16");
+const external: ExternalInterface = {
+  ...{ name: "eth0", index: 2, mtu: 1500 },
+  ...{ address: parseAddress("10.77.0.11"), addressV6: undefined },
+  ...{ publicIp: parseAddress("10.77.0.11"), publicIpv6: undefined },
+};
+
+function lease(number: number): Lease {
+  return {
+    id: `n${number}`,
+    subnet: parseCidr(`10.244.${number}.0/24`),
+    subnetV6: undefined,
+    since: number,
+    attributes: {
+      ...{ publicIp: parseAddress(`10.77.0.1${number}`), publicIpv6: undefined },
+      ...{ backendType: "vxlan", backendV6Data: undefined },
+      backendData: { VNI: 1, VtepMAC: `02:00:00:00:00:0${number}` },
+    },
+  };
+}
+
+const peers = new Map([2, 3].map((number) => [`n${number}`, lease(number)]));
+
+/** A node with a kernel that is a model, and something that happens while its routes are read. */
+function node(model: KernelModel, whileRead: () => void = () => {}) {
+  const made: OverlayChange[] = [];
+  const kernel: Partial<OverlayKernel> = {
+    isDry: false,
+    link: (name) => (name === "eth0" ? ({ index: 2, mtu: 1500 } as never) : undefined),
+    vxlans: () => model.links,
+    addresses: (index) => model.addresses.get(index) ?? [],
+    neighbours: () => model.neighbours,
+    fdb: () => model.fdb,
+    routes: () => {
+      whileRead();
+      return model.routes;
+    },
+    nextHops: (addresses) => addresses.map(() => undefined),
+    sysctl: () => "0",
+    execute: (changes) =>
+      changes.map((change) => {
+        made.push(change);
+        const errno = model.execute(change);
+        return isDone(change, errno) ? { errno: 0, problem: "" } : { errno, problem: "no" };
+      }),
+  };
+  const reconciler = new Reconciler({
+    sys: fakeSys({}),
+    kernel: kernel as OverlayKernel,
+    backend: vxlan({ ipv4: network, ipv6: undefined }, readVxlanOptions({})),
+    networks: { ipv4: network, ipv6: undefined },
+    previousNetworks: [],
+    blackholes: false,
+    log: { info: () => {}, warn: () => {} },
+    onExternalChange: () => {},
+  });
+  onTestFinished(() => {
+    reconciler.close();
+  });
+  reconciler.configure({
+    ...{ lease: lease(1), external },
+    macs: { ipv4: "02:00:00:00:00:01", ipv6: "02:00:00:00:00:01" },
+  });
+  return { reconciler, made };
+}
+
+const deletions = (made: readonly OverlayChange[]) =>
+  made.filter(({ kind }) => kind.startsWith("delete"));
+
+describe("the reconciler", () => {
+  it("makes what all peers need, and then has nothing to do", async () => {
+    const model = new KernelModel();
+    const { reconciler, made } = node(model);
+    reconciler.setPeers(peers, true);
+    await reconciler.whenSynced();
+    expect(reconciler.status).toMatchObject({ wanted: 2, programmed: 2, complete: true });
+    expect(model.routes).toHaveLength(2);
+    const count = made.length;
+    reconciler.setPeers(new Map(peers), true);
+    await Promise.resolve();
+    expect(made).toHaveLength(count);
+  });
+
+  it("takes nothing away when the peers become known while it looks at what is there", async () => {
+    const model = new KernelModel();
+    const first = node(model);
+    first.reconciler.setPeers(peers, true);
+    await first.reconciler.whenSynced();
+    first.reconciler.close();
+
+    let isKnown = false;
+    const second = node(model, () => {
+      if (isKnown) return;
+      isKnown = true;
+      second.reconciler.setPeers(peers, true);
+    });
+    await second.reconciler.whenSynced();
+    expect(isKnown).toBe(true);
+    expect(deletions(second.made)).toEqual([]);
+    expect(second.made).toEqual([]);
+  });
+
+  it("takes away what is left of peers that have gone, as soon as all are known", async () => {
+    const model = new KernelModel();
+    const first = node(model);
+    first.reconciler.setPeers(peers, true);
+    await first.reconciler.whenSynced();
+    first.reconciler.close();
+
+    const second = node(model);
+    second.reconciler.setPeers(new Map(), false);
+    second.reconciler.setPeers(new Map([["n2", lease(2)]]), true);
+    await second.reconciler.whenSynced();
+    expect(deletions(second.made).map(({ kind }) => kind)).toEqual([
+      "delete-route",
+      "delete-neighbour",
+      "delete-fdb",
+    ]);
+    expect(model.routes.map(({ dst }) => dst)).toEqual([lease(2).subnet]);
+  });
+});
