@@ -13,7 +13,7 @@ export interface Members {
 
 if (import.meta.main) {
   // What only tests use is of no use in the product.
-  const product = globSync("{plugins,tools,shared}/**/*.ts").map(read);
+  const product = globSync("{plugins,tools,daemons,shared}/**/*.ts").map(read);
   const others = globSync("{scripts,test}/**/*.ts").map(read);
   const unused = [...unusedIn(product), ...unusedIn([...product, ...others])];
   if (unused.length > 0) console.log([...new Set(unused)].join("\n"));
@@ -63,6 +63,10 @@ export function membersOf(file: string, text: string): Members {
     MemberExpression(node) {
       const isName = !node.computed || node.property.type === "Literal";
       if (isName && !set.has(node)) use(node.property);
+    },
+    CallExpression(node) {
+      // A method can be called by its name, through a function that takes it.
+      for (const argument of node.arguments) if (argument.type === "Literal") use(argument);
     },
     ObjectPattern(node) {
       for (const property of node.properties) {

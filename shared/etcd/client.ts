@@ -134,14 +134,6 @@ export class EtcdClient {
     }
   }
 
-  /** @returns the seconds that are left of a lease; 0 or less if there is none. */
-  async timeToLive(id: bigint, signal: AbortSignal): Promise<number> {
-    const message = writeLeaseId(id);
-    const what = "look at the lease in etcd";
-    const path = "Lease/LeaseTimeToLive";
-    return (await this.#call({ what, path, message, read: readLease }, signal)).ttl;
-  }
-
   /**
    * Watches all keys of a prefix, until aborted or until it fails. Only of a server that has a
    * leader: one that was cut off from the others would never tell.

@@ -9,8 +9,8 @@ import {
   timeUntilOverlayIs,
   type ClusterNode,
 } from "../../helpers/overlay_cluster.ts";
-import { startStatic } from "../../helpers/static_flanneld.ts";
-import type { WireLease } from "./static_daemon.ts";
+import { startStatic } from "../../static_flanneld/start.ts";
+import type { WireLease } from "../../static_flanneld/daemon.ts";
 
 const vxlan = { Type: "vxlan" };
 

@@ -136,7 +136,10 @@ describe("parseNetConf", () => {
       `{"Network":"10.0.0.0/8",${vxlan.replace("}", ',"VNI":"1"}')}}`,
       "Backend.VNI must be an integer",
     ],
-    [`{"Network":"10.0.0.0/8",${vxlan.replace("}", ',"Port":65536}')}}`, "Backend.Port must be at most 65535"],
+    [
+      `{"Network":"10.0.0.0/8",${vxlan.replace("}", ',"Port":65536}')}}`,
+      "Backend.Port must be at most 65535",
+    ],
   ])("refuses %s", (text, problem) => {
     expect(() => parse(text)).toThrow(Failure);
     expect(() => parse(text)).toThrow(`Cannot use the key /c in etcd: ${problem}`);
