@@ -14,6 +14,7 @@ import { observe } from "./liveness.ts";
 import { familiesOf, isSameContainer, portForwardOf } from "./port_forward.ts";
 import type { PortRecord } from "./record.ts";
 import { restore, rulesetOf, setUp } from "./setup.ts";
+import { requireMarkChain } from "./status.ts";
 import { PortStore } from "./store.ts";
 import type { PortmapEnv } from "./store.ts";
 import {
@@ -150,7 +151,10 @@ export const portmap: Plugin<PortmapConfig> = {
       backend === "iptables"
         ? firewall.save(4, "nat") !== undefined
         : firewall.nftList(["list", "tables"]) !== undefined;
-    if (usable) return;
+    if (usable) {
+      requireMarkChain(context);
+      return;
+    }
     throw new CniError(
       Code.PluginNotAvailable,
       `Cannot map host ports: ${backend} is not usable on this node.`,

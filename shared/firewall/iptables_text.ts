@@ -1,3 +1,4 @@
+import { linesIn } from "./listing.ts";
 import type { IptablesRules, SharedRules } from "./ruleset.ts";
 
 /** Lines of iptables-restore's input, and what iptables-save says, of the nat table. Pure. */
@@ -47,7 +48,7 @@ export function checkSharedLines({ rules }: SharedRules): string[] {
 
 /** Lines that make those shared chains and rules that a listing lacks. */
 export function missingSharedLines({ chains, rules }: SharedRules, saved: string): string[] {
-  const has = new Set(saved.split("\n"));
+  const has = linesIn(saved);
   return [
     // Only those that are not there: naming a chain empties it.
     ...chains.filter((chain) => !isListed(chain, saved)).map(newChain),
@@ -64,7 +65,7 @@ export function missingLines({ chain, rules }: IptablesRules, saved: string): st
 
 /** The first rule of an owner's chain that a listing lacks. */
 export function unlistedRule({ chain, rules }: IptablesRules, saved: string): string | undefined {
-  const has = new Set(saved.split("\n"));
+  const has = linesIn(saved);
   return rules
     .filter((one) => one.chain === chain)
     .map((one) => `${chain} ${one.rule}`)

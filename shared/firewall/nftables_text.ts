@@ -1,3 +1,4 @@
+import { parsedOnce } from "./listing.ts";
 import type { NftablesRules, NftablesTable, Rule } from "./ruleset.ts";
 
 /** nft's commands, and what it lists. Pure. */
@@ -89,25 +90,29 @@ function unlisted(
 ): string | undefined {
   const found = rulesByChain(listing);
   const missing = rules.find(({ chain, rule }) => {
-    const lines = [chain, formerNames.get(chain) ?? ""].flatMap((name) => found.get(name) ?? []);
-    return !lines.some((line) => line.endsWith(rule));
+    return [chain, formerNames.get(chain) ?? ""].every((name) => {
+      const lines = found.get(name);
+      if (lines === undefined) return true;
+      // Nearly always it is the whole line. Conditions of the config's come before it.
+      return !lines.has(rule) && ![...lines].some((line) => line.endsWith(rule));
+    });
   });
   return missing === undefined ? undefined : `${missing.rule} in chain ${missing.chain}`;
 }
 
 /** The rules of each chain of a listing, without their handles. */
-function rulesByChain(listing: string): Map<string, string[]> {
-  const chains = new Map<string, string[]>();
-  let rules: string[] = [];
+const rulesByChain = parsedOnce((listing): ReadonlyMap<string, ReadonlySet<string>> => {
+  const chains = new Map<string, Set<string>>();
+  let rules = new Set<string>();
   for (const text of listing.split("\n")) {
     const line = text.trim().replace(/ # handle \d+$/, "");
     const chain = /^chain (\S+) \{/.exec(line)?.[1];
     if (chain === undefined) {
-      rules.push(line);
+      rules.add(line);
       continue;
     }
-    rules = [];
+    rules = new Set();
     chains.set(chain, rules);
   }
   return chains;
-}
+});

@@ -50,3 +50,18 @@ describe.concurrent("bridge", () => {
     expect(added.code, "ADD").toBe(1);
   });
 });
+
+test.concurrent("portmap is not ready without the chain that it is to mark with", async () => {
+  await using node = await createSandbox();
+  const externalSetMarkChain = "KUBE-MARK-MASQ";
+  const own = { cniVersion: "1.1.0", name: "n", type: "portmap", externalSetMarkChain };
+  const call = { bin, plugin: "portmap", command: "STATUS", conf: own } as const;
+  const answer = await cni(node, call);
+  expect(answer.json).toMatchObject({
+    code: 50,
+    msg: expect.stringContaining("The chain KUBE-MARK-MASQ"),
+  });
+  // Of one family is enough: a cluster may have no other.
+  await node.sh("ip6tables -t nat -N KUBE-MARK-MASQ");
+  expect((await cni(node, call)).code).toBe(0);
+});

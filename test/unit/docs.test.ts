@@ -41,6 +41,24 @@ test.for(pages)("the links in %s lead somewhere", (page) => {
   expect(broken).toEqual([]);
 });
 
+test("the map in CONTRIBUTING has each room of shared, and no other", () => {
+  const listed = Array.from(
+    read("CONTRIBUTING.md").matchAll(/^\| `(shared\/\w+)` \|/gm),
+    ([, room]) => room,
+  );
+  expect(new Set(listed)).toEqual(new Set(globSync("shared/*")));
+});
+
+test("the files that CONTRIBUTING names are there", () => {
+  const text = read("CONTRIBUTING.md");
+  const files = Array.from(
+    text.matchAll(/`((?:plugins|shared|scripts)\/[\w/-]+\.ts)`/g),
+    ([, file = ""]) => file,
+  );
+  expect(files.length).toBeGreaterThan(5);
+  expect(files.filter((file) => !existsSync(file))).toEqual([]);
+});
+
 test("the index of decisions lists each of them", () => {
   const listed = Array.from(
     read("docs/decisions/README.md").matchAll(/\((\d{4}-.*?)\)/g),

@@ -122,7 +122,7 @@ function likeTree(keys: KeyTree | undefined): fc.Arbitrary<{ exact: Json; odd: J
       exact: Object.fromEntries(given.map(({ key, value }) => [key, value.exact])),
       odd: Object.fromEntries(
         given.map(({ key, upper, value }) => {
-          const letters = [...key].map((letter, at) =>
+          const letters = Array.from(key, (letter, at) =>
             upper[at] === true ? invert(letter) : letter,
           );
           return [keys.isMap === true ? key : letters.join(""), value.odd];

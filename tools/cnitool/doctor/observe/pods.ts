@@ -52,7 +52,9 @@ async function problemOf(tool: Tool, pod: CachedAttachment): Promise<string | un
   const request = requestFor(pod);
   const check = async (type: string, conf: Parameters<Delegate["check"]>[1]): Promise<void> => {
     const env = { ...tool, delegate, warn: () => undefined };
-    await tool.builtins.get(type)?.call(request, conf, env);
+    // The bridge's gateways are looked at once, for all pods.
+    const own = type === "bridge" ? { ...conf, isGateway: false, isDefaultGateway: false } : conf;
+    await tool.builtins.get(type)?.call(request, own, env);
   };
   const delegate: Delegate = { ...noDelegate, check };
   for (const plugin of list.plugins) {
@@ -61,9 +63,7 @@ async function problemOf(tool: Tool, pod: CachedAttachment): Promise<string | un
     try {
       await check(plugin.type, configFor(pod, list, plugin));
     } catch (error) {
-      const { message } = asCniError(error);
-      // The bridge's gateways are looked at for all pods at once.
-      if (!message.includes("the gateway address")) return message;
+      return asCniError(error).message;
     }
   }
   return undefined;
