@@ -1,5 +1,6 @@
 /** A pod with CAP_NET_ADMIN changes its own namespace. The node is not affected, and DEL cleans up. */
 import { describe, expect, test } from "vitest";
+import { eventually } from "../lab/eventually.ts";
 import { cni, leftovers, runConflist, type Sandbox } from "../helpers/cni.ts";
 import { addMappedPod, createNode, NFTABLES, IPTABLES_NFT } from "../helpers/portmap.ts";
 import { expectError } from "../helpers/state.ts";
@@ -44,9 +45,10 @@ describe.concurrent("a pod that", () => {
     if (noticed) expectError(check, 105);
     else expect(check).toMatchObject({ code: 0 });
     await runConflist(node, conflist);
-    // Its runtime removes the namespace after DEL.
+    // Its runtime removes the namespace after DEL. The kernel removes the links in it a little later.
     await node.removePod("pod1");
-    expect(leftovers(before, await node.snapshot())).toEqual([]);
+    const look = async () => leftovers(before, await node.snapshot());
+    expect(await eventually(look, (left) => left.length === 0)).toEqual([]);
   });
 
   test("keeps its old interface does not keep its address or host port from the next", async () => {
