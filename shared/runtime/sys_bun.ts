@@ -48,6 +48,7 @@ export const sys: Sys = {
   send: (fd, data, flags) => answer(() => libc.send(fd, ptr(data), data.length, flags)),
   recv: (fd, into, flags) => answer(() => libc.recv(fd, ptr(into), into.length, flags)),
   flock: (fd, operation) => answer(() => libc.flock(fd, operation)),
+  fcntl: (fd, command, struct) => answer(() => libc.fcntl(fd, command, ptr(struct))),
   lsetxattr(path, name, value) {
     const [at, key] = [cString(path), cString(name)];
     return answer(() => libc.lsetxattr(ptr(at), ptr(key), ptr(value), value.length, 0));
@@ -88,9 +89,7 @@ function spawn(command: string, args: readonly string[], options: RunOptions): R
   let stderr = "";
   try {
     const child = Bun.spawnSync([command, ...args], {
-      stdin: Buffer.from(options.input),
-      stdout: "pipe",
-      stderr: "pipe",
+      stdio: [Buffer.from(options.input), "pipe", "pipe", ...(options.inherit ?? [])],
       env: { ...options.env },
       timeout: options.timeout,
       maxBuffer: options.maxOutput,
