@@ -1,43 +1,55 @@
 import { CniError, Code } from "../../shared/cni/error.ts";
-import type { Attachment } from "../../shared/cni/request.ts";
-import { overlap } from "../../shared/firewall/port_forward.ts";
-import { describeOwner, isGone } from "./liveness.ts";
-import { isSameContainer } from "./port_forward.ts";
+import { describeMapping, overlap } from "../../shared/firewall/port_forward.ts";
+import type { PortForward, PortMapping } from "../../shared/firewall/port_forward.ts";
+import { formatAddress } from "../../shared/net/address.ts";
+import type { Address } from "../../shared/net/address.ts";
+import { isGone } from "./liveness.ts";
+import type { Surveyor } from "./liveness.ts";
+import { isSameAttachment } from "./owned_rules.ts";
 import type { PortRecord } from "./record.ts";
 import type { PortmapEnv, PortStore } from "./store.ts";
 
 /**
- * Gives a container the host ports that its record names, and writes the record. Is called with the
- * records locked.
- * @param reservations host-local's folder, for a test's own.
- * @returns the records whose rules have to go: of owners that are gone, and the container's own.
+ * Gives a container's interface the host ports that its record names, and writes the record. Called
+ * with the records locked.
+ * @returns the records whose rules have to go: of owners that are gone, and the interface's own.
  * @throws CniError Conflict if a container that is there has one of the ports.
  */
 export function allocate(
   { store, warn }: Pick<PortmapEnv, "store" | "warn">,
   record: PortRecord,
-  reservations?: string,
+  surveyor: Surveyor,
 ): PortRecord[] {
   const { forward } = record;
-  const evicted = new Map<string, PortRecord>();
-  for (const own of recordsOf(store, forward.network, forward)) evicted.set(keyOf(own), own);
+  const own = store.read(forward.network, forward);
+  const evicted = new Map<string, PortRecord>(own === undefined ? [] : [[keyOf(own), own]]);
   for (const mapping of forward.mappings) {
     for (const owner of store.ownersOf(mapping)) {
       const clashes = owner.forward.mappings.some((other) => overlap(mapping, other));
-      if (isSameContainer(owner.forward, forward) || !clashes) continue;
-      if (!owner.leftover && !isGone(owner, reservations)) {
-        throw new CniError(
-          Code.Conflict,
-          `Cannot map a host port: ${describeOwner(owner, mapping)}.`,
-          "Give one of the two pods another hostPort. If that container is gone, run DEL for it, or GC.",
+      // Of what an earlier version took from rules, the rules say more.
+      if (owner.foreign || isSameAttachment(owner, record) || !clashes) continue;
+      if (owner.forward.containerId === forward.containerId) {
+        warn(
+          `${describeOwner(owner.forward, mapping)} too, by its interface ${owner.forward.ifname}.`,
         );
+        continue;
       }
-      warn(`${describeOwner(owner, mapping)}, which is gone: its rules are removed.`);
+      if (!owner.leftover && owner.phase !== "leaving" && !isGone(owner, surveyor)) {
+        throw conflict(describeOwner(owner.forward, mapping));
+      }
+      warn(`${describeOwner(owner.forward, mapping)}, which is gone: its rules are removed.`);
       evicted.set(keyOf(owner), owner);
     }
   }
-  for (const other of evicted.values()) {
-    if (isSameContainer(other.forward, forward)) store.remove(other);
+  claim(store, record, [...evicted.values()]);
+  return [...evicted.values()];
+}
+
+/** Writes a record, so that those it takes the place of are restored by nobody. */
+function claim(store: PortStore, record: PortRecord, evicted: readonly PortRecord[]): void {
+  for (const other of evicted) {
+    if (isSameAttachment(other, record)) store.remove(other);
+    else store.write({ ...other, phase: "leaving" });
   }
   try {
     store.write(record);
@@ -45,7 +57,6 @@ export function allocate(
     withdraw(store, record);
     throw error;
   }
-  return [...evicted.values()];
 }
 
 /** Takes back what was written before the disk failed, as far as it lets that be done. */
@@ -61,19 +72,36 @@ function keyOf({ forward }: PortRecord): string {
   return `${forward.network} ${forward.containerId} ${forward.ifname}`;
 }
 
-/** The container's records: the interface's own, and one that rules of another plugin gave. */
-export function recordsOf(store: PortStore, network: string, of: Attachment): PortRecord[] {
-  const { containerId } = of;
-  return [
-    store.read(network, of) ?? [],
-    store.read(network, { containerId, ifname: "" }) ?? [],
-  ].flat();
+/** The error for a host port that another container has. */
+export function conflict(owner: string): CniError {
+  return new CniError(
+    Code.Conflict,
+    `Cannot map a host port: ${owner}.`,
+    "Give one of the two pods another hostPort. If that container is gone, run DEL for it, or GC.",
+  );
 }
 
-/** The records of containers that are there, and whose rules therefore should be. */
-export function liveRecords(store: PortStore): PortRecord[] {
-  return store
-    .list()
-    .filter(({ foreign, leftover }) => !foreign && !leftover)
-    .filter((record) => !isGone(record));
+/** Who has a mapping, in words. */
+export function describeOwner(
+  { network, containerId, addresses }: PortForward,
+  mapping: PortMapping,
+): string {
+  return describeHolder(
+    mapping,
+    containerId,
+    addresses.map(({ address }) => address),
+    network,
+  );
+}
+
+/** The same for a holder of which less is known. */
+export function describeHolder(
+  mapping: PortMapping,
+  containerId: string,
+  addresses: readonly Address[],
+  network: string | undefined,
+): string {
+  const where = addresses.length === 0 ? "" : ` (${addresses.map(formatAddress).join(", ")})`;
+  const of = network === undefined ? "" : ` of network ${network}`;
+  return `${describeMapping(mapping)} is mapped to container ${containerId}${where}${of}`;
 }

@@ -1,57 +1,127 @@
-import type { Request } from "../../shared/cni/request.ts";
 import { inodeOf, listIfPresent, readIfPresent } from "../../shared/files/files.ts";
-import { networksFolder } from "../../shared/files/paths.ts";
-import { describeMapping } from "../../shared/firewall/port_forward.ts";
-import type { PortForward, PortMapping } from "../../shared/firewall/port_forward.ts";
-import { formatAddress } from "../../shared/net/address.ts";
+import { cacheFolder, networksFolder } from "../../shared/files/paths.ts";
+import type { ListedHostPort, PortForward } from "../../shared/firewall/port_forward.ts";
+import { formatAddress, sameAddress } from "../../shared/net/address.ts";
+import type { Address } from "../../shared/net/address.ts";
+import { findNamespaces } from "../../shared/node/namespaces.ts";
+import type { Node } from "../../shared/node/node.ts";
 import type { PortRecord } from "./record.ts";
 
-/** What can be seen of a container, so that it can be told later whether it is there still. */
+/** What tells whether a container is there: what its host ports are allowed to depend on. */
+export interface Surveyor {
+  readonly node: Node;
+  /** The namespace of the container that asks, which is no other's. */
+  readonly netns: string;
+  /** Where host-local keeps its reservations, unless told. */
+  readonly reservations?: string;
+  /** Where libcni keeps results, unless told. */
+  readonly results?: string;
+}
+
+/** What can be seen of a container at its ADD, so that it can be told later whether it is there. */
 export function observe(
   forward: PortForward,
-  request: Request,
-  reservations: string = networksFolder,
+  { netns, reservations }: Pick<Surveyor, "netns" | "reservations">,
 ): Pick<PortRecord, "netns" | "inode" | "reserved"> {
   return {
-    netns: request.netns,
-    inode: inodeOf(request.netns) ?? 0,
-    reserved: hasReservation(forward, reservations),
+    netns,
+    inode: inodeOf(netns) ?? 0,
+    reserved: forward.addresses.some(
+      ({ address }) => holderOf(address, forward.network, reservations) === forward.containerId,
+    ),
   };
 }
 
 /**
- * Whether the container that a record is of has gone: its namespace has, or the reservation that it
- * had at ADD has. One that nothing can be known of counts as gone, for a scheduler does not put two
- * containers with the same host port on one node.
+ * Whether the container of a record has gone: it had a reservation at ADD and has none, or its
+ * namespace is nowhere on the node. A path that leads nowhere proves nothing, for a process or
+ * another mount may keep the namespace.
  */
 export function isGone(
-  { forward, netns, inode, reserved, foreign }: PortRecord,
-  reservations: string = networksFolder,
+  { forward, netns, inode, reserved }: PortRecord,
+  { node, netns: asking, reservations }: Surveyor,
 ): boolean {
-  if (foreign) return !hasReservation(forward, reservations);
-  if (inodeOf(netns) !== inode) return true;
-  return reserved && !hasReservation(forward, reservations);
+  const { addresses, network, containerId } = forward;
+  const isReserved = addresses.some(
+    ({ address }) => holderOf(address, network, reservations) === containerId,
+  );
+  if (reserved && !isReserved) return true;
+  if (inodeOf(netns) === inode) return false;
+  const own = inodeOf(asking);
+  // The number of a namespace that has gone is given again: the address tells whose it is.
+  return !findNamespaces(node, (found) => found === inode && found !== own).some((found) =>
+    addresses.some(({ address }) => isIn(address, found.addresses)),
+  );
 }
 
-/** Whether host-local has an address for the container. */
-function hasReservation(
-  { network, containerId, addresses }: PortForward,
-  reservations: string,
+/**
+ * Whether the container of rules that nothing is recorded of has gone. What cannot be told from a
+ * reservation is told by its address: while a namespace has it, it is there.
+ */
+export function isForeignGone(
+  { network, containerId, isCut, address }: ListedHostPort,
+  { node, netns, reservations }: Surveyor,
 ): boolean {
-  const folder = `${reservations}/${network}`;
-  const names =
-    addresses.length > 0
-      ? addresses.map(({ address }) => formatAddress(address))
-      : listIfPresent(folder);
-  return names.some((name) => {
-    const text = readIfPresent(`${folder}/${name}`);
-    return text?.split(/\r?\n/, 1)[0]?.trim() === containerId;
+  // Its rules lead nowhere.
+  if (address === undefined) return true;
+  const holders = holdersOf(address, network, reservations).map(({ id }) => id);
+  if (holders.some((id) => isId(containerId, isCut, id))) return false;
+  if (holders.length > 0) return true;
+  const own = inodeOf(netns);
+  return !findNamespaces(node, (inode) => inode !== own).some((found) =>
+    isIn(address, found.addresses),
+  );
+}
+
+/**
+ * Whether a container whose rules name no network is known to be attached to others than one: by
+ * host-local's reservations, or by what libcni keeps of the runtime's calls.
+ */
+export function isElsewhere(
+  { containerId, isCut, address }: ListedHostPort,
+  network: string,
+  { reservations, results = `${cacheFolder}/results` }: Omit<Surveyor, "node" | "netns">,
+): boolean {
+  const reserved =
+    address === undefined
+      ? []
+      : holdersOf(address, undefined, reservations)
+          .filter(({ id }) => isId(containerId, isCut, id))
+          .map((holder) => holder.network);
+  if (reserved.length > 0) return !reserved.includes(network);
+  // <network>-<container id>-<interface>, of which each may have a hyphen.
+  const part = isCut ? `-${containerId}` : `-${containerId}-`;
+  const kept = listIfPresent(results).filter((name) => name.includes(part));
+  return kept.length > 0 && !kept.some((name) => name.startsWith(`${network}${part}`));
+}
+
+function isId(containerId: string, isCut: boolean, found: string): boolean {
+  return isCut ? found.startsWith(containerId) : found === containerId;
+}
+
+function isIn(address: Address, addresses: readonly { address: Address }[]): boolean {
+  return addresses.some((other) => sameAddress(other.address, address));
+}
+
+/** Whom host-local has given an address, in a network or in any. */
+function holdersOf(
+  address: Address,
+  network: string | undefined,
+  reservations: string = networksFolder,
+): { network: string; id: string }[] {
+  const networks = network === undefined ? listIfPresent(reservations) : [network];
+  return networks.flatMap((name) => {
+    const id = holderOf(address, name, reservations);
+    return id === undefined ? [] : [{ network: name, id }];
   });
 }
 
-/** Who has a mapping, in words. */
-export function describeOwner({ forward }: PortRecord, mapping: PortMapping): string {
-  const addresses = forward.addresses.map(({ address }) => formatAddress(address)).join(", ");
-  const where = addresses === "" ? "" : ` (${addresses})`;
-  return `${describeMapping(mapping)} is mapped to container ${forward.containerId}${where} of network ${forward.network}`;
+/** The container that host-local has given an address of a network. */
+function holderOf(
+  address: Address,
+  network: string,
+  reservations: string = networksFolder,
+): string | undefined {
+  const text = readIfPresent(`${reservations}/${network}/${formatAddress(address)}`);
+  return text?.split(/\r?\n/, 1)[0]?.trim();
 }

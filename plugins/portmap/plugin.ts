@@ -6,19 +6,19 @@ import { driverOf } from "../../shared/firewall/drivers.ts";
 import { describeMapping, mappingsOf } from "../../shared/firewall/port_forward.ts";
 import type { PortForward } from "../../shared/firewall/port_forward.ts";
 import { validatePortmap } from "../../schemas/generated/validators.js";
-import { allocate, recordsOf } from "./allocate.ts";
+import { allocate } from "./allocate.ts";
 import { parsePortmapConf } from "./conf.ts";
 import type { PortmapConfig } from "./conf.ts";
-import { importForeign } from "./import_foreign.ts";
 import { observe } from "./liveness.ts";
-import { familiesOf, isSameContainer, portForwardOf } from "./port_forward.ts";
+import { hasRules, rulesetOf } from "./owned_rules.ts";
+import { familiesOf, portForwardOf } from "./port_forward.ts";
 import type { PortRecord } from "./record.ts";
-import { restore, rulesetOf, setUp } from "./setup.ts";
+import { restore, restoreRecord, setUp } from "./setup.ts";
 import { requireMarkChain } from "./status.ts";
 import { PortStore } from "./store.ts";
 import type { PortmapEnv } from "./store.ts";
 import {
-  collectListed,
+  collectUnrecorded,
   forgetFlows,
   retryLeftovers,
   sweepRecords,
@@ -37,7 +37,7 @@ export const portmap: Plugin<PortmapConfig> = {
   parse: parsePortmapConf,
 
   async add(context) {
-    const { conf, prevResult, request, undo } = context;
+    const { conf, prevResult } = context;
     if (prevResult === undefined) {
       throw badConfig(
         "prevResult",
@@ -47,34 +47,12 @@ export const portmap: Plugin<PortmapConfig> = {
       );
     }
     if (conf.mappings.length === 0) return prevResult;
-    const env = envOf(context);
     const forward = portForwardOf(context, prevResult);
     if (forward.addresses.length === 0) return prevResult;
     checkListeners(context, forward);
 
-    const record: PortRecord = {
-      forward,
-      backend: chooseBackend(context),
-      ...observe(forward, request),
-      leftover: false,
-      foreign: false,
-    };
-    const evicted = env.store.locked(() => {
-      if (!env.store.isOpened) importForeign(env);
-      return allocate(env, record);
-    });
-    undo.push("the host ports", () => {
-      tearDown(env, [record]);
-    });
-    setUp(env, record, evicted);
-    const others = evicted.filter((other) => !isSameContainer(other.forward, forward));
-    if (others.length > 0) {
-      env.store.locked(() => {
-        for (const other of others) env.store.remove(other);
-      });
-    }
-    if (forward.options.snat) routeLocalnet(context, forward);
-    forgetFlows(env, forward);
+    addHostPorts(context, forward);
+    openFor(context, forward);
     return prevResult;
   },
 
@@ -82,7 +60,9 @@ export const portmap: Plugin<PortmapConfig> = {
   async del(context) {
     const { conf, request } = context;
     const env = envOf(context);
-    const own = recordsOf(env.store, conf.network, request);
+    const own = [request, { ...request, ifname: "" }].flatMap(
+      (of) => env.store.read(conf.network, of) ?? [],
+    );
     // What one could not remove just now, and perhaps waited for, the others could not either.
     const isDone = own.length === 0 || tearDown(env, own);
     if (own.length === 0) tearDownUnrecorded(env, context);
@@ -98,7 +78,7 @@ export const portmap: Plugin<PortmapConfig> = {
     const backend = own?.backend ?? chooseBackend(context);
     const forward = portForwardOf(context, prevResult);
     // Of a container without a record, the reference plugin may have made the rules.
-    const ruleset = rulesetOf(env, { forward }, own === undefined ? "reference" : "us");
+    const ruleset = rulesetOf(env, forward, [{ forward }], own === undefined ? "reference" : "us");
     const driver = driverOf(context.firewall, backend);
     for (const family of familiesOf(forward)) {
       const missing = driver.missing(family, ruleset);
@@ -122,24 +102,31 @@ export const portmap: Plugin<PortmapConfig> = {
       return network === conf.network && !isValid(containerId, ifname);
     });
     if (stale.length > 0) tearDown(env, stale);
-    collectListed(env, conf.network, valid);
+    collectUnrecorded(env, conf.network, valid);
     retryLeftovers(env);
     restore(env, conf.network);
     sweepRecords(env);
   },
 
-  /** ADD again, which replaces what is there, and makes good what others have lost with it. */
+  /** Makes the rules again, and those that others have lost with them. */
   async repair(context, dryRun) {
     const { conf, prevResult, request } = context;
     if (prevResult === undefined || conf.mappings.length === 0) return [];
     const env = envOf(context);
-    const backend = env.store.read(conf.network, request)?.backend ?? chooseBackend(context);
+    const own = env.store.read(conf.network, request);
+    // A DEL is under way, or has left rules that are removed with the next one.
+    if (own !== undefined && !hasRules(own)) return [];
     const forward = portForwardOf(context, prevResult);
-    const driver = driverOf(context.firewall, backend);
+    const driver = driverOf(context.firewall, own?.backend ?? chooseBackend(context));
+    const ruleset = rulesetOf(env, forward, [{ forward }]);
     const lost = familiesOf(forward).filter(
-      (family) => driver.missing(family, rulesetOf(env, { forward })) !== undefined,
+      (family) => driver.missing(family, ruleset) !== undefined,
     );
-    if (lost.length > 0 && !dryRun) await portmap.add(context);
+    if (lost.length > 0 && !dryRun) {
+      if (own === undefined) addHostPorts(context, forward);
+      else restoreRecord(env, own);
+      openFor(context, forward);
+    }
     const ports = conf.mappings.map(describeMapping).join(", ");
     return lost.map((family) => `host ports ${ports} for IPv${family}`);
   },
@@ -162,6 +149,32 @@ export const portmap: Plugin<PortmapConfig> = {
     );
   },
 };
+
+/** Takes the host ports for a container, and makes their rules. */
+function addHostPorts(context: Context<PortmapConfig>, forward: PortForward): void {
+  const { node, request, undo } = context;
+  const env = envOf(context);
+  const surveyor = { node, netns: request.netns };
+  const record: PortRecord = {
+    forward,
+    backend: chooseBackend(context),
+    ...observe(forward, surveyor),
+    phase: "adding",
+    leftover: false,
+    foreign: false,
+  };
+  const evicted = env.store.locked(() => allocate(env, record, surveyor));
+  undo.push("the host ports", () => {
+    tearDown(env, [record]);
+  });
+  setUp(env, { record, evicted, surveyor });
+}
+
+/** Lets the first packets take the way that the rules lead. */
+function openFor(context: Context<PortmapConfig>, forward: PortForward): void {
+  if (forward.options.snat) routeLocalnet(context, forward);
+  forgetFlows(envOf(context), forward);
+}
 
 function envOf({ node, firewall, warn }: Context<PortmapConfig>): PortmapEnv {
   return { node, firewall, warn, store: new PortStore(node) };

@@ -1,7 +1,7 @@
 import type { Family } from "../../shared/net/address.ts";
 import type { Context } from "../../shared/cni/plugin.ts";
 import type { Result } from "../../shared/cni/result.ts";
-import type { Container, PortForward } from "../../shared/firewall/port_forward.ts";
+import type { PortForward } from "../../shared/firewall/port_forward.ts";
 import type { PortmapConfig } from "./conf.ts";
 
 export const families: readonly Family[] = [4, 6];
@@ -28,9 +28,4 @@ export function portForwardOf(
 /** The families that rules are needed in: those of the container's addresses. */
 export function familiesOf({ addresses }: PortForward): Family[] {
   return addresses.map(({ address }) => address.family);
-}
-
-/** Whether two are the same container of the same network. */
-export function isSameContainer(a: Container, b: Container): boolean {
-  return a.network === b.network && a.containerId === b.containerId;
 }

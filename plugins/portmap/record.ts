@@ -18,11 +18,18 @@ export interface PortRecord {
   readonly inode: number;
   /** Whether host-local had a reservation of it, in its usual folder, at ADD. */
   readonly reserved: boolean;
+  /**
+   * What is being done: an ADD makes its rules, or a DEL removes them. Only the call that does so
+   * touches them then; where it was killed, the rules are nobody's.
+   */
+  readonly phase: Phase;
   /** Whether rules of it could not be removed. */
   readonly leftover: boolean;
-  /** Whether another plugin made it, and this is all that its rules say of it. */
+  /** Whether an earlier version took it from the rules of another plugin. */
   readonly foreign: boolean;
 }
+
+export type Phase = "adding" | "added" | "leaving";
 
 /** A record as JSON. */
 interface PlainRecord {
@@ -42,13 +49,16 @@ interface PlainRecord {
   netns: string;
   inode: number;
   reserved: boolean;
+  /** Undefined for "added", as earlier versions have it. */
+  phase?: Phase;
   leftover: boolean;
   foreign: boolean;
 }
 
-export function formatRecord({ forward, ...rest }: PortRecord): string {
+export function formatRecord({ forward, phase, ...rest }: PortRecord): string {
   const plain: PlainRecord = {
     ...rest,
+    ...(phase === "added" ? {} : { phase }),
     ...forward,
     addresses: forward.addresses.map(formatCidr),
     mappings: forward.mappings.map(({ hostIP, family, ...mapping }) => ({
@@ -64,8 +74,9 @@ export function formatRecord({ forward, ...rest }: PortRecord): string {
 export function parseRecord(text: string): PortRecord {
   const plain = JSON.parse(text) as PlainRecord;
   if (!isPlain(plain)) throw new TypeError("a damaged record");
-  const { netns, inode, reserved, leftover, foreign, backend, ...forward } = plain;
+  const { netns, inode, reserved, leftover, foreign, backend, phase, ...forward } = plain;
   return {
+    phase: phase ?? "added",
     netns,
     inode,
     reserved,

@@ -1,73 +1,146 @@
 import { asCniError } from "../../shared/cni/error.ts";
-import type { Backend, FirewallDriver } from "../../shared/firewall/driver.ts";
+import { Failure } from "../../shared/base/failure.ts";
+import type { FirewallDriver } from "../../shared/firewall/driver.ts";
 import { backends, driverOf } from "../../shared/firewall/drivers.ts";
-import { hostPortRuleset } from "../../shared/firewall/host_ports.ts";
+import { listedHostPorts } from "../../shared/firewall/host_ports.ts";
 import type { Ruleset } from "../../shared/firewall/ruleset.ts";
 import type { Family } from "../../shared/net/address.ts";
-import { liveRecords } from "./allocate.ts";
-import { families, familiesOf, isSameContainer } from "./port_forward.ts";
+import { isGone } from "./liveness.ts";
+import type { Surveyor } from "./liveness.ts";
+import { isSameAttachment, ownerOf, rulesetOf, siblingsOf } from "./owned_rules.ts";
+import { families, familiesOf } from "./port_forward.ts";
 import type { PortRecord } from "./record.ts";
 import type { PortmapEnv } from "./store.ts";
 import { removeRules } from "./teardown.ts";
+import { goneClaimants } from "./unrecorded.ts";
+
+/** What an ADD writes rules of, and who is in the way. */
+interface Task {
+  readonly record: PortRecord;
+  readonly evicted: readonly PortRecord[];
+  readonly surveyor: Surveyor;
+}
 
 /**
- * Makes a container's rules, and removes those of records that are evicted, the container's own of
+ * Makes the rules of a record, and removes those of records that are evicted, the interface's own of
  * an earlier ADD among them. One transaction a family.
- * @throws Failure firewall, busy
+ * @throws Failure firewall, busy; CniError Conflict
  */
-export function setUp(env: PortmapEnv, record: PortRecord, evicted: readonly PortRecord[]): void {
-  const { forward, backend } = record;
-  const own = familiesOf(forward);
-  const alike = evicted.filter((other) => other.backend === backend);
-  const unlike = evicted.filter((other) => other.backend !== backend);
-  for (const family of own) addRules(env, backend, family, record, alike);
+export function setUp(env: PortmapEnv, task: Task): void {
+  const { firewall, store } = env;
+  const { record, evicted } = task;
+  const own = familiesOf(record.forward);
+  const addOwnOf = (some: readonly Family[]): Family[] =>
+    store.withRulesOf(firewall, record.forward, () =>
+      some.filter((family) => !addOwn(env, task, family)),
+    );
+  const rest = evicted.length === 0 ? addOwnOf(own) : own;
+  for (const family of rest) {
+    // Where another call has made the shared rules meanwhile, nobody has to wait for this one.
+    const isDone = store.withAllRules(firewall, () => {
+      if (evicted.length === 0 && isInOrder(env, record, family)) return false;
+      replaceRules(env, task, family);
+      return true;
+    });
+    if (isDone || addOwnOf([family]).length === 0) continue;
+    store.withAllRules(firewall, () => {
+      replaceRules(env, task, family);
+    });
+  }
+  removeOthers(env, task);
+  commit(env, task);
+}
+
+/** Removes evicted rules where the record has none. */
+function removeOthers(env: PortmapEnv, { record, evicted }: Task): void {
   if (evicted.length === 0) return;
-  env.store.withRulesLocked("shared", () => {
+  const own = familiesOf(record.forward);
+  env.store.withAllRules(env.firewall, () => {
     for (const family of families) {
-      removeRules(env, own.includes(family) ? unlike : [...alike, ...unlike], family);
+      const others = evicted.filter(
+        ({ backend }) => backend !== record.backend || !own.includes(family),
+      );
+      removeRules(env, others, family);
     }
   });
 }
 
-/** Adds a record's rules in the place of others'. */
-function addRules(
+/**
+ * Says in the record that its rules are made.
+ * @throws Failure busy if a DEL or a GC has come in between, which has not seen all of them.
+ */
+function commit({ store }: PortmapEnv, { record, evicted }: Task): void {
+  store.locked(() => {
+    const { network } = record.forward;
+    if (store.read(network, record.forward)?.phase !== "adding") {
+      throw new Failure(
+        "busy",
+        `Cannot map the host ports of ${record.forward.containerId}: a DEL or GC of the container has come in between.`,
+        "Delete the container, or call ADD again.",
+      );
+    }
+    store.write({ ...record, phase: "added" });
+    for (const other of evicted) if (!isSameAttachment(other, record)) store.remove(other);
+  });
+}
+
+/** @returns false where more than the container's own rules has to be looked at. */
+function addOwn(env: PortmapEnv, task: Task, family: Family): boolean {
+  const { record } = task;
+  const driver = driverOf(env.firewall, record.backend);
+  const wanted = [withSiblings(env, driver, record)];
+  const state = driver.sharedState(family, wanted);
+  if (state !== undefined && !env.store.isKnownState(state)) return false;
+  const removed = unrecorded(env, driver, task, family);
+  if (removed.length === 0 && driver.add([family], wanted)) return true;
+  // Where the state is not known, it may be the shared rules that are missing.
+  if (state === undefined) return false;
+  driver.reconcile([family], wanted, removed);
+  return true;
+}
+
+/** Makes a record's rules in the place of others', after a look at everything. */
+function replaceRules(env: PortmapEnv, task: Task, family: Family): void {
+  const { record, evicted } = task;
+  const driver = driverOf(env.firewall, record.backend);
+  const removed = evicted.map((other) => rulesOf(env, other));
+  reconcile(env, driver, family, [record], [...removed, ...unrecorded(env, driver, task, family)]);
+}
+
+/**
+ * Removes unrecorded rules for a record's host ports from the firewalls that it is not in.
+ * @returns those in the one that it is in, to be removed with the same change.
+ */
+function unrecorded(
   env: PortmapEnv,
-  backend: Backend,
+  driver: FirewallDriver,
+  { record, evicted, surveyor }: Task,
   family: Family,
-  record: PortRecord,
-  evicted: readonly PortRecord[],
-): void {
-  const { firewall, store } = env;
-  const driver = driverOf(firewall, backend);
-  const added = [rulesetOf(env, record)];
-  const removed = evicted.map((other) => rulesetOf(env, other));
-  // Of what another plugin has made, no record says the very words.
-  const areKnown = evicted.every(({ foreign }) => !foreign);
-  const isAdded = (): boolean =>
-    store.withRulesLocked(
-      "shared",
-      () =>
-        areKnown && isInOrder(env, driver, family, added) && driver.add([family], added, removed),
-    );
-  const isReconciled = (isLast: boolean): boolean =>
-    store.withRulesLocked("exclusive", () => {
-      // Another call has made the shared rules meanwhile, and waits for this lock no longer.
-      if (!isLast && areKnown && isInOrder(env, driver, family, added)) return false;
-      reconcile(env, driver, family, [record], removed);
-      return true;
-    });
-  if (!isAdded() && !isReconciled(false) && !isAdded()) isReconciled(true);
+): Ruleset[] {
+  const own: Ruleset[] = [];
+  for (const { backend, owner } of goneClaimants(env, record, evicted, family, surveyor)) {
+    const ruleset = listedHostPorts(backend, owner);
+    if (backend === driver.backend) own.push(ruleset);
+    else driverOf(env.firewall, backend).remove([family], [ruleset]);
+  }
+  return own;
+}
+
+/** A record's rules, with those that cannot be told from them. */
+function withSiblings(env: PortmapEnv, driver: FirewallDriver, record: PortRecord): Ruleset {
+  const siblings = siblingsOf(env, driver.backend, record);
+  return rulesetOf(env, record.forward, [record, ...siblings]);
+}
+
+function rulesOf(env: PortmapEnv, record: PortRecord): Ruleset {
+  return rulesetOf(env, record.forward, [record]);
 }
 
 /** Whether the shared rules are as they were when they were made, or will be seen to. */
-function isInOrder(
-  { store }: PortmapEnv,
-  driver: FirewallDriver,
-  family: Family,
-  rulesets: readonly Ruleset[],
-): boolean {
-  const state = driver.sharedState(family, rulesets);
-  return state === undefined || store.isKnownState(state);
+function isInOrder(env: PortmapEnv, record: PortRecord, family: Family): boolean {
+  const driver = driverOf(env.firewall, record.backend);
+  const state = driver.sharedState(family, [rulesOf(env, record)]);
+  return state === undefined || env.store.isKnownState(state);
 }
 
 /** Makes records' rules and the shared ones, and everybody else's where the shared ones were gone. */
@@ -79,18 +152,30 @@ function reconcile(
   removed: readonly Ruleset[],
 ): void {
   const { store } = env;
-  const added = records.map((record) => rulesetOf(env, record));
-  const others = liveRecords(store)
-    .filter(({ backend }) => backend === driver.backend)
-    .filter(({ forward }) => !records.some((own) => isSameContainer(own.forward, forward)));
-  driver.reconcile(
-    [family],
-    added,
-    removed,
-    others.map((other) => rulesetOf(env, other)),
+  const all = store.list();
+  const byOwner = (some: readonly PortRecord[]): Map<string, Ruleset> =>
+    new Map(
+      some.map((record) => {
+        const { forward } = record;
+        const siblings = siblingsOf(env, driver.backend, record, all);
+        const owner = ownerOf(env, driver.backend, forward);
+        return [owner, rulesetOf(env, forward, [record, ...siblings])];
+      }),
+    );
+  const added = byOwner(records);
+  const others = byOwner(
+    all.filter((record) => record.backend === driver.backend && isRestorable(env, record)),
   );
-  const state = driver.sharedState(family, added);
+  for (const owner of added.keys()) others.delete(owner);
+  driver.reconcile([family], [...added.values()], removed, [...others.values()]);
+  const state = driver.sharedState(family, [...added.values()]);
   if (state !== undefined) store.rememberState(state);
+}
+
+/** Whether a record's rules should be there, and no call is about to make or remove them. */
+function isRestorable({ node }: PortmapEnv, record: PortRecord): boolean {
+  const { phase, leftover, foreign } = record;
+  return phase === "added" && !leftover && !foreign && !isGone(record, { node, netns: "" });
 }
 
 /**
@@ -101,7 +186,7 @@ export function restore(env: PortmapEnv, network: string): void {
   for (const family of families) {
     for (const backend of backends) {
       try {
-        restoreIn(env, backend, family, network);
+        restoreIn(env, driverOf(env.firewall, backend), family, network);
       } catch (error) {
         env.warn(`Host ports for IPv${family} may be unmapped: ${asCniError(error).message}`);
       }
@@ -109,23 +194,31 @@ export function restore(env: PortmapEnv, network: string): void {
   }
 }
 
-function restoreIn(env: PortmapEnv, backend: Backend, family: Family, network: string): void {
+/** Makes a record's rules again, unless a DEL of it has begun. @throws Failure firewall, busy */
+export function restoreRecord(env: PortmapEnv, { forward, backend }: PortRecord): void {
   const driver = driverOf(env.firewall, backend);
+  env.store.withAllRules(env.firewall, () => {
+    const now = env.store.read(forward.network, forward);
+    if (now === undefined || !isRestorable(env, now)) return;
+    for (const family of familiesOf(forward)) reconcile(env, driver, family, [now], []);
+  });
+}
+
+function restoreIn(env: PortmapEnv, driver: FirewallDriver, family: Family, network: string): void {
   const lost = (): readonly PortRecord[] =>
     lostOf(
       env,
       driver,
       family,
-      liveRecords(env.store).filter(
-        (record) =>
-          record.backend === backend &&
-          record.forward.network === network &&
-          familiesOf(record.forward).includes(family),
-      ),
+      env.store
+        .list()
+        .filter(({ backend, forward }) => backend === driver.backend && forward.network === network)
+        .filter((record) => familiesOf(record.forward).includes(family))
+        .filter((record) => isRestorable(env, record)),
     );
   // Nearly always there is nothing to do, and then nobody has to wait.
   if (lost().length === 0) return;
-  env.store.withRulesLocked("exclusive", () => {
+  env.store.withAllRules(env.firewall, () => {
     const records = lost();
     if (records.length > 0) reconcile(env, driver, family, records, []);
   });
@@ -138,24 +231,12 @@ function lostOf(
   family: Family,
   records: readonly PortRecord[],
 ): readonly PortRecord[] {
-  const lost = records.filter((record) => !driver.has(family, rulesetOf(env, record)));
+  const lost = records.filter((record) => !driver.has(family, rulesOf(env, record)));
   if (lost.length === records.length) return lost;
-  const rulesets = records.map((record) => rulesetOf(env, record));
+  const rulesets = records.map((record) => rulesOf(env, record));
   const state = driver.sharedState(family, rulesets);
   if (state !== undefined && env.store.isKnownState(state)) return lost;
   if (!driver.hasShared(family, rulesets)) return records;
   if (state !== undefined) env.store.rememberState(state);
   return lost;
-}
-
-/**
- * The rules of one record.
- * @param maker "reference" for no more than the reference plugin makes.
- */
-export function rulesetOf(
-  { node }: Pick<PortmapEnv, "node">,
-  { forward }: Pick<PortRecord, "forward">,
-  maker: "us" | "reference" = "us",
-): Ruleset {
-  return hostPortRuleset(forward, [forward], node.sys.sha512, maker);
 }

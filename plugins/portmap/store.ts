@@ -10,9 +10,11 @@ import {
   removeIfPresent,
   replaceFileBy,
 } from "../../shared/files/files.ts";
-import type { LockKind } from "../../shared/files/lock.ts";
+import { takeMemberLock } from "../../shared/files/member_lock.ts";
 import { runFolder } from "../../shared/files/paths.ts";
-import type { PortMapping, Protocol } from "../../shared/firewall/port_forward.ts";
+import type { Firewall } from "../../shared/firewall/firewall.ts";
+import { hostPortTag } from "../../shared/firewall/names.ts";
+import type { Container, PortMapping, Protocol } from "../../shared/firewall/port_forward.ts";
 import type { Node } from "../../shared/node/node.ts";
 import { formatRecord, parseRecord } from "./record.ts";
 import type { PortRecord } from "./record.ts";
@@ -40,6 +42,7 @@ export class PortStore {
   readonly #folder: string;
   readonly #containers: string;
   readonly #ports: string;
+  readonly #ids: string;
   readonly #leftovers: string;
   /** What a file is written to before it gets its name: one for all, for one call at a time writes. */
   readonly #temporary: string;
@@ -50,6 +53,7 @@ export class PortStore {
     this.#folder = folder;
     this.#containers = `${folder}/containers`;
     this.#ports = `${folder}/ports`;
+    this.#ids = `${folder}/ids`;
     this.#leftovers = `${folder}/leftovers`;
     this.#temporary = `${folder}/.new`;
   }
@@ -60,31 +64,43 @@ export class PortStore {
    */
   locked<T>(action: () => T): T {
     this.#makeFolders();
-    return this.#withLock(`${this.#folder}/lock`, action);
+    const lock = this.#node.lock(`${this.#folder}/lock`, lockTimeout);
+    try {
+      return action();
+    } finally {
+      lock.release();
+    }
   }
 
   /**
-   * Runs an action on host ports' rules in the firewall: with a shared lock if it changes no
-   * container's rules but those of its own records, with an exclusive one if it makes others' again.
-   * What the records say has to be read in it, for others may have changed it before. The action may
-   * lock the records, and whoever has locked the records may not lock the rules.
-   * @throws CniError IoFailure; Failure busy
+   * Runs an action that changes no rules in the firewall but those of a container, while no other
+   * call changes these. What the records say has to be read in it. The action may lock the records;
+   * whoever has locked the records may not lock rules.
+   * @throws Failure busy
    */
-  withRulesLocked<T>(kind: LockKind, action: () => T): T {
+  withRulesOf<T>(firewall: Firewall, { containerId }: Container, action: () => T): T {
+    const digest = this.#digest(hostPortTag(containerId));
+    return this.#withRules(firewall, Number.parseInt(digest.slice(0, 8), 16), action);
+  }
+
+  /**
+   * Runs an action that changes the rules of any container, or those that all share, while no other
+   * call changes any. See {@link withRulesOf}.
+   * @throws Failure busy
+   */
+  withAllRules<T>(firewall: Firewall, action: () => T): T {
+    return this.#withRules(firewall, "all", action);
+  }
+
+  #withRules<T>(firewall: Firewall, member: number | "all", action: () => T): T {
     this.#makeFolders();
-    return this.#withLock(`${this.#folder}/rules.lock`, action, kind);
-  }
-
-  /** Whether what others had made before is recorded. @throws CniError IoFailure */
-  get isOpened(): boolean {
-    return this.#attempt(() => readIfPresent(`${this.#folder}/opened`) !== undefined);
-  }
-
-  /** Remembers that what others had made before is recorded. @throws CniError IoFailure */
-  markOpened(): void {
-    this.#attempt(() => {
-      this.#replace(`${this.#folder}/opened`, "");
-    });
+    const path = `${this.#folder}/rules.lock`;
+    const lock = takeMemberLock(this.#node.sys, path, member, lockTimeout);
+    try {
+      return firewall.holding([lock], action);
+    } finally {
+      lock.release();
+    }
   }
 
   /** Whether the shared rules were in order when they were in this state. */
@@ -95,11 +111,10 @@ export class PortStore {
   /** Remembers a state of the shared rules in which they are in order. @throws CniError IoFailure */
   rememberState(state: string): void {
     const digest = this.#digest(state);
-    const others = this.#states().filter((other) => other !== digest);
-    const kept = [...others, digest].slice(-statesMax);
     this.locked(() => {
+      const kept = [...this.#states().filter((other) => other !== digest), digest];
       this.#attempt(() => {
-        this.#replace(`${this.#folder}/shared`, `${kept.join("\n")}\n`);
+        this.#replace(`${this.#folder}/shared`, `${kept.slice(-statesMax).join("\n")}\n`);
       });
     });
   }
@@ -123,9 +138,16 @@ export class PortStore {
     );
   }
 
+  /** The records of a container's interfaces, in all networks. */
+  ofContainer(containerId: string): PortRecord[] {
+    return this.#names(this.#idPath(containerId)).flatMap((name) => this.#readFile(name) ?? []);
+  }
+
   /** The records that claim a host port of a protocol. */
   ownersOf({ protocol, hostPort }: Pick<PortMapping, "protocol" | "hostPort">): PortRecord[] {
-    return this.#claimants(protocol, hostPort).flatMap((name) => this.#readFile(name) ?? []);
+    return this.#names(this.#portPath(protocol, hostPort)).flatMap(
+      (name) => this.#readFile(name) ?? [],
+    );
   }
 
   /** Writes a record and claims its ports. @throws CniError IoFailure */
@@ -135,18 +157,23 @@ export class PortStore {
       this.#replace(`${this.#containers}/${name}`, formatRecord(record));
       if (record.leftover) this.#replace(`${this.#leftovers}/${name}`, "");
     });
-    for (const { protocol, hostPort } of record.forward.mappings) {
-      const others = this.#claimants(protocol, hostPort).filter((other) => other !== name);
-      this.#setClaimants(protocol, hostPort, [...others, name]);
+    for (const path of this.#indexPaths(record)) {
+      const names = this.#names(path);
+      if (!names.includes(name)) this.#setNames(path, [...names, name]);
     }
   }
 
   /** Removes a record and its claims. @throws CniError IoFailure */
   remove(record: PortRecord): void {
     const name = this.#name(record);
-    for (const { protocol, hostPort } of record.forward.mappings) {
-      const others = this.#claimants(protocol, hostPort).filter((other) => other !== name);
-      this.#setClaimants(protocol, hostPort, others);
+    for (const path of this.#indexPaths(record)) {
+      const names = this.#names(path);
+      if (names.includes(name)) {
+        this.#setNames(
+          path,
+          names.filter((other) => other !== name),
+        );
+      }
     }
     this.#attempt(() => {
       removeIfPresent(`${this.#leftovers}/${name}`);
@@ -168,19 +195,10 @@ export class PortStore {
     if (this.#hasFolders) return;
     this.#hasFolders = true;
     this.#attempt(() => {
-      for (const folder of [this.#containers, this.#ports, this.#leftovers]) {
+      for (const folder of [this.#containers, this.#ports, this.#ids, this.#leftovers]) {
         ensureFolder(folder, 0o700);
       }
     });
-  }
-
-  #withLock<T>(path: string, action: () => T, kind?: LockKind): T {
-    const lock = this.#node.lock(path, lockTimeout, kind);
-    try {
-      return action();
-    } finally {
-      lock.release();
-    }
   }
 
   #states(): string[] {
@@ -217,14 +235,29 @@ export class PortStore {
     }
   }
 
-  #claimants(protocol: Protocol, port: number): string[] {
-    return this.#attempt(
-      () => readIfPresent(`${this.#ports}/${protocol}-${port}`)?.split("\n").filter(Boolean) ?? [],
+  /** The index's files that name a record: by its host ports, and by its container. */
+  #indexPaths({ forward }: PortRecord): ReadonlySet<string> {
+    const ports = forward.mappings.map(({ protocol, hostPort }) =>
+      this.#portPath(protocol, hostPort),
     );
+    return new Set([...ports, this.#idPath(forward.containerId)]);
   }
 
-  #setClaimants(protocol: Protocol, port: number, names: readonly string[]): void {
-    const path = `${this.#ports}/${protocol}-${port}`;
+  #portPath(protocol: Protocol, port: number): string {
+    return `${this.#ports}/${protocol}-${port}`;
+  }
+
+  /** One for all ids that no comment of nftables tells apart. */
+  #idPath(containerId: string): string {
+    return `${this.#ids}/${this.#digest(hostPortTag(containerId))}`;
+  }
+
+  /** The records that a file of the index names. */
+  #names(path: string): string[] {
+    return this.#attempt(() => readIfPresent(path)?.split("\n").filter(Boolean) ?? []);
+  }
+
+  #setNames(path: string, names: readonly string[]): void {
     this.#attempt(() => {
       if (names.length === 0) removeIfPresent(path);
       else this.#replace(path, `${names.join("\n")}\n`);

@@ -2,76 +2,148 @@ import { asCniError } from "../../shared/cni/error.ts";
 import { isFailure } from "../../shared/base/failure.ts";
 import type { Attachment, Request } from "../../shared/cni/request.ts";
 import { backends, driverOf } from "../../shared/firewall/drivers.ts";
-import { hostPortKind, hostPortRuleset } from "../../shared/firewall/host_ports.ts";
+import { hostPortOwners } from "../../shared/firewall/host_port_lookup.ts";
+import { listedHostPorts } from "../../shared/firewall/host_ports.ts";
 import { mappingsOf } from "../../shared/firewall/port_forward.ts";
-import type { Container, PortForward } from "../../shared/firewall/port_forward.ts";
+import type { PortForward } from "../../shared/firewall/port_forward.ts";
+import type { Ruleset } from "../../shared/firewall/ruleset.ts";
 import { isUnspecified } from "../../shared/net/address.ts";
 import type { Address, Family } from "../../shared/net/address.ts";
 import type { PortmapConfig } from "./conf.ts";
+import { isSameAttachment, ownerOf, rulesetOf, siblingsOf } from "./owned_rules.ts";
 import { families } from "./port_forward.ts";
 import type { PortRecord } from "./record.ts";
 import type { PortmapEnv } from "./store.ts";
+import { invalidOwners } from "./unrecorded.ts";
 
 /** Removing host ports, as far as that can be done just now. The rest is said, and tried again. */
 
 /**
  * Removes records' rules, then the records. What fails is said, kept in the records, and tried again
  * by calls to come.
+ *
+ * The records are marked before any rule is touched, so that nobody restores what is leaving.
  * @returns whether nothing failed.
  */
 export function tearDown(env: PortmapEnv, records: readonly PortRecord[]): boolean {
   const failures: string[] = [];
+  if (!markLeaving(env, records)) return false;
   for (const family of families) {
-    try {
-      env.store.withRulesLocked("shared", () => {
+    const isBusy = attempt(failures, () => {
+      withRulesOf(env, records, () => {
         removeRules(env, records, family);
       });
-    } catch (error) {
-      failures.push(asCniError(error).message);
-      // There is one lock for both families: the call would only wait again.
-      if (isFailure(error, "busy")) break;
-    }
+    });
+    // There is one lock for both families: the call would only wait again.
+    if (isBusy) break;
   }
   for (const { forward } of records) forgetFlows(env, forward);
   const news = records.filter(({ leftover }) => !leftover);
   if (failures.length > 0 && news.length > 0) {
-    const why = failures.join(" ");
+    const why = [...new Set(failures)].join(" ");
     env.warn(`Rules of ${idsOf(news)} are left and will be tried again: ${why}`);
   }
+  return forget(env, records, failures.length > 0);
+}
+
+/** @returns whether the records can be changed just now. On a full disk they can be removed. */
+function markLeaving({ store, warn }: PortmapEnv, records: readonly PortRecord[]): boolean {
   try {
-    env.store.locked(() => {
+    store.locked(() => {
+      for (const record of records) store.write({ ...record, phase: "leaving" });
+    });
+    return true;
+  } catch (error) {
+    if (!isFailure(error, "busy")) return true;
+    warn(`The host ports of ${idsOf(records)} are left: ${error.message}`);
+    return false;
+  }
+}
+
+/** Does a part of the work, and keeps in mind what fails. @returns whether a lock was not had. */
+function attempt(failures: string[], action: () => void): boolean {
+  try {
+    action();
+    return false;
+  } catch (error) {
+    failures.push(asCniError(error).message);
+    return isFailure(error, "busy");
+  }
+}
+
+/** Removes the records, or marks them where rules are left. */
+function forget(env: PortmapEnv, records: readonly PortRecord[], areLeft: boolean): boolean {
+  const { store } = env;
+  try {
+    store.locked(() => {
       for (const record of records) {
-        if (failures.length === 0) env.store.remove(record);
-        else env.store.write({ ...record, leftover: true });
+        const now = store.read(record.forward.network, record.forward);
+        // An ADD has come in between, and its record is this one's no longer.
+        if (now !== undefined && now.phase !== "leaving" && !areLeft) continue;
+        if (areLeft) store.write({ ...record, phase: "leaving", leftover: true });
+        else store.remove(record);
       }
     });
   } catch (error) {
     env.warn(`The record of ${idsOf(records)} is left: ${asCniError(error).message}`);
     return false;
   }
-  return failures.length === 0;
+  return !areLeft;
 }
 
 function idsOf(records: readonly PortRecord[]): string {
   return records.map(({ forward }) => forward.containerId).join(", ");
 }
 
+/** Runs an action while no other call changes the rules of some containers. */
+function withRulesOf<T>(
+  { store, firewall }: PortmapEnv,
+  records: readonly PortRecord[],
+  action: () => T,
+): T {
+  const [first, ...more] = records;
+  const isOne = more.every(({ forward }) => forward.containerId === first?.forward.containerId);
+  return first !== undefined && isOne
+    ? store.withRulesOf(firewall, first.forward, action)
+    : store.withAllRules(firewall, action);
+}
+
 /**
- * Removes records' rules in a family. Is called with the rules locked.
+ * Removes records' rules in a family, but not those of their siblings. Called with the rules locked.
  * @throws Failure firewall, busy
  */
 export function removeRules(env: PortmapEnv, records: readonly PortRecord[], family: Family): void {
-  if (records.length === 0) return;
-  const { firewall, node } = env;
-  const digest = node.sys.sha512;
-  // Of what another plugin has made, or a call has half removed, no record says the very words.
-  const known = records
-    .filter(({ foreign, leftover, backend }) => !foreign && !leftover && backend === "iptables")
-    .map(({ forward }) => hostPortRuleset(forward, [forward], digest));
-  // Where these are not there as they were made, they are looked for.
-  driverOf(firewall, "iptables").add([family], [], known);
-  const owners = records.map(({ forward }) => hostPortRuleset(forward, [], digest));
-  for (const backend of backends) driverOf(firewall, backend).remove([family], owners);
+  const { firewall } = env;
+  for (const backend of backends) {
+    const driver = driverOf(firewall, backend);
+    const shared: Ruleset[] = [];
+    const alone: PortRecord[] = [];
+    for (const record of records) {
+      const siblings = siblingsOf(env, backend, record).filter(
+        (other) => !records.some((one) => isSameAttachment(one, other)),
+      );
+      if (siblings.length === 0) alone.push(record);
+      else shared.push(rulesetOf(env, record.forward, siblings));
+    }
+    if (shared.length > 0) driver.reconcile([family], shared);
+    if (alone.length === 0) continue;
+    // Of what another plugin has made, or a call has half removed, no record says the very words.
+    const known = alone.filter(
+      (one) => !one.foreign && !one.leftover && one.backend === backend && backend === "iptables",
+    );
+    // Where these are not there as they were made, they are looked for.
+    if (known.length > 0) {
+      driver.add(
+        [family],
+        [],
+        known.map((one) => rulesetOf(env, one.forward, [one])),
+      );
+    }
+    driver.remove(
+      [family],
+      alone.map(({ forward }) => rulesetOf(env, forward, [])),
+    );
+  }
 }
 
 /** Removes the rules of a container that there is no record of: another plugin has made them. */
@@ -79,31 +151,38 @@ export function tearDownUnrecorded(
   env: PortmapEnv,
   { conf, request }: { conf: PortmapConfig; request: Request },
 ): void {
-  const of = { network: conf.network, containerId: request.containerId };
+  const { containerId } = request;
+  const forward = anyForward(conf, request);
+  const record = { ...noRecord, forward };
+  const owners = backends.map((backend) => ownerOf(env, backend, forward));
   for (const family of families) {
     try {
-      removeOwners(env, [of], family);
+      const present = hostPortOwners(env.firewall, family);
+      if (!owners.some((owner) => present.has(owner))) continue;
+      env.store.withRulesOf(env.firewall, forward, () => {
+        removeRules(env, [record], family);
+      });
     } catch (error) {
-      env.warn(`Rules of ${of.containerId} may be left: ${asCniError(error).message}`);
+      env.warn(`Rules of ${containerId} may be left: ${asCniError(error).message}`);
     }
   }
-  const forward = anyForward(conf, request);
-  if (forward !== undefined) forgetFlows(env, forward);
+  forgetFlows(env, forward);
 }
 
-function removeOwners(
-  { firewall, node }: PortmapEnv,
-  owners: readonly Container[],
-  family: Family,
-): void {
-  const rulesets = owners.map((owner) => hostPortRuleset(owner, [], node.sys.sha512));
-  for (const backend of backends) driverOf(firewall, backend).remove([family], rulesets);
-}
+/** Of a container that nothing is known of but its id. */
+const noRecord: Omit<PortRecord, "forward"> = {
+  backend: "iptables",
+  netns: "",
+  inode: 0,
+  reserved: false,
+  phase: "leaving",
+  leftover: true,
+  foreign: true,
+};
 
 /** What is known of a container without a record: its config's mappings, of either family. */
-function anyForward(conf: PortmapConfig, request: Request): PortForward | undefined {
+function anyForward(conf: PortmapConfig, request: Request): PortForward {
   const { containerId, ifname } = request;
-  if (conf.mappings.length === 0) return undefined;
   const { network, mappings, options } = conf;
   return { network, containerId, ifname, mappings, options, addresses: unspecified };
 }
@@ -154,20 +233,21 @@ export function forgetFlows({ node, firewall, warn }: PortmapEnv, forward: PortF
   }
 }
 
-/** Removes rules that say they are of this network, of containers that are not valid. */
-export function collectListed(
+/** Removes rules of a network's containers that are not valid, and that nothing is recorded of. */
+export function collectUnrecorded(
   env: PortmapEnv,
   network: string,
   valid: readonly Attachment[],
 ): void {
-  const isValid = (id: string): boolean => valid.some(({ containerId }) => containerId === id);
   for (const family of families) {
     try {
-      const listed = driverOf(env.firewall, "iptables").list([family], hostPortKind);
-      const gone = listed.flatMap((one) =>
-        one.network === network && !isValid(one.containerId) ? [{ ...one, network }] : [],
-      );
-      if (gone.length > 0) removeOwners(env, gone, family);
+      // Nearly always there are none, and then nobody has to wait.
+      if (invalidOwners(env, network, valid, family).length === 0) continue;
+      env.store.withAllRules(env.firewall, () => {
+        for (const { backend, owner } of invalidOwners(env, network, valid, family)) {
+          driverOf(env.firewall, backend).remove([family], [listedHostPorts(backend, owner)]);
+        }
+      });
     } catch (error) {
       env.warn(`Rules for IPv${family} may be left: ${asCniError(error).message}`);
     }

@@ -34,6 +34,8 @@ export type LockKind = "shared" | "exclusive";
 
 /** A lock that is held until it is released, or the process ends. */
 export interface Lock {
+  /** The open file, if it is one. A child that inherits it holds the lock too, until it ends. */
+  readonly fd?: number;
   release(): void;
 }
 
@@ -85,6 +87,7 @@ export function takeLock(
     throw error;
   }
   return {
+    fd,
     release: () => {
       closeSync(fd);
     },
@@ -119,7 +122,7 @@ export function takeTransientLock(sys: Sys, path: string, timeout: number): Lock
 }
 
 /** Opens a lock's file. Afterwards only its owner can open it. */
-function openPrivate(path: string): number {
+export function openPrivate(path: string): number {
   const fd = attempt(path, () => openSync(path, openFlags, fileMode));
   try {
     const { mode, uid, isFile } = statOf(path, fd);
@@ -145,7 +148,7 @@ function statOf(path: string, fd: number): { mode: number; uid: number; isFile: 
 }
 
 /** Makes a folder that only its owner can enter, or changes an existing one so. */
-function ensurePrivateFolder(folder: string): void {
+export function ensurePrivateFolder(folder: string): void {
   attempt(folder, () => {
     ensureFolder(folder, folderMode);
   });
@@ -216,7 +219,7 @@ function waitForLock(sys: Sys, fd: number, path: string, timeout: number, kind: 
  * Milliseconds until the lock is tried again. It is mostly held for less than one. Whoever has waited
  * longer tries at least as often as others, so that newcomers do not overtake it for ever.
  */
-function pauseAfter(waited: number): number {
+export function pauseAfter(waited: number): number {
   if (waited < 2) return 0.5;
   return waited < 500 ? 2 : 1;
 }

@@ -3,7 +3,8 @@ import type { Address, Family } from "../net/address.ts";
 import { readIfPresent } from "../files/files.ts";
 import { forgetUdpFlows } from "../netlink/conntrack.ts";
 import type { UdpPort } from "../netlink/conntrack.ts";
-import { hasLegacyChain, hasLegacyTable } from "./iptables_legacy.ts";
+import { hasLegacyChain, hasLegacyTable, legacyTable } from "./iptables_legacy.ts";
+import type { Lock } from "../files/lock.ts";
 import { hasChain, listRules, netfilterSocket } from "../netlink/nf_tables.ts";
 import type { NfFamily, NfRule } from "../netlink/nf_tables.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
@@ -31,6 +32,7 @@ export class Firewall implements Disposable {
   readonly #sys: Sys;
   #socket: NetlinkSocket | undefined;
   readonly #variants = new Map<Family, Variant>();
+  #locks: readonly Lock[] = [];
 
   constructor(sys: Sys) {
     this.#sys = sys;
@@ -115,13 +117,18 @@ export class Firewall implements Disposable {
    * @param having what the wanted ones have in them as text; see {@link listRules}.
    * @throws Failure kernel
    */
-  rules(family: NfFamily, table: string, chain: string, having?: string): NfRule[] {
+  rules(family: NfFamily, table: string, chain: string, having?: string | Buffer): NfRule[] {
     return listRules(this.#netfilter(), family, table, chain, having);
   }
 
   /** Whether a table of iptables-legacy is in use, which nf_tables knows nothing of. */
   hasLegacyTable(family: Family, table: string): boolean {
     return hasLegacyTable(family, table);
+  }
+
+  /** What is in a table of iptables-legacy, as the kernel has it; undefined if it is not in use. */
+  legacyTable(family: Family, table: string): Buffer | undefined {
+    return legacyTable(this.#sys, family, table);
   }
 
   /** Whether a table of one of the two iptables has a chain. @throws Failure kernel */
@@ -148,6 +155,20 @@ export class Firewall implements Disposable {
       : toolName(family, what, variant);
   }
 
+  /**
+   * Runs an action whose tools inherit locks. A tool that outlives this process holds them until it
+   * ends, so whoever waits for them sees what it has changed.
+   */
+  holding<T>(locks: readonly Lock[], action: () => T): T {
+    const before = this.#locks;
+    this.#locks = [...before, ...locks];
+    try {
+      return action();
+    } finally {
+      this.#locks = before;
+    }
+  }
+
   /** Closes the socket to nf_tables, which opens again when it is needed. */
   close(): void {
     this.#socket?.close();
@@ -167,6 +188,9 @@ export class Firewall implements Disposable {
   }
 
   #run(command: string, args: readonly string[], input: string): RunResult {
-    return this.#sys.run(command, args, toolOptions(this.#sys, input));
+    return this.#sys.run(command, args, {
+      ...toolOptions(this.#sys, input),
+      inherit: this.#locks.flatMap(({ fd }) => fd ?? []),
+    });
   }
 }

@@ -1,12 +1,14 @@
-import type { RulesetKind } from "./driver.ts";
+import type { Family } from "../net/address.ts";
+import type { Backend, RulesetKind } from "./driver.ts";
 import { hostPortRulesOfIptables, hostPortsInIptables } from "./host_ports_iptables.ts";
 import {
   hostPortRulesOfNftables,
   hostPortTables,
   hostPortsInNftables,
 } from "./host_ports_nftables.ts";
+import { hostPortChain, hostPortTag } from "./names.ts";
 import type { Digest } from "./names.ts";
-import type { Container, ListedHostPorts, PortForward } from "./port_forward.ts";
+import type { Container, ListedHostPort, PortForward } from "./port_forward.ts";
 import type { Ruleset } from "./ruleset.ts";
 
 /**
@@ -26,9 +28,42 @@ export function hostPortRuleset(
   };
 }
 
-/** Where host ports are listed. In nftables the rules say no more than the container's id. */
-export const hostPortKind: RulesetKind<ListedHostPorts> = {
+/**
+ * What a container's rules are found by in a firewall. In nftables that is the id alone, as far as a
+ * comment holds it: attachments of one container, to whatever network, have one owner there.
+ */
+export function hostPortOwner(
+  backend: Backend,
+  { network, containerId }: Container,
+  digest: Digest,
+): string {
+  return backend === "iptables"
+    ? hostPortChain(digest, network, containerId)
+    : hostPortTag(containerId);
+}
+
+/** Where host ports are listed. */
+export const hostPortKind: RulesetKind<ListedHostPort> = {
   ownersInIptables: hostPortsInIptables,
   nftables: [hostPortTables[4], hostPortTables[6]],
   ownersInNftables: hostPortsInNftables,
 };
+
+/** The owner of host ports that were listed: for removing all it has. */
+export function listedHostPorts(backend: Backend, owner: string): Ruleset {
+  const shared = { chains: [], rules: [] };
+  return {
+    iptables: () =>
+      backend === "iptables" ? { chain: owner, oldChains: [], rules: [], shared } : undefined,
+    nftables: (families: readonly Family[]) =>
+      backend === "iptables"
+        ? []
+        : families.map((family) => ({
+            table: hostPortTables[family],
+            comment: owner,
+            tag: undefined,
+            ownChains: [],
+            rules: [],
+          })),
+  };
+}

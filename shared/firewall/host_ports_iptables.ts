@@ -1,4 +1,4 @@
-import { formatAddress, widthOf } from "../net/address.ts";
+import { addressIfAny, formatAddress, widthOf } from "../net/address.ts";
 import type { Family } from "../net/address.ts";
 import { formatCidr, subnetOf } from "../net/cidr.ts";
 import { quoted } from "./iptables_text.ts";
@@ -12,12 +12,7 @@ import {
 } from "./names.ts";
 import type { Digest } from "./names.ts";
 import { addressOf, addressesFirst, mappingsOf } from "./port_forward.ts";
-import type {
-  Container,
-  ListedHostPorts,
-  PortForward,
-  PortForwardOptions,
-} from "./port_forward.ts";
+import type { Container, ListedHostPort, PortForward, PortForwardOptions } from "./port_forward.ts";
 import type { IptablesRules, Rule, SharedRules } from "./ruleset.ts";
 
 /**
@@ -146,16 +141,42 @@ function dnatRules(forward: PortForward, family: Family): string[] {
   });
 }
 
-/** Whose host ports iptables-save lists, by the rules that lead to containers' chains. */
-export function hostPortsInIptables(saved: string, family: Family): ListedHostPorts[] {
-  return saved.split("\n").flatMap((line) => {
-    if (!line.startsWith(`-A ${dnatChain} `) || !/ -j CNI-DN-[0-9a-f]{21}$/.test(line)) return [];
-    const id = /--comment "dnat name: \\"([^"\\]+)\\" id: \\"([^"\\]+)\\""/.exec(line);
-    const protocol = / -p (\w+) /.exec(line)?.[1];
-    const ports = / --dports ([0-9,]+) /.exec(line)?.[1];
-    const [, network, containerId] = id ?? [];
-    if (network === undefined || containerId === undefined) return [];
-    if (protocol === undefined || ports === undefined) return [];
-    return [{ family, network, containerId, protocol, ports: ports.split(",").map(Number) }];
+/** The host ports that iptables-save lists. */
+export function hostPortsInIptables(saved: string, family: Family): ListedHostPort[] {
+  const lines = saved.split("\n");
+  return lines.flatMap((line) => {
+    const entry = readEntry(line);
+    if (entry === undefined) return [];
+    const { owner, protocol, ports, ...of } = entry;
+    const own = lines.filter((one) => one.startsWith(`-A ${owner} `));
+    return ports.flatMap((hostPort) => {
+      const common = { owner, ...of, family, protocol, hostPort };
+      const targets = own.flatMap((one) => readDnat(one, protocol, hostPort));
+      return targets.length === 0
+        ? [{ ...common, hostIP: undefined, address: undefined }]
+        : targets.map((target) => ({ ...common, ...target }));
+    });
   });
+}
+
+/** A rule that leads to a container's chain. */
+function readEntry(line: string) {
+  if (!line.startsWith(`-A ${dnatChain} `)) return undefined;
+  const owner = / -j (CNI-DN-[0-9a-f]{21})$/.exec(line)?.[1];
+  const comment = /--comment "dnat name: \\"([^"\\]+)\\" id: \\"([^"\\]*)(\.\.\.|\\")"/.exec(line);
+  const protocol = / -p (\w+) /.exec(line)?.[1];
+  const ports = / --dports ([0-9,]+) /.exec(line)?.[1]?.split(",").map(Number);
+  const [, network, containerId, end] = comment ?? [];
+  if (owner === undefined || network === undefined || containerId === undefined) return undefined;
+  if (protocol === undefined || ports === undefined) return undefined;
+  return { owner, network, containerId, isCut: end === "...", protocol, ports };
+}
+
+/** Where a rule of a container's chain leads, if it is one for that host port. */
+function readDnat(line: string, protocol: string, hostPort: number) {
+  const port = `-p ${protocol} -m ${protocol} --dport ${hostPort} -j DNAT `;
+  if (!line.includes(port)) return [];
+  const to = / --to-destination (?:\[([^\]]+)\]|([^:\s]+)):\d+/.exec(line);
+  const hostIP = / -d ([^/\s]+)/.exec(line)?.[1];
+  return [{ hostIP: addressIfAny(hostIP), address: addressIfAny(to?.[1] ?? to?.[2]) }];
 }

@@ -1,4 +1,4 @@
-import { formatAddress, widthOf } from "../net/address.ts";
+import { addressIfAny, formatAddress, widthOf } from "../net/address.ts";
 import type { Family } from "../net/address.ts";
 import { formatCidr, subnetOf } from "../net/cidr.ts";
 import type { Cidr } from "../net/cidr.ts";
@@ -13,7 +13,7 @@ import {
 import { addressOf, addressesFirst, mappingsOf } from "./port_forward.ts";
 import type {
   Container,
-  ListedHostPorts,
+  ListedHostPort,
   PortForward,
   PortForwardOptions,
   PortMapping,
@@ -158,13 +158,26 @@ function masqueradeRules(
   ];
 }
 
-/** Whose host ports nft lists in a table, by the rules that DNAT. */
-export function hostPortsInNftables(listing: string): ListedHostPorts[] {
-  const family = listing.startsWith(`table ip6 `) ? 6 : 4;
+/** The host ports that nft lists in a table, by the rules that DNAT. */
+export function hostPortsInNftables(listing: string): ListedHostPort[] {
+  const family = listing.startsWith("table ip6 ") ? 6 : 4;
+  const rule =
+    /(?:ip6? daddr (\S+) )?\b(tcp|udp|sctp) dport (\d+) dnat to (?:\[([^\]]+)\]|([^:\s]+)):\d+ comment "([^"]+)"/;
   return listing.split("\n").flatMap((line) => {
-    const rule = /\b(tcp|udp|sctp) dport (\d+) dnat to \S+ comment "([^"]+)"/;
-    const [, protocol, port, containerId] = rule.exec(line) ?? [];
-    if (protocol === undefined || containerId === undefined) return [];
-    return [{ network: undefined, containerId, family, protocol, ports: [Number(port)] }];
+    const [, hostIP, protocol, port, address6, address4, owner] = rule.exec(line) ?? [];
+    if (protocol === undefined || owner === undefined) return [];
+    return [
+      {
+        owner,
+        network: undefined,
+        containerId: owner,
+        isCut: hostPortTag(`${owner}.`) === owner,
+        family,
+        protocol,
+        hostPort: Number(port),
+        hostIP: addressIfAny(hostIP),
+        address: addressIfAny(address6 ?? address4),
+      },
+    ];
   });
 }

@@ -160,9 +160,21 @@ export class IptablesDriver implements FirewallDriver {
   list<Owner>(families: readonly Family[], kind: RulesetKind<Owner>): Owner[] {
     const { ownersInIptables } = kind;
     if (ownersInIptables === undefined) return [];
-    return families.flatMap((family) => [
-      ...ownersInIptables(this.#firewall.save(family, table) ?? "", family),
-    ]);
+    return families.flatMap((family) =>
+      variants
+        .filter((variant) => this.#isUsed(family, variant))
+        .flatMap((variant) => {
+          return [...ownersInIptables(this.#firewall.save(family, table, variant) ?? "", family)];
+        }),
+    );
+  }
+
+  /** Whether a nat table is there. To list one of iptables-legacy that is not would make it. */
+  #isUsed(family: Family, variant: Variant): boolean {
+    if (variant === "legacy") return this.#firewall.hasLegacyTable(family, table);
+    return ["PREROUTING", "OUTPUT", "POSTROUTING"].some((chain) =>
+      this.#firewall.hasChain(family, table, chain),
+    );
   }
 
   #has(family: Family, { chain }: IptablesRules, variant?: Variant): boolean {

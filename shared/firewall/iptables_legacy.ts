@@ -36,9 +36,12 @@ export function hasLegacyTable(family: Family, table: string): boolean {
 /** Whether a table is in use and has a chain of that name. */
 export function hasLegacyChain(sys: Sys, family: Family, table: string, chain: string): boolean {
   // A chain of a user's begins with an entry that holds its name.
-  return (
-    hasLegacyTable(family, table) && readTable(sys, family, table)?.includes(`${chain}\0`) === true
-  );
+  return legacyTable(sys, family, table)?.includes(`${chain}\0`) === true;
+}
+
+/** The entries of a table (struct ipt_entry), or undefined if it is not in use. */
+export function legacyTable(sys: Sys, family: Family, table: string): Buffer | undefined {
+  return hasLegacyTable(family, table) ? readTable(sys, family, table) : undefined;
 }
 
 /**

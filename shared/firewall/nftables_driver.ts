@@ -33,9 +33,10 @@ export class NftablesDriver implements FirewallDriver {
     added: readonly Ruleset[],
     removed: readonly Ruleset[] = [],
   ): boolean {
-    const wanted = rulesOf(added, families);
+    const wanted = rulesOf(added, families).filter(({ rules }) => rules.length > 0);
+    if (wanted.some((one) => this.#isThere(one))) return false;
     const commands = [
-      ...this.#removal([...wanted, ...rulesOf(removed, families)]),
+      ...this.#removal(rulesOf(removed, families)),
       ...wanted.flatMap((one) => addCommands(one)),
     ];
     return this.#change(commands);
@@ -105,8 +106,13 @@ export class NftablesDriver implements FirewallDriver {
     return ["nftables", ...tables.map(tableOf), ...states].join(" ");
   }
 
-  list<Owner>(_: readonly Family[], kind: RulesetKind<Owner>): Owner[] {
-    return kind.nftables.flatMap((table) => [...kind.ownersInNftables(this.#list(table))]);
+  list<Owner>(families: readonly Family[], kind: RulesetKind<Owner>): Owner[] {
+    return kind.nftables
+      .filter(({ family }) => typeof family !== "number" || families.includes(family))
+      .filter(({ family, name, ownersChains }) =>
+        ownersChains.some((chain) => this.#firewall.hasChain(family, name, chain)),
+      )
+      .flatMap((table) => [...kind.ownersInNftables(this.#list(table))]);
   }
 
   /** Commands that remove what some owners have. */

@@ -75,13 +75,19 @@ export function describeMapping({ hostIP, hostPort, protocol }: PortMapping): st
   return `${hostIP.family === 6 ? `[${address}]` : address}:${hostPort}/${protocol}`;
 }
 
-/** Host ports that a listing names a container for. */
-export interface ListedHostPorts {
+/** A host port that a firewall lists. */
+export interface ListedHostPort {
+  /** What the container's rules are found by: a chain of iptables, a comment of nftables. */
+  readonly owner: string;
   /** Undefined where the rules do not say it. */
   readonly network: string | undefined;
-  /** Cut where the firewall allows no longer comment. */
   readonly containerId: string;
+  /** Whether that is only how the id begins: comments have a limit. */
+  readonly isCut: boolean;
   readonly family: Family;
   readonly protocol: string;
-  readonly ports: readonly number[];
+  readonly hostPort: number;
+  readonly hostIP: Address | undefined;
+  /** Where it leads. Undefined for rules that lead nowhere. */
+  readonly address: Address | undefined;
 }

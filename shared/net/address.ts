@@ -31,6 +31,16 @@ export function parseAddress(text: string): Address {
   throw new NetError("must be an IP address");
 }
 
+/** The address that a text is, or undefined if it is none. */
+export function addressIfAny(text: string | undefined): Address | undefined {
+  try {
+    return text === undefined ? undefined : parseAddress(text);
+  } catch (error) {
+    if (error instanceof NetError) return undefined;
+    throw error;
+  }
+}
+
 /** Writes an address: IPv4 as four octets, IPv6 in the form of RFC 5952. */
 export function formatAddress({ family, value }: Address): string {
   return family === 4 ? formatIPv4(Number(value)) : formatIPv6(value);

@@ -72,7 +72,7 @@ export function hasChain(
 
 /**
  * The rules of a chain; none if there is no such chain.
- * @param having a text that the wanted rules contain: a comment, or a chain's name. A chain may have
+ * @param having what the wanted rules contain: a comment, a chain's name, or any bytes. A chain may have
  *   thousands of other rules, which then cost hardly anything.
  * @throws Failure kernel
  */
@@ -81,13 +81,13 @@ export function listRules(
   family: NfFamily,
   table: string,
   chain: string,
-  having?: string,
+  having?: string | Buffer,
 ): NfRule[] {
   const message = request(NFT_MSG_GETRULE, Flag.DUMP, family, [
     [NFTA_RULE_TABLE, table],
     [NFTA_RULE_CHAIN, chain],
   ]);
-  const bytes = having === undefined ? undefined : Buffer.from(having);
+  const bytes = typeof having === "string" ? Buffer.from(having) : having;
   const found = socket.dump(message, absent, bytes);
   const readRule = ({ body }: Received): NfRule[] => {
     const attrs = attributes(body, NFGENMSG);
@@ -110,15 +110,23 @@ export function listRules(
   return understood("its rules", () => found.flatMap(readRule));
 }
 
+/** A rule's expressions, each a kind and its data. */
+export function expressionsOf(expressions: Buffer): { kind: string; data: Buffer }[] {
+  return attributeList(expressions).map((element) => {
+    const found = attributes(element, 0);
+    return {
+      kind: readString(found.get(NFTA_EXPR_NAME) ?? Buffer.alloc(0)),
+      data: found.get(NFTA_EXPR_DATA) ?? Buffer.alloc(0),
+    };
+  });
+}
+
 /** A rule's expressions without what its packets change in them. Equal rules have equal states. */
 export function stateOf(expressions: Buffer): string {
-  const parts = attributeList(expressions).flatMap((element) => {
-    const found = attributes(element, 0);
-    const name = found.get(NFTA_EXPR_NAME) ?? Buffer.alloc(0);
-    if (name.equals(text("counter"))) return [];
-    return [name, found.get(NFTA_EXPR_DATA) ?? Buffer.alloc(0)];
-  });
-  return Buffer.concat(parts).toString("base64");
+  const parts = expressionsOf(expressions)
+    .filter(({ kind }) => kind !== "counter")
+    .map(({ kind, data }) => `${kind} ${data.toString("base64")}`);
+  return parts.join(" ");
 }
 
 /** A rule's comment: the first of nft's own type-length-value triples in its user data. */

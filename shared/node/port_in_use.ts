@@ -14,11 +14,13 @@ const SO_REUSEADDR = 2;
 const SOL_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 const EADDRINUSE = 98;
-const numbers = { tcp: 6, udp: 17, sctp: 132 } as const;
+const numbers = { tcp: 6, udp: 17 } as const;
+/** The endpoints of SCTP, if its module is loaded (net/sctp/proc.c). */
+const sctpEndpoints = "/proc/net/sctp/eps";
 
 /** A port of the host. */
 export interface Port {
-  readonly protocol: keyof typeof numbers;
+  readonly protocol: keyof typeof numbers | "sctp";
   readonly port: number;
   /** undefined for every address of the family. */
   readonly address: Address | undefined;
@@ -27,10 +29,11 @@ export interface Port {
 /**
  * Whether a process of the host listens on a port. Asked by binding to it for an instant, which
  * costs a few system calls however many sockets there are; only where that fails are they looked
- * through, for a connection that the host has made is in the way as well. A kernel without the
- * protocol has no listener of it.
+ * through, for a connection that the host has made is in the way as well. SCTP has its own list: a
+ * socket of it would load the kernel's module, at the wish of whoever writes a pod's spec.
  */
 export function isListening(sys: Sys, family: Family, { protocol, port, address }: Port): boolean {
+  if (protocol === "sctp") return sctpPorts().includes(port);
   const type = protocol === "udp" ? SOCK_DGRAM : SOCK_STREAM;
   const domain = family === 4 ? AF_INET : AF_INET6;
   const on = Buffer.from(new Int32Array([1]).buffer);
@@ -43,9 +46,25 @@ export function isListening(sys: Sys, family: Family, { protocol, port, address 
     }
     if (family === 6) sys.setsockopt(fd, SOL_IPV6, IPV6_V6ONLY, on);
     if (sys.bind(fd, socketAddress(family, port, address)) !== -EADDRINUSE) return false;
-    return protocol === "sctp" || listeningInodes(protocol, port).length > 0;
+    return listeningInodes(protocol, port).length > 0;
   } finally {
     closeSync(fd);
+  }
+}
+
+/** The ports of all SCTP endpoints: none where the module is not loaded. */
+function sctpPorts(): number[] {
+  try {
+    return readFileSync(sctpEndpoints, "utf8")
+      .split("\n")
+      .slice(1)
+      .flatMap((line) => {
+        // ENDPT SOCK STY SST HBKT LPORT UID INODE LADDRS
+        const port = line.trim().split(/\s+/)[5];
+        return port === undefined ? [] : [Number(port)];
+      });
+  } catch {
+    return [];
   }
 }
 

@@ -35,6 +35,7 @@ const signatures = {
   chmod: { args: [pointer, i32], returns: i32 },
   close: { args: [i32], returns: i32 },
   fchmod: { args: [i32, i32], returns: i32 },
+  fcntl: { args: [i32, i32, pointer], returns: i32 },
   flock: { args: [i32, i32], returns: i32 },
   getsockopt: { args: [i32, i32, i32, pointer, pointer], returns: i32 },
   lgetxattr: { args: [pointer, pointer, pointer, u64], returns: i64 },

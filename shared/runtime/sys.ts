@@ -33,6 +33,8 @@ export interface Sys {
   /** Hears a non-blocking socket for as long as the process lives, or until it is closed. */
   subscribe(fd: number, handlers: SocketHandlers): Subscription;
   flock(fd: number, operation: number): number;
+  /** For the commands that take a struct. */
+  fcntl(fd: number, command: number, struct: Uint8Array): number;
   /** Sets an extended attribute of what is at `path`, without following a symbolic link. */
   lsetxattr(path: string, name: string, value: Uint8Array): number;
   /** Reads an extended attribute, and returns its length. */
@@ -71,6 +73,8 @@ export interface RunOptions {
   readonly timeout: number;
   /** Bytes of stdout or of stderr after which it is killed. */
   readonly maxOutput: number;
+  /** Open files that it inherits, as 3 and up. */
+  readonly inherit?: readonly number[];
 }
 
 export interface RunResult {

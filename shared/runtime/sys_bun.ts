@@ -55,6 +55,7 @@ export const sys: Sys = {
   recv: (fd, into, flags) => answer(() => libc.recv(fd, ptr(into), into.length, flags)),
   subscribe,
   flock: (fd, operation) => answer(() => libc.flock(fd, operation)),
+  fcntl: (fd, command, struct) => answer(() => libc.fcntl(fd, command, ptr(struct))),
   lsetxattr(path, name, value) {
     const [at, key] = [cString(path), cString(name)];
     return answer(() => libc.lsetxattr(ptr(at), ptr(key), ptr(value), value.length, 0));
@@ -100,9 +101,7 @@ function spawn(command: string, args: readonly string[], options: RunOptions): R
   let stderr = "";
   try {
     const child = Bun.spawnSync([command, ...args], {
-      stdin: Buffer.from(options.input),
-      stdout: "pipe",
-      stderr: "pipe",
+      stdio: [Buffer.from(options.input), "pipe", "pipe", ...(options.inherit ?? [])],
       env: { ...options.env },
       timeout: options.timeout,
       maxBuffer: options.maxOutput,

@@ -67,6 +67,7 @@ export const sys: Sys = {
   // libuv waits for no netlink socket.
   subscribe: (fd, handlers) => pollSocket((into) => recv(fd, into, into.length, 0), handlers),
   flock: systemCall("int flock(int fd, int operation)"),
+  fcntl: systemCall("int fcntl(int fd, int command, void *structure)"),
   lsetxattr: (path, name, value) => lsetxattr(path, name, value, value.length, 0),
   lgetxattr: (path, name, into) => lgetxattr(path, name, into, into.length),
 
@@ -80,8 +81,10 @@ export const sys: Sys = {
 };
 
 function run(command: string, args: readonly string[], options: RunOptions): RunResult {
+  const stdio: ("pipe" | number)[] = ["pipe", "pipe", "pipe", ...(options.inherit ?? [])];
   const settings = {
     input: options.input,
+    stdio,
     env: options.env,
     timeout: options.timeout,
     maxBuffer: options.maxOutput,

@@ -9,7 +9,7 @@ import type {
   DamagedAttachment,
   UnrecordedAttachment,
 } from "./node/attachments.ts";
-import { withContainer } from "./node/namespaces.ts";
+import { withContainer } from "../../shared/node/namespaces.ts";
 import { hostPortsOf, podOf } from "./node/plugin_call.ts";
 import { formatEntry } from "./valid_list.ts";
 

@@ -13,7 +13,7 @@ import type {
   UnrecordedAttachment,
 } from "../node/attachments.ts";
 import type { DelegateChain } from "../node/delegate_chain.ts";
-import type { FoundNamespace } from "../node/namespaces.ts";
+import type { FoundNamespace } from "../../../shared/node/namespaces.ts";
 import type { HostPort } from "../node/plugin_call.ts";
 import type { Reservations } from "../node/reservations.ts";
 import { quoted } from "../shell.ts";

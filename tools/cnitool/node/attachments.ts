@@ -10,8 +10,8 @@ import type { NetworkList } from "../../../shared/libcni/list.ts";
 import { sameAddress } from "../../../shared/net/address.ts";
 import type { Link } from "../../../shared/node/node.ts";
 import type { Tool } from "../command.ts";
-import { findNamespaces, namespaceAt } from "./namespaces.ts";
-import type { FoundNamespace } from "./namespaces.ts";
+import { findNamespaces, namespaceAt } from "../../../shared/node/namespaces.ts";
+import type { FoundNamespace } from "../../../shared/node/namespaces.ts";
 import { allReservations, isRecent } from "./reservations.ts";
 import type { NetworkReservation } from "./reservations.ts";
 
@@ -67,9 +67,10 @@ export function observeAttachments(tool: Tool, hostLinks: readonly Link[]): Atta
     const inode = namespaceAt(tool.node, entry.netns);
     if (inode !== undefined) inodes.set(entry, inode);
   }
+  const own = new Set(inodes.values());
   let found: readonly FoundNamespace[] | undefined;
   const strangers = (): readonly FoundNamespace[] =>
-    (found ??= findNamespaces(tool.node, new Set(inodes.values())));
+    (found ??= findNamespaces(tool.node, (inode) => !own.has(inode)));
 
   const links = new Map(hostLinks.map((link) => [link.name, link]));
   const listOf = remember((config: string) =>

@@ -1,12 +1,15 @@
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 
-import { allocate, recordsOf } from "../../../../plugins/portmap/allocate.ts";
+import { allocate, describeOwner } from "../../../../plugins/portmap/allocate.ts";
 import { observe } from "../../../../plugins/portmap/liveness.ts";
+import type { PortRecord } from "../../../../plugins/portmap/record.ts";
 import { Code } from "../../../../shared/cni/error.ts";
+import { Node } from "../../../../shared/node/node.ts";
+import { sys } from "../../../../shared/runtime/sys_node.ts";
 import { forward, mapping } from "../../shared/firewall/forwards.ts";
 import type { ForwardText } from "../../shared/firewall/forwards.ts";
-import { record, request, storeIn, temporaryFolder } from "./helpers.ts";
+import { record, storeIn, temporaryFolder } from "./helpers.ts";
 
 /** A node of which this much matters: records, namespaces' files and host-local's reservations. */
 function node() {
@@ -26,11 +29,10 @@ function node() {
       const netns = netnsOf(id);
       writeFileSync(netns, "");
       const wanted = forward({ containerId: id, mappings, ...more });
-      const seen = observe(wanted, request("ADD", { netns }), reservations);
+      const surveyor = { node: new Node(sys), netns, reservations };
+      const wants = record(wanted, observe(wanted, surveyor));
       return store.locked(() =>
-        allocate({ store, warn }, record(wanted, seen), reservations).map(
-          (one) => one.forward.containerId,
-        ),
+        allocate({ store, warn }, wants, surveyor).map((one) => one.forward.containerId),
       );
     },
     reserve(address: string, id: string) {
@@ -42,9 +44,9 @@ function node() {
     die(id: string) {
       rmSync(netnsOf(id));
     },
-    leave(id: string) {
-      const [own] = recordsOf(store, "net", { containerId: id, ifname: "eth0" });
-      if (own !== undefined) store.write({ ...own, leftover: true });
+    change(id: string, more: Partial<PortRecord>) {
+      const own = store.read("net", { containerId: id, ifname: "eth0" });
+      if (own !== undefined) store.write({ ...own, ...more });
     },
     /** Who has a port, by the index. */
     ownersOf: (text: string) => store.ownersOf(mapping(text)).map((one) => one.forward.containerId),
@@ -152,7 +154,7 @@ describe("a host port of a container that is gone", () => {
   it("is the next one's when rules of it could not be removed", () => {
     using host = node();
     host.ask("a", ["8080:80/tcp"]);
-    host.leave("a");
+    host.change("a", { leftover: true });
     expect(host.ask("b", ["8080:80/tcp"])).toEqual(["a"]);
   });
 
@@ -162,6 +164,67 @@ describe("a host port of a container that is gone", () => {
     host.die("a");
     expect(host.ask("b", ["8080:80/tcp", "8081:80/tcp"])).toEqual(["a"]);
     expect(host.said).toHaveLength(2);
+  });
+});
+
+describe("a host port of a container that is leaving", () => {
+  it("is the next one's, though the container is there still", () => {
+    using host = node();
+    host.ask("a", ["8080:80/tcp"]);
+    host.change("a", { phase: "leaving" });
+    expect(host.ask("b", ["8080:80/tcp"])).toEqual(["a"]);
+  });
+
+  it("is given up by one that is gone, so that nobody makes its rules again", () => {
+    using host = node();
+    host.ask("a", ["8080:80/tcp"]);
+    host.die("a");
+    host.ask("b", ["8080:80/tcp"]);
+    const phases = host.store.list().map(({ forward: of, phase }) => [of.containerId, phase]);
+    expect(Object.fromEntries(phases)).toEqual({ a: "leaving", b: "added" });
+  });
+});
+
+describe("another interface of the same container", () => {
+  it.each([
+    ["in another network", { network: "other" }],
+    ["in the same network", { ifname: "eth1" }],
+  ])("%s has host ports of its own", (_, more) => {
+    using host = node();
+    host.ask("a", ["8080:80/tcp"]);
+    expect(host.ask("a", ["8081:80/tcp"], more)).toEqual([]);
+    expect(host.store.ofContainer("a")).toHaveLength(2);
+    expect(host.said).toEqual([]);
+  });
+
+  it("may have the same host port, which is said", () => {
+    using host = node();
+    host.ask("a", ["8080:80/tcp"]);
+    expect(host.ask("a", ["8080:80/tcp"], { ifname: "eth1" })).toEqual([]);
+    expect(host.said).toEqual([
+      "8080/tcp is mapped to container a (10.244.1.2, fd00::2) of network net too, by its interface eth0.",
+    ]);
+    expect(host.ownersOf("8080:1/tcp")).toEqual(["a", "a"]);
+  });
+});
+
+describe("what an earlier version took from rules", () => {
+  it("keeps nobody from a host port: the rules tell more", () => {
+    using host = node();
+    host.ask("a", ["8080:80/tcp"]);
+    host.change("a", { foreign: true });
+    expect(host.ask("b", ["8080:80/tcp"])).toEqual([]);
+  });
+});
+
+describe("describeOwner", () => {
+  it("names the container, its addresses and its network", () => {
+    expect(describeOwner(forward(), mapping("8080:80/tcp"))).toBe(
+      "8080/tcp is mapped to container c1 (10.244.1.2, fd00::2) of network net",
+    );
+    expect(describeOwner(forward({ addresses: [] }), mapping("[fd00::1]:53:53/udp"))).toBe(
+      "[fd00::1]:53/udp is mapped to container c1 of network net",
+    );
   });
 });
 

@@ -30,6 +30,7 @@ export function record(forward: PortForward, more: Partial<PortRecord> = {}): Po
     netns: "/run/netns/c1",
     inode: 7,
     reserved: true,
+    phase: "added",
     leftover: false,
     foreign: false,
     ...more,
@@ -49,8 +50,5 @@ export function temporaryFolder(): Disposable & { readonly path: string } {
 
 /** A store in a folder. */
 export function storeIn(folder: string): PortStore {
-  return new PortStore(
-    { sys, lock: (path, timeout, kind) => takeLock(sys, path, timeout, kind) },
-    folder,
-  );
+  return new PortStore({ sys, lock: (path, timeout) => takeLock(sys, path, timeout) }, folder);
 }

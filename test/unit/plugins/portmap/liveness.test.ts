@@ -1,9 +1,18 @@
 import { mkdirSync, statSync, writeFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 
-import { describeOwner, isGone, observe } from "../../../../plugins/portmap/liveness.ts";
-import { forward, mapping } from "../../shared/firewall/forwards.ts";
-import { record, request, temporaryFolder } from "./helpers.ts";
+import {
+  isElsewhere,
+  isForeignGone,
+  isGone,
+  observe,
+} from "../../../../plugins/portmap/liveness.ts";
+import type { ListedHostPort } from "../../../../shared/firewall/port_forward.ts";
+import { parseAddress } from "../../../../shared/net/address.ts";
+import { Node } from "../../../../shared/node/node.ts";
+import { sys } from "../../../../shared/runtime/sys_node.ts";
+import { forward } from "../../shared/firewall/forwards.ts";
+import { record, temporaryFolder } from "./helpers.ts";
 
 const one = forward();
 
@@ -14,12 +23,20 @@ function node() {
   mkdirSync(`${reservations}/net`, { recursive: true });
   const netns = `${temporary.path}/netns`;
   writeFileSync(netns, "");
+  const results = `${temporary.path}/results`;
+  mkdirSync(results);
   return {
     netns,
     inode: statSync(netns).ino,
     reservations,
-    reserve: (address: string, text: string) => {
-      writeFileSync(`${reservations}/net/${address}`, text);
+    results,
+    surveyor: { node: new Node(sys), netns: "/nowhere", reservations, results },
+    reserve: (address: string, text: string, network = "net") => {
+      mkdirSync(`${reservations}/${network}`, { recursive: true });
+      writeFileSync(`${reservations}/${network}/${address}`, text);
+    },
+    keep: (name: string) => {
+      writeFileSync(`${results}/${name}`, "{}");
     },
     [Symbol.dispose]: () => {
       temporary[Symbol.dispose]();
@@ -32,16 +49,12 @@ describe("observe", () => {
     using host = node();
     host.reserve("10.244.1.2", "c1\r\neth0");
     const { netns, inode, reservations } = host;
-    expect(observe(one, request("ADD", { netns }), reservations)).toEqual({
-      netns,
-      inode,
-      reserved: true,
-    });
+    expect(observe(one, { netns, reservations })).toEqual({ netns, inode, reserved: true });
   });
 
   it("sees that there are none", () => {
     using host = node();
-    const seen = observe(one, request("ADD", { netns: "/nowhere" }), host.reservations);
+    const seen = observe(one, { netns: "/nowhere", reservations: host.reservations });
     expect(seen).toMatchObject({ inode: 0, reserved: false });
   });
 
@@ -56,51 +69,79 @@ describe("observe", () => {
     using host = node();
     // Any of its addresses will do.
     host.reserve("fd00::2", text);
-    expect(observe(one, request("ADD"), host.reservations).reserved).toBe(reserved);
+    const { netns, reservations } = host;
+    expect(observe(one, { netns, reservations }).reserved).toBe(reserved);
   });
 });
 
 describe("a container", () => {
   it("is there while its namespace and its reservation are", () => {
     using host = node();
-    const { netns, inode, reservations } = host;
+    const { netns, inode, surveyor } = host;
     const of = record(one, { netns, inode });
-    expect(isGone(of, reservations)).toBe(true);
+    expect(isGone(of, surveyor)).toBe(true);
     host.reserve("10.244.1.2", "c1\r\neth0");
-    expect(isGone(of, reservations)).toBe(false);
+    expect(isGone(of, surveyor)).toBe(false);
     host.reserve("10.244.1.2", "c2\r\neth0");
-    expect(isGone(of, reservations)).toBe(true);
+    expect(isGone(of, surveyor)).toBe(true);
   });
 
   it("is there while its namespace is, if it never had a reservation", () => {
     using host = node();
-    const { netns, inode, reservations } = host;
-    expect(isGone(record(one, { netns, inode, reserved: false }), reservations)).toBe(false);
+    const { netns, inode, surveyor } = host;
+    expect(isGone(record(one, { netns, inode, reserved: false }), surveyor)).toBe(false);
     const other = record(one, { netns, inode: inode + 1, reserved: false });
-    expect(isGone(other, reservations)).toBe(true);
-    expect(isGone(record(one, { netns: "", inode: 0 }), reservations)).toBe(true);
-  });
-
-  it("of another plugin is there while any address of the network is its", () => {
-    using host = node();
-    const of = record(forward({ addresses: [] }), { netns: "", inode: 0, foreign: true });
-    expect(isGone(of, host.reservations)).toBe(true);
-    host.reserve("last_reserved_ip.0", "10.244.1.9");
-    host.reserve("10.244.1.9", "c2\r\neth0");
-    expect(isGone(of, host.reservations)).toBe(true);
-    host.reserve("10.244.1.7", "c1\r\neth0");
-    expect(isGone(of, host.reservations)).toBe(false);
-    expect(isGone(of, `${host.reservations}/none`)).toBe(true);
+    expect(isGone(other, surveyor)).toBe(true);
+    expect(isGone(record(one, { netns: "", inode: 0, reserved: false }), surveyor)).toBe(true);
   });
 });
 
-describe("describeOwner", () => {
-  it("names the container, its addresses and its network", () => {
-    expect(describeOwner(record(one), mapping("8080:80/tcp"))).toBe(
-      "8080/tcp is mapped to container c1 (10.244.1.2, fd00::2) of network net",
-    );
-    expect(describeOwner(record(forward({ addresses: [] })), mapping("[fd00::1]:53:53/udp"))).toBe(
-      "[fd00::1]:53/udp is mapped to container c1 of network net",
-    );
+describe("a container of rules that nothing is recorded of", () => {
+  const listed: ListedHostPort = {
+    owner: "c1",
+    network: undefined,
+    containerId: "c1",
+    isCut: false,
+    family: 4,
+    protocol: "tcp",
+    hostPort: 8080,
+    hostIP: undefined,
+    address: parseAddress("10.244.1.2"),
+  };
+
+  it("is there while a reservation of its address is its own, in any network", () => {
+    using host = node();
+    host.reserve("10.244.1.2", "c1\r\neth0", "other");
+    expect(isForeignGone(listed, host.surveyor)).toBe(false);
+    const cut = { ...listed, containerId: "c", isCut: true };
+    expect(isForeignGone(cut, host.surveyor)).toBe(false);
+    expect(isForeignGone({ ...listed, containerId: "c" }, host.surveyor)).toBe(true);
+  });
+
+  it("has gone when its address is another's, or its rules lead nowhere", () => {
+    using host = node();
+    host.reserve("10.244.1.2", "c2\r\neth0");
+    expect(isForeignGone(listed, host.surveyor)).toBe(true);
+    expect(isForeignGone({ ...listed, address: undefined }, host.surveyor)).toBe(true);
+  });
+
+  it("is elsewhere when another network has given it its address", () => {
+    using host = node();
+    expect(isElsewhere(listed, "net", host.surveyor)).toBe(false);
+    host.reserve("10.244.1.2", "c1", "other");
+    expect(isElsewhere(listed, "net", host.surveyor)).toBe(true);
+    expect(isElsewhere(listed, "other", host.surveyor)).toBe(false);
+    host.reserve("10.244.1.2", "c1", "net");
+    expect(isElsewhere(listed, "net", host.surveyor)).toBe(false);
+  });
+
+  it("is elsewhere when the runtime has kept results of other networks alone", () => {
+    using host = node();
+    host.keep("net-c11-eth0");
+    expect(isElsewhere(listed, "net", host.surveyor)).toBe(false);
+    host.keep("a-network-c1-eth0");
+    expect(isElsewhere(listed, "net", host.surveyor)).toBe(true);
+    host.keep("net-c1-eth1");
+    expect(isElsewhere(listed, "net", host.surveyor)).toBe(false);
   });
 });

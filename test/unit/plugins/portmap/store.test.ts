@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
 import { Code } from "../../../../shared/cni/error.ts";
+import type { Firewall } from "../../../../shared/firewall/firewall.ts";
 import { anyForward } from "../../shared/firewall/arbitraries.ts";
 import { forward, mapping } from "../../shared/firewall/forwards.ts";
 import { record, storeIn, temporaryFolder } from "./helpers.ts";
@@ -32,13 +33,9 @@ const c1 = record(forward());
 const c2 = record(forward({ containerId: "c2", mappings: ["8080:81/tcp", "8080:81/udp"] }));
 
 describe("the folder", () => {
-  it("is for root alone, and is known when it has been marked", () => {
+  it("is for root alone", () => {
     using one = open();
-    expect(one.store.isOpened).toBe(false);
-    one.store.markOpened();
-    expect(one.store.isOpened).toBe(true);
-    expect(storeIn(one.folder).isOpened).toBe(true);
-    for (const name of ["containers", "ports", "leftovers"]) {
+    for (const name of ["containers", "ports", "ids", "leftovers"]) {
       expect(statSync(`${one.folder}/${name}`).mode & 0o777).toBe(0o700);
     }
   });
@@ -76,20 +73,35 @@ function fail(): never {
   throw new Error("thrown");
 }
 
+/** A firewall that notes the locks that its tools inherit. */
+function firewallThatHolds() {
+  const held: number[] = [];
+  const firewall = {
+    holding: (locks: readonly { fd?: number }[], action: () => unknown) => {
+      held.push(locks.length);
+      return action();
+    },
+  } as unknown as Firewall;
+  return { firewall, held };
+}
+
 describe("the locks", () => {
+  const { firewall, held } = firewallThatHolds();
+
   it("are apart, so that records can be changed while the rules are", () => {
     using one = open();
-    const answer = one.store.withRulesLocked("exclusive", () => one.store.locked(() => "both"));
+    const answer = one.store.withAllRules(firewall, () => one.store.locked(() => "both"));
     expect(answer).toBe("both");
     const locks = readdirSync(one.folder).filter((name) => name.includes("lock"));
     expect(locks.toSorted()).toEqual(["lock", "rules.lock"]);
+    expect(held, "what the tools inherit").toEqual([1]);
   });
 
-  it("let several calls change rules of their own at once", () => {
+  it("let calls change the rules of different containers at once", () => {
     using one = open();
     const other = storeIn(one.folder);
-    const answer = one.store.withRulesLocked("shared", () =>
-      other.withRulesLocked("shared", () => "both"),
+    const answer = one.store.withRulesOf(firewall, forward({ containerId: "a" }), () =>
+      other.withRulesOf(firewall, forward({ containerId: "b" }), () => "both"),
     );
     expect(answer).toBe("both");
   });
@@ -97,9 +109,12 @@ describe("the locks", () => {
   it("are let go of when the action throws", () => {
     using one = open();
     expect(() => one.store.locked(fail)).toThrow("thrown");
-    expect(() => one.store.withRulesLocked("exclusive", fail)).toThrow("thrown");
+    expect(() => one.store.withRulesOf(firewall, forward({ containerId: "a" }), fail)).toThrow(
+      "thrown",
+    );
+    expect(() => one.store.withAllRules(firewall, fail)).toThrow("thrown");
     const other = storeIn(one.folder);
-    expect(other.withRulesLocked("exclusive", () => other.locked(() => 7))).toBe(7);
+    expect(other.withAllRules(firewall, () => other.locked(() => 7))).toBe(7);
   });
 });
 
@@ -144,6 +159,47 @@ describe("a record", () => {
     expect(one.store.read("other", c1.forward)).toBeUndefined();
     expect(one.store.read("net", { containerId: "c1", ifname: "eth1" })).toBeUndefined();
     expect(one.store.read("net", { containerId: "c2", ifname: "eth0" })).toBeUndefined();
+  });
+
+  it.each(["adding", "added", "leaving"] as const)("is in the phase %s", (phase) => {
+    using one = open();
+    one.store.write({ ...c1, phase });
+    expect(one.store.list()).toEqual([{ ...c1, phase }]);
+    const [name = ""] = one.filesIn("containers");
+    // As earlier versions write it.
+    const text = readFileSync(`${one.folder}/containers/${name}`, "utf8");
+    expect(text.includes("phase")).toBe(phase !== "added");
+  });
+
+  it("of an earlier version is read", () => {
+    using one = open();
+    one.store.write(c1);
+    const [name = ""] = one.filesIn("containers");
+    writeFileSync(
+      `${one.folder}/containers/${name}`,
+      '{"netns":"/run/netns/c1","inode":7,"reserved":true,"leftover":false,"foreign":false,"network":"net","containerId":"c1","ifname":"eth0","addresses":["10.244.1.2/24","fd00::2/64"],"mappings":[{"hostPort":8080,"containerPort":80,"protocol":"tcp"}],"options":{"snat":true,"masqAll":false,"markMasqBit":13,"conditions":{"4":[],"6":[]}},"backend":"iptables"}',
+    );
+    expect(one.store.list()).toEqual([c1]);
+  });
+
+  it("is found by its container, whatever its network and interface", () => {
+    using one = open();
+    const second = record(forward({ network: "other", ifname: "eth1" }));
+    for (const each of [c1, c2, second]) one.store.write(each);
+    expect(one.store.ofContainer("c1")).toEqual([c1, second]);
+    one.store.remove(c1);
+    expect(one.store.ofContainer("c1")).toEqual([second]);
+    expect(one.store.ofContainer("c3")).toEqual([]);
+  });
+
+  it("is found with those whose ids no comment tells apart", () => {
+    using one = open();
+    const [a, b] = ["1", "2"].map((end) =>
+      record(forward({ containerId: "a".repeat(140) + end, mappings: [`808${end}:80/tcp`] })),
+    );
+    if (a === undefined || b === undefined) throw new Error("there are two");
+    for (const each of [a, b]) one.store.write(each);
+    expect(one.store.ofContainer(a.forward.containerId)).toEqual([a, b]);
   });
 
   it("is a file for root alone", () => {

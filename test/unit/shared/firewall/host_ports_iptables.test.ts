@@ -13,7 +13,12 @@ import {
   removeListedLines,
 } from "../../../../shared/firewall/iptables_text.ts";
 import { hostPortChain } from "../../../../shared/firewall/names.ts";
-import type { PortForward, PortForwardOptions } from "../../../../shared/firewall/port_forward.ts";
+import type {
+  PortForward,
+  PortForwardOptions,
+  PortMapping,
+} from "../../../../shared/firewall/port_forward.ts";
+import { formatAddress, parseAddress } from "../../../../shared/net/address.ts";
 import type { Family } from "../../../../shared/net/address.ts";
 import { anyForward } from "./arbitraries.ts";
 import { digest, forward, plainOptions } from "./forwards.ts";
@@ -333,12 +338,35 @@ describe("removeListedLines", () => {
 });
 
 describe("hostPortsInIptables", () => {
-  it("finds the containers of a listing", () => {
-    const found = { family: 4, network: "net", containerId: "c1" };
+  it("finds the host ports of a listing, and where they lead", () => {
+    const found = {
+      owner: chain,
+      network: "net",
+      containerId: "c1",
+      isCut: false,
+      family: 4,
+      hostIP: undefined,
+      address: parseAddress("10.244.1.2"),
+    };
     expect(hostPortsInIptables(reference[4], 4)).toEqual([
-      { ...found, protocol: "tcp", ports: [8080, 8443] },
-      { ...found, protocol: "udp", ports: [5353] },
+      { ...found, protocol: "tcp", hostPort: 8080 },
+      { ...found, protocol: "tcp", hostPort: 8443, hostIP: parseAddress("192.0.2.1") },
+      { ...found, protocol: "udp", hostPort: 5353 },
     ]);
+    const six = hostPortsInIptables(reference[6], 6);
+    expect(six.map(({ address }) => address && formatAddress(address))).toEqual([
+      "fd00::2",
+      // The mapping of an IPv4 address has no rule in its chain.
+      undefined,
+      "fd00::2",
+    ]);
+  });
+
+  it("finds a container whose comment is cut", () => {
+    const long = forward({ network: "n".repeat(150), containerId: "i".repeat(150) });
+    const [found] = hostPortsInIptables(add(long).join("\n"), 4);
+    expect(found).toMatchObject({ network: "n".repeat(150), isCut: true, hostPort: 8080 });
+    expect(found?.containerId).toMatch(/^i{80,}$/);
   });
 
   it.each([
@@ -354,6 +382,21 @@ describe("hostPortsInIptables", () => {
     expect(hostPortsInIptables(saved, 4)).toEqual([]);
   });
 });
+
+function keyOf({ hostPort, protocol }: PortMapping): string {
+  return `${hostPort}/${protocol}`;
+}
+
+/** The host ports of a listing: each rule that DNATs, and each port that none is for. */
+function entriesOf(of: PortForward, family: Family): string[] {
+  const own = of.mappings.filter((mapping) => (mapping.family ?? family) === family);
+  return of.mappings.flatMap((mapping) => {
+    const key = keyOf(mapping);
+    // As often as the port is in the rules that lead to the chain, times the rules in it.
+    const count = own.filter((other) => keyOf(other) === key).length;
+    return Array.from({ length: Math.max(count, 1) }, () => key);
+  });
+}
 
 /** The name of a container's chain. */
 function nameOf(of: PortForward): string {
@@ -432,12 +475,8 @@ describe("for any port forwards", () => {
           const own = all.filter(
             (entry) => entry.network === network && entry.containerId === containerId,
           );
-          const found = own.flatMap((entry) =>
-            entry.ports.map((port) => `${port}/${entry.protocol}`),
-          );
-          expect(found.toSorted()).toEqual(
-            of.mappings.map(({ hostPort, protocol }) => `${hostPort}/${protocol}`).toSorted(),
-          );
+          const found = own.map((entry) => `${entry.hostPort}/${entry.protocol}`);
+          expect(found.toSorted()).toEqual(entriesOf(of, family).toSorted());
         }
       }),
     );

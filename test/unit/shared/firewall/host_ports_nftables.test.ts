@@ -12,6 +12,7 @@ import {
   removeCommands,
 } from "../../../../shared/firewall/nftables_text.ts";
 import type { PortForward } from "../../../../shared/firewall/port_forward.ts";
+import { parseAddress } from "../../../../shared/net/address.ts";
 import type { Family } from "../../../../shared/net/address.ts";
 import { forward } from "./forwards.ts";
 
@@ -353,14 +354,25 @@ describe.each([4, 6] as const)("missingRule for IPv%i", (family) => {
 
 test.each([4, 6] as const)("hostPortsInNftables for IPv%i", (family) => {
   const found = hostPortsInNftables(listing[family]);
-  const common = { network: undefined, family };
+  const common = { network: undefined, family, isCut: false, hostIP: undefined };
+  const address = parseAddress(family === 4 ? "10.244.1.2" : "fd00::2");
+  const hostIP = parseAddress(family === 4 ? "192.0.2.1" : "2001:db8::1");
+  const of = (id: string) => ({ ...common, owner: id, containerId: id, address });
   expect(found.filter(({ containerId }) => containerId !== "c2")).toEqual([
-    { ...common, containerId: "c1", protocol: "tcp", ports: [8080] },
-    { ...common, containerId: "c1", protocol: "sctp", ports: [8080] },
-    { ...common, containerId: "c1", protocol: "udp", ports: [53] },
-    { ...common, containerId: "c3", protocol: "tcp", ports: [8080] },
-    { ...common, containerId: "c1", protocol: "tcp", ports: [8443] },
+    { ...of("c1"), protocol: "tcp", hostPort: 8080 },
+    { ...of("c1"), protocol: "sctp", hostPort: 8080 },
+    { ...of("c1"), protocol: "udp", hostPort: 53 },
+    { ...of("c3"), protocol: "tcp", hostPort: 8080 },
+    { ...of("c1"), protocol: "tcp", hostPort: 8443, hostIP },
   ]);
   expect(found.filter(({ containerId }) => containerId === "c2")).toHaveLength(4);
   expect(hostPortsInNftables("")).toEqual([]);
+});
+
+test("hostPortsInNftables tells what a comment may have been cut to", () => {
+  const long = forward({ containerId: "c".repeat(200), addresses: ["10.244.1.2/24"] });
+  const [, rule = ""] = add(long, 4).map((command) => command.split(" ").slice(5).join(" "));
+  expect(hostPortsInNftables(`table ip cni_hostport {\n\t\t${rule}\n`)).toMatchObject([
+    { containerId: "c".repeat(128), isCut: true },
+  ]);
 });

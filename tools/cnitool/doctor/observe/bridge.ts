@@ -2,7 +2,7 @@ import type { JsonObject } from "../../../../shared/base/json.ts";
 import type { Link } from "../../../../shared/node/node.ts";
 import type { Tool } from "../../command.ts";
 import type { Attachments } from "../../node/attachments.ts";
-import { withContainer } from "../../node/namespaces.ts";
+import { withContainer } from "../../../../shared/node/namespaces.ts";
 import type { BridgeView, StrayPort } from "../view.ts";
 
 /** Looks at the bridge plugin's bridge. @throws Failure kernel */

@@ -6,7 +6,7 @@ import type { Tool } from "../../command.ts";
 import type { CachedAttachment } from "../../node/attachments.ts";
 import { noDelegate } from "../../node/delegate_chain.ts";
 import { missingRules } from "../../node/missing_rules.ts";
-import { withContainer } from "../../node/namespaces.ts";
+import { withContainer } from "../../../../shared/node/namespaces.ts";
 import { configFor, hostPortsOf, podOf, requestFor } from "../../node/plugin_call.ts";
 import type { HostPort } from "../../node/plugin_call.ts";
 import type { ConfigsView, PodView } from "../view.ts";

@@ -19,7 +19,7 @@ import type {
   View,
 } from "../../../../../tools/cnitool/doctor/view.ts";
 import type { CachedAttachment } from "../../../../../tools/cnitool/node/attachments.ts";
-import type { FoundNamespace } from "../../../../../tools/cnitool/node/namespaces.ts";
+import type { FoundNamespace } from "../../../../../shared/node/namespaces.ts";
 
 export const range = (subnet: string, gateway: string, start: string, end: string): RangeSet => [
   {

@@ -1,9 +1,9 @@
-import { readdirSync, readlinkSync, statSync } from "node:fs";
-import { isFailure } from "../../../shared/base/failure.ts";
-import { listIfPresent } from "../../../shared/files/files.ts";
-import { netnsFolders, ownNetns } from "../../../shared/files/paths.ts";
-import type { Cidr } from "../../../shared/net/cidr.ts";
-import type { Link, Namespace, Node } from "../../../shared/node/node.ts";
+import { readlinkSync, statSync } from "node:fs";
+import { isFailure } from "../base/failure.ts";
+import { listIfPresent, readIfPresent } from "../files/files.ts";
+import { netnsFolders, ownNetns } from "../files/paths.ts";
+import type { Cidr } from "../net/cidr.ts";
+import type { Link, Namespace, Node } from "./node.ts";
 
 /** A network namespace of a container, as it can be reached just now. */
 export interface FoundNamespace {
@@ -43,15 +43,15 @@ export function namespaceAt(node: Node, path: string): number | undefined {
 }
 
 /**
- * Finds the network namespaces of containers, by names and by processes.
- * @param known the inode numbers of those that need not be looked at.
+ * Finds the network namespaces of containers, by names, mounts and processes.
+ * @param isWanted by inode number: those that are to be looked at.
  * @throws Failure kernel
  */
-export function findNamespaces(node: Node, known: ReadonlySet<number>): FoundNamespace[] {
+export function findNamespaces(node: Node, isWanted: (inode: number) => boolean): FoundNamespace[] {
   const own = statSync(ownNetns).ino;
   const found = new Map<number, { path: string; pids: number[] }>();
   const note = (inode: number | undefined, path: string, pid?: number): void => {
-    if (inode === undefined || inode === own || known.has(inode)) return;
+    if (inode === undefined || inode === own || !isWanted(inode)) return;
     const entry = found.get(inode) ?? { path, pids: [] };
     if (pid !== undefined) entry.pids.push(pid);
     found.set(inode, entry);
@@ -62,7 +62,8 @@ export function findNamespaces(node: Node, known: ReadonlySet<number>): FoundNam
       note(statSync(path, { throwIfNoEntry: false })?.ino, path);
     }
   }
-  for (const name of readdirSync("/proc")) {
+  for (const { inode, path } of mountedNamespaces()) note(inode, path);
+  for (const name of listIfPresent("/proc")) {
     const path = `/proc/${name}/ns/net`;
     if (/^\d+$/.test(name)) note(inodeOfProcess(path), path, Number(name));
   }
@@ -73,6 +74,18 @@ export function findNamespaces(node: Node, known: ReadonlySet<number>): FoundNam
     });
     return content === undefined ? [] : [{ path, inode, pids, ...content }];
   });
+}
+
+/** Where network namespaces are mounted, by lines such as "… net:[4026532281] /run/netns/a …". */
+function mountedNamespaces(): { inode: number; path: string }[] {
+  const text = readIfPresent("/proc/self/mountinfo") ?? "";
+  return [...text.matchAll(/ net:\[(\d+)\] (\S+) /g)].map(([, inode, path = ""]) => ({
+    inode: Number(inode),
+    // Blanks and backslashes in it are written as octal numbers.
+    path: path.replaceAll(/\\(\d{3})/g, (_, octal: string) =>
+      String.fromCodePoint(Number.parseInt(octal, 8)),
+    ),
+  }));
 }
 
 /** The inode number of a process's namespace, out of "net:[4026531840]". */

@@ -1,0 +1,75 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+
+import { takeMemberLock } from "../../../../shared/files/member_lock.ts";
+import { sys } from "../../../../shared/runtime/sys_node.ts";
+
+function lockFile(): string {
+  const folder = mkdtempSync(join(tmpdir(), "member-lock-"));
+  onTestFinished(() => {
+    rmSync(folder, { recursive: true });
+  });
+  return join(folder, "a.lock");
+}
+
+const busy: object = expect.objectContaining({ kind: "busy" });
+const take = (path: string, member: number | "all", timeout = 30) =>
+  takeMemberLock(sys, path, member, timeout);
+
+test("different members are locked at once, the same one is not", () => {
+  const path = lockFile();
+  const first = take(path, 7);
+  const second = take(path, 0xffff_ffff);
+  expect(() => take(path, 7)).toThrow(busy);
+  first.release();
+  take(path, 7).release();
+  second.release();
+});
+
+test("all members are locked by nobody else's leave", () => {
+  const path = lockFile();
+  const one = take(path, 0);
+  expect(() => take(path, "all")).toThrow(busy);
+  one.release();
+  const all = take(path, "all");
+  expect(() => take(path, 0)).toThrow(busy);
+  expect(() => take(path, "all")).toThrow(busy);
+  all.release();
+  take(path, 0).release();
+});
+
+test("its file is for its owner alone", () => {
+  const path = lockFile();
+  take(path, 1).release();
+  chmodSync(path, 0o666);
+  take(path, 1).release();
+  expect(statSync(path).mode & 0o777).toBe(0o600);
+  expect(statSync(path).size).toBe(0);
+});
+
+test("a child that inherits it holds it until it ends", async () => {
+  const path = lockFile();
+  const lock = take(path, 3);
+  const child = spawn("sleep", ["60"], { stdio: ["ignore", "ignore", "ignore", lock.fd ?? -1] });
+  lock.release();
+  expect(() => take(path, 3)).toThrow(busy);
+  expect(() => take(path, "all")).toThrow(busy);
+  take(path, 4).release();
+  child.kill("SIGKILL");
+  await once(child, "exit");
+  take(path, "all").release();
+});
+
+test("a tool that is run inherits what it is told to", () => {
+  const path = lockFile();
+  const lock = take(path, 3);
+  const options = { input: "", env: process.env, timeout: 5000, maxOutput: 1000 };
+  const list = ["-c", "readlink /proc/self/fd/3"];
+  expect(sys.run("sh", list, { ...options, inherit: [lock.fd ?? -1] }).stdout.trim()).toBe(path);
+  expect(sys.run("sh", list, options).stdout.trim()).not.toBe(path);
+  lock.release();
+});
