@@ -1,9 +1,10 @@
 import type { Failure } from "../base/failure.ts";
 import type { Address, Family } from "../net/address.ts";
 import { readIfPresent } from "../files/files.ts";
-import { forgetUdpFlows } from "../netlink/conntrack.ts";
+import { forgetUdpAnswers, forgetUdpFlows } from "../netlink/conntrack.ts";
 import type { UdpPort } from "../netlink/conntrack.ts";
 import { hasLegacyChain, hasLegacyTable, legacyTable } from "./iptables_legacy.ts";
+import { sleep } from "../files/lock.ts";
 import type { Lock } from "../files/lock.ts";
 import { hasChain, listRules, netfilterSocket } from "../netlink/nf_tables.ts";
 import type { NfFamily, NfRule } from "../netlink/nf_tables.ts";
@@ -20,6 +21,10 @@ import {
 } from "./tools.ts";
 import type { Variant } from "./tools.ts";
 
+/** How often answers are looked for after UDP flows were deleted. */
+const laterLooks = 2;
+/** Milliseconds. */
+const betweenLooks = 10;
 /** How many flows the kernel tracks in this namespace. */
 const flowCount = "/proc/sys/net/netfilter/nf_conntrack_count";
 export type { Variant } from "./tools.ts";
@@ -145,7 +150,14 @@ export class Firewall implements Disposable {
     container?: Address,
   ): number {
     if (ports.length === 0 || readIfPresent(flowCount)?.trim() === "0") return 0;
-    return forgetUdpFlows(this.#netfilter(), family, ports, isLocal, container);
+    const socket = this.#netfilter();
+    let forgotten = forgetUdpFlows(socket, family, ports, isLocal, container);
+    // A process of the host may answer after its flow was deleted, as late as it is scheduled.
+    for (let look = 0; forgotten > 0 && look < laterLooks; look++) {
+      sleep(betweenLooks);
+      forgotten += forgetUdpAnswers(socket, family, ports, isLocal);
+    }
+    return forgotten;
   }
 
   /** The command of a variant, by the name without one where that will do. */

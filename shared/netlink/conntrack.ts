@@ -90,6 +90,19 @@ export function forgetUdpFlows(
   return forgotten === 0 ? 0 : forgotten + forget(socket, family, wanted, "src");
 }
 
+/**
+ * Deletes the flows to ports that an answer of the host has started, in the other direction.
+ * @returns how many there were. @throws Failure kernel
+ */
+export function forgetUdpAnswers(
+  socket: NetlinkSocket,
+  family: Family,
+  ports: readonly UdpPort[],
+  isLocal: (address: Address) => boolean,
+): number {
+  return forget(socket, family, { ports, container: undefined, isLocal }, "src");
+}
+
 /** Deletes the flows whose first packet has the host's address and port at the given end. */
 function forget(socket: NetlinkSocket, family: Family, wanted: Wanted, end: End): number {
   if (wanted.ports.length === 0) return 0;
