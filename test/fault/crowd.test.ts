@@ -224,9 +224,9 @@ END
     try {
       for (let round = 0; round < 5; round++) {
         const one = call("pod0", ip("b", 2, "other0"));
-        const { code, stdout, ms } = await cni(node, { ...one, command: "ADD" });
+        // Whoever waits for a lock too long answers code 11.
+        const { code, stdout } = await cni(node, { ...one, command: "ADD" });
         expect(code, stdout).toBe(0);
-        expect(ms).toBeLessThan(5000);
         await cniOk(node, { ...one, command: "DEL" });
         await node.sh("ip link delete other0");
       }
