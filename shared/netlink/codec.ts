@@ -122,14 +122,7 @@ export function attributes(body: Buffer, skip: number): Map<number, Buffer> {
   return found;
 }
 
-/** The data of consecutive attributes of any type. */
-export function attributeList(data: Buffer): Buffer[] {
-  const found: Buffer[] = [];
-  parseAttributes(data, (attribute) => found.push(attribute.data));
-  return found;
-}
-
-/** The data of each attribute of a list, all of which have one type. */
+/** The data of each attribute of a list, of any type. */
 export function elements(list: Buffer | undefined): Buffer[] {
   const found: Buffer[] = [];
   if (list !== undefined) parseAttributes(list, ({ data }) => found.push(data));

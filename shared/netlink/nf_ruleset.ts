@@ -1,6 +1,6 @@
-import { attributes, elements, Flag, nested } from "./codec.ts";
-import type { Message, Received } from "./codec.ts";
-import { nfgenmsg } from "./nf_tables.ts";
+import { attributes, elements, Flag } from "./codec.ts";
+import type { Received } from "./codec.ts";
+import { request, terminated } from "./nf_tables.ts";
 import type { NfFamily } from "./nf_tables.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
@@ -9,7 +9,6 @@ import type { NetlinkSocket } from "./socket.ts";
  * changes with every change of any rule, and a chain's rules can be told from others by their bytes
  * (linux/netfilter/nf_tables.h).
  */
-const NFNL_SUBSYS_NFTABLES = 10;
 const NFT_MSG_GETTABLE = 1;
 const NFT_MSG_GETRULE = 7;
 const NFT_MSG_GETGEN = 16;
@@ -65,8 +64,8 @@ export function chainContent(
 function readRule({ body }: Received, table: string, chain: string): string {
   const attrs = attributes(body, NFGENMSG);
   // Kernels that don't filter a dump answer with the rules of every chain.
-  const isOf = attrs.get(NFTA_RULE_TABLE)?.equals(text(table)) === true;
-  if (!isOf || attrs.get(NFTA_RULE_CHAIN)?.equals(text(chain)) !== true) return "";
+  const isOf = attrs.get(NFTA_RULE_TABLE)?.equals(terminated(table)) === true;
+  if (!isOf || attrs.get(NFTA_RULE_CHAIN)?.equals(terminated(chain)) !== true) return "";
   return elements(attrs.get(NFTA_RULE_EXPRESSIONS)).map(readExpression).join(";");
 }
 
@@ -75,22 +74,4 @@ function readExpression(element: Buffer): string {
   const attrs = attributes(element, 0);
   const name = attrs.get(NFTA_EXPR_NAME)?.toString("latin1") ?? "";
   return name === "counter\0" ? name : `${name}${attrs.get(NFTA_EXPR_DATA)?.toString("hex") ?? ""}`;
-}
-
-function text(value: string): Buffer {
-  return Buffer.from(`${value}\0`);
-}
-
-function request(
-  type: number,
-  flags: number,
-  family: NfFamily,
-  attrs: readonly (readonly [number, string])[],
-): Message {
-  const parts = attrs.map(([name, value]) => nested(name, text(value), false));
-  return {
-    type: (NFNL_SUBSYS_NFTABLES << 8) | type,
-    flags,
-    body: Buffer.concat([nfgenmsg(family), ...parts]),
-  };
 }

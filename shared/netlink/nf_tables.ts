@@ -1,6 +1,6 @@
 import type { Family } from "../net/address.ts";
 import type { Sys } from "../runtime/sys.ts";
-import { attributeList, attributes, Flag, nested, readString } from "./codec.ts";
+import { elements, attributes, Flag, nested, readString } from "./codec.ts";
 import type { Message, Received } from "./codec.ts";
 import { NetlinkSocket, understood } from "./socket.ts";
 
@@ -93,8 +93,12 @@ export function listRules(
     const attrs = attributes(body, NFGENMSG);
     const handle = attrs.get(NFTA_RULE_HANDLE);
     // Kernels that do not filter dumps answer with the rules of every chain.
-    const isOf = attrs.get(NFTA_RULE_TABLE)?.equals(text(table)) === true;
-    if (handle === undefined || !isOf || attrs.get(NFTA_RULE_CHAIN)?.equals(text(chain)) !== true) {
+    const isOf = attrs.get(NFTA_RULE_TABLE)?.equals(terminated(table)) === true;
+    if (
+      handle === undefined ||
+      !isOf ||
+      attrs.get(NFTA_RULE_CHAIN)?.equals(terminated(chain)) !== true
+    ) {
       return [];
     }
     const expressions = attrs.get(NFTA_RULE_EXPRESSIONS) ?? Buffer.alloc(0);
@@ -103,7 +107,7 @@ export function listRules(
         handle: handle.readBigUInt64BE(0),
         comment: commentOf(attrs.get(NFTA_RULE_USERDATA)),
         expressions,
-        names: (other: string) => expressions.includes(text(other)),
+        names: (other: string) => expressions.includes(terminated(other)),
       },
     ];
   };
@@ -112,7 +116,7 @@ export function listRules(
 
 /** A rule's expressions, each a kind and its data. */
 export function expressionsOf(expressions: Buffer): { kind: string; data: Buffer }[] {
-  return attributeList(expressions).map((element) => {
+  return elements(expressions).map((element) => {
     const found = attributes(element, 0);
     return {
       kind: readString(found.get(NFTA_EXPR_NAME) ?? Buffer.alloc(0)),
@@ -141,17 +145,19 @@ function commentOf(userdata: Buffer | undefined): string | undefined {
   return undefined;
 }
 
-function text(value: string): Buffer {
+/** A name as nf_tables has it: it ends with a NUL byte. */
+export function terminated(value: string): Buffer {
   return Buffer.from(`${value}\0`);
 }
 
-function request(
+/** A request to nf_tables, with attributes that are names. */
+export function request(
   type: number,
   flags: number,
   family: NfFamily,
   attrs: readonly (readonly [number, string])[],
 ): Message {
-  const parts = attrs.map(([name, value]) => nested(name, text(value), false));
+  const parts = attrs.map(([name, value]) => nested(name, terminated(value), false));
   return {
     type: (NFNL_SUBSYS_NFTABLES << 8) | type,
     flags,
