@@ -35,6 +35,8 @@ export default defineConfig({
     maxWorkers: 4,
     // No test changes what another one imports. Without isolation the unit tests take half the CPU time.
     isolate: false,
+    // A failure says all of what it got, also in the report.
+    chaiConfig: { truncateThreshold: 0 },
     testTimeout: 120_000,
     hookTimeout: 60_000,
     projects: [

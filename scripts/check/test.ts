@@ -3,6 +3,7 @@
  * and among the failed ones also checks and builds.
  */
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
+import { relative } from "node:path";
 import { execa } from "execa";
 import { checks } from "./main.ts";
 import { runSteps } from "./steps.ts";
@@ -11,8 +12,20 @@ import { runSteps } from "./steps.ts";
 interface Report {
   readonly numPassedTests: number;
   readonly numFailedTests: number;
-  readonly testResults: readonly { status: string; assertionResults: readonly unknown[] }[];
+  readonly testResults: readonly {
+    readonly name: string;
+    readonly status: string;
+    readonly message: string;
+    readonly assertionResults: readonly {
+      readonly status: string;
+      readonly fullName: string;
+      readonly failureMessages: readonly string[];
+    }[];
+  }[];
 }
+
+/** How many lines of a failure are repeated at the end. */
+const linesShown = 20;
 
 const reportFile = "dist/.work/tests.json";
 
@@ -40,10 +53,23 @@ async function runTests(): Promise<{ passed: number; failed: number }> {
   const { numPassedTests, numFailedTests, testResults } = JSON.parse(
     readFileSync(reportFile, "utf8"),
   ) as Report;
+  repeatFailures(testResults);
   // A file that cannot be loaded has no tests to count.
   const brokenFiles = testResults.filter(
     ({ status, assertionResults }) => status === "failed" && assertionResults.length === 0,
   );
   const counted = numFailedTests + brokenFiles.length;
   return { passed: numPassedTests, failed: exitCode === 0 ? counted : Math.max(counted, 1) };
+}
+
+/** Says again at the end what failed, for the output of thousands of tests is seldom read from its start. */
+function repeatFailures(results: Report["testResults"]): void {
+  for (const { name, status, message, assertionResults } of results) {
+    const failedTests = assertionResults.filter((test) => test.status === "failed");
+    if (status === "failed" && assertionResults.length === 0) console.log(`\n${name}: ${message}`);
+    for (const { fullName, failureMessages } of failedTests) {
+      const lines = failureMessages.join("\n").split("\n").slice(0, linesShown);
+      console.log(`\n${relative(process.cwd(), name)}: ${fullName}\n${lines.join("\n")}`);
+    }
+  }
 }
