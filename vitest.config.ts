@@ -15,7 +15,9 @@ const vlanTests = process.env["VLAN_ON_PKG"] === "1" ? [] : ["test/e2e/vlan.test
  * that tests with a limit of seconds fail on a busy machine. FLANNELD_ON_PKG=1 runs them all the same.
  */
 const flanneldTests =
-  process.env["FLANNELD_ON_PKG"] === "1" ? [] : ["test/netns/flanneld/!(mk_docker_opts).test.ts"];
+  process.env["FLANNELD_ON_PKG"] === "1"
+    ? []
+    : ["test/netns/flanneld/!(mk_docker_opts).test.ts", "test/fault/flanneld.test.ts"];
 
 function blackBoxProject(name: string, folder: string, exclude: string[] = []) {
   return {

@@ -185,12 +185,14 @@ export class Flanneld {
     );
     this.#log.info(`The interface to the other nodes is ${external.name}.`);
     const earlier = await this.#manager.earlier(external.publicIp, signal);
-    const kernel = new OverlayKernel(this.#sys);
-    const macs = chooseMacs(
-      readVxlanOptions(conf.backend),
-      earlier,
-      (device) => kernel.link(device)?.mac,
-      randomMac,
+    const kernel = await this.#until("interface", signal, async () => new OverlayKernel(this.#sys));
+    const macs = await this.#until("interface", signal, async () =>
+      chooseMacs(
+        readVxlanOptions(conf.backend),
+        earlier,
+        (device) => kernel.link(device)?.mac,
+        randomMac,
+      ),
     );
     const lease = await this.#manager.acquire(backend.attributes(external, macs), signal);
     this.#readiness.done("lease");

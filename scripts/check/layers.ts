@@ -63,8 +63,10 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   "test/lab/": ["scripts/build/bun.ts", "shared/net/", "type shared/base/"],
   // What tests share: our plugins, our networks, and what is expected of them.
   "test/helpers/": [...lab, "shared/runtime/sys_node.ts", "test/static_flanneld/"],
-  // flanneld with leases that a test writes down.
-  "test/static_flanneld/": [...blackBox, "scripts/build/", "daemons/", "shared/"],
+  // flanneld with leases that a test writes down, on a kernel that may refuse a request.
+  "test/static_flanneld/": [
+    ...[...blackBox, "scripts/build/", "daemons/", "shared/", "test/fault/faulty_sys.ts"],
+  ],
   // They know of the executables what a user does.
   "test/netns/": [...blackBox, "test/static_flanneld/"],
   "test/interop/": blackBox,
@@ -72,7 +74,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   "test/golden/": blackBox,
   "test/fuzz/": [...blackBox, "test/unit/fuzz/"],
   // Faults of a runtime are made inside the process.
-  "test/fault/": [...blackBox, "plugins/", "shared/", "test/unit/"],
+  "test/fault/": [...blackBox, "plugins/", "shared/", "test/unit/", "test/static_flanneld/"],
   // For tests of no file in particular. Those of a file: see unitLayer.
   "test/unit/": ["plugins/", "shared/", "tools/", "daemons/", "schemas/"],
 };

@@ -142,3 +142,30 @@ export async function timeUntilOverlayIs(node: FabricNode, wanted: string): Prom
     if (asked - began > 10_000) throw new Error(`After 10 s it is\n${now}\nand not\n${wanted}`);
   }
 }
+
+/** Pings every ten milliseconds while something happens. @returns how many answers were missing. */
+export async function lostDuring(
+  from: ClusterNode,
+  address: string,
+  happens: () => Promise<void>,
+): Promise<number> {
+  const pinging = from.pod.exec(
+    "sh",
+    [
+      "-c",
+      `ping -n -i 0.01 -W 1 ${address} > /run/pings & echo $! > /run/ping; wait $!; cat /run/pings`,
+    ],
+    { timeout: 3_600_000 },
+  );
+  await from.pod.ping(address);
+  await happens();
+  await from.pod.ping(address);
+  await from.sandbox.sh("kill -INT $(cat /run/ping)");
+  const { stdout } = await pinging;
+  const answered = new Set(
+    [...stdout.matchAll(/icmp_seq=(\d+)/g)].map(([, number]) => Number(number)),
+  );
+  if (answered.size < 10) throw new Error(`Nearly nothing was answered:\n${stdout}`);
+  // What was on its way when it ended is not lost.
+  return Math.max(...answered) - answered.size;
+}

@@ -6,7 +6,7 @@
  * It says "ready" and its process id, and answers each line of its input, a Command, with its status.
  */
 import { createInterface } from "node:readline";
-import { setImmediate } from "node:timers/promises";
+import { setImmediate, setTimeout } from "node:timers/promises";
 
 import { chooseBackend } from "../../daemons/flanneld/backends/choose.ts";
 import type { ExternalInterface } from "../../daemons/flanneld/backends/backend.ts";
@@ -14,6 +14,7 @@ import { chooseMacs, readVxlanOptions } from "../../daemons/flanneld/backends/vx
 import { OverlayKernel } from "../../daemons/flanneld/overlay_kernel.ts";
 import { Reconciler } from "../../daemons/flanneld/reconciler.ts";
 import { TrafficKeeper } from "../../daemons/flanneld/traffic/keeper.ts";
+import { Failure } from "../../shared/base/failure.ts";
 import type { Json, JsonObject } from "../../shared/base/json.ts";
 import type { Lease } from "../../shared/flannel/lease.ts";
 import { parseNetConf } from "../../shared/flannel/net_conf.ts";
@@ -60,11 +61,13 @@ export async function staticDaemon(sys: Sys): Promise<void> {
   const backend = chooseBackend(conf);
   const kernel = new OverlayKernel(sys);
   const networks = { ipv4: conf.network, ipv6: conf.ipv6Network };
-  const macs = chooseMacs(
-    readVxlanOptions(conf.backend),
-    { backendData: config.earlier?.data, backendV6Data: config.earlier?.dataV6 },
-    (name) => kernel.link(name)?.mac,
-    randomMac,
+  const macs = await untilDone(() =>
+    chooseMacs(
+      readVxlanOptions(conf.backend),
+      { backendData: config.earlier?.data, backendV6Data: config.earlier?.dataV6 },
+      (name) => kernel.link(name)?.mac,
+      randomMac,
+    ),
   );
   const lease = readLease("self", config.own);
   const log = {
@@ -76,7 +79,7 @@ export async function staticDaemon(sys: Sys): Promise<void> {
     blackholes: config.blackholes === true,
     previousNetworks: (config.previousNetworks ?? []).map(parseCidr),
     onExternalChange: () => {
-      configure();
+      void configure();
     },
   });
   const traffic = new TrafficKeeper({
@@ -94,12 +97,12 @@ export async function staticDaemon(sys: Sys): Promise<void> {
       }),
     );
   }
-  const configure = (): void => {
-    const external = readExternal(kernel, config.iface, lease);
-    if (external !== undefined) reconciler.configure({ lease, external, macs });
+  const configure = async (): Promise<void> => {
+    const external = await untilDone(() => readExternal(kernel, config.iface, lease));
+    reconciler.configure({ lease, external, macs });
   };
   reconciler.start();
-  configure();
+  await configure();
   sys.write(1, `ready ${process.pid}\n`);
   const leases = new Map<string, Lease>();
   const texts = new Map<string, string>();
@@ -128,6 +131,18 @@ export async function staticDaemon(sys: Sys): Promise<void> {
   sys.exit(0);
 }
 
+/** A request that the kernel refuses is tried again, as flanneld does. */
+async function untilDone<T>(action: () => T): Promise<T> {
+  for (;;) {
+    try {
+      return action();
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+    }
+    await setTimeout(20);
+  }
+}
+
 function address(text: string | undefined): Address | undefined {
   return text === undefined ? undefined : parseAddress(text);
 }
@@ -153,9 +168,9 @@ function readExternal(
   kernel: OverlayKernel,
   name: string,
   { attributes }: Lease,
-): ExternalInterface | undefined {
+): ExternalInterface {
   const link = kernel.link(name);
-  if (link === undefined) return undefined;
+  if (link === undefined) throw new Failure("missing", `There is no ${name}.`, "");
   const all = kernel.addresses(link.index).map((known) => known.address);
   const addressV4 = all.find(({ family }) => family === 4);
   const addressV6 = all.find(({ family, value }) => family === 6 && value >> 118n !== 0x3fan);

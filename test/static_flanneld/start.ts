@@ -57,13 +57,13 @@ async function commandOf(): Promise<readonly string[]> {
 }
 
 /**
- * Starts it on a node.
- * @param path folders to look for programs in first, with a ":" after each.
+ * Starts it on a node, with folders to look for programs in first (a ":" after each), and with a
+ * netlink request that is refused, as "number:errno".
  */
 export async function startStatic(
   sandbox: Sandbox,
   config: StaticConfig,
-  path = "",
+  { path = "", fault = "" }: { readonly path?: string; readonly fault?: string } = {},
 ): Promise<StaticFlanneld> {
   const command = await (bundled ??= commandOf());
   const subprocess = execa(
@@ -75,6 +75,7 @@ export async function startStatic(
       env: {
         PATH: `${path}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`,
         LC_ALL: "C",
+        FAULT_NETLINK: fault,
       },
       extendEnv: false,
       reject: false,

@@ -5,6 +5,7 @@
 import { describe, expect, test } from "vitest";
 import {
   createCluster,
+  lostDuring,
   overlayOf,
   timeUntilOverlayIs,
   type ClusterNode,
@@ -13,29 +14,6 @@ import { startStatic } from "../../static_flanneld/start.ts";
 import type { WireLease } from "../../static_flanneld/daemon.ts";
 
 const vxlan = { Type: "vxlan" };
-
-/** Pings every ten milliseconds while something happens. @returns how many answers were missing. */
-async function lostDuring(
-  from: ClusterNode,
-  address: string,
-  happens: () => Promise<void>,
-): Promise<number> {
-  const pinging = from.pod.exec("sh", [
-    "-c",
-    `ping -n -i 0.01 -W 1 ${address} > /run/pings & echo $! > /run/ping; wait $!; cat /run/pings`,
-  ]);
-  await from.pod.ping(address);
-  await happens();
-  await from.pod.ping(address);
-  await from.sandbox.sh("kill -INT $(cat /run/ping)");
-  const { stdout } = await pinging;
-  const answered = new Set(
-    [...stdout.matchAll(/icmp_seq=(\d+)/g)].map(([, number]) => Number(number)),
-  );
-  expect(answered.size).toBeGreaterThan(10);
-  // What was on its way when it ended is not lost.
-  return Math.max(...answered) - answered.size;
-}
 
 describe.concurrent("issues of flannel's", () => {
   test("1474, 2237: no packet is lost when flanneld is killed and started again", async () => {

@@ -47,7 +47,7 @@ async function createNode(): Promise<Sandbox> {
 }
 
 async function start(node: Sandbox, mode: Mode, change?: Partial<StaticConfig>) {
-  const daemon = await startStatic(node, config(mode, change), modes[mode].path);
+  const daemon = await startStatic(node, config(mode, change), modes[mode]);
   await daemon.until(({ traffic }) => traffic.inPlace);
   return daemon;
 }
