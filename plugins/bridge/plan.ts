@@ -1,4 +1,4 @@
-import type { Family } from "../../shared/net/address.ts";
+import type { Address, Family } from "../../shared/net/address.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
 import type { LinkChange } from "../../shared/netlink/change.ts";
 import type { Link } from "../../shared/node/node.ts";
@@ -46,6 +46,8 @@ export type Phase = { readonly in: Place } & (
   | { readonly carrierOf: readonly string[] }
   /** Name of a link whose IPv6 addresses another host may have. */
   | { readonly duplicateDetectionOf: string }
+  /** IPv6 addresses of a link. The kernel takes no packets for them until it has a local route. */
+  | { readonly localRoutesTo: readonly Address[]; readonly link: string }
 );
 
 /** What an ADD does after it has made the veth pair, in this order. */
@@ -216,6 +218,7 @@ function planTraffic(
 ): Phase[] {
   const mustWait = bridge === undefined || (bridge.up && !bridge.carrier);
   const carriers = [hostVeth, ...(mustWait ? [conf.bridge] : [])];
+  const own = net.ips.map(({ address }) => address);
   return [
     ...(conf.leaveDown
       ? []
@@ -225,5 +228,12 @@ function planTraffic(
           { in: "container", changes: planAnnouncement(ifname, containerMac, net) } as const,
         ]),
     ...(conf.detectDuplicates ? [{ in: "container", duplicateDetectionOf: ifname } as const] : []),
+    ...waitForLocalRoutes("host", gatewayLink(conf), net.gateways),
+    ...(conf.leaveDown ? [] : waitForLocalRoutes("container", ifname, own)),
   ];
+}
+
+function waitForLocalRoutes(place: Place, link: string, addresses: readonly Cidr[]): Phase[] {
+  const ipv6 = addresses.map(({ address }) => address).filter(({ family }) => family === 6);
+  return ipv6.length === 0 ? [] : [{ in: place, localRoutesTo: ipv6, link }];
 }

@@ -150,6 +150,37 @@ export function linkTo(socket: NetlinkSocket, address: Address): string | undefi
   return described === undefined ? undefined : readLink(described).name;
 }
 
+/**
+ * Which of some IPv6 addresses of a link the kernel does not take packets for yet: it has no local
+ * route to them. It makes that route a little later than the address, in a work queue.
+ * @throws Failure kernel
+ */
+export function withoutLocalRoute(
+  socket: NetlinkSocket,
+  index: number,
+  addresses: readonly Address[],
+): Address[] {
+  const RTN_LOCAL = 2;
+  const replies = socket.transact(
+    addresses.map((address) =>
+      routeMessage(Type.GETROUTE, 0, {
+        family: AF_INET6,
+        dstLen: 128,
+        table: 0,
+        protocol: 0,
+        scope: 0,
+        type: 0,
+        // With its link, which may be in a VRF and has its routes in another table then.
+        attrs: { dst: Buffer.from(addressBytes(address)), oif: index },
+      }),
+    ),
+  );
+  return addresses.filter((_, at) => {
+    const found = replies[at]?.errno === 0 ? replies[at].received[0] : undefined;
+    return found?.body.readUInt8(7) !== RTN_LOCAL;
+  });
+}
+
 /** The addresses of one link. @throws Failure kernel */
 export function listAddresses(socket: NetlinkSocket, index: number): Cidr[] {
   const IFA_ADDRESS = 1;

@@ -15,6 +15,7 @@ import {
   listLinks,
   listPortVlans,
   listRoutes,
+  withoutLocalRoute,
 } from "../netlink/query.ts";
 import type { Link, Route } from "../netlink/query.ts";
 import { errnoText, NetlinkSocket } from "../netlink/socket.ts";
@@ -134,6 +135,11 @@ export class Namespace implements Disposable {
   /** The state of duplicate address detection on a link. @throws Failure kernel */
   duplicateDetection(name: string): "none" | "running" | "failed" {
     return duplicateDetection(this.#socket, indexOf(this.#target, name));
+  }
+
+  /** See {@link withoutLocalRoute}. @throws Failure kernel */
+  withoutLocalRoute(name: string, addresses: readonly Address[]): Address[] {
+    return withoutLocalRoute(this.#socket, indexOf(this.#target, name), addresses);
   }
 
   /** The VLANs of a bridge port. @throws Failure kernel */

@@ -17,7 +17,7 @@ export type { Lock, LockKind } from "../files/lock.ts";
 export type { PortVlans } from "../netlink/codec.ts";
 export type { Link } from "../netlink/query.ts";
 export type { Namespace } from "./namespace.ts";
-export { waitForCarrier, waitForDuplicateDetection } from "./wait.ts";
+export { waitForCarrier, waitForDuplicateDetection, waitForLocalRoutes } from "./wait.ts";
 
 /**
  * The node that a program runs on: its network namespace, those of its containers, and facts from

@@ -1,4 +1,5 @@
 import { Failure } from "../base/failure.ts";
+import type { Address } from "../net/address.ts";
 import { sleep } from "../files/lock.ts";
 import type { Namespace } from "./namespace.ts";
 
@@ -67,5 +68,27 @@ export function waitForDuplicateDetection(
       );
     }
     sleep(20);
+  }
+}
+
+/**
+ * Waits until the kernel takes packets for IPv6 addresses of a link. It makes their local routes a
+ * little later than the addresses, in a work queue that also waits for others' changes of links.
+ * @param timeout milliseconds
+ * @returns the addresses that still have none when the time is over, as where a rule of the node's
+ *   routing leads elsewhere.
+ * @throws Failure kernel
+ */
+export function waitForLocalRoutes(
+  namespace: Namespace,
+  link: string,
+  addresses: readonly Address[],
+  timeout: number,
+): readonly Address[] {
+  const end = performance.now() + timeout;
+  for (let pause = 0.2; ; pause = Math.min(pause * 2, 50)) {
+    const late = namespace.withoutLocalRoute(link, addresses);
+    if (late.length === 0 || performance.now() >= end) return late;
+    sleep(pause);
   }
 }

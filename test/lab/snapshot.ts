@@ -110,8 +110,9 @@ async function settledOutput(sh: SnapshotSource["sh"]): Promise<string> {
   const end = performance.now() + SETTLE_LIMIT_MS;
   for (;;) {
     const output = await sh(SCRIPT);
-    const unsettled = [...output.matchAll(/^@@ ip .*\n(.*)$/gm)].some(([, links = ""]) =>
-      (parseList(links) as readonly Link[]).some(isUnsettled),
+    const unsettled = [...output.matchAll(/^@@ ip .*\n(.*)\n(.*)$/gm)].some(
+      ([, links = "", routes = ""]) =>
+        (parseList(links) as readonly Link[]).some((link) => isUnsettled(link, routes)),
     );
     if (!unsettled || performance.now() > end) return output;
     await setTimeout(20);
@@ -119,11 +120,14 @@ async function settledOutput(sh: SnapshotSource["sh"]): Promise<string> {
 }
 
 /** Without a carrier it stays tentative. */
-function isUnsettled({ operstate, addr_info }: Link): boolean {
-  const isTentative = addr_info.some(
-    ({ scope, tentative }) => scope === "global" && tentative === true,
-  );
-  return operstate === "UP" && isTentative;
+function isUnsettled({ ifname, operstate, addr_info }: Link, routes: string): boolean {
+  return addr_info.some(({ family, scope, tentative, local }) => {
+    if (family !== "inet6" || scope !== "global" || operstate !== "UP") return false;
+    if (tentative === true) return true;
+    return !(parseList(routes) as readonly Route[]).some(
+      ({ type, dst, dev }) => type === "local" && dst === local && dev === ifname,
+    );
+  });
 }
 
 /** The differences, a line each: "+ section: line" for what is new, "- section: line" for what is gone. */

@@ -10,6 +10,7 @@ import {
   type Conf,
   type Sandbox,
 } from "../helpers/cni.ts";
+import { isBun } from "../helpers/form.ts";
 import { bridgeConf, DUAL_STACK, IPV4, IPV6 } from "../helpers/network.ts";
 import { expectError } from "../helpers/state.ts";
 
@@ -225,5 +226,38 @@ describe.concurrent("an MTU that is too small for IPv6", () => {
     const answer = await cni(sandbox, { ...call, conf: bridgeConf([IPV6]), command: "ADD" });
     expectError(answer, 101);
     expect(answer.json?.details).toContain("MTU of at least 1280 on cni0");
+  });
+});
+
+/** Namespaces that come and go, with addresses that the kernel's one worker has to make routes to. */
+const CROWD = `
+  for n in 1 2 3 4 5 6 7 8; do
+    while [ ! -e /run/enough ]; do
+      ip netns add crowd$n
+      ip -n crowd$n link add a up type veth peer b
+      ip -n crowd$n link set b up
+      for k in 1 2 3 4 5 6 7 8; do ip -n crowd$n addr add fd00:$k::1/64 dev a; done
+      ip netns del crowd$n
+    done &
+  done`;
+
+describe.runIf(isBun)("an IPv6 address", () => {
+  test("takes packets as soon as ADD has answered, however busy the kernel is", async () => {
+    await using sandbox = await createSandbox();
+    await sandbox.writeFile("/run/conf", JSON.stringify(bridgeConf(DUAL_STACK)));
+    const pods = Array.from({ length: 40 }, (_, n) => `pod${n}`);
+    for (const pod of pods) await sandbox.addPod(pod);
+    const { bin } = call;
+    const output = await sandbox.sh(`
+      ${CROWD}
+      for pod in ${pods.join(" ")}; do
+        CNI_COMMAND=ADD CNI_CONTAINERID=$pod CNI_NETNS=/run/netns/$pod CNI_IFNAME=eth0 CNI_PATH=${bin} \
+          ${bin}/bridge < /run/conf > /run/result || cat /run/result
+        nsenter --net=/run/netns/$pod cat /proc/net/ipv6_route > /run/routes
+        grep -q '^fd00.* 80 .* eth0$' /run/routes || echo "$pod has no route to itself"
+      done
+      touch /run/enough
+      wait`);
+    expect(output).toBe("");
   });
 });

@@ -10,6 +10,7 @@ import type { Observation } from "../../../../plugins/bridge/observe.ts";
 import { planAdd, planPair, startsForwardingIpv6 } from "../../../../plugins/bridge/plan.ts";
 import type { Phase } from "../../../../plugins/bridge/plan.ts";
 import { CniError } from "../../../../shared/cni/error.ts";
+import { formatAddress } from "../../../../shared/net/address.ts";
 import { parseCidr, sameCidr } from "../../../../shared/net/cidr.ts";
 import type { LinkChange } from "../../../../shared/netlink/change.ts";
 import { bareNode, bridge, busyNode, conf, newLinks, ipam, link, pair } from "./helpers.ts";
@@ -31,6 +32,10 @@ function outline(phases: readonly Phase[]): string[] {
     if ("duplicateDetectionOf" in phase) {
       return `${phase.in} waits for duplicates of ${phase.duplicateDetectionOf}`;
     }
+    if ("localRoutesTo" in phase) {
+      const addresses = phase.localRoutesTo.map(formatAddress);
+      return `${phase.in} waits for routes to ${addresses.join(", ")} of ${phase.link}`;
+    }
     return `${phase.in}: ${phase.changes.map(({ kind }) => kind).join(" ")}`;
   });
 }
@@ -49,6 +54,8 @@ describe("an ADD", () => {
       "host waits for veth00000001, cni0",
       "container waits for eth0",
       "container: set-link",
+      "host waits for routes to fd00::1 of cni0",
+      "container waits for routes to fd00::77 of eth0",
     ]);
     expect(bridgeMac).toBe(newLinks.bridgeMac);
   });
@@ -85,9 +92,18 @@ describe("an ADD", () => {
     expect(announce).toEqual([]);
   });
 
-  test("waits for duplicate address detection last, where it is asked for", () => {
+  test("waits for duplicate address detection, and for routes after it, which that makes", () => {
     const { announce } = plan(busyNode, { ...conf, detectDuplicates: true });
-    expect(outline(announce).at(-1)).toBe("container waits for duplicates of eth0");
+    expect(outline(announce).slice(-3)).toEqual([
+      "container waits for duplicates of eth0",
+      "host waits for routes to fd00::1 of cni0",
+      "container waits for routes to fd00::77 of eth0",
+    ]);
+  });
+
+  test("waits for no routes to IPv4 addresses, which come with the address", () => {
+    const { announce } = plan(busyNode, conf, layer3(conf, ipam("10.1.2.77/24")));
+    expect(outline(announce).filter((line) => line.includes("routes"))).toEqual([]);
   });
 
   test("sets hairpin mode and isolation before the port comes up", () => {
