@@ -12,7 +12,7 @@ import { execa } from "execa";
 
 import { quantile } from "./figures.ts";
 import { bun, bunArguments } from "../build/bun.ts";
-import { optionsOf, type Runtime } from "../build/bundle.ts";
+import { optionsOf, secondBundles, type Runtime } from "../build/bundle.ts";
 import { print } from "../terminal.ts";
 
 const { values } = parseArgs({
@@ -107,6 +107,8 @@ async function instrumented(runtime: Runtime): Promise<readonly string[]> {
   writeFileSync(script, code);
   if (runtime === "node" || bun === undefined) return [process.execPath, script];
   const product = join(folder, "flannel");
+  // No tool and no daemon is called.
+  for (const file of secondBundles) writeFileSync(join(folder, file), "");
   await execa(bun, [...bunArguments, script, `--outfile=${product}`]);
   return [product];
 }

@@ -1,15 +1,18 @@
 /** Bundles the sources and their packages into one file, without unused code. */
 import { readFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { build, formatMessages, type BuildOptions, type Plugin } from "esbuild";
-import { toModule } from "./netlink.ts";
+import { toEsModule } from "./es_module.ts";
 
 /** Lets the bundler drop those of netlink's several hundred codecs that nothing uses. */
 const netlinkCodecs: Plugin = {
   name: "netlink-codecs",
   setup(builder) {
     builder.onLoad({ filter: /[\\/]netlink[\\/]dist[\\/](rt[\\/])?\w+\.js$/ }, ({ path }) => ({
-      contents: toModule(readFileSync(path, "utf8"), path),
+      contents: toEsModule(readFileSync(path, "utf8"), path),
+    }));
+    builder.onResolve({ filter: /^os$/ }, () => ({
+      path: join(import.meta.dirname, "byte_order.ts"),
     }));
   },
 };
@@ -21,40 +24,59 @@ const aliases = {
 };
 
 /**
- * Bundles dynamic imports apart, as strings that are compiled on demand. Otherwise esbuild would wrap
- * each module that both sides import in a function, which makes every start a millisecond longer
- * (docs/decisions/0009-tools-apart.md).
+ * The second bundles: what plugins/main.ts imports when the executable is called as a tool or a daemon.
+ * If they were part of the plugins' bundle, esbuild would wrap each module that both sides import in a
+ * function, which makes every start a millisecond longer (docs/decisions/0009-tools-apart.md).
  */
-const apart: Plugin = {
-  name: "apart",
-  setup(builder) {
-    builder.onResolve({ filter: /^\./ }, ({ kind, path, resolveDir }) =>
-      kind === "dynamic-import" ? { path: resolve(resolveDir, path), namespace: "apart" } : null,
-    );
-    builder.onLoad({ filter: /./, namespace: "apart" }, async ({ path }) => {
-      const { entryPoints: _, plugins = [], alias = {}, ...options } = builder.initialOptions;
-      const { outputFiles } = await build({
-        ...options,
-        // The tools use more of node:fs than the replacement has, and may take longer to start.
-        alias: Object.fromEntries(Object.entries(alias).filter(([name]) => name !== "node:fs")),
-        entryPoints: [path],
-        plugins: plugins.filter(({ name }) => name !== "apart"),
-        write: false,
-      });
-      const text = JSON.stringify(outputFiles[0]?.text ?? "");
-      return {
-        contents: `new Function("module", "exports", "require", ${text})(module, exports, require);`,
-      };
-    });
-  },
+const secondEntries: Readonly<Record<string, string>> = {
+  "main_tools.cjs": "plugins/main_tools.ts",
+  "main_daemons.cjs": "plugins/main_daemons.ts",
 };
+
+/** The files beside the plugins' bundle. */
+export const secondBundles: readonly string[] = Object.keys(secondEntries);
+
+function secondBundlesApart(runtime: Runtime): Plugin {
+  return {
+    name: "second-bundles",
+    setup(builder) {
+      builder.onResolve({ filter: /^\./ }, ({ kind, path, resolveDir }) => {
+        if (kind !== "dynamic-import") return null;
+        const target = resolve(resolveDir, path);
+        const file = secondBundles.find((name) => resolve(secondEntries[name] ?? "") === target);
+        if (file === undefined) {
+          throw new Error(`${path} is imported dynamically: add it to secondEntries`);
+        }
+        // Bun's compiler takes it in as a module of its own, bytecode and all.
+        if (runtime === "bun") return { path: `./${file}`, external: true };
+        return { path: file, namespace: "embedded" };
+      });
+      builder.onLoad({ filter: /./, namespace: "embedded" }, ({ path }) => ({
+        contents: `module.exports = require("./embedded_bundle.ts").load(${JSON.stringify(path)});`,
+        resolveDir: import.meta.dirname,
+      }));
+    },
+  };
+}
 
 export type Runtime = keyof typeof aliases;
 
+/** Writes the plugins' bundle, and the second bundles beside it. */
 export async function bundle(entry: string, outfile: string, runtime: Runtime): Promise<void> {
-  const { warnings } = await build(optionsOf(entry, outfile, runtime));
-  if (warnings.length > 0) {
-    throw new Error((await formatMessages(warnings, { kind: "warning" })).join("\n"));
+  const options = optionsOf(entry, outfile, runtime);
+  // Tools and daemons use more of node:fs than the replacement has, and may take longer to start.
+  const { "node:fs": _, ...alias } = options.alias ?? {};
+  const second = Object.entries(secondEntries).map(([file, source]) => ({
+    ...options,
+    entryPoints: [source],
+    outfile: join(dirname(outfile), file),
+    alias,
+    plugins: [netlinkCodecs],
+  }));
+  for (const { warnings } of await Promise.all([options, ...second].map((each) => build(each)))) {
+    if (warnings.length > 0) {
+      throw new Error((await formatMessages(warnings, { kind: "warning" })).join("\n"));
+    }
   }
 }
 
@@ -72,7 +94,7 @@ export function optionsOf(entry: string, outfile: string, runtime: Runtime): Bui
     external: ["bun", "bun:*"],
     define: { FLANNEL_CNI_VERSION: JSON.stringify(version) },
     alias: aliases[runtime],
-    plugins: [netlinkCodecs, apart],
+    plugins: [netlinkCodecs, secondBundlesApart(runtime)],
     legalComments: "none",
     logLevel: "silent",
   };

@@ -3,7 +3,7 @@ import { build, type Metafile } from "esbuild";
 import { optionsOf, type Runtime } from "./bundle.ts";
 
 export interface Inputs {
-  /** Bytes of code without the tools, which are a string until one is called. */
+  /** Bytes of code, without the second bundles. */
   readonly bytes: number;
   /** The runtime's own modules that every start loads. */
   readonly builtins: readonly string[];
@@ -23,10 +23,11 @@ export async function inputsOf(entry: string, runtime: Runtime): Promise<Inputs>
   const files = Object.entries(output.inputs).flatMap(([file, { bytesInOutput }]) =>
     bytesInOutput > 0 ? [file] : [],
   );
-  const tools = Object.entries(output.inputs).filter(([file]) => file.startsWith("apart:"));
   return {
-    bytes: tools.reduce((bytes, [, { bytesInOutput }]) => bytes - bytesInOutput, output.bytes),
-    builtins: distinct(output.imports.map(({ path }) => path)),
+    bytes: output.bytes,
+    builtins: distinct(
+      files.filter((file) => eager.has(file)).flatMap((file) => externalsOf(metafile, file)),
+    ),
     packages: distinct(files.filter((file) => eager.has(file)).flatMap(packageOf)),
     lazy: files.filter((file) => !eager.has(file)),
   };
@@ -41,6 +42,13 @@ function eagerFiles({ inputs }: Metafile, entry: string): ReadonlySet<string> {
     }
   }
   return found;
+}
+
+/** What a file imports of the runtime's own. */
+function externalsOf({ inputs }: Metafile, file: string): readonly string[] {
+  return (inputs[file]?.imports ?? []).flatMap(({ path, kind, external }) =>
+    external === true && kind === "import-statement" ? [path] : [],
+  );
 }
 
 function packageOf(file: string): string[] {

@@ -12,7 +12,7 @@ import { fileNames } from "../../plugins/builtins.ts";
 import { contentOf } from "../../shared/files/content.ts";
 import { writeNew } from "../../shared/files/files.ts";
 import { bun, bunArguments } from "./bun.ts";
-import { bundle } from "./bundle.ts";
+import { bundle, secondBundles } from "./bundle.ts";
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -56,7 +56,9 @@ async function main(target: string): Promise<void> {
     linkSync(product, join(folder, link));
   }
   const size = (statSync(product).size / 1e6).toFixed(0);
-  const code = (statSync(script).size / 1e3).toFixed(0);
+  const scripts = [script, ...secondBundles.map((file) => join(work, file))];
+  const bytes = scripts.reduce((sum, file) => sum + statSync(file).size, 0);
+  const code = (bytes / 1e3).toFixed(0);
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   console.log(`${product}: ${size} MB with ${runtime}, ${code} kB of it code, in ${seconds} s`);
 }

@@ -4,8 +4,9 @@
  * behind it, in a process of its own (pkg.ts SCRIPT PRODUCT), because pkg prints to the console.
  */
 import { globSync } from "node:fs";
-import { basename, dirname, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import pkg from "@yao-pkg/pkg/lib-es5/sea.js";
+import { secondBundles } from "./bundle.ts";
 
 const [script = "", product = ""] = process.argv.slice(2).map((path) => resolve(path));
 
@@ -20,7 +21,10 @@ const seaConfig = {
   useCodeCache: false,
   // Otherwise NODE_OPTIONS in the caller's environment could run code as root.
   execArgvExtension: "none",
-  assets: { "koffi.node": koffi() },
+  assets: {
+    "koffi.node": koffi(),
+    ...Object.fromEntries(secondBundles.map((file) => [file, join(dirname(script), file)])),
+  },
 };
 await pkg.default(script, {
   targets: [{ nodeRange: "node24", platform: "linux", arch: process.arch, output: product }],
