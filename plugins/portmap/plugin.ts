@@ -2,6 +2,7 @@ import { badConfig } from "../../shared/cni/conf.ts";
 import { CniError, Code } from "../../shared/cni/error.ts";
 import type { Context, Plugin } from "../../shared/cni/plugin.ts";
 import type { Backend } from "../../shared/firewall/driver.ts";
+import type { Family } from "../../shared/net/address.ts";
 import { driverOf } from "../../shared/firewall/drivers.ts";
 import { describeMapping, mappingsOf } from "../../shared/firewall/port_forward.ts";
 import type { PortForward } from "../../shared/firewall/port_forward.ts";
@@ -10,6 +11,7 @@ import { allocate } from "./allocate.ts";
 import { parsePortmapConf } from "./conf.ts";
 import type { PortmapConfig } from "./conf.ts";
 import { observe } from "./liveness.ts";
+import { localnetLink, missingGuard, openLocalnet, restoreLocalnets } from "./localnet.ts";
 import { hasRules, rulesetOf } from "./owned_rules.ts";
 import { familiesOf, portForwardOf } from "./port_forward.ts";
 import type { PortRecord } from "./record.ts";
@@ -52,7 +54,6 @@ export const portmap: Plugin<PortmapConfig> = {
     checkListeners(context, forward);
 
     addHostPorts(context, forward);
-    openFor(context, forward);
     return prevResult;
   },
 
@@ -80,8 +81,11 @@ export const portmap: Plugin<PortmapConfig> = {
     // Of a container without a record, the reference plugin may have made the rules.
     const ruleset = rulesetOf(env, forward, [{ forward }], own === undefined ? "reference" : "us");
     const driver = driverOf(context.firewall, backend);
+    const missingOf = (family: Family): string | undefined =>
+      driver.missing(family, ruleset) ??
+      (family === 4 && own !== undefined ? missingGuard(env, own) : undefined);
     for (const family of familiesOf(forward)) {
-      const missing = driver.missing(family, ruleset);
+      const missing = missingOf(family);
       if (missing === undefined) continue;
       throw new CniError(
         Code.CheckFailed,
@@ -105,6 +109,7 @@ export const portmap: Plugin<PortmapConfig> = {
     collectUnrecorded(env, conf.network, valid);
     retryLeftovers(env);
     restore(env, conf.network);
+    restoreLocalnets(env);
     sweepRecords(env);
   },
 
@@ -124,11 +129,15 @@ export const portmap: Plugin<PortmapConfig> = {
     );
     if (lost.length > 0 && !dryRun) {
       if (own === undefined) addHostPorts(context, forward);
-      else restoreRecord(env, own);
-      openFor(context, forward);
+      else restoreHostPorts(env, own);
     }
+    const isOpen = own !== undefined && missingGuard(env, own) !== undefined;
+    if (isOpen && !dryRun) openLocalnet(env, own);
     const ports = conf.mappings.map(describeMapping).join(", ");
-    return lost.map((family) => `host ports ${ports} for IPv${family}`);
+    return [
+      ...lost.map((family) => `host ports ${ports} for IPv${family}`),
+      ...(isOpen ? [`drop of packets from ${own.localnetLink} to 127.0.0.0/8`] : []),
+    ];
   },
 
   async status(context) {
@@ -159,6 +168,7 @@ function addHostPorts(context: Context<PortmapConfig>, forward: PortForward): vo
     forward,
     backend: chooseBackend(context),
     ...observe(forward, surveyor),
+    localnetLink: localnetLink(env, forward),
     phase: "adding",
     leftover: false,
     foreign: false,
@@ -168,12 +178,15 @@ function addHostPorts(context: Context<PortmapConfig>, forward: PortForward): vo
     tearDown(env, [record]);
   });
   setUp(env, { record, evicted, surveyor });
+  openLocalnet(env, record);
+  forgetFlows(env, forward);
 }
 
-/** Lets the first packets take the way that the rules lead. */
-function openFor(context: Context<PortmapConfig>, forward: PortForward): void {
-  if (forward.options.snat) routeLocalnet(context, forward);
-  forgetFlows(envOf(context), forward);
+/** Makes the rules of a record again. */
+function restoreHostPorts(env: PortmapEnv, record: PortRecord): void {
+  restoreRecord(env, record);
+  openLocalnet(env, record);
+  forgetFlows(env, record.forward);
 }
 
 function envOf({ node, firewall, warn }: Context<PortmapConfig>): PortmapEnv {
@@ -205,14 +218,4 @@ function checkListeners({ conf, node, warn }: Context<PortmapConfig>, forward: P
       warn(`${said}.`);
     }
   }
-}
-
-/** Lets packets from 127.0.0.1 leave by the link that leads to the container. */
-function routeLocalnet({ node }: Context<PortmapConfig>, forward: PortForward): void {
-  const own = forward.addresses.find(({ address }) => address.family === 4);
-  const link = own === undefined ? undefined : node.host.linkTo(own.address);
-  if (link === undefined) return;
-  const key = `net/ipv4/conf/${link}/route_localnet`;
-  if (node.host.sysctl(key) === "1") return;
-  node.host.apply([{ kind: "set-sysctl", key, value: "1", optional: true }]);
 }

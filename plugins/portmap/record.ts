@@ -18,6 +18,8 @@ export interface PortRecord {
   readonly inode: number;
   /** Whether host-local had a reservation of it, in its usual folder, at ADD. */
   readonly reserved: boolean;
+  /** The link that needs route_localnet, so that the node reaches the host ports by 127.0.0.1. */
+  readonly localnetLink: string | undefined;
   /**
    * What is being done: an ADD makes its rules, or a DEL removes them. Only the call that does so
    * touches them then; where it was killed, the rules are nobody's.
@@ -49,15 +51,17 @@ interface PlainRecord {
   netns: string;
   inode: number;
   reserved: boolean;
+  localnetLink?: string;
   /** Undefined for "added", as earlier versions have it. */
   phase?: Phase;
   leftover: boolean;
   foreign: boolean;
 }
 
-export function formatRecord({ forward, phase, ...rest }: PortRecord): string {
+export function formatRecord({ forward, localnetLink, phase, ...rest }: PortRecord): string {
   const plain: PlainRecord = {
     ...rest,
+    ...(localnetLink === undefined ? {} : { localnetLink }),
     ...(phase === "added" ? {} : { phase }),
     ...forward,
     addresses: forward.addresses.map(formatCidr),
@@ -74,8 +78,10 @@ export function formatRecord({ forward, phase, ...rest }: PortRecord): string {
 export function parseRecord(text: string): PortRecord {
   const plain = JSON.parse(text) as PlainRecord;
   if (!isPlain(plain)) throw new TypeError("a damaged record");
-  const { netns, inode, reserved, leftover, foreign, backend, phase, ...forward } = plain;
+  const { netns, inode, reserved, leftover, foreign, backend, phase, localnetLink, ...forward } =
+    plain;
   return {
+    localnetLink,
     phase: phase ?? "added",
     netns,
     inode,
@@ -100,7 +106,7 @@ const backends: readonly unknown[] = ["iptables", "nftables"] satisfies Backend[
 
 /** Whether a record holds what was written: its words become rules, and its numbers ports. */
 function isPlain(value: PlainRecord): boolean {
-  const { network, containerId, ifname, netns, inode, options, mappings } = value;
+  const { network, containerId, ifname, netns, inode, options, mappings, localnetLink } = value;
   const { markMasqBit, externalSetMarkChain, conditions } = options;
   const words: unknown[] = [
     network,
@@ -113,6 +119,7 @@ function isPlain(value: PlainRecord): boolean {
   return (
     [...words, externalSetMarkChain ?? ""].every((word) => typeof word === "string") &&
     (ifname === "" || ifnameProblem(ifname) === undefined) &&
+    (localnetLink === undefined || ifnameProblem(localnetLink) === undefined) &&
     idProblem(network) === undefined &&
     idProblem(containerId) === undefined &&
     [inode, markMasqBit].every(Number.isInteger) &&

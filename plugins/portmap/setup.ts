@@ -7,6 +7,7 @@ import type { Ruleset } from "../../shared/firewall/ruleset.ts";
 import type { Family } from "../../shared/net/address.ts";
 import { isGone } from "./liveness.ts";
 import type { Surveyor } from "./liveness.ts";
+import { closeLocalnets } from "./localnet.ts";
 import { isSameAttachment, ownerOf, rulesetOf, siblingsOf } from "./owned_rules.ts";
 import { families, familiesOf } from "./port_forward.ts";
 import type { PortRecord } from "./record.ts";
@@ -69,7 +70,8 @@ function removeOthers(env: PortmapEnv, { record, evicted }: Task): void {
  * Says in the record that its rules are made.
  * @throws Failure busy if a DEL or a GC has come in between, which has not seen all of them.
  */
-function commit({ store }: PortmapEnv, { record, evicted }: Task): void {
+function commit(env: PortmapEnv, { record, evicted }: Task): void {
+  const { store } = env;
   store.locked(() => {
     const { network } = record.forward;
     if (store.read(network, record.forward)?.phase !== "adding") {
@@ -82,6 +84,7 @@ function commit({ store }: PortmapEnv, { record, evicted }: Task): void {
     store.write({ ...record, phase: "added" });
     for (const other of evicted) if (!isSameAttachment(other, record)) store.remove(other);
   });
+  if (evicted.length > 0) closeLocalnets(env);
 }
 
 /** @returns false where more than the container's own rules has to be looked at. */

@@ -28,8 +28,8 @@ const defaultFolder = `${runFolder}/portmap`;
 
 /** Milliseconds to wait for another call's turn; each takes a few at the most. */
 const lockTimeout = 10_000;
-/** How many states of the shared rules are remembered: one for each network, backend and family. */
-const statesMax = 64;
+/** How many states of rules are remembered: one for each network or link, backend and family. */
+const statesMax = 256;
 
 /** What host ports are set up and torn down with. */
 export interface PortmapEnv extends Pick<Context<unknown>, "node" | "firewall" | "warn"> {
@@ -43,6 +43,8 @@ export class PortStore {
   readonly #containers: string;
   readonly #ports: string;
   readonly #ids: string;
+  readonly #links: string;
+  readonly #localnets: string;
   readonly #leftovers: string;
   /** What a file is written to before it gets its name: one for all, for one call at a time writes. */
   readonly #temporary: string;
@@ -54,6 +56,8 @@ export class PortStore {
     this.#containers = `${folder}/containers`;
     this.#ports = `${folder}/ports`;
     this.#ids = `${folder}/ids`;
+    this.#links = `${folder}/links`;
+    this.#localnets = `${folder}/localnet`;
     this.#leftovers = `${folder}/leftovers`;
     this.#temporary = `${folder}/.new`;
   }
@@ -79,8 +83,20 @@ export class PortStore {
    * @throws Failure busy
    */
   withRulesOf<T>(firewall: Firewall, { containerId }: Container, action: () => T): T {
-    const digest = this.#digest(hostPortTag(containerId));
-    return this.#withRules(firewall, Number.parseInt(digest.slice(0, 8), 16), action);
+    return this.#withRules(firewall, this.#member(hostPortTag(containerId)), action);
+  }
+
+  /**
+   * Runs an action that changes what is for all host ports of a link, while no other call does. See
+   * {@link withRulesOf}.
+   * @throws Failure busy
+   */
+  withRulesOfLink<T>(firewall: Firewall, link: string, action: () => T): T {
+    return this.#withRules(firewall, this.#member(`link ${link}`), action);
+  }
+
+  #member(text: string): number {
+    return Number.parseInt(this.#digest(text).slice(0, 8), 16);
   }
 
   /**
@@ -143,6 +159,45 @@ export class PortStore {
     return this.#names(this.#idPath(containerId)).flatMap((name) => this.#readFile(name) ?? []);
   }
 
+  /** Whether a record needs route_localnet of a link. */
+  isOnLink(link: string): boolean {
+    return this.#names(this.#linkPath(link)).length > 0;
+  }
+
+  /** The links that route_localnet was, or was to be, turned on for. */
+  localnets(): string[] {
+    return this.#attempt(() => listIfPresent(this.#localnets));
+  }
+
+  /** What route_localnet of a link was before the first host port. */
+  localnetBefore(link: string): string | undefined {
+    return this.#attempt(() => readIfPresent(`${this.#localnets}/${link}`)?.trim());
+  }
+
+  /**
+   * Keeps what route_localnet of a link is before it is turned on. On already, it may be the first
+   * host port's doing, which is kept.
+   * @throws CniError IoFailure
+   */
+  keepLocalnet(link: string, value: string): void {
+    const kept = this.localnetBefore(link);
+    if (value === kept || (value === "1" && kept !== undefined)) return;
+    this.locked(() => {
+      this.#attempt(() => {
+        this.#replace(
+          `${this.#localnets}/${link}`,
+          `${value ?? "0"}
+`,
+        );
+      });
+    });
+  }
+
+  /** @throws CniError IoFailure */
+  forgetLocalnet(link: string): void {
+    this.#attempt(() => removeIfPresent(`${this.#localnets}/${link}`));
+  }
+
   /** The records that claim a host port of a protocol. */
   ownersOf({ protocol, hostPort }: Pick<PortMapping, "protocol" | "hostPort">): PortRecord[] {
     return this.#names(this.#portPath(protocol, hostPort)).flatMap(
@@ -195,7 +250,8 @@ export class PortStore {
     if (this.#hasFolders) return;
     this.#hasFolders = true;
     this.#attempt(() => {
-      for (const folder of [this.#containers, this.#ports, this.#ids, this.#leftovers]) {
+      const indexes = [this.#ports, this.#ids, this.#links, this.#localnets, this.#leftovers];
+      for (const folder of [this.#containers, ...indexes]) {
         ensureFolder(folder, 0o700);
       }
     });
@@ -235,16 +291,21 @@ export class PortStore {
     }
   }
 
-  /** The index's files that name a record: by its host ports, and by its container. */
-  #indexPaths({ forward }: PortRecord): ReadonlySet<string> {
+  /** The index's files that name a record: by its host ports, its container and its link. */
+  #indexPaths({ forward, localnetLink }: PortRecord): ReadonlySet<string> {
     const ports = forward.mappings.map(({ protocol, hostPort }) =>
       this.#portPath(protocol, hostPort),
     );
-    return new Set([...ports, this.#idPath(forward.containerId)]);
+    const links = localnetLink === undefined ? [] : [this.#linkPath(localnetLink)];
+    return new Set([...ports, ...links, this.#idPath(forward.containerId)]);
   }
 
   #portPath(protocol: Protocol, port: number): string {
     return `${this.#ports}/${protocol}-${port}`;
+  }
+
+  #linkPath(link: string): string {
+    return `${this.#links}/${link}`;
   }
 
   /** One for all ids that no comment of nftables tells apart. */

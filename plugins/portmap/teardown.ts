@@ -10,6 +10,7 @@ import type { Ruleset } from "../../shared/firewall/ruleset.ts";
 import { isUnspecified } from "../../shared/net/address.ts";
 import type { Address, Family } from "../../shared/net/address.ts";
 import type { PortmapConfig } from "./conf.ts";
+import { closeLocalnets } from "./localnet.ts";
 import { isSameAttachment, ownerOf, rulesetOf, siblingsOf } from "./owned_rules.ts";
 import { families } from "./port_forward.ts";
 import type { PortRecord } from "./record.ts";
@@ -88,6 +89,7 @@ function forget(env: PortmapEnv, records: readonly PortRecord[], areLeft: boolea
     env.warn(`The record of ${idsOf(records)} is left: ${asCniError(error).message}`);
     return false;
   }
+  closeLocalnets(env);
   return !areLeft;
 }
 
@@ -166,6 +168,7 @@ export function tearDownUnrecorded(
       env.warn(`Rules of ${containerId} may be left: ${asCniError(error).message}`);
     }
   }
+  closeLocalnets(env);
   forgetFlows(env, forward);
 }
 
@@ -175,6 +178,7 @@ const noRecord: Omit<PortRecord, "forward"> = {
   netns: "",
   inode: 0,
   reserved: false,
+  localnetLink: undefined,
   phase: "leaving",
   leftover: true,
   foreign: true,

@@ -6,6 +6,8 @@ export type Backend = "iptables" | "nftables";
 
 /** A kind of ruleset: where its rules are, and whose they are by what is listed there. */
 export interface RulesetKind<Owner> {
+  /** The nat table unless told. */
+  readonly iptablesTable?: "mangle";
   /** Undefined where it has none in iptables. */
   readonly ownersInIptables?: (saved: string, family: Family) => readonly Owner[];
   readonly nftables: readonly NftablesTable[];
@@ -77,6 +79,13 @@ export interface FirewallDriver {
    * @throws Failure kernel
    */
   sharedState(family: Family, rulesets: readonly Ruleset[]): string | undefined;
+
+  /**
+   * What an owner's rules are like now. While it is the same, nobody has changed them. Undefined in
+   * iptables-legacy, of which only a listing would tell.
+   * @throws Failure kernel
+   */
+  ownState(family: Family, ruleset: Ruleset): string | undefined;
 
   /** Whose rulesets of a kind there are. @throws Failure firewall */
   list<Owner>(families: readonly Family[], kind: RulesetKind<Owner>): Owner[];

@@ -54,7 +54,9 @@ export function listedHostPorts(backend: Backend, owner: string): Ruleset {
   const shared = { chains: [], rules: [] };
   return {
     iptables: () =>
-      backend === "iptables" ? { chain: owner, oldChains: [], rules: [], shared } : undefined,
+      backend === "iptables"
+        ? { table: "nat", chain: owner, oldChains: [], rules: [], shared }
+        : undefined,
     nftables: (families: readonly Family[]) =>
       backend === "iptables"
         ? []

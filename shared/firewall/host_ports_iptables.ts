@@ -39,6 +39,7 @@ export function hostPortRulesOfIptables(
   const chain = hostPortChain(digest, network, containerId);
   const own = forwards.filter((one) => addressOf(one, family) !== undefined);
   return {
+    table: "nat",
     chain,
     oldChains: [oldHostPortChain(digest, network, containerId)],
     rules: [

@@ -18,7 +18,6 @@ import { retryOnConflict } from "./retry.ts";
 import { stateOf } from "../netlink/nf_tables.ts";
 import type { IptablesRules, Ruleset } from "./ruleset.ts";
 
-const table = "nat";
 const variants: readonly Variant[] = ["nft", "legacy"];
 
 /**
@@ -52,7 +51,7 @@ export class IptablesDriver implements FirewallDriver {
       ];
       if (lines.length === 0) return true;
       try {
-        this.#firewall.restore(family, transaction(lines));
+        this.#firewall.restore(family, transaction(tableOf([...wanted, ...gone]), lines));
         return true;
       } catch (error) {
         // Something is not as it was. A listing will tell what.
@@ -70,13 +69,14 @@ export class IptablesDriver implements FirewallDriver {
   ): void {
     for (const family of families) {
       const wanted = withRules(rulesOf(added, family));
-      const saved = this.#save(family, this.#firewall.variant(family));
+      const gone = distinct([...rulesOf(added, family), ...rulesOf(removed, family)]);
+      const table = tableOf(gone);
+      const saved = this.#save(family, table, this.#firewall.variant(family));
       const shared = new Set(wanted.flatMap((one) => missingSharedLines(one.shared, saved)));
       const lost =
         shared.size === 0
           ? []
           : withRules(rulesOf(others, family)).filter(({ chain }) => !isListed(chain, saved));
-      const gone = distinct([...rulesOf(added, family), ...rulesOf(removed, family)]);
       const refilled = new Set(wanted.map(({ chain }) => `-X ${chain}`));
       const lines = [
         ...shared,
@@ -85,16 +85,17 @@ export class IptablesDriver implements FirewallDriver {
           .filter((line) => !refilled.has(line)),
         ...distinct([...wanted, ...lost]).flatMap((one) => addLines(one)),
       ];
-      if (lines.length > 0) this.#firewall.restore(family, transaction(lines));
+      if (lines.length > 0) this.#firewall.restore(family, transaction(table, lines));
     }
   }
 
   complete(families: readonly Family[], ruleset: Ruleset): void {
     for (const family of families) {
       for (const wanted of withRules(rulesOf([ruleset], family))) {
-        const saved = this.#save(family, this.#firewall.variant(family));
+        const { table } = wanted;
+        const saved = this.#save(family, table, this.#firewall.variant(family));
         const lines = [...missingSharedLines(wanted.shared, saved), ...missingLines(wanted, saved)];
-        if (lines.length > 0) this.#firewall.restore(family, transaction(lines));
+        if (lines.length > 0) this.#firewall.restore(family, transaction(table, lines));
       }
     }
   }
@@ -107,9 +108,10 @@ export class IptablesDriver implements FirewallDriver {
             this.#has(family, one, variant),
           );
           if (present.length === 0) return;
-          const saved = this.#save(family, variant);
+          const table = tableOf(present);
+          const saved = this.#save(family, table, variant);
           const lines = present.flatMap((one) => removeListedLines(one, saved));
-          if (lines.length > 0) this.#firewall.restore(family, transaction(lines), variant);
+          if (lines.length > 0) this.#firewall.restore(family, transaction(table, lines), variant);
         });
       }
     }
@@ -123,7 +125,8 @@ export class IptablesDriver implements FirewallDriver {
     const [wanted] = withRules(rulesOf([ruleset], family));
     if (wanted === undefined) return undefined;
     const lines = checkLines(wanted);
-    const refused = this.#firewall.refusedLine(family, transaction(lines));
+    const { table } = wanted;
+    const refused = this.#firewall.refusedLine(family, transaction(table, lines));
     // The first line is the table's name.
     if (refused !== undefined) return (lines[refused - 2] ?? "one of them").replace("-C ", "");
     // The -C of ip6tables-legacy takes the rule of one port for that of another.
@@ -134,13 +137,14 @@ export class IptablesDriver implements FirewallDriver {
   hasShared(family: Family, rulesets: readonly Ruleset[]): boolean {
     const wanted = withRules(rulesOf(rulesets, family));
     const checks = [...new Set(wanted.flatMap(({ shared }) => checkSharedLines(shared)))];
-    return this.#firewall.refusedLine(family, transaction(checks)) === undefined;
+    const text = transaction(tableOf(wanted), checks);
+    return this.#firewall.refusedLine(family, text) === undefined;
   }
 
   sharedState(family: Family, rulesets: readonly Ruleset[]): string | undefined {
     if (this.#firewall.variant(family) === "legacy") return undefined;
     const states = new Map<string, string>();
-    for (const { shared } of withRules(rulesOf(rulesets, family))) {
+    for (const { shared, table } of withRules(rulesOf(rulesets, family))) {
       for (const { chain, rule } of shared.rules) {
         // Of a chain that others use too, the rule that leads to ours alone.
         const to = shared.chains.includes(chain) ? undefined : / -j (\S+)$/.exec(rule)?.[1];
@@ -157,38 +161,51 @@ export class IptablesDriver implements FirewallDriver {
     return ["iptables-nft", family, ...[...states].flat()].join(" ");
   }
 
+  ownState(family: Family, ruleset: Ruleset): string | undefined {
+    if (this.#firewall.variant(family) === "legacy") return undefined;
+    const states = withRules(rulesOf([ruleset], family)).flatMap(({ chain: own, table, rules }) =>
+      [...new Set(rules.map(({ chain }) => chain))].map((chain) => {
+        const found = this.#firewall
+          .rules(family, table, chain, chain === own ? undefined : own)
+          .filter((one) => chain === own || one.names(own));
+        return `${chain} ${found.map(({ expressions }) => stateOf(expressions)).join(" ")}`;
+      }),
+    );
+    return ["iptables-nft", family, ...states].join(" ");
+  }
+
   list<Owner>(families: readonly Family[], kind: RulesetKind<Owner>): Owner[] {
-    const { ownersInIptables } = kind;
+    const { ownersInIptables, iptablesTable: table = "nat" } = kind;
     if (ownersInIptables === undefined) return [];
     return families.flatMap((family) =>
       variants
-        .filter((variant) => this.#isUsed(family, variant))
+        .filter((variant) => this.#isUsed(family, table, variant))
         .flatMap((variant) => {
           return [...ownersInIptables(this.#firewall.save(family, table, variant) ?? "", family)];
         }),
     );
   }
 
-  /** Whether a nat table is there. To list one of iptables-legacy that is not would make it. */
-  #isUsed(family: Family, variant: Variant): boolean {
+  /** Whether a table is there. To list one of iptables-legacy that is not would make it. */
+  #isUsed(family: Family, table: string, variant: Variant): boolean {
     if (variant === "legacy") return this.#firewall.hasLegacyTable(family, table);
     return ["PREROUTING", "OUTPUT", "POSTROUTING"].some((chain) =>
       this.#firewall.hasChain(family, table, chain),
     );
   }
 
-  #has(family: Family, { chain }: IptablesRules, variant?: Variant): boolean {
+  #has(family: Family, { chain, table }: IptablesRules, variant?: Variant): boolean {
     const used = variant ?? this.#firewall.variant(family);
     return this.#firewall.hasIptablesChain(family, table, chain, used);
   }
 
-  #save(family: Family, variant: Variant): string {
+  #save(family: Family, table: string, variant: Variant): string {
     const saved = this.#firewall.save(family, table, variant);
     if (saved !== undefined) return saved;
     const tool = family === 4 ? "iptables" : "ip6tables";
     throw new Failure(
       "firewall",
-      `Cannot change the nat table: neither ${tool}-save nor ${tool}-${variant}-save is what the node has, or the kernel has no nat table.`,
+      `Cannot change the table ${table}: neither ${tool}-save nor ${tool}-${variant}-save is what the node has, or the kernel has no such table.`,
       'Install the iptables package on the node, or set the backend to "nftables" in the network config.',
     );
   }
@@ -200,6 +217,11 @@ function rulesOf(rulesets: readonly Ruleset[], family: Family): IptablesRules[] 
 
 function withRules(all: readonly IptablesRules[]): IptablesRules[] {
   return all.filter(({ rules }) => rules.length > 0);
+}
+
+/** The table that rulesets are in. */
+function tableOf(all: readonly IptablesRules[]): string {
+  return all[0]?.table ?? "nat";
 }
 
 /** One for each chain. */

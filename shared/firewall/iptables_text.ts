@@ -1,7 +1,7 @@
 import { linesIn } from "./listing.ts";
 import type { IptablesRules, SharedRules } from "./ruleset.ts";
 
-/** Lines of iptables-restore's input, and what iptables-save says, of the nat table. Pure. */
+/** Lines of iptables-restore's input, and what iptables-save says. Pure. */
 
 /** A word as iptables-restore takes quotes and backslashes. */
 export function quoted(word: string): string {
@@ -77,9 +77,9 @@ export function isListed(chain: string, saved: string): boolean {
   return saved.includes(`\n:${chain} `) || saved.startsWith(`:${chain} `);
 }
 
-/** Lines as one transaction on the nat table. */
-export function transaction(lines: readonly string[]): string {
-  return ["*nat", ...lines, "COMMIT", ""].join("\n");
+/** Lines as one transaction on a table. */
+export function transaction(table: string, lines: readonly string[]): string {
+  return [`*${table}`, ...lines, "COMMIT", ""].join("\n");
 }
 
 /** Makes a chain; one that is there is emptied, which deleting it asks for. */

@@ -103,7 +103,7 @@ function iptablesRules(
     })),
   ];
   const shared = { chains: [], rules: [] };
-  return { chain, oldChains: [], rules: addresses.length === 0 ? [] : rules, shared };
+  return { table: "nat", chain, oldChains: [], rules: addresses.length === 0 ? [] : rules, shared };
 }
 
 /** Whose masquerading a rule is, as far as it says. */

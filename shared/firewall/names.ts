@@ -18,6 +18,8 @@ export const hostPortsChain = "hostports";
 /** Of the reference plugin before 1.9: the host ports of one address. */
 export const hostIPChain = "hostip_hostports";
 export const masqueradingChain = "masquerading";
+/** Not the reference's: see localnet.ts. */
+export const localnetChain = "localnet";
 
 /** The nftables table of masquerading, for both families, and its chain of containers' rules. */
 export const masqueradeTable = "cni_plugins_masquerade";
@@ -35,6 +37,16 @@ const nftCommentMax = 128;
 /** iptables chain of one container's host ports: 28 characters, the longest there can be. */
 export function hostPortChain(digest: Digest, network: string, containerId: string): string {
   return `CNI-DN-${digest(network + containerId).slice(0, 21)}`;
+}
+
+/** iptables chain that keeps the packets of a link from 127.0.0.0/8: 28 characters. */
+export function localnetLinkChain(digest: Digest, link: string): string {
+  return `CNI-LN-${digest(link).slice(0, 21)}`;
+}
+
+/** The comment on the rules that do so. */
+export function localnetComment(link: string): string {
+  return `localnet ${plainIfname(link)}`;
 }
 
 /** iptables chain that the reference plugin made before 0.8. */

@@ -106,6 +106,18 @@ export class NftablesDriver implements FirewallDriver {
     return ["nftables", ...tables.map(tableOf), ...states].join(" ");
   }
 
+  ownState(family: Family, ruleset: Ruleset): string | undefined {
+    const states = rulesOf([ruleset], [family]).flatMap((one) =>
+      one.table.ownersChains.flatMap((chain) =>
+        this.#firewall
+          .rules(one.table.family, one.table.name, chain, one.tag ?? one.comment)
+          .filter(({ comment }) => comment === one.comment)
+          .map(({ expressions }) => `${chain} ${stateOf(expressions)}`),
+      ),
+    );
+    return ["nftables", family, ...states].join(" ");
+  }
+
   list<Owner>(families: readonly Family[], kind: RulesetKind<Owner>): Owner[] {
     return kind.nftables
       .filter(({ family }) => typeof family !== "number" || families.includes(family))

@@ -19,8 +19,10 @@ export interface Ruleset {
   nftables(families: readonly Family[]): readonly NftablesRules[];
 }
 
-/** An owner's rules in the nat table of iptables, as iptables-save writes them. */
+/** An owner's rules in a table of iptables, as iptables-save writes them. */
 export interface IptablesRules {
+  /** Of all rulesets that are written together. */
+  readonly table: "nat" | "mangle";
   /** The owner's own chain, which goes with it. */
   readonly chain: string;
   /** Chains of earlier versions that go with it too. */

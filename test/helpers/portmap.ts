@@ -252,11 +252,11 @@ export function toolsOf({ backend }: Backend): readonly string[] {
   return backend === "nftables" ? ["nft"] : ["iptables-restore", "ip6tables-restore"];
 }
 
-/** The rules of containers, without the shared ones, which may stay. */
+/** The rules of containers, without those of their links, and the shared ones, which may stay. */
 export async function containerRules(node: Sandbox, backend: Backend): Promise<readonly string[]> {
   if (backend.backend === "nftables") {
     const listed = await node.sh("nft list ruleset");
-    return listed.split("\n").filter((line) => /\S comment "/.test(line));
+    return listed.split("\n").filter((line) => /\S comment "(?!localnet )/.test(line));
   }
   const tables = await Promise.all([natTable(node, backend, 4), natTable(node, backend, 6)]);
   return tables.flatMap((table) => table.split("\n").filter((line) => line.includes("CNI-DN-")));

@@ -61,18 +61,24 @@ describe.concurrent("M6: cnitool repair", () => {
     await node.sh(FLUSH);
     const flushed = await sortedFirewall(node);
     const dry = await cnitoolOk(node, ["repair", "--dry-run"], env);
+    // The table mangle of iptables-legacy is not flushed.
+    const drop = "missing: drop of packets from cni0 to 127.0.0.0/8 of ";
+    const drops = backend.backend === "iptables-legacy" ? [] : [drop];
     expect(dry.split("\n").filter(Boolean)).toEqual(
       ["pod1/eth0", "pod2/eth0"].flatMap((name, at) => [
         ...[4, 6].map((family) => `missing: masquerading for IPv${family} of ${name}`),
         ...[4, 6].map(
           (family) => `missing: host ports ${8081 + at}/tcp for IPv${family} of ${name}`,
         ),
+        ...drops.map((text) => `${text}${name}`),
       ]),
     );
     expect(await sortedFirewall(node)).toEqual(flushed);
 
     const done = await cnitoolOk(node, ["repair"], env);
-    expect(done).toBe(dry.replaceAll("missing:", "restored:"));
+    // Both pods need the same drop, which is restored once.
+    const once = dry.replace(`${drop}pod2/eth0\n`, "");
+    expect(done).toBe(once.replaceAll("missing:", "restored:"));
     const text = JSON.stringify(await sortedFirewall(node));
     for (const port of ["8081", "8082"]) expect(text).toContain(port);
     expect(text, "the rules of a pod that is gone").not.toContain("8083");

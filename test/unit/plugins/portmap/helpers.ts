@@ -30,6 +30,7 @@ export function record(forward: PortForward, more: Partial<PortRecord> = {}): Po
     netns: "/run/netns/c1",
     inode: 7,
     reserved: true,
+    localnetLink: undefined,
     phase: "added",
     leftover: false,
     foreign: false,

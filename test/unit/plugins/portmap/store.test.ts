@@ -35,7 +35,7 @@ const c2 = record(forward({ containerId: "c2", mappings: ["8080:81/tcp", "8080:8
 describe("the folder", () => {
   it("is for root alone", () => {
     using one = open();
-    for (const name of ["containers", "ports", "ids", "leftovers"]) {
+    for (const name of ["containers", "ports", "ids", "links", "localnet", "leftovers"]) {
       expect(statSync(`${one.folder}/${name}`).mode & 0o777).toBe(0o700);
     }
   });
@@ -121,13 +121,13 @@ describe("the locks", () => {
 describe("the states of the shared rules", () => {
   it("are remembered, the latest of them", () => {
     using one = open();
-    for (let n = 0; n < 100; n++) one.store.rememberState(`state ${n}`);
-    one.store.rememberState("state 99");
-    const known = Array.from({ length: 100 }, (_, n) => n).filter((n) =>
+    for (let n = 0; n < 300; n++) one.store.rememberState(`state ${n}`);
+    one.store.rememberState("state 299");
+    const known = Array.from({ length: 300 }, (_, n) => n).filter((n) =>
       storeIn(one.folder).isKnownState(`state ${n}`),
     );
-    expect(known).toEqual(Array.from({ length: 64 }, (_, n) => 36 + n));
-    expect(readFileSync(`${one.folder}/shared`, "utf8").split("\n")).toHaveLength(65);
+    expect(known).toEqual(Array.from({ length: 256 }, (_, n) => 44 + n));
+    expect(readFileSync(`${one.folder}/shared`, "utf8").split("\n")).toHaveLength(257);
   });
 
   it("of another version are none", () => {
@@ -293,5 +293,43 @@ describe("the leftovers", () => {
     one.store.remove(left);
     expect(one.store.leftovers()).toEqual([]);
     expect(one.counts()).toEqual([1, 2, 0]);
+  });
+});
+
+describe("links", () => {
+  const link = { localnetLink: "cni0" };
+
+  it("are named by the records that need them", () => {
+    using one = open();
+    const [first, second] = [record(c1.forward, link), record(c2.forward, link)];
+    one.store.locked(() => {
+      one.store.write(first);
+      one.store.write(second);
+    });
+    expect([one.store.isOnLink("cni0"), one.store.isOnLink("cni1")]).toEqual([true, false]);
+    expect(one.store.read("net", c1.forward)).toEqual(first);
+    one.store.locked(() => {
+      one.store.remove(first);
+    });
+    expect(one.store.isOnLink("cni0")).toBe(true);
+    one.store.locked(() => {
+      one.store.remove(second);
+    });
+    expect(one.store.isOnLink("cni0")).toBe(false);
+  });
+
+  it.each([
+    { values: ["0"], kept: "0" },
+    { values: ["0", "1"], kept: "0" },
+    { values: ["1"], kept: "1" },
+    // It was made anew since.
+    { values: ["1", "0"], kept: "0" },
+  ])("keep what route_localnet was: $values", ({ values, kept }) => {
+    using one = open();
+    for (const value of values) one.store.keepLocalnet("cni0", value);
+    expect(one.store.localnetBefore("cni0")).toBe(kept);
+    expect(one.store.localnets()).toEqual(["cni0"]);
+    one.store.forgetLocalnet("cni0");
+    expect(one.store.localnets()).toEqual([]);
   });
 });
