@@ -1,7 +1,7 @@
 /** What can be wrong with a node that has the pods pod1, with the host port 8080, and pod2. */
 import { referenceDir, type Sandbox } from "./cni.ts";
 import { CONFLIST_FILE } from "./cnitool.ts";
-import { serve } from "./traffic.ts";
+import { serve } from "../lab/traffic.ts";
 
 /** A fault: how to make it, and the finding that doctor must report. */
 export interface Fault {

@@ -19,7 +19,7 @@ import {
   WEB_AND_DNS,
   type PortMapping,
 } from "../helpers/portmap.ts";
-import { ask, serve } from "../helpers/traffic.ts";
+import { ask, serve } from "../lab/traffic.ts";
 
 const plugins = { ours: binDir(), reference: referenceDir() };
 const makers = ["ours", "reference"] as const;
@@ -129,8 +129,8 @@ describe.runIf(isNew)("a node of the reference's pods", () => {
       [8080, "pod1"],
       [9000, "pod2"],
     ] as const) {
-      expect(await ask(node, "tcp", IPV4.gateway, port)).toMatchObject({ name });
-      expect(await ask(node, "tcp", "127.0.0.1", port)).toMatchObject({ name });
+      expect(await ask(node, "tcp", IPV4.gateway, port)).toMatchObject({ server: name });
+      expect(await ask(node, "tcp", "127.0.0.1", port)).toMatchObject({ server: name });
     }
     for (const { portmap } of [first, second]) {
       for (const bin of Object.values(plugins)) {

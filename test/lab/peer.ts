@@ -36,12 +36,15 @@ export interface Outcome {
 const patience = 3000;
 
 async function serve(name: string, protocol: string, port: number): Promise<void> {
-  const answer = (address = ""): string => `${name} ${address.replace("::ffff:", "")}`;
+  const answer = (address = ""): string => `${name} ${address.replace("::ffff:", "")}\n`;
   // "::" accepts both families.
   if (protocol === "tcp") {
     const server = createServer((socket) => {
-      // A client that leaves early does not matter.
-      socket.on("error", () => undefined).end(answer(socket.remoteAddress));
+      // A client that leaves early does not matter, nor does what it says.
+      socket
+        .on("error", () => undefined)
+        .resume()
+        .end(answer(socket.remoteAddress));
     });
     await once(server.listen(port, "::"), "listening");
     return;
@@ -55,7 +58,7 @@ async function serve(name: string, protocol: string, port: number): Promise<void
 async function ask({ protocol, address, port, ownPort }: Destination): Promise<Outcome> {
   const signal = AbortSignal.timeout(patience);
   const outcome = (kind: Outcome["kind"], said = ""): Outcome => {
-    const [server = "", client = ""] = said.split(" ");
+    const [server = "", client = ""] = said.trim().split(" ");
     return { kind, server, client };
   };
   try {

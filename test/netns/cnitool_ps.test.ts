@@ -10,7 +10,7 @@ import {
 } from "../helpers/cnitool.ts";
 import { soak } from "../helpers/form.ts";
 import { eventually } from "../lab/eventually.ts";
-import { serve } from "../helpers/traffic.ts";
+import { serve } from "../lab/traffic.ts";
 
 /** Waits until the kernel has removed the veths of removed namespaces. */
 async function untilGone(node: Sandbox, left: number): Promise<void> {

@@ -11,7 +11,7 @@ import {
   useBackend,
   type Backend,
 } from "../helpers/portmap.ts";
-import { ask, serve } from "../helpers/traffic.ts";
+import { ask, serve } from "../lab/traffic.ts";
 
 const FLUSH = `
   nft flush ruleset
@@ -92,14 +92,14 @@ describe.concurrent("M6: cnitool repair", () => {
     await serve(inside, "pod1");
     await serve(outside, "outside");
     expect(await ask(outside, "tcp", outside.addresses4.node, 8081)).toMatchObject({
-      name: "pod1",
+      server: "pod1",
     });
     expect(await ask(outside, "tcp", outside.addresses6.node, 8081)).toMatchObject({
-      name: "pod1",
+      server: "pod1",
     });
     expect(await ask(inside, "tcp", outside.addresses4.host, 80)).toEqual({
-      name: "outside",
-      peer: outside.addresses4.node,
+      server: "outside",
+      client: outside.addresses4.node,
     });
   });
 

@@ -4,7 +4,7 @@ import { eventually } from "../lab/eventually.ts";
 import { cni, leftovers, runConflist, type Sandbox } from "../helpers/cni.ts";
 import { addMappedPod, createNode, NFTABLES, IPTABLES_NFT } from "../helpers/portmap.ts";
 import { expectError } from "../helpers/state.ts";
-import { ask, serve } from "../helpers/traffic.ts";
+import { ask, serve } from "../lab/traffic.ts";
 
 /** What the pod does: a script in its namespace, and whether CHECK must notice. */
 const deeds: Readonly<Record<string, readonly [script: string, noticed: boolean]>> = {
@@ -61,7 +61,7 @@ describe.concurrent("a pod that", () => {
     const next = await addMappedPod(node, NFTABLES, "pod2", {});
     expect(next.result.ips?.[0]?.address).not.toBe(result.ips?.[0]?.address);
     await serve(next.pod, "pod2");
-    expect(await ask(outside, "tcp", "192.0.2.1", 8080)).toMatchObject({ name: "pod2" });
+    expect(await ask(outside, "tcp", "192.0.2.1", 8080)).toMatchObject({ server: "pod2" });
   });
 });
 

@@ -16,7 +16,7 @@ import {
   WEB_AND_DNS,
   type PortMapping,
 } from "../helpers/portmap.ts";
-import { ask, serve } from "../helpers/traffic.ts";
+import { ask, serve } from "../lab/traffic.ts";
 
 const web = { hostPort: 8080, containerPort: 80 };
 
@@ -39,8 +39,8 @@ describe.concurrent("the host port of a pod that has died", () => {
     expect(answer.stderr).toContain("8080/tcp is mapped to container dead");
     await serve(next.pod, "next");
     for (const address of ["192.0.2.1", "2001:db8::1"]) {
-      expect(await ask(outside, "tcp", address, 8080)).toMatchObject({ name: "next" });
-      expect(await ask(outside, "udp", address, 8053)).toMatchObject({ name: "next" });
+      expect(await ask(outside, "tcp", address, 8080)).toMatchObject({ server: "next" });
+      expect(await ask(outside, "udp", address, 8053)).toMatchObject({ server: "next" });
     }
     const before = await node.snapshot();
     const late = await cni(node, { ...dead.portmap, command: "DEL" });

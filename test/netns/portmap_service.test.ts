@@ -4,7 +4,7 @@ import { testSome } from "../helpers/form.ts";
 import { cniOk } from "../helpers/cni.ts";
 import { DUAL_STACK } from "../helpers/network.ts";
 import { addMappedPod, BACKENDS, createNode } from "../helpers/portmap.ts";
-import { ask, serve } from "../helpers/traffic.ts";
+import { ask, serve } from "../lab/traffic.ts";
 
 /** kube-proxy's rules for a service with the host port's number. */
 const SERVICES = [
@@ -31,7 +31,10 @@ describe.concurrent("host ports and services", () => {
       await node.sh(
         `${command} -t nat -A PREROUTING -d ${to} -p tcp --dport 8080 -j DNAT --to-destination ${pods}:80`,
       );
-      expect(await ask(client.pod, "tcp", to, 8080)).toEqual({ name: "pod1", peer: theirs[at] });
+      expect(await ask(client.pod, "tcp", to, 8080)).toEqual({
+        server: "pod1",
+        client: theirs[at],
+      });
     }
     await cniOk(node, { ...portmap, command: "DEL" });
   });

@@ -14,7 +14,8 @@ import {
 } from "../helpers/portmap.ts";
 import { initChunk } from "../helpers/sctp.ts";
 import { eventually } from "../lab/eventually.ts";
-import { ask, serve, type Protocol } from "../helpers/traffic.ts";
+import type { Protocol } from "../lab/peer.ts";
+import { ask, serve } from "../lab/traffic.ts";
 
 /** The node's addresses on the links to two hosts outside. */
 const NODE4 = "192.0.2.1";
@@ -37,7 +38,7 @@ async function expectAnswers(
       // For dropped packets, this takes the whole timeout.
       const seconds = expected === "nobody" ? 1 : 3;
       const answer = await ask(from, protocol, to, ports[protocol], seconds);
-      const said = answer === undefined ? "nobody" : `${answer.name} sees ${answer.peer}`;
+      const said = answer === undefined ? "nobody" : `${answer.server} sees ${answer.client}`;
       return [`${from.name} to ${to} by ${protocol}`, said] as const;
     }),
   );

@@ -22,7 +22,7 @@ import {
   type Backend,
 } from "../helpers/portmap.ts";
 import { expectError } from "../helpers/state.ts";
-import { ask, serve } from "../helpers/traffic.ts";
+import { ask, serve } from "../lab/traffic.ts";
 
 const options = { cniVersion: "1.1.0" };
 const web = [{ hostPort: 8080, containerPort: 80, protocol: "tcp" }];
@@ -45,7 +45,7 @@ describe.concurrent("S4: rules that no record tells of", () => {
     const next = await addMappedPod(node, backend, "next", { ...options, mappings });
     await serve(next.pod, "next");
     for (const address of ["192.0.2.1", "2001:db8::1"]) {
-      expect(await ask(outside, "tcp", address, 8080)).toMatchObject({ name: "next" });
+      expect(await ask(outside, "tcp", address, 8080)).toMatchObject({ server: "next" });
     }
     const rules = await containerRules(node, backend);
     expect(rules.join("\n")).not.toContain("dead");

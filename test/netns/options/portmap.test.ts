@@ -14,7 +14,7 @@ import {
   type PortMapping,
 } from "../../helpers/portmap.ts";
 import { expectError } from "../../helpers/state.ts";
-import { ask, serve } from "../../helpers/traffic.ts";
+import { ask, serve } from "../../lab/traffic.ts";
 
 const any = { ...IPTABLES_NFT, conf: {} };
 const web: PortMapping = { hostPort: 8080, containerPort: 80 };
@@ -37,7 +37,7 @@ const withMasqAll = async (masqAll: boolean): Promise<string | undefined> => {
   const outside = await node.addExternalHost("outside");
   const { pod } = await addMappedPod(node, any, "pod1", { mappings: [web], conf: { masqAll } });
   await serve(pod, "pod1");
-  return (await ask(outside, "tcp", "192.0.2.1", 8080))?.peer;
+  return (await ask(outside, "tcp", "192.0.2.1", 8080))?.client;
 };
 const makeChain = async (node: Sandbox) => node.sh("iptables -t nat -N KUBE-MARK-MASQ");
 const tables = async (conf: PodOptions["conf"]): Promise<string> => {
@@ -61,8 +61,8 @@ describe.concurrent("the documented options of portmap:", () => {
     ];
     const { pod } = await addMappedPod(node, any, "pod1", { mappings });
     await serve(pod, "pod1");
-    expect(await ask(outside, "tcp", "192.0.2.1", 8080)).toMatchObject({ name: "pod1" });
-    expect(await ask(outside, "udp", "192.0.2.1", 8053)).toMatchObject({ name: "pod1" });
+    expect(await ask(outside, "tcp", "192.0.2.1", 8080)).toMatchObject({ server: "pod1" });
+    expect(await ask(outside, "udp", "192.0.2.1", 8053)).toMatchObject({ server: "pod1" });
     expect(await ask(outside, "udp", "2001:db8::1", 8053, 1), "hostIP is IPv4's").toBeUndefined();
     const one = { hostPort: 8132, containerPort: 132, protocol: "sctp", hostIP: "192.0.2.1" };
     const table = await rules({}, [one]);
@@ -97,7 +97,7 @@ describe.concurrent("the documented options of portmap:", () => {
     const { pod } = await addMappedPod(node, any, "pod1", { mappings: [web], conf });
     await serve(pod, "pod1");
     expect(await ask(outside, "tcp", "192.0.2.1", 8080, 1)).toBeUndefined();
-    expect(await ask(node, "tcp", "192.0.2.1", 8080)).toMatchObject({ name: "pod1" });
+    expect(await ask(node, "tcp", "192.0.2.1", 8080)).toMatchObject({ server: "pod1" });
     expect(await ask(outside, "tcp", "2001:db8::1", 8080, 1)).toBeUndefined();
   });
   test("backend", async () => {
