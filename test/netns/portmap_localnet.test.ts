@@ -15,7 +15,7 @@ import {
   sortedFirewall,
   type Backend,
 } from "../helpers/portmap.ts";
-import { ask, serve } from "../helpers/traffic.ts";
+import { ask, serve } from "../lab/traffic.ts";
 
 const OTHER = { ...IPV4, subnet: "10.244.2.0/24", gateway: "10.244.2.1" };
 const options = { cniVersion: "1.1.0", families: [IPV4] };
@@ -63,7 +63,7 @@ describe.concurrent("route_localnet", () => {
     const hostile = await addMappedPod(node, backend, "hostile", { ...options, mappings: [] });
     await serve(first.pod, "first");
     expect(await routeLocalnet(node)).toBe("1");
-    expect(await ask(node, "tcp", "127.0.0.1", 8080)).toMatchObject({ name: "first" });
+    expect(await ask(node, "tcp", "127.0.0.1", 8080)).toMatchObject({ server: "first" });
     await turnLoopbackOut(hostile.pod);
     expect(await reaches(hostile.pod)).toBe(false);
     // This is what it would get otherwise; each of these makes it good.
@@ -76,7 +76,7 @@ describe.concurrent("route_localnet", () => {
     await unguard(node, backend);
     const second = await addMappedPod(node, backend, "second", { ...options, mappings: web(8081) });
     expect(await reaches(hostile.pod)).toBe(false);
-    expect(await ask(node, "tcp", "127.0.0.1", 8080)).toMatchObject({ name: "first" });
+    expect(await ask(node, "tcp", "127.0.0.1", 8080)).toMatchObject({ server: "first" });
     for (const { portmap } of [first, second]) await cniOk(node, { ...portmap, command: "DEL" });
     expect(await reaches(hostile.pod)).toBe(false);
   });
@@ -152,7 +152,7 @@ describe.concurrent("route_localnet", () => {
     await serve(theirs.pod, "theirs");
     await cniOk(node, { ...first.portmap, command: "DEL" });
     expect(await routeLocalnet(node)).toBe("1");
-    expect(await ask(node, "tcp", "127.0.0.1", 8081)).toMatchObject({ name: "theirs" });
+    expect(await ask(node, "tcp", "127.0.0.1", 8081)).toMatchObject({ server: "theirs" });
     expect(JSON.stringify(await sortedFirewall(node))).toMatch(OF_LINK);
     await cniOk(node, { ...theirs.portmap, bin: binDir(), command: "DEL" });
     expect(await routeLocalnet(node)).toBe("0");
