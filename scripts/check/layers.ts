@@ -91,7 +91,7 @@ const unitTests = [
 
 /** Package or built-in module → the files that may import it. No file may import any other package. */
 const packages: Readonly<Record<string, RegExp>> = {
-  "netlink/dist/": /^shared\/netlink\/codec\.ts$/,
+  "netlink/dist/": /^shared\/netlink\/(link_)?codec\.ts$/,
   "ip-cidr": /^shared\/net\/(ipv6|subnets)\.ts$/,
   "@grpc/grpc-js": /^shared\/etcd\/\w+\.ts$/,
   yaml: /^shared\/kube\/\w+\.ts$/,

@@ -1,9 +1,9 @@
-import { readFileSync } from "node:fs";
-import { isIP } from "node:net";
-import { checkServerIdentity } from "node:tls";
-import { Client, credentials, Metadata } from "@grpc/grpc-js";
-import type { ChannelCredentials, ServiceError } from "@grpc/grpc-js";
-import { Failure, messageOf } from "../base/failure.ts";
+import { Metadata } from "@grpc/grpc-js";
+import type { Client, ServiceError } from "@grpc/grpc-js";
+import { messageOf } from "../base/failure.ts";
+import { connect } from "./connect.ts";
+import type { EtcdServers } from "./connect.ts";
+import { EtcdFailure, status } from "./etcd_failure.ts";
 import {
   readAuthenticate,
   readLease,
@@ -27,40 +27,8 @@ import type {
 } from "./messages.ts";
 import { ProtobufError } from "./protobuf.ts";
 
-/** Where etcd is, and how to be believed by it. Paths and names are "" for none. */
-export interface EtcdServers {
-  readonly endpoints: readonly string[];
-  readonly keyFile: string;
-  readonly certFile: string;
-  readonly caFile: string;
-  readonly username: string;
-  readonly password: string;
-}
-
-/** etcd has refused a request, or could not be reached. */
-export class EtcdFailure extends Failure {
-  /** gRPC's status code. */
-  readonly code: number;
-
-  constructor(what: string, why: string, code: number, options: ErrorOptions = {}) {
-    super("io", `Cannot ${what}: ${why}.`, adviceFor(code), options);
-    this.code = code;
-  }
-}
-
-/** gRPC's status codes (grpc/status.proto). */
-const status = {
-  unknown: 2,
-  invalidArgument: 3,
-  deadlineExceeded: 4,
-  permissionDenied: 7,
-  unavailable: 14,
-  unauthenticated: 16,
-};
 /** Milliseconds for an answer. */
 const patience = 5000;
-/** Bytes of an answer. */
-const maxAnswer = 64 * 1024 * 1024;
 
 interface Call<T> {
   /** Completes "Cannot", for messages. */
@@ -316,74 +284,4 @@ export class EtcdClient {
     const [, last = text] = /Last error: (?:Error: )?(.*?)\. Resolution note/.exec(text) ?? [];
     return new EtcdFailure(what, last.replace(/\.$/, "").slice(0, 300), code, { cause: error });
   }
-}
-
-function connect(endpoint: string, servers: EtcdServers, what: string): Client {
-  const url = URL.parse(endpoint.includes("://") ? endpoint : `http://${endpoint}`);
-  if (url === null || url.hostname === "" || !["http:", "https:"].includes(url.protocol)) {
-    throw new Failure(
-      "invalid",
-      `Cannot ${what}: --etcd-endpoints must be URLs (got ${JSON.stringify(endpoint)}).`,
-      "Give URLs such as https://192.0.2.1:2379, separated by commas.",
-    );
-  }
-  const host = url.hostname.replaceAll(/[[\]]/g, "");
-  const isSecure = url.protocol === "https:";
-  const port = url.port === "" ? (isSecure ? "443" : "80") : url.port;
-  const address = isIP(host) === 6 ? `[${host}]` : host;
-  return new Client(
-    `${isIP(host) === 0 ? "dns" : `ipv${isIP(host)}`}:${address}:${port}`,
-    isSecure ? secure(host, servers, what) : credentials.createInsecure(),
-    {
-      "grpc.max_receive_message_length": maxAnswer,
-      // A server that does not answer is noticed within half a minute, also by a watch.
-      "grpc.keepalive_time_ms": 20_000,
-      "grpc.keepalive_timeout_ms": 8000,
-      "grpc.initial_reconnect_backoff_ms": 100,
-      "grpc.max_reconnect_backoff_ms": 2000,
-      // Else a new client has to wait for an old one's pause.
-      "grpc.use_local_subchannel_pool": 1,
-      "grpc.service_config_disable_resolution": 1,
-      "grpc.enable_retries": 0,
-      // TLS sends names alone; what the certificate must be for is checked below.
-      ...(isSecure && isIP(host) !== 0 ? { "grpc.ssl_target_name_override": "etcd" } : {}),
-    },
-  );
-}
-
-function secure(host: string, servers: EtcdServers, what: string): ChannelCredentials {
-  const { caFile, keyFile, certFile } = servers;
-  const read = (path: string): Buffer | null => {
-    if (path === "") return null;
-    try {
-      return readFileSync(path);
-    } catch (cause) {
-      throw new Failure(
-        "missing",
-        `Cannot ${what}: ${messageOf(cause)}.`,
-        `See that ${path} is there and that flanneld may read it.`,
-        { cause },
-      );
-    }
-  };
-  const [ca, key, cert] = [read(caFile), read(keyFile), read(certFile)];
-  return credentials.createSsl(
-    ca,
-    key !== null && cert !== null ? key : null,
-    key !== null ? cert : null,
-    {
-      checkServerIdentity: (_, certificate) => checkServerIdentity(host, certificate),
-    },
-  );
-}
-
-function adviceFor(code: number): string {
-  if (
-    code === status.unauthenticated ||
-    code === status.permissionDenied ||
-    code === status.invalidArgument
-  ) {
-    return "See that the user, the password or the client certificate is one that etcd knows, and may read and write the prefix.";
-  }
-  return "See that etcd runs, that --etcd-endpoints lead to it, and that the certificates are its authority's.";
 }

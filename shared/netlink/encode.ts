@@ -6,20 +6,22 @@ import { parseMac } from "../net/mac.ts";
 import type { AddRoute, SetSysctl, LinkChange } from "./change.ts";
 import {
   addressMessage,
-  bridgeInfo,
-  bridgePortInfo,
   Flag,
-  linkMessage,
   neighbourMessage,
   nested,
-  portVlans,
   routeMessage,
   Type,
   u32,
+} from "./codec.ts";
+import {
+  bridgeInfo,
+  bridgePortInfo,
+  linkMessage,
+  portVlans,
   vethInfo,
   VLAN_PVID,
   VLAN_UNTAGGED,
-} from "./codec.ts";
+} from "./link_codec.ts";
 import type { Message } from "./codec.ts";
 
 const AF_INET = 2;

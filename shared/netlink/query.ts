@@ -6,8 +6,6 @@ import {
   addressMessage,
   attributes,
   Flag,
-  linkMessage,
-  readPortVlans,
   readS32,
   readString,
   readU16,
@@ -16,7 +14,9 @@ import {
   Type,
   u32,
 } from "./codec.ts";
-import type { Message, PortVlans, Received } from "./codec.ts";
+import { linkMessage, readPortVlans } from "./link_codec.ts";
+import type { Message, Received } from "./codec.ts";
+import type { PortVlans } from "./link_codec.ts";
 import { check, understood } from "./socket.ts";
 import type { NetlinkSocket, Reply } from "./socket.ts";
 

@@ -1,7 +1,8 @@
 import { addressBytes, addressFromBytes } from "../net/address.ts";
 import type { Address } from "../net/address.ts";
 import { parseMac } from "../net/mac.ts";
-import { attributes, Flag, linkMessage, readU32, Type, u32, vxlanInfo } from "./codec.ts";
+import { attributes, Flag, readU32, Type, u32 } from "./codec.ts";
+import { linkMessage, vxlanInfo } from "./link_codec.ts";
 import type { Message, Received } from "./codec.ts";
 import { readLink, RTEXT_FILTER_SKIP_STATS } from "./query.ts";
 import type { Link } from "./query.ts";

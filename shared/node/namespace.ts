@@ -5,7 +5,7 @@ import type { Address } from "../net/address.ts";
 import type { Cidr } from "../net/cidr.ts";
 import { ownNetns } from "../files/paths.ts";
 import type { LinkChange } from "../netlink/change.ts";
-import type { PortVlans } from "../netlink/codec.ts";
+import type { PortVlans } from "../netlink/link_codec.ts";
 import {
   duplicateDetection,
   getLinks,

@@ -14,7 +14,8 @@ import { masqueradeKind, masqueradeRuleset } from "../../../shared/firewall/masq
 import * as nft from "../../../shared/firewall/nftables_text.ts";
 import type { PortForward } from "../../../shared/firewall/port_forward.ts";
 import type { IptablesRules, Ruleset } from "../../../shared/firewall/ruleset.ts";
-import { frame, linkMessage, nested, Type, addressMessage } from "../../../shared/netlink/codec.ts";
+import { frame, nested, Type, addressMessage } from "../../../shared/netlink/codec.ts";
+import { linkMessage } from "../../../shared/netlink/link_codec.ts";
 import { listRules } from "../../../shared/netlink/nf_tables.ts";
 import { getLinks, listAddresses, listLinks, listRoutes } from "../../../shared/netlink/query.ts";
 import { Node } from "../../../shared/node/node.ts";

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 
-import { nested, portVlans, readPortVlans } from "../../../../shared/netlink/codec.ts";
+import { nested } from "../../../../shared/netlink/codec.ts";
+import { portVlans, readPortVlans } from "../../../../shared/netlink/link_codec.ts";
 import { encode } from "../../../../shared/netlink/encode.ts";
 import type { NetlinkChange } from "../../../../shared/netlink/encode.ts";
 
