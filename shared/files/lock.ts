@@ -79,9 +79,16 @@ export function takeLock(
   timeout: number,
   kind: LockKind = "exclusive",
 ): Lock {
+  return openLock(path, (fd) => {
+    waitForLock(sys, fd, path, timeout, kind);
+  });
+}
+
+/** Opens a lock's file and takes the lock. Closing the file releases it. */
+export function openLock(path: string, take: (fd: number) => void): Lock {
   const fd = openPrivate(path);
   try {
-    waitForLock(sys, fd, path, timeout, kind);
+    take(fd);
   } catch (error) {
     closeSync(fd);
     throw error;
@@ -122,7 +129,7 @@ export function takeTransientLock(sys: Sys, path: string, timeout: number): Lock
 }
 
 /** Opens a lock's file. Afterwards only its owner can open it. */
-export function openPrivate(path: string): number {
+function openPrivate(path: string): number {
   const fd = attempt(path, () => openSync(path, openFlags, fileMode));
   try {
     const { mode, uid, isFile } = statOf(path, fd);
@@ -191,26 +198,32 @@ function attempt<T>(path: string, action: () => T): T {
 
 function waitForLock(sys: Sys, fd: number, path: string, timeout: number, kind: LockKind): void {
   const operation = (kind === "shared" ? LOCK_SH : LOCK_EX) | LOCK_NB;
+  const isTaken = tryFor(timeout, () => {
+    const answer = sys.flock(fd, operation);
+    if (answer === 0) return true;
+    if (answer === -EWOULDBLOCK || answer === -EINTR) return false;
+    throw new Failure(
+      "io",
+      `Cannot lock ${path}: the kernel says errno ${String(-answer)}.`,
+      "Its file system does not support flock(2). Keep the file on a local disk.",
+    );
+  });
+  if (isTaken) return;
+  const holder = holderOf(fstatSync(fd).ino) ?? "another process";
+  throw new Failure(
+    "busy",
+    `Cannot lock ${path}: ${holder} has held it for ${String(timeout / 1000)} seconds.`,
+    "If many pods start at once, this passes by itself. If it does not, see what that process waits for.",
+  );
+}
+
+/** Tries again and again, until it works or the time is over. @param timeout milliseconds. */
+export function tryFor(timeout: number, tryOnce: () => boolean): boolean {
   const start = performance.now();
   for (;;) {
-    const answer = sys.flock(fd, operation);
-    if (answer === 0) return;
-    if (answer !== -EWOULDBLOCK && answer !== -EINTR) {
-      throw new Failure(
-        "io",
-        `Cannot lock ${path}: the kernel says errno ${String(-answer)}.`,
-        "Its file system does not support flock(2). Keep the file on a local disk.",
-      );
-    }
+    if (tryOnce()) return true;
     const waited = performance.now() - start;
-    if (waited >= timeout) {
-      const holder = holderOf(fstatSync(fd).ino) ?? "another process";
-      throw new Failure(
-        "busy",
-        `Cannot lock ${path}: ${holder} has held it for ${String(timeout / 1000)} seconds.`,
-        "If many pods start at once, this passes by itself. If it does not, see what that process waits for.",
-      );
-    }
+    if (waited >= timeout) return false;
     sleep(pauseAfter(waited) * (0.5 + Math.random()));
   }
 }
@@ -219,7 +232,7 @@ function waitForLock(sys: Sys, fd: number, path: string, timeout: number, kind: 
  * Milliseconds until the lock is tried again. It is mostly held for less than one. Whoever has waited
  * longer tries at least as often as others, so that newcomers do not overtake it for ever.
  */
-export function pauseAfter(waited: number): number {
+function pauseAfter(waited: number): number {
   if (waited < 2) return 0.5;
   return waited < 500 ? 2 : 1;
 }

@@ -1,8 +1,6 @@
-import { closeSync } from "node:fs";
-
 import { Failure } from "../base/failure.ts";
 import type { Sys } from "../runtime/sys.ts";
-import { ensurePrivateFolder, openPrivate, pauseAfter, sleep } from "./lock.ts";
+import { ensurePrivateFolder, openLock, tryFor } from "./lock.ts";
 import type { Lock } from "./lock.ts";
 
 /**
@@ -47,54 +45,28 @@ export function takeMemberLock(
   timeout: number,
 ): Lock {
   ensurePrivateFolder(path.slice(0, path.lastIndexOf("/")));
-  const fd = openPrivate(path);
-  try {
+  return openLock(path, (fd) => {
     wait(sys, fd, path, member, timeout);
-  } catch (error) {
-    closeSync(fd);
-    throw error;
-  }
-  return {
-    fd,
-    release: () => {
-      closeSync(fd);
-    },
-  };
+  });
 }
 
 function wait(sys: Sys, fd: number, path: string, member: number | "all", timeout: number): void {
-  const start = performance.now();
-  for (;;) {
-    const isOpen = set(sys, fd, F_WRLCK, gate, path);
-    if (isOpen) {
-      const isMine =
-        member === "all"
-          ? waitForAll(sys, fd, path, Math.min(gateTime, timeout))
-          : set(sys, fd, F_WRLCK, { start: member + 1, length: 1 }, path);
-      set(sys, fd, F_UNLCK, gate, path);
-      if (isMine) return;
-    }
-    const waited = performance.now() - start;
-    if (waited >= timeout) {
-      throw new Failure(
-        "busy",
-        `Cannot lock ${path}: another process has held it for ${String(timeout / 1000)} seconds.`,
-        "If many pods start at once, this passes by itself. If it does not, see which iptables or nft hangs.",
-      );
-    }
-    sleep(pauseAfter(waited) * (0.5 + Math.random()));
-  }
-}
-
-/** Waits for all members behind the gate, which is shut. */
-function waitForAll(sys: Sys, fd: number, path: string, time: number): boolean {
-  const start = performance.now();
-  for (;;) {
-    if (set(sys, fd, F_WRLCK, allMembers, path)) return true;
-    const waited = performance.now() - start;
-    if (waited >= time) return false;
-    sleep(pauseAfter(waited));
-  }
+  const isTaken = tryFor(timeout, () => {
+    if (!set(sys, fd, F_WRLCK, gate, path)) return false;
+    const isMine =
+      member === "all"
+        ? // Behind the gate, which is shut.
+          tryFor(Math.min(gateTime, timeout), () => set(sys, fd, F_WRLCK, allMembers, path))
+        : set(sys, fd, F_WRLCK, { start: member + 1, length: 1 }, path);
+    set(sys, fd, F_UNLCK, gate, path);
+    return isMine;
+  });
+  if (isTaken) return;
+  throw new Failure(
+    "busy",
+    `Cannot lock ${path}: another process has held it for ${String(timeout / 1000)} seconds.`,
+    "If many pods start at once, this passes by itself. If it does not, see which iptables or nft hangs.",
+  );
 }
 
 /** @returns whether it is done; false while another holds it. */

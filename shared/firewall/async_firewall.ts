@@ -1,12 +1,11 @@
 import type { Family } from "../net/address.ts";
 import type { RunResult, Sys } from "../runtime/sys.ts";
 import {
-  findVariant,
   isAbsent,
   lacksTable,
   lockArguments,
+  NodeVariants,
   toolFailure,
-  toolName,
   toolOptions,
 } from "./tools.ts";
 import type { Variant } from "./tools.ts";
@@ -14,22 +13,21 @@ import type { Variant } from "./tools.ts";
 /** The node's firewall for what stays: its tools run while the event loop goes on. */
 export class AsyncFirewall {
   readonly #sys: Sys;
-  readonly #variants = new Map<Family, Variant>();
+  readonly #variants: NodeVariants;
 
   constructor(sys: Sys) {
     this.#sys = sys;
+    this.#variants = new NodeVariants(sys);
   }
 
   /** Which of the two iptables the node uses. */
   variant(family: Family): Variant {
-    const known = this.#variants.get(family) ?? findVariant(this.#sys, family);
-    this.#variants.set(family, known);
-    return known;
+    return this.#variants.of(family);
   }
 
   /** Looks anew which iptables the node uses, when it is next asked. */
   forget(): void {
-    this.#variants.clear();
+    this.#variants.forget();
   }
 
   /**
@@ -37,7 +35,7 @@ export class AsyncFirewall {
    * @throws Failure firewall, busy while another process holds the xtables lock.
    */
   async restore(family: Family, text: string, variant: Variant): Promise<void> {
-    const command = this.#iptables(family, "restore", variant);
+    const command = this.#variants.tool(family, "restore", variant);
     const answer = await this.#run(command, ["--noflush", ...lockArguments], text);
     if (answer.status !== 0) throw toolFailure(this.#sys, command, answer);
   }
@@ -47,7 +45,7 @@ export class AsyncFirewall {
    * @throws Failure firewall
    */
   async save(family: Family, table: string, variant: Variant): Promise<string | undefined> {
-    const command = this.#iptables(family, "save", variant);
+    const command = this.#variants.tool(family, "save", variant);
     const answer = await this.#run(command, ["-t", table], "");
     if (answer.status === 0) return answer.stdout;
     if (answer.failure === undefined && lacksTable(answer)) return undefined;
@@ -64,12 +62,6 @@ export class AsyncFirewall {
     if (answer.status === 0) return true;
     if (isAbsent(answer)) return false;
     throw toolFailure(this.#sys, "nft", answer);
-  }
-
-  #iptables(family: Family, what: "restore" | "save", variant: Variant): string {
-    return variant === this.variant(family)
-      ? toolName(family, what)
-      : toolName(family, what, variant);
   }
 
   async #run(command: string, args: readonly string[], input: string): Promise<RunResult> {

@@ -11,12 +11,11 @@ import type { NfFamily, NfRule } from "../netlink/nf_tables.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import type { RunResult, Sys } from "../runtime/sys.ts";
 import {
-  findVariant,
   isAbsent,
   lacksTable,
   lockArguments,
+  NodeVariants,
   toolFailure,
-  toolName,
   toolOptions,
 } from "./tools.ts";
 import type { Variant } from "./tools.ts";
@@ -36,18 +35,17 @@ export type { Variant } from "./tools.ts";
 export class Firewall implements Disposable {
   readonly #sys: Sys;
   #socket: NetlinkSocket | undefined;
-  readonly #variants = new Map<Family, Variant>();
+  readonly #variants: NodeVariants;
   #locks: readonly Lock[] = [];
 
   constructor(sys: Sys) {
     this.#sys = sys;
+    this.#variants = new NodeVariants(sys);
   }
 
   /** Which of the two the commands are that have neither in their names. */
   variant(family: Family): Variant {
-    const known = this.#variants.get(family) ?? findVariant(this.#sys, family);
-    this.#variants.set(family, known);
-    return known;
+    return this.#variants.of(family);
   }
 
   /**
@@ -55,7 +53,7 @@ export class Firewall implements Disposable {
    * @throws Failure firewall, busy while another process holds the xtables lock.
    */
   restore(family: Family, text: string, variant?: Variant): void {
-    const command = this.#tool(family, "restore", variant);
+    const command = this.#variants.tool(family, "restore", variant);
     const answer = this.#run(command, ["--noflush", ...lockArguments], text);
     if (answer.status !== 0) throw this.#failure(command, answer);
   }
@@ -66,7 +64,7 @@ export class Firewall implements Disposable {
    * @throws Failure firewall
    */
   save(family: Family, table: string, variant?: Variant): string | undefined {
-    const command = this.#tool(family, "save", variant);
+    const command = this.#variants.tool(family, "save", variant);
     const answer = this.#run(command, ["-t", table], "");
     if (answer.failure === "ENOENT") return undefined;
     if (answer.status === 0) return answer.stdout;
@@ -103,7 +101,7 @@ export class Firewall implements Disposable {
    * @throws Failure firewall, busy
    */
   refusedLine(family: Family, text: string): number | undefined {
-    const command = this.#tool(family, "restore");
+    const command = this.#variants.tool(family, "restore");
     const answer = this.#run(command, ["--noflush", ...lockArguments], text);
     if (answer.status === 0) return undefined;
     const line = /line:? (\d+) failed|Error occurred at line: (\d+)/.exec(answer.stderr);
@@ -158,13 +156,6 @@ export class Firewall implements Disposable {
       forgotten += forgetUdpAnswers(socket, family, ports, isLocal);
     }
     return forgotten;
-  }
-
-  /** The command of a variant, by the name without one where that will do. */
-  #tool(family: Family, what: "restore" | "save", variant?: Variant): string {
-    return variant === undefined || variant === this.variant(family)
-      ? toolName(family, what)
-      : toolName(family, what, variant);
   }
 
   /**

@@ -26,14 +26,42 @@ export type Variant = "nft" | "legacy";
 /** How iptables' tools are to wait for the xtables lock. */
 export const lockArguments: readonly string[] = ["-w", String(lockSeconds)];
 
+/** Which iptables the node uses, looked for once. */
+export class NodeVariants {
+  readonly #sys: Sys;
+  readonly #known = new Map<Family, Variant>();
+
+  constructor(sys: Sys) {
+    this.#sys = sys;
+  }
+
+  of(family: Family): Variant {
+    const known = this.#known.get(family) ?? findVariant(this.#sys, family);
+    this.#known.set(family, known);
+    return known;
+  }
+
+  /** A tool of a variant, by the name without one where that will do. */
+  tool(family: Family, what: "restore" | "save", variant?: Variant): string {
+    return variant === undefined || variant === this.of(family)
+      ? toolName(family, what)
+      : toolName(family, what, variant);
+  }
+
+  /** Looks anew when it is next asked. */
+  forget(): void {
+    this.#known.clear();
+  }
+}
+
 /** The name of a tool of iptables: of one variant, or of the one that the node uses. */
-export function toolName(family: Family, what: "restore" | "save", variant?: Variant): string {
+function toolName(family: Family, what: "restore" | "save", variant?: Variant): string {
   const plain = family === 4 ? `iptables-${what}` : `ip6tables-${what}`;
   return variant === undefined ? plain : plain.replace("-", `-${variant}-`);
 }
 
 /** By what the command is a link to in the end; a script in its place doesn't tell. */
-export function findVariant(sys: Sys, family: Family): Variant {
+function findVariant(sys: Sys, family: Family): Variant {
   const folders = commandFolders(sys.env["PATH"]);
   const path = findExecutable(toolName(family, "restore"), folders);
   const named = path === undefined ? undefined : /(nft|legacy)[^/]*$/.exec(realpathSync(path));
