@@ -121,10 +121,8 @@ function readMappings(conf: PortmapConf): PortMapping[] {
   for (const [at, entry] of (conf.runtimeConfig?.portMappings ?? []).entries()) {
     const path = `runtimeConfig.portMappings[${at}]`;
     const mapping = readMapping(entry, path);
-    const twin = mappings.find((other) => overlap(mapping, other));
-    // Runtimes hand on what users write twice.
-    if (twin !== undefined && isSame(mapping, twin)) continue;
-    if (twin !== undefined) {
+    // What is given twice stays so: the reference's CHECK looks for the rules of each.
+    if (mappings.some((other) => contradicts(mapping, other))) {
       const port = `${mapping.hostPort}/${mapping.protocol}`;
       throw badConfig(
         `${path}.hostPort`,
@@ -161,12 +159,15 @@ function readHostIP(text: string, path: string): Address {
   return parseAt(parseAddress, text, `${path}.hostIP`, what);
 }
 
-/** Whether two mappings that overlap are one. */
-function isSame(one: PortMapping, other: PortMapping): boolean {
+/**
+ * Whether two mappings send the same packets to different ports. One for an address of the host goes
+ * before one for all of them.
+ */
+function contradicts(one: PortMapping, other: PortMapping): boolean {
   return (
-    one.containerPort === other.containerPort &&
-    one.family === other.family &&
-    (one.hostIP === undefined) === (other.hostIP === undefined)
+    one.containerPort !== other.containerPort &&
+    (one.hostIP === undefined) === (other.hostIP === undefined) &&
+    overlap(one, other)
   );
 }
 

@@ -133,7 +133,7 @@ export const portmap: Plugin<PortmapConfig> = {
     }
     const isOpen = own !== undefined && missingGuard(env, own) !== undefined;
     if (isOpen && !dryRun) openLocalnet(env, own);
-    const ports = conf.mappings.map(describeMapping).join(", ");
+    const ports = [...new Set(conf.mappings.map(describeMapping))].join(", ");
     return [
       ...lost.map((family) => `host ports ${ports} for IPv${family}`),
       ...(isOpen ? [`drop of packets from ${own.localnetLink} to 127.0.0.0/8`] : []),
@@ -202,12 +202,12 @@ function chooseBackend({ conf, node }: Context<PortmapConfig>): Backend {
 /** @throws CniError Conflict where the config asks for it. */
 function checkListeners({ conf, node, warn }: Context<PortmapConfig>, forward: PortForward): void {
   for (const family of familiesOf(forward)) {
-    for (const mapping of mappingsOf(forward, family)) {
-      const { protocol, hostPort, hostIP } = mapping;
+    const mappings = mappingsOf(forward, family).map((one) => [describeMapping(one), one] as const);
+    for (const [text, { protocol, hostPort, hostIP }] of new Map(mappings)) {
       const port = { protocol, port: hostPort, address: hostIP };
       if (!node.isListening(family, port)) continue;
       const who = node.listenerName(port) ?? "a process";
-      const said = `${describeMapping(mapping)} is used by ${who} of the host, whose IPv${family} traffic the container would get`;
+      const said = `${text} is used by ${who} of the host, whose IPv${family} traffic the container would get`;
       if (conf.refuseListeners) {
         throw new CniError(
           Code.Conflict,

@@ -130,7 +130,7 @@ function markRules(forward: PortForward, own: Cidr, when: string): NftablesRule[
     (mapping) => `${toAddress(mapping, ip)}${mapping.protocol}`,
   );
   return Array.from(groups, ([to, mappings]): NftablesRule => {
-    const ports = mappings.map(({ hostPort }) => hostPort).toSorted((a, b) => a - b);
+    const ports = [...new Set(mappings.map(({ hostPort }) => hostPort))].toSorted((a, b) => a - b);
     const set = ports.length === 1 ? String(ports[0]) : `{ ${ports.join(", ")} }`;
     const mark = `meta mark set meta mark | ${markOf(forward.options)}`;
     return { chain: hostPortsChain, rule: `${from}${to} dport ${set} ${mark}`, when };

@@ -30,6 +30,12 @@ const mappings: readonly PortMapping[] = [
   { hostPort: 8443, containerPort: 443, protocol: "tcp", hostIP: "192.0.2.1" },
   { hostPort: 8443, containerPort: 443, protocol: "tcp", hostIP: "2001:db8::1" },
   { hostPort: 8444, containerPort: 443, protocol: "tcp", hostIP: "198.51.100.9" },
+  // Overlapping: the same, for all addresses of a family, and for one.
+  { hostPort: 8445, containerPort: 443, protocol: "tcp" },
+  { hostPort: 8445, containerPort: 443, protocol: "tcp" },
+  { hostPort: 8445, containerPort: 443, protocol: "tcp", hostIP: "0.0.0.0" },
+  { hostPort: 8445, containerPort: 443, protocol: "tcp", hostIP: "::" },
+  { hostPort: 8445, containerPort: 444, protocol: "tcp", hostIP: "192.0.2.1" },
 ];
 const stacks = [
   { name: "IPv4", families: [IPV4] },

@@ -62,11 +62,6 @@ const badMappings: readonly Bad[] = [
     named: ["portMappings[1].hostPort", "8080/tcp"],
   },
   {
-    what: "a port twice, once for an address",
-    mappings: [{ ...web, hostIP: "192.0.2.1" }, web],
-    named: ["portMappings[1].hostPort", "8080/tcp"],
-  },
-  {
     what: "a port twice for one address in two spellings",
     mappings: [
       { ...web, hostIP: "2001:db8::1" },
@@ -78,7 +73,7 @@ const badMappings: readonly Bad[] = [
     what: "a port twice for all addresses of a family",
     mappings: [
       { ...web, hostIP: "::" },
-      { ...web, hostIP: "2001:db8::1" },
+      { ...web, hostIP: "::", containerPort: 81 },
     ],
     named: ["portMappings[1].hostPort"],
   },

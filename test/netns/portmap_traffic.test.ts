@@ -6,6 +6,7 @@ import { DUAL_STACK, flannelConf, IPV4, IPV6, writeSubnetEnv } from "../helpers/
 import {
   addMappedPod,
   BACKENDS,
+  containerRules,
   createNode,
   IPTABLES_LEGACY,
   IPTABLES_NFT,
@@ -257,6 +258,34 @@ describe.concurrent("hostIP", () => {
       [outside, SECOND6, "six sees 2001:db8::2"],
       [node, "127.0.0.1", `four sees ${IPV4.gateway}`],
     ]);
+  });
+
+  testSome(BACKENDS)("D4: one address goes before all of them ($backend)", async (backend) => {
+    await using node = await createNode(backend);
+    const { outside } = await addTwoHosts(node);
+    const web = { hostPort: 8080, containerPort: 80, protocol: "tcp" };
+    const mappings = [
+      web,
+      web,
+      { ...web, hostIP: "0.0.0.0" },
+      { ...web, hostIP: "::" },
+      ...[SECOND4, SECOND6].map((hostIP) => ({ ...web, hostIP, containerPort: 81 })),
+      ...[NODE4, NODE6].map((hostIP) => ({ ...web, hostIP })),
+    ];
+    const { pod, portmap } = await addMappedPod(node, backend, "pod1", { mappings });
+    await serve(pod, "at80");
+    await serve(pod, "at81", { tcp: 81, udp: 54 });
+    const answers = async () => {
+      const to = [NODE4, SECOND4, NODE6, SECOND6];
+      const found = await Promise.all(to.map(async (one) => ask(outside, "tcp", one, 8080)));
+      return found.map((one) => one?.server);
+    };
+    expect(await answers()).toEqual(["at80", "at81", "at80", "at81"]);
+    await cniOk(node, { ...portmap, command: "CHECK" });
+    await cniOk(node, { ...portmap, command: "ADD" });
+    expect(await answers()).toEqual(["at80", "at81", "at80", "at81"]);
+    await cniOk(node, { ...portmap, command: "DEL" });
+    expect(await containerRules(node, backend)).toEqual([]);
   });
 
   testSome(BACKENDS)(
