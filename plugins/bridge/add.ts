@@ -124,18 +124,18 @@ function isOutdated(error: unknown): boolean {
 
 /** Lets the container send with its own MAC alone. */
 function checkSpoofing({ firewall, request, undo }: AddContext, pair: VethPair): void {
-  const of = { containerId: request.containerId, ifname: request.ifname };
+  const attachment = { containerId: request.containerId, ifname: request.ifname };
   undo.push("the rules of macspoofchk", () => {
-    removeSpoofRules(firewall, of);
+    removeSpoofRules(firewall, attachment);
   });
-  addSpoofRules(firewall, of, pair);
+  addSpoofRules(firewall, attachment, pair);
 }
 
 function masquerade(context: AddContext, { ips }: Layer3, container: Namespace): void {
   const { conf, request, undo } = context;
-  const of = masqueradeOf(context);
+  const wanted = masqueradeOf(context);
   undo.push("the masquerading rules", () => {
-    removeMasquerade(context, of);
+    removeMasquerade(context, wanted);
   });
   const addresses = ips.map(({ address }) => address);
   const others = (): Cidr[] =>
@@ -143,7 +143,7 @@ function masquerade(context: AddContext, { ips }: Layer3, container: Namespace):
       .links()
       .filter(({ name }) => name !== request.ifname && name !== "lo")
       .flatMap((link) => container.addresses(link));
-  addMasquerade(context, conf, of, addresses, others);
+  addMasquerade(context, conf, wanted, addresses, others);
 }
 
 /** The container and interface whose masquerading a call is about. */

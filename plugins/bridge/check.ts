@@ -75,19 +75,19 @@ function checkVlans(host: Namespace, conf: BridgeConfig, bridge: Link, port: Lin
   const { name } = port;
   if (!bridge.vlanFiltering) throw different(bridge.name, "VLAN filtering", "off", "on");
   const has = host.portVlans(port);
-  const of = (vid: number): PortVlans | undefined =>
+  const vlansOf = (vid: number): PortVlans | undefined =>
     has.find(({ first, last }) => first <= vid && vid <= last);
   if (vlan !== undefined) {
-    const { pvid = false, untagged = false } = of(vlan) ?? {};
+    const { pvid = false, untagged = false } = vlansOf(vlan) ?? {};
     if (!pvid || !untagged) throw missing(`VLAN ${vlan}, untagged, on ${name}`);
   }
   for (const { first, last } of trunk) {
     for (let vid = first; vid <= last; vid++) {
-      if (of(vid) === undefined) throw missing(`VLAN ${vid} on ${name}`);
+      if (vlansOf(vid) === undefined) throw missing(`VLAN ${vid} on ${name}`);
     }
   }
   const byDefault = bridge.defaultVlan;
-  if (preserveDefaultVlan || byDefault === vlan || of(byDefault) === undefined) return;
+  if (preserveDefaultVlan || byDefault === vlan || vlansOf(byDefault) === undefined) return;
   if (trunk.some(({ first, last }) => first <= byDefault && byDefault <= last)) return;
   throw failed(`${name} is in VLAN ${byDefault}, which preserveDefaultVlan keeps it out of`);
 }

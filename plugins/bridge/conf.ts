@@ -160,7 +160,7 @@ function readTrunk(conf: BridgeConf, access: number): VlanRange[] {
   }
   vids.delete(access);
   const ranges: { first: number; last: number }[] = [];
-  for (const vid of [...vids].toSorted((one, other) => one - other)) {
+  for (const vid of [...vids].toSorted((a, b) => a - b)) {
     const open = ranges.at(-1);
     if (open?.last === vid - 1) open.last = vid;
     else ranges.push({ first: vid, last: vid });

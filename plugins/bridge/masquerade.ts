@@ -27,20 +27,20 @@ const families: readonly Family[] = [4, 6];
 export function addMasquerade(
   env: Env,
   conf: BridgeConfig,
-  of: Masquerade,
+  masquerade: Masquerade,
   addresses: readonly Cidr[],
   others: () => readonly Cidr[],
 ): void {
-  const wanted = masqueradeRuleset(of, addresses, env.node.sys.sha512);
+  const wanted = masqueradeRuleset(masquerade, addresses, env.node.sys.sha512);
   const driver = driverOf(env.firewall, backendOf(env, conf));
-  if (isMasqueraded(env, of)) {
+  if (isMasqueraded(env, masquerade)) {
     // Another interface of the container, whose rules stay. These are added to them.
-    if (isShared(env, of, others())) {
+    if (isShared(env, masquerade, others())) {
       driver.complete(families, wanted);
       return;
     }
     // Left by a killed DEL. Without this they would exist twice.
-    removeMasquerade(env, of);
+    removeMasquerade(env, masquerade);
   }
   // The table nearly always exists. Setting it up again would empty and refill a chain.
   if (!driver.add(families, [wanted])) driver.reconcile(families, [wanted]);
@@ -49,10 +49,10 @@ export function addMasquerade(
 /** Whether a container's chain has rules for its other addresses. */
 function isShared(
   { firewall, node: { sys } }: Env,
-  of: Masquerade,
+  masquerade: Masquerade,
   others: readonly Cidr[],
 ): boolean {
-  const chain = masqueradeChain(sys.sha512, of.network, of.containerId);
+  const chain = masqueradeChain(sys.sha512, masquerade.network, masquerade.containerId);
   return families.some((family) => {
     const hosts = others
       .filter(({ address }) => address.family === family)
@@ -66,8 +66,8 @@ function isShared(
 }
 
 /** Whether a container has rules in any backend. */
-function isMasqueraded({ firewall, node: { sys } }: Env, of: Masquerade): boolean {
-  const owner = masqueradeRuleset(of, [], sys.sha512);
+function isMasqueraded({ firewall, node: { sys } }: Env, masquerade: Masquerade): boolean {
+  const owner = masqueradeRuleset(masquerade, [], sys.sha512);
   return backends.some((backend) => {
     const driver = driverOf(firewall, backend);
     return families.some((family) => driver.has(family, owner));
@@ -86,11 +86,11 @@ function backendOf({ node }: Env, conf: BridgeConfig): Backend {
 export function repairMasquerade(
   env: Env,
   conf: BridgeConfig,
-  of: Masquerade,
+  masquerade: Masquerade,
   addresses: readonly Cidr[],
   dryRun: boolean,
 ): Family[] {
-  const wanted = masqueradeRuleset(of, addresses, env.node.sys.sha512);
+  const wanted = masqueradeRuleset(masquerade, addresses, env.node.sys.sha512);
   const driver = driverOf(env.firewall, backendOf(env, conf));
   const missing = families.filter((family) => driver.missing(family, wanted) !== undefined);
   if (missing.length > 0 && !dryRun) driver.complete(families, wanted);
@@ -102,15 +102,15 @@ export function repairMasquerade(
  * since ADD. The rules are found by the container's id, without its namespace or addresses.
  * @throws CniError what could not be removed, after everything else was.
  */
-export function removeMasquerade(env: Env, of: Masquerade): void {
+export function removeMasquerade(env: Env, masquerade: Masquerade): void {
   const { node, warn } = env;
   if (!["iptables-save", "nft"].some((name) => node.hasCommand(name))) {
     warn(
-      `The masquerading rules of ${of.containerId} are left, if there are any: neither iptables nor nft is installed, or in PATH.`,
+      `The masquerading rules of ${masquerade.containerId} are left, if there are any: neither iptables nor nft is installed, or in PATH.`,
     );
     return;
   }
-  const owner = masqueradeRuleset(of, [], node.sys.sha512);
+  const owner = masqueradeRuleset(masquerade, [], node.sys.sha512);
   inEach(env, (backend) => {
     driverOf(env.firewall, backend).remove(families, [owner]);
   });

@@ -119,22 +119,22 @@ export function planVlans(
 ): LinkChange[] {
   if (!usesVlans(conf)) return [];
   const { vlan, trunk, preserveDefaultVlan } = conf;
-  const steps: LinkChange[] = [];
+  const changes: LinkChange[] = [];
   if (!preserveDefaultVlan && defaultVlan !== 0) {
-    steps.push({ kind: "delete-port-vlan", link, vid: defaultVlan });
+    changes.push({ kind: "delete-port-vlan", link, vid: defaultVlan });
   }
   if (vlan !== undefined) {
-    steps.push({ kind: "add-port-vlans", link, first: vlan, last: vlan, untagged: true });
+    changes.push({ kind: "add-port-vlans", link, first: vlan, last: vlan, untagged: true });
   }
   for (const range of trunk)
-    steps.push({ kind: "add-port-vlans", link, ...range, untagged: false });
-  return steps;
+    changes.push({ kind: "add-port-vlans", link, ...range, untagged: false });
+  return changes;
 }
 
 /** Whether two links of one namespace are the ends of a veth pair. */
 export function isPair(
   link: Pick<Link, "index" | "peer">,
-  other: Pick<Link, "index" | "peer">,
+  peer: Pick<Link, "index" | "peer">,
 ): boolean {
-  return link.peer === other.index && other.peer === link.index;
+  return link.peer === peer.index && peer.peer === link.index;
 }

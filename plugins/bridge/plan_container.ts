@@ -60,8 +60,8 @@ function sysctl(key: string, value: string, optional = true): LinkChange {
   return { kind: "set-sysctl", key: `net/${key}`, value, optional };
 }
 
-function sameFamily(one: Cidr, other: Cidr): boolean {
-  return one.address.family === other.address.family;
+function sameFamily(a: Cidr, b: Cidr): boolean {
+  return a.address.family === b.address.family;
 }
 
 /**

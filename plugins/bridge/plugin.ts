@@ -110,7 +110,7 @@ function deleteOrphan({ node, prevResult, conf }: Context<BridgeConfig>): void {
   for (const { name, mac } of onHost) {
     // The node's own link into a VLAN is a veth as well, and is for all pods of the VLAN. The config
     // may have changed since it was made, so its name is recognised by the bridge's in the result.
-    const isVlanLink = onHost.some((other) => name.startsWith(`${other.name}.`));
+    const isVlanLink = onHost.some((parent) => name.startsWith(`${parent.name}.`));
     if (isVlanLink || name === gatewayLink(conf) || ifnameProblem(name) !== undefined) continue;
     const link = node.host.link(name);
     if (link?.kind !== "veth" || link.mac !== mac) continue;

@@ -12,21 +12,21 @@ import type { VethPair } from "./plan.ts";
 type Ends = Pick<VethPair, "hostVeth" | "containerMac">;
 
 /** Drops what a container sends with a MAC other than its own. @throws Failure firewall */
-export function addSpoofRules(firewall: Firewall, of: SpoofCheck, ends: Ends): void {
+export function addSpoofRules(firewall: Firewall, spoofCheck: SpoofCheck, ends: Ends): void {
   // Left by a killed DEL, for a link that is gone.
-  removeSpoofRules(firewall, of);
+  removeSpoofRules(firewall, spoofCheck);
   const driver = driverOf(firewall, "nftables");
-  const wanted = [allowing(of, ends)];
+  const wanted = [allowing(spoofCheck, ends)];
   if (!driver.add([], wanted)) driver.reconcile([], wanted);
 }
 
-function allowing(of: SpoofCheck, { hostVeth, containerMac }: Ends) {
-  return spoofCheckRuleset(of, { link: hostVeth, mac: containerMac });
+function allowing(spoofCheck: SpoofCheck, { hostVeth, containerMac }: Ends) {
+  return spoofCheckRuleset(spoofCheck, { link: hostVeth, mac: containerMac });
 }
 
 /** Removes the rules, if there are any. @throws Failure firewall */
-export function removeSpoofRules(firewall: Firewall, of: SpoofCheck): void {
-  driverOf(firewall, "nftables").remove([], [spoofCheckRuleset(of, undefined)]);
+export function removeSpoofRules(firewall: Firewall, spoofCheck: SpoofCheck): void {
+  driverOf(firewall, "nftables").remove([], [spoofCheckRuleset(spoofCheck, undefined)]);
 }
 
 /**
@@ -50,9 +50,9 @@ export function repairSpoofRules(
   ends: Ends,
   dryRun: boolean,
 ): boolean {
-  const of = { containerId, ifname };
+  const spoofCheck = { containerId, ifname };
   const driver = driverOf(firewall, "nftables");
-  const isMissing = driver.missing(4, allowing(of, ends)) !== undefined;
-  if (isMissing && !dryRun) addSpoofRules(firewall, of, ends);
+  const isMissing = driver.missing(4, allowing(spoofCheck, ends)) !== undefined;
+  if (isMissing && !dryRun) addSpoofRules(firewall, spoofCheck, ends);
   return isMissing;
 }

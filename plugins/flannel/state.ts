@@ -53,19 +53,19 @@ export interface Saved {
 export function saveState(
   node: Attributes,
   dataDir: string,
-  of: Attachment,
+  attachment: Attachment,
   config: DelegateConf,
 ): Saved {
   const text = JSON.stringify(config);
-  const first = `${dataDir}/${of.containerId}`;
+  const first = `${dataDir}/${attachment.containerId}`;
   return attempt(`write the state file ${first}`, () => {
     const mark = (path: string): void => {
-      node.setAttribute(path, ifnameAttribute, of.ifname);
+      node.setAttribute(path, ifnameAttribute, attachment.ifname);
     };
     ensureFolder(dataDir, 0o700);
     if (createFile(first, text, 0o600, mark)) return { path: first, undo: remover(first) };
-    const isOwn = node.attribute(first, ifnameAttribute) === of.ifname;
-    const path = isOwn ? first : `${first}:${of.ifname}`;
+    const isOwn = node.attribute(first, ifnameAttribute) === attachment.ifname;
+    const path = isOwn ? first : `${first}:${attachment.ifname}`;
     const before = readText(path);
     replaceFile(path, text, 0o600, mark);
     const putBack = (): void => {
@@ -93,13 +93,13 @@ function remover(path: string): () => void {
 export function findState(
   node: Attributes,
   dataDir: string,
-  of: Attachment,
+  attachment: Attachment,
   network: string,
 ): State | undefined {
-  const first = `${dataDir}/${of.containerId}`;
-  const ifname = node.attribute(first, ifnameAttribute) ?? of.ifname;
-  const shared = ifname === of.ifname ? readState(first) : undefined;
-  const own = readState(`${first}:${of.ifname}`) ?? shared;
+  const first = `${dataDir}/${attachment.containerId}`;
+  const ifname = node.attribute(first, ifnameAttribute) ?? attachment.ifname;
+  const shared = ifname === attachment.ifname ? readState(first) : undefined;
+  const own = readState(`${first}:${attachment.ifname}`) ?? shared;
   return own?.config === undefined || own.config["name"] === network ? own : undefined;
 }
 

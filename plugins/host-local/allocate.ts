@@ -46,7 +46,7 @@ export function* candidates(
       if (!late.has(value) && isFree(address)) yield candidate(range, address);
     }
   }
-  for (const one of late.values()) if (isFree(one.address.address)) yield one;
+  for (const found of late.values()) if (isFree(found.address.address)) yield found;
 }
 
 /**
@@ -60,7 +60,7 @@ export function assignRequests(
 ): (Candidate | undefined)[] {
   if (requested.length === 0) return sets.map(() => undefined);
   const left = requested.filter(
-    (address, index) => requested.findIndex((other) => sameAddress(address, other)) === index,
+    (address, index) => requested.findIndex((earlier) => sameAddress(address, earlier)) === index,
   );
   const assigned = sets.map((set) => {
     const index = left.findIndex((address) => rangeOf(set, address) !== undefined);

@@ -102,6 +102,6 @@ export function describeHolder(
   network: string | undefined,
 ): string {
   const where = addresses.length === 0 ? "" : ` (${addresses.map(formatAddress).join(", ")})`;
-  const of = network === undefined ? "" : ` of network ${network}`;
-  return `${describeMapping(mapping)} is mapped to container ${containerId}${where}${of}`;
+  const ofNetwork = network === undefined ? "" : ` of network ${network}`;
+  return `${describeMapping(mapping)} is mapped to container ${containerId}${where}${ofNetwork}`;
 }

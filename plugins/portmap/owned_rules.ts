@@ -16,9 +16,9 @@ type OwnerEnv = Pick<PortmapEnv, "node" | "store">;
 export function ownerOf(
   { node }: Pick<PortmapEnv, "node">,
   backend: Backend,
-  of: Container,
+  container: Container,
 ): string {
-  return hostPortOwner(backend, of, node.sys.sha512);
+  return hostPortOwner(backend, container, node.sys.sha512);
 }
 
 /** Whether a record's rules are in the firewall, or are being made. */
@@ -57,14 +57,14 @@ export function siblingsOf(
  */
 export function rulesetOf(
   { node }: Pick<PortmapEnv, "node">,
-  of: Container,
+  container: Container,
   records: readonly Pick<PortRecord, "forward">[],
   maker: "us" | "reference" = "us",
 ): Ruleset {
   const forwards = records
     .map(({ forward }) => forward)
     .toSorted((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
-  return hostPortRuleset(of, forwards, node.sys.sha512, maker);
+  return hostPortRuleset(container, forwards, node.sys.sha512, maker);
 }
 
 function keyOf({ network, ifname }: PortRecord["forward"]): string {

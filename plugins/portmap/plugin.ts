@@ -62,7 +62,7 @@ export const portmap: Plugin<PortmapConfig> = {
     const { conf, request } = context;
     const env = envOf(context);
     const own = [request, { ...request, ifname: "" }].flatMap(
-      (of) => env.store.read(conf.network, of) ?? [],
+      (attachment) => env.store.read(conf.network, attachment) ?? [],
     );
     // What one could not remove just now, and perhaps waited for, the others could not either.
     const isDone = own.length === 0 || tearDown(env, own);

@@ -136,8 +136,8 @@ export class PortStore {
   }
 
   /** The record of a container's interface. */
-  read(network: string, of: Attachment): PortRecord | undefined {
-    return this.#readFile(this.#nameOf(network, of));
+  read(network: string, attachment: Attachment): PortRecord | undefined {
+    return this.#readFile(this.#nameOf(network, attachment));
   }
 
   /** All records. */

@@ -86,9 +86,14 @@ export function rowOf(
 }
 
 /** Ours divided by the reference's. */
-export function ratioOf({ figures }: Row, of: (figures: Figures) => number): number | undefined {
+export function ratioOf(
+  { figures }: Row,
+  figureOf: (figures: Figures) => number,
+): number | undefined {
   const { ours, reference } = figures;
-  return ours === undefined || reference === undefined ? undefined : of(ours) / of(reference);
+  return ours === undefined || reference === undefined
+    ? undefined
+    : figureOf(ours) / figureOf(reference);
 }
 
 /** CPU time, user and system. */

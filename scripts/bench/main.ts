@@ -61,8 +61,8 @@ async function main(): Promise<void> {
     const rounds = values.quick
       ? scenario.rounds.quick || Math.ceil(scenario.rounds.full / 5)
       : scenario.rounds.full;
-    const found = await measure(scenario, rounds, folders, (done, of) => {
-      progress(`${at + 1}/${chosen.length} ${scenario.name}: round ${done} of ${of}`);
+    const found = await measure(scenario, rounds, folders, (done, total) => {
+      progress(`${at + 1}/${chosen.length} ${scenario.name}: round ${done} of ${total}`);
     });
     rows.push(...found);
     // After each scenario, so that an interrupted run is not lost.

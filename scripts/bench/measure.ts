@@ -26,7 +26,7 @@ export async function measure(
   scenario: Scenario,
   rounds: number,
   folders: Folders,
-  progress: (done: number, of: number) => void,
+  progress: (done: number, total: number) => void,
 ): Promise<Row[]> {
   const nodes = new Map<Side, BenchNode>();
   const samples = new Map<Side, Samples>(sides.map((side) => [side, new Map()]));
@@ -98,8 +98,8 @@ function samplesOf(
   atOnce: number,
 ): [key: string, sample: Sample][] {
   const costs = lanes.flat();
-  const sum = (of: (cost: Sample) => number): number =>
-    costs.reduce((total, cost) => total + of(cost), 0) / atOnce;
+  const sum = (valueOf: (cost: Sample) => number): number =>
+    costs.reduce((total, cost) => total + valueOf(cost), 0) / atOnce;
   const single = lanes[0] ?? [];
   const each = plugins.flatMap((plugin, at): [string, Sample][] => {
     const cost = single[at];

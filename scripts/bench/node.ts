@@ -33,13 +33,13 @@ export class BenchNode {
     worker: Service,
     bin: string,
     plugins: readonly Plugin[],
-    of: Scenario,
+    scenario: Scenario,
   ) {
     this.#sandbox = sandbox;
     this.#worker = worker;
     this.#bin = bin;
     this.plugins = plugins;
-    this.#scenario = of;
+    this.#scenario = scenario;
   }
 
   /** Makes a node with the pods and reservations that the scenario starts with. */
@@ -47,22 +47,22 @@ export class BenchNode {
     side: Side,
     bin: string,
     plugins: readonly Plugin[],
-    of: Scenario,
+    scenario: Scenario,
   ): Promise<BenchNode> {
     const sandbox = await createSandbox();
     await sandbox.sh(`
       mkdir -p /run/flannel ${legacyTools}
-      printf '${subnetEnv(of.dual).replaceAll("\n", "\\n")}' > /run/flannel/subnet.env
+      printf '${subnetEnv(scenario.dual).replaceAll("\n", "\\n")}' > /run/flannel/subnet.env
       for program in iptables ip6tables; do
         for part in "" -save -restore; do
           ln -s "$(command -v "$program-legacy$part")" "${legacyTools}/$program$part"
         done
       done
     `);
-    for (let lane = 0; lane < of.atOnce; lane++) await sandbox.addPod(`pod${lane}`);
+    for (let lane = 0; lane < scenario.atOnce; lane++) await sandbox.addPod(`pod${lane}`);
     const script = side === "floor" ? "scripts/bench/floor.ts" : "scripts/bench/worker.ts";
     const worker = await sandbox.start(process.execPath, [resolve(script)]);
-    const node = new BenchNode(sandbox, worker, bin, plugins, of);
+    const node = new BenchNode(sandbox, worker, bin, plugins, scenario);
     await node.#fill();
     return node;
   }

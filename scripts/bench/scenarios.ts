@@ -83,7 +83,7 @@ export function subnetEnv(dual: boolean): string {
 }
 
 /** The config of one plugin of a pod. @param lane the pod's number, so that host ports differ. */
-export function confOf(plugin: Plugin, of: Scenario, lane: number): Conf {
+export function confOf(plugin: Plugin, scenario: Scenario, lane: number): Conf {
   const common = { cniVersion, name, type: plugin };
   switch (plugin) {
     case "flannel":
@@ -93,19 +93,19 @@ export function confOf(plugin: Plugin, of: Scenario, lane: number): Conf {
       return {
         ...common,
         ...{ mtu, ipMasq: false, isGateway: true, isDefaultGateway: true, hairpinMode: true },
-        ipam: ipamOf(of),
+        ipam: ipamOf(scenario),
       };
     case "host-local":
-      return { ...common, ipam: ipamOf(of) };
+      return { ...common, ipam: ipamOf(scenario) };
     case "loopback":
       return common;
     case "portmap":
       return {
         ...common,
-        backend: of.backend === "nftables" ? "nftables" : "iptables",
+        backend: scenario.backend === "nftables" ? "nftables" : "iptables",
         runtimeConfig: {
-          portMappings: Array.from({ length: of.mappings }, (_, at) => ({
-            hostPort: 10_000 + lane * of.mappings + at,
+          portMappings: Array.from({ length: scenario.mappings }, (_, at) => ({
+            hostPort: 10_000 + lane * scenario.mappings + at,
             containerPort: 80,
             protocol: "tcp",
           })),
@@ -123,9 +123,9 @@ function ipamOf({ dual }: Scenario): Conf {
 }
 
 /** Bridge's config for background pods. They share a namespace, so they get no default routes. */
-export function crowdConf(of: Scenario): Conf {
+export function crowdConf(scenario: Scenario): Conf {
   return {
-    ...confOf("bridge", of, 0),
+    ...confOf("bridge", scenario, 0),
     isDefaultGateway: false,
     ipam: { type: "host-local", ranges: [[{ subnet }]] },
   };

@@ -31,13 +31,13 @@ function carryOut({ lanes, memory }: Request): Reply {
   for (const lane of lanes.keys()) begin(lane, 0);
   while (running.size > 0) {
     const { ended, rss } = awaitOne(running, memory);
-    const of = running.get(ended.pid);
-    if (of === undefined) continue;
+    const call = running.get(ended.pid);
+    if (call === undefined) continue;
     running.delete(ended.pid);
     const { user, system } = ended;
-    costs[of.lane]?.push({ wall: performance.now() - of.started, user, system, rss });
-    results[of.lane] = resultOf(of.lane, ended, lanes[of.lane]?.[of.at]);
-    begin(of.lane, of.at + 1);
+    costs[call.lane]?.push({ wall: performance.now() - call.started, user, system, rss });
+    results[call.lane] = resultOf(call.lane, ended, lanes[call.lane]?.[call.at]);
+    begin(call.lane, call.at + 1);
   }
   return { wall: performance.now() - started, lanes: costs, results };
 }

@@ -64,6 +64,6 @@ export function requireVerb(version: Version, verb: Verb, where: string): void {
 }
 
 /** Whether `version` is `other` or a later one. */
-export function atLeast(version: Version, other: Version): boolean {
-  return versions.indexOf(version) >= versions.indexOf(other);
+export function atLeast(version: Version, minimum: Version): boolean {
+  return versions.indexOf(version) >= versions.indexOf(minimum);
 }

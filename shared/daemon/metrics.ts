@@ -28,9 +28,9 @@ export function formatMetrics(metrics: readonly Metric[]): string {
 function linesOf(name: string, value: Metric["value"]): string[] {
   if (value === undefined) return [];
   if (typeof value === "number") return [`${name} ${value}`];
-  return value.map((one) => {
-    const labels = Object.entries(one.labels).map(([key, text]) => `${key}="${escaped(text)}"`);
-    return `${name}{${labels.join(",")}} ${one.value}`;
+  return value.map((sample) => {
+    const labels = Object.entries(sample.labels).map(([key, text]) => `${key}="${escaped(text)}"`);
+    return `${name}{${labels.join(",")}} ${sample.value}`;
   });
 }
 

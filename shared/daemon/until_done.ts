@@ -19,20 +19,20 @@ export interface Waiting {
 export async function untilDone<T>(action: () => Promise<T>, waiting: Waiting): Promise<T> {
   const { log, signal, limits, report } = waiting;
   const backoff = new Backoff(limits);
-  const said = new Set<string>();
+  const reported = new Set<string>();
   for (;;) {
     signal.throwIfAborted();
     try {
       const done = await action();
-      if (said.size > 0) report(undefined);
+      if (reported.size > 0) report(undefined);
       return done;
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof Failure)) throw error;
       const problem = messageOf(error);
-      if (!said.has(problem)) {
+      if (!reported.has(problem)) {
         log.warn(`${problem} ${error.advice} Trying again until it works.`);
-        said.add(problem);
+        reported.add(problem);
         // It has got further, and may be about to get there.
         backoff.reset();
       }

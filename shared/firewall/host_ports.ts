@@ -16,15 +16,15 @@ import type { Ruleset } from "./ruleset.ts";
  * @param maker "reference" for no more rules than the reference plugin makes.
  */
 export function hostPortRuleset(
-  of: Container,
+  container: Container,
   forwards: readonly PortForward[],
   digest: Digest,
   maker: "us" | "reference" = "us",
 ): Ruleset {
   return {
-    iptables: (family) => hostPortRulesOfIptables(of, forwards, family, digest),
+    iptables: (family) => hostPortRulesOfIptables(container, forwards, family, digest),
     nftables: (families) =>
-      families.map((family) => hostPortRulesOfNftables(of, forwards, family, maker)),
+      families.map((family) => hostPortRulesOfNftables(container, forwards, family, maker)),
   };
 }
 

@@ -37,15 +37,15 @@ export function hostPortRulesOfIptables(
   digest: Digest,
 ): IptablesRules {
   const chain = hostPortChain(digest, network, containerId);
-  const own = forwards.filter((one) => addressOf(one, family) !== undefined);
+  const own = forwards.filter((forward) => addressOf(forward, family) !== undefined);
   return {
     table: "nat",
     chain,
     oldChains: [oldHostPortChain(digest, network, containerId)],
     rules: [
-      ...own.flatMap((one) => dnatRules(one, family)).map((rule) => ({ chain, rule })),
+      ...own.flatMap((forward) => dnatRules(forward, family)).map((rule) => ({ chain, rule })),
       ...own
-        .flatMap((one) => entryRules(one, family))
+        .flatMap((forward) => entryRules(forward, family))
         .map((rule) => ({ chain: dnatChain, rule: `${rule} -j ${chain}` })),
     ],
     shared: sharedRules(own.map(({ options }) => options)),
@@ -148,11 +148,11 @@ export function hostPortsInIptables(saved: string, family: Family): ListedHostPo
   return lines.flatMap((line) => {
     const entry = readEntry(line);
     if (entry === undefined) return [];
-    const { owner, protocol, ports, ...of } = entry;
-    const own = lines.filter((one) => one.startsWith(`-A ${owner} `));
+    const { owner, protocol, ports, ...container } = entry;
+    const own = lines.filter((text) => text.startsWith(`-A ${owner} `));
     return ports.flatMap((hostPort) => {
-      const common = { owner, ...of, family, protocol, hostPort };
-      const targets = own.flatMap((one) => readDnat(one, protocol, hostPort));
+      const common = { owner, ...container, family, protocol, hostPort };
+      const targets = own.flatMap((text) => readDnat(text, protocol, hostPort));
       return targets.length === 0
         ? [{ ...common, hostIP: undefined, address: undefined }]
         : targets.map((target) => ({ ...common, ...target }));

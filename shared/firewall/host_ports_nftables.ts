@@ -76,7 +76,7 @@ export function hostPortRulesOfNftables(
     comment: hostPortTag(containerId),
     tag: undefined,
     ownChains: [],
-    rules: forwards.flatMap((one) => rulesOf(one, family, maker)),
+    rules: forwards.flatMap((forward) => rulesOf(forward, family, maker)),
   };
 }
 

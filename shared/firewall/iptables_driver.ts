@@ -40,14 +40,14 @@ export class IptablesDriver implements FirewallDriver {
   ): boolean {
     return families.every((family) => {
       const wanted = withRules(rulesOf(added, family));
-      const gone = withRules(rulesOf(removed, family)).filter((one) => this.#has(family, one));
-      if (wanted.some((one) => this.#has(family, one))) return false;
+      const gone = withRules(rulesOf(removed, family)).filter((rules) => this.#has(family, rules));
+      if (wanted.some((rules) => this.#has(family, rules))) return false;
       const isLegacy = this.#firewall.variant(family) === "legacy";
       const checks = isLegacy ? wanted.flatMap(({ shared }) => checkSharedLines(shared)) : [];
       const lines = [
         ...new Set(checks),
-        ...gone.flatMap((one) => removeLines(one)),
-        ...wanted.flatMap((one) => addLines(one)),
+        ...gone.flatMap((rules) => removeLines(rules)),
+        ...wanted.flatMap((rules) => addLines(rules)),
       ];
       if (lines.length === 0) return true;
       try {
@@ -72,7 +72,7 @@ export class IptablesDriver implements FirewallDriver {
       const gone = distinct([...rulesOf(added, family), ...rulesOf(removed, family)]);
       const table = tableOf(gone);
       const saved = this.#save(family, table, this.#firewall.variant(family));
-      const shared = new Set(wanted.flatMap((one) => missingSharedLines(one.shared, saved)));
+      const shared = new Set(wanted.flatMap((rules) => missingSharedLines(rules.shared, saved)));
       const lost =
         shared.size === 0
           ? []
@@ -81,9 +81,9 @@ export class IptablesDriver implements FirewallDriver {
       const lines = [
         ...shared,
         ...gone
-          .flatMap((one) => removeListedLines(one, saved))
+          .flatMap((rules) => removeListedLines(rules, saved))
           .filter((line) => !refilled.has(line)),
-        ...distinct([...wanted, ...lost]).flatMap((one) => addLines(one)),
+        ...distinct([...wanted, ...lost]).flatMap((rules) => addLines(rules)),
       ];
       if (lines.length > 0) this.#firewall.restore(family, transaction(table, lines));
     }
@@ -104,13 +104,13 @@ export class IptablesDriver implements FirewallDriver {
     for (const family of families) {
       for (const variant of variants) {
         retryOnConflict(() => {
-          const present = distinct(rulesOf(owners, family)).filter((one) =>
-            this.#has(family, one, variant),
+          const present = distinct(rulesOf(owners, family)).filter((rules) =>
+            this.#has(family, rules, variant),
           );
           if (present.length === 0) return;
           const table = tableOf(present);
           const saved = this.#save(family, table, variant);
-          const lines = present.flatMap((one) => removeListedLines(one, saved));
+          const lines = present.flatMap((rules) => removeListedLines(rules, saved));
           if (lines.length > 0) this.#firewall.restore(family, transaction(table, lines), variant);
         });
       }
@@ -118,7 +118,7 @@ export class IptablesDriver implements FirewallDriver {
   }
 
   has(family: Family, owner: Ruleset): boolean {
-    return rulesOf([owner], family).some((one) => this.#has(family, one));
+    return rulesOf([owner], family).some((rules) => this.#has(family, rules));
   }
 
   missing(family: Family, ruleset: Ruleset): string | undefined {
@@ -151,7 +151,7 @@ export class IptablesDriver implements FirewallDriver {
         if (states.has(`${chain} ${to}`)) continue;
         const rules = this.#firewall
           .rules(family, table, chain, to)
-          .filter((one) => to === undefined || one.names(to));
+          .filter((found) => to === undefined || found.names(to));
         states.set(
           `${chain} ${to}`,
           rules.map(({ expressions }) => stateOf(expressions)).join(" "),
@@ -167,7 +167,7 @@ export class IptablesDriver implements FirewallDriver {
       [...new Set(rules.map(({ chain }) => chain))].map((chain) => {
         const found = this.#firewall
           .rules(family, table, chain, chain === own ? undefined : own)
-          .filter((one) => chain === own || one.names(own));
+          .filter((rule) => chain === own || rule.names(own));
         return `${chain} ${found.map(({ expressions }) => stateOf(expressions)).join(" ")}`;
       }),
     );
@@ -212,7 +212,7 @@ export class IptablesDriver implements FirewallDriver {
 }
 
 function rulesOf(rulesets: readonly Ruleset[], family: Family): IptablesRules[] {
-  return rulesets.flatMap((one) => one.iptables(family) ?? []);
+  return rulesets.flatMap((ruleset) => ruleset.iptables(family) ?? []);
 }
 
 function withRules(all: readonly IptablesRules[]): IptablesRules[] {
@@ -226,5 +226,5 @@ function tableOf(all: readonly IptablesRules[]): string {
 
 /** One for each chain. */
 function distinct(all: readonly IptablesRules[]): IptablesRules[] {
-  return [...new Map(all.map((one) => [one.chain, one])).values()];
+  return [...new Map(all.map((rules) => [rules.chain, rules])).values()];
 }

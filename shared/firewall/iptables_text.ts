@@ -11,14 +11,16 @@ export function quoted(word: string): string {
 
 /** Lines that make an owner's rules. */
 export function addLines({ chain, rules }: IptablesRules): string[] {
-  return [newChain(chain), ...rules.map((one) => `-A ${one.chain} ${one.rule}`)];
+  return [newChain(chain), ...rules.map((chainRule) => `-A ${chainRule.chain} ${chainRule.rule}`)];
 }
 
 /** Lines that remove just what {@link addLines} makes. */
 export function removeLines({ chain, rules }: IptablesRules): string[] {
   return [
     newChain(chain),
-    ...rules.filter((one) => one.chain !== chain).map((one) => `-D ${one.chain} ${one.rule}`),
+    ...rules
+      .filter((chainRule) => chainRule.chain !== chain)
+      .map((chainRule) => `-D ${chainRule.chain} ${chainRule.rule}`),
     `-X ${chain}`,
   ];
 }
@@ -67,8 +69,8 @@ export function missingLines({ chain, rules }: IptablesRules, saved: string): st
 export function unlistedRule({ chain, rules }: IptablesRules, saved: string): string | undefined {
   const has = linesIn(saved);
   return rules
-    .filter((one) => one.chain === chain)
-    .map((one) => `${chain} ${one.rule}`)
+    .filter((chainRule) => chainRule.chain === chain)
+    .map((chainRule) => `${chain} ${chainRule.rule}`)
     .find((rule) => !has.has(`-A ${rule}`));
 }
 

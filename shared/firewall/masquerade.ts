@@ -50,16 +50,16 @@ const table: NftablesTable = {
 
 /** Masquerades traffic of an interface with these addresses. */
 export function masqueradeRuleset(
-  of: Masquerade,
+  masquerade: Masquerade,
   addresses: readonly Cidr[],
   digest: Digest,
 ): Ruleset {
-  const { network, containerId, ifname } = of;
+  const { network, containerId, ifname } = masquerade;
   const tag = masqueradeTag(digest, network, ifname, containerId);
   const ownOf = (family: Family): Cidr[] =>
     addresses.filter(({ address }) => address.family === family);
   return {
-    iptables: (family) => iptablesRules(of, ownOf(family), family, digest),
+    iptables: (family) => iptablesRules(masquerade, ownOf(family), family, digest),
     nftables: (families) => [
       {
         table,
@@ -136,8 +136,8 @@ export const masqueradeKind: RulesetKind<MasqueradeOwner> = {
   },
 };
 
-function distinct<T>(all: readonly T[], keyOf: (one: T) => string): T[] {
-  return [...new Map(all.map((one) => [keyOf(one), one])).values()];
+function distinct<T>(all: readonly T[], keyOf: (item: T) => string): T[] {
+  return [...new Map(all.map((item) => [keyOf(item), item])).values()];
 }
 
 /** The owner of masquerading that was listed: for removing it. */
@@ -145,9 +145,9 @@ export function listedMasquerade(
   { network = "", containerId = "", tag }: MasqueradeOwner,
   digest: Digest,
 ): Ruleset {
-  const of = { network, containerId, ifname: "" };
+  const masquerade = { network, containerId, ifname: "" };
   return {
-    iptables: (family) => iptablesRules(of, [], family, digest),
+    iptables: (family) => iptablesRules(masquerade, [], family, digest),
     nftables: () =>
       tag === undefined ? [] : [{ table, comment: tag, tag, ownChains: [], rules: [] }],
   };

@@ -116,5 +116,8 @@ export function spoofCheckComment(containerId: string, ifname: string): string {
  * kernel allows nearly every character in one.
  */
 export function plainIfname(ifname: string): string {
-  return ifname.replaceAll(/[^\w.-]/gu, (one) => `_${(one.codePointAt(0) ?? 0).toString(16)}_`);
+  return ifname.replaceAll(
+    /[^\w.-]/gu,
+    (character) => `_${(character.codePointAt(0) ?? 0).toString(16)}_`,
+  );
 }

@@ -34,10 +34,10 @@ export class NftablesDriver implements FirewallDriver {
     removed: readonly Ruleset[] = [],
   ): boolean {
     const wanted = rulesOf(added, families).filter(({ rules }) => rules.length > 0);
-    if (wanted.some((one) => this.#isThere(one))) return false;
+    if (wanted.some((rules) => this.#isThere(rules))) return false;
     const commands = [
       ...this.#removal(rulesOf(removed, families)),
-      ...wanted.flatMap((one) => addCommands(one)),
+      ...wanted.flatMap((rules) => addCommands(rules)),
     ];
     return this.#change(commands);
   }
@@ -56,7 +56,7 @@ export class NftablesDriver implements FirewallDriver {
       const commands = [
         ...[...tables.values()].flatMap((table) => baseCommands(table)),
         ...this.#removal([...wanted, ...rulesOf(removed, families)]),
-        ...wanted.flatMap((one) => addCommands(one)),
+        ...wanted.flatMap((rules) => addCommands(rules)),
       ];
       if (!this.#change(commands)) throw notMade([...tables.keys()]);
     });
@@ -75,7 +75,7 @@ export class NftablesDriver implements FirewallDriver {
   }
 
   has(family: Family, owner: Ruleset): boolean {
-    return rulesOf([owner], [family]).some((one) => this.#isThere(one));
+    return rulesOf([owner], [family]).some((rules) => this.#isThere(rules));
   }
 
   missing(family: Family, ruleset: Ruleset): string | undefined {
@@ -96,10 +96,11 @@ export class NftablesDriver implements FirewallDriver {
     const tables = [...new Set(rulesOf(rulesets, [family]).map(({ table }) => table))];
     const states = tables.flatMap((table) =>
       table.chains.map(({ name, rules }) => {
-        const { family: of, name: own } = table;
+        const { family: tableFamily, name: own } = table;
         // Of a chain that owners' rules stand in, it is enough that it is there.
-        if (rules === undefined) return `${name} ${this.#firewall.hasChain(of, own, name)}`;
-        const found = this.#firewall.rules(of, own, name);
+        if (rules === undefined)
+          return `${name} ${this.#firewall.hasChain(tableFamily, own, name)}`;
+        const found = this.#firewall.rules(tableFamily, own, name);
         return `${name} ${found.map(({ expressions }) => stateOf(expressions)).join(" ")}`;
       }),
     );
@@ -107,11 +108,11 @@ export class NftablesDriver implements FirewallDriver {
   }
 
   ownState(family: Family, ruleset: Ruleset): string | undefined {
-    const states = rulesOf([ruleset], [family]).flatMap((one) =>
-      one.table.ownersChains.flatMap((chain) =>
+    const states = rulesOf([ruleset], [family]).flatMap((rules) =>
+      rules.table.ownersChains.flatMap((chain) =>
         this.#firewall
-          .rules(one.table.family, one.table.name, chain, one.tag ?? one.comment)
-          .filter(({ comment }) => comment === one.comment)
+          .rules(rules.table.family, rules.table.name, chain, rules.tag ?? rules.comment)
+          .filter(({ comment }) => comment === rules.comment)
           .map(({ expressions }) => `${chain} ${stateOf(expressions)}`),
       ),
     );
@@ -136,7 +137,7 @@ export class NftablesDriver implements FirewallDriver {
       return [
         ...removeCommands(first.table, this.#rulesOf(first.table, inTable)),
         ...inTable
-          .filter((one) => one.ownChains.length > 0 && this.#isThere(one))
+          .filter((rules) => rules.ownChains.length > 0 && this.#isThere(rules))
           .flatMap(({ table, ownChains }) => removeChainsCommands(table, ownChains)),
       ];
     });
@@ -160,11 +161,11 @@ export class NftablesDriver implements FirewallDriver {
     );
   }
 
-  #isThere(one: NftablesRules): boolean {
-    const [ownChain] = one.ownChains;
-    const { family, name } = one.table;
+  #isThere(rules: NftablesRules): boolean {
+    const [ownChain] = rules.ownChains;
+    const { family, name } = rules.table;
     if (ownChain !== undefined) return this.#firewall.hasChain(family, name, ownChain);
-    return this.#rulesOf(one.table, [one]).length > 0;
+    return this.#rulesOf(rules.table, [rules]).length > 0;
   }
 
   /** What nft lists of a table; "" if there is none. */
@@ -178,7 +179,7 @@ export class NftablesDriver implements FirewallDriver {
 }
 
 function rulesOf(rulesets: readonly Ruleset[], families: readonly Family[]): NftablesRules[] {
-  return rulesets.flatMap((one) => one.nftables(families));
+  return rulesets.flatMap((ruleset) => ruleset.nftables(families));
 }
 
 function notMade(tables: readonly string[]): Failure {

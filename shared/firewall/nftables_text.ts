@@ -16,29 +16,33 @@ export function tableOf({ family, name }: NftablesTable): string {
 
 /** Commands that make a table and what owners share in it, anew where it is there. */
 export function baseCommands(table: NftablesTable): string[] {
-  const of = tableOf(table);
+  const tableName = tableOf(table);
   const { comment, chains } = table;
   const named = comment === undefined ? "" : ` { comment "${comment}" ; }`;
   return [
-    `add table ${of}${named}`,
+    `add table ${tableName}${named}`,
     ...chains.flatMap(({ name, definition }) => {
-      return `add chain ${of} ${name}${definition === undefined ? "" : ` { ${definition} ; }`}`;
+      return `add chain ${tableName} ${name}${definition === undefined ? "" : ` { ${definition} ; }`}`;
     }),
     ...chains.flatMap(({ name, rules }) =>
       rules === undefined
         ? []
-        : [`flush chain ${of} ${name}`, ...rules.map((rule) => `add rule ${of} ${name} ${rule}`)],
+        : [
+            `flush chain ${tableName} ${name}`,
+            ...rules.map((rule) => `add rule ${tableName} ${name} ${rule}`),
+          ],
     ),
   ];
 }
 
 /** Commands that make an owner's rules. */
 export function addCommands({ table, comment, ownChains, rules }: NftablesRules): string[] {
-  const of = tableOf(table);
+  const tableName = tableOf(table);
   return [
-    ...ownChains.map((chain) => `add chain ${of} ${chain}`),
+    ...ownChains.map((chain) => `add chain ${tableName} ${chain}`),
     ...rules.map(
-      ({ chain, rule, when = "" }) => `add rule ${of} ${chain} ${when}${rule} comment "${comment}"`,
+      ({ chain, rule, when = "" }) =>
+        `add rule ${tableName} ${chain} ${when}${rule} comment "${comment}"`,
     ),
   ];
 }
@@ -52,8 +56,11 @@ export function removeCommands(table: NftablesTable, known: readonly KnownRule[]
 
 /** Commands that remove chains that no rule of others leads to any more. */
 export function removeChainsCommands(table: NftablesTable, chains: readonly string[]): string[] {
-  const of = tableOf(table);
-  return chains.flatMap((chain) => [`flush chain ${of} ${chain}`, `delete chain ${of} ${chain}`]);
+  const tableName = tableOf(table);
+  return chains.flatMap((chain) => [
+    `flush chain ${tableName} ${chain}`,
+    `delete chain ${tableName} ${chain}`,
+  ]);
 }
 
 /**

@@ -91,7 +91,7 @@ export function lacksTable({ stderr }: RunResult): boolean {
 /** What to say of a tool that has failed. */
 export function toolFailure(sys: Sys, command: string, answer: RunResult): Failure {
   const xtablesLock = sys.env["XTABLES_LOCKFILE"] ?? defaultXtablesLock;
-  const said = answer.stderr.trim().split("\n")[0]?.slice(0, 300) ?? "";
+  const message = answer.stderr.trim().split("\n")[0]?.slice(0, 300) ?? "";
   if (answer.failure === "ENOENT") {
     return new Failure(
       "firewall",
@@ -110,7 +110,7 @@ export function toolFailure(sys: Sys, command: string, answer: RunResult): Failu
   }
   return new Failure(
     "firewall",
-    `Cannot change the firewall: ${command} says ${said === "" ? (answer.failure ?? `status ${String(answer.status)}`) : said}.`,
+    `Cannot change the firewall: ${command} says ${message === "" ? (answer.failure ?? `status ${String(answer.status)}`) : message}.`,
     "Run `iptables -t nat -S` (or `nft list ruleset`) on the node to see what is in the way.",
   );
 }

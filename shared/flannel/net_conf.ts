@@ -138,8 +138,10 @@ function netConf(json: NetConfJson, backend: JsonObject, source: NetConfSource):
   }
   const network = enableIpv4 ? networkOf(json, rules4, source) : undefined;
   const ipv6Network = enableIpv6 ? networkOf(json, rules6, source) : undefined;
-  const range = (of: Cidr | undefined, rules: FamilyRules) =>
-    of === undefined || !source.choosesSubnets ? undefined : rangeOf(json, of, rules, source);
+  const range = (within: Cidr | undefined, rules: FamilyRules) =>
+    within === undefined || !source.choosesSubnets
+      ? undefined
+      : rangeOf(json, within, rules, source);
   return {
     enableIpv4,
     enableIpv6,

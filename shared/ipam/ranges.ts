@@ -153,7 +153,7 @@ export function makeRangeSet(ranges: readonly Range[], path: string): RangeSet {
         "A set gives one address: put each family into a set of its own.",
       );
     }
-    const overlapping = before.find((other) => rangesOverlap(other, range));
+    const overlapping = before.find((known) => rangesOverlap(known, range));
     before.push(range);
     if (overlapping === undefined) continue;
     throw badRange(

@@ -27,7 +27,7 @@ export class Released {
   /** Adds to the list, which forgets the oldest. To be called with the lock held. */
   add(addresses: readonly Address[]): void {
     const latest = addresses.map(formatAddress);
-    const older = this.#names().filter((one) => !latest.includes(one));
+    const older = this.#names().filter((file) => !latest.includes(file));
     let text = [...older, ...latest].filter(Boolean).join(" ");
     if (text.length > maxReleased) {
       text = text.slice(text.indexOf(" ", text.length - maxReleased) + 1);

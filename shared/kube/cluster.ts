@@ -134,7 +134,7 @@ function named(
 ): JsonObject {
   const entries = config[list];
   const entry = isJsonArray(entries)
-    ? entries.find((one) => isJsonObject(one) && one["name"] === name)
+    ? entries.find((item) => isJsonObject(item) && item["name"] === name)
     : undefined;
   const found = isJsonObject(entry) ? entry[member] : undefined;
   if (isJsonObject(found)) return found;

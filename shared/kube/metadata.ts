@@ -69,8 +69,8 @@ function podCidrsOfSpec(json: Buffer, spec: Span): readonly string[] | undefined
     const found = [...elements(json, several)].map((element) => textOf(json, element));
     if (found.length > 0) return found;
   }
-  const one = memberOf(json, spec, "podCIDR");
-  const text = one === undefined ? "" : textOf(json, one);
+  const single = memberOf(json, spec, "podCIDR");
+  const text = single === undefined ? "" : textOf(json, single);
   return text === "" ? undefined : [text];
 }
 

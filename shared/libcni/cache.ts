@@ -66,8 +66,8 @@ export class Cache {
   }
 
   /** What is cached of an attachment. What cannot be read counts as nothing, as libcni has it. */
-  read(network: string, of: Attachment): CachedFile | undefined {
-    return this.#read(nameOf(network, of));
+  read(network: string, attachment: Attachment): CachedFile | undefined {
+    return this.#read(nameOf(network, attachment));
   }
 
   /** All that is cached, in the order of the files' names. */
@@ -109,9 +109,9 @@ export class Cache {
   }
 
   /** @throws CniError IoFailure */
-  remove(network: string, of: Attachment): void {
+  remove(network: string, attachment: Attachment): void {
     if (this.#readOnly) return;
-    this.#attempt(() => removeIfPresent(`${this.folder}/${nameOf(network, of)}`));
+    this.#attempt(() => removeIfPresent(`${this.folder}/${nameOf(network, attachment)}`));
   }
 
   #read(name: string): CachedFile | undefined {
@@ -152,9 +152,9 @@ function nameOf(network: string, { containerId, ifname }: Attachment): string {
 function sandboxIn(result: Json | undefined, ifname: string): string {
   const interfaces = isJsonObject(result) ? result["interfaces"] : undefined;
   if (!isJsonArray(interfaces)) return "";
-  for (const one of interfaces) {
-    if (!isJsonObject(one) || one["name"] !== ifname) continue;
-    const { sandbox } = one;
+  for (const item of interfaces) {
+    if (!isJsonObject(item) || item["name"] !== ifname) continue;
+    const { sandbox } = item;
     if (isText(sandbox) && sandbox !== "") return sandbox;
   }
   return "";

@@ -169,17 +169,17 @@ export class Runtime {
   }
 
   /** A DEL goes on without a damaged result. */
-  #resultIfGood(list: NetworkList, of: Attachment): JsonObject | undefined {
+  #resultIfGood(list: NetworkList, attachment: Attachment): JsonObject | undefined {
     try {
-      return this.#resultOf(list, of);
+      return this.#resultOf(list, attachment);
     } catch (error) {
       if (error instanceof CniError) return undefined;
       throw error;
     }
   }
 
-  #resultOf(list: NetworkList, of: Attachment): JsonObject | undefined {
-    const result = this.#cache.read(list.name, of)?.result;
+  #resultOf(list: NetworkList, attachment: Attachment): JsonObject | undefined {
+    const result = this.#cache.read(list.name, attachment)?.result;
     return result && resultIn(versionOf(list), result);
   }
 }

@@ -45,13 +45,13 @@ export interface EncodeContext {
 export type NetlinkChange = Exclude<LinkChange, SetSysctl>;
 
 /** The errnos that mean that nothing was left to change. */
-export function tolerated(step: NetlinkChange): readonly number[] {
+export function tolerated(change: NetlinkChange): readonly number[] {
   const ENOENT = 2;
   const EEXIST = 17;
   const ENODEV = 19;
   const EOPNOTSUPP = 95;
   const EADDRNOTAVAIL = 99;
-  switch (step.kind) {
+  switch (change.kind) {
     case "add-address":
     case "add-route":
       return [EEXIST];
@@ -73,66 +73,67 @@ export function tolerated(step: NetlinkChange): readonly number[] {
 }
 
 /** A change in words, to follow "Cannot". */
-export function describe(step: LinkChange): string {
-  switch (step.kind) {
+export function describe(change: LinkChange): string {
+  switch (change.kind) {
     case "create-bridge":
-      return `create bridge ${step.name}`;
+      return `create bridge ${change.name}`;
     case "create-veth":
-      return `create the veth pair ${step.name} and ${step.peer}`;
+      return `create the veth pair ${change.name} and ${change.peer}`;
     case "set-link":
-      return step.master === undefined
-        ? `set up ${step.name}`
-        : `make ${step.name} a port of ${step.master}`;
+      return change.master === undefined
+        ? `set up ${change.name}`
+        : `make ${change.name} a port of ${change.master}`;
     case "set-bridge":
-      return `switch VLAN filtering on for ${step.name}`;
+      return `switch VLAN filtering on for ${change.name}`;
     case "set-port":
-      return `set hairpin mode or isolation on ${step.name}`;
+      return `set hairpin mode or isolation on ${change.name}`;
     case "add-port-vlans": {
-      const range = step.first === step.last ? step.first : `${step.first} to ${step.last}`;
-      return `add VLAN ${range} to ${step.link}`;
+      const range =
+        change.first === change.last ? change.first : `${change.first} to ${change.last}`;
+      return `add VLAN ${range} to ${change.link}`;
     }
     case "delete-port-vlan":
-      return `remove VLAN ${step.vid} from ${step.link}`;
+      return `remove VLAN ${change.vid} from ${change.link}`;
     case "delete-neighbour":
-      return `forget the neighbour ${formatAddress(step.address)} on ${step.link}`;
+      return `forget the neighbour ${formatAddress(change.address)} on ${change.link}`;
     case "add-address":
-      return `add the address ${formatCidr(step.address)} to ${step.link}`;
+      return `add the address ${formatCidr(change.address)} to ${change.link}`;
     case "delete-address":
-      return `remove the address ${formatCidr(step.address)} from ${step.link}`;
+      return `remove the address ${formatCidr(change.address)} from ${change.link}`;
     case "add-route":
-      return `add the route to ${formatCidr(step.dst)}${step.gw === undefined ? "" : ` by ${formatAddress(step.gw)}`}`;
+      return `add the route to ${formatCidr(change.dst)}${change.gw === undefined ? "" : ` by ${formatAddress(change.gw)}`}`;
     case "delete-link":
-      return `delete ${step.name}`;
+      return `delete ${change.name}`;
     case "set-sysctl":
-      return `set the sysctl ${step.key.replaceAll("/", ".")} to ${step.value}`;
+      return `set the sysctl ${change.key.replaceAll("/", ".")} to ${change.value}`;
   }
 }
 
 /** The netlink request for a change. */
-export function encode(step: NetlinkChange, context: EncodeContext): Message {
-  switch (step.kind) {
+export function encode(change: NetlinkChange, context: EncodeContext): Message {
+  switch (change.kind) {
     case "create-bridge":
       return linkMessage(Type.NEWLINK, Flag.CREATE | Flag.EXCL, {
         flags: { up: true },
         change: { up: true },
         attrs: {
-          ifname: step.name,
-          address: Buffer.from(parseMac(step.mac)),
-          ...mtuAttr(step.mtu),
-          linkinfo: bridgeInfo(step),
+          ifname: change.name,
+          address: Buffer.from(parseMac(change.mac)),
+          ...mtuAttr(change.mtu),
+          linkinfo: bridgeInfo(change),
         },
       });
     case "create-veth":
       return linkMessage(Type.NEWLINK, Flag.CREATE | Flag.EXCL, {
         attrs: {
-          ifname: step.name,
-          address: Buffer.from(parseMac(step.mac)),
-          ...mtuAttr(step.mtu),
+          ifname: change.name,
+          address: Buffer.from(parseMac(change.mac)),
+          ...mtuAttr(change.mtu),
           linkinfo: vethInfo({
             attrs: {
-              ifname: step.peer,
-              address: Buffer.from(parseMac(step.peerMac)),
-              ...mtuAttr(step.mtu),
+              ifname: change.peer,
+              address: Buffer.from(parseMac(change.peerMac)),
+              ...mtuAttr(change.mtu),
               netNsFd: context.hostFd,
             },
           }),
@@ -140,41 +141,52 @@ export function encode(step: NetlinkChange, context: EncodeContext): Message {
       });
     case "set-link":
       return linkMessage(Type.SETLINK, 0, {
-        ...setFlags(step.up, step.promiscuous),
+        ...setFlags(change.up, change.promiscuous),
         attrs: {
-          ifname: step.name,
-          ...(step.mac === undefined ? {} : { address: Buffer.from(parseMac(step.mac)) }),
-          ...(step.master === undefined ? {} : { master: context.indexOf(step.master) }),
+          ifname: change.name,
+          ...(change.mac === undefined ? {} : { address: Buffer.from(parseMac(change.mac)) }),
+          ...(change.master === undefined ? {} : { master: context.indexOf(change.master) }),
         },
       });
     case "set-bridge":
       return linkMessage(Type.NEWLINK, 0, {
-        attrs: { ifname: step.name, linkinfo: bridgeInfo(step) },
+        attrs: { ifname: change.name, linkinfo: bridgeInfo(change) },
       });
     case "add-port-vlans": {
-      const flags = step.untagged ? VLAN_PVID | VLAN_UNTAGGED : 0;
-      return encodeVlans(Type.SETLINK, context.indexOf(step.link), step.first, step.last, flags);
+      const flags = change.untagged ? VLAN_PVID | VLAN_UNTAGGED : 0;
+      return encodeVlans(
+        Type.SETLINK,
+        context.indexOf(change.link),
+        change.first,
+        change.last,
+        flags,
+      );
     }
     case "delete-port-vlan":
-      return encodeVlans(Type.DELLINK, context.indexOf(step.link), step.vid, step.vid, 0);
+      return encodeVlans(Type.DELLINK, context.indexOf(change.link), change.vid, change.vid, 0);
     case "delete-neighbour":
       return neighbourMessage(Type.DELNEIGH, 0, {
-        family: familyNumber(step.address.family),
-        ifindex: context.indexOf(step.link),
-        attrs: { dst: rawAddress(step.address) },
+        family: familyNumber(change.address.family),
+        ifindex: context.indexOf(change.link),
+        attrs: { dst: rawAddress(change.address) },
       });
     case "set-port":
       return linkMessage(Type.NEWLINK, 0, {
-        attrs: { ifname: step.name, linkinfo: bridgePortInfo(step) },
+        attrs: { ifname: change.name, linkinfo: bridgePortInfo(change) },
       });
     case "add-address":
-      return encodeAddress(Type.NEWADDR, Flag.CREATE | Flag.EXCL, step, context.indexOf(step.link));
+      return encodeAddress(
+        Type.NEWADDR,
+        Flag.CREATE | Flag.EXCL,
+        change,
+        context.indexOf(change.link),
+      );
     case "delete-address":
-      return encodeAddress(Type.DELADDR, 0, step, context.indexOf(step.link));
+      return encodeAddress(Type.DELADDR, 0, change, context.indexOf(change.link));
     case "add-route":
-      return encodeRoute(step, context.indexOf(step.link));
+      return encodeRoute(change, context.indexOf(change.link));
     case "delete-link":
-      return linkMessage(Type.DELLINK, 0, { attrs: { ifname: step.name } });
+      return linkMessage(Type.DELLINK, 0, { attrs: { ifname: change.name } });
   }
 }
 
@@ -226,12 +238,12 @@ function rawAddress(address: Address): Buffer {
 function encodeAddress(
   type: number,
   flags: number,
-  step: { address: Cidr; detectDuplicate?: boolean },
+  change: { address: Cidr; detectDuplicate?: boolean },
   index: number,
 ): Message {
-  const cidr = step.address;
+  const cidr = change.address;
   // host-local gives each address once, so detection would only cost a second or two.
-  const isSure = cidr.address.family === 6 && step.detectDuplicate === false;
+  const isSure = cidr.address.family === 6 && change.detectDuplicate === false;
   const address = rawAddress(cidr.address);
   // The kernel sets no broadcast address by itself.
   const broadcast =
@@ -252,28 +264,28 @@ function encodeAddress(
   });
 }
 
-function encodeRoute(step: AddRoute, index: number): Message {
+function encodeRoute(change: AddRoute, index: number): Message {
   const metrics = {
-    ...(step.mtu === undefined ? {} : { mtu: u32(step.mtu) }),
-    ...(step.advmss === undefined ? {} : { advmss: u32(step.advmss) }),
+    ...(change.mtu === undefined ? {} : { mtu: u32(change.mtu) }),
+    ...(change.advmss === undefined ? {} : { advmss: u32(change.advmss) }),
   };
   const ownScope =
-    step.gw === undefined && step.dst.address.family === 4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
-  const table = step.table ?? RT_TABLE_MAIN;
+    change.gw === undefined && change.dst.address.family === 4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
+  const table = change.table ?? RT_TABLE_MAIN;
   // Two IPv6 routes to the same destination would become one that uses both gateways in turn.
-  const flags = step.dst.address.family === 4 ? Flag.CREATE : Flag.CREATE | Flag.EXCL;
+  const flags = change.dst.address.family === 4 ? Flag.CREATE : Flag.CREATE | Flag.EXCL;
   return routeMessage(Type.NEWROUTE, flags, {
-    family: familyNumber(step.dst.address.family),
-    dstLen: step.dst.prefix,
+    family: familyNumber(change.dst.address.family),
+    dstLen: change.dst.prefix,
     table: table < 256 ? table : 0,
     protocol: RTPROT_BOOT,
-    scope: step.scope ?? ownScope,
+    scope: change.scope ?? ownScope,
     type: RTN_UNICAST,
     attrs: {
-      ...(step.dst.prefix === 0 ? {} : { dst: rawAddress(step.dst.address) }),
+      ...(change.dst.prefix === 0 ? {} : { dst: rawAddress(change.dst.address) }),
       oif: index,
-      ...(step.gw === undefined ? {} : { gateway: rawAddress(step.gw) }),
-      ...(step.priority === undefined ? {} : { priority: step.priority }),
+      ...(change.gw === undefined ? {} : { gateway: rawAddress(change.gw) }),
+      ...(change.priority === undefined ? {} : { priority: change.priority }),
       ...(table < 256 ? {} : { table }),
       ...(Object.keys(metrics).length === 0 ? {} : { metrics }),
     },

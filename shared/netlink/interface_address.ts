@@ -44,7 +44,7 @@ export function listInterfaceAddresses(socket: NetlinkSocket): InterfaceAddress[
       attrs: {},
     }),
   );
-  return understood("the addresses", () => found.flatMap((one) => readAddress(one) ?? []));
+  return understood("the addresses", () => found.flatMap((message) => readAddress(message) ?? []));
 }
 
 function readAddress({ body }: Received): InterfaceAddress | undefined {

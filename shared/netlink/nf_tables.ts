@@ -107,7 +107,7 @@ export function listRules(
         handle: handle.readBigUInt64BE(0),
         comment: commentOf(attrs.get(NFTA_RULE_USERDATA)),
         expressions,
-        names: (other: string) => expressions.includes(terminated(other)),
+        names: (chainName: string) => expressions.includes(terminated(chainName)),
       },
     ];
   };

@@ -5,34 +5,34 @@ import { errnoText } from "./socket.ts";
 import type { Reply } from "./socket.ts";
 
 /** The failure for a change that the kernel refused. */
-export function refusal(step: NetlinkChange, reply: Reply): Failure {
+export function refusal(change: NetlinkChange, reply: Reply): Failure {
   const text = reply.text === "" ? "" : ` (${reply.text})`;
   return new Failure(
     "kernel",
-    `Cannot ${describe(step)}: the kernel says ${errnoText(reply.errno)}${text}.`,
-    advice(step, reply.errno),
+    `Cannot ${describe(change)}: the kernel says ${errnoText(reply.errno)}${text}.`,
+    advice(change, reply.errno),
     { errno: reply.errno },
   );
 }
 
-function advice(step: NetlinkChange, errno: number): string {
+function advice(change: NetlinkChange, errno: number): string {
   if (errno === 1) {
     return "Run it as root in the host's user namespace, with CAP_NET_ADMIN.";
   }
-  if (step.kind === "create-veth" && errno === 17) {
-    return `The container has an interface ${step.name} already. Delete the container's network first, or give the interface another name.`;
+  if (change.kind === "create-veth" && errno === 17) {
+    return `The container has an interface ${change.name} already. Delete the container's network first, or give the interface another name.`;
   }
-  if (step.kind === "add-route" && errno === 101) {
+  if (change.kind === "add-route" && errno === 101) {
     return "The gateway is in none of the container's subnets. Correct the route or the range's gateway in the config.";
   }
-  if (step.kind === "add-address" && step.address.address.family === 6 && errno === 13) {
-    return `IPv6 is switched off on ${step.link}. Switch it on with "sysctl -w net.ipv6.conf.${step.link}.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0", or take the IPv6 subnet out of the config.`;
+  if (change.kind === "add-address" && change.address.address.family === 6 && errno === 13) {
+    return `IPv6 is switched off on ${change.link}. Switch it on with "sysctl -w net.ipv6.conf.${change.link}.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0", or take the IPv6 subnet out of the config.`;
   }
-  if (step.kind === "add-address" && step.address.address.family === 6 && errno === 22) {
-    return `IPv6 needs an MTU of at least 1280 on ${step.link}; a bridge has the smallest of its ports. See "ip link show ${step.link}".`;
+  if (change.kind === "add-address" && change.address.address.family === 6 && errno === 22) {
+    return `IPv6 needs an MTU of at least 1280 on ${change.link}; a bridge has the smallest of its ports. See "ip link show ${change.link}".`;
   }
   const isVlan =
-    step.kind === "set-bridge" || (step.kind === "create-bridge" && step.vlanFiltering);
+    change.kind === "set-bridge" || (change.kind === "create-bridge" && change.vlanFiltering);
   if (errno === 95 && isVlan) {
     return "This kernel's bridges don't tell VLANs apart (CONFIG_BRIDGE_VLAN_FILTERING). Use the bridge without VLANs, or another kernel.";
   }

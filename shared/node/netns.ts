@@ -38,6 +38,6 @@ export function isOwnNamespace(path: string): boolean {
   return found !== undefined && sameFile(found, statSync(ownNetns));
 }
 
-export function sameFile(one: Stats, other: Stats): boolean {
-  return one.ino === other.ino && one.dev === other.dev;
+export function sameFile(a: Stats, b: Stats): boolean {
+  return a.ino === b.ino && a.dev === b.dev;
 }

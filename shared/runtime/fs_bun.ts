@@ -73,9 +73,9 @@ export function fchmodSync(fd: number, mode: number): void {
 }
 
 export function linkSync(from: string, to: string): void {
-  const [one, other] = [cString(from), cString(to)];
+  const [source, target] = [cString(from), cString(to)];
   check(
-    answer(() => libc.link(ptr(one), ptr(other))),
+    answer(() => libc.link(ptr(source), ptr(target))),
     "link",
     from,
     to,
@@ -207,9 +207,9 @@ export function realpathSync(path: string): string {
 }
 
 export function renameSync(from: string, to: string): void {
-  const [one, other] = [cString(from), cString(to)];
+  const [source, target] = [cString(from), cString(to)];
   check(
-    answer(() => libc.rename(ptr(one), ptr(other))),
+    answer(() => libc.rename(ptr(source), ptr(target))),
     "rename",
     from,
     to,

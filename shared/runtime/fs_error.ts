@@ -43,7 +43,7 @@ export function check(value: number, call: string, path?: string, to?: string): 
 
 export function failure(errno: number, call: string, path?: string, to?: string): Error {
   const [code, text] = errnos[errno] ?? [`errno ${String(errno)}`, "unknown error"];
-  const where = [path, to].filter((one) => one !== undefined).map((one) => `'${one}'`);
+  const where = [path, to].filter((file) => file !== undefined).map((file) => `'${file}'`);
   const message = `${code}: ${text}, ${call}${where.length === 0 ? "" : ` ${where.join(" -> ")}`}`;
   return Object.assign(new Error(message), { code });
 }

@@ -135,11 +135,13 @@ async function dryRun(call: Call, list: NetworkList, valid: readonly Attachment[
   const lines: string[] = [];
   const runtime = new Runtime(executor(tool), new Cache(undefined, true));
   const { cached } = observeAttachments(tool, tool.node.host.links());
-  const states = new Map(cached.map(({ network, state, ...of }) => [keyOf(network, of), state]));
-  for (const { netns, ...of } of runtime.stale(list, valid)) {
-    const isGone = states.get(keyOf(list.name, of)) === "gone";
+  const states = new Map(
+    cached.map(({ network, state, ...attachment }) => [keyOf(network, attachment), state]),
+  );
+  for (const { netns, ...attachment } of runtime.stale(list, valid)) {
+    const isGone = states.get(keyOf(list.name, attachment)) === "gone";
     const state = isGone ? "which is gone" : "which is there, and would lose its network";
-    lines.push(`attachment ${of.containerId}/${of.ifname} (${netns}, ${state})`);
+    lines.push(`attachment ${attachment.containerId}/${attachment.ifname} (${netns}, ${state})`);
   }
   for (const plugin of list.plugins) {
     const { chain } = await delegateChain(tool, list, plugin);

@@ -15,16 +15,16 @@ import { subnetFile as defaultSubnetFile } from "../../shared/files/paths.ts";
 export function conflictsWith(folder: string, name: string, conflist: JsonObject): string[] {
   const own = subnetsIn(conflist);
   return listIfPresent(folder)
-    .filter((other) => other !== name && /\.(conf|conflist|json)$/.test(other))
+    .filter((file) => file !== name && /\.(conf|conflist|json)$/.test(file))
     .toSorted()
-    .flatMap((other) => {
-      const path = join(folder, other);
+    .flatMap((file) => {
+      const path = join(folder, file);
       const value = readJson(path);
       // A runtime cannot use what cannot be read.
       if (!isJsonObject(value)) return [];
       const warnings: string[] = [];
       // Runtimes sort by name and take the first.
-      if (other < name) {
+      if (file < name) {
         warnings.push(`${path} comes before ${name} by name, so runtimes use that one. Remove it.`);
       }
       const shared = value["name"] === conflist["name"] ? undefined : sharedSubnet(own, value);
@@ -85,7 +85,7 @@ function cidrIn(text: string): Cidr[] {
 
 function sharedSubnet(own: readonly Subnet[], conf: JsonObject): string | undefined {
   const others = subnetsIn(conf);
-  const shared = own.filter((mine) => others.some((other) => same(mine, other)));
+  const shared = own.filter((mine) => others.some((theirs) => same(mine, theirs)));
   // A subnet says more than the name of a file.
   const best = shared.find((subnet) => typeof subnet !== "string") ?? shared[0];
   return best === undefined || typeof best === "string" ? best : formatCidr(best);
