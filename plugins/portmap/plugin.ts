@@ -4,7 +4,7 @@ import type { Context, Plugin } from "../../shared/cni/plugin.ts";
 import type { Backend } from "../../shared/firewall/driver.ts";
 import type { Family } from "../../shared/net/address.ts";
 import { driverOf } from "../../shared/firewall/drivers.ts";
-import { describeMapping, mappingsOf } from "../../shared/firewall/port_forward.ts";
+import { describeMapping } from "../../shared/firewall/port_forward.ts";
 import type { PortForward } from "../../shared/firewall/port_forward.ts";
 import { validatePortmap } from "../../schemas/generated/validators.js";
 import { allocate } from "./allocate.ts";
@@ -201,13 +201,15 @@ function chooseBackend({ conf, node }: Context<PortmapConfig>): Backend {
 
 /** @throws CniError Conflict where the config asks for it. */
 function checkListeners({ conf, node, warn }: Context<PortmapConfig>, forward: PortForward): void {
-  for (const family of familiesOf(forward)) {
-    const mappings = mappingsOf(forward, family).map((one) => [describeMapping(one), one] as const);
-    for (const [text, { protocol, hostPort, hostIP }] of new Map(mappings)) {
-      const port = { protocol, port: hostPort, address: hostIP };
-      if (!node.isListening(family, port)) continue;
-      const who = node.listenerName(port) ?? "a process";
-      const said = `${text} is used by ${who} of the host, whose IPv${family} traffic the container would get`;
+  const warned = new Set<string>();
+  const own = familiesOf(forward);
+  for (const mapping of forward.mappings) {
+    const { protocol, hostPort, hostIP, family: only } = mapping;
+    const listeners = node.listeners({ protocol, port: hostPort, address: hostIP });
+    for (const [family, inodes] of listeners) {
+      if (!own.includes(family) || (only ?? family) !== family) continue;
+      const who = node.listenerName(inodes) ?? "a process";
+      const said = `${describeMapping(mapping)} is used by ${who} of the host, whose IPv${family} traffic the container would get`;
       if (conf.refuseListeners) {
         throw new CniError(
           Code.Conflict,
@@ -215,7 +217,8 @@ function checkListeners({ conf, node, warn }: Context<PortmapConfig>, forward: P
           'Give the pod another hostPort, stop that process, or set "hostPortConflict": "warn".',
         );
       }
-      warn(`${said}.`);
+      if (!warned.has(said)) warn(`${said}.`);
+      warned.add(said);
     }
   }
 }

@@ -5,11 +5,12 @@ import { takeLock, takeNamedLock } from "../files/lock.ts";
 import type { Lock, LockKind } from "../files/lock.ts";
 import { runFolder } from "../files/paths.ts";
 import { commandFolders } from "../files/command.ts";
-import type { Family } from "../net/address.ts";
 import { Namespace } from "./namespace.ts";
 import { isOwnNamespace } from "./netns.ts";
-import { isListening, listenerName } from "./port_in_use.ts";
-import type { Port } from "./port_in_use.ts";
+import { listenerName, listenersOn } from "./port_in_use.ts";
+import type { Listeners, Port } from "./port_in_use.ts";
+import { sockDiagSocket } from "../netlink/sock_diag.ts";
+import type { NetlinkSocket } from "../netlink/socket.ts";
 import type { Sys } from "../runtime/sys.ts";
 
 export type { Attributes } from "../files/attributes.ts";
@@ -29,6 +30,7 @@ export class Node implements Attributes, Disposable {
   readonly runFolder = runFolder;
   readonly #attributes: Attributes;
   #host: Namespace | undefined;
+  #sockDiag: NetlinkSocket | undefined;
   readonly #containers = new Map<string, Namespace>();
 
   constructor(sys: Sys) {
@@ -66,14 +68,14 @@ export class Node implements Attributes, Disposable {
     return findExecutable(name, commandFolders(this.sys.env["PATH"])) !== undefined;
   }
 
-  /** Whether a process of the host listens on a port; see {@link isListening}. */
-  isListening(family: Family, port: Port): boolean {
-    return isListening(this.sys, family, port);
+  /** The host's sockets that get what comes to a port; see {@link listenersOn}. */
+  listeners(port: Port): Listeners {
+    return listenersOn(() => (this.#sockDiag ??= sockDiagSocket(this.sys)), port);
   }
 
-  /** The process that listens on a port, as "name (pid 123)", if it can be found. */
-  listenerName(port: Port): string | undefined {
-    return listenerName(port);
+  /** The process that has one of some sockets, as "name (pid 123)", if it can be found. */
+  listenerName(inodes: readonly number[]): string | undefined {
+    return listenerName(inodes);
   }
 
   /** Whether a path is that of the host's own network namespace. */
@@ -108,12 +110,14 @@ export class Node implements Attributes, Disposable {
     return takeNamedLock(this.sys, name, timeout, kind);
   }
 
-  /** Closes all namespaces. They are opened again when they are needed. */
+  /** Closes all namespaces and sockets. They are opened again when they are needed. */
   close(): void {
     for (const container of this.#containers.values()) container.close();
     this.#containers.clear();
     this.#host?.close();
     this.#host = undefined;
+    this.#sockDiag?.close();
+    this.#sockDiag = undefined;
   }
 
   [Symbol.dispose](): void {

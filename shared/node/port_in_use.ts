@@ -1,86 +1,129 @@
-import { closeSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 
-import { addressBytes } from "../net/address.ts";
+import { isFailure } from "../base/failure.ts";
+import { addressFromBytes, isUnspecified, sameAddress } from "../net/address.ts";
 import type { Address, Family } from "../net/address.ts";
-import type { Sys } from "../runtime/sys.ts";
+import type { NetlinkSocket } from "../netlink/socket.ts";
+import { listBoundSockets } from "../netlink/sock_diag.ts";
+import type { BoundSocket } from "../netlink/sock_diag.ts";
 
-const AF_INET = 2;
-const AF_INET6 = 10;
-const SOCK_STREAM = 1;
-const SOCK_DGRAM = 2;
-const SOCK_CLOEXEC = 0o2000000;
-const SOL_SOCKET = 1;
-const SO_REUSEADDR = 2;
-const SOL_IPV6 = 41;
-const IPV6_V6ONLY = 26;
-const EADDRINUSE = 98;
-const numbers = { tcp: 6, udp: 17 } as const;
 /** The endpoints of SCTP, if its module is loaded (net/sctp/proc.c). */
 const sctpEndpoints = "/proc/net/sctp/eps";
+/** What IPv4 addresses in IPv6 ones begin with: ::ffff:0:0/96. */
+const mappedPrefix = 0xffffn;
 
 /** A port of the host. */
 export interface Port {
-  readonly protocol: keyof typeof numbers | "sctp";
+  readonly protocol: "tcp" | "udp" | "sctp";
   readonly port: number;
-  /** undefined for every address of the family. */
+  /** undefined for every address. */
   readonly address: Address | undefined;
 }
 
+/** Sockets of the host's processes that get what comes to a port, by the family of the packets. */
+export type Listeners = ReadonlyMap<Family, readonly number[]>;
+
 /**
- * Whether a process of the host listens on a port. Asked by binding to it for an instant, which
- * costs a few system calls however many sockets there are; only where that fails are they looked
- * through, for a connection that the host has made is in the way as well. SCTP has its own list: a
- * socket of it would load the kernel's module, at the wish of whoever writes a pod's spec.
+ * The inode numbers of the sockets that get what comes to a port of the host, and not only from whom
+ * they are connected to. The kernel's tables are read: to bind a socket of one's own would take the
+ * port for an instant, and a socket of SCTP would load its module, at the wish of whoever writes a
+ * pod's spec.
+ * @param open opens the socket that the kernel is asked with; see {@link sockDiagSocket}.
  */
-export function isListening(sys: Sys, family: Family, { protocol, port, address }: Port): boolean {
-  if (protocol === "sctp") return sctpPorts().includes(port);
-  const type = protocol === "udp" ? SOCK_DGRAM : SOCK_STREAM;
-  const domain = family === 4 ? AF_INET : AF_INET6;
-  const on = Buffer.from(new Int32Array([1]).buffer);
-  const fd = sys.socket(domain, type | SOCK_CLOEXEC, numbers[protocol]);
-  if (fd < 0) return false;
-  try {
-    // Without this, connections that have just been closed would be in the way as well.
-    if (protocol === "tcp") {
-      sys.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, on);
+export function listenersOn(
+  open: () => NetlinkSocket,
+  { protocol, port, address }: Port,
+): Listeners {
+  if (protocol === "sctp") {
+    const inodes = sctpInodes(port);
+    return new Map(inodes.length === 0 ? [] : [[4, inodes] as const, [6, inodes] as const]);
+  }
+  const found = new Map<Family, number[]>();
+  for (const socket of boundSockets(open, protocol, port)) {
+    for (const family of familiesOf(socket, address)) {
+      found.set(family, [...(found.get(family) ?? []), socket.inode]);
     }
-    if (family === 6) sys.setsockopt(fd, SOL_IPV6, IPV6_V6ONLY, on);
-    if (sys.bind(fd, socketAddress(family, port, address)) !== -EADDRINUSE) return false;
-    return listeningInodes(protocol, port).length > 0;
-  } finally {
-    closeSync(fd);
   }
+  return found;
 }
 
-/** The ports of all SCTP endpoints: none where the module is not loaded. */
-function sctpPorts(): number[] {
+function boundSockets(
+  open: () => NetlinkSocket,
+  protocol: "tcp" | "udp",
+  port: number,
+): BoundSocket[] {
   try {
-    return readFileSync(sctpEndpoints, "utf8")
-      .split("\n")
-      .slice(1)
-      .flatMap((line) => {
-        // ENDPT SOCK STY SST HBKT LPORT UID INODE LADDRS
-        const port = line.trim().split(/\s+/)[5];
-        return port === undefined ? [] : [Number(port)];
-      });
-  } catch {
-    return [];
+    return listBoundSockets(open(), protocol, port);
+  } catch (error) {
+    // A kernel without inet_diag.
+    if (!isFailure(error, "kernel")) throw error;
+    return ["", "6"].flatMap((suffix) =>
+      readBoundSockets(readIfAny(`/proc/net/${protocol}${suffix}`), port),
+    );
   }
 }
 
-/** struct sockaddr_in or sockaddr_in6. */
-function socketAddress(family: Family, port: number, address: Address | undefined): Buffer {
-  const bytes = Buffer.alloc(family === 4 ? 16 : 28);
-  new Uint16Array(bytes.buffer, bytes.byteOffset, 1)[0] = family === 4 ? AF_INET : AF_INET6;
-  bytes.writeUInt16BE(port, 2);
-  if (address !== undefined) bytes.set(addressBytes(address), family === 4 ? 4 : 8);
-  return bytes;
+/** The families of packets to an address, or to any, that a socket gets. */
+function familiesOf(socket: BoundSocket, address: Address | undefined): Family[] {
+  const own = unmapped(socket.address);
+  const families: readonly Family[] =
+    socket.family === 6 && isUnspecified(own) && !socket.isIPv6Only ? [4, 6] : [own.family];
+  if (address === undefined) return [...families];
+  if (!families.includes(address.family)) return [];
+  return isUnspecified(own) || sameAddress(own, address) ? [address.family] : [];
 }
 
-/** The process that listens on a port, as "name (pid 123)", if it can be found. */
-export function listenerName({ protocol, port }: Port): string | undefined {
-  const inodes = listeningInodes(protocol, port);
-  if (inodes.length === 0) return undefined;
+/** The IPv4 address that an IPv6 one stands for. */
+function unmapped(address: Address): Address {
+  const { family, value } = address;
+  if (family === 4 || value >> 32n !== mappedPrefix) return address;
+  return { family: 4, value: BigInt.asUintN(32, value) };
+}
+
+/** The SCTP endpoints of a port: none where the module is not loaded. */
+function sctpInodes(port: number): number[] {
+  return rowsOf(readIfAny(sctpEndpoints)).flatMap((row) => {
+    // ENDPT SOCK STY SST HBKT LPORT UID INODE LADDRS
+    return row[5] === String(port) ? [Number(row[7])] : [];
+  });
+}
+
+/**
+ * The sockets that a table of /proc/net lists and that wait for packets to a port
+ * (proc_net_tcp.rst in the kernel's documentation).
+ */
+export function readBoundSockets(table: string, port: number): BoundSocket[] {
+  const end = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+  const LISTEN = "0A";
+  const UNCONNECTED = "07";
+  return rowsOf(table).flatMap(([, local = "", , state, , , , , , inode]) => {
+    if (!local.endsWith(end) || (state !== LISTEN && state !== UNCONNECTED)) return [];
+    const bytes = Buffer.from(local.slice(0, -end.length), "hex");
+    // Words in the host's order, which is little-endian on all machines that this runs on.
+    const address = addressFromBytes(bytes.swap32());
+    // Whether it is for IPv6 alone is not told.
+    return [{ family: address.family, address, isIPv6Only: false, inode: Number(inode) }];
+  });
+}
+
+/** The words of each line but the first. */
+function rowsOf(table: string): string[][] {
+  return table
+    .split("\n")
+    .slice(1)
+    .map((line) => line.trim().split(/\s+/));
+}
+
+function readIfAny(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+/** The process that has one of some sockets, as "name (pid 123)", if it can be found. */
+export function listenerName(inodes: readonly number[]): string | undefined {
   const wanted = new Set(inodes.map((inode) => `socket:[${inode}]`));
   for (const pid of readdirSync("/proc")) {
     if (!/^\d+$/.test(pid)) continue;
@@ -95,27 +138,4 @@ export function listenerName({ protocol, port }: Port): string | undefined {
     }
   }
   return undefined;
-}
-
-function listeningInodes(protocol: Port["protocol"], port: number): string[] {
-  return ["", "6"].flatMap((suffix) => inodesOf(`/proc/net/${protocol}${suffix}`, port));
-}
-
-/** The inodes of sockets that listen on a port, from /proc/net (proc_net_tcp.rst in the kernel's docs). */
-function inodesOf(path: string, port: number): string[] {
-  const hex = port.toString(16).toUpperCase().padStart(4, "0");
-  const LISTEN = "0A";
-  const UNCONNECTED = "07";
-  try {
-    return readFileSync(path, "utf8")
-      .split("\n")
-      .slice(1)
-      .flatMap((line) => {
-        const [, local, , state, , , , , , inode] = line.trim().split(/\s+/);
-        if (local?.endsWith(`:${hex}`) !== true || inode === undefined) return [];
-        return state === LISTEN || state === UNCONNECTED ? [inode] : [];
-      });
-  } catch {
-    return [];
-  }
 }

@@ -1,7 +1,6 @@
 import { asCniError } from "../../../../shared/cni/error.ts";
 import type { Delegate } from "../../../../shared/cni/delegate.ts";
 import { parseAddress } from "../../../../shared/net/address.ts";
-import type { Family } from "../../../../shared/net/address.ts";
 import type { Tool } from "../../command.ts";
 import type { CachedAttachment } from "../../node/attachments.ts";
 import { noDelegate } from "../../node/delegate_chain.ts";
@@ -78,9 +77,9 @@ function portInUse(
   if (protocol !== "tcp" && protocol !== "udp" && protocol !== "sctp") return [];
   const address = hostIP === "" ? undefined : parseAddress(hostIP);
   const wanted = { protocol, port: hostPort, address } as const;
-  const families: readonly Family[] = address === undefined ? [4, 6] : [address.family];
-  if (!families.some((family) => node.isListening(family, wanted))) return [];
-  return [{ port, process: node.listenerName(wanted) ?? "a process" }];
+  const inodes = [...node.listeners(wanted).values()].flat();
+  if (inodes.length === 0) return [];
+  return [{ port, process: node.listenerName(inodes) ?? "a process" }];
 }
 
 /**
