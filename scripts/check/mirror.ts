@@ -1,6 +1,6 @@
 /**
- * The unit tests mirror the code: `test/unit/DIR/NAME.test.ts` tests `DIR/NAME.ts`, or all of the folder
- * `DIR/NAME/`. Several tests of one file are `NAME_ASPECT.test.ts`. What tests share is in a folder
+ * The unit tests mirror the code: `test/unit/DIR/NAME.test.ts` tests `DIR/NAME.ts`, `DIR/NAME.sh`, or all of
+ * the folder `DIR/NAME/`. Several tests of one file are `NAME_ASPECT.test.ts`. What tests share is in a folder
  * that mirrors one.
  */
 import { existsSync } from "node:fs";
@@ -27,7 +27,7 @@ export function mirrorProblems(
     const name = basename(file, ".test.ts");
     const candidates = prefixesOf(name).flatMap((prefix) => {
       const path = join(mirrored, prefix);
-      return [`${path}.ts`, path];
+      return [`${path}.ts`, `${path}.sh`, path];
     });
     const [first = ""] = candidates;
     return candidates.some(exists) ? [] : [`${file}: there is no ${first} that it tests`];
