@@ -1,5 +1,6 @@
 import { asCniError, type CniError, joinErrors } from "../../shared/cni/error.ts";
 import type { Context, Plugin } from "../../shared/cni/plugin.ts";
+import { withContainer } from "../../shared/node/namespaces.ts";
 import { ifnameProblem } from "../../shared/cni/request.ts";
 import type { Request } from "../../shared/cni/request.ts";
 import type { Result } from "../../shared/cni/result.ts";
@@ -73,16 +74,23 @@ export const bridge: Plugin<BridgeConfig> = {
     const { conf, prevResult, request } = context;
     if (prevResult === undefined) return [];
     const missing: string[] = [];
+    const masquerade = masqueradeOf(context);
     if (conf.ipMasq && conf.ipam !== undefined) {
       const addresses = addressesOf(prevResult, request);
-      const families = repairMasquerade(context, conf, masqueradeOf(context), addresses, dryRun);
+      const families = repairMasquerade(context, conf, masquerade, addresses, dryRun);
       missing.push(...families.map((family) => `masquerading for IPv${family}`));
     }
     const pair = conf.macSpoofCheck ? endsOf(context, prevResult) : undefined;
     if (pair !== undefined && repairSpoofRules(context.firewall, request, pair, dryRun)) {
       missing.push("macspoofchk");
     }
-    return missing;
+    if (missing.length === 0 || isAttached(context, prevResult)) return missing;
+    // A DEL, which removes the link before the rules, may have looked for them already.
+    if (!dryRun) {
+      removeMasquerade(context, masquerade);
+      if (conf.macSpoofCheck) removeSpoofRules(context.firewall, request);
+    }
+    return [];
   },
 
   async gc(context, valid) {
@@ -116,6 +124,17 @@ function deleteOrphan({ node, prevResult, conf }: Context<BridgeConfig>): void {
     if (link?.kind !== "veth" || link.mac !== mac) continue;
     node.host.apply([{ kind: "delete-link", name }]);
   }
+}
+
+/** Whether the container's link is there; the host's end of it where its namespace cannot be reached. */
+function isAttached({ node, request }: Context<BridgeConfig>, { interfaces }: Result): boolean {
+  const inside = withContainer(node, request.netns, (container) => ({
+    link: container.link(request.ifname),
+  }));
+  if (inside !== undefined) return inside.link !== undefined;
+  return interfaces.some(
+    ({ name, sandbox }) => (sandbox ?? "") === "" && node.host.link(name)?.kind === "veth",
+  );
 }
 
 /** The addresses that the container's interface has by a result. */

@@ -1,5 +1,5 @@
 import { inodeOf, listIfPresent, readIfPresent } from "../../shared/files/files.ts";
-import { cacheFolder, networksFolder } from "../../shared/files/paths.ts";
+import { networksFolder, resultsFolder } from "../../shared/files/paths.ts";
 import type { ListedHostPort, PortForward } from "../../shared/firewall/port_forward.ts";
 import { formatAddress, sameAddress } from "../../shared/net/address.ts";
 import type { Address } from "../../shared/net/address.ts";
@@ -80,7 +80,7 @@ export function isForeignGone(
 export function isElsewhere(
   { containerId, isCut, address }: ListedHostPort,
   network: string,
-  { reservations, results = `${cacheFolder}/results` }: Omit<Surveyor, "node" | "netns">,
+  { reservations, results = resultsFolder }: Omit<Surveyor, "node" | "netns">,
 ): boolean {
   const reserved =
     address === undefined

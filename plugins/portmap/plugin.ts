@@ -1,5 +1,5 @@
 import { badConfig } from "../../shared/cni/conf.ts";
-import { CniError, Code } from "../../shared/cni/error.ts";
+import { asCniError, CniError, Code } from "../../shared/cni/error.ts";
 import type { Context, Plugin } from "../../shared/cni/plugin.ts";
 import type { Backend } from "../../shared/firewall/driver.ts";
 import type { Family } from "../../shared/net/address.ts";
@@ -59,11 +59,8 @@ export const portmap: Plugin<PortmapConfig> = {
 
   /** Never keeps the plugins after it from their DEL: what could not be removed is tried again. */
   async del(context) {
-    const { conf, request } = context;
     const env = envOf(context);
-    const own = [request, { ...request, ifname: "" }].flatMap(
-      (attachment) => env.store.read(conf.network, attachment) ?? [],
-    );
+    const own = recordsOf(env, context);
     // What one could not remove just now, and perhaps waited for, the others could not either.
     const isDone = own.length === 0 || tearDown(env, own);
     if (own.length === 0) tearDownUnrecorded(env, context);
@@ -119,8 +116,9 @@ export const portmap: Plugin<PortmapConfig> = {
     if (prevResult === undefined || conf.mappings.length === 0) return [];
     const env = envOf(context);
     const own = env.store.read(conf.network, request);
+    const isStaying = (): boolean => env.store.departures.isStaying(conf.network, request);
     // A DEL is under way, or has left rules that are removed with the next one.
-    if (own !== undefined && !hasRules(own)) return [];
+    if (own === undefined ? !isStaying() : !hasRules(own)) return [];
     const forward = portForwardOf(context, prevResult);
     const driver = driverOf(context.firewall, own?.backend ?? chooseBackend(context));
     const ruleset = rulesetOf(env, forward, [{ forward }]);
@@ -128,7 +126,7 @@ export const portmap: Plugin<PortmapConfig> = {
       (family) => driver.missing(family, ruleset) !== undefined,
     );
     if (lost.length > 0 && !dryRun) {
-      if (own === undefined) addHostPorts(context, forward);
+      if (own === undefined) addUnrecorded(context, forward, isStaying);
       else restoreHostPorts(env, own);
     }
     const isOpen = own !== undefined && missingGuard(env, own) !== undefined;
@@ -159,8 +157,60 @@ export const portmap: Plugin<PortmapConfig> = {
   },
 };
 
-/** Takes the host ports for a container, and makes their rules. */
-function addHostPorts(context: Context<PortmapConfig>, forward: PortForward): void {
+/**
+ * Takes over what another plugin has made, and something has removed.
+ * @throws CniError UnknownContainer if a DEL has begun.
+ */
+function addUnrecorded(
+  context: Context<PortmapConfig>,
+  forward: PortForward,
+  isStaying: () => boolean,
+): void {
+  try {
+    addHostPorts(context, forward, isStaying);
+  } catch (cause) {
+    if (isStaying()) throw cause;
+    throw new CniError(
+      Code.UnknownContainer,
+      `Cannot restore the host ports of ${forward.containerId}: it is being deleted.`,
+      "Nothing needs to be done.",
+      { cause },
+    );
+  }
+}
+
+/** The records that a DEL removes. */
+function recordsOf(env: PortmapEnv, { conf, request }: Context<PortmapConfig>): PortRecord[] {
+  const { network, mappings } = conf;
+  const { departures } = env.store;
+  const read = (): PortRecord[] =>
+    [request, { ...request, ifname: "" }].flatMap(
+      (attachment) => env.store.read(network, attachment) ?? [],
+    );
+  const own = read();
+  if (own.length > 0 || mappings.length === 0 || !departures.isStaying(network, request))
+    return own;
+  // A repair may be about to record what another plugin has made.
+  try {
+    return env.store.locked(() => {
+      departures.mark(network, request);
+      return read();
+    });
+  } catch (error) {
+    env.warn(asCniError(error).message);
+    return own;
+  }
+}
+
+/**
+ * Takes the host ports for a container, and makes their rules.
+ * @param isWanted is asked when no other call can change the records.
+ */
+function addHostPorts(
+  context: Context<PortmapConfig>,
+  forward: PortForward,
+  isWanted: () => boolean = () => true,
+): void {
   const { node, request, undo } = context;
   const env = envOf(context);
   const surveyor = { node, netns: request.netns };
@@ -173,7 +223,12 @@ function addHostPorts(context: Context<PortmapConfig>, forward: PortForward): vo
     leftover: false,
     foreign: false,
   };
-  const evicted = env.store.locked(() => allocate(env, record, surveyor));
+  const evicted = env.store.locked(() => {
+    if (!isWanted()) return undefined;
+    env.store.departures.forget(forward.network, forward);
+    return allocate(env, record, surveyor);
+  });
+  if (evicted === undefined) return;
   undo.push("the host ports", () => {
     tearDown(env, [record]);
   });

@@ -16,6 +16,7 @@ import type { Firewall } from "../../shared/firewall/firewall.ts";
 import { hostPortTag } from "../../shared/firewall/names.ts";
 import type { Container, PortMapping, Protocol } from "../../shared/firewall/port_forward.ts";
 import type { Node } from "../../shared/node/node.ts";
+import { Departures } from "./departures.ts";
 import { formatRecord, parseRecord } from "./record.ts";
 import type { PortRecord } from "./record.ts";
 
@@ -38,6 +39,7 @@ export interface PortmapEnv extends Pick<Context<unknown>, "node" | "firewall" |
 
 /** The records of this node. Whoever changes them holds the lock. */
 export class PortStore {
+  readonly departures: Departures;
   readonly #node: Pick<Node, "sys" | "lock">;
   readonly #folder: string;
   readonly #containers: string;
@@ -60,6 +62,7 @@ export class PortStore {
     this.#localnets = `${folder}/localnet`;
     this.#leftovers = `${folder}/leftovers`;
     this.#temporary = `${folder}/.new`;
+    this.departures = new Departures(`${folder}/departed`);
   }
 
   /**

@@ -51,7 +51,10 @@ export function tearDown(env: PortmapEnv, records: readonly PortRecord[]): boole
 function markLeaving({ store, warn }: PortmapEnv, records: readonly PortRecord[]): boolean {
   try {
     store.locked(() => {
-      for (const record of records) store.write({ ...record, phase: "leaving" });
+      for (const record of records) {
+        store.write({ ...record, phase: "leaving" });
+        store.departures.mark(record.forward.network, record.forward);
+      }
     });
     return true;
   } catch (error) {
@@ -202,9 +205,10 @@ export function retryLeftovers(env: PortmapEnv): void {
   env.store.leftovers().every((record) => tearDown(env, [record]));
 }
 
-/** Removes what a call was writing when it was killed, if there is such; what fails is said. */
+/** Removes what was of use to calls that have ended, or were killed; what fails is said. */
 export function sweepRecords({ store, warn }: Pick<PortmapEnv, "store" | "warn">): void {
   try {
+    store.departures.sweep();
     if (!store.isWriting) return;
     store.locked(() => {
       store.sweep();

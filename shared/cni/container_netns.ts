@@ -1,4 +1,5 @@
 import { isFailure } from "../base/failure.ts";
+import { readIfPresent } from "../files/files.ts";
 import type { Namespace } from "../node/node.ts";
 import type { Context } from "./plugin.ts";
 import { CniError, Code } from "./error.ts";
@@ -29,7 +30,22 @@ export function findContainerNetns(context: Context<unknown>): Namespace | undef
     warn(`${request.netns} is the host's own namespace now: nothing in it is changed.`);
     return undefined;
   }
-  return open(context);
+  try {
+    return open(context);
+  } catch (error) {
+    if (!(error instanceof CniError) || !isEmptyFile(request.netns)) throw error;
+    warn(`${request.netns} is an empty file: its namespace is gone.`);
+    return undefined;
+  }
+}
+
+/** What a namespace was mounted on: `ip netns delete` unmounts it, then removes the file. */
+function isEmptyFile(path: string): boolean {
+  try {
+    return readIfPresent(path) === "";
+  } catch {
+    return false;
+  }
 }
 
 function open({ node, request }: Context<unknown>): Namespace | undefined {

@@ -76,6 +76,7 @@ export function toHandler<Conf>(plugin: Plugin<Conf>): Handler {
       try {
         return await plugin.repair(contextOf(plugin, { request, conf, env, undo }), dryRun);
       } catch (error) {
+        for (const failure of await undo.run()) env.warn(failure.message);
         throw coded(error);
       }
     },

@@ -29,8 +29,16 @@ export const flannelDataFolder = "/var/lib/cni/flannel";
 /** Where host-local keeps reservations, in a folder per network. */
 export const networksFolder = "/var/lib/cni/networks";
 
-/** Where libcni keeps the results of ADD (its CacheDir). */
-export const cacheFolder = "/var/lib/cni";
+/** Where libcni keeps what ADD was called with, and its result: in its CacheDir. */
+export const resultsFolder = "/var/lib/cni/results";
+
+/** The name of an attachment's file there. */
+export function keptResultName(
+  network: string,
+  { containerId, ifname }: { readonly containerId: string; readonly ifname: string },
+): string {
+  return `${network}-${containerId}-${ifname}`;
+}
 
 /** Named network namespaces: iproute2's folder, which container runtimes use too. */
 export const netnsFolders: readonly string[] = ["/run/netns", "/run/docker/netns"];

@@ -6,7 +6,7 @@ import type { UdpPort } from "../netlink/conntrack.ts";
 import { hasLegacyChain, hasLegacyTable, legacyTable } from "./iptables_legacy.ts";
 import { sleep } from "../files/lock.ts";
 import type { Lock } from "../files/lock.ts";
-import { hasChain, listRules, netfilterSocket } from "../netlink/nf_tables.ts";
+import { generation, hasChain, listRules, netfilterSocket } from "../netlink/nf_tables.ts";
 import type { NfFamily, NfRule } from "../netlink/nf_tables.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import type { RunResult, Sys } from "../runtime/sys.ts";
@@ -24,6 +24,8 @@ import type { Variant } from "./tools.ts";
 const laterLooks = 2;
 /** Milliseconds. */
 const betweenLooks = 10;
+/** How often rules are looked at while something changes them all the time. */
+const looks = 10;
 /** How many flows the kernel tracks in this namespace. */
 const flowCount = "/proc/sys/net/netfilter/nf_conntrack_count";
 export type { Variant } from "./tools.ts";
@@ -108,6 +110,20 @@ export class Firewall implements Disposable {
     const number = Number(line?.[1] ?? line?.[2]);
     if (Number.isInteger(number)) return number;
     throw this.#failure(command, answer);
+  }
+
+  /**
+   * Looks at what a tool lists, for which it asks the kernel several times. What is there may not be in
+   * the listing where something has changed in between: then it looks again.
+   * @param isGood whether a value needs no second look.
+   * @throws Failure
+   */
+  consistent<T>(look: () => T, isGood: (value: T) => boolean): T {
+    for (let left = looks; ; left--) {
+      const before = generation(this.#netfilter());
+      const value = look();
+      if (isGood(value) || left === 1 || generation(this.#netfilter()) === before) return value;
+    }
   }
 
   /** Whether nf_tables, of which iptables-nft is a part, has a chain. @throws Failure kernel */

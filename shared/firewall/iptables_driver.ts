@@ -68,34 +68,50 @@ export class IptablesDriver implements FirewallDriver {
     others: readonly Ruleset[] = [],
   ): void {
     for (const family of families) {
-      const wanted = withRules(rulesOf(added, family));
-      const gone = distinct([...rulesOf(added, family), ...rulesOf(removed, family)]);
-      const table = tableOf(gone);
-      const saved = this.#save(family, table, this.#firewall.variant(family));
-      const shared = new Set(wanted.flatMap((rules) => missingSharedLines(rules.shared, saved)));
-      const lost =
-        shared.size === 0
-          ? []
-          : withRules(rulesOf(others, family)).filter(({ chain }) => !isListed(chain, saved));
-      const refilled = new Set(wanted.map(({ chain }) => `-X ${chain}`));
-      const lines = [
-        ...shared,
-        ...gone
-          .flatMap((rules) => removeListedLines(rules, saved))
-          .filter((line) => !refilled.has(line)),
-        ...distinct([...wanted, ...lost]).flatMap((rules) => addLines(rules)),
-      ];
-      if (lines.length > 0) this.#firewall.restore(family, transaction(table, lines));
+      retryOnConflict(() => {
+        this.#reconcile(family, added, removed, others);
+      });
     }
+  }
+
+  #reconcile(
+    family: Family,
+    added: readonly Ruleset[],
+    removed: readonly Ruleset[],
+    others: readonly Ruleset[],
+  ): void {
+    const wanted = withRules(rulesOf(added, family));
+    const gone = distinct([...rulesOf(added, family), ...rulesOf(removed, family)]);
+    const table = tableOf(gone);
+    const saved = this.#save(family, table, this.#firewall.variant(family));
+    const shared = new Set(wanted.flatMap((rules) => missingSharedLines(rules.shared, saved)));
+    const lost =
+      shared.size === 0
+        ? []
+        : withRules(rulesOf(others, family)).filter(({ chain }) => !isListed(chain, saved));
+    const refilled = new Set(wanted.map(({ chain }) => `-X ${chain}`));
+    const lines = [
+      ...shared,
+      ...gone
+        .flatMap((rules) => removeListedLines(rules, saved))
+        .filter((line) => !refilled.has(line)),
+      ...distinct([...wanted, ...lost]).flatMap((rules) => addLines(rules)),
+    ];
+    if (lines.length > 0) this.#firewall.restore(family, transaction(table, lines));
   }
 
   complete(families: readonly Family[], ruleset: Ruleset): void {
     for (const family of families) {
       for (const wanted of withRules(rulesOf([ruleset], family))) {
         const { table } = wanted;
-        const saved = this.#save(family, table, this.#firewall.variant(family));
-        const lines = [...missingSharedLines(wanted.shared, saved), ...missingLines(wanted, saved)];
-        if (lines.length > 0) this.#firewall.restore(family, transaction(table, lines));
+        retryOnConflict(() => {
+          const saved = this.#save(family, table, this.#firewall.variant(family));
+          const lines = [
+            ...missingSharedLines(wanted.shared, saved),
+            ...missingLines(wanted, saved),
+          ];
+          if (lines.length > 0) this.#firewall.restore(family, transaction(table, lines));
+        });
       }
     }
   }
@@ -122,6 +138,13 @@ export class IptablesDriver implements FirewallDriver {
   }
 
   missing(family: Family, ruleset: Ruleset): string | undefined {
+    return this.#firewall.consistent(
+      () => this.#missing(family, ruleset),
+      (missing) => missing === undefined,
+    );
+  }
+
+  #missing(family: Family, ruleset: Ruleset): string | undefined {
     const [wanted] = withRules(rulesOf([ruleset], family));
     if (wanted === undefined) return undefined;
     const lines = checkLines(wanted);
@@ -138,7 +161,10 @@ export class IptablesDriver implements FirewallDriver {
     const wanted = withRules(rulesOf(rulesets, family));
     const checks = [...new Set(wanted.flatMap(({ shared }) => checkSharedLines(shared)))];
     const text = transaction(tableOf(wanted), checks);
-    return this.#firewall.refusedLine(family, text) === undefined;
+    return this.#firewall.consistent(
+      () => this.#firewall.refusedLine(family, text) === undefined,
+      (isComplete) => isComplete,
+    );
   }
 
   sharedState(family: Family, rulesets: readonly Ruleset[]): string | undefined {

@@ -79,6 +79,13 @@ export class NftablesDriver implements FirewallDriver {
   }
 
   missing(family: Family, ruleset: Ruleset): string | undefined {
+    return this.#firewall.consistent(
+      () => this.#missing(family, ruleset),
+      (missing) => missing === undefined,
+    );
+  }
+
+  #missing(family: Family, ruleset: Ruleset): string | undefined {
     for (const wanted of rulesOf([ruleset], [family])) {
       if (wanted.rules.length === 0) continue;
       const missing = missingRule(wanted, this.#list(wanted.table));
@@ -89,7 +96,10 @@ export class NftablesDriver implements FirewallDriver {
 
   hasShared(family: Family, rulesets: readonly Ruleset[]): boolean {
     const tables = new Set(rulesOf(rulesets, [family]).map(({ table }) => table));
-    return [...tables].every((table) => missingSharedRule(table, this.#list(table)) === undefined);
+    return this.#firewall.consistent(
+      () => [...tables].every((table) => missingSharedRule(table, this.#list(table)) === undefined),
+      (isComplete) => isComplete,
+    );
   }
 
   sharedState(family: Family, rulesets: readonly Ruleset[]): string | undefined {

@@ -99,7 +99,10 @@ export function toolFailure(sys: Sys, command: string, answer: RunResult): Failu
       "Install the iptables or nftables package on the node, or set the backend that is there.",
     );
   }
-  if (answer.failure === "timeout" || answer.status === RESOURCE_PROBLEM) {
+  // iptables-nft, which needs no lock, has the same status for a kernel that does not answer.
+  const isLocked =
+    answer.status === RESOURCE_PROBLEM && (message === "" || /\block\b/.test(message));
+  if (answer.failure === "timeout" || isLocked) {
     const inode = inodeOf(xtablesLock);
     const holder = inode === undefined ? undefined : holderOf(inode);
     return new Failure(

@@ -16,7 +16,7 @@ import {
   replaceFile,
 } from "../files/files.ts";
 import type { Json, JsonObject } from "../base/json.ts";
-import { cacheFolder } from "../files/paths.ts";
+import { keptResultName, resultsFolder } from "../files/paths.ts";
 
 /** A CNI_ARGS pair. */
 export type Arg = readonly [key: string, value: string];
@@ -47,7 +47,6 @@ export interface DamagedFile {
 }
 
 const kind = "cniCacheV1";
-const resultsFolder = `${cacheFolder}/results`;
 
 /**
  * Where libcni keeps the results of ADD for CHECK, DEL and GC, in its own format, so that a runtime
@@ -67,7 +66,7 @@ export class Cache {
 
   /** What is cached of an attachment. What cannot be read counts as nothing, as libcni has it. */
   read(network: string, attachment: Attachment): CachedFile | undefined {
-    return this.#read(nameOf(network, attachment));
+    return this.#read(keptResultName(network, attachment));
   }
 
   /** All that is cached, in the order of the files' names. */
@@ -104,14 +103,14 @@ export class Cache {
     });
     this.#attempt(() => {
       ensureFolder(this.folder, 0o700);
-      replaceFile(`${this.folder}/${nameOf(network, cached)}`, text, 0o600);
+      replaceFile(`${this.folder}/${keptResultName(network, cached)}`, text, 0o600);
     });
   }
 
   /** @throws CniError IoFailure */
   remove(network: string, attachment: Attachment): void {
     if (this.#readOnly) return;
-    this.#attempt(() => removeIfPresent(`${this.folder}/${nameOf(network, attachment)}`));
+    this.#attempt(() => removeIfPresent(`${this.folder}/${keptResultName(network, attachment)}`));
   }
 
   #read(name: string): CachedFile | undefined {
@@ -142,10 +141,6 @@ export class Cache {
       );
     }
   }
-}
-
-function nameOf(network: string, { containerId, ifname }: Attachment): string {
-  return `${network}-${containerId}-${ifname}`;
 }
 
 /** The interface's namespace by its result: libcni, up to 1.1, keeps it nowhere else. */

@@ -12,6 +12,8 @@ const NETLINK_NETFILTER = 12;
 const NFNL_SUBSYS_NFTABLES = 10;
 const NFT_MSG_GETCHAIN = 4;
 const NFT_MSG_GETRULE = 7;
+const NFT_MSG_GETGEN = 16;
+const NFTA_GEN_ID = 1;
 const NFTA_CHAIN_TABLE = 1;
 const NFTA_CHAIN_NAME = 3;
 const NFTA_RULE_TABLE = 1;
@@ -51,6 +53,19 @@ export function netfilterSocket(sys: Sys): NetlinkSocket {
 export function nfgenmsg(family: NfFamily): Buffer {
   const NFPROTO = { 4: AF_INET, 6: AF_INET6, bridge: 7, inet: 1 };
   return Buffer.of(NFPROTO[family], 0, 0, 0);
+}
+
+/**
+ * The number of the last change of nf_tables' rules; undefined where the kernel does not say it.
+ * @throws Failure kernel
+ */
+export function generation(socket: NetlinkSocket): number | undefined {
+  const [reply] = socket.transact([request(NFT_MSG_GETGEN, 0, 4, [])]);
+  const [message] = reply?.received ?? [];
+  if (message === undefined) return undefined;
+  return understood("its rules", () =>
+    attributes(message.body, NFGENMSG).get(NFTA_GEN_ID)?.readUInt32BE(0),
+  );
 }
 
 /** Whether a table of a family has a chain. @throws Failure kernel */

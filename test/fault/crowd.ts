@@ -3,6 +3,7 @@ import { setTimeout } from "node:timers/promises";
 import { cni, type CniAnswer, type CniJson, type Sandbox } from "../helpers/cni.ts";
 import { addressesIn } from "../helpers/network.ts";
 import { IPTABLES_NFT } from "../helpers/portmap.ts";
+import { generator } from "./random.ts";
 import { callOf, runChain, type PodCall, type Scenario } from "./scenarios.ts";
 
 /** The share of calls to kill, chosen by a seeded generator. */
@@ -19,17 +20,6 @@ const chain: Scenario = {
   ],
   at: 0,
 };
-
-/** Random numbers from 0 to 1, the same in each run (mulberry32). */
-function generator(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 /** Runs a job for each number, at most `width` at the same time. */
 export async function crowd(count: number, width: number, job: (n: number) => Promise<void>) {

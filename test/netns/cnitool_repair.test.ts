@@ -1,7 +1,7 @@
 /** M6: one command restores rules that a reload of the node's firewall has flushed. */
 import { describe, expect, test } from "vitest";
 import { testSome } from "../helpers/form.ts";
-import type { Sandbox } from "../helpers/cni.ts";
+import { binDir, cniOk, type CniJson, type Sandbox } from "../helpers/cni.ts";
 import { addByTool, cnitool, cnitoolOk, createInstalledNode } from "../helpers/cnitool.ts";
 import {
   BACKENDS,
@@ -20,7 +20,7 @@ const FLUSH = `
 `;
 
 /** flannel with masquerading, and portmap, on a backend. */
-function conflist({ backend, conf }: Backend, delegate: object = {}): object {
+function conflist({ backend, conf }: Backend, delegate: object = {}) {
   const ipMasqBackend = backend === "nftables" ? "nftables" : "iptables";
   return {
     name: "cbr0",
@@ -150,6 +150,53 @@ describe.concurrent("M6: cnitool repair", () => {
     expect(await cnitoolOk(node, ["repair"])).toBe("No rule is missing.\n");
     expect(await node.iptablesSave()).toContain("-s 10.244.1.3/32");
   });
+
+  testSome(BACKENDS)(
+    "S3: restores nothing of a pod that is being deleted ($backend)",
+    async (backend) => {
+      await using node = await createNode(backend, { macspoofchk: true });
+      const { env } = backend;
+      await addByTool(node, "stays", 8081, env);
+      const before = await sortedFirewall(node);
+      const file = "/var/lib/cni/results/cbr0-leaves-eth0";
+      const { plugins } = conflist(backend, { macspoofchk: true });
+      for (const isRecorded of [true, false]) {
+        await addByTool(node, "leaves", 8082, env);
+        const kept = await node.readFile(file);
+        // As if another plugin had made its rules.
+        if (!isRecorded) await node.remove("/run/flannel-cni/portmap");
+        // The result is kept until the last plugin's DEL has ended.
+        const { result } = JSON.parse(kept) as { result: CniJson };
+        for (const plugin of plugins.toReversed()) {
+          await cniOk(node, {
+            bin: binDir(),
+            plugin: plugin.type,
+            command: "DEL",
+            containerId: "leaves",
+            netns: "/run/netns/leaves",
+            conf: {
+              ...plugin,
+              cniVersion: "1.0.0",
+              name: "cbr0",
+              prevResult: result,
+              runtimeConfig: { portMappings: [{ hostPort: 8082, containerPort: 80 }] },
+            },
+            extraEnv: env,
+          });
+          const after = await sortedFirewall(node);
+          await cnitoolOk(node, ["repair"], env);
+          expect(await sortedFirewall(node), `after the DEL of ${plugin.type}`).toEqual(after);
+        }
+        expect(await sortedFirewall(node)).toEqual(before);
+        await cnitoolOk(
+          node,
+          ["del", "--container-id", "leaves", "cbr0", "/run/netns/leaves"],
+          env,
+        );
+        await node.removePod("leaves");
+      }
+    },
+  );
 
   test("restores the rules of macspoofchk", async () => {
     await using node = await createNode(IPTABLES_NFT, { macspoofchk: true, ipMasq: false });

@@ -19,6 +19,11 @@ const chainsIn = parsedOnce((saved): ReadonlySet<string> => {
 class CachingFirewall extends Firewall {
   readonly #listings = new Map<string, string | undefined>();
 
+  /** A second look would be at the same listing. */
+  override consistent<T>(look: () => T): T {
+    return look();
+  }
+
   override save(family: Family, table: string, variant?: Variant): string | undefined {
     const key = `${family} ${table} ${variant ?? this.variant(family)}`;
     return this.#list(key, () => super.save(family, table, variant));
@@ -43,7 +48,12 @@ class CachingFirewall extends Firewall {
   }
 
   #list(key: string, list: () => string | undefined): string | undefined {
-    if (!this.#listings.has(key)) this.#listings.set(key, list());
+    if (!this.#listings.has(key)) {
+      this.#listings.set(
+        key,
+        super.consistent(list, () => false),
+      );
+    }
     return this.#listings.get(key);
   }
 }

@@ -1,4 +1,4 @@
-import { asCniError, type CniError } from "../../../shared/cni/error.ts";
+import { asCniError, Code, type CniError } from "../../../shared/cni/error.ts";
 import { DelegateInvoker } from "../../../shared/cni/delegate_invoker.ts";
 import type { Tool } from "../command.ts";
 import type { CachedAttachment } from "./attachments.ts";
@@ -34,7 +34,9 @@ export async function missingRules(
       const conf = configFor(attachment, list, plugin);
       missing.push(...(await delegate.repair(plugin.type, conf, dryRun)));
     } catch (error) {
-      errors.push(asCniError(error));
+      const failure = asCniError(error);
+      // It is being deleted.
+      if (failure.code !== Code.UnknownContainer) errors.push(failure);
     }
   }
   return { missing, errors };

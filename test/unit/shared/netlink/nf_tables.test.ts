@@ -1,7 +1,12 @@
 import { describe, expect, it } from "vitest";
 
 import { frame, nested } from "../../../../shared/netlink/codec.ts";
-import { hasChain, listRules, netfilterSocket } from "../../../../shared/netlink/nf_tables.ts";
+import {
+  generation,
+  hasChain,
+  listRules,
+  netfilterSocket,
+} from "../../../../shared/netlink/nf_tables.ts";
 import { FakeNode, hex } from "../runtime/fake_sys.ts";
 
 /** A socket to a kernel with these answers, which were recorded from Linux 6. */
@@ -31,6 +36,28 @@ describe("hasChain", () => {
         636e695f686f7374706f7274000000000c0003006e6f636861696e000800020028000000`),
     );
     expect(hasChain(socket, 4, "cni_hostport", "nochain")).toBe(false);
+  });
+});
+
+describe("generation", () => {
+  const acknowledged = hex(
+    "240000000200000101000000360000000000000014000000100a05000100000000000000",
+  );
+
+  it("is the number of the last change", () => {
+    const { kernel, socket } = open(
+      hex("1c0000000f0a00000100000036000000000000070800010000000007"),
+      acknowledged,
+    );
+    expect(generation(socket)).toBe(7);
+    expect(kernel.sent).toEqual([hex("14000000100a0500010000000000000002000000")]);
+  });
+
+  it("is unknown where the kernel has no nf_tables", () => {
+    const refused = hex(
+      "2400000002000001010000003600000 0eaffffff14000000100a05000100000000000000",
+    );
+    expect(generation(open(refused).socket)).toBeUndefined();
   });
 });
 
