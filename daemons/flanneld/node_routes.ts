@@ -2,6 +2,7 @@ import { sameAddress } from "../../shared/net/address.ts";
 import type { Address } from "../../shared/net/address.ts";
 import { contains, formatCidr, overlaps, sameCidr } from "../../shared/net/cidr.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
+import { isWithin } from "../../shared/net/subnets.ts";
 import { RouteProtocol, usualMetric } from "../../shared/netlink/route.ts";
 import type { NewRoute, TableRoute } from "../../shared/netlink/route.ts";
 
@@ -46,11 +47,6 @@ export function isOwnRoute(
   if (type === "blackhole") return ownSubnets.some((subnet) => sameCidr(subnet, dst));
   if (type !== "unicast" || gateway === undefined) return false;
   return isWanted || isPeer(gateway);
-}
-
-/** Whether one subnet lies within another, or is the same. */
-export function isWithin(inner: Cidr, outer: Cidr): boolean {
-  return inner.prefix >= outer.prefix && contains(outer, inner.address);
 }
 
 /** Whether a route is as wanted, and as flanneld makes it. */

@@ -1,5 +1,5 @@
 import type { Address, Family } from "../../shared/net/address.ts";
-import { firstAddress } from "../../shared/net/cidr.ts";
+import { subnetOf } from "../../shared/net/cidr.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
 import { listInterfaceAddresses, routeSource } from "../../shared/netlink/interface_address.ts";
 import { listLinks } from "../../shared/netlink/query.ts";
@@ -38,7 +38,5 @@ function defaultLinks(socket: NetlinkSocket, family: Family): number[] {
 
 /** The networks that the node is connected to by an interface. */
 export function networksOf({ addresses }: ObservedInterfaces, link: number): Cidr[] {
-  return addresses
-    .filter((one) => one.link === link)
-    .map(({ address }) => ({ address: firstAddress(address), prefix: address.prefix }));
+  return addresses.filter((one) => one.link === link).map(({ address }) => subnetOf(address));
 }

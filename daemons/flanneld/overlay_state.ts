@@ -1,4 +1,4 @@
-import { contains } from "../../shared/net/cidr.ts";
+import { overlaps } from "../../shared/net/cidr.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
 import type { Address, Family } from "../../shared/net/address.ts";
 import { RouteProtocol } from "../../shared/netlink/route.ts";
@@ -160,9 +160,7 @@ export class OverlayState {
       gateway === undefined &&
       dst.prefix > 0 &&
       !this.#seen.all.has(link) &&
-      this.#networks().some(
-        (network) => contains(network, dst.address) || contains(dst, network.address),
-      )
+      this.#networks().some((network) => overlaps(network, dst))
     );
   }
 

@@ -1,6 +1,7 @@
 import { formatAddress } from "../../shared/net/address.ts";
 import { formatCidr } from "../../shared/net/cidr.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
+import { isWithin } from "../../shared/net/subnets.ts";
 import { usualMetric } from "../../shared/netlink/route.ts";
 import type { NewRoute, TableRoute } from "../../shared/netlink/route.ts";
 import { DeltaTable } from "./delta_table.ts";
@@ -10,7 +11,6 @@ import {
   flannelProtocol,
   isOwnRoute,
   isSameRoute,
-  isWithin,
 } from "./node_routes.ts";
 import type { RouteDecision, RouteOwnership } from "./node_routes.ts";
 import type { PeerState } from "./peer_state.ts";

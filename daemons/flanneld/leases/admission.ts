@@ -8,7 +8,7 @@ import {
 import type { Address } from "../../../shared/net/address.ts";
 import { contains, formatCidr, overlaps } from "../../../shared/net/cidr.ts";
 import type { Cidr } from "../../../shared/net/cidr.ts";
-import { isWithin } from "../node_routes.ts";
+import { isWithin } from "../../../shared/net/subnets.ts";
 import type { PeerLeases } from "./lease_manager.ts";
 import { SubnetClaims } from "./subnet_claims.ts";
 
