@@ -37,12 +37,12 @@ export async function applyChanges(
   state: OverlayState,
   kernel: OverlayKernel,
   canDelete: boolean,
-  breathe: () => Promise<void>,
+  breathe: (changes: number) => Promise<void>,
 ): Promise<Applied> {
   const run = new ApplyRun(state, canDelete);
   for (let batch = run.next(); batch.length > 0; batch = run.next()) {
     run.settle(batch, kernel.execute(batch.map(({ change }) => change)));
-    await breathe();
+    await breathe(batch.length);
   }
   return run;
 }

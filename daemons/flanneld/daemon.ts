@@ -1,6 +1,8 @@
 import { Failure, messageOf } from "../../shared/base/failure.ts";
 import { ensureFolder, isPresent } from "../../shared/files/files.ts";
 import { statusSocket } from "../../shared/files/paths.ts";
+import { Churn } from "../../shared/daemon/churn.ts";
+import { sleep } from "../../shared/daemon/backoff.ts";
 import { serveStatus } from "../../shared/daemon/status_socket.ts";
 import { startHealthServer } from "../../shared/daemon/health_server.ts";
 import type { Log } from "../../shared/daemon/log.ts";
@@ -40,6 +42,9 @@ declare const FLANNEL_CNI_VERSION: string;
 
 /** Milliseconds between attempts at what may come to be. */
 const limits = { first: 200, most: 3000 };
+
+/** Milliseconds after which nothing of the start is still going on. */
+const startEnds = 1000;
 
 /** How many refused peers have a line in the log each. */
 const mostRefusals = 100;
@@ -218,10 +223,13 @@ export class Flanneld {
         this.#readiness.waitsFor("rules", problem);
       },
     });
-    const admission = new PeerAdmission({
-      ...{ network: conf.network, ipv6Network: conf.ipv6Network },
-      ...{ ownSubnets: [], ownAddresses: [], nodeNetworks: [] },
-    });
+    const admission = new PeerAdmission(
+      {
+        ...{ network: conf.network, ipv6Network: conf.ipv6Network },
+        ...{ ownSubnets: [], ownAddresses: [], nodeNetworks: [] },
+      },
+      new Churn(this.#sys.collectYoung),
+    );
     this.#setup = { conf, backend, settings, macs, reconciler, traffic, admission };
     this.#external = external;
     this.#lease = lease;
@@ -233,10 +241,11 @@ export class Flanneld {
     await reconciler.whenSynced();
     this.#readiness.done("peers");
     await this.#readiness.whenReady();
-    // The start has needed more than what follows ever will.
-    this.#sys.collectGarbage();
     notifySystemd(this.#sys, this.#options.notifySocket, "READY=1");
     await this.#manager.reportReady(signal);
+    // The start has needed more than what follows ever will.
+    await sleep(startEnds, signal);
+    this.#sys.shrink();
   }
 
   /** Until there is a config with a backend that this flanneld has. */

@@ -1,21 +1,37 @@
 /** What is wanted under a key, and what is there as far as is known. */
 export interface Delta<Wanted, Present> {
-  wanted: Wanted | undefined;
-  present: Present | undefined;
+  readonly wanted: Wanted | undefined;
+  readonly present: Present | undefined;
 }
+
+/** How what is there under a key compares with what is wanted. */
+export interface Comparison<Wanted, Present> {
+  /** Whether what is there may stay as it is. */
+  readonly isRight: (delta: Delta<Wanted, Present>) => boolean;
+  /** What is there once what is wanted has been made; undefined where it cannot be made now. */
+  readonly made: (wanted: Wanted) => Present | undefined;
+  /** Whether what is there and right is exactly that. */
+  readonly isAsMade: (wanted: Wanted, present: Present) => boolean;
+}
+
+/** So many that their set is worth replacing when it is empty. */
+const manyPending = 256;
 
 /**
  * A kernel table beside what it should hold, with the keys at which they differ always known. The
- * kernel's side is a belief: told by a dump, by events, and by answers to changes.
+ * kernel's side is a belief: told by a dump, by events, and by answers to changes. It is kept only
+ * where it differs from what was made: with thousands of peers that is most of the memory.
  */
 export class DeltaTable<Key, Wanted, Present> {
-  readonly #deltas = new Map<Key, Delta<Wanted, Present>>();
-  readonly #pending = new Set<Key>();
-  readonly #isRight: (delta: Readonly<Delta<Wanted, Present>>) => boolean;
+  readonly #wanted = new Map<Key, Wanted>();
+  readonly #present = new Map<Key, Present>();
+  #pending = new Set<Key>();
+  /** The most that have been pending since none was. */
+  #mostPending = 0;
+  readonly #comparison: Comparison<Wanted, Present>;
 
-  /** @param isRight whether what is there may stay as it is. */
-  constructor(isRight: (delta: Readonly<Delta<Wanted, Present>>) => boolean) {
-    this.#isRight = isRight;
+  constructor(comparison: Comparison<Wanted, Present>) {
+    this.#comparison = comparison;
   }
 
   /** The keys at which something is to be done. */
@@ -23,54 +39,81 @@ export class DeltaTable<Key, Wanted, Present> {
     return this.#pending;
   }
 
-  get(key: Key): Readonly<Delta<Wanted, Present>> | undefined {
-    return this.#deltas.get(key);
+  get(key: Key): Delta<Wanted, Present> | undefined {
+    const wanted = this.#wanted.get(key);
+    const present = this.#presentAt(key, wanted);
+    return wanted === undefined && present === undefined ? undefined : { wanted, present };
   }
 
-  /** Wants something under a key, or with undefined nothing any more. */
+  wantedAt(key: Key): Wanted | undefined {
+    return this.#wanted.get(key);
+  }
+
+  /**
+   * Wants something under a key, or with undefined nothing any more. What is wanted must not change
+   * until it is wanted no longer.
+   */
   want(key: Key, wanted: Wanted | undefined): void {
-    const delta = this.#deltas.get(key);
-    if (delta !== undefined) delta.wanted = wanted;
-    else if (wanted === undefined) return;
-    this.#settle(key, delta ?? { wanted, present: undefined });
+    this.#settle(key, wanted, this.#presentAt(key, this.#wanted.get(key)));
   }
 
   /** Wants it no longer, unless something else is wanted under the key by now. */
   release(key: Key, wanted: Wanted): void {
-    if (this.#deltas.get(key)?.wanted === wanted) this.want(key, undefined);
+    if (this.#wanted.get(key) === wanted) this.want(key, undefined);
   }
 
   /** Learns what is there under a key; undefined for nothing. */
   learn(key: Key, present: Present | undefined): void {
-    const delta = this.#deltas.get(key);
-    if (delta !== undefined) delta.present = present;
-    else if (present === undefined) return;
-    this.#settle(key, delta ?? { wanted: undefined, present });
+    this.#settle(key, this.#wanted.get(key), present);
   }
 
   /** Learns everything that is there, by a dump. */
   learnAll(present: ReadonlyMap<Key, Present>): void {
-    for (const key of this.#deltas.keys()) {
-      if (!present.has(key)) this.learn(key, undefined);
-    }
+    for (const key of this.#present.keys()) if (!present.has(key)) this.learn(key, undefined);
+    for (const key of this.#wanted.keys()) if (!present.has(key)) this.learn(key, undefined);
     for (const [key, value] of present) this.learn(key, value);
   }
 
-  /** Looks again whether what is there under any key may stay. */
-  review(): void {
-    for (const [key, delta] of this.#deltas) this.#settle(key, delta);
+  /** Looks again whether what is there under any key may stay, after a change of what decides that. */
+  reviewAfter(change: () => void): void {
+    const keys = new Set([...this.#wanted.keys(), ...this.#present.keys()]);
+    const before = [...keys].map((key) => [key, this.get(key)] as const);
+    change();
+    for (const [key, delta] of before) this.#settle(key, delta?.wanted, delta?.present);
   }
 
-  *wanted(): Iterable<[Key, Wanted]> {
-    for (const [key, { wanted }] of this.#deltas) {
-      if (wanted !== undefined) yield [key, wanted];
-    }
+  wanted(): Iterable<[Key, Wanted]> {
+    return this.#wanted.entries();
   }
 
-  #settle(key: Key, delta: Delta<Wanted, Present>): void {
-    if (delta.wanted === undefined && delta.present === undefined) this.#deltas.delete(key);
-    else this.#deltas.set(key, delta);
-    if (this.#isRight(delta)) this.#pending.delete(key);
+  #presentAt(key: Key, wanted: Wanted | undefined): Present | undefined {
+    const present = this.#present.get(key);
+    if (present !== undefined || wanted === undefined || this.#pending.has(key)) return present;
+    return this.#comparison.made(wanted);
+  }
+
+  #settle(key: Key, wanted: Wanted | undefined, present: Present | undefined): void {
+    const { isRight, isAsMade } = this.#comparison;
+    const right = isRight({ wanted, present });
+    if (right) this.#done(key);
     else this.#pending.add(key);
+    this.#mostPending = Math.max(this.#mostPending, this.#pending.size);
+    put(this.#wanted, key, wanted);
+    const isKept =
+      present !== undefined && !(right && wanted !== undefined && isAsMade(wanted, present));
+    put(this.#present, key, isKept ? present : undefined);
   }
+
+  #done(key: Key): void {
+    this.#pending.delete(key);
+    if (this.#pending.size > 0 || this.#mostPending < manyPending) return;
+    // An emptied set keeps the memory that it has had.
+    this.#pending = new Set();
+    this.#mostPending = 0;
+  }
+}
+
+function put<Key, Value>(map: Map<Key, Value>, key: Key, value: Value | undefined): void {
+  if (value === undefined) map.delete(key);
+  else map.set(key, value);
 }

@@ -1,4 +1,5 @@
 import { Failure } from "../../shared/base/failure.ts";
+import { Churn } from "../../shared/daemon/churn.ts";
 import { AsyncFirewall } from "../../shared/firewall/async_firewall.ts";
 import { formatSubnetEnv, readSubnetEnv } from "../../shared/flannel/subnet_env.ts";
 import type { SubnetEnv } from "../../shared/flannel/subnet_env.ts";
@@ -130,13 +131,14 @@ function admit(
   lease: Lease,
   peers: PeerLeases,
 ): Admission {
-  return new PeerAdmission({
+  const surroundings = {
     network: conf.network,
     ipv6Network: conf.ipv6Network,
     ownSubnets: known([lease.subnet, lease.subnetV6]),
     ownAddresses: known([external.publicIp, external.publicIpv6]),
     nodeNetworks: networksOf(observeInterfaces(sys, undefined), external.index),
-  }).update(peers);
+  };
+  return new PeerAdmission(surroundings, new Churn(sys.collectYoung)).update(peers);
 }
 
 function known<T>(values: readonly (T | undefined)[]): T[] {

@@ -23,8 +23,9 @@ export class FamilyState {
   /** Learns the device's index; 0 where there is none. */
   learnDevice(index: number): void {
     if (index === this.tunnel.device) return;
-    this.tunnel.learnDevice(index);
-    this.routes.review();
+    this.routes.reviewAfter(() => {
+      this.tunnel.learnDevice(index);
+    });
   }
 
   /**
@@ -32,7 +33,7 @@ export class FamilyState {
    * @returns whether nobody has.
    */
   claim(state: PeerState): PeerState | undefined {
-    const mac = state.objects?.tunnel?.entry.mac;
+    const mac = state.objects?.vtepMac;
     const rival =
       this.routes.ownerOf(state.peer.subnet) ??
       (mac === undefined ? undefined : this.tunnel.ownerOf(mac));

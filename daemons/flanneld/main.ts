@@ -1,4 +1,5 @@
 import { Failure, messageOf } from "../../shared/base/failure.ts";
+import { Churn } from "../../shared/daemon/churn.ts";
 import { createLog } from "../../shared/daemon/log.ts";
 import type { Log } from "../../shared/daemon/log.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
@@ -102,15 +103,14 @@ async function run(sys: Sys, options: Options): Promise<number> {
 /** What only one of the two needs is loaded when it is that one. */
 async function leaseManager(sys: Sys, options: Options, log: Log): Promise<LeaseManager> {
   const { leases, subnetFile } = options;
+  const churn = new Churn(sys.collectYoung);
   if (leases.kind === "kube") {
     const { KubeLeaseManager } = await import("./leases/kube.ts");
-    return new KubeLeaseManager(leases, sys.env, log, () => {
-      sys.collectGarbage();
-    });
+    return new KubeLeaseManager(leases, sys.env, log, churn);
   }
   const { EtcdLeaseManager } = await import("./leases/etcd.ts");
   const memory = { stateFile: `${subnetFile}.lease`, earlier: earlierSubnets(subnetFile) };
-  return new EtcdLeaseManager(leases, memory, log);
+  return new EtcdLeaseManager(leases, memory, log, churn);
 }
 
 function describe(error: unknown): string {

@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 
 import { errnoOf, Failure, messageOf } from "../../shared/base/failure.ts";
+import { Churn } from "../../shared/daemon/churn.ts";
 import type { Address, Family } from "../../shared/net/address.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
 import { listFdb, listNeighbours } from "../../shared/netlink/neighbour.ts";
@@ -22,6 +23,9 @@ import type { Sys } from "../../shared/runtime/sys.ts";
  */
 export const batchSize = 96;
 
+/** Of a dump, whose messages are read and dropped by the thousand. */
+const bytesOfMessage = 320;
+
 /** The index of a device that would be made, if anything were. */
 export const plannedDevice = -1;
 
@@ -39,7 +43,13 @@ export class OverlayKernel implements Disposable {
 
   /** In the network namespace that the thread is in. @throws Failure kernel */
   constructor(sys: Sys) {
-    this.#socket = new NetlinkSocket(sys);
+    const churn = new Churn(sys.collectYoung);
+    const recv: Sys["recv"] = (fd, into, flags) => {
+      const got = sys.recv(fd, into, flags);
+      churn.add(got / bytesOfMessage);
+      return got;
+    };
+    this.#socket = new NetlinkSocket({ ...sys, recv });
   }
 
   link(name: string): Link | undefined {

@@ -1,4 +1,5 @@
 import { Failure, messageOf } from "../../shared/base/failure.ts";
+import { Churn } from "../../shared/daemon/churn.ts";
 import type { Lease } from "../../shared/flannel/lease.ts";
 import type { Subscription, Sys } from "../../shared/runtime/sys.ts";
 import { listenToKernel } from "../../shared/netlink/events.ts";
@@ -30,6 +31,8 @@ const lookInterval = 60_000;
 const span = 15;
 /** A look at everything may take this part of the time at the most. */
 const share = 1 / 3;
+/** What a step of a look at everything makes and drops, in things of a Churn. */
+const lookChurn = 200;
 /** Milliseconds to wait after what should not fail has failed, doubled up to the second. */
 const [firstPause, longestPause] = [100, 10_000];
 /** Milliseconds in which several changes of the external interface count as one. */
@@ -43,6 +46,7 @@ export class Reconciler {
   readonly #options: ReconcilerOptions;
   readonly #state: OverlayState;
   readonly #pace = new RepairPace(performance.now());
+  readonly #churn: Churn;
   readonly #synced = Promise.withResolvers<undefined>();
   #events: Subscription | undefined;
   #interval: ReturnType<typeof setInterval> | undefined;
@@ -68,6 +72,7 @@ export class Reconciler {
   constructor(options: ReconcilerOptions) {
     this.#options = options;
     this.#state = new OverlayState(options);
+    this.#churn = new Churn(options.sys.collectYoung);
   }
 
   /** Begins to listen. Subscribed first and looked at then: nothing falls in between. */
@@ -192,11 +197,13 @@ export class Reconciler {
     // Not what comes later in the round: of those peers nothing is known here yet.
     const isComplete = this.#isComplete;
     if (leases !== undefined)
-      for (const _ of this.#state.book.update(leases)) await this.#breathe();
+      for (const made of this.#state.book.update(leases)) await this.#breathe(made.length);
     if (this.#state.own === undefined) return;
     await this.#lookAround(isComplete);
     const { kernel } = this.#options;
-    const applied = await applyChanges(this.#state, kernel, isComplete, () => this.#breathe());
+    const applied = await applyChanges(this.#state, kernel, isComplete, (changes) =>
+      this.#breathe(changes),
+    );
     this.#conclude(applied, isComplete);
   }
 
@@ -226,7 +233,7 @@ export class Reconciler {
       this.#wake(this.#lookAllAt - now, "all");
       return;
     }
-    for (const _ of this.#state.learn()) await this.#breathe();
+    for (const _ of this.#state.learn()) await this.#breathe(lookChurn);
     if (isComplete) this.#sayDeleted(this.#state.deleteStaleDevices());
     const end = performance.now();
     this.#lookAllAt = end + (end - now) * (1 / share - 1);
@@ -265,7 +272,8 @@ export class Reconciler {
   }
 
   /** Lets others have their turn where this has had its own for long enough. */
-  async #breathe(): Promise<void> {
+  async #breathe(things: number): Promise<void> {
+    this.#churn.add(things);
     if (performance.now() - this.#turnBegan < span) return;
     const { promise, resolve } = Promise.withResolvers<undefined>();
     setImmediate(() => {

@@ -23,19 +23,29 @@ interface Blackhole {
 
 type Owner = PeerState | Blackhole;
 
+/** A subnet as a key. */
+type Place = number | string;
+
 /** One family's routes: those that peers want beside those of the main table that matter for them. */
 export class RouteState {
   readonly #ownership: RouteOwnership;
   readonly #device: () => number;
-  readonly #routes: DeltaTable<string, Owner, readonly TableRoute[]>;
+  readonly #routes: DeltaTable<Place, Owner, readonly TableRoute[]>;
 
   /** @param device the index of the device that tunnels lead through, or 0 while there is none. */
   constructor(ownership: RouteOwnership, device: () => number) {
     this.#ownership = ownership;
     this.#device = device;
-    this.#routes = new DeltaTable(({ wanted, present = [] }) => {
-      const { set, stale, conflict } = this.#decide(wanted, present);
-      return set === "no" && stale.length === 0 && conflict === undefined;
+    this.#routes = new DeltaTable({
+      isRight: ({ wanted, present = [] }) => {
+        const { set, stale, conflict } = this.#decide(wanted, present);
+        return set === "no" && stale.length === 0 && conflict === undefined;
+      },
+      made: (wanted) => {
+        const route = this.#routeOf(wanted);
+        return route && [asListed(route)];
+      },
+      isAsMade: (wanted, present) => this.#routeOf(wanted) !== undefined && present.length === 1,
     });
   }
 
@@ -45,7 +55,7 @@ export class RouteState {
 
   /** Whose subnet it is already. */
   ownerOf(subnet: Cidr): PeerState | undefined {
-    const owner = this.#routes.get(keyOf(subnet))?.wanted;
+    const owner = this.#routes.wantedAt(keyOf(subnet));
     return owner === undefined || isBlackhole(owner) ? undefined : owner;
   }
 
@@ -70,9 +80,9 @@ export class RouteState {
     return !this.#routes.pending.has(keyOf(peer.subnet));
   }
 
-  /** Looks at all routes anew, for the device or the peers are others. */
-  review(): void {
-    this.#routes.review();
+  /** Looks at all routes anew after a change of the device. */
+  reviewAfter(change: () => void): void {
+    this.#routes.reviewAfter(change);
   }
 
   /** Whether a route may be one of flanneld's, or in the way of one. */
@@ -83,7 +93,7 @@ export class RouteState {
 
   /** @param routes those that {@link isRelevant} is true of. */
   learnAll(routes: readonly TableRoute[]): void {
-    const byPlace = new Map<string, TableRoute[]>();
+    const byPlace = new Map<Place, TableRoute[]>();
     for (const route of routes) {
       const key = keyOf(route.dst);
       const known = byPlace.get(key);
@@ -139,7 +149,7 @@ export class RouteState {
   }
 
   #setting(
-    key: string,
+    key: Place,
     route: NewRoute,
     owner: PeerState | undefined,
     replace: boolean,
@@ -157,7 +167,7 @@ export class RouteState {
     };
   }
 
-  *#deletions(key: string, routes: readonly TableRoute[]): Iterable<PlannedChange> {
+  *#deletions(key: Place, routes: readonly TableRoute[]): Iterable<PlannedChange> {
     for (const route of routes) {
       yield {
         change: { kind: "delete-route", route },
@@ -173,7 +183,7 @@ export class RouteState {
     }
   }
 
-  #learn(key: string, routes: readonly TableRoute[]): void {
+  #learn(key: Place, routes: readonly TableRoute[]): void {
     this.#routes.learn(key, routes.length === 0 ? undefined : routes);
   }
 
@@ -206,7 +216,9 @@ function isBlackhole(owner: Owner): owner is Blackhole {
   return "blackhole" in owner;
 }
 
-function keyOf({ address, prefix }: Cidr): string {
+function keyOf({ address, prefix }: Cidr): Place {
+  // A number needs no memory of its own.
+  if (address.family === 4) return Number(address.value) * 64 + prefix;
   return `${address.value.toString(36)}/${prefix}`;
 }
 

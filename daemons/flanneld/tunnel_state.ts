@@ -1,6 +1,11 @@
 import { sameAddress } from "../../shared/net/address.ts";
 import type { Address } from "../../shared/net/address.ts";
-import type { ListedFdbEntry, NeighbourEntry } from "../../shared/netlink/neighbour.ts";
+import type {
+  FdbEntry,
+  ListedFdbEntry,
+  Neighbour,
+  NeighbourEntry,
+} from "../../shared/netlink/neighbour.ts";
 import { DeltaTable } from "./delta_table.ts";
 import type { PeerState } from "./peer_state.ts";
 import type { PlannedChange, Rests } from "./planned_change.ts";
@@ -12,16 +17,25 @@ export class TunnelState {
   readonly #fdb: DeltaTable<string, PeerState, readonly ListedFdbEntry[]>;
 
   constructor() {
-    this.#neighbours = new DeltaTable(({ wanted, present }) =>
-      wanted === undefined
-        ? present?.permanent !== true
-        : present?.permanent === true && present.mac === wanted.objects?.tunnel?.neighbour.mac,
-    );
-    this.#fdb = new DeltaTable(({ wanted, present = [] }) =>
-      wanted === undefined
-        ? !present.some(({ permanent }) => permanent)
-        : present.length === 1 && present.every((entry) => isSameEntry(wanted, entry)),
-    );
+    this.#neighbours = new DeltaTable({
+      isRight: ({ wanted, present }) =>
+        wanted === undefined
+          ? present?.permanent !== true
+          : present?.permanent === true && present.mac === wanted.objects?.vtepMac,
+      made: (wanted) => withPermanence(neighbourOf(wanted)),
+      isAsMade: () => true,
+    });
+    this.#fdb = new DeltaTable({
+      isRight: ({ wanted, present = [] }) =>
+        wanted === undefined
+          ? !present.some(({ permanent }) => permanent)
+          : present.length === 1 && present.every((entry) => isSameEntry(wanted, entry)),
+      made: (wanted) => {
+        const entry = withPermanence(entryOf(wanted));
+        return entry && [entry];
+      },
+      isAsMade: () => true,
+    });
   }
 
   /** Index of the device, or 0 while there is none. */
@@ -42,30 +56,30 @@ export class TunnelState {
 
   /** Whose MAC it is already. */
   ownerOf(mac: string): PeerState | undefined {
-    return this.#fdb.get(mac)?.wanted;
+    return this.#fdb.wantedAt(mac);
   }
 
   want(state: PeerState): void {
-    const tunnel = state.objects?.tunnel;
-    if (tunnel === undefined) return;
-    this.#fdb.want(tunnel.entry.mac, state);
-    this.#neighbours.want(tunnel.neighbour.address.value, state);
+    const mac = state.objects?.vtepMac;
+    if (mac === undefined) return;
+    this.#fdb.want(mac, state);
+    this.#neighbours.want(state.peer.subnet.address.value, state);
   }
 
   release(state: PeerState): void {
-    const tunnel = state.objects?.tunnel;
-    if (tunnel === undefined) return;
-    this.#fdb.release(tunnel.entry.mac, state);
-    this.#neighbours.release(tunnel.neighbour.address.value, state);
+    const mac = state.objects?.vtepMac;
+    if (mac === undefined) return;
+    this.#fdb.release(mac, state);
+    this.#neighbours.release(state.peer.subnet.address.value, state);
   }
 
   isProgrammed(state: PeerState): boolean {
-    const tunnel = state.objects?.tunnel;
-    if (tunnel === undefined) return true;
+    const mac = state.objects?.vtepMac;
+    if (mac === undefined) return true;
     return (
       this.#device !== 0 &&
-      !this.#fdb.pending.has(tunnel.entry.mac) &&
-      !this.#neighbours.pending.has(tunnel.neighbour.address.value)
+      !this.#fdb.pending.has(mac) &&
+      !this.#neighbours.pending.has(state.peer.subnet.address.value)
     );
   }
 
@@ -110,8 +124,8 @@ export class TunnelState {
   *#missingEntries(rests: Rests): Iterable<PlannedChange> {
     const index = this.#device;
     for (const mac of this.#fdb.pending) {
-      const owner = this.#fdb.get(mac)?.wanted;
-      const entry = owner?.objects?.tunnel?.entry;
+      const owner = this.#fdb.wantedAt(mac);
+      const entry = owner && entryOf(owner);
       if (owner === undefined || entry === undefined || rests(owner)) continue;
       yield {
         change: { kind: "set-fdb", index, entry },
@@ -126,8 +140,8 @@ export class TunnelState {
   *#missingNeighbours(rests: Rests): Iterable<PlannedChange> {
     const index = this.#device;
     for (const key of this.#neighbours.pending) {
-      const owner = this.#neighbours.get(key)?.wanted;
-      const neighbour = owner?.objects?.tunnel?.neighbour;
+      const owner = this.#neighbours.wantedAt(key);
+      const neighbour = owner && neighbourOf(owner);
       if (owner === undefined || neighbour === undefined || rests(owner)) continue;
       yield {
         change: { kind: "set-neighbour", index, neighbour },
@@ -180,9 +194,24 @@ export class TunnelState {
   }
 }
 
-function isSameEntry(wanted: PeerState, { permanent, dst }: ListedFdbEntry): boolean {
-  const entry = wanted.objects?.tunnel?.entry;
-  return permanent && entry !== undefined && sameDst(dst, entry.dst);
+/** The subnet's own address has the peer's MAC. */
+function neighbourOf({ peer, objects }: PeerState): Neighbour | undefined {
+  const mac = objects?.vtepMac;
+  return mac === undefined ? undefined : { address: peer.subnet.address, mac };
+}
+
+/** The peer's MAC is behind its public address. */
+function entryOf({ peer, objects }: PeerState): FdbEntry | undefined {
+  const mac = objects?.vtepMac;
+  return mac === undefined ? undefined : { mac, dst: peer.publicIp };
+}
+
+function withPermanence<Entry extends object>(entry: Entry | undefined) {
+  return entry && { ...entry, permanent: true };
+}
+
+function isSameEntry({ peer, objects }: PeerState, { permanent, dst }: ListedFdbEntry): boolean {
+  return permanent && objects?.vtepMac !== undefined && sameDst(dst, peer.publicIp);
 }
 
 function sameDst(a: Address | undefined, b: Address | undefined): boolean {

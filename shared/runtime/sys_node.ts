@@ -72,7 +72,9 @@ export const sys: Sys = {
   lgetxattr: (path, name, into) => lgetxattr(path, name, into, into.length),
 
   // Node has that only where it is started with a flag.
-  collectGarbage: () => undefined,
+  // Node has no way to be told.
+  collectYoung: () => undefined,
+  shrink: () => undefined,
 
   sha512: (text) => process.getBuiltinModule("node:crypto").hash("sha512", text),
 

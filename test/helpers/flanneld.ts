@@ -117,6 +117,8 @@ export interface Etcd {
   readonly daemon: Daemon;
   /** Runs etcdctl. */
   readonly ctl: (...args: readonly string[]) => Promise<string>;
+  /** Runs a transaction in etcdctl's words. */
+  readonly transact: (text: string) => Promise<void>;
   /** The keys and values under a prefix. */
   readonly entries: (prefix: string) => Promise<readonly EtcdEntry[]>;
 }
@@ -144,10 +146,10 @@ export async function startEtcd(sandbox: Sandbox, options: EtcdOptions): Promise
     ...["--listen-peer-urls", peers, "--initial-advertise-peer-urls", peers],
     ...["--initial-cluster", `default=${peers}`, "--unsafe-no-fsync", ...args],
   ]);
+  const ctlOptions = [`--endpoints=${url}`, ...ctlArgs];
+  const env = { ETCDCTL_API: "3" };
   const run = async (...words: readonly string[]) =>
-    sandbox.exec("/usr/bin/etcdctl", [`--endpoints=${url}`, ...ctlArgs, ...words], {
-      env: { ETCDCTL_API: "3" },
-    });
+    sandbox.exec("/usr/bin/etcdctl", [...ctlOptions, ...words], { env });
   const ctl: Etcd["ctl"] = async (...words) => {
     const { exitCode, stdout, stderr } = await run(...words);
     if (exitCode !== 0) throw new Error(`etcdctl ${words.join(" ")}: ${stderr}`);
@@ -157,6 +159,9 @@ export async function startEtcd(sandbox: Sandbox, options: EtcdOptions): Promise
   return {
     daemon,
     ctl,
+    async transact(text) {
+      await sandbox.output("/usr/bin/etcdctl", [...ctlOptions, "txn"], { input: text, env });
+    },
     async entries(prefix) {
       const text = await ctl("get", prefix, "--prefix", "-w", "json");
       const { kvs = [] } = JSON.parse(text) as {

@@ -2,7 +2,6 @@ import type { Json } from "../../../shared/base/json.ts";
 import type { Lease, LeaseAttributes } from "../../../shared/flannel/lease.ts";
 import type { Address, Family } from "../../../shared/net/address.ts";
 import type { Cidr } from "../../../shared/net/cidr.ts";
-import type { FdbEntry, Neighbour } from "../../../shared/netlink/neighbour.ts";
 import type { NextHop } from "../../../shared/netlink/route.ts";
 
 /** The interface that leads to the other nodes, and what they are told of it. */
@@ -53,8 +52,11 @@ export interface Peer {
 
 /** What makes a peer's subnet reachable. */
 export interface PeerObjects {
-  /** Undefined where packets go to the peer as they are. */
-  readonly tunnel: { readonly neighbour: Neighbour; readonly entry: FdbEntry } | undefined;
+  /**
+   * The MAC of its end of the tunnel, which the subnet's own address has and which is behind its
+   * public address; undefined where packets go to the peer as they are.
+   */
+  readonly vtepMac: string | undefined;
   readonly gateway: Address;
   /** Index of the link that the route leads through, or "device" for this family's own device. */
   readonly link: number | "device";

@@ -29,7 +29,7 @@ export function hostGw({ ipv4, ipv6 }: Networks): Backend {
     join: (peer, surroundings) =>
       isOfAnotherBackend(peer)
         ? joinAnotherBackend(peer, surroundings)
-        : { tunnel: undefined, gateway: peer.publicIp, link: surroundings.external.index },
+        : { vtepMac: undefined, gateway: peer.publicIp, link: surroundings.external.index },
   };
 }
 
@@ -49,7 +49,7 @@ export function joinAnotherBackend(
   if (nextHop === undefined || nextHop.gateway !== undefined) {
     return `has the backend ${peer.backendType}, and is on no network of this node`;
   }
-  return { tunnel: undefined, gateway: peer.publicIp, link: nextHop.link };
+  return { vtepMac: undefined, gateway: peer.publicIp, link: nextHop.link };
 }
 
 /** Peers must not send to an address that this node does not have. */

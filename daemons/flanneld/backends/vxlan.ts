@@ -119,21 +119,14 @@ function join(
   if (peer.backendType !== "vxlan") return joinAnotherBackend(peer, surroundings);
   const { nextHop } = surroundings;
   if (options.directRouting && nextHop !== undefined && nextHop.gateway === undefined) {
-    return { tunnel: undefined, gateway: peer.publicIp, link: nextHop.link };
+    return { vtepMac: undefined, gateway: peer.publicIp, link: nextHop.link };
   }
   const mac = readVtep(peer.backendData, options.vni);
   if (mac.problem !== undefined) return mac.problem;
   if (mac.mac === surroundings.device?.mac) {
     return `has the VTEP MAC ${mac.mac}, which is this node's own`;
   }
-  return {
-    tunnel: {
-      neighbour: { address: peer.subnet.address, mac: mac.mac },
-      entry: { mac: mac.mac, dst: peer.publicIp },
-    },
-    gateway: peer.subnet.address,
-    link: "device",
-  };
+  return { vtepMac: mac.mac, gateway: peer.subnet.address, link: "device" };
 }
 
 type Vtep = { readonly mac: string; readonly problem?: undefined } | { readonly problem: string };
@@ -160,7 +153,10 @@ function readUnicastMac(text: string): string | undefined {
   try {
     const bytes = parseMac(text);
     const isGroup = ((bytes[0] ?? 0) & 1) !== 0;
-    return isGroup || bytes.every((byte) => byte === 0) ? undefined : formatMac(bytes);
+    if (isGroup || bytes.every((byte) => byte === 0)) return undefined;
+    // As a rule it is the very text: one copy of it is enough.
+    const mac = formatMac(bytes);
+    return mac === text ? text : mac;
   } catch (error) {
     if (error instanceof NetError) return undefined;
     throw error;

@@ -1,3 +1,4 @@
+import type { Churn } from "../../../shared/daemon/churn.ts";
 import type { Lease } from "../../../shared/flannel/lease.ts";
 import {
   formatAddress,
@@ -59,30 +60,39 @@ function familyProblem(
   { ownSubnets, ownAddresses, nodeNetworks }: Surroundings,
 ): string | undefined {
   if (subnet === undefined || network === undefined) return undefined;
-  const text = formatCidr(subnet);
   if (subnet.prefix < network.prefix || !contains(network, subnet.address)) {
-    return `its subnet ${text} is outside of the network ${formatCidr(network)}`;
+    return `its subnet ${formatCidr(subnet)} is outside of the network ${formatCidr(network)}`;
   }
   if (ownSubnets.some((own) => overlaps(own, subnet))) {
-    return `its subnet ${text} overlaps this node's`;
+    return `its subnet ${formatCidr(subnet)} overlaps this node's`;
   }
   // The nodes' network may have the pods' inside of it, as 10.0.0.0/8 has 10.244.0.0/16.
   const connected = nodeNetworks.find(
     (known) => overlaps(known, subnet) && (isWithin(known, subnet) || !isWithin(network, known)),
   );
   if (connected !== undefined) {
-    return `its subnet ${text} overlaps ${formatCidr(connected)}, which this node is connected to`;
+    return `its subnet ${formatCidr(subnet)} overlaps ${formatCidr(connected)}, which this node is connected to`;
   }
-  if (publicIp === undefined) return `it has a subnet ${text} and no public address for it`;
-  const address = formatAddress(publicIp);
+  if (publicIp === undefined) {
+    return `it has a subnet ${formatCidr(subnet)} and no public address for it`;
+  }
+  const problem = addressProblem(publicIp, subnet, { ownSubnets, ownAddresses });
+  return problem === undefined
+    ? undefined
+    : `its public address ${formatAddress(publicIp)} ${problem}`;
+}
+
+function addressProblem(
+  publicIp: Address,
+  subnet: Cidr,
+  { ownSubnets, ownAddresses }: Pick<Surroundings, "ownSubnets" | "ownAddresses">,
+): string | undefined {
   if (publicIp.family !== subnet.address.family || !isUnicast(publicIp)) {
-    return `its public address ${address} is not one that packets can be sent to`;
+    return "is not one that packets can be sent to";
   }
-  if (ownAddresses.some((own) => sameAddress(own, publicIp))) {
-    return `its public address ${address} is this node's`;
-  }
+  if (ownAddresses.some((own) => sameAddress(own, publicIp))) return "is this node's";
   if (contains(subnet, publicIp) || ownSubnets.some((own) => contains(own, publicIp))) {
-    return `its public address ${address} is in a subnet of pods`;
+    return "is in a subnet of pods";
   }
   return undefined;
 }
@@ -96,22 +106,25 @@ function isUnicast(address: Address): boolean {
 /** Decides about all peers, again where something has changed. */
 export class PeerAdmission {
   #surroundings: Surroundings;
-  readonly #seen = new Map<string, Lease>();
+  readonly #churn: Churn;
   readonly #admitted = new Map<string, Lease>();
+  /** As they were told, those that are not admitted, or not as they are. */
+  readonly #others = new Map<string, Lease>();
   /** Refused for what they are, or for what another peer has. */
   readonly #refused = new Map<string, string>();
   readonly #conflicts = new Map<string, Lease>();
   readonly #contradicting = new Set<string>();
   #claims = new SubnetClaims();
 
-  constructor(surroundings: Surroundings) {
+  constructor(surroundings: Surroundings, churn: Churn) {
     this.#surroundings = surroundings;
+    this.#churn = churn;
   }
 
   /** Starts anew with other surroundings. */
   surroundWith(surroundings: Surroundings): void {
     this.#surroundings = surroundings;
-    this.#seen.clear();
+    this.#others.clear();
     this.#admitted.clear();
     this.#refused.clear();
     this.#conflicts.clear();
@@ -119,18 +132,23 @@ export class PeerAdmission {
   }
 
   update({ leases, unreadable, complete }: PeerLeases): Admission {
-    for (const [id, lease] of this.#seen) {
-      if (leases.get(id) !== lease) this.#forget(id);
+    for (const [id, lease] of this.#others) if (leases.get(id) !== lease) this.#forget(id);
+    for (const [id, lease] of this.#admitted) {
+      if (!this.#others.has(id) && leases.get(id) !== lease) this.#forget(id);
     }
     const candidates = [...this.#conflicts.values()];
     for (const [id, lease] of leases) {
-      if (this.#seen.has(id)) continue;
-      this.#seen.set(id, lease);
+      if (this.#others.has(id) || this.#admitted.has(id)) continue;
+      this.#churn.add(1);
       const admitted = admit(lease, this.#surroundings);
+      if (admitted !== lease) this.#others.set(id, lease);
       if (typeof admitted === "string") this.#refused.set(id, admitted);
       else candidates.push(admitted);
     }
-    for (const lease of candidates.toSorted(olderFirst)) this.#settle(lease);
+    for (const lease of candidates.toSorted(olderFirst)) {
+      this.#churn.add(1);
+      this.#settle(lease);
+    }
     const refused = new Map([...this.#refused, ...unreadable]);
     return { leases: this.#admitted, refused, complete };
   }
@@ -143,7 +161,7 @@ export class PeerAdmission {
   }
 
   #forget(id: string): void {
-    this.#seen.delete(id);
+    this.#others.delete(id);
     this.#refused.delete(id);
     this.#conflicts.delete(id);
     const admitted = this.#admitted.get(id);
@@ -169,11 +187,13 @@ export class PeerAdmission {
     this.#refused.delete(lease.id);
     this.#claims.add(lease);
     this.#admitted.set(lease.id, lease);
+    if (this.#others.get(lease.id) === lease) this.#others.delete(lease.id);
   }
 
   #lose(lease: Lease, to: Lease): void {
     if (!this.#conflicts.has(lease.id)) this.#contradicting.add(lease.id).add(to.id);
     this.#conflicts.set(lease.id, lease);
+    if (!this.#others.has(lease.id)) this.#others.set(lease.id, lease);
     this.#refused.set(lease.id, `its subnet is that of ${to.id} already`);
   }
 }

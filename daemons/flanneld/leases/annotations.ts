@@ -9,6 +9,8 @@ import type { Cidr } from "../../../shared/net/cidr.ts";
 import { NetError } from "../../../shared/net/error.ts";
 import type { NodeSettings } from "./lease_manager.ts";
 
+const usualTypes = ["vxlan", "host-gw", "alloc", ""];
+
 type Annotations = ReadonlyMap<string, string>;
 
 /** A peer's annotations make no sense. The message is a clause to follow a colon. */
@@ -104,7 +106,7 @@ export function readAttributes(keys: AnnotationKeys, annotations: Annotations): 
   return {
     publicIp: readAddress(annotations, keys.publicIp, 4),
     publicIpv6: readAddress(annotations, keys.publicIpv6, 6),
-    backendType: annotations.get(keys.backendType) ?? "",
+    backendType: shared(annotations.get(keys.backendType) ?? ""),
     backendData: readData(annotations, keys.backendData),
     backendV6Data: readData(annotations, keys.backendV6Data),
   };
@@ -183,6 +185,11 @@ export function readOverwrites(
     publicIp: readAddress(annotations, keys.publicIpOverwrite, 4),
     publicIpv6: readAddress(annotations, keys.publicIpv6Overwrite, 6),
   };
+}
+
+/** One text for all that say the same: there may be thousands. */
+function shared(text: string): string {
+  return usualTypes.find((known) => known === text) ?? text;
 }
 
 function readAddress(annotations: Annotations, key: string, family: Family): Address | undefined {

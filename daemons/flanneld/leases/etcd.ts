@@ -1,6 +1,7 @@
 import { Failure, messageOf } from "../../../shared/base/failure.ts";
 import { isJsonObject, parseJson } from "../../../shared/base/json.ts";
 import { Backoff, sleep } from "../../../shared/daemon/backoff.ts";
+import type { Churn } from "../../../shared/daemon/churn.ts";
 import type { Log } from "../../../shared/daemon/log.ts";
 import { untilDone } from "../../../shared/daemon/until_done.ts";
 import { EtcdClient } from "../../../shared/etcd/client.ts";
@@ -71,6 +72,7 @@ class LostRace extends Error {}
 export class EtcdLeaseManager implements LeaseManager {
   readonly #options: EtcdOptions;
   readonly #memory: EtcdMemory;
+  readonly #churn: Churn;
   readonly #log: Log;
   readonly #client: EtcdClient;
   readonly #prefix: string;
@@ -92,9 +94,10 @@ export class EtcdLeaseManager implements LeaseManager {
   #lastEvent: number | undefined;
   #errors = 0;
 
-  constructor(options: EtcdOptions, memory: EtcdMemory, log: Log) {
+  constructor(options: EtcdOptions, memory: EtcdMemory, log: Log, churn: Churn) {
     this.#options = options;
     this.#memory = memory;
+    this.#churn = churn;
     this.#log = log;
     this.#client = new EtcdClient(options);
     this.#prefix = `${options.prefix}/subnets/`;
@@ -366,7 +369,10 @@ export class EtcdLeaseManager implements LeaseManager {
     let page = await this.#client.range(request, signal);
     const { revision } = page;
     for (;;) {
-      for (const kv of page.kvs) onEntry(kv.key.slice(this.#prefix.length), kv);
+      for (const kv of page.kvs) {
+        onEntry(kv.key.slice(this.#prefix.length), kv);
+        this.#churn.add(1);
+      }
       const last = page.kvs.at(-1);
       if (!page.more || last === undefined) return revision;
       page = await this.#client.range({ ...request, from: `${last.key}\0`, revision }, signal);

@@ -12,6 +12,7 @@ import { StreamError } from "../../../shared/kube/json_splitter.ts";
 import { readMetadata } from "../../../shared/kube/metadata.ts";
 import type { ObjectMetadata } from "../../../shared/kube/metadata.ts";
 import { Backoff, sleep } from "../../../shared/daemon/backoff.ts";
+import type { Churn } from "../../../shared/daemon/churn.ts";
 import type { Log } from "../../../shared/daemon/log.ts";
 import { untilDone } from "../../../shared/daemon/until_done.ts";
 import { formatCidr } from "../../../shared/net/cidr.ts";
@@ -49,8 +50,6 @@ const silence = 10_000;
 const fresh = 5000;
 /** Nodes that are looked up at once. */
 const lookUps = 4;
-/** What a runtime takes for a list it never gives back, so it is kept from taking much. */
-const listedBetweenCollections = 500;
 const strategicMerge = "application/strategic-merge-patch+json";
 
 /** Leases by annotations of Kubernetes' Node objects, whose subnets the control plane assigns. */
@@ -59,7 +58,7 @@ export class KubeLeaseManager implements LeaseManager {
   readonly #keys: AnnotationKeys;
   readonly #client: KubeClient;
   readonly #log: Log;
-  readonly #collectGarbage: () => void;
+  readonly #churn: Churn;
   readonly #peers: KubePeers;
   #nodeName: string | undefined;
   #conf: NetConf | undefined;
@@ -69,8 +68,6 @@ export class KubeLeaseManager implements LeaseManager {
   #isReady = false;
   #listener: LeaseListener | undefined;
   #complete = false;
-  /** Nodes that the list which is being read has named. */
-  #listed = 0;
   #changed = false;
   /** What is going on besides the watch. */
   #lookingUp = 0;
@@ -83,10 +80,9 @@ export class KubeLeaseManager implements LeaseManager {
   #errors = 0;
 
   /**
-   * @param collectGarbage called now and then while a long list is read.
    * @throws Failure invalid for options that nothing but a change of them can mend.
    */
-  constructor(options: KubeOptions, env: Environment, log: Log, collectGarbage: () => void) {
+  constructor(options: KubeOptions, env: Environment, log: Log, churn: Churn) {
     if (options.nodeName === undefined && options.pod === undefined) {
       throw new Failure(
         "invalid",
@@ -98,7 +94,7 @@ export class KubeLeaseManager implements LeaseManager {
     this.#keys = annotationKeys(options.annotationPrefix);
     this.#nodeName = options.nodeName;
     this.#log = log;
-    this.#collectGarbage = collectGarbage;
+    this.#churn = churn;
     this.#client = new KubeClient(() => findCluster({ ...options, env }));
     this.#peers = new KubePeers(this.#keys);
   }
@@ -176,11 +172,10 @@ export class KubeLeaseManager implements LeaseManager {
       followed,
       {
         onList: () => {
-          this.#listed = 0;
           this.#peers.beginList();
         },
         onObject: (node) => {
-          if (++this.#listed % listedBetweenCollections === 0) this.#collectGarbage();
+          this.#churn.add(2);
           if (node.name === this.#nodeName) this.#seeOwn(node, signal);
           else if (this.#peers.set(node)) this.#changed = true;
         },

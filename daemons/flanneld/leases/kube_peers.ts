@@ -1,26 +1,36 @@
 import type { Lease } from "../../../shared/flannel/lease.ts";
+import { fingerprint } from "../../../shared/base/fingerprint.ts";
+import { formatCidr } from "../../../shared/net/cidr.ts";
 import type { ObjectMetadata } from "../../../shared/kube/metadata.ts";
 import { AnnotationError, readLease } from "./annotations.ts";
 import type { AnnotationKeys } from "./annotations.ts";
 
-/** A node that is or was to be a peer. */
-interface Peer {
-  readonly uid: string;
-  /** What flannel has written on the node, to see at once that a heartbeat changes none of it. */
-  readonly signature: string;
-  readonly podCidrs: readonly string[] | undefined;
+/** What is known of a node that is or was to be a peer, to see what is new of it. */
+interface Known {
+  /** Fingerprints: with thousands of nodes the texts would be most of the memory. */
+  readonly uid: number;
+  /** Of what flannel has written on the node, to see at once that a heartbeat changes none of it. */
+  readonly signature: number;
   /** Whether the node's spec says so: managedFields may be written by more than the control plane. */
   readonly isConfirmed: boolean;
 }
 
+/** A peer, with what is known of its node beside it: a table less. */
+interface PeerLease extends Lease, Known {}
+
+/** A node without a lease of its own: its subnet is not known, or makes no sense. */
+interface Candidate extends Known {
+  readonly podCidrs: readonly string[] | undefined;
+}
+
 /** The peers that the nodes of a cluster make, by their metadata. */
 export class KubePeers {
-  readonly leases = new Map<string, Lease>();
+  readonly leases = new Map<string, PeerLease>();
   readonly unreadable = new Map<string, string>();
   /** Nodes whose spec has to be looked at for their subnets. */
   readonly unknown = new Set<string>();
   readonly #keys: AnnotationKeys;
-  readonly #peers = new Map<string, Peer>();
+  readonly #candidates = new Map<string, Candidate>();
   /** What the list that is being read has not named yet. */
   #unlisted: Set<string> | undefined;
 
@@ -30,7 +40,7 @@ export class KubePeers {
 
   /** A list begins: what it does not name is no more when it ends. */
   beginList(): void {
-    this.#unlisted = new Set(this.#peers.keys());
+    this.#unlisted = new Set([...this.leases.keys(), ...this.#candidates.keys()]);
   }
 
   /** @returns whether that has changed a peer. */
@@ -46,28 +56,30 @@ export class KubePeers {
     const { name, annotations } = node;
     this.#unlisted?.delete(name);
     if (annotations.get(this.#keys.managed) !== "true") return this.delete(name);
-    const known = this.#peers.get(name);
-    const before = known?.uid === node.uid ? known : undefined;
+    const earlier = this.#find(name);
+    const uid = fingerprint([node.uid]);
+    const before = earlier?.uid === uid ? earlier : undefined;
     const signature = this.#signatureOf(node);
-    if (before?.signature === signature && !this.#saysMore(before, node)) return false;
+    if (before?.signature === signature && !saysMore(before, node)) return false;
 
-    const fromNode = node.fromSpec || before?.podCidrs === undefined;
-    const podCidrs = fromNode ? node.podCidrs : before.podCidrs;
-    const isConfirmed = node.fromSpec || before?.isConfirmed === true;
-    this.#peers.set(name, { uid: node.uid, signature, podCidrs, isConfirmed });
+    const podCidrs = node.fromSpec
+      ? node.podCidrs
+      : ((before && podCidrsOf(before)) ?? node.podCidrs);
+    const known = { uid, signature, isConfirmed: node.fromSpec || before?.isConfirmed === true };
     if (podCidrs === undefined) {
+      this.#candidates.set(name, { ...known, podCidrs });
       // One that was made anew under its name keeps its routes until its subnet is known.
       this.unknown.add(name);
       return false;
     }
     this.unknown.delete(name);
-    this.#read(node, podCidrs);
+    this.#read(node, podCidrs, known);
     return true;
   }
 
   /** @returns whether there was such a peer. */
   delete(name: string): boolean {
-    this.#peers.delete(name);
+    this.#candidates.delete(name);
     this.unknown.delete(name);
     const wasUnreadable = this.unreadable.delete(name);
     return this.leases.delete(name) || wasUnreadable;
@@ -75,32 +87,45 @@ export class KubePeers {
 
   /** Asks for the specs of nodes whose subnets contradict another's. */
   doubt(names: Iterable<string>): void {
-    for (const name of names)
-      if (this.#peers.get(name)?.isConfirmed === false) this.unknown.add(name);
+    for (const name of names) if (this.#find(name)?.isConfirmed === false) this.unknown.add(name);
   }
 
-  #saysMore(before: Peer, { podCidrs, fromSpec }: ObjectMetadata): boolean {
-    return (
-      (fromSpec && !before.isConfirmed) || (before.podCidrs === undefined && podCidrs !== undefined)
-    );
+  /** One that was made anew under its name is a candidate beside the lease that it had. */
+  #find(name: string): PeerLease | Candidate | undefined {
+    return this.#candidates.get(name) ?? this.leases.get(name);
   }
 
-  #read(node: ObjectMetadata, podCidrs: readonly string[]): void {
-    const { name } = node;
+  #read(node: ObjectMetadata, podCidrs: readonly string[], known: Known): void {
+    const { name, annotations, created } = node;
     try {
-      this.leases.set(name, readLease(this.#keys, name, node.annotations, podCidrs, node.created));
+      const lease = readLease(this.#keys, name, annotations, podCidrs, created);
+      this.leases.set(name, { ...lease, ...known });
+      this.#candidates.delete(name);
       this.unreadable.delete(name);
     } catch (error) {
       if (!(error instanceof AnnotationError)) throw error;
       this.leases.delete(name);
+      this.#candidates.set(name, { ...known, podCidrs });
       this.unreadable.set(name, error.message);
     }
   }
 
-  #signatureOf({ annotations }: ObjectMetadata): string {
+  #signatureOf({ annotations }: ObjectMetadata): number {
     const { backendType, backendData, backendV6Data, publicIp, publicIpv6 } = this.#keys;
-    return [backendType, backendData, backendV6Data, publicIp, publicIpv6]
-      .map((key) => annotations.get(key) ?? "")
-      .join("\n");
+    const keys = [backendType, backendData, backendV6Data, publicIp, publicIpv6];
+    return fingerprint(keys.map((key) => annotations.get(key) ?? ""));
   }
+}
+
+/** Whether a node that is otherwise as it was tells more of its subnets. */
+function saysMore(before: PeerLease | Candidate, { podCidrs, fromSpec }: ObjectMetadata): boolean {
+  if (fromSpec && !before.isConfirmed) return true;
+  return podCidrs !== undefined && podCidrsOf(before) === undefined;
+}
+
+function podCidrsOf(known: PeerLease | Candidate): readonly string[] | undefined {
+  if ("podCidrs" in known) return known.podCidrs;
+  return [known.subnet, known.subnetV6].flatMap((subnet) =>
+    subnet === undefined ? [] : [formatCidr(subnet)],
+  );
 }

@@ -1,12 +1,13 @@
 import type { Lease } from "../../../shared/flannel/lease.ts";
 import { widthOf } from "../../../shared/net/address.ts";
+import { contains } from "../../../shared/net/cidr.ts";
 import type { Cidr } from "../../../shared/net/cidr.ts";
 
 /** Subnets of one family and prefix length, by their network bits. */
 interface Level {
   readonly family: number;
   readonly prefix: number;
-  readonly subnets: Map<bigint, Lease>;
+  readonly subnets: Map<number | bigint, Lease>;
 }
 
 /** Who has which subnet. Nearly always all are of one length, so a look-up is one in a table. */
@@ -28,7 +29,7 @@ export class SubnetClaims {
   }
 
   /** The leases that have an address in common with one. */
-  rivalsOf(lease: Lease): Lease[] {
+  rivalsOf(lease: Lease): readonly Lease[] {
     const found = new Set<Lease>();
     for (const subnet of subnetsOf(lease)) {
       for (const level of this.#levels.values()) {
@@ -55,9 +56,8 @@ function collect({ prefix, subnets }: Level, subnet: Cidr, found: Set<Lease>): v
     if (lease !== undefined) found.add(lease);
     return;
   }
-  const [bits, longer] = [networkBits(subnet, subnet.prefix), BigInt(prefix - subnet.prefix)];
-  for (const [network, lease] of subnets) {
-    if (network >> longer === bits) found.add(lease);
+  for (const lease of subnets.values()) {
+    if (subnetsOf(lease).some(({ address }) => contains(subnet, address))) found.add(lease);
   }
 }
 
@@ -70,6 +70,8 @@ function keyOf({ address, prefix }: Cidr): number {
   return address.family * 1000 + prefix;
 }
 
-function networkBits({ address }: Cidr, prefix: number): bigint {
-  return address.value >> BigInt(widthOf(address.family) - prefix);
+/** A number where it can be one, which as a key needs no memory of its own. */
+function networkBits({ address }: Cidr, prefix: number): number | bigint {
+  const bits = address.value >> BigInt(widthOf(address.family) - prefix);
+  return address.family === 4 ? Number(bits) : bits;
 }

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
-import { DeltaTable } from "../../../../daemons/flanneld/delta_table.ts";
+import { DeltaTable, type Comparison } from "../../../../daemons/flanneld/delta_table.ts";
 
 const key = fc.integer({ min: 0, max: 6 });
 const value = fc.option(fc.integer({ min: 0, max: 3 }), { nil: undefined });
@@ -21,8 +21,19 @@ function put(map: Map<number, number>, at: number, now: number | undefined): voi
   else map.set(at, now);
 }
 
+/** What is wanted is made as it is, but for 3, which cannot be made now and is right if nothing is there. */
+const exact: Comparison<number, number> = {
+  isRight: ({ wanted, present }) => made(wanted) === present,
+  made,
+  isAsMade: (wanted, present) => wanted === present,
+};
+
+function made(wanted: number | undefined): number | undefined {
+  return wanted === 3 ? undefined : wanted;
+}
+
 function table(): DeltaTable<number, number, number> {
-  return new DeltaTable(({ wanted, present }) => wanted === present);
+  return new DeltaTable(exact);
 }
 
 describe("a delta table", () => {
@@ -45,9 +56,12 @@ describe("a delta table", () => {
           }
         }
         const keys = [...new Set([...wanted.keys(), ...present.keys()])];
-        const differing = keys.filter((at) => wanted.get(at) !== present.get(at));
+        const differing = keys.filter((at) => made(wanted.get(at)) !== present.get(at));
         expect(new Set(deltas.pending)).toEqual(new Set(differing));
         expect(new Map(deltas.wanted())).toEqual(wanted);
+        for (const at of keys) {
+          expect(deltas.get(at)).toEqual({ wanted: wanted.get(at), present: present.get(at) });
+        }
       }),
     );
   });
@@ -60,7 +74,7 @@ describe("a delta table", () => {
           if (one.kind === "learn-all") deltas.learnAll(new Map(one.all));
           else deltas[one.kind](one.key, one.value);
         }
-        for (const at of deltas.pending) deltas.learn(at, deltas.get(at)?.wanted);
+        for (const at of deltas.pending) deltas.learn(at, made(deltas.wantedAt(at)));
         expect([...deltas.pending]).toEqual([]);
       }),
     );
@@ -77,14 +91,21 @@ describe("a delta table", () => {
 
   it("judges anew when it is told to", () => {
     let tolerance = 0;
-    const deltas = new DeltaTable<number, number, number>(
-      ({ wanted = 0, present = 0 }) => Math.abs(wanted - present) <= tolerance,
-    );
+    const deltas = new DeltaTable<number, number, number>({
+      isRight: ({ wanted = 0, present = 0 }) => Math.abs(wanted - present) <= tolerance,
+      made: (wanted) => wanted + tolerance,
+      isAsMade: (wanted, present) => present === wanted + tolerance,
+    });
     deltas.want(1, 2);
     deltas.learn(1, 3);
+    deltas.want(2, 7);
+    deltas.learn(2, 7);
     expect([...deltas.pending]).toEqual([1]);
-    tolerance = 1;
-    deltas.review();
+    deltas.reviewAfter(() => {
+      tolerance = 1;
+    });
     expect([...deltas.pending]).toEqual([]);
+    // What was there as it was made is there all the same where it would be made differently now.
+    expect([1, 2].map((at) => deltas.get(at)?.present)).toEqual([3, 7]);
   });
 });

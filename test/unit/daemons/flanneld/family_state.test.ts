@@ -41,15 +41,8 @@ function state({ subnet, mac: number, address }: PeerParts): PeerState {
   const gateway = parseAddress(`10.244.${subnet}.0`);
   const objects: PeerObjects =
     number === 0
-      ? { tunnel: undefined, gateway: publicIp(address), link: eth0 }
-      : {
-          tunnel: {
-            neighbour: { address: gateway, mac: mac(number) },
-            entry: { mac: mac(number), dst: publicIp(address) },
-          },
-          gateway,
-          link: "device",
-        };
+      ? { vtepMac: undefined, gateway: publicIp(address), link: eth0 }
+      : { vtepMac: mac(number), gateway, link: "device" };
   const peer = {
     id: `n${subnet}`,
     subnet: parseCidr(`10.244.${subnet}.0/24`),

@@ -59,7 +59,7 @@ function node(model: KernelModel, whileRead: () => void = () => {}) {
       }),
   };
   const reconciler = new Reconciler({
-    sys: fakeSys({}),
+    sys: fakeSys({ collectYoung: () => {} }),
     kernel: kernel as OverlayKernel,
     backend: vxlan({ ipv4: network, ipv6: undefined }, readVxlanOptions({})),
     networks: { ipv4: network, ipv6: undefined },

@@ -124,12 +124,9 @@ describe("vxlan", () => {
     expect(vxlan(families, readVxlanOptions(config)).mtu(external)).toBe(mtu);
   });
 
-  it("sends to a peer by its MAC, behind its public address", () => {
+  it("sends to a peer by the MAC of its device", () => {
     expect(join({}, peer())).toEqual({
-      tunnel: {
-        neighbour: { address: parseAddress("10.244.2.0"), mac: "02:00:00:00:00:12" },
-        entry: { mac: "02:00:00:00:00:12", dst: parseAddress("10.77.0.12") },
-      },
+      vtepMac: "02:00:00:00:00:12",
       gateway: parseAddress("10.244.2.0"),
       link: "device",
     } satisfies PeerObjects);
@@ -139,7 +136,7 @@ describe("vxlan", () => {
     const direct = { DirectRouting: true };
     const tunnel = { link: "device" };
     expect(join(direct, peer(), onLink)).toEqual({
-      ...{ tunnel: undefined, gateway: parseAddress("10.77.0.12"), link: 2 },
+      ...{ vtepMac: undefined, gateway: parseAddress("10.77.0.12"), link: 2 },
     });
     expect(join(direct, peer(), behindRouter)).toMatchObject(tunnel);
     expect(join(direct, peer())).toMatchObject(tunnel);
@@ -204,13 +201,13 @@ describe("host-gw", () => {
   it("sends to a peer's address on the interface", () => {
     const of = peer({ backendType: "host-gw", backendData: null });
     expect(backend.join(of, { external, device: undefined, nextHop: undefined })).toEqual({
-      ...{ tunnel: undefined, gateway: of.publicIp, link: 2 },
+      ...{ vtepMac: undefined, gateway: of.publicIp, link: 2 },
     });
   });
 });
 
 describe("while the backend is being changed in a cluster", () => {
-  const plain = { tunnel: undefined, gateway: parseAddress("10.77.0.12"), link: 2 };
+  const plain = { vtepMac: undefined, gateway: parseAddress("10.77.0.12"), link: 2 };
 
   it.each([
     ["vxlan", vxlan(only4, options), "host-gw"],

@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 
 import { admit, PeerAdmission } from "../../../../../daemons/flanneld/leases/admission.ts";
 import type { Surroundings } from "../../../../../daemons/flanneld/leases/admission.ts";
+import { Churn } from "../../../../../shared/daemon/churn.ts";
 import type { Lease } from "../../../../../shared/flannel/lease.ts";
 import { parseAddress } from "../../../../../shared/net/address.ts";
 import { overlaps, parseCidr } from "../../../../../shared/net/cidr.ts";
@@ -103,7 +104,7 @@ describe("admit", () => {
 
 function admission() {
   const leases = new Map<string, Lease>();
-  const admitting = new PeerAdmission(here);
+  const admitting = new PeerAdmission(here, new Churn(() => undefined));
   const update = (...changes: readonly (Lease | string)[]) => {
     for (const change of changes) {
       if (typeof change === "string") leases.delete(change);

@@ -8,6 +8,7 @@ import { KubeLeaseManager } from "../../../../../daemons/flanneld/leases/kube.ts
 import type { PeerLeases } from "../../../../../daemons/flanneld/leases/lease_manager.ts";
 import { readOptions } from "../../../../../daemons/flanneld/options.ts";
 import type { KubeOptions } from "../../../../../daemons/flanneld/options.ts";
+import { Churn } from "../../../../../shared/daemon/churn.ts";
 import type { Lease, LeaseAttributes } from "../../../../../shared/flannel/lease.ts";
 import { parseAddress } from "../../../../../shared/net/address.ts";
 import { formatCidr } from "../../../../../shared/net/cidr.ts";
@@ -63,7 +64,7 @@ async function setUp({ conf, own = { podCIDRs: ["10.244.1.0/24"] }, args = [], e
     request.options.leases as KubeOptions,
     {},
     log,
-    () => undefined,
+    new Churn(() => undefined),
   );
   const { signal } = controller;
   const peers = { calls: 0, last: undefined as PeerLeases | undefined, own: [] as Lease[] };
