@@ -2,9 +2,14 @@ import { badConfig, parseAt, validate } from "../../shared/cni/conf.ts";
 import type { Request } from "../../shared/cni/request.ts";
 import type { Backend } from "../../shared/firewall/driver.ts";
 import { overlap } from "../../shared/firewall/port_forward.ts";
-import type { PortForwardOptions, PortMapping } from "../../shared/firewall/port_forward.ts";
-import { isUnspecified, parseAddress } from "../../shared/net/address.ts";
-import type { Address } from "../../shared/net/address.ts";
+import type {
+  PortForward,
+  PortForwardOptions,
+  PortMapping,
+} from "../../shared/firewall/port_forward.ts";
+import { formatAddress, isUnspecified, parseAddress } from "../../shared/net/address.ts";
+import type { Address, Family } from "../../shared/net/address.ts";
+import { messageOf } from "../../shared/base/failure.ts";
 import type { JsonObject } from "../../shared/base/json.ts";
 import type { PortmapConf, PortMappingConf } from "../../schemas/generated/types.ts";
 import { validatePortmap } from "../../schemas/generated/validators.js";
@@ -28,12 +33,18 @@ const chainNameMax = 28;
 
 /**
  * Reads the config. DEL and GC go by ids, so nothing that is wrong in it keeps them, and the plugins
- * after them, from their work.
+ * after them, from their work. CHECK does without what tells an ADD whether to go on.
+ * @param skip is told of what is wrong, where the verb goes on without it.
  * @throws CniError InvalidNetworkConfig
  */
-export function parsePortmapConf(raw: JsonObject, request: Request): PortmapConfig {
+export function parsePortmapConf(
+  raw: JsonObject,
+  request: Request,
+  skip: (problem: string) => void,
+): PortmapConfig {
   const lenient = request.verb === "DEL" || request.verb === "GC";
-  const conf = validate(validatePortmap, lenient ? { name: raw["name"] ?? "" } : raw, what);
+  const needed = request.verb === "CHECK" ? withoutPolicy(raw, skip) : raw;
+  const conf = validate(validatePortmap, lenient ? { name: raw["name"] ?? "" } : needed, what);
   const options = readOptions(conf);
   const backend = conf.backend ?? impliedBackend(conf);
   checkConditions(options, backend);
@@ -44,6 +55,54 @@ export function parsePortmapConf(raw: JsonObject, request: Request): PortmapConf
     refuseListeners: conf.hostPortConflict === "refuse",
     mappings: lenient ? lenientMappings(raw) : readMappings(conf),
   };
+}
+
+/** A config whose rule for host ports in use is right, or left out. */
+function withoutPolicy(raw: JsonObject, skip: (problem: string) => void): JsonObject {
+  const { name = "", hostPortConflict = null } = raw;
+  try {
+    validate(validatePortmap, { name, hostPortConflict }, what);
+    return raw;
+  } catch (error) {
+    skip(messageOf(error));
+    return { ...raw, hostPortConflict: null };
+  }
+}
+
+/**
+ * Checks what is recorded of host ports as a config is checked: it becomes rules again.
+ * @throws CniError InvalidNetworkConfig
+ */
+export function checkRecorded({ network, options, mappings }: PortForward, backend: Backend): void {
+  const { snat, masqAll, markMasqBit, externalSetMarkChain, conditions } = options;
+  const conf = validate(
+    validatePortmap,
+    {
+      name: network,
+      backend,
+      snat,
+      masqAll,
+      // The default is recorded beside a chain, too.
+      markMasqBit: externalSetMarkChain === undefined ? markMasqBit : null,
+      externalSetMarkChain: externalSetMarkChain ?? null,
+      conditionsV4: conditions[4],
+      conditionsV6: conditions[6],
+      runtimeConfig: {
+        portMappings: mappings.map(({ hostIP, family, ...mapping }) => ({
+          ...mapping,
+          hostIP: hostIP === undefined ? allOf(family) : formatAddress(hostIP),
+        })),
+      },
+    },
+    "a record of host ports",
+  );
+  checkConditions(readOptions(conf), backend);
+  for (const entry of conf.runtimeConfig?.portMappings ?? []) readMapping(entry, "mappings");
+}
+
+/** What stands for all addresses of a family, or of both. */
+function allOf(family: Family | undefined): string {
+  return family === undefined ? "" : formatAddress({ family, value: 0n });
 }
 
 /** Options that only iptables knows, or conditions in its words, ask for it. */

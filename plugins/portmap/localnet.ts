@@ -66,15 +66,12 @@ function guard(env: PortmapEnv, link: string, backend: Backend): void {
   if (!isThere || driver.missing(4, ruleset) !== undefined) {
     if (isThere || !driver.add([4], [ruleset])) driver.reconcile([4], [ruleset]);
   }
-  const state = driver.ownState(4, ruleset);
-  if (state !== undefined) env.store.rememberState(state);
+  env.store.rememberState(driver.ownState(4, ruleset));
 }
 
 /** Whether the rules are known to be as they were made: asked of the kernel, in microseconds. */
 function isGuarded({ store }: PortmapEnv, driver: FirewallDriver, ruleset: Ruleset): boolean {
-  if (!driver.has(4, ruleset)) return false;
-  const state = driver.ownState(4, ruleset);
-  return state !== undefined && store.isKnownState(state);
+  return driver.has(4, ruleset) && store.isKnownState(driver.ownState(4, ruleset));
 }
 
 /**

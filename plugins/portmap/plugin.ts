@@ -74,7 +74,7 @@ export const portmap: Plugin<PortmapConfig> = {
     const env = envOf(context);
     const own = env.store.read(conf.network, request);
     const backend = own?.backend ?? chooseBackend(context);
-    const forward = portForwardOf(context, prevResult);
+    const forward = asAdded(portForwardOf(context, prevResult), own);
     // Of a container without a record, the reference plugin may have made the rules.
     const ruleset = rulesetOf(env, forward, [{ forward }], own === undefined ? "reference" : "us");
     const driver = driverOf(context.firewall, backend);
@@ -119,7 +119,7 @@ export const portmap: Plugin<PortmapConfig> = {
     const isStaying = (): boolean => env.store.departures.isStaying(conf.network, request);
     // A DEL is under way, or has left rules that are removed with the next one.
     if (own === undefined ? !isStaying() : !hasRules(own)) return [];
-    const forward = portForwardOf(context, prevResult);
+    const forward = asAdded(portForwardOf(context, prevResult), own);
     const driver = driverOf(context.firewall, own?.backend ?? chooseBackend(context));
     const ruleset = rulesetOf(env, forward, [{ forward }]);
     const lost = familiesOf(forward).filter(
@@ -156,6 +156,11 @@ export const portmap: Plugin<PortmapConfig> = {
     );
   },
 };
+
+/** Host ports with the options of their ADD: the network config may have changed since. */
+function asAdded(forward: PortForward, own: PortRecord | undefined): PortForward {
+  return own === undefined ? forward : { ...forward, options: own.forward.options };
+}
 
 /**
  * Takes over what another plugin has made, and something has removed.

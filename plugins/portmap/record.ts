@@ -1,4 +1,4 @@
-import { idProblem, ifnameProblem } from "../../shared/cni/request.ts";
+import { idProblem, ifnameProblem, nulProblem } from "../../shared/cni/request.ts";
 import type { Backend } from "../../shared/firewall/driver.ts";
 import type {
   PortForward,
@@ -6,7 +6,9 @@ import type {
   Protocol,
 } from "../../shared/firewall/port_forward.ts";
 import { formatAddress, parseAddress } from "../../shared/net/address.ts";
+import type { Family } from "../../shared/net/address.ts";
 import { formatCidr, parseCidr } from "../../shared/net/cidr.ts";
+import { checkRecorded } from "./conf.ts";
 
 /** The host ports of one container's interface, as they are recorded on the node. */
 export interface PortRecord {
@@ -77,10 +79,9 @@ export function formatRecord({ forward, localnetLink, phase, ...rest }: PortReco
 /** Reads a record. @throws if it is damaged. */
 export function parseRecord(text: string): PortRecord {
   const plain = JSON.parse(text) as PlainRecord;
-  if (!isPlain(plain)) throw new TypeError("a damaged record");
   const { netns, inode, reserved, leftover, foreign, backend, phase, localnetLink, ...forward } =
     plain;
-  return {
+  const record: PortRecord = {
     localnetLink,
     phase: phase ?? "added",
     netns,
@@ -99,34 +100,35 @@ export function parseRecord(text: string): PortRecord {
       })),
     },
   };
+  if (!isPlain(record)) throw new TypeError("a damaged record");
+  checkRecorded(record.forward, backend);
+  return record;
 }
 
 const protocols: readonly unknown[] = ["tcp", "udp", "sctp"] satisfies Protocol[];
 const backends: readonly unknown[] = ["iptables", "nftables"] satisfies Backend[];
+const phases: readonly unknown[] = ["adding", "added", "leaving"] satisfies Phase[];
+const families: readonly unknown[] = [4, 6, undefined] satisfies (Family | undefined)[];
 
-/** Whether a record holds what was written: its words become rules, and its numbers ports. */
-function isPlain(value: PlainRecord): boolean {
-  const { network, containerId, ifname, netns, inode, options, mappings, localnetLink } = value;
-  const { markMasqBit, externalSetMarkChain, conditions } = options;
-  const words: unknown[] = [
-    network,
-    containerId,
-    ifname,
-    netns,
-    ...conditions[4],
-    ...conditions[6],
-  ];
+/** Whether ids, names and states are what a call may have brought: they become rules and paths. */
+function isPlain(record: PortRecord): boolean {
+  const { netns, inode, localnetLink, forward } = record;
+  const { network, containerId, ifname, mappings } = forward;
   return (
-    [...words, externalSetMarkChain ?? ""].every((word) => typeof word === "string") &&
+    [network, containerId, ifname, netns, localnetLink ?? ""].every(
+      (word) => typeof word === "string",
+    ) &&
     (ifname === "" || ifnameProblem(ifname) === undefined) &&
     (localnetLink === undefined || ifnameProblem(localnetLink) === undefined) &&
-    idProblem(network) === undefined &&
-    idProblem(containerId) === undefined &&
-    [inode, markMasqBit].every(Number.isInteger) &&
-    backends.includes(value.backend) &&
+    [idProblem(network), idProblem(containerId), nulProblem(netns)].every(
+      (problem) => problem === undefined,
+    ) &&
+    Number.isInteger(inode) &&
+    [record.reserved, record.leftover, record.foreign].every((one) => typeof one === "boolean") &&
+    backends.includes(record.backend) &&
+    phases.includes(record.phase) &&
     mappings.every(
-      ({ hostPort, containerPort, protocol }) =>
-        [hostPort, containerPort].every(Number.isInteger) && protocols.includes(protocol),
+      ({ protocol, family }) => protocols.includes(protocol) && families.includes(family),
     )
   );
 }

@@ -1,6 +1,7 @@
 import { CniError, Code } from "../../shared/cni/error.ts";
 import { messageOf } from "../../shared/base/failure.ts";
 import type { Context } from "../../shared/cni/plugin.ts";
+import { ifnameProblem } from "../../shared/cni/request.ts";
 import type { Attachment } from "../../shared/cni/request.ts";
 import {
   ensureFolder,
@@ -169,7 +170,9 @@ export class PortStore {
 
   /** The links that route_localnet was, or was to be, turned on for. */
   localnets(): string[] {
-    return this.#attempt(() => listIfPresent(this.#localnets));
+    return this.#attempt(() => listIfPresent(this.#localnets)).filter(
+      (link) => ifnameProblem(link) === undefined,
+    );
   }
 
   /** What route_localnet of a link was before the first host port. */
@@ -284,6 +287,8 @@ export class PortStore {
   }
 
   #readFile(name: string): PortRecord | undefined {
+    // What an index says could be a path.
+    if (!/^[0-9a-f]{40}$/.test(name)) return undefined;
     const text = this.#attempt(() => readIfPresent(`${this.#containers}/${name}`));
     if (text === undefined) return undefined;
     try {

@@ -81,11 +81,10 @@ export interface FirewallDriver {
   sharedState(family: Family, rulesets: readonly Ruleset[]): string | undefined;
 
   /**
-   * What an owner's rules are like now. While it is the same, nobody has changed them. Undefined in
-   * iptables-legacy, of which only a listing would tell.
+   * What an owner's rules are like now. While it is the same, nobody has changed them.
    * @throws Failure kernel
    */
-  ownState(family: Family, ruleset: Ruleset): string | undefined;
+  ownState(family: Family, ruleset: Ruleset): string;
 
   /** Whose rulesets of a kind there are. @throws Failure firewall */
   list<Owner>(families: readonly Family[], kind: RulesetKind<Owner>): Owner[];

@@ -3,7 +3,7 @@ import type { Address, Family } from "../net/address.ts";
 import { readIfPresent } from "../files/files.ts";
 import { forgetUdpAnswers, forgetUdpFlows } from "../netlink/conntrack.ts";
 import type { UdpPort } from "../netlink/conntrack.ts";
-import { hasLegacyChain, hasLegacyTable, legacyTable } from "./iptables_legacy.ts";
+import { hasLegacyChain, hasLegacyTable, legacyContent, legacyTable } from "./iptables_legacy.ts";
 import { sleep } from "../files/lock.ts";
 import type { Lock } from "../files/lock.ts";
 import { generation, hasChain, listRules, netfilterSocket } from "../netlink/nf_tables.ts";
@@ -148,6 +148,11 @@ export class Firewall implements Disposable {
   /** What is in a table of iptables-legacy, as the kernel has it; undefined if it is not in use. */
   legacyTable(family: Family, table: string): Buffer | undefined {
     return legacyTable(this.#sys, family, table);
+  }
+
+  /** What a chain of iptables-legacy is like; see {@link legacyContent}. */
+  legacyContent(family: Family, table: string, chain: string): string | undefined {
+    return legacyContent(this.#sys, family, table, chain);
   }
 
   /** Whether a table of one of the two iptables has a chain. @throws Failure kernel */

@@ -187,8 +187,13 @@ export class IptablesDriver implements FirewallDriver {
     return ["iptables-nft", family, ...[...states].flat()].join(" ");
   }
 
-  ownState(family: Family, ruleset: Ruleset): string | undefined {
-    if (this.#firewall.variant(family) === "legacy") return undefined;
+  ownState(family: Family, ruleset: Ruleset): string {
+    if (this.#firewall.variant(family) === "legacy") {
+      const contents = withRules(rulesOf([ruleset], family)).map(({ table, chain }) =>
+        this.#firewall.legacyContent(family, table, chain),
+      );
+      return ["iptables-legacy", family, ...contents].join(" ");
+    }
     const states = withRules(rulesOf([ruleset], family)).flatMap(({ chain: own, table, rules }) =>
       [...new Set(rules.map(({ chain }) => chain))].map((chain) => {
         const found = this.#firewall

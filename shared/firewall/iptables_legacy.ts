@@ -92,7 +92,7 @@ function contentOf(entries: Buffer, family: Family, chain: string): string {
   const found: string[] = [];
   let isOwn = false;
   let start = -1;
-  const jumps: number[] = [];
+  const jumps: { to: number; rule: Buffer }[] = [];
   for (let at = 0; at + size <= entries.length; ) {
     const target = at + readU16(entries, at + offsets);
     const length = readU16(entries, at + offsets + 2);
@@ -101,16 +101,22 @@ function contentOf(entries: Buffer, family: Family, chain: string): string {
     if (name === "ERROR") {
       isOwn = textAt(entries, target + TARGET_DATA) === chain;
       if (isOwn) start = at + length;
-    } else if (isOwn) {
+    } else if (isOwn || name === "") {
       const rule = Buffer.from(entries.subarray(at, at + length));
       // What it has counted, and where the kernel has come from when it last looked.
       rule.fill(0, counters - 4, size);
-      found.push(rule.toString("hex"));
-    } else if (name === "") jumps.push(readU32(entries, target + TARGET_DATA));
+      if (isOwn) {
+        found.push(rule.toString("hex"));
+      } else {
+        // Where the chain begins changes with every change of the table.
+        rule.fill(0, target + TARGET_DATA - at, target + TARGET_DATA - at + 4);
+        jumps.push({ to: readU32(entries, target + TARGET_DATA), rule });
+      }
+    }
     at += length;
   }
-  const count = jumps.filter((to) => to === start).length;
-  return `${count} ${found.join(" ")}`;
+  const to = jumps.filter((jump) => jump.to === start).map(({ rule }) => rule.toString("hex"));
+  return `${to.join(" ")}; ${found.join(" ")}`;
 }
 
 function textAt(bytes: Buffer, at: number): string {

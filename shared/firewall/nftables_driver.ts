@@ -117,7 +117,7 @@ export class NftablesDriver implements FirewallDriver {
     return ["nftables", ...tables.map(tableOf), ...states].join(" ");
   }
 
-  ownState(family: Family, ruleset: Ruleset): string | undefined {
+  ownState(family: Family, ruleset: Ruleset): string {
     const states = rulesOf([ruleset], [family]).flatMap((rules) =>
       rules.table.ownersChains.flatMap((chain) =>
         this.#firewall

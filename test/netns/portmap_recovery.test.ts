@@ -249,6 +249,49 @@ describe.concurrent("of the shared rules", () => {
     }
   });
 
+  testSome([IPTABLES_NFT, IPTABLES_LEGACY])(
+    "D6: the next ADD takes none that looks alike for its own ($backend)",
+    async (one) => {
+      const { env } = one;
+      await using node = await createNode(one);
+      await addPortmap(node, one, "pod1");
+      const saved = await natTable(node, one, 4);
+      for (const rule of saved.split("\n").filter((line) => shared.test(line))) {
+        const alike = rule.replace(/^-A (\S+) /, "-A $1 -s 198.51.100.9/32 ");
+        const change = async (...lines: readonly string[]) => {
+          const input = `${["*nat", ...lines, "COMMIT"].join("\n")}\n`;
+          return node.output("iptables-restore", ["--noflush"], { env, input });
+        };
+        await change(rule.replace("-A ", "-D "), alike);
+        const call = await addPortmap(node, one, "pod2", { mappings: other }, 1);
+        expect((await natTable(node, one, 4)).split("\n")).toContain(rule);
+        await cniOk(node, { ...call, command: "DEL" });
+        await change(alike.replace("-A ", "-D "));
+        expect(sortedLines(await natTable(node, one, 4)), rule).toEqual(sortedLines(saved));
+      }
+    },
+  );
+
+  test("D6: the next ADD takes none that looks alike for its own (nftables)", async () => {
+    await using node = await createNode(NFTABLES);
+    await addPortmap(node, NFTABLES, "pod1");
+    const list = async () => node.sh("nft list table ip cni_hostport");
+    const saved = await list();
+    for (const [chain, rule] of [
+      ["prerouting", "fib daddr type local jump hostports_all"],
+      ["output", "fib daddr type local jump hostports_all"],
+      ["hostports_all", "jump hostports"],
+    ] as const) {
+      await node.sh(`
+        nft flush chain ip cni_hostport ${chain}
+        nft add rule ip cni_hostport ${chain} ip saddr 198.51.100.9 ${rule}
+      `);
+      const call = await addPortmap(node, NFTABLES, "pod2", { mappings: other }, 1);
+      await cniOk(node, { ...call, command: "DEL" });
+      expect(sortedLines(await list()), chain).toEqual(sortedLines(saved));
+    }
+  });
+
   testSome(BACKENDS)("24 pods at once on a fresh node make one each ($backend)", async (one) => {
     const stateAfter = async (atOnce: boolean) => {
       await using node = await createNode(one);

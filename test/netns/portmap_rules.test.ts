@@ -296,6 +296,19 @@ describe.concurrent("CHECK", () => {
     expect(await check()).toMatchObject({ code: 0, stdout: "", stderr: "" });
   });
 
+  testSome(BACKENDS)("goes by the options of ADD ($backend)", async (backend) => {
+    await using node = await createNode(backend);
+    const call = await addPortmap(node, backend, "pod1");
+    const changes = { masqAll: true, hostPortConflict: "perhaps", snat: true };
+    const conf = { ...call.conf, ...changes };
+    const answer = await cni(node, { ...call, conf, command: "CHECK" });
+    expect(answer.code, answer.stdout).toBe(0);
+    expect(answer.stderr).toMatch(/hostPortConflict.* CHECK goes on without it/);
+    // Other ports are another matter.
+    const other = { ...conf, runtimeConfig: { portMappings: manyMappings(1) } };
+    expectError(await cni(node, { ...call, conf: other, command: "CHECK" }), 105);
+  });
+
   testSome(BACKENDS)("is content where nothing is mapped ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const call = portmapCall(backend, "pod1", resultFor("pod1"), { mappings: [] });

@@ -120,7 +120,7 @@ function readConfig(raw: JsonObject): void {
     });
     attempt(() => delegateConf(parseFlannelConf(raw, of), node));
     attempt(() => parseConf(raw, of));
-    attempt(() => parsePortmapConf(raw, of));
+    attempt(() => parsePortmapConf(raw, of, () => undefined));
   }
   // Each may fail with a code. The caller judges the last one.
   for (const failure of failures) if (!isExpected(failure)) throw failure;

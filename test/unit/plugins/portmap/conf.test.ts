@@ -7,8 +7,12 @@ import type { Json, JsonObject } from "../../../../shared/base/json.ts";
 import { mapping, plainOptions } from "../../shared/firewall/forwards.ts";
 import { request } from "./helpers.ts";
 
-const parse = (more: JsonObject, verb: Verb = "ADD") =>
-  parsePortmapConf({ cniVersion: "1.0.0", name: "net", type: "portmap", ...more }, request(verb));
+const parse = (more: JsonObject, verb: Verb = "ADD", skipped: string[] = []) =>
+  parsePortmapConf(
+    { cniVersion: "1.0.0", name: "net", type: "portmap", ...more },
+    request(verb),
+    (problem) => void skipped.push(problem),
+  );
 
 const web: JsonObject = { hostPort: 8080, containerPort: 80 };
 const mapped = (...portMappings: Json[]): JsonObject => ({ runtimeConfig: { portMappings } });
@@ -174,7 +178,7 @@ describe("the options", () => {
   });
 
   it("need a name", () => {
-    expect(() => parsePortmapConf({ type: "portmap" }, request("ADD"))).toThrow(
+    expect(() => parsePortmapConf({ type: "portmap" }, request("ADD"), () => undefined)).toThrow(
       refusal("name", "", "must be set"),
     );
   });
@@ -311,6 +315,14 @@ describe("DEL and GC", () => {
     }
     const wrong = { ...mapped(web), snat: "yes", conditionsV4: ["\n"], backend: "ipvs" };
     expect(parse(wrong, verb).mappings).toEqual([mapping("8080:80/tcp")]);
+  });
+
+  it("CHECK says what it does without", () => {
+    const skipped: string[] = [];
+    const wrong = { ...mapped(web), hostPortConflict: "perhaps" };
+    expect(parse(wrong, "CHECK", skipped).mappings).toEqual([mapping("8080:80/tcp")]);
+    expect(skipped).toEqual([expect.stringContaining("hostPortConflict")]);
+    expect(() => parse(wrong, "ADD")).toThrow("hostPortConflict");
   });
 
   it.each<Verb>(["ADD", "CHECK", "STATUS"])("%s are not so lenient", (verb) => {

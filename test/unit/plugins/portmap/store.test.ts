@@ -6,6 +6,7 @@ import { Code } from "../../../../shared/cni/error.ts";
 import type { Firewall } from "../../../../shared/firewall/firewall.ts";
 import { anyForward } from "../../shared/firewall/arbitraries.ts";
 import { forward, mapping } from "../../shared/firewall/forwards.ts";
+import { formatRecord } from "../../../../plugins/portmap/record.ts";
 import { record, storeIn, temporaryFolder } from "./helpers.ts";
 
 /** A store whose folders are there. */
@@ -222,21 +223,49 @@ describe("a record", () => {
     expect(one.counts()).toEqual([0, 0, 0]);
   });
 
-  it.each(["", "{", "null", "{}", '{"addresses":[7]}'])("that is damaged (%j) is none", (text) => {
-    using one = open();
-    one.store.write(c1);
-    one.store.write(c2);
-    const first = one.filesIn("containers").find((name) => {
-      const path = `${one.folder}/containers/${name}`;
-      return readFileSync(path, "utf8").includes('"c1"');
-    });
-    writeFileSync(`${one.folder}/containers/${first}`, text);
-    expect(one.store.read("net", c1.forward)).toBeUndefined();
-    expect(one.store.list()).toEqual([c2]);
-    expect(one.owners("8080:80/tcp")).toEqual(["c2"]);
-    one.store.remove(c1);
-    expect(one.store.list()).toEqual([c2]);
-  });
+  const options = { ...c1.forward.options, conditions: { 4: [], 6: [] } };
+  const crafted: readonly object[] = [
+    { network: "net -j ACCEPT" },
+    { containerId: 'c1"' },
+    { ifname: "../eth0" },
+    { localnetLink: "cni0/../.." },
+    { netns: "/run/netns/c1\0" },
+    { backend: "ipvs" },
+    { phase: "gone" },
+    { leftover: "no" },
+    { addresses: ["10.0.0.1 -j ACCEPT/24"] },
+    { mappings: [{ hostPort: 0, containerPort: 80, protocol: "tcp" }] },
+    { mappings: [{ hostPort: 8080, containerPort: 70_000, protocol: "tcp" }] },
+    { mappings: [{ hostPort: "8080", containerPort: 80, protocol: "tcp" }] },
+    { mappings: [{ hostPort: 8080, containerPort: 80, protocol: "tcp -j" }] },
+    { mappings: [{ hostPort: 8080, containerPort: 80, protocol: "tcp", hostIP: "x" }] },
+    { mappings: [{ hostPort: 8080, containerPort: 80, protocol: "tcp", family: 5 }] },
+    { options: { ...options, markMasqBit: 32 } },
+    { options: { ...options, snat: "yes" } },
+    { options: { ...options, externalSetMarkChain: "X -j ACCEPT" } },
+    { options: { ...options, conditions: { 4: ["x\ny"], 6: [] } } },
+    { backend: "nftables", options: { ...options, conditions: { 4: ["; flush ruleset"], 6: [] } } },
+  ];
+  const plain = JSON.parse(formatRecord(c1)) as object;
+  const damaged = ["", "{", "null", "{}", '{"addresses":[7]}'];
+  it.each([...damaged, ...crafted.map((change) => JSON.stringify({ ...plain, ...change }))])(
+    "that is damaged or crafted (%j) is none",
+    (text) => {
+      using one = open();
+      one.store.write(c1);
+      one.store.write(c2);
+      const first = one.filesIn("containers").find((name) => {
+        const path = `${one.folder}/containers/${name}`;
+        return readFileSync(path, "utf8").includes('"c1"');
+      });
+      writeFileSync(`${one.folder}/containers/${first}`, text);
+      expect(one.store.read("net", c1.forward)).toBeUndefined();
+      expect(one.store.list()).toEqual([c2]);
+      expect(one.owners("8080:80/tcp")).toEqual(["c2"]);
+      one.store.remove(c1);
+      expect(one.store.list()).toEqual([c2]);
+    },
+  );
 
   it("is not what a crash left half written", () => {
     using one = open();
@@ -330,6 +359,18 @@ describe("links", () => {
     expect(one.store.localnetBefore("cni0")).toBe(kept);
     expect(one.store.localnets()).toEqual(["cni0"]);
     one.store.forgetLocalnet("cni0");
+    expect(one.store.localnets()).toEqual([]);
+  });
+});
+
+describe("an index", () => {
+  it("that names a path leads nowhere", () => {
+    using one = open();
+    one.store.write(c1);
+    writeFileSync(`${one.folder}/secret`, formatRecord(c1));
+    writeFileSync(`${one.folder}/ports/tcp-8080`, "../secret\n");
+    expect(one.owners("8080:80/tcp")).toEqual([]);
+    writeFileSync(`${one.folder}/localnet/a b`, "0\n");
     expect(one.store.localnets()).toEqual([]);
   });
 });
