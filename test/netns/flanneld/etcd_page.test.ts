@@ -1,0 +1,98 @@
+/** docs/etcd.md and deploy/systemd, followed on a node with an etcd that wants certificates. */
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { execa } from "execa";
+import { expect, onTestFinished, test } from "vitest";
+import { binDir } from "../../helpers/cni.ts";
+import { startEtcd, startFlanneld, until } from "../../helpers/flanneld.ts";
+import { createAuthority } from "../../lab/certificates.ts";
+import { createFabric } from "../../lab/fabric.ts";
+import { pathOf } from "../../lab/requirements.ts";
+
+const unit = readFileSync("deploy/systemd/flanneld.service", "utf8");
+const blocks = [...readFileSync("docs/etcd.md", "utf8").matchAll(/^```sh\n([^]*?)^```$/gm)].map(
+  ([, block]) => block ?? "",
+);
+
+/** The words of a line of the unit, the program's first. */
+function lineOf(key: string): readonly [program: string, ...words: string[]] {
+  const text = new RegExp(`^${key}=(.*)$`, "m").exec(unit)?.[1] ?? "";
+  const [program = "", ...words] = text.split(" ");
+  return [program.replace("/usr/local/bin/", ""), ...words];
+}
+
+test("the commands do what the page says, with flanneld started by the unit's line", async () => {
+  using authority = createAuthority();
+  await using fabric = await createFabric([{ name: "n1", number: 1 }]);
+  const [node] = fabric.nodes;
+  if (node === undefined) throw new Error("there is a node");
+  const { sandbox } = node;
+  await fabric.router.sh("ip address add 10.0.0.1/32 dev br0");
+  const server = authority.server("etcd", "10.0.0.1");
+  const client = authority.client("flanneld");
+  // The sandbox's /etc is its own.
+  await sandbox.sh(`
+    mkdir /etc/flanneld
+    cp ${authority.caFile} /etc/flanneld/ca.crt
+    cp ${client.certFile} /etc/flanneld/client.crt
+    cp ${client.keyFile} /etc/flanneld/client.key
+  `);
+  await startEtcd(fabric.router, {
+    url: "https://10.0.0.1:2379",
+    args: [
+      ...["--cert-file", server.certFile, "--key-file", server.keyFile, "--client-cert-auth"],
+      ...["--trusted-ca-file", authority.caFile],
+    ],
+    ctlArgs: [
+      ...[`--cacert=${authority.caFile}`, `--cert=${client.certFile}`, `--key=${client.keyFile}`],
+    ],
+  });
+  const [connect = "", setConfig = "", ...others] = blocks;
+  expect(others).toHaveLength(5);
+  const run = async (...parts: readonly string[]) => {
+    const script = `exec 2>&1; set -e; ${[connect, ...parts].join("\n")}`;
+    const { exitCode, stdout } = await sandbox.exec("bash", ["-c", script]);
+    expect(exitCode, stdout).toBe(0);
+    return stdout;
+  };
+  expect(await run(setConfig)).toContain('"Backend":{"Type":"vxlan"}');
+
+  const [, ...flags] = lineOf("ExecStart");
+  const daemon = startFlanneld(sandbox, flags);
+  await until("subnet.env", async () => sandbox.exists("/run/flannel/subnet.env"), daemon);
+  const [tool, ...words] = lineOf("ExecStartPost");
+  await sandbox.output(`${binDir()}/${tool}`, words);
+  expect(await sandbox.readFile("/run/flannel/docker")).toMatch(
+    /^DOCKER_NETWORK_OPTIONS=" --bip=10\.244\.\d+\.1\/24 --ip-masq=false --mtu=1450"$/m,
+  );
+
+  const said = await run(...others);
+  expect(said).toMatch(
+    /^\/k8s\/network\/subnets\/10\.244\.\d+\.0-24\n\{"PublicIP":"10\.77\.0\.11"/m,
+  );
+  expect(said).toMatch(/granted with TTL\(86400s\), remaining\(86\d{3}s\), attached keys\(\[\/k8s/);
+  expect(said).toMatch(
+    /^1$[^]*^Role flannel created$[^]*^Role flannel is granted to user flannel$/m,
+  );
+  await daemon.end();
+});
+
+test.skipIf(pathOf("systemd-analyze") === undefined)("systemd reads the units", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "units-"));
+  onTestFinished(() => {
+    rmSync(folder, { recursive: true });
+  });
+  // It wants the programs to be there.
+  writeFileSync(join(folder, "flanneld.service"), unit.replaceAll("/usr/local/bin", binDir()));
+  writeFileSync(join(folder, "docker.service"), "[Service]\nExecStart=/bin/true\n");
+  mkdirSync(join(folder, "docker.service.d"));
+  cpSync("deploy/systemd/docker.service.d", join(folder, "docker.service.d"), { recursive: true });
+  const dropIn = join(folder, "docker.service.d/flannel.conf");
+  writeFileSync(dropIn, readFileSync(dropIn, "utf8").replace("/usr/bin/dockerd", "/bin/true"));
+  const units = ["flanneld.service", "docker.service"].map((name) => join(folder, name));
+  const { all, exitCode } = await execa("systemd-analyze", ["verify", "--man=no", ...units], {
+    ...{ all: true, reject: false, env: { SYSTEMD_UNIT_PATH: `${folder}:` } },
+  });
+  expect({ all, exitCode }).toEqual({ all: "", exitCode: 0 });
+});
