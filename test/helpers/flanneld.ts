@@ -68,6 +68,16 @@ export function startFlanneld(
   return startDaemon(sandbox, `${binDir()}/flanneld`, args, env);
 }
 
+/** Starts another flanneld, such as the Go program. */
+export function startOtherFlanneld(
+  sandbox: Sandbox,
+  file: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Daemon {
+  return startDaemon(sandbox, file, args, env);
+}
+
 /** Waits until something holds, and tells the daemons' logs where it never does. */
 export async function until(
   what: string,

@@ -145,7 +145,7 @@ export async function timeUntilOverlayIs(node: FabricNode, wanted: string): Prom
 
 /** Pings every ten milliseconds while something happens. @returns how many answers were missing. */
 export async function lostDuring(
-  from: ClusterNode,
+  from: Pick<ClusterNode, "pod" | "sandbox">,
   address: string,
   happens: () => Promise<void>,
 ): Promise<number> {

@@ -1,0 +1,126 @@
+/**
+ * One node with the Go program, and one with ours: GO_FLANNELD names the Go program's executable. It is
+ * built by `go build github.com/flannel-io/flannel`, version 0.28.
+ */
+import { existsSync } from "node:fs";
+import { describe, expect, test } from "vitest";
+import {
+  startEtcd,
+  startFlanneld,
+  startKubeApi,
+  startOtherFlanneld,
+  until,
+  type Daemon,
+} from "../../helpers/flanneld.ts";
+import { lostDuring } from "../../helpers/overlay_cluster.ts";
+import { addFabricPod, createFabric, type Fabric, type FabricNode } from "../../lab/fabric.ts";
+import type { Namespace } from "../../lab/namespace.ts";
+
+const go = process.env["GO_FLANNELD"] ?? "";
+const skipped = existsSync(go) ? "" : " (skipped: GO_FLANNELD names no executable)";
+
+interface Member {
+  readonly sandbox: FabricNode["sandbox"];
+  readonly pod: Namespace;
+  readonly address: string;
+  daemon: Daemon;
+  readonly start: () => Daemon;
+}
+
+const backends = ["vxlan", "host-gw"] as const;
+const leases = ["kube", "etcd"] as const;
+const networks = { Network: "10.244.0.0/16" };
+
+/** What gives leases. @returns flags for both programs. */
+async function giveLeases(
+  fabric: Fabric,
+  kind: (typeof leases)[number],
+  type: string,
+): Promise<readonly string[]> {
+  const conf = JSON.stringify({ ...networks, Backend: { Type: type } });
+  if (kind === "etcd") {
+    const etcd = await startEtcd(fabric.router, { url: "http://10.77.0.1:2379" });
+    await etcd.ctl("put", "/coreos.com/network/config", conf);
+    return ["-etcd-endpoints=http://10.77.0.1:2379"];
+  }
+  const api = await startKubeApi(fabric.router, { host: "10.77.0.1", port: 6443 });
+  for (const [at, { name, sandbox }] of fabric.nodes.entries()) {
+    await api.call("setNode", name, { podCIDRs: [`10.244.${at + 1}.0/24`] });
+    await sandbox.writeFile("/run/net-conf.json", conf);
+  }
+  return [
+    ...["-kube-subnet-mgr", "-kube-api-url=http://10.77.0.1:6443"],
+    "-net-config-path=/run/net-conf.json",
+  ];
+}
+
+async function join(node: FabricNode, start: () => Daemon): Promise<Member> {
+  const daemon = start();
+  const { sandbox } = node;
+  const file = "/run/flannel/subnet.env";
+  await until("subnet.env", async () => sandbox.exists(file), daemon);
+  const [, third = ""] =
+    /FLANNEL_SUBNET=10\.244\.(\d+)\.1\/24/.exec(await sandbox.readFile(file)) ?? [];
+  const [address, gateway] = [`10.244.${third}.2`, `10.244.${third}.1`];
+  const pod = await addFabricPod(node, {
+    ...{ name: "pod", mtu: 1450 },
+    addresses: [{ address, gateway, prefix: 24 }],
+  });
+  return { sandbox, pod, address, daemon, start };
+}
+
+function env({ name }: FabricNode) {
+  return { NODE_NAME: name };
+}
+
+async function members(fabric: Fabric, flags: readonly string[]) {
+  const [first, second] = fabric.nodes;
+  if (first === undefined || second === undefined) throw new Error("there are two nodes");
+  const args = [...flags, "-iface=eth0", "-ip-masq"];
+  const ours = await join(first, () => startFlanneld(first.sandbox, args, env(first)));
+  const theirs = await join(second, () =>
+    startOtherFlanneld(second.sandbox, go, args, env(second)),
+  );
+  return [ours, theirs] as const;
+}
+
+async function reach(from: Member, to: Member): Promise<void> {
+  const both = [from.daemon, to.daemon];
+  await until("an answer", async () => from.pod.ping(to.address), ...both);
+}
+
+describe(`a cluster of the Go program and ours${skipped}`, () => {
+  const table = backends.flatMap((backend) => leases.map((kind) => ({ backend, kind })));
+  test.skipIf(skipped !== "").for(table)(
+    "by $backend and $kind: pods reach each other while either restarts",
+    async ({ backend, kind }) => {
+      await using fabric = await createFabric([
+        { name: "n1", number: 1 },
+        { name: "n2", number: 2 },
+      ]);
+      const flags = await giveLeases(fabric, kind, backend);
+      const [ours, theirs] = await members(fabric, flags);
+      await reach(ours, theirs);
+      await reach(theirs, ours);
+      for (const [from, to] of [
+        [ours, theirs],
+        [theirs, ours],
+      ] as const) {
+        for (const restarted of [ours, theirs]) {
+          const lost = await lostDuring(from, to.address, async () => {
+            for (const signal of ["SIGTERM", "SIGKILL"] as const) {
+              await restarted.daemon.end(signal);
+              restarted.daemon = restarted.start();
+              await restarted.sandbox.sh("sleep 1.5");
+            }
+          });
+          expect(lost).toBe(0);
+        }
+      }
+      // Each has taken over what the other told, and what it had itself.
+      await reach(ours, theirs);
+      await reach(theirs, ours);
+      await Promise.all([ours.daemon.end(), theirs.daemon.end()]);
+    },
+  );
+});
