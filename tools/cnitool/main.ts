@@ -58,6 +58,6 @@ export async function cnitool(
   using firewall = new Firewall(sys);
   const terminal = new Terminal(sys);
   const builtins = new Map(plugins.map((plugin) => [plugin.name, plugin]));
-  const tool: Tool = { node, firewall, builtins, terminal };
+  const tool: Tool = { sys, node, firewall, builtins, terminal };
   return await runProgram(program, args, { terminal, tool, usageStatus, explain: explainError });
 }

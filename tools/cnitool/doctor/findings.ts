@@ -4,6 +4,7 @@ import { checkBridge } from "./checks/bridge.ts";
 import { checkConfigs } from "./checks/configs.ts";
 import { checkFirewall } from "./checks/firewall.ts";
 import { checkKernel } from "./checks/kernel.ts";
+import { checkOverlay } from "./checks/overlay.ts";
 import { checkPlugins } from "./checks/plugins.ts";
 import { checkPods } from "./checks/pods.ts";
 import { checkResults } from "./checks/results.ts";
@@ -19,6 +20,7 @@ const checks: readonly ((view: View) => Finding[])[] = [
   checkResults,
   checkFirewall,
   checkPods,
+  checkOverlay,
   checkFailures,
 ];
 

@@ -17,6 +17,7 @@ import type { FoundNamespace } from "../../../shared/node/namespaces.ts";
 import type { HostPort } from "../node/plugin_call.ts";
 import type { Reservations } from "../node/reservations.ts";
 import { quoted } from "../shell.ts";
+import type { OverlayView } from "./overlay_view.ts";
 import type { Outcome } from "../packet_path/walk.ts";
 
 /**
@@ -43,6 +44,8 @@ export interface View {
   /** The attachments of the network that are alive. */
   readonly pods: readonly PodView[];
   readonly firewall: FirewallView;
+  /** What joins the node to others; undefined where nothing of flanneld's does. */
+  readonly overlay: OverlayView | undefined;
   /** Where results are kept, and why none can be written there. */
   readonly results: { readonly folder: string; readonly problem: string | undefined };
   /** How many containers portmap could not delete the rules of. */

@@ -10,6 +10,7 @@ import { observeBridge } from "./bridge.ts";
 import { observeConfigs } from "./configs.ts";
 import { observeFirewall, noFirewall } from "./firewall.ts";
 import { observeKernel } from "./kernel.ts";
+import { observeOverlay } from "./overlay.ts";
 import { Parts } from "./parts.ts";
 import { observePlugins } from "./plugins.ts";
 import { observePods } from "./pods.ts";
@@ -35,6 +36,7 @@ export async function observe(tool: Tool): Promise<View> {
   const firewall = await parts.lookAsync("firewall rules", async () =>
     observeFirewall(tool, { configs, links, bridge, reservations }),
   );
+  const overlay = await parts.lookAsync("the overlay", async () => observeOverlay(tool.sys, links));
   return {
     configs,
     plugins: observePlugins(tool, configs),
@@ -48,6 +50,7 @@ export async function observe(tool: Tool): Promise<View> {
     unrecorded: attachments.unrecorded,
     pods: pods ?? [],
     firewall: firewall ?? noFirewall,
+    overlay,
     results: { folder: cache.folder, problem: writeProblem(cache.folder) },
     leftovers: listIfPresent(`${runFolder}/portmap/leftovers`).length,
     failures: parts.failures,

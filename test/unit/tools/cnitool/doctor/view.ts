@@ -220,6 +220,7 @@ export function viewOf(changes: Changes = {}): View {
       owners: [],
       ...firewall,
     },
+    overlay: undefined,
     results: { folder: "/var/lib/cni/results", problem: undefined },
     leftovers: 0,
     ...rest,

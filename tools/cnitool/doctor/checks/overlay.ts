@@ -1,0 +1,194 @@
+import { formatAddress, sameAddress } from "../../../../shared/net/address.ts";
+import { formatCidr } from "../../../../shared/net/cidr.ts";
+import type { TableRoute } from "../../../../shared/netlink/route.ts";
+import type { Finding } from "../../../../shared/preconditions/finding.ts";
+import type { OverlayDevice, OverlayView, Probe } from "../overlay_view.ts";
+import { some } from "../view.ts";
+import type { View } from "../view.ts";
+
+/** Bytes of the outer headers: IP, UDP, VXLAN and the inner Ethernet header. */
+const overhead = { 4: 20 + 8 + 8 + 14, 6: 40 + 8 + 8 + 14 } as const;
+
+/** So many packets with a wrong checksum are no accident. */
+const manyWrongChecksums = 100;
+
+const restart = "restart flanneld on this node, and read its log: it puts back what is missing";
+
+/** What joins this node to the others. */
+export function checkOverlay({ overlay }: View): Finding[] {
+  if (overlay === undefined) return [];
+  return [
+    ...overlay.devices.flatMap((device) => [
+      ...state(device),
+      ...mtu(device),
+      ...entries(device),
+      ...routes(device),
+      ...macs(device),
+    ]),
+    ...refused(overlay),
+    ...blocked(overlay),
+    ...checksums(overlay),
+  ];
+}
+
+function state({ link: { name, up } }: OverlayDevice): Finding[] {
+  if (up) return [];
+  return [
+    {
+      id: "overlay-down",
+      severity: "error",
+      what: `The device ${name} is down.`,
+      means: "Pods reach none of other nodes.",
+      mend: `ip link set ${name} up; then ${restart}`,
+    },
+  ];
+}
+
+function mtu({ link, parent }: OverlayDevice): Finding[] {
+  if (parent === undefined) return [];
+  const most = parent.mtu - overhead[link.vxlan.local?.family ?? 4];
+  if (link.mtu <= most) return [];
+  return [
+    {
+      id: "overlay-mtu",
+      severity: "warning",
+      what: `The MTU of ${link.name} is ${link.mtu}, and ${parent.name}, with ${parent.mtu}, has room for ${most}.`,
+      means:
+        "Small packets pass to pods of other nodes and large ones are dropped: connections hang.",
+      mend: `ip link set ${link.name} mtu ${most}; restart flanneld, and then the pods`,
+    },
+  ];
+}
+
+/** Routes through the device whose gateway has no MAC, or a MAC that is behind no address. */
+function entries(device: OverlayDevice): Finding[] {
+  const { link } = device;
+  const lacking = device.routes.filter(
+    (route) => isPeerRoute(route) && !isReachable(route, device),
+  );
+  if (!link.up || lacking.length === 0) return [];
+  return [
+    {
+      id: "overlay-entry-missing",
+      severity: "error",
+      what: `${link.name} has routes to ${lacking.length} peers without a neighbour or a forwarding entry: ${subnets(lacking)}.`,
+      means: "What pods send to pods on these nodes is dropped.",
+      mend: restart,
+    },
+  ];
+}
+
+function isPeerRoute({ gateway, type }: TableRoute): boolean {
+  return gateway !== undefined && type === "unicast";
+}
+
+function isReachable({ gateway }: TableRoute, { neighbours, fdb }: OverlayDevice): boolean {
+  const mac = neighbours.find(
+    ({ address }) => gateway !== undefined && sameAddress(address, gateway),
+  )?.mac;
+  return mac !== undefined && fdb.some((entry) => entry.mac === mac && entry.dst !== undefined);
+}
+
+/** Neighbours to which no route leads: the kernel removes routes where a device was down. */
+function routes({ link, neighbours, routes: all }: OverlayDevice): Finding[] {
+  const lacking = neighbours.filter(
+    ({ address }) =>
+      !all.some(({ gateway }) => gateway !== undefined && sameAddress(gateway, address)),
+  );
+  if (!link.up || lacking.length === 0) return [];
+  const named = lacking.map(({ address }) => formatAddress(address));
+  return [
+    {
+      id: "overlay-route-missing",
+      severity: "error",
+      what: `${link.name} has ${lacking.length} peers that no route leads to: ${some(named)}.`,
+      means: "What pods send to pods on these nodes leaves by the default route, and is lost.",
+      mend: restart,
+    },
+  ];
+}
+
+/** Nodes that say the same MAC of themselves: only one of them can be reached. */
+function macs({ link, neighbours, fdb }: OverlayDevice): Finding[] {
+  const count = new Map<string, number>();
+  for (const { mac = "" } of neighbours) count.set(mac, (count.get(mac) ?? 0) + 1);
+  const places = new Map<string, number>();
+  for (const { mac, dst } of fdb)
+    if (dst !== undefined) places.set(mac, (places.get(mac) ?? 0) + 1);
+  const all = new Set([...count.keys(), ...places.keys()]);
+  const shared = [...all].filter(
+    (mac) => (count.get(mac) ?? 0) > 1 || (places.get(mac) ?? 0) > 1 || mac === link.mac,
+  );
+  if (shared.length === 0) return [];
+  return [
+    {
+      id: "overlay-same-mac",
+      severity: "error",
+      what: `Several nodes have the same VTEP MAC on ${link.name}: ${some(shared)}.`,
+      means:
+        "Packets for one node's pods go to the other. Nodes were cloned, or an entry is stale.",
+      mend: `on one of the nodes: ip link delete ${link.name}, remove its annotation backend-data, and restart flanneld`,
+    },
+  ];
+}
+
+function refused({ refused: peers }: OverlayView): Finding[] {
+  if (peers.length === 0) return [];
+  return [
+    {
+      id: "peer-refused",
+      severity: "warning",
+      what: `flanneld does not route to ${peers.length} nodes: ${some(peers.map(({ id, problem }) => `${id} (${problem})`))}.`,
+      means:
+        "Pods of this node and of those do not reach each other. Two nodes may have one subnet.",
+      mend: "correct the nodes' podCIDR or annotations, or delete the Node objects or etcd keys of nodes that are gone",
+    },
+  ];
+}
+
+/** Peers that answer at their own address, and not through the tunnel. */
+function blocked({ probes }: OverlayView): Finding[] {
+  const silent = probes.filter((one) => one.answersDirectly && !one.answersByTunnel);
+  const [first] = silent;
+  if (first === undefined) return [];
+  const isAll = probes.every(({ answersByTunnel }) => !answersByTunnel);
+  return [
+    {
+      id: "overlay-blocked",
+      severity: "error",
+      what: `${some(silent.map(nodeOf))} answer${silent.length === 1 ? "s" : ""} at the address, but not through ${first.device}.`,
+      means: "Something between the nodes, or on them, drops the tunnel's packets.",
+      mend: `let UDP port ${first.port} pass between the nodes: ${isAll ? "this node's firewall first, then the network's rules" : "that node's firewall first"}`,
+    },
+  ];
+}
+
+function nodeOf({ publicIp, subnet }: Probe): string {
+  return `${formatAddress(publicIp)} (${formatCidr(subnet)})`;
+}
+
+/** Network cards that are known to spoil what is in a tunnel, and what came out of one. */
+function checksums({ devices, wrongChecksums }: OverlayView): Finding[] {
+  const [device] = devices;
+  if (device === undefined) return [];
+  const driver = device.parent?.driver;
+  const isKnown = driver === "vmxnet3";
+  if (!isKnown && wrongChecksums < manyWrongChecksums) return [];
+  return [
+    {
+      id: "overlay-checksums",
+      severity: "warning",
+      what:
+        wrongChecksums >= manyWrongChecksums
+          ? `This node has received ${wrongChecksums} packets with a wrong checksum.`
+          : `${device.parent?.name ?? ""} has the driver ${driver ?? ""}, which computes wrong checksums in tunnels.`,
+      means:
+        "Connections between pods of different nodes hang or are slow, and small ones may work.",
+      mend: `ethtool -K ${device.link.name} tx-checksum-ip-generic off, on the nodes that send`,
+    },
+  ];
+}
+
+function subnets(all: readonly TableRoute[]): string {
+  return some(all.map(({ dst }) => formatCidr(dst)));
+}

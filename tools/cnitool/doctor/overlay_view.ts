@@ -1,0 +1,48 @@
+import type { Address } from "../../../shared/net/address.ts";
+import type { Cidr } from "../../../shared/net/cidr.ts";
+import type { ListedFdbEntry, NeighbourEntry } from "../../../shared/netlink/neighbour.ts";
+import type { TableRoute } from "../../../shared/netlink/route.ts";
+import type { VxlanLink } from "../../../shared/netlink/vxlan.ts";
+import type { Link } from "../../../shared/node/node.ts";
+
+/** What joins this node to the others: flanneld's vxlan devices, whichever flanneld made them. */
+export interface OverlayView {
+  readonly devices: readonly OverlayDevice[];
+  /** Peers that flanneld does not route to, and why. */
+  readonly refused: readonly RefusedPeer[];
+  /** Some peers that were asked for an answer. */
+  readonly probes: readonly Probe[];
+  /** Packets with a wrong checksum that this node has received since its start. */
+  readonly wrongChecksums: number;
+}
+
+/** A device of one family, with all that leads through it. */
+export interface OverlayDevice {
+  readonly link: VxlanLink;
+  /** What its packets leave by; undefined if that is not known. */
+  readonly parent: ParentLink | undefined;
+  readonly routes: readonly TableRoute[];
+  /** The permanent ones. */
+  readonly neighbours: readonly NeighbourEntry[];
+  readonly fdb: readonly ListedFdbEntry[];
+}
+
+export interface ParentLink extends Link {
+  /** The driver of its hardware; undefined for a virtual one. */
+  readonly driver: string | undefined;
+}
+
+export interface RefusedPeer {
+  readonly id: string;
+  readonly problem: string;
+}
+
+/** Whether a peer answers, by its own address and through the tunnel. */
+export interface Probe {
+  readonly device: string;
+  readonly port: number;
+  readonly subnet: Cidr;
+  readonly publicIp: Address;
+  readonly answersDirectly: boolean;
+  readonly answersByTunnel: boolean;
+}
