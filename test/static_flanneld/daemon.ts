@@ -83,7 +83,7 @@ export async function staticDaemon(sys: Sys): Promise<void> {
     },
   });
   const traffic = new TrafficKeeper({
-    ...{ sys, log, nftables: conf.enableNftables, randomFully: true, resync: 5 },
+    ...{ sys, log, nftables: conf.enableNftables, randomFully: true, resync: 3600 },
     onProblem: () => {},
     masquerade: config.traffic?.masquerade === true,
     forward: config.traffic?.forward === true,
