@@ -19,13 +19,17 @@ const flanneldTests =
     ? []
     : ["test/netns/flanneld/!(mk_docker_opts).test.ts", "test/fault/flanneld.test.ts"];
 
-function blackBoxProject(name: string, folder: string, exclude: string[] = []) {
+function blackBoxProject(
+  name: string,
+  folder: string,
+  more: { exclude?: string[]; setupFiles?: string[] } = {},
+) {
   return {
     extends: true as const,
     test: {
+      ...more,
       name,
       include: blackBox.map((kind) => `test/${kind}/**/*.test.ts`),
-      exclude,
       env: { CNI_BIN: resolve(folder) },
     },
   };
@@ -44,7 +48,10 @@ export default defineConfig({
     projects: [
       { extends: true, test: { name: "unit", include: ["test/unit/**/*.test.ts"] } },
       blackBoxProject("bun", "dist/bin"),
-      blackBoxProject("pkg", "dist/pkg", [...vlanTests, ...flanneldTests]),
+      blackBoxProject("pkg", "dist/pkg", {
+        exclude: [...vlanTests, ...flanneldTests],
+        setupFiles: ["test/helpers/node_share.ts"],
+      }),
     ],
   },
   // The builds define the real one.

@@ -2,7 +2,7 @@
  * Makes many calls of each of a plugin's verbs in one process, and prints what they leave open and how
  * much memory they keep, as JSON:
  *
- *     repeated_calls.ts PLUGIN ROUNDS NETNS
+ *     repeated_calls.ts PLUGIN WARMUP ROUNDS NETNS
  *
  * A process that stays makes its calls so. It runs with --expose-gc, in the network namespace of a node
  * that is its own.
@@ -40,7 +40,7 @@ interface Subject {
 // The builds are CommonJS, which has it.
 Object.assign(globalThis, { require: createRequire(import.meta.url) });
 
-const [plugin = "", rounds = "", netns = ""] = process.argv.slice(2);
+const [plugin = "", warmup = "", rounds = "", netns = ""] = process.argv.slice(2);
 const handlers = new Map(builtins.map((handler) => [handler.name, handler]));
 const containerId = "pod1";
 const ifname = "eth0";
@@ -74,7 +74,7 @@ const subjects: readonly Subject[] = [
 const found = subjects.find((subject) => subject.plugin === plugin);
 if (found === undefined) throw new Error(`there is no plugin ${plugin}`);
 // The first rounds fill caches and compile.
-await repeat(found, 200);
+await repeat(found, Number(warmup));
 const before = usage();
 const calls = await repeat(found, Number(rounds));
 const after = usage();
