@@ -1,5 +1,6 @@
 import { resolve } from "node:path";
 import { defineConfig } from "vitest/config";
+import { Sequencer } from "./test/helpers/sequencer.ts";
 
 /** The tests that run the executables, on each build. */
 const blackBox = ["netns", "golden", "interop", "fault", "fuzz", "e2e"];
@@ -41,6 +42,7 @@ export default defineConfig({
     maxWorkers: 4,
     // No test changes what another one imports. Without isolation the unit tests take half the CPU time.
     isolate: false,
+    sequence: { sequencer: Sequencer },
     // A failure says all of what it got, also in the report.
     chaiConfig: { truncateThreshold: 0 },
     testTimeout: 120_000,

@@ -14,10 +14,11 @@ import {
   hostLocalConf,
   writeSubnetEnv,
 } from "../helpers/network.ts";
+import { isBun } from "../helpers/form.ts";
 import { likeTexts, likeValues } from "../unit/fuzz/hostile.ts";
 
 const cases = Number(process.env["FUZZ_CASES"] ?? 0);
-const runs = Math.max(24, Math.floor(cases / 200));
+const runs = Math.max(isBun ? 24 : 8, Math.floor(cases / 200));
 const seed = Number(process.env["FUZZ_SEED"] ?? 20_260_101);
 const bin = binDir();
 const PLUGINS = pluginNames();

@@ -1,6 +1,6 @@
 /** The flannel plugin makes a delegate's config from subnet.env and its own config. */
 import { describe, expect, test } from "vitest";
-import { testSome } from "../helpers/form.ts";
+import { some, testSome } from "../helpers/form.ts";
 import {
   binDir,
   cni,
@@ -397,7 +397,8 @@ FLANNEL_IPMASQ=true`;
       });
       expectError(answer, [7, 11]);
     };
-    const offsets = Array.from({ length: whole.length }, (_, offset) => offset);
+    const all = Array.from({ length: whole.length }, (_, offset) => offset);
+    const offsets = [...some("subnet.env cut", all, String)];
     while (offsets.length > 0) await Promise.all(offsets.splice(0, 4).map(cutAt));
     await sandbox.remove("/run/cut");
     expect(leftovers(before, await sandbox.snapshot())).toEqual([]);

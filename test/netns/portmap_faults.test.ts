@@ -252,7 +252,7 @@ describe.concurrent("killed", () => {
 });
 
 describe("a crowd", () => {
-  const count = isBun || soak ? 100 : 30;
+  const count = soak ? 100 : isBun ? 48 : 24;
   testSome(BACKENDS)(
     "M7: pods with 3 ports each, 16 at once, the lock held and freed meanwhile ($backend)",
     { timeout: 240_000 },

@@ -48,7 +48,11 @@ export function compare(what: string, plugin: string, kind: Kind, rows: Rows): v
     });
 
     const entries = Object.entries(rows).map(([name, row], number) => ({ name, row, number }));
-    testSome(entries)("$name", async ({ row, number }) => {
+    testSome(
+      entries,
+      4,
+      2,
+    )("$name", async ({ row, number }) => {
       const [ours, reference] = await Promise.all(
         sides.map(async (side) => play(side, plugin, row, number)),
       );
