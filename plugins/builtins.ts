@@ -15,13 +15,15 @@ export const builtins: readonly Handler[] = [
   toHandler(portmap),
 ];
 
-/** What people call, by its name or as the first argument of any other: main_tools.ts has them. */
+/**
+ * The tools, called by their own names or as the first argument of any other; main_tools.ts has them.
+ */
 export const toolNames = ["cnitool", "install-cni", "cp"] as const;
 
 /** A tool that the executable holds. */
 export type ToolName = (typeof toolNames)[number];
 
-/** What stays, and what belongs to it: main_daemons.ts has them. */
+/** The daemons and what belongs to them; main_daemons.ts has them. */
 export const daemonNames = ["flanneld", "mk-docker-opts.sh"] as const;
 
 /** A daemon that the executable holds. */

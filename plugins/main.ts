@@ -3,7 +3,7 @@ import type { Sys } from "../shared/runtime/sys.ts";
 import { builtins, daemonNames, toolNames } from "./builtins.ts";
 import type { DaemonName, ToolName } from "./builtins.ts";
 
-/** The executable: every program it holds, of which it becomes the one it was called as. */
+/** The executable. It runs the program that it was called as. */
 export async function main(sys: Sys): Promise<never> {
   const name = sys.argv0.slice(sys.argv0.lastIndexOf("/") + 1);
   const [first = "", ...rest] = sys.args;

@@ -20,7 +20,7 @@ import { addSpoofRules, removeSpoofRules } from "./spoof_check.ts";
 
 /** Milliseconds to wait for other calls that work on the same bridge. */
 const lockTimeout = 10_000;
-/** How often to look again because another program made or deleted a link in between. */
+/** How often to look again because another program made or deleted a link meanwhile. */
 const attempts = 3;
 const EEXIST = 17;
 const ENODEV = 19;
@@ -56,7 +56,9 @@ async function addAddresses({ delegate, raw, undo }: AddContext, ipam: string): 
   return result;
 }
 
-/** Names what an ADD may make, at random but for the MAC that the config asks for. */
+/**
+ * Chooses random names and MACs for what an ADD may make, except for a MAC that the config asks for.
+ */
 function nameLinks(conf: BridgeConfig): NewLinks {
   return {
     pair: newPair(conf.mac),
@@ -68,8 +70,8 @@ function nameLinks(conf: BridgeConfig): NewLinks {
 function newPair(containerMac: string | undefined): VethPair {
   return {
     hostVeth: `veth${randomBytes(4).toString("hex")}`,
-    // Ours rather than the kernel's choice: then it is known without asking, and no other program
-    // on the node (udev's MACAddressPolicy) takes it for one that it may replace.
+    // Ours, not the kernel's choice: so it is known without asking, and no other program on the node
+    // (udev's MACAddressPolicy) replaces it.
     hostMac: randomPortMac(),
     containerMac: containerMac ?? randomMac(),
   };
@@ -77,8 +79,8 @@ function newPair(containerMac: string | undefined): VethPair {
 
 /**
  * Looks at the node, plans, and makes the container's veth a port of the bridge, under the bridge's
- * lock: while a bridge has no ports, another call may change its address. Calls that change only what
- * is their own do so at the same time; one that changes more looks again, when it is alone.
+ * lock: while a bridge has no ports, another call may change its address. Calls that change only their
+ * own links run at the same time; one that changes more takes the lock exclusively and looks again.
  * @throws CniError Conflict if the bridge must not be changed; Failure
  */
 function attach(

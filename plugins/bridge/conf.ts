@@ -56,8 +56,8 @@ const what = "the bridge config";
 const nameMax = 15;
 
 /**
- * @param warn is told what is wrong with the config and of no matter to the verb: only ADD asks for
- *   all of it, DEL and GC for next to nothing.
+ * @param warn is told what is wrong with the config but does not matter to the verb: only ADD needs all
+ *   of it, DEL and GC next to nothing.
  * @throws CniError InvalidNetworkConfig
  */
 export function parseBridgeConf(

@@ -52,7 +52,7 @@ export type Phase = { readonly in: Place } & (
 
 /** What an ADD does after it has made the veth pair, in this order. */
 export interface AddPlan {
-  /** Whether it changes what all pods of the bridge have in common, which takes the lock alone. */
+  /** Whether it changes what all pods of the bridge have in common, which needs the exclusive lock. */
   readonly changesCommon: boolean;
   /** Completes the bridge, and makes the veth its port. Needs the bridge's lock. */
   readonly attach: readonly Phase[];
@@ -112,7 +112,7 @@ function bridgeMacOf({ bridge }: Pick<Observation, "bridge">, newMac: string): s
 }
 
 /**
- * Keeps the MAC of a bridge that others have made, which may have none of its own: that cannot be seen.
+ * Keeps the MAC of a bridge made by others. It may have no MAC of its own, which the kernel does not tell.
  * Such a bridge takes its lowest port's, until it is told a MAC, be it the one that it has.
  * @param mac the one to keep.
  * @param ports the MACs of the ports that it gets.

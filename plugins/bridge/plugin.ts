@@ -28,7 +28,7 @@ export const bridge: Plugin<BridgeConfig> = {
 
   add,
 
-  /** Everything that can be taken away is, whatever fails on the way; then it is said. */
+  /** Removes everything that it can, whatever fails on the way, and then reports what failed. */
   async del(context) {
     const { conf, request } = context;
     const errors: CniError[] = [];

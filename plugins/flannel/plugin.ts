@@ -15,7 +15,7 @@ import { validateFlannel } from "../../schemas/generated/validators.js";
 
 /**
  * Connects a container to flannel's network by another plugin, usually bridge. It makes that plugin's
- * config out of its own and of what flanneld says about the node.
+ * config from its own and from what flanneld wrote about the node.
  */
 export const flannel: Plugin<FlannelConfig> = {
   name: "flannel",
@@ -83,7 +83,7 @@ function bestConf({ conf, prevResult }: Context<FlannelConfig>): DelegateConf {
     return delegateConf(conf, readSubnetEnv(conf.subnetFile));
   } catch (error) {
     if (!isFailure(error, "missing")) throw error;
-    // Masquerading rules that are not there do no harm, those that stay would.
+    // Removing masquerading rules that do not exist does no harm; leaving some would.
     return delegateConf(conf, { networks: [], subnets: subnetsIn(prevResult), ipMasq: false });
   }
 }

@@ -46,8 +46,8 @@ export interface Saved {
 }
 
 /**
- * Stores a config in one step. What an ADD of the same interface left that was killed is replaced;
- * the file of another interface is left alone.
+ * Stores a config in one step. What a killed ADD of the same interface left is replaced; the file of
+ * another interface is left alone.
  * @throws CniError IoFailure
  */
 export function saveState(
@@ -88,7 +88,7 @@ function remover(path: string): () => void {
 /**
  * Finds what was stored for an interface of a network. If the interface has no file of its own, that of
  * the container is taken, unless it says that it is another interface's. The reference plugin's file
- * does not say.
+ * does not tell.
  */
 export function findState(
   node: Attributes,
@@ -109,8 +109,8 @@ export function removeState(path: string): void {
 }
 
 /**
- * Removes what calls for an interface left that were killed: their temporary files, and the state of
- * an ADD that was repeated.
+ * Removes what killed calls for an interface left: their temporary files, and the state of an ADD that
+ * was repeated.
  * @throws CniError IoFailure
  */
 export function sweepStates(
@@ -149,7 +149,7 @@ export function collectStates(
   for (const name of names) {
     const path = `${dataDir}/${name}`;
     if (isAbandoned(name)) removeState(path);
-    // Another name with a dot in front is that of a call that is running.
+    // Other names that begin with a dot belong to running calls.
     if (name.startsWith(".") || isValid(name)) continue;
     if (readState(path)?.config?.["name"] === network) removeState(path);
   }

@@ -12,7 +12,7 @@ export interface Candidate {
   readonly gateway: Address;
 }
 
-/** What is known of addresses, in the set and outside. */
+/** What is known about addresses, in the set and outside. */
 export interface Known {
   /** The one reserved last. */
   readonly last: Address | undefined;
@@ -27,7 +27,7 @@ export interface Known {
  * reserved last, then those released lately, the latest as the last of all. Somebody may still send to
  * a pod that had the address.
  *
- * They are made one by one, so that a /64 costs no more than what is taken of it.
+ * They are generated one by one, so that even a /64 costs no more than its reserved addresses.
  */
 export function* candidates(
   set: RangeSet,

@@ -19,8 +19,8 @@ import { validateHostLocal } from "../../schemas/generated/validators.js";
 type Call = Context<HostLocalConfig>;
 
 /**
- * Gives a pod one address of each range set. Which ones are taken it keeps on the node's disk, in the
- * same files as the reference plugin of this name.
+ * Gives a pod one address of each range set. It keeps the reserved ones on the node's disk, in the same
+ * files as the reference plugin of this name.
  */
 export const hostLocal: Plugin<HostLocalConfig> = {
   name: "host-local",
@@ -171,6 +171,6 @@ function exhausted(
   return new CniError(
     code,
     `Cannot give an address of range set ${String(index)} (${describe(set)}): all ${String(all)} are reserved.`,
-    `Delete pods, or give the node a larger range. If fewer than ${String(all)} pods run, files in ${folder} are those of pods that are gone: let the runtime collect garbage (CNI GC).`,
+    `Delete pods, or give the node a larger range. If fewer than ${String(all)} pods run, some files in ${folder} belong to pods that are gone: let the runtime run a GC.`,
   );
 }

@@ -340,7 +340,7 @@ export class PortStore {
       throw new CniError(
         Code.IoFailure,
         `Cannot keep the record of host ports in ${this.#folder}: ${messageOf(cause)}.`,
-        "See that /run is writable for the container runtime and has space left.",
+        "Make sure that /run is writable for the container runtime and has space left.",
         { cause },
       );
     }

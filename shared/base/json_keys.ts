@@ -19,9 +19,8 @@ interface ListKeys {
  * Spells the keys of a JSON value as its schema does. Go's encoding/json, by which the reference
  * plugins and runtimes read, takes a key in another letter case too: containerd passes "HostPort".
  *
- * If there are several spellings of a key, the last one counts, and objects and lists are merged
- * into those before. A key that is written twice in the same case is JSON.parse's affair, which
- * keeps the last one alone.
+ * If there are several spellings of a key, the last one counts, and objects and lists are merged into
+ * those before. Of a key that is written twice in the same case, JSON.parse keeps the last one alone.
  *
  * @returns the same value where all known keys are spelled right.
  */

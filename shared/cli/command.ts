@@ -4,7 +4,7 @@ export interface Option {
   /** Whether it may be given more than once. */
   readonly multiple?: true;
   readonly short?: string;
-  /** What stands for its value in the help. */
+  /** The placeholder for its value in the help. */
   readonly value?: string;
   readonly text: string;
 }
@@ -34,7 +34,7 @@ export interface Command<Tool> {
   readonly operands: string;
   /** One line for the list of commands. */
   readonly summary: string;
-  /** What a newcomer has to know, in lines of at most 80 characters. */
+  /** What a new user has to know, in lines of at most 80 characters. */
   readonly text: readonly string[];
   readonly options: Readonly<Record<string, Option>>;
   readonly examples: readonly string[];

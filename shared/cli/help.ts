@@ -1,6 +1,6 @@
 import type { Command, Option, Program } from "./command.ts";
 
-/** Columns of a terminal that nobody has made wider. */
+/** Columns of a standard terminal. */
 const width = 80;
 
 /** The option that every command has. */

@@ -66,7 +66,7 @@ export async function runProgram<Tool>(
 
 /**
  * Carries out a call of a command.
- * @param prefix the name of the program that it is a word of, with a space; "" for a program of its own.
+ * @param prefix the name of the program that it is a word of, with a space; "" for a program by itself.
  * @returns the exit status.
  */
 export async function runCommand<Tool>(

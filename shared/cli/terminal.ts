@@ -9,8 +9,8 @@ export class OutputError extends Error {
 }
 
 /**
- * Where a program prints. All that may hold what others have written goes through
- * {@link printable}: names of links, pods and files, and messages that quote them.
+ * Where a program prints. Whatever others may have written goes through {@link printable}: names of
+ * links, pods and files, and messages that quote them.
  */
 export class Terminal {
   readonly #sys: Pick<Sys, "write">;
@@ -26,11 +26,11 @@ export class Terminal {
 
   /** Prints a value as JSON. @throws OutputError */
   json(value: Json | object, indent: number = 2): void {
-    // Inside of strings alone, where an escape means the same, JSON has characters like these.
+    // JSON has such characters only in strings, where an escape means the same.
     for (const line of JSON.stringify(value, undefined, indent).split("\n")) this.line(line);
   }
 
-  /** Prints a text as it is: a program's own, with nothing of others in it. @throws OutputError */
+  /** Prints a text as it is: only for the program's own text. @throws OutputError */
   script(text: string): void {
     try {
       this.#sys.write(1, text);

@@ -56,11 +56,11 @@ function problemOf(
   return badConfig(pathOf(steps), valueAt(value, steps), requirementOf(error), what, advice);
 }
 
-/** Wrong values that are taken out one by one. Beyond that many, whole options go. */
+/** How many wrong values are removed one by one. Beyond that, whole options are removed. */
 const maxProblems = 32;
 
 /**
- * A config without the values that are wrong by its schema, for the verbs that go on without them.
+ * A config without the values that violate its schema, for the verbs that go on without them.
  * @param warn is told of each.
  */
 export function withoutInvalid(
@@ -74,7 +74,7 @@ export function withoutInvalid(
   for (let count = 1; !validator(copy); count++) {
     const [error] = validator.errors ?? [];
     const steps = error === undefined ? [] : pointerSteps(error);
-    // Only a key that is missing is wrong at the top. There is nothing to take out then.
+    // At the top, only a missing key is an error. Then there is nothing to remove.
     if (error === undefined || steps.length === 0) break;
     warn(problemOf(validator, copy, what).message);
     removeAt(copy, count < maxProblems ? steps : steps.slice(0, 1));

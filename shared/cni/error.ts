@@ -32,7 +32,7 @@ export const Code = {
   Firewall: 100,
   /** The kernel refused a link, address, route or sysctl. */
   Kernel: 101,
-  /** What is on the node contradicts the config: a bridge with another address, for one. */
+  /** Something on the node contradicts the config, such as a bridge with another address. */
   Conflict: 102,
   /** No address is free in a range set. */
   Exhausted: 103,
@@ -51,7 +51,7 @@ export const Code = {
  * An error with a CNI code.
  *
  * `message` says what cannot be done and why ("Cannot X: Y must be Z (got V)."), `details` what to do
- * about it. kubelet shows both, so neither has secrets or a whole config in it.
+ * about it. kubelet shows both, so neither may hold secrets or a whole config.
  */
 export class CniError extends Error {
   override readonly name = "CniError";
@@ -101,7 +101,7 @@ export function explainError(error: unknown): { message: string; advice: string 
   return error instanceof CniError ? { message: error.message, advice: error.details } : undefined;
 }
 
-/** Makes one error of several. It has the code of the first, which others often follow from. */
+/** Combines errors. The result has the code of the first, which often caused the others. */
 export function joinErrors(errors: readonly CniError[]): CniError {
   const [first] = errors;
   if (first === undefined) throw new RangeError("joinErrors needs at least one error");

@@ -17,7 +17,7 @@ import { requireVerb, versionOf } from "./version.ts";
 import { checkExpressible, readPrevResult } from "./result_codec.ts";
 import type { Version } from "./version.ts";
 
-/** What every call of a plugin needs from outside. */
+/** What every call of a plugin needs from its caller. */
 export interface InvokeEnv {
   readonly node: Node;
   readonly firewall: Firewall;
@@ -28,7 +28,7 @@ export interface InvokeEnv {
   readonly deliver?: (result: Result, version: Version) => void;
 }
 
-/** A plugin whose config has no type any more, so that one table can hold all of them. */
+/** A plugin with the type of its config erased, so that one table can hold all of them. */
 export interface Handler {
   readonly name: string;
   /** The keys that its config can have. */

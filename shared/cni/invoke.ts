@@ -12,7 +12,7 @@ const defaultTimeout = 60_000;
 /** Bytes of output that a plugin may print. A result has a few hundred. */
 const maxOutput = 4 * 1024 * 1024;
 
-/** A call of a plugin in a process of its own. */
+/** A call of a plugin in its own process. */
 export interface Invocation {
   readonly type: string;
   /** The executable. */

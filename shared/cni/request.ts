@@ -37,7 +37,7 @@ interface Rule {
   readonly name: string;
   /** The verbs that cannot do without it. */
   readonly required: readonly Verb[];
-  /** What a value must be that it is not, or undefined. */
+  /** What a value must be but is not, or undefined. */
   readonly problem?: (value: string, verb: Verb) => string | undefined;
 }
 
@@ -97,8 +97,8 @@ export function readRequest(env: Environment): Request {
 }
 
 /**
- * What a container id or a network name must be that this one is not, or undefined. The rule is
- * libcni's. Ids become names of files: this is what keeps them inside their folder.
+ * What a container id or a network name must be but is not, or undefined. The rule is libcni's. Ids
+ * become names of files: this is what keeps them inside their folder.
  */
 export function idProblem(value: string): string | undefined {
   if (value.length > maxId) return `must be at most ${String(maxId)} characters long`;
@@ -113,8 +113,8 @@ export function newIdProblem(value: string): string | undefined {
 }
 
 /**
- * What an interface's name must be that this one is not, or undefined. The rule is the kernel's
- * (dev_valid_name in net/core/dev.c).
+ * What an interface's name must be but is not, or undefined. The rule is the kernel's (dev_valid_name
+ * in net/core/dev.c).
  */
 export function ifnameProblem(value: string): string | undefined {
   if (value === "") return "must not be empty";
@@ -138,12 +138,12 @@ function containerIfnameProblem(value: string, verb: Verb): string | undefined {
   return verb === "ADD" ? newIfnameProblem(value) : ifnameProblem(value);
 }
 
-/** What a path must be that this one is not, or undefined. */
+/** What a path must be but is not, or undefined. */
 export function nulProblem(value: string): string | undefined {
   return value.includes("\0") ? "must not contain a NUL byte" : undefined;
 }
 
-/** What a pair of CNI_ARGS must be that this one is not: it would be read otherwise than written. */
+/** What a pair of CNI_ARGS must be but is not: it would be read differently from how it is written. */
 export function argProblem(key: string, value: string): string | undefined {
   if (key === "" || /[=;]/.test(key)) return "must have a key without '=' and ';'";
   if (value.includes(";")) return "must not contain ';'";
@@ -164,7 +164,7 @@ function readVerb(value: string): Verb {
 
 /**
  * The pairs of CNI_ARGS, for a plugin that looks at some of them. An ADD refuses what it cannot read,
- * for it may be an address or a MAC that the pod must have; the other verbs pass over it.
+ * because it may be an address or a MAC that the pod must have; the other verbs ignore it.
  * @throws CniError InvalidEnvironment
  */
 export function readArgs({ args, verb }: Request): ReadonlyMap<string, string> {

@@ -2,8 +2,8 @@ import type { Address } from "../net/address.ts";
 import type { Cidr } from "../net/cidr.ts";
 
 /**
- * CNI 1.1.0's result (SPEC.md, "Success") with addresses parsed. Other versions exist in
- * result_codec.ts alone.
+ * CNI 1.1.0's result (SPEC.md, "Success") with addresses parsed. Only result_codec.ts knows other
+ * versions.
  */
 export interface Result {
   readonly interfaces: readonly Interface[];

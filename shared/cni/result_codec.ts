@@ -139,8 +139,8 @@ interface PlainRoute {
 }
 
 /**
- * Reads routes as configs and results have them. A 0 says nothing, as for Go, but for a table or a
- * scope.
+ * Reads routes as configs and results have them. A 0 counts as absent, as in Go, except for a table or
+ * a scope.
  * @param path where they are.
  * @throws CniError InvalidNetworkConfig
  */
@@ -240,7 +240,7 @@ function oldRoute({ dst, gw }: Route): JsonObject {
   return { dst: formatCidr(dst), ...(gw === undefined ? {} : { gw: formatAddress(gw) }) };
 }
 
-/** 0.2.0 and below know one address of each family, each with the routes of its own. */
+/** 0.2.0 and below know one address of each family, each with its own routes. */
 function to020(result: Result): JsonObject {
   const entry = (family: Family): JsonObject | undefined => {
     const ip = result.ips.find(({ address }) => address.address.family === family);

@@ -106,7 +106,7 @@ function readText(sys: Sys): string {
     throw new CniError(
       Code.IoFailure,
       `Cannot read the network config from stdin: ${messageOf(cause)}.`,
-      "See that the caller keeps stdin open until the config is written.",
+      "Make sure that the caller keeps stdin open until the config is written.",
       { cause },
     );
   }
@@ -159,7 +159,7 @@ function printIfRead(sys: Sys, value: Json): void {
   try {
     print(sys, value);
   } catch {
-    // Nobody reads it. The exit status is all there is.
+    // Nobody reads it; only the exit status is left.
   }
 }
 

@@ -8,13 +8,14 @@ export const versions = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "
 
 export type Version = (typeof versions)[number];
 
-/** The one that an answer has whose config is not known. */
+/** The version of an answer to an unknown config. */
 export const newestVersion: Version = "1.1.0";
 
 /**
- * The version of a config or result. Without one it is 0.1.0, as libcni has it.
+ * The version of a config or result. Without one it is 0.1.0, as in libcni.
  * @param what names the config or result in messages.
- * @throws CniError IncompatibleVersion for one that is not supported, DecodingFailure for what is no string.
+ * @throws CniError IncompatibleVersion for one that is not supported, DecodingFailure for a value that
+ *   is not a string.
  */
 export function versionOf(value: JsonObject, what: string = "the network config"): Version {
   const text = value["cniVersion"] ?? "";
@@ -63,7 +64,7 @@ export function requireVerb(version: Version, verb: Verb, where: string): void {
   );
 }
 
-/** Whether `version` is `other` or a later one. */
+/** Whether a version is the minimum or later. */
 export function atLeast(version: Version, minimum: Version): boolean {
   return versions.indexOf(version) >= versions.indexOf(minimum);
 }

@@ -65,7 +65,7 @@ function secure(host: string, servers: EtcdServers, what: string): ChannelCreden
       throw new Failure(
         "missing",
         `Cannot ${what}: ${messageOf(cause)}.`,
-        `See that ${path} is there and that flanneld may read it.`,
+        `Make sure that ${path} is there and that flanneld may read it.`,
         { cause },
       );
     }

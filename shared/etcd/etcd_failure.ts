@@ -27,7 +27,7 @@ function adviceFor(code: number): string {
     code === status.permissionDenied ||
     code === status.invalidArgument
   ) {
-    return "See that the user, the password or the client certificate is one that etcd knows, and may read and write the prefix.";
+    return "Make sure that the user, the password or the client certificate is one that etcd knows, and may read and write the prefix.";
   }
-  return "See that etcd runs, that --etcd-endpoints lead to it, and that the certificates are its authority's.";
+  return "Make sure that etcd runs, that --etcd-endpoints lead to it, and that the certificates are its authority's.";
 }

@@ -144,7 +144,7 @@ export function writeLeaseId(id: bigint): Buffer {
   return new MessageWriter().integer(1, id).finish();
 }
 
-/** What etcd says of a lease: seconds that are left, 0 or less if it is gone. */
+/** What etcd says about a lease: the seconds left, 0 or less if it is gone. */
 export function readLease(message: Buffer): { readonly id: bigint; readonly ttl: number } {
   let [id, ttl] = [0n, 0];
   for (const { number, integer } of fieldsOf(message)) {

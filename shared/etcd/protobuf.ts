@@ -1,6 +1,6 @@
 /** The part of protobuf's wire format that etcd's messages are made of: varints and bytes. */
 
-/** The bytes are no message. */
+/** The bytes are not a message. */
 export class ProtobufError extends Error {
   override readonly name = "ProtobufError";
 }

@@ -232,7 +232,7 @@ export function writeProblem(folder: string): string | undefined {
   }
 }
 
-/** Why a file cannot be written to, or undefined. One that is not there is none to write to. */
+/** Why a file cannot be written to, or undefined, also if it does not exist. */
 export function changeProblem(path: string): string | undefined {
   try {
     accessSync(path, constants.W_OK);

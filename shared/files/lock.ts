@@ -32,7 +32,7 @@ const longestName = 60;
 
 export type LockKind = "shared" | "exclusive";
 
-/** A lock that is held until it is released, or the process ends. */
+/** A lock that lasts until it is released, or the process ends. */
 export interface Lock {
   /** The open file, if it is one. A child that inherits it holds the lock too, until it ends. */
   readonly fd?: number;
@@ -55,8 +55,8 @@ export function takeNamedLock(
 ): Lock {
   ensurePrivateFolder(folder);
   const file = name.length > longestName ? sys.sha512(name) : name.replaceAll(/[/ ]/g, "-");
-  // Whoever waits keeps those who come later behind him. Shared holders, who overlap, would otherwise
-  // never leave the lock to somebody who wants it alone.
+  // A call that waits keeps later ones behind it. Otherwise shared holders, which overlap, would never
+  // leave the lock to a call that wants it exclusively.
   const turn = takeLock(sys, `${folder}/${file}.turn`, timeout);
   try {
     return takeLock(sys, `${folder}/${file}.lock`, timeout, kind);
@@ -102,8 +102,8 @@ export function openLock(path: string, take: (fd: number) => void): Lock {
 }
 
 /**
- * Takes a lock whose file goes with it, for a folder that others look into. Whoever has waited for a
- * file that is gone by then goes on with the one that is there.
+ * Takes a lock whose file is removed with it, for a folder that others look into. If the file is gone
+ * after the wait, it goes on with the one that has taken its place.
  * @throws as {@link takeLock} does.
  */
 export function takeTransientLock(sys: Sys, path: string, timeout: number): Lock {
@@ -154,7 +154,7 @@ function statOf(path: string, fd: number): { mode: number; uid: number; isFile: 
   });
 }
 
-/** Makes a folder that only its owner can enter, or changes an existing one so. */
+/** Makes a folder that only its owner can enter, or restricts an existing one to that. */
 export function ensurePrivateFolder(folder: string): void {
   attempt(folder, () => {
     ensureFolder(folder, folderMode);
@@ -179,7 +179,7 @@ function unsafe(path: string, problem: string): Failure {
   return new Failure(
     "conflict",
     `Cannot lock ${path}: ${problem}.`,
-    "Another user could lock it for ever. Find out who made it, and remove it.",
+    "Another user could lock it forever. Find out who made it, and remove it.",
   );
 }
 
@@ -190,7 +190,7 @@ function attempt<T>(path: string, action: () => T): T {
     throw new Failure(
       "io",
       `Cannot open the lock ${path}: ${messageOf(cause)}.`,
-      "See that the folder is writable and its disk neither full nor read-only.",
+      "Make sure that the folder is writable and its disk neither full nor read-only.",
       { cause },
     );
   }
@@ -230,7 +230,7 @@ export function tryFor(timeout: number, tryOnce: () => boolean): boolean {
 
 /**
  * Milliseconds until the lock is tried again. It is mostly held for less than one. Whoever has waited
- * longer tries at least as often as others, so that newcomers do not overtake it for ever.
+ * longer tries at least as often as others, so that newcomers do not overtake it forever.
  */
 function pauseAfter(waited: number): number {
   if (waited < 2) return 0.5;

@@ -5,8 +5,8 @@ import type { Lock } from "./lock.ts";
 
 /**
  * A lock of many members, in one file: a call locks one of them, or all. Each member is a byte of the
- * file, which has none (fcntl(2), open file description locks). The locks are inherited by children,
- * and let go of when the last process that has the file open ends.
+ * file, which has none (fcntl(2), open file description locks). Children inherit the locks. They are
+ * released when the last process that has the file open ends.
  */
 const F_OFD_SETLK = 37;
 const F_WRLCK = 1;
@@ -19,11 +19,13 @@ const structBytes = 32;
 const startAt = 8;
 const lengthAt = 16;
 
-/** Whoever wants all members holds this byte while it waits, so that nobody overtakes it for ever. */
+/** Whoever wants all members holds this byte while it waits, so that nobody overtakes it forever. */
 const gate: Span = { start: 0, length: 1 };
 /** A length of 0 is everything from there on. */
 const allMembers: Span = { start: 1, length: 0 };
-/** Milliseconds for which the gate is kept shut at a time, lest one member that hangs stops all. */
+/**
+ * Milliseconds for which the gate stays shut at a time, so that one hanging member does not stop all.
+ */
 const gateTime = 500;
 
 interface Span {

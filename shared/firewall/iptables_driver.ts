@@ -236,7 +236,7 @@ export class IptablesDriver implements FirewallDriver {
     const tool = family === 4 ? "iptables" : "ip6tables";
     throw new Failure(
       "firewall",
-      `Cannot change the table ${table}: neither ${tool}-save nor ${tool}-${variant}-save is what the node has, or the kernel has no such table.`,
+      `Cannot change the table ${table}: neither ${tool}-save nor ${tool}-${variant}-save is installed, or the kernel has no such table.`,
       'Install the iptables package on the node, or set the backend to "nftables" in the network config.',
     );
   }

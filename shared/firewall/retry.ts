@@ -22,7 +22,7 @@ export function retryOnConflict(action: () => void): void {
 export function changedSince(): Failure {
   return new Failure(
     "firewall",
-    "Cannot delete rules: nftables' rules have changed between looking and deleting.",
-    "Another program reloads the firewall just now. The call is repeated by itself.",
+    "Cannot delete rules: another program changed nftables' rules at the same time.",
+    "The call is repeated automatically.",
   );
 }

@@ -10,7 +10,7 @@ import type { NftablesTable, Ruleset } from "./ruleset.ts";
 
 /**
  * A container may send with its own MAC alone: rules of nftables' bridge family. Pure. Table, chains
- * and comments are the reference plugin's. Each container has chains of its own, so nothing is
+ * and comments are the reference plugin's. Each container has its own chains, so nothing is
  * looked for in the whole ruleset.
  */
 export interface SpoofCheck {

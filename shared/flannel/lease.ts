@@ -16,7 +16,7 @@ export interface LeaseAttributes {
   readonly backendV6Data: Json | undefined;
 }
 
-/** A subnet that a node has, and what the node tells of itself. */
+/** A node's subnet, and what the node tells about itself. */
 export interface Lease {
   /** Names the lease for as long as it lasts: the node's name, or the key in etcd. */
   readonly id: string;

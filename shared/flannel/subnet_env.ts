@@ -7,7 +7,7 @@ import { firstAddress, formatCidr, parseCidr, sameCidr, subnetOf } from "../net/
 import type { Cidr } from "../net/cidr.ts";
 import { NetError } from "../net/error.ts";
 
-/** What flanneld says about the node. IPv4 comes before IPv6. */
+/** What flanneld wrote about the node. IPv4 comes before IPv6. */
 export interface SubnetEnv {
   /** The networks of all pods of the cluster. */
   readonly networks: readonly Cidr[];
@@ -15,7 +15,7 @@ export interface SubnetEnv {
   readonly subnets: readonly Cidr[];
   /** Bytes. */
   readonly mtu: number;
-  /** Whether flanneld masquerades what leaves the networks. */
+  /** Whether flanneld masquerades packets that leave the networks. */
   readonly ipMasq: boolean;
 }
 

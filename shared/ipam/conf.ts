@@ -160,7 +160,7 @@ function parseRequested(text: string): Address {
   return text.includes("/") ? parseCidr(text).address : parseAddress(text);
 }
 
-/** A text that says something: Go's encoder writes what is absent as null or "". */
+/** A text that is not empty: Go's encoder writes an absent one as null or "". */
 function present(text: string | null | undefined): string | undefined {
   return text === null || text === "" ? undefined : text;
 }

@@ -38,9 +38,9 @@ export interface RangeInput {
 /**
  * Fills in what a range leaves out, with host-local's defaults: the subnet's first address is the
  * gateway, and the range is everything between the network's and IPv4's broadcast address. Those two
- * are left out wherever the config lets the range begin and end, for no pod can use them: the
- * network's was a broadcast address too once, and in IPv6 every router answers to it (RFC 4291,
- * section 2.6.1). A gateway outside the subnet is fine, for one of IPv6 is often link-local.
+ * are left out wherever the config's range begins and ends, because no pod can use them: the network's
+ * was a broadcast address too once, and in IPv6 every router answers to it (RFC 4291, section 2.6.1). A
+ * gateway outside the subnet is fine, for one of IPv6 is often link-local.
  * @param path where the range is in the config.
  * @throws CniError InvalidNetworkConfig
  */
@@ -150,7 +150,7 @@ export function makeRangeSet(ranges: readonly Range[], path: string): RangeSet {
         path,
         ranges.map(({ subnet }) => formatCidr(subnet)).join(", "),
         "must have ranges of one family",
-        "A set gives one address: put each family into a set of its own.",
+        "A set gives one address: put each family into its own set.",
       );
     }
     const overlapping = before.find((known) => rangesOverlap(known, range));

@@ -24,7 +24,7 @@ export class Released {
     return this.#names().flatMap((name) => parsedAddress(name) ?? []);
   }
 
-  /** Adds to the list, which forgets the oldest. To be called with the lock held. */
+  /** Adds to the list, which forgets the oldest. Call it with the lock held. */
   add(addresses: readonly Address[]): void {
     const latest = addresses.map(formatAddress);
     const older = this.#names().filter((file) => !latest.includes(file));

@@ -11,7 +11,7 @@ export interface Reservation {
   readonly owner: Owner | undefined;
   /** Whether it was made before the node booted, so that its container is gone. */
   readonly stale: boolean;
-  /** Whether there is something else than a file in its place. Then somebody may have the address. */
+  /** Whether something that is not a file is in its place. Then somebody may have the address. */
   readonly isUnreadable: boolean;
 }
 

@@ -76,7 +76,7 @@ export class ReservationFiles {
     throw new Failure(
       "conflict",
       `Cannot use ${folder} for reservations: it must not be a symbolic link.`,
-      "Put a folder in its place, or set ipam.dataDir to the folder above the one it leads to.",
+      "Put a folder in its place, or set ipam.dataDir to the parent of the folder that it leads to.",
     );
   }
 

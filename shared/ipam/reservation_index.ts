@@ -87,7 +87,7 @@ export class ReservationIndex {
   }
 
   /**
-   * Whether the folder's stamp is still the same. Who does not hold the lock must ask after each look,
+   * Whether the folder's stamp is still the same. A caller without the lock must ask after each look,
    * because the parts are written after the reservations have changed.
    */
   isUpToDate(): boolean {
@@ -113,8 +113,8 @@ export class ReservationIndex {
   }
 
   /**
-   * Writes the index, to be called when all changes of the reservations are made. If it cannot be
-   * written there is none, which costs time and nothing else.
+   * Writes the index, to be called when all changes of the reservations are made. If that fails there
+   * is no index, which only costs time.
    */
   save(): void {
     if (this.#broken || this.#count < fewReservations) {
@@ -190,7 +190,7 @@ function bootOf({ bootId }: IndexPlace): string {
   return bootId ?? "unknown";
 }
 
-/** Undefined for what no attachment can have. */
+/** Undefined for what is not an attachment's. */
 function lineOf({ owner, file }: Reservation): string | undefined {
   if (owner === undefined || /\s/.test(owner.containerId + (owner.ifname ?? ""))) return undefined;
   return `${owner.containerId}\t${owner.ifname ?? ""}\t${file}`;
@@ -198,8 +198,8 @@ function lineOf({ owner, file }: Reservation): string | undefined {
 
 /**
  * The folder of the index of a folder's reservations. Its name has the FNV-1a hash of that folder's
- * path in it, because the runtimes' own hashes take milliseconds to load. Two folders with one hash
- * would put each other's index out of date, which costs time and nothing else.
+ * path in it, because the runtimes' own hashes take milliseconds to load. Two folders with the same
+ * hash would make each other's index out of date, which only costs time.
  */
 export function indexFolder(runFolder: string, folder: string): string {
   let hash = 0x811c9dc5;

@@ -31,9 +31,8 @@ const fewAddresses = 32;
  *
  * A file with nothing in it, seen while the lock is held, is that of a writer that has crashed.
  *
- * Three things the reference plugin knows nothing of, and does not come across: extended attributes
- * say which boot a reservation is of and what was released lately, and a {@link ReservationIndex}
- * says who has what.
+ * The reference plugin neither knows nor meets three things: extended attributes say which boot a
+ * reservation is of and what was released lately, and a {@link ReservationIndex} says who has what.
  */
 export class Store {
   readonly #files: ReservationFiles;
@@ -106,7 +105,7 @@ export class Store {
   /**
    * Removes what nobody has: empty reservations, those of an earlier boot, and temporary files of calls
    * that were killed. It reads all reservations, unless the index shows that nothing has changed since
-   * it did so last. To be called with the lock held.
+   * it did so last. Call it with the lock held.
    */
   tidy(): void {
     if (this.#index !== undefined) return;
@@ -117,7 +116,7 @@ export class Store {
     this.#changed = true;
   }
 
-  /** A function that says whether an address has a file. To be used with the lock held. */
+  /** A function that says whether an address has a file. Use it with the lock held. */
   presence(): (address: Address) => boolean {
     let looked = 0;
     let names: ReadonlySet<string> | undefined;
@@ -129,7 +128,7 @@ export class Store {
   }
 
   /**
-   * Reserves an address. To be called with the lock held.
+   * Reserves an address. Call it with the lock held.
    * @returns the reservation, or undefined if somebody has the address.
    */
   reserve(address: Address, attachment: Attachment): Reservation | undefined {
@@ -160,7 +159,7 @@ export class Store {
 
   /**
    * Removes the temporary files of calls that were killed, if the last look at the folder has shown
-   * any. Who did not have to look, because the index is up to date, knows that there are none.
+   * any. If the index is up to date, nobody had to look, and there are none.
    */
   sweep(): void {
     if (!this.#files.sawTemporaries) return;
@@ -180,7 +179,7 @@ export class Store {
     return this.#files.lastReserved(rangeSet);
   }
 
-  /** To be called with the lock held. */
+  /** Call it with the lock held. */
   setLastReserved(rangeSet: number, address: Address): void {
     this.#changed = true;
     this.#files.setLastReserved(rangeSet, address);

@@ -238,11 +238,11 @@ export function failureOfStatus(what: string, json: Buffer): ApiFailure {
 
 function adviceFor(status: number | undefined): string {
   if (status === 401) {
-    return "See that the token or the client certificate is one of this cluster's and has not expired.";
+    return "Make sure that the token or the client certificate is one of this cluster's and has not expired.";
   }
   if (status === 403) {
-    return "See that flannel's ClusterRole and its binding are there: pods get; nodes get, list, watch; nodes/status patch.";
+    return "Make sure that flannel's ClusterRole and its binding are there: pods get; nodes get, list, watch; nodes/status patch.";
   }
-  if (status === 404) return "See that the object is there and has this name.";
-  return "See that the API server runs and can be reached from this node.";
+  if (status === 404) return "Make sure that the object is there and has this name.";
+  return "Make sure that the API server runs and can be reached from this node.";
 }

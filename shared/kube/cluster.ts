@@ -163,7 +163,7 @@ function read(path: string): string {
     throw new Failure(
       "missing",
       `Cannot log in to the Kubernetes API: ${messageOf(cause)}.`,
-      `See that ${path} is there and that flanneld may read it.`,
+      `Make sure that ${path} is there and that flanneld may read it.`,
       { cause },
     );
   }

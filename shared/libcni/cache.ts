@@ -64,7 +64,7 @@ export class Cache {
     this.#readOnly = readOnly;
   }
 
-  /** What is cached of an attachment. What cannot be read counts as nothing, as libcni has it. */
+  /** What is cached of an attachment. What cannot be read counts as absent, as in libcni. */
   read(network: string, attachment: Attachment): CachedFile | undefined {
     return this.#read(keptResultName(network, attachment));
   }
@@ -136,7 +136,7 @@ export class Cache {
       throw new CniError(
         Code.IoFailure,
         `Cannot keep results in ${this.folder}: ${messageOf(cause)}.`,
-        "See that it is a folder that root can write to, and that its disk is neither full nor read-only.",
+        "Make sure that it is a folder that root can write to, and that its disk is neither full nor read-only.",
         { cause },
       );
     }
@@ -165,7 +165,8 @@ class Damage extends Error {}
  */
 function fromText(text: string): Cached {
   const value = withExactKeys(parseJson(text) ?? null, validateCachedAttachment.keys);
-  if (!isJsonObject(value)) throw new Damage(text.trim() === "" ? "is empty" : "is no JSON object");
+  if (!isJsonObject(value))
+    throw new Damage(text.trim() === "" ? "is empty" : "is not a JSON object");
   if (value["kind"] !== kind) throw new Damage(`has no "kind": "${kind}"`);
   const { result, config, cniArgs, capabilityArgs } = value;
   const ifname = checked("ifName", value["ifName"], ifnameProblem);
@@ -206,7 +207,7 @@ function isText(value: Json | undefined): value is string {
 function readArg(pair: Json): Arg {
   const [key, value] = isJsonArray(pair) ? pair : [];
   if (typeof key !== "string" || typeof value !== "string") {
-    throw new Damage("has cniArgs that are no pairs of strings");
+    throw new Damage("has cniArgs that are not pairs of strings");
   }
   const problem = argProblem(key, value);
   if (problem === undefined) return [key, value];
@@ -214,8 +215,8 @@ function readArg(pair: Json): Arg {
 }
 
 /**
- * The attachments that a file of the cache can be of, by its name alone: where there are hyphens in
- * names and ids that is more than one.
+ * The attachments that a file of the cache can be of, by its name alone: with hyphens in names and ids
+ * there may be several.
  */
 export function attachmentsNamed(file: string): (Attachment & { readonly network: string })[] {
   const name = file.slice(file.lastIndexOf("/") + 1);

@@ -71,7 +71,7 @@ export function readList(
 }
 
 /**
- * Reads a plugin's config that is in a file of its own (.conf, .json), as a list of one.
+ * Reads the config of a single plugin (.conf, .json), as a list of one.
  * @throws CniError DecodingFailure, InvalidNetworkConfig
  */
 export function readSingle(text: string, file: string): NetworkList {
@@ -103,7 +103,7 @@ function readObject(text: string, file: string): JsonObject {
       : value === undefined
         ? `Cannot read the network config ${file}: it must be JSON${position(text)}.`
         : `Cannot read the network config ${file}: it must be a JSON object.`,
-    "Correct it, or copy it again from where it came. A file that is not for the runtime needs another ending than .conf, .conflist or .json.",
+    "Correct it, or copy it again from where it came. The name of a file that is not for the runtime must not end in .conf, .conflist or .json.",
   );
 }
 

@@ -28,7 +28,7 @@ export function listNetworks(folder: string): NetworkFile[] {
 
 /**
  * The network of a name, as libcni finds it: lists before single configs, each in the order of their
- * names. None of those that it comes across may be broken.
+ * names. None of the files that it reads until then may be broken.
  * @throws CniError
  */
 export function loadNetwork(folder: string, name: string): NetworkList {

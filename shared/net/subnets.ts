@@ -4,7 +4,7 @@ import { widthOf } from "./address.ts";
 import { contains, formatCidr } from "./cidr.ts";
 import type { Cidr } from "./cidr.ts";
 
-/** How a network is divided into subnets. For what may take a millisecond; cidr.ts is for the rest. */
+/** How a network is divided into subnets. */
 
 /** Whether one subnet lies within another, or is the same. Asked for each of thousands of peers. */
 export function isWithin(inner: Cidr, outer: Cidr): boolean {

@@ -9,7 +9,7 @@ import { readMainRoute } from "./route.ts";
 import type { TableRoute } from "./route.ts";
 import { check } from "./socket.ts";
 
-/** What the kernel tells of changes in a network namespace, whoever makes them. */
+/** What the kernel reports about changes in a network namespace, whoever makes them. */
 export type NetlinkEvent =
   | {
       readonly kind: "link";
@@ -89,7 +89,7 @@ function netlinkAddress(mask: number): Buffer {
   return Buffer.concat([family, u32(0), u32(mask)]);
 }
 
-/** Takes datagrams apart. What cannot be understood counts as lost. */
+/** Splits datagrams into events. What cannot be understood counts as lost. */
 export function readEvents(datagrams: Buffer, handlers: EventHandlers): void {
   const events: NetlinkEvent[] = [];
   let isWhole = true;

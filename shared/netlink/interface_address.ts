@@ -14,10 +14,10 @@ export interface InterfaceAddress {
   readonly isGlobal: boolean;
   /** Neither from a router advertisement nor with an end. */
   readonly isPermanent: boolean;
-  /** Made for privacy, and changed now and then. */
+  /** A temporary address, made for privacy. */
   readonly isTemporary: boolean;
   readonly isDeprecated: boolean;
-  /** Not to be used yet, or another has it. */
+  /** Still tentative, or another host has it. */
   readonly isTentative: boolean;
 }
 
@@ -67,14 +67,14 @@ function readAddress({ body }: Received): InterfaceAddress | undefined {
     address: { address: addressFromBytes(raw), prefix: body.readUInt8(1) },
     isGlobal: body.readUInt8(3) === RT_SCOPE_UNIVERSE,
     isPermanent: (bits & FLAG.permanent) !== 0,
-    // The same bit says of an IPv4 address that it is not its network's first.
+    // For an IPv4 address, the same bit means that it is a secondary one.
     isTemporary: family === AF_INET6 && (bits & FLAG.temporary) !== 0,
     isDeprecated: (bits & FLAG.deprecated) !== 0,
     isTentative: (bits & (FLAG.tentative | FLAG.dadFailed)) !== 0,
   };
 }
 
-/** The way that the kernel sends packets to an address; undefined if there is none. @throws Failure kernel */
+/** The route that the kernel takes to an address; undefined if there is none. @throws Failure kernel */
 export function routeSource(socket: NetlinkSocket, to: Address): RouteSource | undefined {
   const RTA = { oif: 4, prefsrc: 7 };
   const [reply] = socket.transact([

@@ -6,8 +6,8 @@ import type { Message, NeighbourParts, Received } from "./codec.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
 /**
- * The neighbour table, which says what MAC an address has on a link, and the forwarding database of
- * a vxlan device, which says behind what address a MAC is (linux/neighbour.h).
+ * The neighbour table (which MAC an address has on a link), and the forwarding database of a vxlan
+ * device (which address a MAC is behind); linux/neighbour.h.
  */
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -19,7 +19,7 @@ const NDA_LLADDR = 2;
 /** Bytes of struct ndmsg. */
 const NDMSG = 12;
 
-/** What MAC an address has on a link. */
+/** Which MAC an address has on a link. */
 export interface Neighbour {
   readonly address: Address;
   readonly mac: string;
@@ -34,7 +34,7 @@ export interface NeighbourEntry {
   readonly permanent: boolean;
 }
 
-/** Behind what address a MAC is, for a vxlan device. */
+/** Which address a MAC is behind, for a vxlan device. */
 export interface FdbEntry {
   readonly mac: string;
   readonly dst: Address;
@@ -43,12 +43,12 @@ export interface FdbEntry {
 /** An entry of a forwarding database as the kernel has it. */
 export interface ListedFdbEntry {
   readonly mac: string;
-  /** Undefined for an entry of the device's own. */
+  /** Undefined for an entry of the device itself. */
   readonly dst: Address | undefined;
   readonly permanent: boolean;
 }
 
-/** Says for good what MAC an address has, whatever was known of it. */
+/** Sets the MAC of an address permanently, whatever was known before. */
 export function setNeighbour(ifindex: number, { address, mac }: Neighbour): Message {
   return neighbourMessage(Type.NEWNEIGH, Flag.CREATE | Flag.REPLACE, {
     family: familyNumber(address.family),
@@ -66,7 +66,7 @@ export function deleteNeighbour(ifindex: number, address: Address): Message {
   });
 }
 
-/** Says for good behind what address a MAC is, in place of any other. */
+/** Sets permanently which address a MAC is behind, in place of any other. */
 export function setFdbEntry(ifindex: number, { mac, dst }: FdbEntry): Message {
   return neighbourMessage(Type.NEWNEIGH, Flag.CREATE | Flag.REPLACE, {
     ...ofBridge(ifindex),

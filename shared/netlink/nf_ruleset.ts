@@ -69,7 +69,7 @@ function readRule({ body }: Received, table: string, chain: string): string {
   return elements(attrs.get(NFTA_RULE_EXPRESSIONS)).map(readExpression).join(";");
 }
 
-/** A counter counts, which changes no rule. */
+/** A counter's value does not make it another rule. */
 function readExpression(element: Buffer): string {
   const attrs = attributes(element, 0);
   const name = attrs.get(NFTA_EXPR_NAME)?.toString("latin1") ?? "";

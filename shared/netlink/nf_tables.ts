@@ -56,7 +56,7 @@ export function nfgenmsg(family: NfFamily): Buffer {
 }
 
 /**
- * The number of the last change of nf_tables' rules; undefined where the kernel does not say it.
+ * The number of the last change of nf_tables' rules; undefined if the kernel does not tell.
  * @throws Failure kernel
  */
 export function generation(socket: NetlinkSocket): number | undefined {
@@ -140,7 +140,7 @@ export function expressionsOf(expressions: Buffer): { kind: string; data: Buffer
   });
 }
 
-/** A rule's expressions without what its packets change in them. Equal rules have equal states. */
+/** A rule's expressions without counters. Equal rules have equal states. */
 export function stateOf(expressions: Buffer): string {
   const parts = expressionsOf(expressions)
     .filter(({ kind }) => kind !== "counter")

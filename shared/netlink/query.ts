@@ -170,7 +170,7 @@ export function withoutLocalRoute(
         protocol: 0,
         scope: 0,
         type: 0,
-        // With its link, which may be in a VRF and has its routes in another table then.
+        // With its link: a link in a VRF has its routes in another table.
         attrs: { dst: Buffer.from(addressBytes(address)), oif: index },
       }),
     ),
@@ -234,8 +234,7 @@ export function linksWithLifetimes(socket: NetlinkSocket): Set<number> {
 }
 
 /**
- * Whether the kernel still looks whether another has one of a link's addresses, or has found one
- * that does.
+ * The state of duplicate address detection for a link's addresses: under way, or a duplicate was found.
  * @throws Failure kernel
  */
 export function duplicateDetection(
@@ -341,7 +340,7 @@ function readRoute({ body }: Received): Route | undefined {
   };
 }
 
-/** The links of a route's next hops: struct rtnexthop, each of its own length. */
+/** The links of a route's next hops: struct rtnexthop, of varying length. */
 function nextHopLinks(hops: Buffer): number[] {
   const header = 8;
   const links: number[] = [];

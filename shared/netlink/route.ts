@@ -19,7 +19,7 @@ const RTM_F_CLONED = 0x200;
 const RTA = { dst: 1, oif: 4, gateway: 5, priority: 6, multipath: 9, table: 15 } as const;
 /** Bytes of struct rtmsg. */
 const RTMSG = 12;
-/** What the kernel gives a route of IPv6 that names none. */
+/** The metric that the kernel gives an IPv6 route without one. */
 const ipv6Metric = 1024;
 
 /** Who made a route. */
@@ -37,7 +37,7 @@ export interface TableRoute {
   readonly protocol: number;
   /** The less the better; 0 is the best of IPv4. */
   readonly metric: number;
-  /** Whether it has several next hops: then gateway and link say nothing. */
+  /** Whether it has several next hops; then gateway and link are meaningless. */
   readonly multipath: boolean;
 }
 
@@ -135,7 +135,7 @@ export function readMainRoute({ body }: Received): TableRoute | undefined {
     dst: { address: addressFromBytes(dst), prefix: body.readUInt8(1) },
     type: type === RTN_UNICAST ? "unicast" : isBlackhole ? "blackhole" : "other",
     gateway: gateway === undefined ? undefined : addressFromBytes(gateway),
-    // IPv6 says lo of what leads nowhere.
+    // For IPv6, a route to nowhere has the link lo.
     link: isBlackhole ? 0 : number(RTA.oif),
     onlink: (flags & RTNH_F_ONLINK) !== 0,
     protocol: body.readUInt8(5),

@@ -5,8 +5,8 @@ import { attributes, readU32 } from "./codec.ts";
 import { NetlinkSocket } from "./socket.ts";
 
 /**
- * The kernel's sockets (linux/inet_diag.h). Asked with a port, it looks through the tables of those
- * that listen and hands on what is there, however many connections there are.
+ * The kernel's sockets (linux/inet_diag.h). Asked for a port, the kernel searches only the tables of
+ * listening sockets, however many connections there are.
  */
 const NETLINK_SOCK_DIAG = 4;
 const SOCK_DIAG_BY_FAMILY = 20;
@@ -17,7 +17,7 @@ const requestBytes = 56;
 const statesAt = 4;
 const portAt = 8;
 const cookieAt = 48;
-/** INET_DIAG_NOCOOKIE, twice: no certain socket is meant. */
+/** INET_DIAG_NOCOOKIE, twice: no particular socket. */
 const anyCookie = Buffer.alloc(8, 0xff);
 /** Bytes of struct inet_diag_msg, and where its parts are. */
 const answerBytes = 72;
@@ -35,7 +35,7 @@ const protocols = {
 export interface BoundSocket {
   readonly family: Family;
   readonly address: Address;
-  /** Whether one of IPv6 takes nothing of IPv4. */
+  /** Whether an IPv6 socket takes no IPv4 packets. */
   readonly isIPv6Only: boolean;
   readonly inode: number;
 }

@@ -136,7 +136,7 @@ export class NetlinkSocket implements Disposable {
     }
     throw new Failure(
       "busy",
-      "Cannot read the kernel's network state: it changed during each of many readings.",
+      "Cannot read the kernel's network state: it kept changing while it was read.",
       "Call again when fewer links are being made.",
     );
   }
@@ -216,7 +216,7 @@ export function understood<T>(what: string, read: () => T): T {
     if (cause instanceof Failure) throw cause;
     throw new Failure(
       "kernel",
-      `Cannot understand what the kernel says of ${what}: ${messageOf(cause)}.`,
+      `Cannot understand what the kernel says about ${what}: ${messageOf(cause)}.`,
       "Please report it with the version of the kernel (uname -r).",
       { cause },
     );

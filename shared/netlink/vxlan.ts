@@ -8,7 +8,7 @@ import { readLink, RTEXT_FILTER_SKIP_STATS } from "./query.ts";
 import type { Link } from "./query.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
-/** What makes a vxlan device what it is (linux/if_link.h, IFLA_VXLAN_*). */
+/** The properties of a vxlan device (linux/if_link.h, IFLA_VXLAN_*). */
 export interface Vxlan {
   /** The VXLAN network identifier. */
   readonly vni: number;
@@ -22,9 +22,9 @@ export interface Vxlan {
   readonly learning: boolean;
   /** Whether packets carry a group policy. */
   readonly gbp: boolean;
-  /** Whether it tells of MACs that it does not know. */
+  /** Whether it reports MACs that it does not know. */
   readonly l2miss: boolean;
-  /** Whether others say for each packet where it goes, so that it has no VNI of its own. */
+  /** Whether others choose each packet's destination, so that the device has no VNI. */
   readonly external: boolean;
 }
 

@@ -188,7 +188,7 @@ export class Namespace implements Disposable {
     if (answer === -EINVAL) {
       throw new Failure(
         "invalid",
-        `Cannot use the namespace ${namespace.#path}: the file is no network namespace.`,
+        `Cannot use the namespace ${namespace.#path}: it must be a network namespace.`,
         namespacePathAdvice,
       );
     }

@@ -16,7 +16,7 @@ export const namespacePathAdvice =
 export function openNetns(path: string): number | undefined {
   let fd: number;
   try {
-    // Whatever is there, a FIFO for one, opening it waits for nobody.
+    // Opening never blocks, not even on a FIFO.
     fd = openSync(path, constants.O_NONBLOCK | constants.O_NOCTTY);
   } catch (cause) {
     const errno = errnoOf(cause);

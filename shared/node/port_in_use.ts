@@ -25,9 +25,8 @@ export type Listeners = ReadonlyMap<Family, readonly number[]>;
 
 /**
  * The inode numbers of the sockets that get what comes to a port of the host, and not only from whom
- * they are connected to. The kernel's tables are read: to bind a socket of one's own would take the
- * port for an instant, and a socket of SCTP would load its module, at the wish of whoever writes a
- * pod's spec.
+ * they are connected to. It reads the kernel's tables. Binding a socket would take the port for an
+ * instant, and an SCTP socket would load its module whenever a pod's spec asks for that.
  * @param open opens the socket that the kernel is asked with; see {@link sockDiagSocket}.
  */
 export function listenersOn(

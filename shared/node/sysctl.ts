@@ -18,8 +18,8 @@ export function readSysctl(key: string): string | undefined {
 }
 
 /**
- * Sets a sysctl of the network namespace that the thread is in. One that is right already is not
- * written: that may be forbidden here, and costs a lock of the kernel's.
+ * Sets a sysctl of the network namespace that the thread is in. A value that is already right is not
+ * written: writing may be forbidden here, and takes a lock in the kernel.
  * @returns why one could not be set that is optional, unless the kernel has no such.
  * @throws Failure kernel
  */

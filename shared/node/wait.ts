@@ -24,7 +24,7 @@ export function waitForCarrier(
     if (links[at] === undefined) {
       throw new Failure(
         "kernel",
-        `Cannot use ${name}: it is gone again.`,
+        `Cannot use ${name}: it has disappeared.`,
         "Another program on this node has deleted it: a DEL of the same pod, or one that removes links.",
       );
     }
@@ -32,7 +32,7 @@ export function waitForCarrier(
       throw new Failure(
         "kernel",
         `Cannot use ${name}: it has no carrier after ${String(timeout / 1000)} seconds.`,
-        "See the kernel's log (dmesg). With too many links, a node may be slow to bring one up.",
+        "See the kernel's log (dmesg). A node with very many links may be slow to bring one up.",
       );
     }
     sleep(pause);

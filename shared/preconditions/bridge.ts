@@ -4,7 +4,7 @@ import { contains, formatCidr } from "../net/cidr.ts";
 import type { Link } from "../node/node.ts";
 import type { Finding } from "./finding.ts";
 
-/** Something else than a bridge has the bridge's name. */
+/** Something that is not a bridge has the bridge's name. */
 export function bridgeNameTaken(name: string, link: Link | undefined): Finding | undefined {
   if (link === undefined || link.kind === "bridge") return undefined;
   return {
@@ -17,7 +17,8 @@ export function bridgeNameTaken(name: string, link: Link | undefined): Finding |
 }
 
 /**
- * Gateways that pods cannot reach, for they are in no subnet of theirs. A link-local one is.
+ * Gateways that pods cannot reach, because they are in none of the pods' subnets. Link-local ones can
+ * be reached.
  * @param where the file of the network config, or what else it is called.
  */
 export function gatewaysOutside(rangeSets: readonly RangeSet[], where: string): Finding[] {
@@ -30,7 +31,7 @@ export function gatewaysOutside(rangeSets: readonly RangeSet[], where: string): 
       severity: "error",
       what: `The gateway ${formatAddress(gateway)} is not in its subnet, ${formatCidr(subnet)}.`,
       means:
-        "No pod can start: it cannot have a route by a gateway that is in no network of its own.",
+        "No pod can start: it cannot have a route through a gateway that is in none of its networks.",
       mend: `correct the gateway, or leave it out, in ${where}`,
     }),
   );

@@ -32,6 +32,6 @@ export function noMarkChain(chain: string, missing: readonly Family[]): Finding 
     severity: "error",
     what: `The chain ${chain} (externalSetMarkChain of portmap) is not in the nat table of iptables, for ${families}.`,
     means: "Pods with host ports cannot start: their rules lead to that chain.",
-    mend: `see that the program that makes ${chain} runs (kube-proxy, for KUBE-MARK-MASQ), or take externalSetMarkChain out of the network config`,
+    mend: `make sure that the program that makes ${chain} runs (kube-proxy, for KUBE-MARK-MASQ), or take externalSetMarkChain out of the network config`,
   };
 }

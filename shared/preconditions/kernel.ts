@@ -76,7 +76,7 @@ export function forwardingOff(sysctls: Sysctls, family: Family): Finding | undef
   };
 }
 
-/** Settings that cannot be changed. It keeps pods from starting where one has to be. */
+/** Settings that cannot be changed. If one has to be, no pod can start. */
 export function sysctlsReadOnly(
   problem: string | undefined,
   sysctls: Sysctls,

@@ -25,7 +25,7 @@ export function readFully(read: (into: Uint8Array) => number, maxBytes: number):
  * Writes all of `text` to a file descriptor. It may be a non-blocking pipe, which refuses with EAGAIN
  * while its reader is slow.
  * @param write writes from an offset on, and returns the number of bytes written.
- * @param wait waits until the descriptor can be written to, but not for ever.
+ * @param wait waits until the descriptor can be written to, but not forever.
  */
 export function writeFully(
   text: string,
@@ -62,7 +62,7 @@ const pollInterval = 100;
 const datagramBytes = 65_536;
 
 /**
- * Hears a non-blocking socket by looking whether there is something, ten times a second.
+ * Listens to a non-blocking socket by polling it ten times a second.
  * @param recv receives a datagram, or answers with the negated errno.
  */
 export function pollSocket(

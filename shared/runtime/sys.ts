@@ -30,7 +30,7 @@ export interface Sys {
   /** Sends to the socket's default peer; for netlink, that is the kernel. */
   send(fd: number, data: Uint8Array, flags: number): number;
   recv(fd: number, into: Uint8Array, flags: number): number;
-  /** Hears a non-blocking socket for as long as the process lives, or until it is closed. */
+  /** Listens to a non-blocking socket until the process ends, or until it is closed. */
   subscribe(fd: number, handlers: SocketHandlers): Subscription;
   flock(fd: number, operation: number): number;
   /** For the commands that take a struct. */
@@ -40,11 +40,11 @@ export interface Sys {
   /** Reads an extended attribute, and returns its length. */
   lgetxattr(path: string, name: string, into: Uint8Array): number;
 
-  /** Collects what was made lately and is used no more: some tenths of a millisecond. */
+  /** Collects young garbage: some tenths of a millisecond. */
   readonly collectYoung: () => void;
   /**
-   * Gives back what was needed to get going: garbage, compiled code, the executable's pages. What is
-   * needed again comes back by itself.
+   * Gives back what the start needed: garbage, compiled code, the executable's pages. They come back
+   * when they are needed.
    */
   readonly shrink: () => void;
 
@@ -53,7 +53,7 @@ export interface Sys {
 
   /** Runs a command to its end, or kills it when it takes too long or prints too much. */
   run(command: string, args: readonly string[], options: RunOptions): RunResult;
-  /** The same, while the event loop goes on: for what stays. */
+  /** The same, while the event loop goes on: for daemons. */
   start(command: string, args: readonly string[], options: RunOptions): Promise<RunResult>;
 }
 

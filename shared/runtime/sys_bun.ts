@@ -136,7 +136,7 @@ function spawn(command: string, args: readonly string[], options: RunOptions): R
       timeout: options.timeout,
       maxBuffer: options.maxOutput,
       killSignal: "SIGKILL",
-      // A process group of its own, so that its children can be killed with it.
+      // Its own process group, so that its children can be killed with it.
       detached: true,
     });
     stdout = child.stdout.toString();
@@ -167,7 +167,7 @@ async function start(
       stdout: "pipe",
       stderr: "pipe",
       env: { ...options.env },
-      // A group of its own, so that what it has started can be ended with it.
+      // Its own group, so that what it has started can be ended with it.
       detached: true,
     });
   } catch (error) {
@@ -200,8 +200,8 @@ async function start(
 }
 
 /**
- * Bun reads a socket as it reads a pipe: it waits on the event loop, and gets whole datagrams. It
- * says so nowhere; where it no longer does, looking often will do.
+ * Bun reads a socket as it reads a pipe: it waits on the event loop, and gets whole datagrams. That is
+ * not documented. If it changes, the socket is polled.
  */
 function subscribe(fd: number, handlers: SocketHandlers): Subscription {
   let polling: Subscription | undefined;

@@ -64,7 +64,7 @@ export const sys: Sys = {
   connect: (fd, address) => connect(fd, address, address.length),
   send: (fd, data, flags) => send(fd, data, data.length, flags),
   recv: (fd, into, flags) => recv(fd, into, into.length, flags),
-  // libuv waits for no netlink socket.
+  // libuv cannot wait for a netlink socket.
   subscribe: (fd, handlers) => pollSocket((into) => recv(fd, into, into.length, 0), handlers),
   flock: systemCall("int flock(int fd, int operation)"),
   fcntl: systemCall("int fcntl(int fd, int command, void *structure)"),
@@ -92,7 +92,7 @@ function run(command: string, args: readonly string[], options: RunOptions): Run
     maxBuffer: options.maxOutput,
     killSignal: "SIGKILL",
     encoding: "utf8",
-    // A process group of its own, so that its children can be killed with it.
+    // Its own process group, so that its children can be killed with it.
     detached: true,
   } as const;
   const child = process.getBuiltinModule("node:child_process").spawnSync(command, args, settings);
@@ -116,7 +116,7 @@ async function start(
   const { spawn } = process.getBuiltinModule("node:child_process");
   const { promise, resolve } = Promise.withResolvers<RunResult>();
   let failure: string | undefined;
-  // A group of its own, so that what it has started can be ended with it.
+  // Its own group, so that what it has started can be ended with it.
   const child = spawn(command, args, { env: options.env, detached: true });
   const stop = (why: string): void => {
     failure ??= why;

@@ -66,7 +66,7 @@ export function readConflist(conf: Options["conf"]): Conflist {
   throw new CniError(
     Code.IoFailure,
     `Cannot read the conflist: there is no ${conf.file}.`,
-    "Name an existing file by --conf or CNI_NETWORK_CONFIG_FILE.",
+    "Name an existing file with --conf or CNI_NETWORK_CONFIG_FILE.",
   );
 }
 
@@ -77,7 +77,7 @@ function readText(path: string): string | undefined {
     throw new CniError(
       Code.IoFailure,
       `Cannot read the conflist ${path}: ${messageOf(cause)}.`,
-      "Name a file that can be read by --conf or CNI_NETWORK_CONFIG_FILE.",
+      "Name a readable file with --conf or CNI_NETWORK_CONFIG_FILE.",
       { cause },
     );
   }

@@ -13,7 +13,7 @@ export interface Options {
   readonly conf: { readonly text: string } | { readonly file: string } | undefined;
   /** Whether to install the conflist, or to take it away. */
   readonly withConf: boolean;
-  /** Whether each executable is to be a file of its own, even where links are possible. */
+  /** Whether each executable becomes its own file, even if links are possible. */
   readonly copies: boolean;
 }
 

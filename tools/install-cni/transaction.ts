@@ -126,7 +126,7 @@ export class Transaction {
 
   /**
    * Writes the files that are missing or different, under temporary names.
-   * @param copies whether each gets an inode of its own, also where the content is the same.
+   * @param copies whether each gets its own inode, even if the content is the same.
    * @returns the files that are current.
    */
   stage(wanted: readonly WantedFile[], copies: boolean): Outcome[] {

@@ -636,6 +636,6 @@ function watchEnded(why: string): Failure {
   return new Failure(
     "io",
     `Cannot watch the subnets in etcd: ${why}.`,
-    "See that etcd runs and has a leader.",
+    "Make sure that etcd runs and has a leader.",
   );
 }

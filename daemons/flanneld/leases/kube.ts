@@ -506,6 +506,6 @@ function noSubnet(name: string, why: string): Failure {
   return new Failure(
     "missing",
     `Cannot get a subnet for the node ${name}: ${why}.`,
-    "The controller manager assigns it: see that it runs with --allocate-node-cidrs and --cluster-cidr (kubeadm init --pod-network-cidr).",
+    "The controller manager assigns it: make sure that it runs with --allocate-node-cidrs and --cluster-cidr (kubeadm init --pod-network-cidr).",
   );
 }

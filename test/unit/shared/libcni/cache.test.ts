@@ -58,8 +58,8 @@ describe("an entry", () => {
 
   it.each([
     ["", "is empty"],
-    ["\0".repeat(4096), "is no JSON object"],
-    ["[]", "is no JSON object"],
+    ["\0".repeat(4096), "is not a JSON object"],
+    ["[]", "is not a JSON object"],
     ["{}", 'has no "kind"'],
   ])("that is %j is damaged", (text, problem) => {
     expect(entryOf(text)).toMatchObject([{ problem: expect.stringContaining(problem) }]);
@@ -79,7 +79,7 @@ describe("an entry", () => {
     [{ netns: "/run/\0" }, "must not contain a NUL byte"],
     [{ cniArgs: [["A", "b;MAC=02:00:00:00:00:01"]] }, "must not contain ';'"],
     [{ cniArgs: [["A=B", "c"]] }, "must have a key"],
-    [{ cniArgs: ["A"] }, "no pairs of strings"],
+    [{ cniArgs: ["A"] }, "not pairs of strings"],
     [{ netns: "", result: { interfaces: [{ name: "eth0", sandbox: "x" }] } }, "absolute path"],
   ])("with %j is damaged", (wrong, problem) => {
     const [entry] = entryOf(JSON.stringify({ ...good, ...wrong }));

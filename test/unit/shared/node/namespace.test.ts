@@ -89,8 +89,8 @@ describe.runIf(isRoot)("a node", () => {
     using node = new Node(sys);
     expect(node.container("/nothing/there", false)).toBeUndefined();
     const failures = [
-      ["/dev/null", /no network namespace/],
-      ["/proc/self/ns/mnt", /no network namespace/],
+      ["/dev/null", /must be a network namespace/],
+      ["/proc/self/ns/mnt", /must be a network namespace/],
       [own, /the host's own/],
       [`/proc/${String(process.pid)}/ns/net`, /the host's own/],
     ] as const;
@@ -221,7 +221,7 @@ describe("waiting", () => {
     const start = performance.now();
     expect(() => {
       waitForCarrier(namespace({ lookUp: () => [undefined] }), ["veth0"], 5000);
-    }).toThrow("veth0: it is gone");
+    }).toThrow("veth0: it has disappeared");
     expect(performance.now() - start).toBeLessThan(1000);
   });
 
