@@ -5,7 +5,7 @@ import type { Request } from "../../shared/cni/request.ts";
 import type { Dns } from "../../shared/cni/result.ts";
 import { readDns } from "../../shared/cni/result_codec.ts";
 import type { JsonObject } from "../../shared/base/json.ts";
-import { formatMac, parseMac } from "../../shared/net/mac.ts";
+import { formatMac, parseInterfaceMac } from "../../shared/net/mac.ts";
 import type { BridgeConf } from "../../schemas/generated/types.ts";
 import { validateBridge } from "../../schemas/generated/validators.js";
 
@@ -134,7 +134,7 @@ function requestedMac(conf: BridgeConf, request: Request): string | undefined {
     { path: "MAC of CNI_ARGS", text: readArgs(request).get("MAC") },
   ].find(({ text }) => typeof text === "string" && text !== "");
   if (typeof asked?.text !== "string") return undefined;
-  return formatMac(parseAt(parseMac, asked.text, asked.path, what));
+  return formatMac(parseAt(parseInterfaceMac, asked.text, asked.path, what));
 }
 
 /**

@@ -1,7 +1,7 @@
 import type { Context } from "../../shared/cni/plugin.ts";
 import { parseConf } from "../../shared/ipam/conf.ts";
 import type { RangeSet } from "../../shared/ipam/ranges.ts";
-import { bridgeNameTaken, gatewaysOutside } from "../../shared/preconditions/bridge.ts";
+import { bridgeFull, bridgeNameTaken, gatewaysOutside } from "../../shared/preconditions/bridge.ts";
 import { requireAll } from "../../shared/preconditions/finding.ts";
 import {
   ipv6Off,
@@ -21,6 +21,7 @@ export function requireNode(context: Context<BridgeConfig>): void {
   requireAll([
     ...(conf.isGateway ? gatewaysOutside(rangeSets, "the network config (/etc/cni/net.d)") : []),
     bridgeNameTaken(conf.bridge, node.host.link(conf.bridge)),
+    bridgeFull(conf.bridge, node.host.links()),
     ipv6Off(sysctls, conf.bridge, families),
     sysctlsReadOnly(sysctlProblem(), sysctls, conf.isGateway ? families : []),
   ]);

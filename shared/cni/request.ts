@@ -127,6 +127,9 @@ export function ifnameProblem(value: string): string | undefined {
 /** The same for one that is about to be made. Of "eth%d" the kernel would make another name. */
 export function newIfnameProblem(value: string): string | undefined {
   if (value.includes("%")) return "must not contain '%'";
+  if (value === "all" || value === "default") {
+    return "must not be 'all' or 'default', which the kernel keeps for its settings of all interfaces";
+  }
   return ifnameProblem(value);
 }
 

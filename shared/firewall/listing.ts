@@ -1,12 +1,19 @@
+/** How many listings a parser keeps: of two backends, two families and a few tables. */
+const listingsMax = 8;
+
 /**
- * A parser that keeps the last listing it was given: whoever asks about thousands of owners in a row
- * asks with the same one.
+ * A parser that keeps the last listings it was given: whoever asks about thousands of owners in a row
+ * asks with the same ones in turns.
  */
 export function parsedOnce<T>(parse: (listing: string) => T): (listing: string) => T {
-  let last: { readonly listing: string; readonly value: T } | undefined;
+  const known: { readonly listing: string; readonly value: T }[] = [];
   return (listing) => {
-    if (last?.listing !== listing) last = { listing, value: parse(listing) };
-    return last.value;
+    const found = known.find((entry) => entry.listing === listing);
+    if (found !== undefined) return found.value;
+    const value = parse(listing);
+    known.push({ listing, value });
+    if (known.length > listingsMax) known.shift();
+    return value;
   };
 }
 

@@ -1,4 +1,4 @@
-import { Failure, messageOf } from "../base/failure.ts";
+import { errnoOf, Failure, messageOf } from "../base/failure.ts";
 import type { Attachment } from "../cni/request.ts";
 import type { Attributes } from "../files/attributes.ts";
 import {
@@ -145,8 +145,19 @@ export class ReservationFiles {
   }
 
   setLastReserved(rangeSet: number, address: Address): void {
+    const path = this.path(lastReservedFile(rangeSet));
     this.attempt(() => {
-      replaceFile(this.path(lastReservedFile(rangeSet)), formatAddress(address), 0o644);
+      try {
+        replaceFile(path, formatAddress(address), 0o644);
+      } catch (cause) {
+        if (errnoOf(cause) !== "EISDIR") throw cause;
+        throw new Failure(
+          "io",
+          `Cannot write ${path}: it must be a file (got a folder).`,
+          `Remove it: rm -r ${path}.`,
+          { cause },
+        );
+      }
     });
   }
 

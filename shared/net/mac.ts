@@ -13,6 +13,16 @@ export function parseMac(text: string): Uint8Array {
   return new Uint8Array(Buffer.from(text.replaceAll(/[:.-]/g, ""), "hex"));
 }
 
+/** Reads a MAC address that an interface can have. @throws NetError */
+export function parseInterfaceMac(text: string): Uint8Array {
+  const bytes = parseMac(text);
+  if (((bytes[0] ?? 0) & 1) === 1) {
+    throw new NetError("must be the address of one interface, not a multicast address");
+  }
+  if (bytes.every((byte) => byte === 0)) throw new NetError("must not be all zeros");
+  return bytes;
+}
+
 /**
  * Writes a MAC address in lower case with colons.
  * @throws NetError unless there are six bytes.

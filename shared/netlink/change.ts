@@ -1,6 +1,9 @@
 import type { Address } from "../net/address.ts";
 import type { Cidr } from "../net/cidr.ts";
 
+/** How many ports a bridge can have: the kernel's BR_MAX_PORTS without 0, which is no port's number. */
+export const bridgePortsMax = 1023;
+
 /**
  * One change to a network namespace, as plain data. A plan is a list of them; shared/node turns them
  * into netlink messages and sysctl writes.

@@ -1,11 +1,23 @@
 import { Failure } from "../base/failure.ts";
+import { bridgePortsMax } from "./change.ts";
 import { describe } from "./encode.ts";
 import type { NetlinkChange } from "./encode.ts";
 import { errnoText } from "./socket.ts";
 import type { Reply } from "./socket.ts";
 
+/** "Exchange full": the kernel's word for a bridge that has no number left for a port. */
+const EXFULL = 54;
+
 /** The failure for a change that the kernel refused. */
 export function refusal(change: NetlinkChange, reply: Reply): Failure {
+  if (change.kind === "set-link" && change.master !== undefined && reply.errno === EXFULL) {
+    return new Failure(
+      "kernel",
+      `Cannot make ${change.name} a port of ${change.master}: the bridge has ${bridgePortsMax} ports, and the kernel allows no more.`,
+      "Give the node fewer pods (maxPods of kubelet), or set bridge to another name in the config of a further network.",
+      { errno: reply.errno },
+    );
+  }
   const text = reply.text === "" ? "" : ` (${reply.text})`;
   return new Failure(
     "kernel",

@@ -15,6 +15,7 @@ import type { Sys } from "../runtime/sys.ts";
 
 export type { Attributes } from "../files/attributes.ts";
 export type { Lock, LockKind } from "../files/lock.ts";
+export { bridgePortsMax } from "../netlink/change.ts";
 export type { PortVlans } from "../netlink/link_codec.ts";
 export type { Link } from "../netlink/query.ts";
 export type { Namespace } from "./namespace.ts";

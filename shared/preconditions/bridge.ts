@@ -1,6 +1,7 @@
 import type { RangeSet } from "../ipam/ranges.ts";
 import { formatAddress, isLinkLocal } from "../net/address.ts";
 import { contains, formatCidr } from "../net/cidr.ts";
+import { bridgePortsMax } from "../node/node.ts";
 import type { Link } from "../node/node.ts";
 import type { Finding } from "./finding.ts";
 
@@ -10,9 +11,23 @@ export function bridgeNameTaken(name: string, link: Link | undefined): Finding |
   return {
     id: "no-bridge",
     severity: "error",
-    what: `${name} is no bridge but a ${link.kind === "" ? "device" : link.kind}.`,
+    what: `${name} is not a bridge but a ${link.kind === "" ? "device" : link.kind}.`,
     means: "No pod can start: the bridge plugin refuses it.",
-    mend: `ip link delete ${name}, or set bridge to another name in the network config`,
+    fix: `ip link delete ${name}, or set bridge to another name in the network config`,
+  };
+}
+
+/** No more containers can be connected to the bridge. */
+export function bridgeFull(name: string, links: readonly Link[]): Finding | undefined {
+  const bridge = links.find((link) => link.name === name);
+  const ports = links.filter(({ master }) => bridge !== undefined && master === bridge.index);
+  if (ports.length < bridgePortsMax) return undefined;
+  return {
+    id: "bridge-full",
+    severity: "error",
+    what: `${name} has ${String(ports.length)} ports, and the kernel allows a bridge no more.`,
+    means: "No pod can start until another one is deleted.",
+    fix: "give the node fewer pods (maxPods of kubelet)",
   };
 }
 
@@ -30,9 +45,8 @@ export function gatewaysOutside(rangeSets: readonly RangeSet[], where: string): 
       id: "gateway-outside-subnet",
       severity: "error",
       what: `The gateway ${formatAddress(gateway)} is not in its subnet, ${formatCidr(subnet)}.`,
-      means:
-        "No pod can start: it cannot have a route through a gateway that is in none of its networks.",
-      mend: `correct the gateway, or leave it out, in ${where}`,
+      means: "No pod can start: a pod cannot route through a gateway outside its own subnets.",
+      fix: `correct the gateway, or leave it out, in ${where}`,
     }),
   );
 }

@@ -11,7 +11,7 @@ export interface Finding {
   /** What it means for pods. */
   readonly means: string;
   /** The command that repairs it, or where to begin. */
-  readonly mend: string;
+  readonly fix: string;
 }
 
 /** What STATUS answers when a precondition of ADD does not hold. */
@@ -19,7 +19,7 @@ export class NotReady extends CniError {
   readonly finding: Finding;
 
   constructor(finding: Finding) {
-    super(Code.PluginNotAvailable, `Cannot add pods: ${finding.what}`, finding.mend);
+    super(Code.PluginNotAvailable, `Cannot add pods: ${finding.what}`, finding.fix);
     this.finding = finding;
   }
 }

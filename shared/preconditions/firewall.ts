@@ -14,9 +14,9 @@ export function noFirewallTool({ iptables, nft }: FirewallCommands): Finding | u
   return {
     id: "no-firewall-tool",
     severity: "error",
-    what: "Neither iptables nor nft is installed, or in PATH.",
-    means: "Pods with host ports cannot start, nor any where the network masquerades.",
-    mend: "apt-get install iptables (or nftables)",
+    what: "Neither iptables nor nft is in PATH.",
+    means: "Pods with host ports cannot start, and no pod can if the network masquerades.",
+    fix: "apt-get install iptables (or nftables)",
   };
 }
 
@@ -30,8 +30,8 @@ export function noMarkChain(chain: string, missing: readonly Family[]): Finding 
   return {
     id: "no-mark-chain",
     severity: "error",
-    what: `The chain ${chain} (externalSetMarkChain of portmap) is not in the nat table of iptables, for ${families}.`,
+    what: `The chain ${chain} (externalSetMarkChain of portmap) is missing from the nat table of iptables for ${families}.`,
     means: "Pods with host ports cannot start: their rules lead to that chain.",
-    mend: `make sure that the program that makes ${chain} runs (kube-proxy, for KUBE-MARK-MASQ), or take externalSetMarkChain out of the network config`,
+    fix: `start the program that makes ${chain} (kube-proxy makes KUBE-MARK-MASQ), or remove externalSetMarkChain from the network config`,
   };
 }

@@ -54,11 +54,11 @@ export function ipv6Off(
     id: "ipv6-off",
     severity: "error",
     what: isAbsent
-      ? "The network gives IPv6 addresses, and this kernel has no IPv6."
-      : `The network gives IPv6 addresses, and IPv6 is off on this node (${dotted(key)} is ${value}).`,
-    means: "No pod can start: its bridge cannot have an IPv6 address.",
-    mend: isAbsent
-      ? "boot the kernel without ipv6.disable=1, or make the network IPv4 alone"
+      ? "The network gives IPv6 addresses, but this kernel has no IPv6."
+      : `The network gives IPv6 addresses, but IPv6 is off on this node (${dotted(key)} is ${value}).`,
+    means: "No pod can start: the bridge cannot get an IPv6 address.",
+    fix: isAbsent
+      ? "boot the kernel without ipv6.disable=1, or make the network IPv4 only"
       : `sysctl -w ${dotted(defaultIpv6)}=0${key === own ? ` ${dotted(own)}=0` : ""}`,
   };
 }
@@ -71,8 +71,8 @@ export function forwardingOff(sysctls: Sysctls, family: Family): Finding | undef
     id: "forwarding-off",
     severity: "error",
     what: `The node does not forward IPv${family} packets (${dotted(key)} is ${sysctls[key] ?? "not there"}).`,
-    means: "Pods reach neither pods of other nodes nor the outside, and are not reached.",
-    mend: `sysctl -w ${dotted(key)}=1`,
+    means: "Pods cannot reach pods on other nodes or the outside, and cannot be reached.",
+    fix: `sysctl -w ${dotted(key)}=1`,
   };
 }
 
@@ -90,8 +90,8 @@ export function sysctlsReadOnly(
     what: `The kernel's settings cannot be changed here: ${problem}.`,
     means:
       off.length > 0
-        ? `No pod can start: ${off.map(dotted).join(" and ")} has to be 1.`
+        ? `No pod can start: ${off.map(dotted).join(" and ")} must be 1.`
         : "Pods start without settings of their own: those with IPv6 may have no address, and neighbours learn of a new pod's address late.",
-    mend: "mount -o remount,rw /proc/sys, where the container runtime runs",
+    fix: "mount -o remount,rw /proc/sys, where the container runtime runs",
   };
 }

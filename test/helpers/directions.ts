@@ -1,5 +1,6 @@
 /** Moves a node from the reference plugins to ours, and back. */
-import { binDir, referenceDir } from "./executables.ts";
+import { binDir, isReferenceNew, referenceDir } from "./executables.ts";
+import { VERSIONS } from "./network.ts";
 
 const ours = binDir();
 const reference = referenceDir();
@@ -11,4 +12,6 @@ export const DIRECTIONS = [
 ] as const;
 
 /** The CNI versions that both support. */
-export const COMMON_VERSIONS = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0"] as const;
+export const COMMON_VERSIONS = VERSIONS.filter(
+  (version) => version !== "1.1.0" || isReferenceNew(),
+);

@@ -15,7 +15,7 @@ export interface Fault {
   /** Other findings that the fault causes too. */
   readonly also?: readonly string[];
   /** Whether the suggested command repairs it. */
-  readonly isMended?: true;
+  readonly isFixed?: true;
 }
 
 /** Reservations, an hour old, of containers that do not exist. */
@@ -38,7 +38,7 @@ export const FAULTS: readonly Fault[] = [
     name: "loopback is missing, which the runtime calls itself",
     plant: "rm /opt/cni/bin/loopback",
     says: "The plugin loopback is not in",
-    isMended: true,
+    isFixed: true,
   },
   {
     id: "missing-plugin",
@@ -54,7 +54,7 @@ export const FAULTS: readonly Fault[] = [
     plant:
       "rm /opt/cni/bin/flannel; printf '\\177ELF' > /opt/cni/bin/flannel; chmod 755 /opt/cni/bin/flannel",
     says: "/opt/cni/bin/flannel does not run",
-    isMended: true,
+    isFixed: true,
   },
   {
     id: "wrong-plugin",
@@ -63,7 +63,7 @@ export const FAULTS: readonly Fault[] = [
     plant: `rm /opt/cni/bin/portmap; ln -s ${referenceDir()}/bridge /opt/cni/bin/portmap`,
     says: "/opt/cni/bin/portmap is another plugin",
     also: ["mixed-plugins"],
-    isMended: true,
+    isFixed: true,
   },
   {
     id: "version-not-spoken",
@@ -72,7 +72,7 @@ export const FAULTS: readonly Fault[] = [
     plant: `
       rm /opt/cni/bin/portmap; ln -s ${referenceDir()}/portmap /opt/cni/bin/portmap
       sed -i 's/"1.0.0"/"1.1.0"/' ${CONFLIST_FILE}`,
-    says: "speaks CNI",
+    says: "supports CNI",
     also: ["mixed-plugins"],
   },
   {
@@ -81,7 +81,7 @@ export const FAULTS: readonly Fault[] = [
     name: "the only network config has the name of a single one",
     plant: `mv ${CONFLIST_FILE} /etc/cni/net.d/10-flannel.conf`,
     says: "10-flannel.conf: it is a list of plugins",
-    isMended: true,
+    isFixed: true,
   },
   {
     id: "bad-plugin-config",
@@ -96,9 +96,9 @@ export const FAULTS: readonly Fault[] = [
     name: "another network gives the same addresses",
     plant: `echo '{"cniVersion":"1.0.0","name":"other","type":"bridge","ipam":{"type":"host-local",
       "ranges":[[{"subnet":"10.244.0.0/16"}]]}}' > /etc/cni/net.d/90-other.conf`,
-    says: "both give addresses of 10.244.0.0/16",
+    says: "both hand out addresses of 10.244.0.0/16",
     also: ["several-configs"],
-    isMended: true,
+    isFixed: true,
   },
   {
     id: "no-subnet",
@@ -131,7 +131,7 @@ export const FAULTS: readonly Fault[] = [
     name: "IPv6 is not forwarded",
     plant: "echo 0 > /proc/sys/net/ipv6/conf/all/forwarding",
     says: "net.ipv6.conf.all.forwarding is 0",
-    isMended: true,
+    isFixed: true,
   },
   {
     id: "bridge-netfilter-off",
@@ -139,7 +139,7 @@ export const FAULTS: readonly Fault[] = [
     name: "the firewall does not see what is bridged",
     plant: "echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables",
     says: "net.bridge.bridge-nf-call-iptables is 0",
-    isMended: true,
+    isFixed: true,
   },
   {
     id: "route-localnet-off",
@@ -147,7 +147,7 @@ export const FAULTS: readonly Fault[] = [
     name: "127.0.0.1 does not reach host ports",
     plant: "echo 0 > /proc/sys/net/ipv4/conf/cni0/route_localnet",
     says: "net.ipv4.conf.cni0.route_localnet is 0",
-    isMended: true,
+    isFixed: true,
   },
   {
     id: "advertisements-ignored",
@@ -157,15 +157,15 @@ export const FAULTS: readonly Fault[] = [
       ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up
       echo 1 > /proc/sys/net/ipv6/conf/up0/accept_ra
       ip -6 route add default via fe80::1 dev up0 proto ra`,
-    says: "takes no router advertisements on up0",
-    isMended: true,
+    says: "ignores router advertisements on up0",
+    isFixed: true,
   },
   {
     id: "no-bridge",
     severity: "error",
     name: "something else has the bridge's name",
     plant: "ip link delete cni0; ip link add cni0 type veth peer name other",
-    says: "cni0 is no bridge but a veth",
+    says: "cni0 is not a bridge but a veth",
   },
   {
     id: "foreign-address",
@@ -173,7 +173,7 @@ export const FAULTS: readonly Fault[] = [
     name: "the bridge has a foreign address",
     plant: "ip address add 10.99.0.1/24 dev cni0",
     says: "cni0 has the address 10.99.0.1/24",
-    isMended: true,
+    isFixed: true,
   },
   {
     id: "gateway-outside-subnet",
@@ -194,15 +194,15 @@ export const FAULTS: readonly Fault[] = [
     name: "the bridge has another MTU",
     plant: "ip link set cni0 mtu 1500",
     says: "cni0 is 1500, and the network's is 1450",
-    isMended: true,
+    isFixed: true,
   },
   {
     id: "port-without-pod",
     severity: "warning",
     name: "a port of the bridge is nobody's",
     plant: "ip link add lost type veth peer name lost2; ip link set lost master cni0 mtu 1450",
-    says: "no pod is known of: lost",
-    isMended: true,
+    says: "belong to no known pod: lost",
+    isFixed: true,
   },
   {
     id: "unreadable-result",
@@ -230,7 +230,7 @@ export const FAULTS: readonly Fault[] = [
     name: "a reservation is nobody's",
     plant: leakRange(99, 99),
     says: "10.244.1.99 (lost-99)",
-    isMended: true,
+    isFixed: true,
   },
   {
     id: "range-full",
@@ -250,8 +250,8 @@ export const FAULTS: readonly Fault[] = [
         "for i in $(seq 500); do [ $(ip -o link show master cni0 | wc -l) = 1 ] && exit; sleep 0.01; done; exit 1",
       );
     },
-    says: "Pods have gone without a DEL: pod2",
-    isMended: true,
+    says: "Pods are gone, but nobody ran DEL for them: pod2",
+    isFixed: true,
   },
   {
     id: "damaged-result",
@@ -259,7 +259,7 @@ export const FAULTS: readonly Fault[] = [
     name: "a file among the results is no pod's",
     plant: "echo > /var/lib/cni/results/cbr0-x-eth0",
     says: "/var/lib/cni/results/cbr0-x-eth0",
-    isMended: true,
+    isFixed: true,
   },
   {
     id: "not-writable",
@@ -267,14 +267,14 @@ export const FAULTS: readonly Fault[] = [
     name: "results cannot be kept",
     plant:
       "mount --bind /var/lib/cni/results /var/lib/cni/results && mount -o remount,ro,bind /var/lib/cni/results",
-    says: "Nothing can be written to /var/lib/cni/results",
+    says: "Cannot write to /var/lib/cni/results",
   },
   {
     id: "rules-left",
     severity: "warning",
     name: "rules could not be deleted",
     plant: "touch /run/flannel-cni/portmap/leftovers/0123",
-    says: "could not delete the rules of 1 containers",
+    says: "could not delete the firewall rules of 1 containers",
   },
   {
     id: "no-mark-chain",
@@ -297,7 +297,7 @@ export const FAULTS: readonly Fault[] = [
     name: "the firewall was flushed",
     plant: "nft flush ruleset",
     says: "pod1 (masquerading for IPv4; masquerading for IPv6; host ports 8080/tcp for IPv4",
-    isMended: true,
+    isFixed: true,
   },
   {
     id: "two-firewalls",
@@ -312,7 +312,7 @@ export const FAULTS: readonly Fault[] = [
     name: "the policy of FORWARD drops",
     plant: "iptables -P FORWARD DROP",
     says: "policy drop in chain FORWARD of iptables' table filter",
-    isMended: true,
+    isFixed: true,
   },
   {
     id: "forward-dropped",
@@ -322,7 +322,7 @@ export const FAULTS: readonly Fault[] = [
       ip6tables -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
       ip6tables -A FORWARD -j REJECT`,
     says: "-A FORWARD -j REJECT",
-    isMended: true,
+    isFixed: true,
   },
   {
     id: "forward-dropped",
@@ -348,7 +348,7 @@ export const FAULTS: readonly Fault[] = [
     severity: "warning",
     name: "a process listens on a host port",
     plant: (node) => serve(node, "daemon", { tcp: 8080, udp: 8054 }),
-    says: "The host port 8080/tcp of pod1 is used by",
+    says: "The host port 8080/tcp of pod1 is also used by",
   },
   {
     id: "strict-rp-filter",
@@ -361,7 +361,7 @@ export const FAULTS: readonly Fault[] = [
       NETCONFPATH=/run/b /opt/cni/bin/cnitool add --container-id pod1 -i net1 cbr0 /run/netns/pod1
       ip netns exec pod1 sh -c 'echo 1 > /proc/sys/net/ipv4/conf/net1/rp_filter'`,
     says: "pod1 (net1)",
-    isMended: true,
+    isFixed: true,
   },
   {
     id: "pod-broken",

@@ -10,6 +10,7 @@ import {
   type Conf,
   type Sandbox,
 } from "../helpers/cni.ts";
+import { cnitool, createInstalledNode } from "../helpers/cnitool.ts";
 import { isBun } from "../helpers/form.ts";
 import { bridgeConf, DUAL_STACK, IPV4, IPV6 } from "../helpers/network.ts";
 import { expectError } from "../helpers/state.ts";
@@ -23,6 +24,28 @@ async function addPod(sandbox: Sandbox, name: string, conf: Conf) {
   const result = await cniOk(sandbox, { ...attachment, command: "ADD" });
   return { pod, attachment, result };
 }
+
+test("a bridge with all the ports that it can have is named by ADD, STATUS and doctor", async () => {
+  await using node = await createInstalledNode();
+  const { attachment } = await addPod(node, "pod1", bridgeConf([IPV4], { cniVersion: "1.1.0" }));
+  const ports = Array.from(
+    { length: 511 },
+    (_, n) => `link add a${n} master cni0 type veth peer name b${n}\nlink set b${n} master cni0\n`,
+  );
+  await node.output("ip", ["-batch", "-"], { input: ports.join("") });
+  await node.addPod("pod2");
+  const pod2 = { ...attachment, containerId: "pod2", netns: "/run/netns/pod2" };
+  const answer = await cni(node, { ...pod2, command: "ADD" });
+  expectError(answer, 101);
+  expect(answer.json?.msg).toContain("the bridge has 1023 ports, and the kernel allows no more");
+  const status = await cni(node, { ...pod2, command: "STATUS" });
+  expect(status.json?.msg).toContain("cni0 has 1023 ports");
+  const { stdout } = await cnitool(node, ["doctor"]);
+  expect(stdout).toContain("[bridge-full]");
+  await cniOk(node, { ...pod2, command: "DEL" });
+  await cniOk(node, { ...attachment, command: "DEL" });
+  await cniOk(node, { ...pod2, command: "ADD" });
+});
 
 /** Bridges without a MAC of their own, whose MAC is that of their lowest port. */
 const foreignBridges: Readonly<Record<string, string>> = {

@@ -199,7 +199,7 @@ describe.concurrent("T1: gc", () => {
     for (const args of [["cbr0"], ["cbr0", NETNS], ["cbr0", "--dry-run"]]) {
       const { status, stderr } = await cnitool(node, ["gc", ...args]);
       expect(status).toBe(64);
-      expect(stderr).toContain("there is no list of what is valid");
+      expect(stderr).toContain("--valid or --valid-file must be given");
     }
     expect(await node.snapshot()).toEqual(before);
   });
@@ -230,12 +230,12 @@ describe.concurrent("T1: gc", () => {
     ]);
     expect(await node.snapshot()).toEqual(planted);
     const wrong = await cnitoolOk(node, ["gc", "cbr0", "--valid", "pod2/eth0", "--dry-run"]);
-    expect(wrong).toContain("pod1/eth0 (/run/netns/pod1, which is there, and would lose");
+    expect(wrong).toContain("pod1/eth0 (/run/netns/pod1, which exists, and would lose");
 
     await cnitoolOk(node, ["gc", "cbr0", "--valid", "pod1/eth0"]);
     expect(leftovers(clean, await node.snapshot())).toEqual([]);
     expect(await cnitoolOk(node, ["gc", "cbr0", "--valid", "pod1/eth0", "--dry-run"])).toBe(
-      "Nothing would be taken away.\n",
+      "Nothing would be removed.\n",
     );
     await cnitoolOk(node, ["check", "--container-id", "pod1", "cbr0", NETNS]);
   });
@@ -280,7 +280,7 @@ describe.concurrent("T1: gc", () => {
     await addByTool(node, "pod1");
     const { status, stderr } = await cnitool(node, ["gc", "cbr0", "--valid-file", "-"], {}, "\n");
     expect(status).toBe(64);
-    expect(stderr).toContain("1 attachments are there");
+    expect(stderr).toContain("1 attachments exist");
     expect(await addresses(node)).toEqual(["10.244.1.2"]);
     await cnitoolOk(node, ["gc", "cbr0", "--valid-file", "/dev/null"]);
     await cnitoolOk(node, ["gc", "cbr0", "--valid-file", "-"], {}, "");

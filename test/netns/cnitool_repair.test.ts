@@ -233,7 +233,9 @@ describe.concurrent("M6: cnitool repair", () => {
     const before = await node.snapshot();
     const { status, stdout, stderr } = await cnitool(node, ["repair"], env);
     expect({ status, stdout }).toEqual({ status: 1, stdout: "" });
-    expect(stderr).toContain("/var/lib/cni/results/x cannot be checked: it has the containerId");
+    expect(stderr).toContain(
+      "Cannot check the rules of the pod in /var/lib/cni/results/x: the file has the containerId",
+    );
     expect(stderr.trim().split("\n")).toHaveLength(1);
     expect(await node.snapshot()).toEqual(before);
   });

@@ -18,7 +18,7 @@ interface Finding {
   readonly severity: "warning" | "error";
   readonly what: string;
   readonly means: string;
-  readonly mend: string;
+  readonly fix: string;
 }
 
 /** A node with two pods that nothing is wrong with. */
@@ -102,7 +102,7 @@ describe.concurrent("a healthy node", () => {
 
 describe.concurrent("doctor finds it when", () => {
   testSome(FAULTS, 9)("$name ($id)", async (fault) => {
-    const { id, severity, plant, says, also = [], isMended } = fault;
+    const { id, severity, plant, says, also = [], isFixed } = fault;
     await using node = await healthyNode();
     await (typeof plant === "string" ? node.sh(plant) : plant(node));
     const [status, findings] = await examine(node);
@@ -114,19 +114,19 @@ describe.concurrent("doctor finds it when", () => {
       severity,
       what: expect.stringContaining(says),
       means: expect.stringMatching(/\.$/),
-      mend: expect.stringMatching(/\S/),
+      fix: expect.stringMatching(/\S/),
     });
     const isError = findings.some((finding) => finding.severity === "error");
     expect(status).toBe(isError ? 2 : 1);
 
     const { stdout } = await cnitool(node, ["doctor"]);
     expect(stdout).toContain(
-      `${severity}: ${found?.what} [${id}]\n  ${found?.means}\n  To mend it: ${found?.mend}\n`,
+      `${severity}: ${found?.what} [${id}]\n  ${found?.means}\n  Fix: ${found?.fix}\n`,
     );
-    if (isMended !== true) return;
+    if (isFixed !== true) return;
     // As it stands there.
-    const mend = found?.mend.replace(/ --dry-run \(.*\)$|(?<=\S) \(or .*\)$/, "") ?? "";
-    await node.sh(`PATH=/opt/cni/bin:$PATH; ${mend}`);
+    const fix = found?.fix.replace(/ --dry-run \(.*\)$|(?<=\S) \(or .*\)$/, "") ?? "";
+    await node.sh(`PATH=/opt/cni/bin:$PATH; ${fix}`);
     expect(await examine(node)).toEqual([0, []]);
   });
 
@@ -157,7 +157,7 @@ test.runIf(isBun || isWhole)(
         "-o",
         "/run/trace",
       ];
-      await node.output("strace", [...args, "/opt/cni/bin/cnitool", "doctor"]);
+      await node.exec("strace", [...args, "/opt/cni/bin/cnitool", "doctor"]);
       const lines = (await node.readFile("/run/trace")).split("\n");
       const programs = lines.filter((line) => line.includes("execve(") && line.endsWith(" = 0"));
       // Without what the runtime itself opens.
@@ -179,6 +179,15 @@ test.runIf(isBun || isWhole)(
     // Linear: twice as many more pods cost twice as much more, give or take a tenth.
     const [few, many] = [eight.calls - four.calls, sixteen.calls - eight.calls];
     expect(many).toBeLessThan(few * 2.2);
+    // All rules are missing, and the chains that they stand in are there.
+    await node.sh(`
+      for tool in iptables ip6tables; do
+        for chain in CNI-HOSTPORT-DNAT CNI-HOSTPORT-MASQ POSTROUTING; do $tool -t nat -F $chain; done
+      done
+    `);
+    const [, findings] = await examine(node);
+    expect(findings).toMatchObject([{ id: "rules-missing" }]);
+    expect((await cost()).programs).toBe(four.programs);
   },
 );
 

@@ -62,6 +62,9 @@ describe.concurrent("L9 in the place of a file", () => {
     if (PLACES[place] === true) {
       expect(added.code, added.stdout).toBe(0);
     }
+    if (intruder === "a folder" && place.includes("last_reserved_ip")) {
+      expect(added.json).toMatchObject({ code: 5, details: `Remove it: rm -r ${place}.` });
+    }
     // The runtime deletes what could not be added, and again when the node is well.
     await call(sandbox, "DEL");
     await sandbox.sh("rm -rf $PLACE", { env: { PLACE: place } });

@@ -15,17 +15,17 @@ export const doctor: Command = {
   text: [
     "Looks at the network config, the plugins, subnet.env, the kernel's settings, the",
     "bridge, addresses, firewall rules and each pod's network. For each thing that is",
-    "wrong it prints what it saw, what that means for pods, and the command that",
-    "repairs it. It changes nothing, and on a healthy node it prints nothing.",
+    "wrong it prints what it saw, what that means for pods, and how to fix it.",
+    "It changes nothing, and on a healthy node it prints nothing.",
     "",
-    "Exit status: 0 healthy, 1 warnings alone, 2 at least one error,",
-    "3 the node could not be looked at.",
+    "Exit status: 0 healthy, 1 only warnings, 2 at least one error,",
+    "3 the node could not be examined.",
   ],
   options: { json: { type: "boolean", text: "print a JSON array of the findings" } },
   examples: ["cnitool doctor", "cnitool doctor --json"],
   async run({ tool, flags }) {
     if (process.getuid?.() !== 0) {
-      tool.terminal.say("Cannot look at the node: that needs root. Run it with sudo.");
+      tool.terminal.say("Cannot examine the node: that needs root. Run it with sudo.");
       return unable;
     }
     let findings: Finding[];
@@ -44,10 +44,10 @@ export const doctor: Command = {
 };
 
 function reportOf(findings: readonly Finding[]): string[] {
-  const blocks = findings.flatMap(({ id, severity, what, means, mend }) => [
+  const blocks = findings.flatMap(({ id, severity, what, means, fix }) => [
     `${severity}: ${what} [${id}]`,
     `  ${means}`,
-    `  To mend it: ${mend}`,
+    `  Fix: ${fix}`,
     "",
   ]);
   const count = (severity: Finding["severity"]): number =>

@@ -23,13 +23,13 @@ const maxList = 8 * 1024 * 1024;
 export const gc: Command = {
   name: "gc",
   operands: "<net> [netns]",
-  summary: "take away what belongs to none of the attachments that are listed",
+  summary: "remove everything that belongs to no listed attachment",
   text: [
-    "Takes away everything that pods have left on this node: addresses, rules, kept",
-    "results. What stays is what you list as valid, and nothing else: a pod that is",
-    "not on the list loses its network. So there is no default, and without a list",
-    "nothing is done. `cnitool ps --valid` prints the list of the pods that are",
-    "there; look at it, then look at --dry-run, then do it.",
+    "Removes everything that pods have left on this node: addresses, rules, cached",
+    "results. Only what you list as valid stays: a pod that is not on the list loses",
+    "its network. So there is no default, and without a list nothing is done.",
+    "`cnitool ps --valid` prints a list of the existing pods. Check it, then check",
+    "the output of --dry-run, then run it.",
     "",
     "An attachment that is not valid gets a DEL; then each plugin is asked for GC.",
     'A network with "disableGC": true is left alone. GC came with cniVersion 1.1.0:',
@@ -45,9 +45,9 @@ export const gc: Command = {
     "valid-file": {
       type: "string",
       value: "FILE",
-      text: "a file with a line CONTAINERID/IFNAME each, or JSON; - for stdin. An empty one keeps nothing",
+      text: "a file with one CONTAINERID/IFNAME a line, or JSON; - for stdin. An empty file keeps nothing",
     },
-    "dry-run": { type: "boolean", text: "say what would be taken away, and do nothing" },
+    "dry-run": { type: "boolean", text: "list what would be removed, and do nothing" },
     explain: explainOption,
   },
   examples: [
@@ -82,7 +82,7 @@ function readValid({ tool, flags }: Call): Attachment[] {
   const files = flags.all("valid-file");
   if (given.length === 0 && files.length === 0) {
     throw new UsageError(
-      "there is no list of what is valid (--valid, --valid-file), and without one every pod would lose its network",
+      "--valid or --valid-file must be given: without a list of valid attachments every pod would lose its network",
     );
   }
   const listed = files.flatMap((file) => {
@@ -99,7 +99,7 @@ function refuseIfAttached(tool: Tool): void {
   const attached = validAttachments(observeAttachments(tool, tool.node.host.links()));
   if (attached.length === 0) return;
   throw new UsageError(
-    `stdin has no list, and ${attached.length} attachments are there. To remove them all, give an empty file: --valid-file /dev/null`,
+    `stdin is empty, but ${attached.length} attachments exist. To remove them all, pass an empty file: --valid-file /dev/null`,
   );
 }
 
@@ -109,7 +109,7 @@ function readFile(file: string): string {
   } catch (cause) {
     throw new CniError(
       Code.IoFailure,
-      `Cannot read the list of what is valid: ${messageOf(cause)}.`,
+      `Cannot read the list of valid attachments: ${messageOf(cause)}.`,
       "Make one with: cnitool ps --valid > FILE",
       { cause },
     );
@@ -140,7 +140,7 @@ async function dryRun(call: Call, list: NetworkList, valid: readonly Attachment[
   );
   for (const { netns, ...attachment } of runtime.stale(list, valid)) {
     const isGone = states.get(keyOf(list.name, attachment)) === "gone";
-    const state = isGone ? "which is gone" : "which is there, and would lose its network";
+    const state = isGone ? "which is gone" : "which exists, and would lose its network";
     lines.push(`attachment ${attachment.containerId}/${attachment.ifname} (${netns}, ${state})`);
   }
   for (const plugin of list.plugins) {
@@ -156,7 +156,7 @@ async function dryRun(call: Call, list: NetworkList, valid: readonly Attachment[
     if (network !== list.name || validIds.has(containerId)) continue;
     lines.push(`rules of ${containerId} (${where})`);
   }
-  if (lines.length === 0) tool.terminal.line("Nothing would be taken away.");
+  if (lines.length === 0) tool.terminal.line("Nothing would be removed.");
   for (const line of lines) tool.terminal.line(line);
 }
 

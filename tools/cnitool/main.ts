@@ -26,7 +26,7 @@ const program: Program<Tool> = {
   name: "cnitool",
   version: FLANNEL_CNI_VERSION,
   commands: [...commands, completionFor(commands)],
-  introduction: `cnitool ${FLANNEL_CNI_VERSION}: runs CNI networks by hand, and looks after a node's.`,
+  introduction: `cnitool ${FLANNEL_CNI_VERSION}: runs CNI networks by hand, and looks after those of a node.`,
   notes: [
     "Environment:",
     "  NETCONFPATH  the folder of the network configs; /etc/cni/net.d",

@@ -69,7 +69,7 @@ export const add: Command = {
       throw new CniError(
         error.code,
         error.message,
-        `${error.details} To take away what was made before that: ${again(call, "del")}`,
+        `${error.details} To clean up: ${again(call, "del")}`,
         { cause: error },
       );
     }
@@ -82,8 +82,8 @@ export const check: Command = {
   operands: "<net> <netns>",
   summary: "see whether a namespace's network is as add made it",
   text: [
-    "Asks each plugin of the network whether what it made is there still, and",
-    "fails with the first thing that is missing or different.",
+    "Asks each plugin of the network whether what it made still exists, and fails",
+    "with the first thing that is missing or different.",
   ],
   options: containerOptions,
   examples: ["cnitool check cbr0 /run/netns/test"],
@@ -100,11 +100,11 @@ export const del: Command = {
   operands: "<net> <netns>",
   summary: "disconnect a namespace from a network",
   text: [
-    "Executes the network's plugins in reverse order to take away what add made.",
-    "What is gone already is fine, the namespace too: the path alone says which",
-    "container it was.",
+    "Executes the network's plugins in reverse order to remove what add made. It",
+    "succeeds if that is already gone, even the namespace: its path is enough to",
+    "tell which container it was.",
     "",
-    "CAP_ARGS and CNI_ARGS need not be set again: they are kept with the result.",
+    "You need not set CAP_ARGS and CNI_ARGS again: they are cached with the result.",
   ],
   options: containerOptions,
   examples: ["cnitool del cbr0 /run/netns/test"],

@@ -51,7 +51,7 @@ export const ps: Command = {
     json: { type: "boolean", text: "print a JSON array, with whole ids and paths" },
     valid: {
       type: "boolean",
-      text: "print CONTAINERID/IFNAME of those that are not known to be gone, a line each, as gc --valid-file takes them",
+      text: "print CONTAINERID/IFNAME of every pod that may exist, one a line, as gc --valid-file reads them",
     },
   },
   examples: ["cnitool ps", "cnitool ps --json", "cnitool ps --valid > /run/valid"],
@@ -61,7 +61,7 @@ export const ps: Command = {
     const attachments = observeAttachments(tool, links);
     for (const { file, problem, candidates } of attachments.damaged) {
       if (candidates.length > 0) continue;
-      terminal.say(`The kept result ${file} ${problem}, and its name is no attachment's.`);
+      terminal.say(`The cached result ${file} ${problem}, and its name matches no attachment.`);
     }
     if (flags.has("valid")) {
       for (const one of validAttachments(attachments)) terminal.line(formatEntry(one));

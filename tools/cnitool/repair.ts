@@ -9,15 +9,15 @@ export const repair: Command = {
   operands: "",
   summary: "restore the firewall rules that a reload has flushed",
   text: [
-    "Looks at the rules of every pod that is there: host ports, masquerading and",
-    "macspoofchk, of portmap and bridge, and restores those that are missing. Rules",
-    "that are there stay as they are, so it can be called at any time and as often as",
-    "you like, for instance after `systemctl reload firewalld` or `nft -f`.",
+    "Checks the rules of every existing pod (host ports, masquerading and",
+    "macspoofchk, made by portmap and bridge) and restores missing ones. Rules that",
+    "exist stay as they are, so you can run it at any time and as often as you like,",
+    "for instance after `systemctl reload firewalld` or `nft -f`.",
     "",
-    "Pods are known by the results that runtimes keep in /var/lib/cni/results. Exit",
+    "It finds pods by the results that runtimes cache in /var/lib/cni/results. Exit",
     "status 1: something could not be checked or restored; stderr says what.",
   ],
-  options: { "dry-run": { type: "boolean", text: "say what is missing, and change nothing" } },
+  options: { "dry-run": { type: "boolean", text: "list what is missing, and change nothing" } },
   examples: ["cnitool repair --dry-run", "cnitool repair"],
   async run({ tool, flags }) {
     const { node, terminal } = tool;
@@ -34,7 +34,7 @@ export const repair: Command = {
     let failures = damaged.length;
     let count = 0;
     for (const { file, problem } of damaged) {
-      terminal.say(`The rules of the pod of ${file} cannot be checked: it ${problem}.`);
+      terminal.say(`Cannot check the rules of the pod in ${file}: the file ${problem}.`);
     }
     for (const { one, missing, errors } of found) {
       const pod = podOf(one) ?? `${one.containerId}/${one.ifname}`;

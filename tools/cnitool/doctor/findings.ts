@@ -43,8 +43,8 @@ function checkFailures({ failures }: View): Finding[] {
   return failures.map(({ subject, message, advice }) => ({
     id: "cannot-look",
     severity: "warning",
-    what: `Not all could be seen of ${subject}: ${message}`,
-    means: "There may be more wrong than is said here.",
-    mend: advice,
+    what: `Could not examine all of ${subject}: ${message}`,
+    means: "There may be problems that are not listed here.",
+    fix: advice,
   }));
 }

@@ -10,10 +10,16 @@ export async function withCaches<T>(tool: Tool, look: (tool: Tool) => Promise<T>
   return await look({ ...tool, firewall });
 }
 
-/** The chains that a listing in iptables-save format declares. */
-const chainsIn = parsedOnce((saved): ReadonlySet<string> => {
-  return new Set(Array.from(saved.matchAll(/^:(\S+) /gm), ([, chain = ""]) => chain));
+/** Where the rules of a listing in iptables-save format lead: the chain and the target of each. */
+const jumpsIn = parsedOnce((saved): ReadonlySet<string> => {
+  return new Set(saved.split("\n").flatMap((line) => jumpOf(line, "-A") ?? []));
 });
+
+/** The chain and the target of a rule, as "CHAIN TARGET". */
+function jumpOf(line: string, option: "-A" | "-C"): string | undefined {
+  const [, chain, target] = /^-[AC] (\S+) (?:.* )?-j (\S+)/.exec(line) ?? [];
+  return chain === undefined || !line.startsWith(option) ? undefined : `${chain} ${target}`;
+}
 
 /** A firewall that is only looked at, and does not change meanwhile. */
 class CachingFirewall extends Firewall {
@@ -42,9 +48,10 @@ class CachingFirewall extends Firewall {
       .split("\n")
       .findIndex((line) => line.startsWith("-C ") && !listed.has(`-A ${line.slice(3)}`));
     if (at === -1) return undefined;
-    const [, chain = ""] = text.split("\n")[at]?.split(" ") ?? [];
-    // A rule of a chain that is there may be listed in other words.
-    return chainsIn(saved).has(chain) ? super.refusedLine(family, text) : at + 1;
+    const jump = jumpOf(text.split("\n")[at] ?? "", "-C");
+    // A rule may be listed in other words, but leads from the same chain to the same target.
+    const mayBeThere = jump === undefined || jumpsIn(saved).has(jump);
+    return mayBeThere ? super.refusedLine(family, text) : at + 1;
   }
 
   #list(key: string, list: () => string | undefined): string | undefined {

@@ -14,6 +14,7 @@ import { Store } from "../../../shared/ipam/store.ts";
 import { listNetworks } from "../../../shared/libcni/load.ts";
 import { compareAddresses } from "../../../shared/net/address.ts";
 import type { Address } from "../../../shared/net/address.ts";
+import type { Cidr } from "../../../shared/net/cidr.ts";
 import type { Tool } from "../command.ts";
 import { netFolder } from "../settings.ts";
 import type { DelegateConf } from "./delegate_chain.ts";
@@ -52,11 +53,27 @@ export function reservationsOf(
   tool: Tool,
   chain: readonly DelegateConf[],
 ): Reservations | undefined {
+  return attempt(() => {
+    const conf = hostLocalConf(chain);
+    return conf && { conf, reservations: readAll(tool, conf.folder) };
+  });
+}
+
+/** The subnets that the host-local of a chain of plugins gives addresses of. */
+export function subnetsOf(chain: readonly DelegateConf[]): Cidr[] {
+  const { rangeSets = [] } = attempt(() => hostLocalConf(chain)) ?? {};
+  return rangeSets.flatMap((set) => set.map(({ subnet }) => subnet));
+}
+
+/** @throws CniError */
+function hostLocalConf(chain: readonly DelegateConf[]): HostLocalConfig | undefined {
   const own = chain.find(({ type }) => type === "host-local");
-  if (own === undefined) return undefined;
+  return own && parseConf({ ...own.conf, cniVersion: "1.1.0" }, request);
+}
+
+function attempt<T>(action: () => T): T | undefined {
   try {
-    const conf = parseConf({ ...own.conf, cniVersion: "1.1.0" }, request);
-    return { conf, reservations: readAll(tool, conf.folder) };
+    return action();
   } catch (error) {
     if (error instanceof CniError || error instanceof Failure) return undefined;
     throw error;

@@ -198,5 +198,9 @@ describe("ifnameProblem", () => {
   it("of a new one is that the kernel would make another of it", () => {
     expect(ifnameProblem("eth%d")).toBeUndefined();
     expect(newIfnameProblem("eth%d")).toBe("must not contain '%'");
+    for (const name of ["all", "default"]) {
+      expect(newIfnameProblem(name)).toContain("must not be 'all' or 'default'");
+      expect(ifnameProblem(name), "for DEL").toBeUndefined();
+    }
   });
 });

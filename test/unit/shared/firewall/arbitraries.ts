@@ -8,10 +8,13 @@ import type {
   PortMapping,
 } from "../../../../shared/firewall/port_forward.ts";
 import type { Family } from "../../../../shared/net/address.ts";
-import { anyAddress } from "../net/arbitraries.ts";
+import { anyAddress as anyNumber, isMapped } from "../net/arbitraries.ts";
 
 const name = (maxLength: number): fc.Arbitrary<string> =>
   fc.stringMatching(new RegExp(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,${maxLength - 1}}$`));
+
+/** As a config or a result can have it: of an IPv4-mapped one the IPv4 address is read. */
+const anyAddress = anyNumber.filter((address) => !isMapped(address));
 
 const port = fc.integer({ min: 1, max: 65_535 });
 

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
 import { NetError } from "../../../../shared/net/error.ts";
-import { formatMac, parseMac } from "../../../../shared/net/mac.ts";
+import { formatMac, parseInterfaceMac, parseMac } from "../../../../shared/net/mac.ts";
 
 describe("parseMac", () => {
   it.each(["0a:58:0a:f4:01:ff", "0A:58:0A:F4:01:FF", "0a-58-0a-f4-01-ff", "0a58.0af4.01ff"])(
@@ -33,6 +33,20 @@ describe("parseMac", () => {
         expect(parseMac(formatMac(bytes))).toEqual(bytes);
       }),
     );
+  });
+});
+
+describe("parseInterfaceMac", () => {
+  it("reads the address of one interface", () => {
+    expect(formatMac(parseInterfaceMac("02:00:00:00:00:01"))).toBe("02:00:00:00:00:01");
+  });
+
+  it.each([
+    ["01:00:5e:00:00:01", /multicast/],
+    ["ff:ff:ff:ff:ff:ff", /multicast/],
+    ["00:00:00:00:00:00", /all zeros/],
+  ])("refuses %s", (text, must) => {
+    expect(() => parseInterfaceMac(text)).toThrow(must);
   });
 });
 

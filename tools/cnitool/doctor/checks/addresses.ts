@@ -32,8 +32,8 @@ function fullness({ reservations }: View): Finding[] {
         what: `${String(taken.length)} of the ${String(size)} addresses of ${describe(set)} are reserved.`,
         means: isFull
           ? 'No pod can start: "no IP addresses available in range set".'
-          : "When the last one is given, no pod can start.",
-        mend: `see whether they are all in use: cnitool ps; if not, ${collecting(network)}; if so, give the node fewer pods (maxPods) or a larger subnet`,
+          : "When the last one is taken, no pod can start.",
+        fix: `check whether all are in use: cnitool ps; if not: ${collecting(network)}; if so, allow fewer pods (maxPods) or give the node a larger subnet`,
       },
     ];
   });
@@ -59,10 +59,10 @@ function leaked(view: View): Finding[] {
     {
       id: "leaked-address",
       severity: "warning",
-      what: `Addresses are reserved for containers that are not there: ${some(lost.map(({ file, owner }) => `${file} (${owner?.containerId ?? ""})`))}.`,
+      what: `Addresses are reserved for containers that do not exist: ${some(lost.map(({ file, owner }) => `${file} (${owner?.containerId ?? ""})`))}.`,
       means:
-        "A DEL was lost. The addresses are given to nobody, until the range is full or the node restarts.",
-      mend: collecting(network.name),
+        "A DEL was lost. Nobody gets these addresses until the node restarts or the range is full.",
+      fix: collecting(network.name),
     },
   ];
 }

@@ -2,7 +2,11 @@ import { isLinkLocal, sameAddress } from "../../../../shared/net/address.ts";
 import { formatCidr, sameCidr } from "../../../../shared/net/cidr.ts";
 import type { Cidr } from "../../../../shared/net/cidr.ts";
 import type { Link } from "../../../../shared/node/node.ts";
-import { bridgeNameTaken, gatewaysOutside } from "../../../../shared/preconditions/bridge.ts";
+import {
+  bridgeFull,
+  bridgeNameTaken,
+  gatewaysOutside,
+} from "../../../../shared/preconditions/bridge.ts";
 import type { Finding } from "../../../../shared/preconditions/finding.ts";
 import { isGateway, keepsResults, some } from "../view.ts";
 import type { BridgeView, View } from "../view.ts";
@@ -19,6 +23,7 @@ export function checkBridge(view: View): Finding[] {
   return [
     ...state(link),
     ...addresses(view, bridge),
+    ...[bridgeFull(name, links) ?? []].flat(),
     ...mtu(view, bridge, link),
     ...strayPorts(view, bridge),
   ];
@@ -34,8 +39,9 @@ function missing({ pods }: View, name: string): Finding[] {
       id: "no-bridge",
       severity: "error",
       what: `The bridge ${name} is gone, and ${String(cut.length)} pods were connected to it.`,
-      means: "These pods are cut off. A new one makes the bridge again, but does not connect them.",
-      mend: `kubectl delete pod, for each of: ${some(cut.map((pod) => pod.name))}`,
+      means:
+        "These pods are cut off. The next new pod creates the bridge again, but does not reconnect them.",
+      fix: `kubectl delete pod, for each of: ${some(cut.map((pod) => pod.name))}`,
     },
   ];
 }
@@ -48,7 +54,7 @@ function state({ name, up }: Link): Finding[] {
       severity: "error",
       what: `The bridge ${name} is down.`,
       means: "All pods of this node are cut off.",
-      mend: `ip link set ${name} up`,
+      fix: `ip link set ${name} up`,
     },
   ];
 }
@@ -84,17 +90,17 @@ function addresses(view: View, { name, conf, addresses: all }: BridgeView): Find
         severity: "error",
         what: `${name} has no address ${formatCidr(cidr)}${near === undefined ? "" : ` (but ${formatCidr(near)})`}.`,
         means: "It is the pods' gateway: they reach nothing but each other.",
-        mend: `ip address add ${formatCidr(cidr)} dev ${name}`,
+        fix: `ip address add ${formatCidr(cidr)} dev ${name}`,
       };
     }),
     ...foreign.map(
       (cidr): Finding => ({
         id: "foreign-address",
         severity: "error",
-        what: `${name} has the address ${formatCidr(cidr)}, which is not of this node's subnets.`,
+        what: `${name} has the address ${formatCidr(cidr)}, which is in none of this node's subnets.`,
         means:
           'New pods may be refused: "cni0 already has an IP address different from …". The node\'s subnet has changed, or another program uses the bridge.',
-        mend: wayOutOf(view, name, cidr, wanted),
+        fix: wayOutOf(view, name, cidr, wanted),
       }),
     ),
   ];
@@ -110,7 +116,7 @@ function wayOutOf({ pods }: View, name: string, cidr: Cidr, wanted: readonly Cid
     ),
   );
   if (users.length === 0) return command;
-  return `delete the pods that have it for their gateway (${some(users.map((pod) => pod.name))}), then: ${command}`;
+  return `delete the pods that use it as their gateway (${some(users.map((pod) => pod.name))}), then: ${command}`;
 }
 
 function mtu({ links }: View, { conf }: BridgeView, link: Link): Finding[] {
@@ -127,8 +133,8 @@ function mtu({ links }: View, { conf }: BridgeView, link: Link): Finding[] {
       severity: "warning",
       what: `The MTU of ${some(all.map((one) => `${one.name} is ${one.mtu}`))}, and the network's is ${wanted}.`,
       means:
-        "Small packets pass and large ones are dropped: connections hang as soon as much is sent.",
-      mend:
+        "Small packets pass and large ones are dropped: connections hang when they send much data.",
+      fix:
         first === link
           ? `ip link set ${first.name} mtu ${wanted}`
           : `ip link set ${first.name} mtu ${wanted}, and the same inside the pod; or delete the pod`,
@@ -154,12 +160,12 @@ function strayPorts(view: View, { name, strayPorts: ports }: BridgeView): Findin
           {
             id: "port-without-pod",
             severity: "warning",
-            what: `${name} has ports that no pod is known of: ${some(named)}.`,
-            means: "An ADD or DEL was cut short. Nothing takes them away.",
-            mend:
+            what: `${name} has ports that belong to no known pod: ${some(named)}.`,
+            means: "An ADD or DEL was cut short. Nothing else removes them.",
+            fix:
               first.peer === "node"
                 ? `ip link delete ${first.name}`
-                : `find out where it leads before you delete it: ip -d link show ${first.name}`,
+                : `check where it leads before you delete it: ip -d link show ${first.name}`,
           } as const,
         ]),
     ...(stranger === undefined
@@ -168,10 +174,10 @@ function strayPorts(view: View, { name, strayPorts: ports }: BridgeView): Findin
           {
             id: "unknown-pod",
             severity: "warning",
-            what: `${name} has ports that lead to network namespaces of no known pod: ${some(inUse.map(({ port, peer }) => `${port} (${peer.path})`))}.`,
+            what: `${name} has ports into network namespaces that belong to no known pod: ${some(inUse.map(({ port, peer }) => `${port} (${peer.path})`))}.`,
             means:
-              "A container is connected without a runtime, its kept result cannot be read, or an ADD was cut short. What it has must not be collected while it is in use.",
-            mend: `see what runs there: ${lookInto(stranger.peer.path)}; then delete the pod, or the namespace`,
+              "A container was connected without a runtime, its cached result cannot be read, or an ADD was cut short. Do not remove what is still in use.",
+            fix: `look what runs there: ${lookInto(stranger.peer.path)}; then delete the pod, or the namespace`,
           } as const,
         ]),
   ];

@@ -24,7 +24,7 @@ export function checkConfigs(view: View): Finding[] {
         severity: "error",
         what: `${folder} has no network config.`,
         means: "The runtime starts no pods, and the node is NotReady.",
-        mend: rewriteConfig,
+        fix: rewriteConfig,
       },
     ];
   }
@@ -46,9 +46,9 @@ function brokenFiles({ configs: { files, network } }: View): Finding[] {
         severity: isFirst ? "error" : "warning",
         what: read.message,
         means: isFirst
-          ? "It is the first by its name, so the runtime uses it and starts no pods, or uses another than you think."
-          : "A runtime may refuse to start because of it, and cnitool does not look beyond it.",
-        mend: wayOutOf(file, read, network !== undefined),
+          ? "It comes first by name, so the runtime either starts no pods or uses another config than you expect."
+          : "A runtime may refuse to start because of it, and cnitool stops reading at it.",
+        fix: wayOutOf(file, read, network !== undefined),
       },
     ];
   });
@@ -60,7 +60,7 @@ function wayOutOf(file: string, problem: CniError, hasOther: boolean): string {
   if (problem instanceof MisnamedList) {
     return `mv ${quoted(file)} ${quoted(file.replace(/\.(?:conf|json)$/, ".conflist"))}`;
   }
-  return hasOther ? aside : `correct ${file}, or have it written anew: ${rewriteConfig}`;
+  return hasOther ? aside : `correct ${file}, or let flannel write it again: ${rewriteConfig}`;
 }
 
 /** What a config says that cannot be, whatever the node is like. */
@@ -85,7 +85,7 @@ function unknownVersion(network: NetworkList): Finding[] {
         severity: "error",
         what: `${error.message} It is in ${network.file}.`,
         means: "Every plugin refuses it, so no pod can start.",
-        mend: `sed -i 's/"cniVersion": *"[^"]*"/"cniVersion": "1.0.0"/' ${quoted(network.file)}`,
+        fix: `sed -i 's/"cniVersion": *"[^"]*"/"cniVersion": "1.0.0"/' ${quoted(network.file)}`,
       },
     ];
   }
@@ -101,8 +101,8 @@ function noPortMappings({ plugins, file }: NetworkList): Finding[] {
       id: "no-port-mappings",
       severity: "warning",
       what: `portmap in ${file} has no "capabilities": {"portMappings": true}.`,
-      means: "The runtime passes it no host ports, so no pod's hostPort works.",
-      mend: `add "capabilities": {"portMappings": true} to portmap in ${file}`,
+      means: "The runtime does not pass it any host ports, so hostPort works for no pod.",
+      fix: `add "capabilities": {"portMappings": true} to portmap in ${file}`,
     },
   ];
 }
@@ -121,17 +121,17 @@ function otherFiles({ configs, reservations }: View, network: NetworkList): Find
       ? {
           id: "several-configs",
           severity: "warning",
-          what: `There is more than one network config: ${network.file} wins by its name over ${some(others.map((other) => other.network.file))}.`,
+          what: `There is more than one network config: ${network.file} comes before ${some(others.map((other) => other.network.file))}.`,
           means:
-            "A runtime uses the first. If another is removed or renamed, new pods get another network than those that are there.",
-          mend: disable(first.network),
+            "A runtime uses the first one only. If files are removed or renamed, new pods may get another network than existing ones.",
+          fix: disable(first.network),
         }
       : {
           id: "other-config-wins",
           severity: "error",
-          what: `${network.file} wins by its name over flannel's ${hidden.network.file}.`,
-          means: "New pods do not get flannel's network, and cannot reach those that did.",
-          mend: disable(network),
+          what: `${network.file} comes before flannel's ${hidden.network.file}, so the runtime uses it.`,
+          means: "New pods are not on flannel's network and cannot reach the pods that are.",
+          fix: disable(network),
         },
     ...others.flatMap(({ network: other, subnets }): Finding[] => {
       const shared = subnets.find((subnet) => own.some((mine) => overlaps(mine, subnet)));
@@ -140,9 +140,9 @@ function otherFiles({ configs, reservations }: View, network: NetworkList): Find
         {
           id: "same-subnet",
           severity: "error",
-          what: `The networks ${network.name} and ${other.name} (${other.file}) both give addresses of ${formatCidr(shared)}.`,
-          means: "Each counts only its own addresses, so two pods can get the same one.",
-          mend: disable(other),
+          what: `The networks ${network.name} and ${other.name} (${other.file}) both hand out addresses of ${formatCidr(shared)}.`,
+          means: "Each tracks only its own addresses, so two pods can get the same one.",
+          fix: disable(other),
         },
       ];
     }),
@@ -171,7 +171,7 @@ function unready({ configs: { chains, network } }: View): Finding[] {
           severity: "error",
           what: problem.message,
           means: `The plugin ${type} refuses it, so no pod can start.`,
-          mend: `correct it in ${network?.file ?? "the network config"}. ${problem.details}`,
+          fix: `correct it in ${network?.file ?? "the network config"}. ${problem.details}`,
         },
       ];
     }
@@ -182,7 +182,7 @@ function unready({ configs: { chains, network } }: View): Finding[] {
           severity: "error",
           what: problem.message,
           means: "Without this node's subnet no pod can start. flanneld writes it.",
-          mend: `kubectl -n kube-flannel logs daemonset/kube-flannel-ds; ${rewriteConfig}`,
+          fix: `kubectl -n kube-flannel logs daemonset/kube-flannel-ds; ${rewriteConfig}`,
         },
       ];
     }
@@ -192,7 +192,7 @@ function unready({ configs: { chains, network } }: View): Finding[] {
         severity: "error",
         what: `${type}: ${problem.message}`,
         means: "No pod can start, or those that need this plugin cannot.",
-        mend: problem.details,
+        fix: problem.details,
       },
     ];
   });

@@ -33,8 +33,8 @@ function bothVariants({ firewall: { bothVariants: both, variant } }: View): Find
       severity: "warning",
       what: `There are NAT rules in iptables-nft and in iptables-legacy; "iptables" is iptables-${variant} here.`,
       means:
-        "What one program sets up another does not see: rules contradict each other, or stay when they should go.",
-      mend: `find out who uses the other one: iptables-${variant === "nft" ? "legacy" : "nft"} -t nat -S; then update-alternatives --config iptables`,
+        "Programs do not see each other's rules: rules may contradict each other or be left behind.",
+      fix: `find out which program uses the other one: iptables-${variant === "nft" ? "legacy" : "nft"} -t nat -S; then update-alternatives --config iptables`,
     },
   ];
 }
@@ -59,12 +59,12 @@ function dropped(view: View): Finding[] {
           {
             id: "forward-dropped",
             severity: "warning",
-            what: `The firewall drops what ${path.packet === "outbound" ? "pods send" : "comes for pods' host ports"} over IPv${path.family}: ${path.outcome.rule} in chain ${path.outcome.chain} of ${where(path)}.`,
+            what: `The firewall drops IPv${path.family} packets ${path.packet === "outbound" ? "from pods" : "to pods' host ports"}: ${path.outcome.rule} in chain ${path.outcome.chain} of ${where(path)}.`,
             means:
               path.packet === "outbound"
-                ? "Pods reach neither pods of other nodes nor the outside. Docker, firewalld and others make such rules; flanneld makes rules against iptables' own (FLANNEL-FWD) unless told not to."
-                : "Host ports do not work from other machines.",
-            mend: letThrough(path, bridge),
+                ? "Pods cannot reach pods on other nodes or the outside. Docker, firewalld and others make such rules. flanneld adds FLANNEL-FWD to let pods through iptables, unless told not to."
+                : "Host ports cannot be reached from other machines.",
+            fix: letThrough(path, bridge),
           } as const,
         ],
   );
@@ -104,10 +104,10 @@ function masqueraded(view: View): Finding[] {
     {
       id: "foreign-masquerade",
       severity: "warning",
-      what: `The firewall masquerades what pods send to each other: ${path.outcome.rule} in chain ${path.outcome.chain} of ${where(path)}.`,
+      what: `The firewall masquerades packets between pods: ${path.outcome.rule} in chain ${path.outcome.chain} of ${where(path)}.`,
       means:
-        "Pods see the node's address in place of the pod's that speaks to them, and network policies cannot tell pods apart.",
-      mend: `find out who made this rule, and add the exception for pods to it${pods === undefined ? "" : `: ! -d ${formatCidr(pods)}`}`,
+        "Pods see the node's address instead of the sender's, and network policies cannot tell pods apart.",
+      fix: `find out which program made this rule, and exempt pods in it${pods === undefined ? "" : `: ! -d ${formatCidr(pods)}`}`,
     },
   ];
 }
@@ -133,10 +133,10 @@ function stale(view: View): Finding[] {
     {
       id: "stale-rules",
       severity: "warning",
-      what: `There are rules of containers that are not there: ${some(ids)} (${first.where}).`,
+      what: `There are rules of containers that do not exist: ${some(ids)} (${first.where}).`,
       means:
-        "A host port leads to an address that another pod may have by now, or traffic is masqueraded that should not be.",
-      mend: collecting(network.name),
+        "A host port may lead to another pod's address, or traffic is masqueraded that should not be.",
+      fix: collecting(network.name),
     },
   ];
 }

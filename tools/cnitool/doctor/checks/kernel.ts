@@ -56,8 +56,8 @@ function bridgeNetfilter({ kernel: { sysctls } }: View, family: Family): Finding
           ? `The kernel module br_netfilter is not loaded (there is no ${dotted(key)}).`
           : `The firewall does not see IPv${family} packets between pods of this node (${dotted(key)} is 0).`,
       means:
-        "A pod does not reach a service that leads to a pod on the same node, and network policies do not hold between them.",
-      mend: `${value === undefined ? "modprobe br_netfilter && " : ""}sysctl -w ${dotted(key)}=1`,
+        "Pods cannot reach a service whose endpoint is on the same node, and network policies do not apply between them.",
+      fix: `${value === undefined ? "modprobe br_netfilter && " : ""}sysctl -w ${dotted(key)}=1`,
     },
   ];
 }
@@ -77,9 +77,9 @@ function routeLocalnet({ kernel, configs, pods }: View, bridge: string): Finding
     {
       id: "route-localnet-off",
       severity: "warning",
-      what: `Packets from 127.0.0.1 may not leave by ${bridge} (${dotted(key)} is 0).`,
-      means: "Host ports do not work from the node itself by 127.0.0.1 or localhost.",
-      mend: `sysctl -w ${dotted(key)}=1`,
+      what: `Packets from 127.0.0.1 cannot leave through ${bridge} (${dotted(key)} is 0).`,
+      means: "On the node itself, host ports do not work at 127.0.0.1 or localhost.",
+      fix: `sysctl -w ${dotted(key)}=1`,
     },
   ];
 }
@@ -93,10 +93,10 @@ function advertisements({ kernel: { sysctls, advertised } }: View): Finding[] {
     {
       id: "advertisements-ignored",
       severity: "warning",
-      what: `The node forwards IPv6, and so takes no router advertisements on ${some(deaf)} any more.`,
+      what: `The node forwards IPv6, so it ignores router advertisements on ${some(deaf)}.`,
       means:
-        "The node loses its IPv6 default route and addresses when they expire, and with them pods lose the outside.",
-      mend: deaf.map((link) => `sysctl -w ${dotted(acceptRaKey(link))}=2`).join("; "),
+        "When its IPv6 default route and addresses expire, node and pods lose their IPv6 connectivity.",
+      fix: deaf.map((link) => `sysctl -w ${dotted(acceptRaKey(link))}=2`).join("; "),
     },
   ];
 }
@@ -110,10 +110,10 @@ function neighbours({ kernel: { sysctls, neighbours: entries } }: View): Finding
       {
         id: "neighbours-full",
         severity: "warning",
-        what: `The table of IPv${family} neighbours has ${count} entries of ${limit} at the most (${dotted(key)}).`,
+        what: `The IPv${family} neighbour table has ${count} of at most ${limit} entries (${dotted(key)}).`,
         means:
-          'When it is full, packets to pods that the node has not spoken to lately are dropped: "neighbour: arp_cache: neighbor table overflow!" in dmesg.',
-        mend: `sysctl -w ${dotted(key)}=${limit * 2}`,
+          'When it is full, packets to pods that the node has not talked to lately are dropped: "neighbour: arp_cache: neighbor table overflow!" in dmesg.',
+        fix: `sysctl -w ${dotted(key)}=${limit * 2}`,
       },
     ];
   });
@@ -127,9 +127,9 @@ function connections({ kernel: { sysctls } }: View): Finding[] {
     {
       id: "connections-full",
       severity: "warning",
-      what: `The kernel tracks ${count} connections of ${max} at the most.`,
+      what: `The kernel tracks ${count} of at most ${max} connections.`,
       means: "When it is full, packets of new connections are dropped at random.",
-      mend: `sysctl -w net.netfilter.nf_conntrack_max=${max * 2}`,
+      fix: `sysctl -w net.netfilter.nf_conntrack_max=${max * 2}`,
     },
   ];
 }

@@ -39,7 +39,7 @@ function state({ link: { name, up } }: OverlayDevice): Finding[] {
       severity: "error",
       what: `The device ${name} is down.`,
       means: "Pods reach none of other nodes.",
-      mend: `ip link set ${name} up; then ${restart}`,
+      fix: `ip link set ${name} up; then ${restart}`,
     },
   ];
 }
@@ -55,7 +55,7 @@ function mtu({ link, parent }: OverlayDevice): Finding[] {
       what: `The MTU of ${link.name} is ${link.mtu}, and ${parent.name}, with ${parent.mtu}, has room for ${most}.`,
       means:
         "Small packets pass to pods of other nodes and large ones are dropped: connections hang.",
-      mend: `ip link set ${link.name} mtu ${most}; restart flanneld, and then the pods`,
+      fix: `ip link set ${link.name} mtu ${most}; restart flanneld, and then the pods`,
     },
   ];
 }
@@ -73,7 +73,7 @@ function entries(device: OverlayDevice): Finding[] {
       severity: "error",
       what: `${link.name} has routes to ${lacking.length} peers without a neighbour or a forwarding entry: ${subnets(lacking)}.`,
       means: "What pods send to pods on these nodes is dropped.",
-      mend: restart,
+      fix: restart,
     },
   ];
 }
@@ -103,7 +103,7 @@ function routes({ link, neighbours, routes: all }: OverlayDevice): Finding[] {
       severity: "error",
       what: `${link.name} has ${lacking.length} peers that no route leads to: ${some(named)}.`,
       means: "What pods send to pods on these nodes leaves by the default route, and is lost.",
-      mend: restart,
+      fix: restart,
     },
   ];
 }
@@ -127,7 +127,7 @@ function macs({ link, neighbours, fdb }: OverlayDevice): Finding[] {
       what: `Several nodes have the same VTEP MAC on ${link.name}: ${some(shared)}.`,
       means:
         "Packets for one node's pods go to the other. Nodes were cloned, or an entry is stale.",
-      mend: `on one of the nodes: ip link delete ${link.name}, remove its annotation backend-data, and restart flanneld`,
+      fix: `on one of the nodes: ip link delete ${link.name}, remove its annotation backend-data, and restart flanneld`,
     },
   ];
 }
@@ -141,7 +141,7 @@ function refused({ refused: peers }: OverlayView): Finding[] {
       what: `flanneld does not route to ${peers.length} nodes: ${some(peers.map(({ id, problem }) => `${id} (${problem})`))}.`,
       means:
         "Pods of this node and of those do not reach each other. Two nodes may have one subnet.",
-      mend: "correct the nodes' podCIDR or annotations, or delete the Node objects or etcd keys of nodes that are gone",
+      fix: "correct the nodes' podCIDR or annotations, or delete the Node objects or etcd keys of nodes that are gone",
     },
   ];
 }
@@ -158,7 +158,7 @@ function blocked({ probes }: OverlayView): Finding[] {
       severity: "error",
       what: `${some(silent.map(nodeOf))} answer${silent.length === 1 ? "s" : ""} at the address, but not through ${first.device}.`,
       means: "Something between the nodes, or on them, drops the tunnel's packets.",
-      mend: `let UDP port ${first.port} pass between the nodes: ${isAll ? "this node's firewall first, then the network's rules" : "that node's firewall first"}`,
+      fix: `let UDP port ${first.port} pass between the nodes: ${isAll ? "this node's firewall first, then the network's rules" : "that node's firewall first"}`,
     },
   ];
 }
@@ -184,7 +184,7 @@ function checksums({ devices, wrongChecksums }: OverlayView): Finding[] {
           : `${device.parent?.name ?? ""} has the driver ${driver ?? ""}, which computes wrong checksums in tunnels.`,
       means:
         "Connections between pods of different nodes hang or are slow, and small ones may work.",
-      mend: `ethtool -K ${device.link.name} tx-checksum-ip-generic off, on the nodes that send`,
+      fix: `ethtool -K ${device.link.name} tx-checksum-ip-generic off, on the nodes that send`,
     },
   ];
 }

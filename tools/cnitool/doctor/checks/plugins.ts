@@ -39,9 +39,9 @@ function missing(plugins: PluginsView, file: PluginFile): Finding {
     what:
       unusable === undefined
         ? `The plugin ${type} is not in ${plugins.folders.join(":")}.`
-        : `The plugin ${unusable} is not executable, or leads nowhere.`,
+        : `The plugin ${unusable} is not executable, or is a dangling link.`,
     means: `No pod can start: "failed to find plugin "${type}" in path".`,
-    mend: wayTo(plugins, file),
+    fix: wayTo(plugins, file),
   };
 }
 
@@ -53,7 +53,7 @@ function broken(plugins: PluginsView, file: PluginFile): Finding | undefined {
     severity: "error",
     what: `${path} does not run as a CNI plugin: ${problem}.`,
     means: `No pod can start. It may be half copied, for another processor, or another program that is called ${type}.`,
-    mend: wayTo(plugins, file),
+    fix: wayTo(plugins, file),
   };
 }
 
@@ -68,7 +68,7 @@ function misnamed(plugins: PluginsView, file: PluginFile): Finding | undefined {
     what: `${path} is another plugin: it says that it is "${about}".`,
     means:
       "No pod can start, or pods get a network that is not theirs. Another installer may have written into one of several links to one file.",
-    mend: wayTo(plugins, file),
+    fix: wayTo(plugins, file),
   };
 }
 
@@ -89,9 +89,9 @@ function speaks(
     {
       id: "version-not-spoken",
       severity: "error",
-      what: `${path} speaks CNI ${versions.join(", ")}, and the network is of ${version}.`,
-      means: "The runtime refuses the network, or the plugin does for each pod.",
-      mend: `${installing(plugins, path)} (or set cniVersion in ${config} to ${versions.at(-1) ?? "1.0.0"})`,
+      what: `${path} supports CNI ${versions.join(", ")}, but the network has cniVersion ${version}.`,
+      means: "Either the runtime rejects the network, or the plugin rejects every pod.",
+      fix: `${installing(plugins, path)} (or set cniVersion in ${config} to ${versions.at(-1) ?? "1.0.0"})`,
     },
   ];
 }
@@ -115,8 +115,8 @@ function mixture(plugins: PluginsView): Finding[] {
       severity: "warning",
       what: `The plugins are of more than one suite or version: ${list.join("; ")}.`,
       means:
-        "They work together, but an installation was not finished, and this suite repairs and collects only what its own plugins have made.",
-      mend: installing(plugins, other?.path ?? ""),
+        "They work together, but an installation is incomplete. cnitool repairs and collects only what this suite's plugins have made.",
+      fix: installing(plugins, other?.path ?? ""),
     },
   ];
 }

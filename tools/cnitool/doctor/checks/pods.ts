@@ -24,8 +24,8 @@ function missingRules({ pods }: View): Finding[] {
       severity: "error",
       what: `Firewall rules of pods are missing: ${some(names)}.`,
       means:
-        "Something has reloaded the firewall since: host ports do not work, or pods do not reach the outside.",
-      mend: "cnitool repair",
+        "Something has reloaded the firewall: host ports do not work, or pods cannot reach the outside.",
+      fix: "cnitool repair",
     },
   ];
 }
@@ -39,9 +39,9 @@ function ruleErrors({ pods }: View): Finding[] {
     {
       id: "cannot-look",
       severity: "warning",
-      what: `The rules of pods could not be looked at: ${some(problems)}`,
+      what: `Could not check the firewall rules of these pods: ${some(problems)}`,
       means: "They may be missing.",
-      mend: "cnitool repair --dry-run",
+      fix: "cnitool repair --dry-run",
     },
   ];
 }
@@ -53,9 +53,9 @@ function portsInUse({ pods }: View): Finding[] {
       return {
         id: "port-used-twice",
         severity: "warning",
-        what: `The host port ${hostPort}/${protocol} of ${name} is used by ${process} of the host, too.`,
-        means: "What comes from outside goes to the pod, and that process gets none of it.",
-        mend: `give the pod another hostPort, or stop that process (ss -lnp 'sport = :${hostPort}')`,
+        what: `The host port ${hostPort}/${protocol} of ${name} is also used by ${process} on the host.`,
+        means: "Traffic from outside goes to the pod. That process gets none of it.",
+        fix: `give the pod another hostPort, or stop that process (ss -lnp 'sport = :${hostPort}')`,
       };
     }),
   );
@@ -73,9 +73,10 @@ function strictInterfaces({ pods }: View): Finding[] {
     {
       id: "strict-rp-filter",
       severity: "warning",
-      what: `Pods with several networks drop what comes in by one and would be answered by another: ${some(names)} (net.ipv4.conf.*.rp_filter is 1).`,
-      means: "Host ports of that network do not work, nor what reaches it from beyond its subnet.",
-      mend: `${enter} sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.${ifname}.rp_filter=2 (or give the pod a route back)`,
+      what: `Pods with several networks drop packets that arrive by one interface and would be answered by another: ${some(names)} (net.ipv4.conf.*.rp_filter is 1).`,
+      means:
+        "Host ports of that network do not work, and nothing from outside its subnet reaches these pods.",
+      fix: `${enter} sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.${ifname}.rp_filter=2 (or give the pod a route back)`,
     },
   ];
 }
@@ -90,9 +91,9 @@ function broken(view: View): Finding[] {
     {
       id: "pod-broken",
       severity: "error",
-      what: `The network of pods is not as it was made: ${some(found.map(({ name, problem }) => `${name} (${problem})`))}.`,
+      what: `The network of these pods has changed since ADD: ${some(found.map(({ name, problem }) => `${name} (${problem})`))}.`,
       means: "They may be cut off, or another pod may get their address.",
-      mend: `delete these pods, so that they are made again: ${some(found.map(({ name }) => name))}`,
+      fix: `recreate these pods (kubectl delete pod): ${some(found.map(({ name }) => name))}`,
     },
   ];
 }

@@ -22,9 +22,9 @@ function notWritable({ results: { folder, problem } }: View): Finding[] {
     {
       id: "not-writable",
       severity: "error",
-      what: `Nothing can be written to ${folder}: ${problem}.`,
-      means: "No pod can start: the runtime keeps each pod's result there.",
-      mend: "mount -o remount,rw /var, or see what is in the place of the folder",
+      what: `Cannot write to ${folder}: ${problem}.`,
+      means: "No pod can start: the runtime stores each pod's result there.",
+      fix: "mount -o remount,rw /var, or check what is at that path",
     },
   ];
 }
@@ -40,10 +40,10 @@ function damaged(view: View): Finding[] {
           {
             id: "unreadable-result",
             severity: "warning",
-            what: `Kept results of pods cannot be read: ${listed(alive)}.`,
+            what: `Cannot read the cached results of these pods: ${listed(alive)}.`,
             means:
-              "The runtime cannot CHECK these pods, nor take away all that they have. They may be running, and count as alive.",
-            mend: `delete these pods, so that they are made again: ${some(alive.flatMap(({ candidates }) => candidates.map(({ containerId }) => containerId)))}`,
+              "The runtime can neither CHECK these pods nor clean up fully after them. They may be running, so they count as alive.",
+            fix: `recreate these pods (kubectl delete pod): ${some(alive.flatMap(({ candidates }) => candidates.map(({ containerId }) => containerId)))}`,
           } as const,
         ]),
     ...(first === undefined
@@ -52,9 +52,9 @@ function damaged(view: View): Finding[] {
           {
             id: "damaged-result",
             severity: "warning",
-            what: `Files are no results of an ADD, and belong to nothing that is there: ${listed(dead)}.`,
-            means: "The runtime says so in its log each time it reads them.",
-            mend: `rm ${quoted(first.file)}`,
+            what: `These files are not results of an ADD and belong to no pod: ${listed(dead)}.`,
+            means: "The runtime logs an error each time it reads them.",
+            fix: `rm ${quoted(first.file)}`,
           } as const,
         ]),
   ];
@@ -80,10 +80,10 @@ function unrecorded(view: View): Finding[] {
     {
       id: "missing-result",
       severity: "warning",
-      what: `Results of pods that are there are missing: ${some(names)}.`,
+      what: `Pods are attached but have no cached result: ${some(names)}.`,
       means:
-        "The runtime does not know that they have a network. They count as alive: their addresses are in use.",
-      mend: `delete these pods, so that they are made again: ${some(found.map(({ containerId }) => containerId))}`,
+        "The runtime does not know that they are attached. Their addresses are in use, so they count as alive.",
+      fix: `recreate these pods (kubectl delete pod): ${some(found.map(({ containerId }) => containerId))}`,
     },
   ];
 }
@@ -96,9 +96,9 @@ function gone({ cached, configs: { network } }: View): Finding[] {
     {
       id: "pod-gone",
       severity: "warning",
-      what: `Pods have gone without a DEL: ${some(found.map((one) => podOf(one) ?? one.containerId))}.`,
-      means: "What they had is left: addresses, rules, and the runtime's note of them.",
-      mend: collecting(network.name),
+      what: `Pods are gone, but nobody ran DEL for them: ${some(found.map((one) => podOf(one) ?? one.containerId))}.`,
+      means: "Their addresses, firewall rules and cached results are left over.",
+      fix: collecting(network.name),
     },
   ];
 }
@@ -109,9 +109,9 @@ function left({ leftovers, configs: { network } }: View): Finding[] {
     {
       id: "rules-left",
       severity: "warning",
-      what: `portmap could not delete the rules of ${String(leftovers)} containers.`,
-      means: "Their host ports lead nowhere. Each later call tries again.",
-      mend: collecting(network?.name ?? "cbr0"),
+      what: `portmap could not delete the firewall rules of ${String(leftovers)} containers.`,
+      means: "Their host ports lead nowhere. Every later portmap call tries again.",
+      fix: collecting(network?.name ?? "cbr0"),
     },
   ];
 }

@@ -1,11 +1,10 @@
 import { CniError } from "../../../../shared/cni/error.ts";
 import type { NetworkList } from "../../../../shared/libcni/list.ts";
 import { listNetworks } from "../../../../shared/libcni/load.ts";
-import type { Cidr } from "../../../../shared/net/cidr.ts";
 import type { Tool } from "../../command.ts";
 import { delegateChain } from "../../node/delegate_chain.ts";
 import type { DelegateChain } from "../../node/delegate_chain.ts";
-import { reservationsOf } from "../../node/reservations.ts";
+import { subnetsOf } from "../../node/reservations.ts";
 import { netFolder } from "../../settings.ts";
 import type { ConfigsView } from "../view.ts";
 
@@ -20,7 +19,7 @@ export async function observeConfigs(tool: Tool): Promise<ConfigsView> {
   const others = [];
   for (const other of rest) {
     const chains = await chainsOf(tool, other);
-    others.push({ network: other, subnets: chains.flatMap((one) => subnetsOf(tool, one)) });
+    others.push({ network: other, subnets: chains.flatMap((one) => subnetsOf(one.chain)) });
   }
   const chains = network === undefined ? [] : await chainsOf(tool, network);
   return { folder, files, network, chains, others };
@@ -30,9 +29,4 @@ async function chainsOf(tool: Tool, list: NetworkList): Promise<DelegateChain[]>
   const chains: DelegateChain[] = [];
   for (const plugin of list.plugins) chains.push(await delegateChain(tool, list, plugin));
   return chains;
-}
-
-function subnetsOf(tool: Tool, { chain }: DelegateChain): Cidr[] {
-  const rangeSets = reservationsOf(tool, chain)?.conf.rangeSets ?? [];
-  return rangeSets.flatMap((set) => set.map(({ subnet }) => subnet));
 }

@@ -13,7 +13,7 @@ it("a precondition that STATUS names as well is one finding, with the config's f
   const rangeSets = [range("10.244.1.0/24", "10.9.9.1", "10.244.1.1", "10.244.1.254")];
   const [own] = findingsOf(viewOf({ rangeSets }));
   if (own === undefined) throw new Error("no finding");
-  const status = new NotReady({ ...own, mend: "correct the network config" });
+  const status = new NotReady({ ...own, fix: "correct the network config" });
   const chains = [{ chain: [{ type: "bridge", conf: {} }], problem: status }];
   expect(findingsOf(viewOf({ rangeSets, configs: { chains } }))).toEqual([own]);
 });

@@ -240,7 +240,7 @@ export interface Fault {
   /** A part of what was seen. */
   readonly what: string;
   /** A part of the way out. */
-  readonly mend: string;
+  readonly fix: string;
   readonly severity?: "error";
   /** What is bound to be found with it. */
   readonly also?: readonly string[];
@@ -248,7 +248,7 @@ export interface Fault {
 
 /** Tests that each fault is found, and nothing else is. */
 export function testFaults(faults: readonly Fault[]): void {
-  it.each(faults)("$name ($id)", ({ id, changes, what, mend, severity = "warning", also = [] }) => {
+  it.each(faults)("$name ($id)", ({ id, changes, what, fix, severity = "warning", also = [] }) => {
     const findings = findingsOf(viewOf(changes));
     expect(findings.map((finding) => finding.id).toSorted()).toEqual([id, ...also].toSorted());
     expect(findings.find((finding) => finding.id === id)).toEqual({
@@ -256,7 +256,7 @@ export function testFaults(faults: readonly Fault[]): void {
       severity,
       what: expect.stringContaining(what),
       means: expect.stringMatching(/\.$/),
-      mend: expect.stringContaining(mend),
+      fix: expect.stringContaining(fix),
     });
   });
 }

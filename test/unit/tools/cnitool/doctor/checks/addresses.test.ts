@@ -13,7 +13,7 @@ testFaults([
       ),
     },
     what: "10 of the 11 addresses of 10.244.1.1-10.244.1.12 are reserved",
-    mend: "maxPods",
+    fix: "maxPods",
   },
   {
     name: "a range is full",
@@ -21,7 +21,7 @@ testFaults([
     severity: "error",
     changes: { rangeSets: [range("10.244.1.0/24", "10.244.1.1", "10.244.1.1", "10.244.1.3")] },
     what: "2 of the 2 addresses",
-    mend: "cnitool ps --valid | cnitool gc cbr0 --valid-file - --dry-run",
+    fix: "cnitool ps --valid | cnitool gc cbr0 --valid-file - --dry-run",
   },
   {
     name: "a reservation is nobody's",
@@ -35,7 +35,7 @@ testFaults([
       ],
     },
     what: "10.244.1.99 (lost)",
-    mend: "cnitool ps --valid",
+    fix: "cnitool ps --valid",
   },
 ]);
 

@@ -23,15 +23,15 @@ testFaults([
     severity: "error",
     changes: { links: [] },
     what: "cni0 is gone, and 2 pods were connected to it",
-    mend: "kubectl delete pod, for each of: pod1, pod2",
+    fix: "kubectl delete pod, for each of: pod1, pod2",
   },
   {
     name: "something else has the bridge's name",
     id: "no-bridge",
     severity: "error",
     changes: { links: [link(3, "cni0", { kind: "dummy" })] },
-    what: "cni0 is no bridge but a dummy",
-    mend: "ip link delete cni0",
+    what: "cni0 is not a bridge but a dummy",
+    fix: "ip link delete cni0",
   },
   {
     name: "the bridge is down",
@@ -39,7 +39,22 @@ testFaults([
     severity: "error",
     changes: { links: [{ ...BRIDGE, up: false }, ...kept.links.slice(1)] },
     what: "cni0 is down",
-    mend: "ip link set cni0 up",
+    fix: "ip link set cni0 up",
+  },
+  {
+    name: "the bridge has all the ports that it can have",
+    id: "bridge-full",
+    severity: "error",
+    changes: {
+      links: [
+        ...kept.links,
+        ...Array.from({ length: 1023 }, (_, n) =>
+          link(100 + n, `port${n}`, { kind: "vlan", master: BRIDGE.index }),
+        ),
+      ],
+    },
+    what: "ports, and the kernel allows a bridge no more.",
+    fix: "give the node fewer pods",
   },
   {
     name: "the bridge lacks an address",
@@ -47,7 +62,7 @@ testFaults([
     severity: "error",
     changes: { bridge: { addresses: [] }, rangeSets: RANGES.slice(0, 1) },
     what: "cni0 has no address 10.244.1.1/24.",
-    mend: "ip address add 10.244.1.1/24 dev cni0",
+    fix: "ip address add 10.244.1.1/24 dev cni0",
   },
   {
     name: "the bridge has a foreign address",
@@ -57,35 +72,35 @@ testFaults([
       bridge: { addresses: [...(kept.bridge?.addresses ?? []), parseCidr("10.99.0.1/24")] },
     },
     what: "cni0 has the address 10.99.0.1/24",
-    mend: "ip address delete 10.99.0.1/24 dev cni0",
+    fix: "ip address delete 10.99.0.1/24 dev cni0",
   },
   {
     name: "a port has another MTU",
     id: "wrong-mtu",
     changes: { links: [BRIDGE, link(4, "veth-pod1", { master: 3, mtu: 1500 })] },
     what: "veth-pod1 is 1500, and the network's is 1450",
-    mend: "ip link set veth-pod1 mtu 1450",
+    fix: "ip link set veth-pod1 mtu 1450",
   },
   {
     name: "a port leads to the node itself",
     id: "port-without-pod",
     changes: { bridge: { strayPorts: [{ name: "lost", peer: "node" }] } },
-    what: "no pod is known of: lost",
-    mend: "ip link delete lost",
+    what: "belong to no known pod: lost",
+    fix: "ip link delete lost",
   },
   {
     name: "nobody knows where a port leads",
     id: "port-without-pod",
     changes: { bridge: { strayPorts: [{ name: "lost", peer: undefined }] } },
-    what: "no pod is known of: lost",
-    mend: "find out where it leads before you delete it",
+    what: "belong to no known pod: lost",
+    fix: "check where it leads before you delete it",
   },
   {
     name: "a port leads to a namespace of no known pod",
     id: "unknown-pod",
     changes: { bridge: { strayPorts: [{ name: "v9", peer: namespace("/run/netns/p9") }] } },
     what: "v9 (/run/netns/p9)",
-    mend: "see what runs there: nsenter --net=/run/netns/p9",
+    fix: "look what runs there: nsenter --net=/run/netns/p9",
   },
 ]);
 
@@ -115,7 +130,7 @@ it("an address that pods have for their gateway is not simply deleted", () => {
   );
   expect(finding).toMatchObject({
     id: "foreign-address",
-    mend: "delete the pods that have it for their gateway (pod1, pod2), then: ip address delete 10.244.1.1/24 dev cni0",
+    fix: "delete the pods that use it as their gateway (pod1, pod2), then: ip address delete 10.244.1.1/24 dev cni0",
   });
 });
 

@@ -13,7 +13,7 @@ testFaults([
     severity: "error",
     changes: { configs: { files: [], network: undefined } },
     what: "/etc/cni/net.d has no network config",
-    mend: "rollout restart",
+    fix: "rollout restart",
   },
   {
     name: "the only network config is broken, and stays",
@@ -26,7 +26,7 @@ testFaults([
       },
     },
     what: "It is no JSON.",
-    mend: "correct /etc/cni/net.d/10-a.conflist",
+    fix: "correct /etc/cni/net.d/10-a.conflist",
   },
   {
     name: "another network config is broken",
@@ -40,7 +40,7 @@ testFaults([
       },
     },
     what: "It is no JSON.",
-    mend: "mv /etc/cni/net.d/90-x.conf /etc/cni/net.d/90-x.conf.broken",
+    fix: "mv /etc/cni/net.d/90-x.conf /etc/cni/net.d/90-x.conf.broken",
   },
   {
     name: "a list has the name of a single config",
@@ -53,7 +53,7 @@ testFaults([
       },
     },
     what: "it is a list of plugins",
-    mend: "mv /n/10-a.conf /n/10-a.conflist",
+    fix: "mv /n/10-a.conf /n/10-a.conflist",
   },
   {
     name: "the network is of a version that there is not",
@@ -64,7 +64,7 @@ testFaults([
       ...plugins(pluginFile("flannel", { versions: ["9.0.0"] })),
     },
     what: '"9.0.0"',
-    mend: "sed -i",
+    fix: "sed -i",
   },
   {
     name: "a gateway is in no subnet of the pods",
@@ -72,14 +72,14 @@ testFaults([
     severity: "error",
     changes: { rangeSets: [range("10.244.1.0/24", "10.9.9.1", "10.244.1.1", "10.244.1.254")] },
     what: "The gateway 10.9.9.1 is not in its subnet, 10.244.1.0/24",
-    mend: network.file,
+    fix: network.file,
   },
   {
     name: "portmap is passed no host ports",
     id: "no-port-mappings",
     changes: { configs: { network: { ...network, plugins: [{ type: "portmap" }] } } },
     what: "portMappings",
-    mend: "add",
+    fix: "add",
   },
   {
     name: "there is a second network config",
@@ -87,8 +87,8 @@ testFaults([
     changes: {
       configs: { others: [{ network: otherNetwork("b", "/n/20-b.conf"), subnets: [] }] },
     },
-    what: "wins by its name over /n/20-b.conf",
-    mend: "mv /n/20-b.conf /n/20-b.conf.disabled",
+    what: "comes before /n/20-b.conf",
+    fix: "mv /n/20-b.conf /n/20-b.conf.disabled",
   },
   {
     name: "another network config wins over flannel's",
@@ -105,8 +105,8 @@ testFaults([
       links: [],
       reserved: [],
     },
-    what: "/n/05-a.conf wins by its name over flannel's",
-    mend: "mv /n/05-a.conf",
+    what: "/n/05-a.conf comes before flannel's",
+    fix: "mv /n/05-a.conf",
   },
   {
     name: "two networks give the same addresses",
@@ -119,8 +119,8 @@ testFaults([
         ],
       },
     },
-    what: "both give addresses of 10.244.0.0/16",
-    mend: "mv /n/20-b.conf",
+    what: "both hand out addresses of 10.244.0.0/16",
+    fix: "mv /n/20-b.conf",
     also: ["several-configs"],
   },
   {
@@ -138,7 +138,7 @@ testFaults([
       },
     },
     what: "mtu must be an integer.",
-    mend: network.file,
+    fix: network.file,
   },
   {
     name: "subnet.env is not there",
@@ -155,7 +155,7 @@ testFaults([
       },
     },
     what: "There is no subnet.env.",
-    mend: "kubectl -n kube-flannel logs",
+    fix: "kubectl -n kube-flannel logs",
   },
   {
     name: "another plugin is not ready",
@@ -167,6 +167,6 @@ testFaults([
       },
     },
     what: "ptp: No way.",
-    mend: "Advice.",
+    fix: "Advice.",
   },
 ]);

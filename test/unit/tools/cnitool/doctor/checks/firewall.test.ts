@@ -10,29 +10,29 @@ testFaults([
     severity: "error",
     changes: { firewall: { commands: { iptables: false, nft: false } } },
     what: "Neither iptables nor nft",
-    mend: "apt-get install iptables",
+    fix: "apt-get install iptables",
   },
   {
     name: "the chain that marks is not there",
     id: "no-mark-chain",
     severity: "error",
     changes: { firewall: { markChain: { name: "KUBE-MARK-MASQ", missing: [4, 6] } } },
-    what: "The chain KUBE-MARK-MASQ (externalSetMarkChain of portmap) is not in the nat table of iptables, for IPv4 and IPv6",
-    mend: "kube-proxy",
+    what: "The chain KUBE-MARK-MASQ (externalSetMarkChain of portmap) is missing from the nat table of iptables for IPv4 and IPv6",
+    fix: "kube-proxy",
   },
   {
     name: "both iptables are in use",
     id: "two-firewalls",
     changes: { firewall: { bothVariants: true } },
     what: '"iptables" is iptables-nft here',
-    mend: "iptables-legacy -t nat -S",
+    fix: "iptables-legacy -t nat -S",
   },
   {
     name: "the policy of FORWARD drops",
     id: "forward-dropped",
     changes: { firewall: { paths: [path()] } },
-    what: "what pods send over IPv4: policy drop in chain FORWARD of iptables' table filter",
-    mend: "iptables -I FORWARD -i cni0 -j ACCEPT; iptables -I FORWARD -o cni0 -j ACCEPT",
+    what: "IPv4 packets from pods: policy drop in chain FORWARD of iptables' table filter",
+    fix: "iptables -I FORWARD -i cni0 -j ACCEPT; iptables -I FORWARD -o cni0 -j ACCEPT",
   },
   {
     name: "a table of nftables drops what comes for host ports",
@@ -40,15 +40,15 @@ testFaults([
     changes: {
       firewall: { paths: [path({ tool: "nft", table: "inet fw", packet: "inbound", family: 6 })] },
     },
-    what: "what comes for pods' host ports over IPv6: policy drop in chain FORWARD of nftables' table inet fw",
-    mend: 'iifname "cni0" accept',
+    what: "IPv6 packets to pods' host ports: policy drop in chain FORWARD of nftables' table inet fw",
+    fix: 'iifname "cni0" accept',
   },
   {
     name: "firewalld drops",
     id: "forward-dropped",
     changes: { firewall: { paths: [path({ tool: "nft", table: "inet firewalld" })] } },
     what: "nftables' table inet firewalld",
-    mend: "firewall-cmd --permanent --zone=trusted --add-interface=cni0",
+    fix: "firewall-cmd --permanent --zone=trusted --add-interface=cni0",
   },
   {
     name: "a foreign rule masquerades what pods send to pods",
@@ -66,7 +66,7 @@ testFaults([
       },
     },
     what: "-A POSTROUTING -j X",
-    mend: "! -d 10.244.0.0/16",
+    fix: "! -d 10.244.0.0/16",
   },
   {
     name: "there are rules of no pod",
@@ -75,7 +75,7 @@ testFaults([
       firewall: { owners: [{ network: "cbr0", containerId: "lost", where: "iptables -S" }] },
     },
     what: "lost (iptables -S)",
-    mend: "cnitool ps --valid",
+    fix: "cnitool ps --valid",
   },
 ]);
 

@@ -54,7 +54,7 @@ testFaults([
     severity: "error",
     changes: overlay({ devices: [device({ routes: [] }, { up: false })] }),
     what: "flannel.1 is down",
-    mend: "ip link set flannel.1 up",
+    fix: "ip link set flannel.1 up",
   },
   {
     name: "the interface has no room for its packets",
@@ -63,7 +63,7 @@ testFaults([
       devices: [device({ parent: { ...link(2, "eth0", { mtu: 1400 }), driver: undefined } })],
     }),
     what: "and eth0, with 1400, has room for 1350",
-    mend: "ip link set flannel.1 mtu 1350",
+    fix: "ip link set flannel.1 mtu 1350",
   },
   {
     name: "a peer has no neighbour",
@@ -71,7 +71,7 @@ testFaults([
     severity: "error",
     changes: overlay({ devices: [device({ neighbours: whole.neighbours.slice(1) })] }),
     what: "1 peers without a neighbour or a forwarding entry: 10.244.2.0/24",
-    mend: "restart flanneld",
+    fix: "restart flanneld",
   },
   {
     name: "a peer has no forwarding entry",
@@ -79,7 +79,7 @@ testFaults([
     severity: "error",
     changes: overlay({ devices: [device({ fdb: whole.fdb.slice(0, 1) })] }),
     what: "10.244.3.0/24",
-    mend: "restart flanneld",
+    fix: "restart flanneld",
   },
   {
     name: "no route leads to peers",
@@ -87,7 +87,7 @@ testFaults([
     severity: "error",
     changes: overlay({ devices: [device({ routes: [] })] }),
     what: "2 peers that no route leads to: 10.244.2.0, 10.244.3.0",
-    mend: "restart flanneld",
+    fix: "restart flanneld",
   },
   {
     name: "a peer has this node's MAC",
@@ -95,7 +95,7 @@ testFaults([
     severity: "error",
     changes: overlay({ devices: [device({}, { mac: mac(2) })] }),
     what: mac(2),
-    mend: "ip link delete flannel.1",
+    fix: "ip link delete flannel.1",
   },
   {
     name: "two peers have one MAC",
@@ -105,7 +105,7 @@ testFaults([
       devices: [device({ neighbours: whole.neighbours.map((one) => ({ ...one, mac: mac(2) })) })],
     }),
     what: mac(2),
-    mend: "restart flanneld",
+    fix: "restart flanneld",
   },
   {
     name: "a MAC is in two places",
@@ -119,14 +119,14 @@ testFaults([
       ],
     }),
     what: mac(3),
-    mend: "ip link delete flannel.1",
+    fix: "ip link delete flannel.1",
   },
   {
     name: "two nodes have one subnet",
     id: "peer-refused",
     changes: overlay({ refused: [{ id: "n3", problem: "its subnet is that of n2 already" }] }),
     what: "n3 (its subnet is that of n2 already)",
-    mend: "correct the nodes' podCIDR",
+    fix: "correct the nodes' podCIDR",
   },
   {
     name: "the port is blocked on the way to one node",
@@ -134,7 +134,7 @@ testFaults([
     severity: "error",
     changes: overlay({ probes: [probe(2, false), probe(3, true)] }),
     what: "10.77.0.12 (10.244.2.0/24) answers at the address, but not through flannel.1",
-    mend: "let UDP port 8472 pass between the nodes: that node's firewall first",
+    fix: "let UDP port 8472 pass between the nodes: that node's firewall first",
   },
   {
     name: "the port is blocked on this node",
@@ -142,7 +142,7 @@ testFaults([
     severity: "error",
     changes: overlay({ probes: [probe(2, false), probe(3, false)] }),
     what: "10.77.0.13 (10.244.3.0/24) answer at the address",
-    mend: "this node's firewall first",
+    fix: "this node's firewall first",
   },
   {
     name: "the driver is known for wrong checksums",
@@ -151,14 +151,14 @@ testFaults([
       devices: [device({ parent: { ...link(2, "ens1", { mtu: 1500 }), driver: "vmxnet3" } })],
     }),
     what: "ens1 has the driver vmxnet3",
-    mend: "ethtool -K flannel.1 tx-checksum-ip-generic off",
+    fix: "ethtool -K flannel.1 tx-checksum-ip-generic off",
   },
   {
     name: "packets come with wrong checksums",
     id: "overlay-checksums",
     changes: overlay({ wrongChecksums: 4711 }),
     what: "4711 packets with a wrong checksum",
-    mend: "ethtool -K flannel.1",
+    fix: "ethtool -K flannel.1",
   },
 ]);
 

@@ -10,7 +10,7 @@ testFaults([
     severity: "error",
     changes: plugins(pluginFile("portmap", { path: undefined, versions: undefined, about: "" })),
     what: "The plugin portmap is not in /opt/cni/bin",
-    mend: "ln -f /opt/cni/bin/flannel /opt/cni/bin/portmap",
+    fix: "ln -f /opt/cni/bin/flannel /opt/cni/bin/portmap",
   },
   {
     name: "a plugin is not executable",
@@ -20,7 +20,7 @@ testFaults([
       pluginFile("macvlan", { path: undefined, unusable: "/opt/cni/bin/macvlan", about: "" }),
     ),
     what: "/opt/cni/bin/macvlan is not executable",
-    mend: "install macvlan into /opt/cni/bin",
+    fix: "install macvlan into /opt/cni/bin",
   },
   {
     name: "a plugin does not run",
@@ -28,7 +28,7 @@ testFaults([
     severity: "error",
     changes: plugins(pluginFile("flannel", { versions: undefined, problem: "ENOEXEC", about: "" })),
     what: "/opt/cni/bin/flannel does not run as a CNI plugin: ENOEXEC",
-    mend: "ln -f",
+    fix: "ln -f",
   },
   ...["CNI bridge plugin v1.1.1", "CNI plugin bridge v0.8.0", "CNI Plugin bridge version v1.9"].map(
     (about): Fault => ({
@@ -37,7 +37,7 @@ testFaults([
       severity: "error",
       changes: plugins(pluginFile("portmap", { about })),
       what: `/opt/cni/bin/portmap is another plugin: it says that it is "${about}"`,
-      mend: "ln -f /opt/cni/bin/flannel /opt/cni/bin/portmap",
+      fix: "ln -f /opt/cni/bin/flannel /opt/cni/bin/portmap",
     }),
   ),
   {
@@ -45,14 +45,14 @@ testFaults([
     id: "version-not-spoken",
     severity: "error",
     changes: plugins(pluginFile("flannel", { versions: ["0.4.0"] })),
-    what: "speaks CNI 0.4.0, and the network is of 1.0.0",
-    mend: "or set cniVersion",
+    what: "supports CNI 0.4.0, but the network has cniVersion 1.0.0",
+    fix: "or set cniVersion",
   },
   {
     name: "the plugins are of two suites",
     id: "mixed-plugins",
     changes: plugins(...ours, pluginFile("bridge", { about: "CNI bridge plugin v1.1.1" })),
     what: "bridge of CNI bridge plugin v1.1.1",
-    mend: "ln -f /opt/cni/bin/flannel /opt/cni/bin/bridge",
+    fix: "ln -f /opt/cni/bin/flannel /opt/cni/bin/bridge",
   },
 ]);
