@@ -144,7 +144,8 @@ export const portmap: Plugin<PortmapConfig> = {
     const usable =
       backend === "iptables"
         ? firewall.save(4, "nat") !== undefined
-        : firewall.nftList(["list", "tables"]) !== undefined;
+        : // To list the tables, nft reads all rules there are.
+          firewall.nftList(["list", "chains"]) !== undefined;
     if (usable) {
       requireMarkChain(context);
       return;

@@ -1,5 +1,7 @@
 import { parseJson } from "../../../../shared/base/json.ts";
 import type { Firewall, Variant } from "../../../../shared/firewall/firewall.ts";
+import { hostPortKind } from "../../../../shared/firewall/host_ports.ts";
+import { masqueradeKind } from "../../../../shared/firewall/masquerade.ts";
 import type { RangeSet } from "../../../../shared/ipam/ranges.ts";
 import { offsetAddress, parseAddress } from "../../../../shared/net/address.ts";
 import type { Address, Family } from "../../../../shared/net/address.ts";
@@ -159,9 +161,15 @@ function hooksOf(firewall: Firewall, family: Family): Hook[] {
   return [...iptables, ...nftHooks(firewall, family, seen)];
 }
 
+/** Tables of this suite, whose rules are not those of others, and thousands on a full node. */
+const ownTables: ReadonlySet<string> = new Set(
+  [...hostPortKind.nftables, ...masqueradeKind.nftables].map(({ name }) => name),
+);
+
 function nftHooks(firewall: Firewall, family: Family, seen: ReadonlySet<string>): Hook[] {
   const chains = parseJson(firewall.nftList(["-j", "list", "chains"]) ?? "");
   const concerns = ({ family: own, table, name }: BaseChain): boolean =>
+    !ownTables.has(table) &&
     (own === "inet" || own === (family === 4 ? "ip" : "ip6")) &&
     !seen.has(`${own} ${table} ${name}`);
   return (["forward", "postrouting"] as const).flatMap((hook) =>
