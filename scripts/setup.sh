@@ -11,9 +11,10 @@ set -eu
 cd "$(dirname "$0")/.."
 
 # command:Debian package
-run_tools="ip:iproute2 iptables:iptables nft:nftables ping:iputils-ping nsenter:util-linux"
+run_tools="ip:iproute2 iptables:iptables nft:nftables ping:iputils-ping nsenter:util-linux
+etcd:etcd-server etcdctl:etcd-client"
 test_tools="pkill:procps conntrack:conntrack tcpdump:tcpdump ipset:ipset arping:iputils-arping socat:socat
-strace:strace openssl:openssl etcd:etcd-server etcdctl:etcd-client containerd:containerd runc:runc /usr/lib/cni/bridge:containernetworking-plugins"
+strace:strace openssl:openssl containerd:containerd runc:runc /usr/lib/cni/bridge:containernetworking-plugins"
 
 fail() {
   echo "flannel-cni: $1" >&2
@@ -97,9 +98,9 @@ probe_kernel() {
   needs nft_chain_nat CONFIG_NFT_NAT \
     nft 'add table ip probe; add chain ip probe nat { type nat hook prerouting priority 0; }'
   needs nft_compat CONFIG_NFT_COMPAT iptables-nft -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j ACCEPT
+  needs vxlan CONFIG_VXLAN ip link add name probe3 type vxlan id 1 dstport 8472
   if [ "$1" = test ]; then
     needs iptable_nat CONFIG_IP_NF_NAT iptables-legacy -t nat -S
-    needs vxlan CONFIG_VXLAN ip link add name probe3 type vxlan id 1 dstport 8472
     needs br_netfilter CONFIG_BRIDGE_NETFILTER test -d /proc/sys/net/bridge
   fi
   echo $missing

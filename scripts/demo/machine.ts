@@ -1,5 +1,6 @@
 /** Looks for traces of the demonstration in this machine's own network. It only reads. */
 import { run } from "../../test/lab/process.ts";
+import { CLUSTER_NETWORKS } from "./cluster.ts";
 import { SUBNETS } from "./node.ts";
 
 const LOOK = `
@@ -35,6 +36,6 @@ function traces(text: string): readonly string[] {
   return text
     .replaceAll(/counter packets \d+ bytes \d+/g, "counter")
     .split("\n")
-    .filter((line) => SUBNETS.some((subnet) => line.includes(subnet)))
+    .filter((line) => [...SUBNETS, ...CLUSTER_NETWORKS].some((known) => line.includes(known)))
     .map((line) => line.trim());
 }

@@ -1,7 +1,7 @@
 /**
  * Shows what the plugins do, on a node made of namespaces. Two pods join a flannel network, reach each
- * other, are reached by host ports, and are deleted. Then it shows that nothing is left on the node,
- * and that nothing of it is on this machine.
+ * other, are reached by host ports, and are deleted. Then flanneld joins three nodes, with leases in
+ * etcd. It shows that nothing is left on the nodes, and that nothing of it is on this machine.
  *
  *     main.ts [--bin DIR] [--verbose]
  */
@@ -12,6 +12,7 @@ import type { Namespace } from "../../test/lab/namespace.ts";
 import { createSandbox, type Sandbox } from "../../test/lab/sandbox.ts";
 import type { Snapshot } from "../../test/lab/snapshot.ts";
 import { paint, print } from "../terminal.ts";
+import { showCluster } from "./cluster.ts";
 import { lookAtMachine, newTraces } from "./machine.ts";
 import { describeNode, setUpNode, whatStays, type Demo } from "./node.ts";
 import { addPod, deletePod, PODS, type Pod } from "./pods.ts";
@@ -19,7 +20,7 @@ import { createReport, StepError } from "./report.ts";
 import { describeRules } from "./rules.ts";
 import { showHostPorts, showRefusals, showTraffic, startPeers } from "./traffic.ts";
 
-const LIMIT_MS = 60_000;
+const LIMIT_MS = 90_000;
 
 const { values: options } = parseArgs({
   options: {
@@ -83,19 +84,32 @@ async function leftNothing(before: Snapshot, after: Snapshot): Promise<void> {
   if (rest.length > 0) throw new Error(`this is left:\n${rest.join("\n")}`);
 }
 
+interface Closable {
+  readonly close: () => Promise<void>;
+}
+
+interface Stopper {
+  /** Why it was stopped, if it was. */
+  readonly reason: () => string | undefined;
+  readonly alsoCloses: (other: Closable) => void;
+  stop(): void;
+}
+
 /** Closes the node early: on a signal, or after too long. */
-function stopOn(sandbox: Sandbox): { readonly reason: () => string | undefined; stop(): void } {
+function stopOn(sandbox: Sandbox): Stopper {
   let reason: string | undefined;
+  const closed: Closable[] = [sandbox];
   const end = (why: string) => (): void => {
     reason ??= why;
     // This kills what runs in it, so that the current step fails.
-    void sandbox.close();
+    for (const each of closed) void each.close();
   };
   const signals = { SIGINT: end("interrupted"), SIGTERM: end("terminated") };
   const timer = setTimeout(end(`it took over ${LIMIT_MS / 1000} s`), LIMIT_MS);
   process.on("SIGINT", signals.SIGINT).on("SIGTERM", signals.SIGTERM);
   return {
     reason: () => reason,
+    alsoCloses: (other) => closed.push(other),
     stop() {
       clearTimeout(timer);
       process.off("SIGINT", signals.SIGINT).off("SIGTERM", signals.SIGTERM);
@@ -123,6 +137,9 @@ async function main(): Promise<void> {
   try {
     const { bin, verbose } = options;
     await demonstrate({ sandbox, bin: resolve(bin), verbose, report });
+    await showCluster(report, resolve(bin), (fabric) => {
+      stopper.alsoCloses(fabric);
+    });
   } catch (error) {
     const reason = stopper.reason();
     throw reason === undefined ? error : new Error(reason, { cause: error });

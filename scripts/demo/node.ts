@@ -60,17 +60,20 @@ export async function setUpNode({ sandbox, bin, verbose, report }: Demo): Promis
   if (verbose) report.lines(JSON.stringify(CONFLIST, undefined, 2).split("\n"));
   await report.step(
     CNI_BIN,
-    async () => {
-      // Bind mounts of these files, without the others in their folder.
-      for (const name of CHAIN) {
-        const path = `${CNI_BIN}/${name}`;
-        await sandbox.writeFile(path, "", 0o755);
-        await sandbox.output("mount", ["-n", "--bind", join(bin, name), path]);
-      }
-      return sandbox.list(CNI_BIN);
-    },
+    async () => installPlugins(sandbox, bin),
     (names) => `${names.join(" ")}, and nothing else`,
   );
+}
+
+/** Puts the conflist's plugins into place. @returns their names. */
+export async function installPlugins(sandbox: Sandbox, bin: string): Promise<readonly string[]> {
+  // Bind mounts of these files, without the others in their folder.
+  for (const name of CHAIN) {
+    const path = `${CNI_BIN}/${name}`;
+    await sandbox.writeFile(path, "", 0o755);
+    await sandbox.output("mount", ["-n", "--bind", join(bin, name), path]);
+  }
+  return sandbox.list(CNI_BIN);
 }
 
 /** A line for each link that a plugin made, with its addresses, and each pod's routes. */
