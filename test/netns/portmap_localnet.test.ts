@@ -81,6 +81,31 @@ describe.concurrent("route_localnet", () => {
     expect(await reaches(hostile.pod)).toBe(false);
   });
 
+  testSome(BACKENDS)("lets no pod seem to be the node ($backend)", async (backend) => {
+    await using node = await createNode(backend);
+    const { pod } = await addMappedPod(node, backend, "hostile", {
+      ...options,
+      mappings: web(8080),
+    });
+    await node.sh(`
+      for link in all cni0; do echo 0 > /proc/sys/net/ipv4/conf/$link/rp_filter; done
+      socat -u UDP4-RECV:9999 OPEN:/run/got,creat,append >/dev/null 2>&1 </dev/null &
+      until ss -Hlnu | grep -q ':9999 '; do sleep 0.02; done
+    `);
+    await pod.sh("ip link set lo up; echo 1 > /proc/sys/net/ipv4/conf/eth0/route_localnet");
+    const send = async (text: string, bind = ""): Promise<string> =>
+      pod.sh(`echo ${text} | socat -u - UDP4-SENDTO:${IPV4.gateway}:9999${bind}`);
+    const arrived = async (text: string): Promise<string> =>
+      node.sh(`until grep -q ${text} /run/got; do sleep 0.02; done; cat /run/got`);
+    await send("forged", ",bind=127.0.0.2");
+    await send("honest");
+    expect(await arrived("honest")).toBe("honest\n");
+    // This is what would arrive otherwise.
+    await unguard(node, backend);
+    await send("forged", ",bind=127.0.0.2");
+    expect(await arrived("forged")).toBe("honest\nforged\n");
+  });
+
   testSome(BACKENDS)("goes with the last host port of its link ($backend)", async (backend) => {
     await using node = await createNode(backend);
     await addMappedPod(node, backend, "none", { ...options, mappings: [] });
