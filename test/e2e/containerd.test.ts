@@ -10,9 +10,10 @@ import { startPeer } from "../lab/traffic.ts";
 import { binDir, leftovers, type Namespace } from "../helpers/cni.ts";
 import { cnitool, cnitoolOk } from "../helpers/cnitool.ts";
 import { CONTAINERD_FILES, startRuntime, type RuntimeNode } from "../helpers/containerd.ts";
+import { isBun, soak } from "../helpers/form.ts";
 import { IPV4, IPV6 } from "../helpers/network.ts";
 
-const PODS = 20;
+const PODS = isBun || soak ? 20 : 8;
 const AT_ONCE = 4;
 const containerPort = 80;
 const hostPortOf = (n: number): number => 8000 + n;
@@ -51,7 +52,7 @@ async function runPod(runtime: RuntimeNode, n: number): Promise<Pod> {
   return { id, name, namespace: runtime.podNamespace(name, netns), addresses };
 }
 
-test("20 pods by containerd, which restarts while they run", async ({ skip }) => {
+test("many pods by containerd, which restarts while they run", async ({ skip }) => {
   const started = await startRuntime();
   if (typeof started === "string") {
     console.warn(`containerd is not tested: ${started}`);
