@@ -18,10 +18,11 @@ export function requireNode(context: Context<BridgeConfig>): void {
   const rangeSets = rangeSetsOf(context);
   const families = rangeSets.map(([range]) => range.subnet.address.family);
   const sysctls = readSysctls(node.host, requiredSysctls(conf.bridge));
+  const bridge = node.host.link(conf.bridge);
   requireAll([
     ...(conf.isGateway ? gatewaysOutside(rangeSets, "the network config (/etc/cni/net.d)") : []),
-    bridgeNameTaken(conf.bridge, node.host.link(conf.bridge)),
-    bridgeFull(conf.bridge, node.host.links()),
+    bridgeNameTaken(conf.bridge, bridge),
+    bridgeFull(bridge, bridge === undefined ? [] : node.host.links(bridge.index)),
     ipv6Off(sysctls, conf.bridge, families),
     sysctlsReadOnly(sysctlProblem(), sysctls, conf.isGateway ? families : []),
   ]);

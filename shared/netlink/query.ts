@@ -96,10 +96,10 @@ export function readLinkReply(reply: Reply | undefined, name: string): Link | un
   return found === undefined ? undefined : understood(name, () => readLink(found));
 }
 
-/** All links. @throws Failure kernel */
-export function listLinks(socket: NetlinkSocket): Link[] {
+/** All links, or those that are ports of one. @throws Failure kernel */
+export function listLinks(socket: NetlinkSocket, master?: number): Link[] {
   const request = linkMessage(Type.GETLINK, Flag.DUMP, {
-    attrs: { extMask: u32(RTEXT_FILTER_SKIP_STATS) },
+    attrs: { extMask: u32(RTEXT_FILTER_SKIP_STATS), ...(master === undefined ? {} : { master }) },
   });
   const found = socket.dump(request);
   return understood("its links", () => found.map(readLink));

@@ -112,9 +112,9 @@ export class Namespace implements Disposable {
     return links;
   }
 
-  /** @throws Failure kernel */
-  links(): Link[] {
-    return listLinks(this.#socket);
+  /** All links, or those that are ports of one, by its index. @throws Failure kernel */
+  links(master?: number): Link[] {
+    return listLinks(this.#socket, master);
   }
 
   /** The name of the link that leads to an address. @throws Failure kernel */

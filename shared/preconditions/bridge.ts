@@ -18,14 +18,13 @@ export function bridgeNameTaken(name: string, link: Link | undefined): Finding |
 }
 
 /** No more containers can be connected to the bridge. */
-export function bridgeFull(name: string, links: readonly Link[]): Finding | undefined {
-  const bridge = links.find((link) => link.name === name);
+export function bridgeFull(bridge: Link | undefined, links: readonly Link[]): Finding | undefined {
   const ports = links.filter(({ master }) => bridge !== undefined && master === bridge.index);
   if (ports.length < bridgePortsMax) return undefined;
   return {
     id: "bridge-full",
     severity: "error",
-    what: `${name} has ${String(ports.length)} ports, and the kernel allows a bridge no more.`,
+    what: `${bridge?.name} has ${String(ports.length)} ports, and the kernel allows a bridge no more.`,
     means: "No pod can start until another one is deleted.",
     fix: "give the node fewer pods (maxPods of kubelet)",
   };

@@ -94,12 +94,19 @@ async function modesIn(sandbox: Sandbox): Promise<Record<string, string>> {
   return Object.fromEntries(await Promise.all(modes));
 }
 
+/** Newer references leave out what is empty. */
+function withoutEmptyDns(result: CniJson | undefined): CniJson | undefined {
+  if (result === undefined) return undefined;
+  const { dns = {}, ...rest } = result as CniJson & { readonly dns?: object };
+  return Object.keys(dns).length === 0 ? rest : result;
+}
+
 describe.concurrent("host-local and the reference", () => {
   testSome(Object.keys(HISTORIES))(
     "give the same addresses and write the same files: %s",
     async (name) => {
       const [mine, theirs] = await Promise.all([play(ours, name), play(reference, name)]);
-      expect(mine.results).toEqual(theirs.results);
+      expect(mine.results.map(withoutEmptyDns)).toEqual(theirs.results.map(withoutEmptyDns));
       expect(mine.files).toEqual(theirs.files);
       // S1: whoever can open the lock can keep it.
       expect(mine.modes).toEqual({ ...theirs.modes, [`${directory}/lock`]: "600" });

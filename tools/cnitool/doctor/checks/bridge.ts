@@ -23,7 +23,7 @@ export function checkBridge(view: View): Finding[] {
   return [
     ...state(link),
     ...addresses(view, bridge),
-    ...[bridgeFull(name, links) ?? []].flat(),
+    ...[bridgeFull(link, links) ?? []].flat(),
     ...mtu(view, bridge, link),
     ...strayPorts(view, bridge),
   ];
