@@ -235,7 +235,7 @@ export class KubeApi {
     this.#faults.push({ ...fault, left: fault.times ?? 1 });
   }
 
-  allow(...who: readonly string[]): void {
+  allow(...who: string[]): void {
     this.allowed.clear();
     for (const one of who) this.allowed.add(one);
   }
