@@ -20,7 +20,7 @@ import { callOf, runChain, SCENARIOS, type Scenario } from "./scenarios.ts";
 import { POD, prepare, reset, upTo, type Place, type Wreck } from "./wreck.ts";
 
 /** `make test` tries a part of the kills, and fewer on the Node build, which makes the same calls. */
-const partOfBun = 12;
+const partOfBun = 16;
 const partOfPkg = 48;
 const step = stepOf(partOfBun, partOfPkg);
 const SIGKILLED = 128 + 9;

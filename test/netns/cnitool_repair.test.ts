@@ -46,7 +46,11 @@ async function createNode(backend: Backend, delegate?: object): Promise<Sandbox>
 }
 
 describe.concurrent("M6: cnitool repair", () => {
-  testSome(BACKENDS)("restores all rules after a flush ($backend)", async (backend) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("restores all rules after a flush ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const { env } = backend;
     const outside = await node.addExternalHost("outside");
@@ -101,7 +105,11 @@ describe.concurrent("M6: cnitool repair", () => {
     });
   });
 
-  testSome(BACKENDS)("restores a single rule ($backend)", async (backend) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("restores a single rule ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const { env } = backend;
     await addByTool(node, "pod1", 8081, env);
@@ -151,52 +159,49 @@ describe.concurrent("M6: cnitool repair", () => {
     expect(await node.iptablesSave()).toContain("-s 10.244.1.3/32");
   });
 
-  testSome(BACKENDS)(
-    "S3: restores nothing of a pod that is being deleted ($backend)",
-    async (backend) => {
-      await using node = await createNode(backend, { macspoofchk: true });
-      const { env } = backend;
-      await addByTool(node, "stays", 8081, env);
-      const before = await sortedFirewall(node);
-      const file = "/var/lib/cni/results/cbr0-leaves-eth0";
-      const { plugins } = conflist(backend, { macspoofchk: true });
-      for (const isRecorded of [true, false]) {
-        await addByTool(node, "leaves", 8082, env);
-        const kept = await node.readFile(file);
-        // As if another plugin had made its rules.
-        if (!isRecorded) await node.remove("/run/flannel-cni/portmap");
-        // The result is kept until the last plugin's DEL has ended.
-        const { result } = JSON.parse(kept) as { result: CniJson };
-        for (const plugin of plugins.toReversed()) {
-          await cniOk(node, {
-            bin: binDir(),
-            plugin: plugin.type,
-            command: "DEL",
-            containerId: "leaves",
-            netns: "/run/netns/leaves",
-            conf: {
-              ...plugin,
-              cniVersion: "1.0.0",
-              name: "cbr0",
-              prevResult: result,
-              runtimeConfig: { portMappings: [{ hostPort: 8082, containerPort: 80 }] },
-            },
-            extraEnv: env,
-          });
-          const after = await sortedFirewall(node);
-          await cnitoolOk(node, ["repair"], env);
-          expect(await sortedFirewall(node), `after the DEL of ${plugin.type}`).toEqual(after);
-        }
-        expect(await sortedFirewall(node)).toEqual(before);
-        await cnitoolOk(
-          node,
-          ["del", "--container-id", "leaves", "cbr0", "/run/netns/leaves"],
-          env,
-        );
-        await node.removePod("leaves");
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("S3: restores nothing of a pod that is being deleted ($backend)", async (backend) => {
+    await using node = await createNode(backend, { macspoofchk: true });
+    const { env } = backend;
+    await addByTool(node, "stays", 8081, env);
+    const before = await sortedFirewall(node);
+    const file = "/var/lib/cni/results/cbr0-leaves-eth0";
+    const { plugins } = conflist(backend, { macspoofchk: true });
+    for (const isRecorded of [true, false]) {
+      await addByTool(node, "leaves", 8082, env);
+      const kept = await node.readFile(file);
+      // As if another plugin had made its rules.
+      if (!isRecorded) await node.remove("/run/flannel-cni/portmap");
+      // The result is kept until the last plugin's DEL has ended.
+      const { result } = JSON.parse(kept) as { result: CniJson };
+      for (const plugin of plugins.toReversed()) {
+        await cniOk(node, {
+          bin: binDir(),
+          plugin: plugin.type,
+          command: "DEL",
+          containerId: "leaves",
+          netns: "/run/netns/leaves",
+          conf: {
+            ...plugin,
+            cniVersion: "1.0.0",
+            name: "cbr0",
+            prevResult: result,
+            runtimeConfig: { portMappings: [{ hostPort: 8082, containerPort: 80 }] },
+          },
+          extraEnv: env,
+        });
+        const after = await sortedFirewall(node);
+        await cnitoolOk(node, ["repair"], env);
+        expect(await sortedFirewall(node), `after the DEL of ${plugin.type}`).toEqual(after);
       }
-    },
-  );
+      expect(await sortedFirewall(node)).toEqual(before);
+      await cnitoolOk(node, ["del", "--container-id", "leaves", "cbr0", "/run/netns/leaves"], env);
+      await node.removePod("leaves");
+    }
+  });
 
   test("restores the rules of macspoofchk", async () => {
     await using node = await createNode(IPTABLES_NFT, { macspoofchk: true, ipMasq: false });

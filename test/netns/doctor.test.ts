@@ -36,7 +36,11 @@ async function examine(node: Sandbox, env = {}): Promise<[number, readonly Findi
 }
 
 describe.concurrent("a healthy node", () => {
-  testSome(BACKENDS)("has nothing to be said of ($backend)", async (backend) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("has nothing to be said of ($backend)", async (backend) => {
     const { env, conf } = backend;
     const [flannel, portmap] = flannelConflist()["plugins"] as object[];
     const plugins = [flannel, { ...portmap, ...conf }];

@@ -188,25 +188,30 @@ describe.concurrent("ADD refuses", () => {
     expect(await node.snapshot()).toEqual(before);
   });
 
-  testSome(BACKENDS)(
-    "conditions that the tool refuses, and leaves nothing ($backend)",
-    async (one) => {
-      await using node = await createNode(one);
-      await addPortmap(node, one, "other", { mappings: [{ hostPort: 1, containerPort: 1 }] });
-      const before = await node.snapshot();
-      // Right for IPv4, so that the other family must be rolled back.
-      const isNft = one.backend === "nftables";
-      const conf = {
-        conditionsV4: isNft ? ["ip saddr 192.0.2.0/24"] : ["-s", "192.0.2.0/24"],
-        conditionsV6: isNft ? ["ip6 saddr nowhere"] : ["-s", "nowhere"],
-      };
-      const call = portmapCall(one, "pod1", resultFor("pod1"), { conf, mappings: [web] });
-      expectError(await cni(node, { ...call, command: "ADD" }), 100);
-      expect(await node.snapshot()).toEqual(before);
-    },
-  );
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("conditions that the tool refuses, and leaves nothing ($backend)", async (one) => {
+    await using node = await createNode(one);
+    await addPortmap(node, one, "other", { mappings: [{ hostPort: 1, containerPort: 1 }] });
+    const before = await node.snapshot();
+    // Right for IPv4, so that the other family must be rolled back.
+    const isNft = one.backend === "nftables";
+    const conf = {
+      conditionsV4: isNft ? ["ip saddr 192.0.2.0/24"] : ["-s", "192.0.2.0/24"],
+      conditionsV6: isNft ? ["ip6 saddr nowhere"] : ["-s", "nowhere"],
+    };
+    const call = portmapCall(one, "pod1", resultFor("pod1"), { conf, mappings: [web] });
+    expectError(await cni(node, { ...call, command: "ADD" }), 100);
+    expect(await node.snapshot()).toEqual(before);
+  });
 
-  testSome(BACKENDS)("a node without the tools, and leaves nothing ($backend)", async (one) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("a node without the tools, and leaves nothing ($backend)", async (one) => {
     await using node = await createNode(one);
     const before = await node.snapshot();
     const call = portmapCall(one, "pod1", resultFor("pod1"), { mappings: [web] });

@@ -30,7 +30,11 @@ function callFor(backend: Backend, name: string, n = 0, mappings = web, families
 }
 
 describe.concurrent("a host port that another has", () => {
-  testSome(BACKENDS)("M3: is refused while its pod is there ($backend)", async (backend) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("M3: is refused while its pod is there ($backend)", async (backend) => {
     await using node = await createNode(backend);
     await addMappedPod(node, backend, "pod1", { mappings: web });
     await node.addPod("pod2");
@@ -41,7 +45,11 @@ describe.concurrent("a host port that another has", () => {
     expect(firewallOf(await node.snapshot())).toEqual(firewallOf(before));
   });
 
-  testSome(BACKENDS)("M3: is taken over when its pod has gone ($backend)", async (backend) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("M3: is taken over when its pod has gone ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const families = [IPV4];
     await addMappedPod(node, backend, "pod1", { mappings: web, families });
@@ -55,17 +63,18 @@ describe.concurrent("a host port that another has", () => {
     expect(await containerRules(node, backend)).toEqual([]);
   });
 
-  testSome(BACKENDS)(
-    "M3: is taken over when its reservation has gone ($backend)",
-    async (backend) => {
-      await using node = await createNode(backend);
-      const families = [IPV4];
-      await addMappedPod(node, backend, "pod1", { mappings: web, families });
-      await node.remove("/var/lib/cni/networks/cbr0/10.244.1.2");
-      await addMappedPod(node, backend, "pod2", { mappings: web, families });
-      expect((await containerRules(node, backend)).join("\n")).not.toContain("pod1");
-    },
-  );
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("M3: is taken over when its reservation has gone ($backend)", async (backend) => {
+    await using node = await createNode(backend);
+    const families = [IPV4];
+    await addMappedPod(node, backend, "pod1", { mappings: web, families });
+    await node.remove("/var/lib/cni/networks/cbr0/10.244.1.2");
+    await addMappedPod(node, backend, "pod2", { mappings: web, families });
+    expect((await containerRules(node, backend)).join("\n")).not.toContain("pod1");
+  });
 
   const pairs = [
     { one: {}, other: { hostIP: "192.0.2.1" }, clash: true },
@@ -128,7 +137,11 @@ describe.concurrent("a host port that another has", () => {
 });
 
 describe.concurrent("when the firewall's tools fail", () => {
-  testSome(BACKENDS)("ADD leaves nothing ($backend)", async (backend) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("ADD leaves nothing ($backend)", async (backend) => {
     await using node = await createNode(backend);
     await node.addPod("pod1");
     const before = await node.snapshot();
@@ -140,24 +153,25 @@ describe.concurrent("when the firewall's tools fail", () => {
     expect(await records(node)).toEqual([]);
   });
 
-  testSome(BACKENDS)(
-    "M2: DEL succeeds, says so, and the next call mends it ($backend)",
-    async (backend) => {
-      await using node = await createNode(backend);
-      const { portmap } = await addMappedPod(node, backend, "pod1", { mappings: web });
-      const extraEnv = await wrap(node, backend, toolsOf(backend), "echo broken >&2; exit 1");
-      const answer = await cni(node, { ...portmap, extraEnv, command: "DEL" });
-      expect(answer).toMatchObject({ code: 0, stdout: "" });
-      expect(answer.stderr).toMatch(/Rules of pod1 are left and will be tried again/);
-      const again = await cni(node, { ...portmap, extraEnv, command: "DEL" });
-      expect(again).toMatchObject({ code: 0, stderr: "" });
-      expect(await containerRules(node, backend)).not.toEqual([]);
-      // Any pod's call does it, even of one without host ports.
-      await cniOk(node, { ...callFor(backend, "other", 3, []), command: "DEL" });
-      expect(await containerRules(node, backend)).toEqual([]);
-      expect(await records(node)).toEqual([]);
-    },
-  );
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("M2: DEL succeeds, says so, and the next call mends it ($backend)", async (backend) => {
+    await using node = await createNode(backend);
+    const { portmap } = await addMappedPod(node, backend, "pod1", { mappings: web });
+    const extraEnv = await wrap(node, backend, toolsOf(backend), "echo broken >&2; exit 1");
+    const answer = await cni(node, { ...portmap, extraEnv, command: "DEL" });
+    expect(answer).toMatchObject({ code: 0, stdout: "" });
+    expect(answer.stderr).toMatch(/Rules of pod1 are left and will be tried again/);
+    const again = await cni(node, { ...portmap, extraEnv, command: "DEL" });
+    expect(again).toMatchObject({ code: 0, stderr: "" });
+    expect(await containerRules(node, backend)).not.toEqual([]);
+    // Any pod's call does it, even of one without host ports.
+    await cniOk(node, { ...callFor(backend, "other", 3, []), command: "DEL" });
+    expect(await containerRules(node, backend)).toEqual([]);
+    expect(await records(node)).toEqual([]);
+  });
 
   test("M1: a lock that is never freed is code 11, in bounded time, with its holder", async () => {
     await using node = await createNode(IPTABLES_LEGACY);
@@ -177,25 +191,26 @@ describe.concurrent("when the firewall's tools fail", () => {
     await held;
   });
 
-  testSome(BACKENDS)(
-    "M6: after a flush ADD makes the shared rules again ($backend)",
-    async (backend) => {
-      await using node = await createNode(backend);
-      const first = await addMappedPod(node, backend, "pod1", { mappings: web });
-      const flush =
-        backend.backend === "nftables"
-          ? "nft flush ruleset"
-          : "iptables -t nat -F; ip6tables -t nat -F";
-      await node.sh(flush, { env: backend.env });
-      expectError(await cni(node, { ...first.portmap, command: "CHECK" }), 105);
-      const mappings = [{ hostPort: 8081, containerPort: 80, protocol: "tcp" }];
-      const second = await addMappedPod(node, backend, "pod2", { mappings });
-      await cniOk(node, { ...second.portmap, command: "CHECK" });
-      for (const { portmap } of [first, second]) await cniOk(node, { ...portmap, command: "DEL" });
-      expect(await containerRules(node, backend)).toEqual([]);
-      expect(await records(node)).toEqual([]);
-    },
-  );
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("M6: after a flush ADD makes the shared rules again ($backend)", async (backend) => {
+    await using node = await createNode(backend);
+    const first = await addMappedPod(node, backend, "pod1", { mappings: web });
+    const flush =
+      backend.backend === "nftables"
+        ? "nft flush ruleset"
+        : "iptables -t nat -F; ip6tables -t nat -F";
+    await node.sh(flush, { env: backend.env });
+    expectError(await cni(node, { ...first.portmap, command: "CHECK" }), 105);
+    const mappings = [{ hostPort: 8081, containerPort: 80, protocol: "tcp" }];
+    const second = await addMappedPod(node, backend, "pod2", { mappings });
+    await cniOk(node, { ...second.portmap, command: "CHECK" });
+    for (const { portmap } of [first, second]) await cniOk(node, { ...portmap, command: "DEL" });
+    expect(await containerRules(node, backend)).toEqual([]);
+    expect(await records(node)).toEqual([]);
+  });
 });
 
 /** The two families' tables have the same line for the container's chain and its entry. */
@@ -217,7 +232,11 @@ describe.concurrent("killed", () => {
   const cases = BACKENDS.flatMap((backend) =>
     names.flatMap((moment) => ends.map((end) => ({ ...backend, moment, end }))),
   );
-  testSome(cases)("ADD $moment, then $end ($backend)", async ({ moment, end, ...backend }) => {
+  testSome(
+    cases,
+    4,
+    2,
+  )("ADD $moment, then $end ($backend)", async ({ moment, end, ...backend }) => {
     await using node = await createNode(backend);
     await node.addPod("pod1");
     const call = portmapCall(backend, "pod1", resultFor("pod1"), {
@@ -239,7 +258,11 @@ describe.concurrent("killed", () => {
     expect(await records(node)).toEqual([]);
   });
 
-  testSome(BACKENDS)("DEL in the middle, then DEL ($backend)", async (backend) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("DEL in the middle, then DEL ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const { portmap } = await addMappedPod(node, backend, "pod1", { mappings: web });
     const script = moments["after the first change"];
@@ -253,7 +276,7 @@ describe.concurrent("killed", () => {
 
 describe("a crowd", () => {
   const count = soak ? 100 : isBun ? 48 : 24;
-  testSome(BACKENDS)(
+  testSome(BACKENDS, 4, 2)(
     "M7: pods with 3 ports each, 16 at once, the lock held and freed meanwhile ($backend)",
     { timeout: 240_000 },
     async (backend) => {

@@ -58,7 +58,11 @@ async function killedAt(
 const kills = BACKENDS.flatMap((backend) => MOMENTS.map((moment) => ({ ...backend, moment })));
 
 describe.concurrent("after a kill", () => {
-  testSome(kills)("of ADD $moment, ADD makes what it should have ($backend)", async (one) => {
+  testSome(
+    kills,
+    4,
+    2,
+  )("of ADD $moment, ADD makes what it should have ($backend)", async (one) => {
     const stateAfter = async (moment?: (typeof MOMENTS)[number]) => {
       await using node = await createNode(one);
       await node.addPod("pod1");
@@ -114,7 +118,11 @@ async function failing(node: Sandbox, one: Backend & { readonly broken: number }
 
 describe.concurrent("where one family fails", () => {
   const failures = [4, 6].flatMap((broken) => BACKENDS.map((backend) => ({ ...backend, broken })));
-  testSome(failures)("DEL does the other one ($backend, IPv$broken)", async (one) => {
+  testSome(
+    failures,
+    4,
+    2,
+  )("DEL does the other one ($backend, IPv$broken)", async (one) => {
     await using node = await createNode(one);
     await node.addPod("pod1");
     await addPortmap(node, one, "other", { mappings: other }, 1);
@@ -135,7 +143,11 @@ describe.concurrent("where one family fails", () => {
     expect(firewallOf(await node.snapshot())).toEqual(before);
   });
 
-  testSome(failures)("ADD takes back the other one ($backend, IPv$broken)", async (one) => {
+  testSome(
+    failures,
+    4,
+    2,
+  )("ADD takes back the other one ($backend, IPv$broken)", async (one) => {
     await using node = await createNode(one);
     await node.addPod("pod1");
     await addPortmap(node, one, "other", { mappings: other }, 1);
@@ -150,7 +162,11 @@ describe.concurrent("where one family fails", () => {
 });
 
 describe.concurrent("a conflist's DEL", () => {
-  testSome(BACKENDS)("goes on to the address when no tool works ($backend)", async (backend) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("goes on to the address when no tool works ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const { conflist } = await addMappedPod(node, backend, "pod1");
     const extraEnv = await wrap(node, backend, toolsOf(backend), "exit 2");
@@ -292,7 +308,11 @@ describe.concurrent("of the shared rules", () => {
     }
   });
 
-  testSome(BACKENDS)("many pods at once on a fresh node make one each ($backend)", async (one) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("many pods at once on a fresh node make one each ($backend)", async (one) => {
     const stateAfter = async (atOnce: boolean) => {
       await using node = await createNode(one);
       const calls = Array.from({ length: isBun || soak ? 24 : 8 }, (_, n) =>

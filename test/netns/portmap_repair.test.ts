@@ -41,7 +41,11 @@ function gc(call: ReturnType<typeof portmapCall>, ...valid: readonly string[]) {
 }
 
 describe.concurrent("M6: a firewall's reload", () => {
-  testSome(BACKENDS)("is made good by GC ($backend)", async (backend) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("is made good by GC ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const calls = [await addPod(node, backend, 0), await addPod(node, backend, 1)];
     const before = await sortedFirewall(node);
@@ -54,7 +58,11 @@ describe.concurrent("M6: a firewall's reload", () => {
     for (const call of calls) await cniOk(node, { ...call, command: "CHECK" });
   });
 
-  testSome(BACKENDS)("is made good by the next ADD ($backend)", async (backend) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("is made good by the next ADD ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const first = await addPod(node, backend, 0);
     const gone = await addPod(node, backend, 1);
@@ -84,7 +92,11 @@ describe.concurrent("M6: a firewall's reload", () => {
 });
 
 describe.concurrent("GC", () => {
-  testSome(BACKENDS)("deletes all that is stale at once ($backend)", async (backend) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("deletes all that is stale at once ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const calls = [];
     for (let n = 0; n < 5; n++) calls.push(await addPod(node, backend, n));

@@ -190,7 +190,11 @@ describe.concurrent("DEL", () => {
   ];
   const cases = BACKENDS.flatMap((backend) => names.map((how) => ({ ...backend, how })));
 
-  testSome(cases, 9)("takes its own rules away, and no other: $how ($backend)", async (one) => {
+  testSome(
+    cases,
+    9,
+    2,
+  )("takes its own rules away, and no other: $how ($backend)", async (one) => {
     const { how } = one;
     await using node = await createNode(one);
     await addPortmap(node, one, "other", { mappings: shifted(WEB_AND_DNS) }, 1);
@@ -215,7 +219,11 @@ describe.concurrent("DEL", () => {
     if (!how.includes("records")) expect(await node.snapshot()).toEqual(before);
   });
 
-  testSome(BACKENDS)("says nothing where there is nothing ($backend)", async (backend) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("says nothing where there is nothing ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const before = await node.snapshot();
     const call = portmapCall(backend, "pod1", resultFor("pod1"));
@@ -296,7 +304,11 @@ describe.concurrent("CHECK", () => {
     expect(await check()).toMatchObject({ code: 0, stdout: "", stderr: "" });
   });
 
-  testSome(BACKENDS)("goes by the options of ADD ($backend)", async (backend) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("goes by the options of ADD ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const call = await addPortmap(node, backend, "pod1");
     const changes = { masqAll: true, hostPortConflict: "perhaps", snat: true };
@@ -309,7 +321,11 @@ describe.concurrent("CHECK", () => {
     expectError(await cni(node, { ...call, conf: other, command: "CHECK" }), 105);
   });
 
-  testSome(BACKENDS)("is content where nothing is mapped ($backend)", async (backend) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("is content where nothing is mapped ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const call = portmapCall(backend, "pod1", resultFor("pod1"), { mappings: [] });
     const answer = await cni(node, { ...call, command: "CHECK" });
@@ -345,7 +361,11 @@ describe.concurrent("GC", () => {
     if (!one.lost) expect(await node.snapshot()).toEqual(before);
   });
 
-  testSome(BACKENDS)("without a list of what is valid collects nothing ($backend)", async (one) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("without a list of what is valid collects nothing ($backend)", async (one) => {
     await using node = await createNode(one);
     const call = await addPortmap(node, one, "pod1", options);
     const before = await node.snapshot();
@@ -355,7 +375,11 @@ describe.concurrent("GC", () => {
 });
 
 describe.concurrent("STATUS", () => {
-  testSome(BACKENDS)("is well with the tools, and code 50 without ($backend)", async (backend) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("is well with the tools, and code 50 without ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const before = await node.snapshot();
     const call = portmapCall(backend, "pod1", undefined, { cniVersion: "1.1.0" });

@@ -67,7 +67,11 @@ async function addTwoHosts(node: Sandbox) {
 }
 
 describe.concurrent("host ports", () => {
-  testSome(BACKENDS)("answer from everywhere, until DEL ($backend)", async (backend) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("answer from everywhere, until DEL ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const outside = await node.addExternalHost("outside");
     const { pod, portmap } = await addMappedPod(node, backend, "pod1");
@@ -96,7 +100,11 @@ describe.concurrent("host ports", () => {
     await expectAnswers([[node, IPV4.pod(0), `pod1 sees ${IPV4.gateway}`]], { tcp: 80, udp: 53 });
   });
 
-  testSome(BACKENDS)("work in flannel's whole conflist ($backend)", async (backend) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("work in flannel's whole conflist ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const outside = await node.addExternalHost("outside");
     await writeSubnetEnv(node, DUAL_STACK);
@@ -127,48 +135,53 @@ describe.concurrent("host ports", () => {
     await expectAnswers(nobody(directions));
   });
 
-  testSome(BACKENDS)(
-    "M4: get UDP flows at once, and give them back ($backend)",
-    async (backend) => {
-      await using node = await createNode(backend);
-      const outside = await node.addExternalHost("outside");
-      // The kernel tracks flows only if there are rules that need it.
-      await addMappedPod(node, backend, "pod0", { mappings: [{ hostPort: 1, containerPort: 1 }] });
-      const { pod, portmap } = await addMappedPod(node, backend, "pod1", { mappings: [] });
-      await serve(pod, "pod1");
-      await serve(node, "node", { tcp: 8080, udp: 8053 });
-      // One socket each, which sends all the time.
-      const flows = [NODE4, NODE6].map((to, at) => ({ to, log: `/run/flow${at}` }));
-      for (const { to, log } of flows) {
-        await outside.sh(`
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("M4: get UDP flows at once, and give them back ($backend)", async (backend) => {
+    await using node = await createNode(backend);
+    const outside = await node.addExternalHost("outside");
+    // The kernel tracks flows only if there are rules that need it.
+    await addMappedPod(node, backend, "pod0", { mappings: [{ hostPort: 1, containerPort: 1 }] });
+    const { pod, portmap } = await addMappedPod(node, backend, "pod1", { mappings: [] });
+    await serve(pod, "pod1");
+    await serve(node, "node", { tcp: 8080, udp: 8053 });
+    // One socket each, which sends all the time.
+    const flows = [NODE4, NODE6].map((to, at) => ({ to, log: `/run/flow${at}` }));
+    for (const { to, log } of flows) {
+      await outside.sh(`
         bash -c '
           exec 3<>"/dev/udp/${to}/8053"
           while echo hello >&3; do timeout 0.2 head -n 1 <&3 || echo nobody; sleep 0.02; done
         ' >${log} 2>&1 </dev/null &
       `);
-      }
-      const answering = async (): Promise<readonly string[]> =>
-        Promise.all(
-          flows.map(async ({ log }) => (await node.sh(`tail -n 1 ${log}`)).split(" ")[0] ?? ""),
-        );
-      const expectAll = async (name: string): Promise<void> => {
-        const seen = await eventually(answering, (names) => names.every((one) => one === name));
-        expect(seen).toEqual([name, name]);
-      };
-      await expectAll("node");
-      const mapped = {
-        ...portmap,
-        conf: { ...portmap.conf, runtimeConfig: { portMappings: WEB_AND_DNS } },
-      };
-      await cniOk(node, { ...mapped, command: "ADD" });
-      await expectAll("pod1");
-      // Without its mappings, too, a DEL knows which flows to delete.
-      await cniOk(node, { ...portmap, command: "DEL" });
-      await expectAll("node");
-    },
-  );
+    }
+    const answering = async (): Promise<readonly string[]> =>
+      Promise.all(
+        flows.map(async ({ log }) => (await node.sh(`tail -n 1 ${log}`)).split(" ")[0] ?? ""),
+      );
+    const expectAll = async (name: string): Promise<void> => {
+      const seen = await eventually(answering, (names) => names.every((one) => one === name));
+      expect(seen).toEqual([name, name]);
+    };
+    await expectAll("node");
+    const mapped = {
+      ...portmap,
+      conf: { ...portmap.conf, runtimeConfig: { portMappings: WEB_AND_DNS } },
+    };
+    await cniOk(node, { ...mapped, command: "ADD" });
+    await expectAll("pod1");
+    // Without its mappings, too, a DEL knows which flows to delete.
+    await cniOk(node, { ...portmap, command: "DEL" });
+    await expectAll("node");
+  });
 
-  testSome(BACKENDS)("M5: leave what passes through the node alone ($backend)", async (backend) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("M5: leave what passes through the node alone ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const { outside, second } = await addTwoHosts(node);
     const passing = await addMappedPod(node, backend, "pod1", {
@@ -201,7 +214,11 @@ describe.concurrent("host ports", () => {
 });
 
 describe.concurrent("hostIP", () => {
-  testSome(BACKENDS)("lets only that address answer ($backend)", async (backend) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("lets only that address answer ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const { outside } = await addTwoHosts(node);
     const mappings = [NODE4, NODE6].flatMap((hostIP) =>
@@ -236,7 +253,11 @@ describe.concurrent("hostIP", () => {
     await expectAnswers([...nobody(own), ...others]);
   });
 
-  testSome(BACKENDS)("0.0.0.0 and :: are all addresses of a family ($backend)", async (backend) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("0.0.0.0 and :: are all addresses of a family ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const { outside } = await addTwoHosts(node);
     const four = await addMappedPod(node, backend, "four", {
@@ -260,7 +281,11 @@ describe.concurrent("hostIP", () => {
     ]);
   });
 
-  testSome(BACKENDS)("D4: one address goes before all of them ($backend)", async (backend) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("D4: one address goes before all of them ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const { outside } = await addTwoHosts(node);
     const web = { hostPort: 8080, containerPort: 80, protocol: "tcp" };
@@ -288,36 +313,39 @@ describe.concurrent("hostIP", () => {
     expect(await containerRules(node, backend)).toEqual([]);
   });
 
-  testSome(BACKENDS)(
-    "S2: another host's address takes none of its traffic ($backend)",
-    async (one) => {
-      await using node = await createNode(one);
-      const { outside, second } = await addTwoHosts(node);
-      await serve(second, "second", { tcp: 8080, udp: 8053 });
-      const foreign = [second.addresses4.host, second.addresses6.host, "198.51.100.7"];
-      const thief = await addMappedPod(node, one, "thief", {
-        mappings: foreign.flatMap((hostIP) =>
-          WEB_AND_DNS.map((mapping) => ({ ...mapping, hostIP })),
-        ),
-      });
-      const { pod } = await addMappedPod(node, one, "pod1", { mappings: [] });
-      await serve(thief.pod, "thief");
-      await expectAnswers([
-        [outside, second.addresses4.host, "second sees 192.0.2.2"],
-        [outside, second.addresses6.host, "second sees 2001:db8::2"],
-        [node, second.addresses4.host, `second sees ${second.addresses4.node}`],
-        [node, second.addresses6.host, `second sees ${second.addresses6.node}`],
-        [pod, second.addresses4.host, `second sees ${IPV4.pod(1)}`],
-        [pod, second.addresses6.host, `second sees ${IPV6.pod(1)}`],
-        [thief.pod, second.addresses4.host, `second sees ${IPV4.pod(0)}`],
-      ]);
-      // An address becomes the node's while it is mapped: a virtual one, that moves between nodes.
-      await node.sh("ip address add 198.51.100.7/32 dev lo");
-      await expectAnswers([[pod, "198.51.100.7", `thief sees ${IPV4.gateway}`]]);
-    },
-  );
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("S2: another host's address takes none of its traffic ($backend)", async (one) => {
+    await using node = await createNode(one);
+    const { outside, second } = await addTwoHosts(node);
+    await serve(second, "second", { tcp: 8080, udp: 8053 });
+    const foreign = [second.addresses4.host, second.addresses6.host, "198.51.100.7"];
+    const thief = await addMappedPod(node, one, "thief", {
+      mappings: foreign.flatMap((hostIP) => WEB_AND_DNS.map((mapping) => ({ ...mapping, hostIP }))),
+    });
+    const { pod } = await addMappedPod(node, one, "pod1", { mappings: [] });
+    await serve(thief.pod, "thief");
+    await expectAnswers([
+      [outside, second.addresses4.host, "second sees 192.0.2.2"],
+      [outside, second.addresses6.host, "second sees 2001:db8::2"],
+      [node, second.addresses4.host, `second sees ${second.addresses4.node}`],
+      [node, second.addresses6.host, `second sees ${second.addresses6.node}`],
+      [pod, second.addresses4.host, `second sees ${IPV4.pod(1)}`],
+      [pod, second.addresses6.host, `second sees ${IPV6.pod(1)}`],
+      [thief.pod, second.addresses4.host, `second sees ${IPV4.pod(0)}`],
+    ]);
+    // An address becomes the node's while it is mapped: a virtual one, that moves between nodes.
+    await node.sh("ip address add 198.51.100.7/32 dev lo");
+    await expectAnswers([[pod, "198.51.100.7", `thief sees ${IPV4.gateway}`]]);
+  });
 
-  testSome(BACKENDS)("127.0.0.1 is for the node alone ($backend)", async (backend) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("127.0.0.1 is for the node alone ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const outside = await node.addExternalHost("outside");
     const mappings = WEB_AND_DNS.map((mapping) => ({ ...mapping, hostIP: "127.0.0.1" }));
@@ -332,7 +360,11 @@ describe.concurrent("hostIP", () => {
 });
 
 describe.concurrent("options", () => {
-  testSome(BACKENDS)("snat false masquerades nothing ($backend)", async (backend) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("snat false masquerades nothing ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const outside = await node.addExternalHost("outside");
     const { pod } = await addMappedPod(node, backend, "pod1", { conf: { snat: false } });
@@ -348,7 +380,11 @@ describe.concurrent("options", () => {
     expect(await node.sysctl("net/ipv4/conf/cni0/route_localnet")).toBe("0");
   });
 
-  testSome(BACKENDS)("masqAll hides every client ($backend)", async (backend) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("masqAll hides every client ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const outside = await node.addExternalHost("outside");
     const { pod } = await addMappedPod(node, backend, "pod1", { conf: { masqAll: true } });
@@ -461,7 +497,11 @@ describe.concurrent("options", () => {
 
 describe.concurrent("sctp", () => {
   // Few kernels have SCTP sockets, but all can forward SCTP. So the packets are made by hand.
-  testSome(BACKENDS)("INITs reach the pod's port, until DEL ($backend)", async (backend) => {
+  testSome(
+    BACKENDS,
+    4,
+    2,
+  )("INITs reach the pod's port, until DEL ($backend)", async (backend) => {
     await using node = await createNode(backend);
     const outside = await node.addExternalHost("outside");
     const mappings = [{ hostPort: 5000, containerPort: 90, protocol: "SCTP" }];

@@ -30,7 +30,7 @@ describe.concurrent("bridge", () => {
       "something else has its name",
       "ip link add cni0 type veth peer name other",
       conf,
-      "cni0 is no bridge",
+      "cni0 is not a bridge",
     ],
     ["the gateway is in no subnet", "true", outside, `The gateway ${gateway} is not in`],
   ])("is not ready when %s", async ([, plant, own, says]) => {
