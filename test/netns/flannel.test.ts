@@ -1,5 +1,5 @@
 /** The flannel plugin makes a delegate's config from subnet.env and its own config. */
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { some, testSome } from "../helpers/form.ts";
 import {
   binDir,
@@ -263,7 +263,10 @@ describe.concurrent("flannel, its delegate", () => {
     const answer = await cni(sandbox, { ...options, command: "ADD", extraEnv });
     expectError(answer, 11);
     expect(answer.json?.msg).toContain("other");
-    expect((await sandbox.exec("pgrep", ["-f", "sleep 613"])).stdout).toBe("");
+    // They have got their signal by then, and end when the kernel has run them once more.
+    await vi.waitFor(async () => {
+      expect((await sandbox.exec("pgrep", ["-f", "sleep 613"])).stdout).toBe("");
+    }, 10_000);
     expect(leftovers(before, await sandbox.snapshot())).toEqual([]);
   });
 

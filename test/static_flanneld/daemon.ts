@@ -70,9 +70,18 @@ export async function staticDaemon(sys: Sys): Promise<void> {
     ),
   );
   const lease = readLease("self", config.own);
+  let said = "";
+  const say = (line: string): void => {
+    said += line;
+    sys.write(2, line);
+  };
   const log = {
-    info: (text: string) => sys.write(2, `I ${text}\n`),
-    warn: (text: string) => sys.write(2, `W ${text}\n`),
+    info: (text: string) => {
+      say(`I ${text}\n`);
+    },
+    warn: (text: string) => {
+      say(`W ${text}\n`);
+    },
   };
   const reconciler = new Reconciler({
     ...{ sys, kernel, backend, networks, log },
@@ -124,7 +133,10 @@ export async function staticDaemon(sys: Sys): Promise<void> {
     const ms = performance.now() - began;
     const { rss } = process.memoryUsage();
     const { status } = reconciler;
-    sys.write(1, `${JSON.stringify({ ...status, traffic: traffic.status, macs, rss, ms })}\n`);
+    sys.write(
+      1,
+      `${JSON.stringify({ ...status, traffic: traffic.status, macs, rss, ms, said })}\n`,
+    );
   }
   reconciler.close();
   traffic.close();

@@ -20,6 +20,8 @@ export interface StaticStatus extends ReconcilerStatus {
   readonly rss: number;
   /** Milliseconds that it took to take over what it was told. */
   readonly ms: number;
+  /** What it has said so far. */
+  readonly said: string;
 }
 
 export interface StaticFlanneld {
@@ -82,8 +84,10 @@ export async function startStatic(
     },
   );
   let said = "";
+  let stderr = "";
   subprocess.stderr.on("data", (part: Buffer) => {
-    said += part.toString();
+    stderr += part.toString();
+    if (stderr.length > said.length) said = stderr;
   });
   const lines = createInterface({ input: subprocess.stdout })[Symbol.asyncIterator]();
   const next = async (): Promise<string> => {
@@ -94,7 +98,10 @@ export async function startStatic(
   const pid = Number(/^ready (\d+)$/.exec(await next())?.[1]);
   const ask = async (message: Command = {}): Promise<StaticStatus> => {
     subprocess.stdin.write(`${JSON.stringify(message)}\n`);
-    return JSON.parse(await next()) as StaticStatus;
+    const status = JSON.parse(await next()) as StaticStatus;
+    // Its stderr may come later than its answer.
+    if (status.said.length > said.length) said = status.said;
+    return status;
   };
   const until = async (isSo: (status: StaticStatus) => boolean): Promise<StaticStatus> => {
     const end = performance.now() + 20_000;
