@@ -1,5 +1,6 @@
 import type { Family } from "../net/address.ts";
 import { expressionsOf } from "../netlink/nf_tables.ts";
+import type { NfRule } from "../netlink/nf_tables.ts";
 import type { Firewall } from "./firewall.ts";
 import {
   dnatChain,
@@ -77,8 +78,7 @@ function isInIptablesNft(
   ports: ReadonlySet<number>,
   known: ReadonlySet<string>,
 ): boolean {
-  return firewall
-    .rules(family, "nat", dnatChain)
+  return rulesThatMayName(firewall, family, ports)
     .filter(({ expressions }) => {
       return !known.has(chainName.exec(expressions.toString("latin1"))?.[0] ?? "");
     })
@@ -91,6 +91,23 @@ function isInIptablesNft(
       const struct = match.data.subarray(-multiportBytes);
       return portsIn(struct, 0).some((port) => ports.has(port));
     });
+}
+
+/** Up to how many ports a dump each costs less than reading all rules. */
+const fewPorts = 3;
+
+/** The rules that lead to containers' chains, without most of those that have other ports. */
+function rulesThatMayName(
+  firewall: Firewall,
+  family: Family,
+  ports: ReadonlySet<number>,
+): readonly NfRule[] {
+  if (ports.size > fewPorts) return firewall.rules(family, "nat", dnatChain);
+  return [...ports].flatMap((port) => {
+    const inHostsOrder = Buffer.alloc(2);
+    inHostsOrder.writeUInt16LE(port);
+    return firewall.rules(family, "nat", dnatChain, inHostsOrder);
+  });
 }
 
 /** Bytes of struct xt_multiport_v1, as an attribute is padded. */

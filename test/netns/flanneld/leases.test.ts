@@ -145,7 +145,8 @@ describe.concurrent("with the Kubernetes API", () => {
     await api.call("setNode", "n1", { podCIDRs: ["10.244.1.0/24"] });
     await until("the readiness", async () => (await readiness(n1)).includes(" 200 "), daemon);
     for (const name of ["foreign", "ours", "fabric", "broken"]) {
-      expect(daemon.log()).toMatch(new RegExp(`The peer ${name} is refused: .*\\.\n`));
+      const refusal = new RegExp(`The peer ${name} is refused: .*\\.\n`);
+      await until(`the refusal of ${name}`, () => refusal.test(daemon.log()), daemon);
     }
     expect(await answer(n1, "/metrics")).toMatch(/^flanneld_peers_refused 4$/m);
     expect(await n1.sandbox.output("ip", ["route"])).toBe(routes);
