@@ -1,5 +1,5 @@
 /** Host ports when things go wrong: locks, failing tools, owners that are gone, kills, crowds. */
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { isBun, soak, testSome } from "../helpers/form.ts";
 import { cni, cniOk, referenceDir } from "../helpers/cni.ts";
 import {
@@ -177,11 +177,10 @@ describe.concurrent("when the firewall's tools fail", () => {
     await using node = await createNode(IPTABLES_LEGACY);
     await node.addPod("pod1");
     const held = node.exec("flock", ["/run/xtables.lock", "sleep", "25"], { timeout: 40_000 });
-    await expect
-      .poll(async () => (await node.exec("flock", ["-n", "/run/xtables.lock", "true"])).exitCode, {
-        timeout: 5000,
-      })
-      .toBe(1);
+    await vi.waitFor(async () => {
+      const tried = await node.exec("flock", ["-n", "/run/xtables.lock", "true"]);
+      expect(tried.exitCode).toBe(1);
+    }, 10_000);
     const answer = await cni(node, { ...callFor(IPTABLES_LEGACY, "pod1"), command: "ADD" });
     expectError(answer, 11);
     expect(answer.json?.msg).toMatch(/process \d+ \((flock|sleep)\) holds/);
