@@ -95,9 +95,9 @@ async function untilAborted(watching: Promise<void>, signal: AbortSignal): Promi
   }
 }
 
-/** Waits for what a test expects to come true. */
+/** Waits for what a test expects to come true. Some of it comes after a back-off of five seconds. */
 async function eventually(check: () => void): Promise<void> {
-  await vi.waitFor(check, { timeout: 8000, interval: 10 });
+  await vi.waitFor(check, { timeout: 60_000, interval: 10 });
 }
 
 function annotationsOf(api: KubeApi): Record<string, string> {
