@@ -1,8 +1,9 @@
-import { addressBytes, addressFromBytes, widthOf } from "../net/address.ts";
+import { addressFromBytes } from "../net/address.ts";
 import type { Address } from "../net/address.ts";
 import type { Cidr } from "../net/cidr.ts";
-import { addressMessage, attributes, Flag, readU32, routeMessage, Type } from "./codec.ts";
+import { addressMessage, attributes, Flag, readU32, Type } from "./codec.ts";
 import type { Received } from "./codec.ts";
+import { routeRequest } from "./route_query.ts";
 import { understood } from "./socket.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
@@ -77,17 +78,7 @@ function readAddress({ body }: Received): InterfaceAddress | undefined {
 /** The route that the kernel takes to an address; undefined if there is none. @throws Failure kernel */
 export function routeSource(socket: NetlinkSocket, to: Address): RouteSource | undefined {
   const RTA = { oif: 4, prefsrc: 7 };
-  const [reply] = socket.transact([
-    routeMessage(Type.GETROUTE, 0, {
-      family: to.family === 4 ? AF_INET : AF_INET6,
-      dstLen: widthOf(to.family),
-      table: 0,
-      protocol: 0,
-      scope: 0,
-      type: 0,
-      attrs: { dst: Buffer.from(addressBytes(to)) },
-    }),
-  ]);
+  const [reply] = socket.transact([routeRequest(to)]);
   const [found] = reply?.errno === 0 ? reply.received : [];
   if (found === undefined) return undefined;
   return understood("a route", () => {

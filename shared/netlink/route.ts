@@ -1,8 +1,9 @@
-import { addressBytes, addressFromBytes, widthOf } from "../net/address.ts";
+import { addressBytes, addressFromBytes } from "../net/address.ts";
 import type { Address, Family } from "../net/address.ts";
 import type { Cidr } from "../net/cidr.ts";
 import { attributes, Flag, readU32, routeMessage, Type } from "./codec.ts";
 import type { Message, Received } from "./codec.ts";
+import { routeRequest } from "./route_query.ts";
 import { understood } from "./socket.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
@@ -153,21 +154,12 @@ export function nextHops(
   socket: NetlinkSocket,
   addresses: readonly Address[],
 ): (NextHop | undefined)[] {
-  const requests = addresses.map((address) =>
-    routeMessage(Type.GETROUTE, 0, {
-      family: familyNumber(address.family),
-      dstLen: widthOf(address.family),
-      table: 0,
-      protocol: 0,
-      scope: 0,
-      type: 0,
-      attrs: { dst: rawAddress(address) },
-    }),
-  );
-  return socket.transact(requests).map(({ errno, received }) => {
-    const [found] = errno === 0 ? received : [];
-    return found === undefined ? undefined : understood("a route", () => readNextHop(found));
-  });
+  return socket
+    .transact(addresses.map((address) => routeRequest(address)))
+    .map(({ errno, received }) => {
+      const [found] = errno === 0 ? received : [];
+      return found === undefined ? undefined : understood("a route", () => readNextHop(found));
+    });
 }
 
 function readNextHop({ body }: Received): NextHop | undefined {

@@ -10,14 +10,13 @@ import {
   duplicateDetection,
   getLinks,
   linksWithLifetimes,
-  linkTo,
   listAddresses,
   listLinks,
   listPortVlans,
-  listRoutes,
-  withoutLocalRoute,
 } from "../netlink/query.ts";
-import type { Link, Route } from "../netlink/query.ts";
+import type { Link } from "../netlink/query.ts";
+import { linkTo, listRoutes, withoutLocalRoute } from "../netlink/route_query.ts";
+import type { Route } from "../netlink/route_query.ts";
 import { errnoText, NetlinkSocket } from "../netlink/socket.ts";
 import type { Sys } from "../runtime/sys.ts";
 import { applyChanges, indexOf } from "./apply.ts";

@@ -17,7 +17,8 @@ import type { IptablesRules, Ruleset } from "../../../shared/firewall/ruleset.ts
 import { frame, nested, Type, addressMessage } from "../../../shared/netlink/codec.ts";
 import { linkMessage } from "../../../shared/netlink/link_codec.ts";
 import { listRules } from "../../../shared/netlink/nf_tables.ts";
-import { getLinks, listAddresses, listLinks, listRoutes } from "../../../shared/netlink/query.ts";
+import { getLinks, listAddresses, listLinks } from "../../../shared/netlink/query.ts";
+import { listRoutes } from "../../../shared/netlink/route_query.ts";
 import { Node } from "../../../shared/node/node.ts";
 import { NetlinkSocket } from "../../../shared/netlink/socket.ts";
 import { sys as realSys } from "../../../shared/runtime/sys_node.ts";
