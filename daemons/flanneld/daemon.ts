@@ -1,4 +1,4 @@
-import { Failure, messageOf } from "../../shared/base/failure.ts";
+import { Failure } from "../../shared/base/failure.ts";
 import { ensureFolder, isPresent } from "../../shared/files/files.ts";
 import { statusSocket } from "../../shared/files/paths.ts";
 import { Churn } from "../../shared/daemon/churn.ts";
@@ -10,32 +10,33 @@ import { notifySystemd } from "../../shared/daemon/notify.ts";
 import { untilDone } from "../../shared/daemon/until_done.ts";
 import type { Lease } from "../../shared/flannel/lease.ts";
 import type { NetConf } from "../../shared/flannel/net_conf.ts";
-import { readSubnetEnv, writeSubnetEnv } from "../../shared/flannel/subnet_env.ts";
+import { writeSubnetEnv } from "../../shared/flannel/subnet_env.ts";
 import type { SubnetEnv } from "../../shared/flannel/subnet_env.ts";
-import type { Family } from "../../shared/net/address.ts";
 import { formatCidr } from "../../shared/net/cidr.ts";
-import type { Cidr } from "../../shared/net/cidr.ts";
 import { randomMac } from "../../shared/node/random.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
 import type { Backend, DeviceMacs } from "./backends/backend.ts";
 import { chooseBackend } from "./backends/choose.ts";
 import { chooseMacs, readVxlanOptions } from "./backends/vxlan.ts";
-import { chooseInterface } from "./external_interface.ts";
 import type { ChosenInterface } from "./external_interface.ts";
 import { PeerAdmission } from "./leases/admission.ts";
 import type { Admission } from "./leases/admission.ts";
-import type { Subnets } from "./leases/etcd_entries.ts";
 import type { LeaseManager, NodeSettings, PeerLeases } from "./leases/lease_manager.ts";
 import { flanneldMetrics } from "./metrics.ts";
-import { networksOf, observeInterfaces } from "./observe_interfaces.ts";
-import type { InterfaceOptions, Options } from "./options.ts";
+import type { Options } from "./options.ts";
 import { OverlayKernel } from "./overlay_kernel.ts";
+import {
+  chooseExternal,
+  readEarlier,
+  subnetsOf,
+  surroundingsOf,
+  trafficSubnets,
+} from "./own_node.ts";
 import { Readiness } from "./readiness.ts";
 import type { Step } from "./readiness.ts";
 import { Reconciler } from "./reconciler.ts";
 import { takeSnapshot } from "./snapshot.ts";
 import { TrafficKeeper } from "./traffic/keeper.ts";
-import type { TrafficSubnet } from "./traffic/keeper.ts";
 
 /** Set at build time from package.json. */
 declare const FLANNEL_CNI_VERSION: string;
@@ -201,7 +202,7 @@ export class Flanneld {
     );
     const lease = await this.#manager.acquire(backend.attributes(external, macs), signal);
     this.#readiness.done("lease");
-    const subnets = [lease.subnet, lease.subnetV6].flatMap((one) => one ?? []).map(formatCidr);
+    const subnets = subnetsOf(lease).map(formatCidr);
     this.#log.info(`This node's subnet is ${subnets.join(" and ")}.`);
     const reconciler = new Reconciler({
       sys: this.#sys,
@@ -279,9 +280,7 @@ export class Flanneld {
   }
 
   #choose(conf: NetConf, settings: NodeSettings): ChosenInterface {
-    const options = interfaceOptions(this.#options.interface, settings);
-    const chosen = chooseInterface(observeInterfaces(this.#sys, options.canReach), options, conf);
-    return { ...chosen, mtu: settings.mtu ?? chosen.mtu };
+    return chooseExternal(this.#sys, this.#options.interface, settings, conf);
   }
 
   /** The interface or the lease is another: the kernel, the peers and the file are told. */
@@ -314,27 +313,18 @@ export class Flanneld {
 
   #apply(setup: Setup, external: ChosenInterface, lease: Lease, signal: AbortSignal): void {
     const { conf, reconciler, traffic, admission, macs } = setup;
-    const nodeNetworks = networksOf(observeInterfaces(this.#sys, undefined), external.index);
+    const surroundings = surroundingsOf(this.#sys, conf, lease, external);
     // The kernel tells of much that leaves all this as it is, and with many peers it is work.
     const applied = JSON.stringify([
       identity(external),
-      ...present([lease.subnet, lease.subnetV6]).map(formatCidr),
-      ...nodeNetworks.map(formatCidr).toSorted(),
+      ...surroundings.ownSubnets.map(formatCidr),
+      ...surroundings.nodeNetworks.map(formatCidr).toSorted(),
     ]);
     if (applied === this.#applied) return;
     this.#applied = applied;
-    admission.surroundWith({
-      network: conf.network,
-      ipv6Network: conf.ipv6Network,
-      ownSubnets: present([lease.subnet, lease.subnetV6]),
-      ownAddresses: present([external.publicIp, external.publicIpv6]),
-      nodeNetworks,
-    });
+    admission.surroundWith(surroundings);
     reconciler.configure({ lease, external, macs });
-    traffic.configure([
-      ...trafficSubnet(4, conf.network, lease.subnet),
-      ...trafficSubnet(6, conf.ipv6Network, lease.subnetV6),
-    ]);
+    traffic.configure(trafficSubnets(conf, lease));
     this.#handOver(signal);
   }
 
@@ -367,8 +357,8 @@ export class Flanneld {
     if (setup === undefined || external === undefined || lease === undefined) return;
     const { conf, backend } = setup;
     const isWritten = writeSubnetEnv(this.#options.subnetFile, {
-      networks: present([conf.network, conf.ipv6Network]),
-      subnets: present([lease.subnet, lease.subnetV6]),
+      networks: [conf.network, conf.ipv6Network].filter((network) => network !== undefined),
+      subnets: subnetsOf(lease),
       mtu: backend.mtu(external),
       ipMasq: this.#options.traffic.ipMasq,
     });
@@ -394,46 +384,6 @@ export class Flanneld {
   }
 }
 
-function trafficSubnet(
-  family: Family,
-  network: Cidr | undefined,
-  subnet: Cidr | undefined,
-): TrafficSubnet[] {
-  return network === undefined || subnet === undefined ? [] : [{ family, network, subnet }];
-}
-
-/** What an earlier run has written down; one that makes no sense is as good as none. */
-function readEarlier(path: string): SubnetEnv | undefined {
-  try {
-    return readSubnetEnv(path);
-  } catch (error) {
-    if (error instanceof Failure) return undefined;
-    throw new Error(messageOf(error), { cause: error });
-  }
-}
-
-/** The subnets of an earlier run, for etcd to give again. */
-export function earlierSubnets(path: string): Subnets | undefined {
-  const subnets = readEarlier(path)?.subnets ?? [];
-  const subnet = subnets.find(({ address }) => address.family === 4);
-  if (subnet === undefined) return undefined;
-  return { subnet, subnetV6: subnets.find(({ address }) => address.family === 6) };
-}
-
-/** What is set for the node comes before what is set for all. */
-function interfaceOptions(options: InterfaceOptions, settings: NodeSettings): InterfaceOptions {
-  const { iface, ifaceRegex, publicIp, publicIpv6 } = settings;
-  const isSet = iface !== undefined || ifaceRegex !== undefined;
-  return {
-    ...options,
-    ...(isSet
-      ? { iface: present([iface]), ifaceRegex: present([ifaceRegex]), canReach: undefined }
-      : {}),
-    publicIp: publicIp ?? options.publicIp,
-    publicIpv6: publicIpv6 ?? options.publicIpv6,
-  };
-}
-
 function sameInterface(a: ChosenInterface, b: ChosenInterface | undefined): boolean {
   return b !== undefined && identity(a) === identity(b);
 }
@@ -442,8 +392,4 @@ function identity(one: ChosenInterface): string {
   const { name, index, mtu, address, addressV6, publicIp, publicIpv6 } = one;
   const addresses = [address, addressV6, publicIp, publicIpv6].map((known) => known?.value);
   return [name, index, mtu, ...addresses].join(" ");
-}
-
-function present<T extends Cidr | string | object>(values: readonly (T | undefined)[]): T[] {
-  return values.filter((value) => value !== undefined);
 }

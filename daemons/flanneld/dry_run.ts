@@ -1,7 +1,7 @@
 import { Failure } from "../../shared/base/failure.ts";
 import { Churn } from "../../shared/daemon/churn.ts";
 import { AsyncFirewall } from "../../shared/firewall/async_firewall.ts";
-import { formatSubnetEnv, readSubnetEnv } from "../../shared/flannel/subnet_env.ts";
+import { formatSubnetEnv } from "../../shared/flannel/subnet_env.ts";
 import type { SubnetEnv } from "../../shared/flannel/subnet_env.ts";
 import type { Lease } from "../../shared/flannel/lease.ts";
 import type { NetConf } from "../../shared/flannel/net_conf.ts";
@@ -13,12 +13,11 @@ import type { Backend, DeviceMacs, ExternalInterface } from "./backends/backend.
 import { chooseBackend } from "./backends/choose.ts";
 import { chooseMacs, readVxlanOptions } from "./backends/vxlan.ts";
 import { DryKernel } from "./dry_kernel.ts";
-import { chooseInterface } from "./external_interface.ts";
 import { PeerAdmission } from "./leases/admission.ts";
 import type { Admission } from "./leases/admission.ts";
 import type { LeaseManager, PeerLeases } from "./leases/lease_manager.ts";
-import { networksOf, observeInterfaces } from "./observe_interfaces.ts";
 import type { Options } from "./options.ts";
+import { chooseExternal, readEarlier, surroundingsOf, trafficSubnets } from "./own_node.ts";
 import { Reconciler } from "./reconciler.ts";
 import { planIptables } from "./traffic/iptables.ts";
 import { nftablesRules } from "./traffic/nftables.ts";
@@ -45,11 +44,9 @@ export async function dryRun(sys: Sys, options: Options, manager: LeaseManager):
     const conf = await manager.config(stop.signal);
     const backend = chooseBackend(conf);
     const settings = await manager.settings(stop.signal);
-    const asked = { ...options.interface };
-    const chosen = chooseInterface(observeInterfaces(sys, asked.canReach), asked, conf);
-    const external = { ...chosen, mtu: settings.mtu ?? chosen.mtu };
+    const external = chooseExternal(sys, options.interface, settings, conf);
     say(`It would reach other nodes by ${external.name}, with the backend ${conf.backendType}.`);
-    const env = readEnv(options.subnetFile);
+    const env = readEarlier(options.subnetFile);
     if (env === undefined) {
       say("It would get a subnet, publish it, and go on from there: there is no subnet.env yet.");
       return 0;
@@ -60,7 +57,9 @@ export async function dryRun(sys: Sys, options: Options, manager: LeaseManager):
     const macs = chooseMacs(readVxlanOptions(conf.backend), earlier, present, randomMac);
     const lease = ownLease(env, backend, external, macs);
     const peers = await allPeers(manager, stop);
-    const admitted = admit(sys, conf, external, lease, peers);
+    const surroundings = surroundingsOf(sys, conf, lease, external);
+    const admission = new PeerAdmission(surroundings, new Churn(sys.collectYoung));
+    const admitted = admission.update(peers);
     await planOverlay(
       { sys, conf, backend, kernel, env, options },
       { lease, external, macs },
@@ -79,15 +78,6 @@ export async function dryRun(sys: Sys, options: Options, manager: LeaseManager):
   } finally {
     clearTimeout(timer);
     stop.abort();
-  }
-}
-
-function readEnv(path: string): SubnetEnv | undefined {
-  try {
-    return readSubnetEnv(path);
-  } catch (error) {
-    if (error instanceof Failure) return undefined;
-    throw error;
   }
 }
 
@@ -122,27 +112,6 @@ async function allPeers(manager: LeaseManager, stop: AbortController): Promise<P
     );
   })();
   return Promise.race([promise, ended]);
-}
-
-function admit(
-  sys: Sys,
-  conf: NetConf,
-  external: ExternalInterface,
-  lease: Lease,
-  peers: PeerLeases,
-): Admission {
-  const surroundings = {
-    network: conf.network,
-    ipv6Network: conf.ipv6Network,
-    ownSubnets: known([lease.subnet, lease.subnetV6]),
-    ownAddresses: known([external.publicIp, external.publicIpv6]),
-    nodeNetworks: networksOf(observeInterfaces(sys, undefined), external.index),
-  };
-  return new PeerAdmission(surroundings, new Churn(sys.collectYoung)).update(peers);
-}
-
-function known<T>(values: readonly (T | undefined)[]): T[] {
-  return values.filter((value) => value !== undefined);
 }
 
 async function planOverlay(
@@ -181,13 +150,11 @@ async function plannedRules(
 ): Promise<string[]> {
   const firewall = new AsyncFirewall(sys);
   const texts: string[] = [];
-  for (const [family, network, subnet] of [
-    [4, conf.network, lease.subnet],
-    [6, conf.ipv6Network, lease.subnetV6],
-  ] as const) {
-    if (network === undefined || subnet === undefined) continue;
+  for (const subnet of trafficSubnets(conf, lease)) {
+    const { family } = subnet;
     const rules: TrafficRules = {
-      ...{ family, network, subnet, masquerade: traffic.ipMasq },
+      ...subnet,
+      masquerade: traffic.ipMasq,
       ...{ randomFully: traffic.randomFully, forward: traffic.forwardRules },
     };
     if (conf.enableNftables) {

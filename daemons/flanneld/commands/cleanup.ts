@@ -1,9 +1,8 @@
-import { Failure, messageOf } from "../../../shared/base/failure.ts";
+import { Failure } from "../../../shared/base/failure.ts";
 import { askStatus } from "../../../shared/daemon/status_socket.ts";
 import { removeIfPresent } from "../../../shared/files/files.ts";
 import { statusSocket } from "../../../shared/files/paths.ts";
 import { AsyncFirewall } from "../../../shared/firewall/async_firewall.ts";
-import { readSubnetEnv } from "../../../shared/flannel/subnet_env.ts";
 import type { SubnetEnv } from "../../../shared/flannel/subnet_env.ts";
 import type { OverlayChange } from "../../../shared/netlink/overlay_change.ts";
 import { describeOverlay } from "../../../shared/netlink/overlay_change.ts";
@@ -13,6 +12,7 @@ import type { Sys } from "../../../shared/runtime/sys.ts";
 import { isDeviceName } from "../device_plan.ts";
 import { isWithin } from "../../../shared/net/subnets.ts";
 import { flannelProtocol } from "../node_routes.ts";
+import { readEarlier } from "../own_node.ts";
 import { batchSize, OverlayKernel } from "../overlay_kernel.ts";
 import { allPlaces, nameOf, removeRules } from "../traffic/removal.ts";
 import { RuleWatch } from "../traffic/watch.ts";
@@ -43,7 +43,7 @@ export async function cleanup(sys: Sys, subnetFile: string): Promise<number> {
   const problems: string[] = [];
   const kernel = new OverlayKernel(sys);
   try {
-    removeFromKernel(kernel, readEnv(subnetFile), say, problems);
+    removeFromKernel(kernel, readEarlier(subnetFile), say, problems);
     await removeFromFirewall(sys, say, problems);
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
@@ -56,15 +56,6 @@ export async function cleanup(sys: Sys, subnetFile: string): Promise<number> {
   }
   for (const problem of problems) sys.write(2, `${problem}\n`);
   return problems.length === 0 ? 0 : 1;
-}
-
-function readEnv(path: string): SubnetEnv | undefined {
-  try {
-    return readSubnetEnv(path);
-  } catch (error) {
-    if (error instanceof Failure) return undefined;
-    throw new Error(messageOf(error), { cause: error });
-  }
 }
 
 function removeFromKernel(
