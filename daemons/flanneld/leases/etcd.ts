@@ -1,27 +1,20 @@
 import { Failure, messageOf } from "../../../shared/base/failure.ts";
-import { isJsonObject, parseJson } from "../../../shared/base/json.ts";
 import { Backoff, sleep } from "../../../shared/daemon/backoff.ts";
 import type { Churn } from "../../../shared/daemon/churn.ts";
 import type { Log } from "../../../shared/daemon/log.ts";
-import { untilDone } from "../../../shared/daemon/until_done.ts";
 import { EtcdClient } from "../../../shared/etcd/client.ts";
 import type { KeyValue, WatchResponse } from "../../../shared/etcd/messages.ts";
-import { ensureFolder, readIfPresent, replaceFile } from "../../../shared/files/files.ts";
 import type { Lease, LeaseAttributes } from "../../../shared/flannel/lease.ts";
 import { parseNetConf } from "../../../shared/flannel/net_conf.ts";
 import type { NetConf } from "../../../shared/flannel/net_conf.ts";
 import { sameAddress } from "../../../shared/net/address.ts";
 import type { Address } from "../../../shared/net/address.ts";
 import type { EtcdOptions } from "../options.ts";
-import {
-  EntryError,
-  formatAttributes,
-  formatSubnetKey,
-  parseAttributes,
-  parseSubnetKey,
-  readLease,
-} from "./etcd_entries.ts";
-import type { Subnets } from "./etcd_entries.ts";
+import { formatAttributes, formatSubnetKey, readEntry } from "./etcd_entries.ts";
+import type { Entry, OwnEntry, Subnets } from "./etcd_entries.ts";
+import { EtcdPeers } from "./etcd_peers.ts";
+import { readLeaseState, writeLeaseState } from "./etcd_state_file.ts";
+import { HealthRecord } from "./health_record.ts";
 import type {
   EarlierLease,
   LeaseListener,
@@ -32,7 +25,6 @@ import type {
 import { chooseSubnets, fits, isTaken } from "./subnet_choice.ts";
 
 /** Milliseconds between attempts. */
-const limits = { first: 250, most: 5000 };
 const configLimits = { first: 250, most: 1000 };
 /** Seconds that a lease lasts. */
 const leaseTtl = 86_400;
@@ -49,22 +41,6 @@ export interface EtcdMemory {
   readonly earlier: Subnets | undefined;
 }
 
-/** The own entry as it is in etcd. */
-interface OwnEntry {
-  readonly id: string;
-  readonly subnets: Subnets;
-  readonly modRevision: number;
-  readonly createRevision: number;
-  /** 0 for a reservation, which never ends. */
-  readonly lease: bigint;
-}
-
-interface Entry extends OwnEntry {
-  readonly value: string;
-  /** Undefined where the value makes no sense: the subnet is taken all the same. */
-  readonly attributes: LeaseAttributes | undefined;
-}
-
 /** Somebody else was quicker: it can be tried again at once. */
 class LostRace extends Error {}
 
@@ -79,40 +55,35 @@ export class EtcdLeaseManager implements LeaseManager {
   #conf: NetConf | undefined;
   #attributes: LeaseAttributes | undefined;
   #own: OwnEntry | undefined;
-  #expiry: number | undefined;
   #listener: LeaseListener | undefined;
-  readonly #leases = new Map<string, Lease>();
-  readonly #unreadable = new Map<string, string>();
+  readonly #peers = new EtcdPeers();
   #complete = false;
   #reacquiring = false;
   /** Wakes the renewal where there is another lease to renew. */
   #leaseChanged: () => void = () => undefined;
 
+  readonly #record: HealthRecord;
   /** Why the watch has failed, since it last worked. */
   readonly #said = new Set<string>();
-  readonly #problems = new Map<string, string>();
-  #lastEvent: number | undefined;
-  #errors = 0;
 
   constructor(options: EtcdOptions, memory: EtcdMemory, log: Log, churn: Churn) {
     this.#options = options;
     this.#memory = memory;
     this.#churn = churn;
     this.#log = log;
+    this.#record = new HealthRecord(log);
     this.#client = new EtcdClient(options);
     this.#prefix = `${options.prefix}/subnets/`;
   }
 
   get health(): LeaseManagerHealth {
-    const [problem] = this.#problems.values();
-    const [lastEvent, errors, leaseExpiry] = [this.#lastEvent, this.#errors, this.#expiry];
-    return { problem, lastEvent, errors, leaseExpiry };
+    return this.#record.health;
   }
 
   async config(signal: AbortSignal): Promise<NetConf> {
     const key = `${this.#options.prefix}/config`;
     const name = `the key ${key} in etcd`;
-    return this.#untilDone(
+    return this.#record.untilDone(
       "config",
       signal,
       async () => {
@@ -148,7 +119,7 @@ export class EtcdLeaseManager implements LeaseManager {
     publicIp: Address | undefined,
     signal: AbortSignal,
   ): Promise<EarlierLease | undefined> {
-    return this.#untilDone("lease", signal, async () => {
+    return this.#record.untilDone("lease", signal, async () => {
       const { entries } = await this.#list(signal);
       const attributes = this.#findOwn(entries, publicIp)?.attributes;
       if (attributes === undefined) return undefined;
@@ -159,13 +130,15 @@ export class EtcdLeaseManager implements LeaseManager {
 
   async acquire(attributes: LeaseAttributes, signal: AbortSignal): Promise<Lease> {
     this.#attributes = attributes;
-    return this.#untilDone("lease", signal, async () => this.#acquireRacing(attributes, signal));
+    return this.#record.untilDone("lease", signal, async () =>
+      this.#acquireRacing(attributes, signal),
+    );
   }
 
   async publish(attributes: LeaseAttributes, signal: AbortSignal): Promise<void> {
     this.#attributes = attributes;
     this.#client.reconnect();
-    await this.#untilDone("lease", signal, async () => {
+    await this.#record.untilDone("lease", signal, async () => {
       const own = this.#own;
       const done = own !== undefined && (await this.#put(own, attributes, own.lease, signal));
       if (!done) await this.#acquireRacing(attributes, signal);
@@ -237,7 +210,7 @@ export class EtcdLeaseManager implements LeaseManager {
    * number, or else by the address that it tells peers.
    */
   #findOwn(entries: readonly Entry[], publicIp: Address | undefined): Entry | undefined {
-    const state = this.#readState();
+    const state = readLeaseState(this.#memory.stateFile);
     const given = entries.find(({ id, lease }) => state?.id === id && state.lease === lease);
     if (given !== undefined || publicIp === undefined) return given;
     return entries.find(({ attributes }) => {
@@ -254,7 +227,7 @@ export class EtcdLeaseManager implements LeaseManager {
       if (ttl > 0) this.#setExpiry(ttl);
       else lease = await this.#grant(signal);
     } else {
-      this.#expiry = undefined;
+      this.#record.leaseExpiry = undefined;
     }
     if (entry.value === formatAttributes(attributes) && lease === entry.lease) {
       this.#remember(entry);
@@ -343,7 +316,7 @@ export class EtcdLeaseManager implements LeaseManager {
   }
 
   #setExpiry(ttl: number): void {
-    this.#expiry = Date.now() + ttl * 1000;
+    this.#record.leaseExpiry = Date.now() + ttl * 1000;
     this.#leaseChanged();
   }
 
@@ -403,12 +376,11 @@ export class EtcdLeaseManager implements LeaseManager {
       } catch (error) {
         signal.throwIfAborted();
         if (!(error instanceof Failure)) throw error;
-        this.#errors++;
         if (!this.#said.has(error.message)) {
           this.#log.warn(`${error.message} ${error.advice} Trying again until it works.`);
           this.#said.add(error.message);
         }
-        this.#problems.set("watch", error.message);
+        this.#record.fail("watch", error.message);
       }
       await sleep(backoff.next(), signal);
     }
@@ -416,14 +388,14 @@ export class EtcdLeaseManager implements LeaseManager {
 
   /** Reads all entries anew; what is no longer there goes when all have been read. */
   async #listPeers(signal: AbortSignal): Promise<number> {
-    const gone = new Set([...this.#leases.keys(), ...this.#unreadable.keys()]);
+    const gone = new Set(this.#peers.ids);
     let hasOwn = this.#own === undefined;
     const revision = await this.#readAll(signal, (id, kv) => {
       gone.delete(id);
       if (id === this.#own?.id) hasOwn = true;
       this.#setPeer(id, kv);
     });
-    for (const id of gone) this.#deletePeer(id);
+    for (const id of gone) this.#peers.delete(id);
     this.#complete = true;
     this.#settle();
     if (!hasOwn) this.#reacquire(signal);
@@ -435,7 +407,7 @@ export class EtcdLeaseManager implements LeaseManager {
       const id = kv.key.slice(this.#prefix.length);
       if (id === this.#own?.id) this.#seeOwn(type, kv, signal);
       else if (type === "put") this.#setPeer(id, kv);
-      else this.#deletePeer(id);
+      else this.#peers.delete(id);
     }
     this.#settle(events.length > 0);
   }
@@ -481,30 +453,14 @@ export class EtcdLeaseManager implements LeaseManager {
   }
 
   #setPeer(id: string, kv: KeyValue): void {
-    if (id === this.#own?.id) return;
-    try {
-      const known = this.#leases.get(id);
-      const lease = readLease(id, kv);
-      if (known === undefined || !sameLease(known, lease)) this.#leases.set(id, lease);
-      this.#unreadable.delete(id);
-    } catch (error) {
-      if (!(error instanceof EntryError)) throw error;
-      this.#leases.delete(id);
-      this.#unreadable.set(id, error.message);
-    }
-  }
-
-  #deletePeer(id: string): void {
-    this.#leases.delete(id);
-    this.#unreadable.delete(id);
+    if (id !== this.#own?.id) this.#peers.set(id, kv);
   }
 
   #settle(isChanged = true): void {
-    this.#lastEvent = Date.now();
-    this.#problems.delete("watch");
+    this.#record.hear();
     this.#said.clear();
-    const [leases, unreadable, complete] = [this.#leases, this.#unreadable, this.#complete];
-    if (isChanged) this.#listener?.onPeers({ leases, unreadable, complete });
+    const { leases, unreadable } = this.#peers;
+    if (isChanged) this.#listener?.onPeers({ leases, unreadable, complete: this.#complete });
   }
 
   /** Keeps the own etcd lease alive: early enough that an outage of hours does no harm. */
@@ -513,10 +469,10 @@ export class EtcdLeaseManager implements LeaseManager {
       await this.#untilRenewal(signal);
       const own = this.#own;
       if (own === undefined || own.lease === 0n) continue;
-      await this.#untilDone("renewal", signal, async () => {
+      await this.#record.untilDone("renewal", signal, async () => {
         const ttl = await this.#client.keepAlive(own.lease, signal);
         if (ttl > 0) this.#setExpiry(ttl);
-        else this.#expiry = undefined;
+        else this.#record.leaseExpiry = undefined;
         if (ttl <= 0 && own === this.#own) this.#reacquire(signal);
       });
     }
@@ -527,7 +483,10 @@ export class EtcdLeaseManager implements LeaseManager {
     const changed = new AbortController();
     this.#leaseChanged = () => changed.abort();
     const margin = Math.max(this.#options.renewMargin * 60, leaseTtl / 2) * 1000;
-    const left = this.#expiry === undefined ? longest : this.#expiry - margin - Date.now();
+    const left =
+      this.#record.leaseExpiry === undefined
+        ? longest
+        : this.#record.leaseExpiry - margin - Date.now();
     try {
       const either = AbortSignal.any([signal, changed.signal]);
       await sleep(Math.min(Math.max(left, shortest), longest), either);
@@ -542,95 +501,22 @@ export class EtcdLeaseManager implements LeaseManager {
   /** The own entry is none of the peers'. */
   #remember(own: OwnEntry): void {
     this.#own = own;
-    if (this.#leases.has(own.id) || this.#unreadable.has(own.id)) {
-      this.#deletePeer(own.id);
+    if (this.#peers.has(own.id)) {
+      this.#peers.delete(own.id);
       if (this.#complete) this.#settle();
     }
     const { stateFile } = this.#memory;
-    const text = `${JSON.stringify({ key: own.id, lease: own.lease.toString(16) })}\n`;
     try {
-      if (readIfPresent(stateFile) === text) return;
-      ensureFolder(stateFile.slice(0, Math.max(stateFile.lastIndexOf("/"), 1)), 0o755);
-      replaceFile(stateFile, text, 0o644);
+      writeLeaseState(stateFile, own);
     } catch (error) {
       this.#log.warn(`Cannot write ${stateFile}: ${messageOf(error)}.`);
     }
-  }
-
-  /** A reservation has no lease to know it by. */
-  #readState(): { readonly id: string; readonly lease: bigint } | undefined {
-    let text: string | undefined;
-    try {
-      text = readIfPresent(this.#memory.stateFile);
-    } catch {
-      return undefined;
-    }
-    const state = text === undefined ? undefined : parseJson(text);
-    if (!isJsonObject(state)) return undefined;
-    const { key, lease } = state;
-    if (typeof key !== "string" || typeof lease !== "string") return undefined;
-    if (!/^[1-9a-f][\da-f]{0,15}$/.test(lease)) return undefined;
-    return { id: key, lease: BigInt(`0x${lease}`) };
-  }
-
-  async #untilDone<T>(
-    activity: string,
-    signal: AbortSignal,
-    action: () => Promise<T>,
-    pauses = limits,
-  ): Promise<T> {
-    return untilDone(action, {
-      log: this.#log,
-      signal,
-      limits: pauses,
-      report: (problem) => {
-        if (problem === undefined) this.#problems.delete(activity);
-        else {
-          this.#problems.set(activity, problem);
-          this.#errors++;
-        }
-      },
-    });
   }
 }
 
 /** Milliseconds between two renewals at least, and at most without a look at the clock. */
 const shortest = 60_000;
 const longest = 3_600_000;
-
-function readEntry(id: string, kv: KeyValue): Entry | undefined {
-  const { modRevision, createRevision, lease } = kv;
-  const value = kv.value.toString("utf8");
-  try {
-    const subnets = parseSubnetKey(id);
-    return {
-      id,
-      subnets,
-      modRevision,
-      createRevision,
-      lease,
-      value,
-      attributes: attributesOf(value),
-    };
-  } catch (error) {
-    if (error instanceof EntryError) return undefined;
-    throw error;
-  }
-}
-
-function attributesOf(value: string): LeaseAttributes | undefined {
-  try {
-    return parseAttributes(value);
-  } catch (error) {
-    if (error instanceof EntryError) return undefined;
-    throw error;
-  }
-}
-
-/** A renewal by flannel's own program is a write of the same. */
-function sameLease(a: Lease, b: Lease): boolean {
-  return a.since === b.since && formatAttributes(a.attributes) === formatAttributes(b.attributes);
-}
 
 function watchEnded(why: string): Failure {
   return new Failure(

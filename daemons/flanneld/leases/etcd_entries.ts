@@ -106,3 +106,38 @@ export function readLease(id: string, { value, createRevision }: KeyValue): Leas
   const attributes = parseAttributes(value.toString("utf8"));
   return { id, ...parseSubnetKey(id), attributes, since: createRevision };
 }
+
+/** A node's own entry as it is in etcd. */
+export interface OwnEntry {
+  readonly id: string;
+  readonly subnets: Subnets;
+  readonly modRevision: number;
+  readonly createRevision: number;
+  /** 0 for a reservation, which never ends. */
+  readonly lease: bigint;
+}
+
+export interface Entry extends OwnEntry {
+  readonly value: string;
+  /** Undefined where the value makes no sense: the subnet is taken all the same. */
+  readonly attributes: LeaseAttributes | undefined;
+}
+
+/** An entry with what of it can be read. @returns undefined where its key names no subnet. */
+export function readEntry(id: string, kv: KeyValue): Entry | undefined {
+  const { modRevision, createRevision, lease } = kv;
+  const value = kv.value.toString("utf8");
+  const subnets = ifReadable(() => parseSubnetKey(id));
+  if (subnets === undefined) return undefined;
+  const attributes = ifReadable(() => parseAttributes(value));
+  return { id, subnets, modRevision, createRevision, lease, value, attributes };
+}
+
+function ifReadable<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof EntryError) return undefined;
+    throw error;
+  }
+}

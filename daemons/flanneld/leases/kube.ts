@@ -14,7 +14,6 @@ import type { ObjectMetadata } from "../../../shared/kube/metadata.ts";
 import { Backoff, sleep } from "../../../shared/daemon/backoff.ts";
 import type { Churn } from "../../../shared/daemon/churn.ts";
 import type { Log } from "../../../shared/daemon/log.ts";
-import { untilDone } from "../../../shared/daemon/until_done.ts";
 import { formatCidr } from "../../../shared/net/cidr.ts";
 import type { Cidr } from "../../../shared/net/cidr.ts";
 import { isWithin } from "../../../shared/net/subnets.ts";
@@ -29,6 +28,7 @@ import {
   readSubnets,
 } from "./annotations.ts";
 import type { AnnotationKeys } from "./annotations.ts";
+import { HealthRecord } from "./health_record.ts";
 import { KubePeers } from "./kube_peers.ts";
 import type {
   EarlierLease,
@@ -40,8 +40,8 @@ import type {
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Milliseconds between attempts. */
-const limits = { first: 250, most: 5000 };
+/** Milliseconds between two looks at nodes that fail. */
+const lookUpLimits = { first: 250, most: 5000 };
 /** Between two times that this node's annotations are put right, which others may write as well. */
 const restoreLimits = { first: 250, most: 60_000 };
 /** Milliseconds without a byte of an answer. */
@@ -75,9 +75,7 @@ export class KubeLeaseManager implements LeaseManager {
   readonly #restoreBackoff = new Backoff(restoreLimits);
   #restored = 0;
 
-  readonly #problems = new Map<string, string>();
-  #lastEvent: number | undefined;
-  #errors = 0;
+  readonly #record: HealthRecord;
 
   /**
    * @throws Failure invalid for options that nothing but a change of them can mend.
@@ -94,20 +92,19 @@ export class KubeLeaseManager implements LeaseManager {
     this.#keys = annotationKeys(options.annotationPrefix);
     this.#nodeName = options.nodeName;
     this.#log = log;
+    this.#record = new HealthRecord(log);
     this.#churn = churn;
     this.#client = new KubeClient(() => findCluster({ ...options, env }));
     this.#peers = new KubePeers(this.#keys);
   }
 
   get health(): LeaseManagerHealth {
-    const [problem] = this.#problems.values();
-    const [lastEvent, errors] = [this.#lastEvent, this.#errors];
-    return { problem, lastEvent, errors, leaseExpiry: undefined };
+    return this.#record.health;
   }
 
   async config(signal: AbortSignal): Promise<NetConf> {
     const path = this.#options.netConfPath;
-    return this.#untilDone("config", signal, async () => {
+    return this.#record.untilDone("config", signal, async () => {
       const { conf, warnings } = parseNetConf(readNetConf(path), {
         name: path,
         choosesSubnets: false,
@@ -119,14 +116,14 @@ export class KubeLeaseManager implements LeaseManager {
   }
 
   async settings(signal: AbortSignal): Promise<NodeSettings> {
-    return this.#untilDone("node", signal, async () => {
+    return this.#record.untilDone("node", signal, async () => {
       const { annotations } = await this.#lookAtOwn(signal);
       return readSettings(this.#keys, annotations);
     });
   }
 
   async earlier(_publicIp: unknown, signal: AbortSignal): Promise<EarlierLease | undefined> {
-    const { annotations } = await this.#untilDone("node", signal, async () =>
+    const { annotations } = await this.#record.untilDone("node", signal, async () =>
       this.#lookAtOwn(signal),
     );
     try {
@@ -141,7 +138,7 @@ export class KubeLeaseManager implements LeaseManager {
 
   async acquire(attributes: LeaseAttributes, signal: AbortSignal): Promise<Lease> {
     this.#attributes = attributes;
-    this.#lease = await this.#untilDone("lease", signal, async () => {
+    this.#lease = await this.#record.untilDone("lease", signal, async () => {
       const node = await this.#lookAtOwn(signal);
       const subnets = this.#ownSubnets(node);
       const told = await this.#annotate(node, attributes, signal);
@@ -153,7 +150,7 @@ export class KubeLeaseManager implements LeaseManager {
   async publish(attributes: LeaseAttributes, signal: AbortSignal): Promise<void> {
     this.#attributes = attributes;
     this.#client.reconnect();
-    await this.#untilDone("lease", signal, async () => {
+    await this.#record.untilDone("lease", signal, async () => {
       const told = await this.#annotate(await this.#readNode(signal), attributes, signal);
       if (this.#lease !== undefined) this.#lease = { ...this.#lease, attributes: told };
     });
@@ -161,7 +158,7 @@ export class KubeLeaseManager implements LeaseManager {
 
   async watch(listener: LeaseListener, signal: AbortSignal): Promise<void> {
     this.#listener = listener;
-    await this.#untilDone("node", signal, async () => this.#name(signal));
+    await this.#record.untilDone("node", signal, async () => this.#name(signal));
     const followed = {
       path: "/api/v1/nodes",
       name: "nodes",
@@ -189,14 +186,12 @@ export class KubeLeaseManager implements LeaseManager {
           this.#settle(signal);
         },
         onSettled: () => {
-          this.#lastEvent = Date.now();
-          this.#problems.delete("watch");
+          this.#record.hear();
           if (this.#complete) this.#settle(signal);
         },
         onFailure: (failure) => {
-          this.#errors++;
-          if (this.#problems.get("watch") !== failure.message) this.#warn(failure);
-          this.#problems.set("watch", failure.message);
+          if (this.#record.problemOf("watch") !== failure.message) this.#warn(failure);
+          this.#record.fail("watch", failure.message);
         },
       },
       signal,
@@ -211,7 +206,7 @@ export class KubeLeaseManager implements LeaseManager {
   async reportReady(signal: AbortSignal): Promise<void> {
     this.#isReady = true;
     if (!this.#options.setNodeNetworkUnavailable) return;
-    await this.#untilDone("condition", signal, async () => {
+    await this.#record.untilDone("condition", signal, async () => {
       const now = new Date().toISOString().replace(/\.\d+Z$/, "Z");
       await this.#patch(signal, {
         status: {
@@ -249,7 +244,7 @@ export class KubeLeaseManager implements LeaseManager {
 
   /** One of several that look up one node after another. */
   async #lookUpAll(signal: AbortSignal): Promise<void> {
-    const backoff = new Backoff(limits);
+    const backoff = new Backoff(lookUpLimits);
     try {
       for (;;) {
         const [name] = this.#peers.unknown;
@@ -279,7 +274,7 @@ export class KubeLeaseManager implements LeaseManager {
     } catch (error) {
       if (error instanceof ApiFailure && error.status === 404) return true;
       if (!(error instanceof Failure)) throw error;
-      this.#errors++;
+      this.#record.countError();
       this.#peers.unknown.add(name);
       return false;
     }
@@ -305,7 +300,7 @@ export class KubeLeaseManager implements LeaseManager {
       if (Date.now() - this.#restored > 2 * restoreLimits.most) this.#restoreBackoff.reset();
       await sleep(this.#restoreBackoff.next(), signal);
       this.#restored = Date.now();
-      await this.#untilDone("lease", signal, async () => {
+      await this.#record.untilDone("lease", signal, async () => {
         const lease = this.#lease;
         const node = await this.#readNode(signal);
         const subnets = this.#ownSubnets(node);
@@ -444,21 +439,6 @@ export class KubeLeaseManager implements LeaseManager {
       body: { type: strategicMerge, json },
       silence,
       signal,
-    });
-  }
-
-  async #untilDone<T>(activity: string, signal: AbortSignal, action: () => Promise<T>): Promise<T> {
-    return untilDone(action, {
-      log: this.#log,
-      signal,
-      limits,
-      report: (problem) => {
-        if (problem === undefined) this.#problems.delete(activity);
-        else {
-          this.#problems.set(activity, problem);
-          this.#errors++;
-        }
-      },
     });
   }
 

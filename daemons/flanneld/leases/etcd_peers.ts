@@ -1,0 +1,41 @@
+import type { KeyValue } from "../../../shared/etcd/messages.ts";
+import type { Lease } from "../../../shared/flannel/lease.ts";
+import { EntryError, formatAttributes, readLease } from "./etcd_entries.ts";
+
+/** The peers that the keys in etcd make. */
+export class EtcdPeers {
+  readonly leases = new Map<string, Lease>();
+  /** Keys that make no sense, and why. */
+  readonly unreadable = new Map<string, string>();
+
+  get ids(): string[] {
+    return [...this.leases.keys(), ...this.unreadable.keys()];
+  }
+
+  has(id: string): boolean {
+    return this.leases.has(id) || this.unreadable.has(id);
+  }
+
+  set(id: string, kv: KeyValue): void {
+    try {
+      const known = this.leases.get(id);
+      const lease = readLease(id, kv);
+      if (known === undefined || !sameLease(known, lease)) this.leases.set(id, lease);
+      this.unreadable.delete(id);
+    } catch (error) {
+      if (!(error instanceof EntryError)) throw error;
+      this.leases.delete(id);
+      this.unreadable.set(id, error.message);
+    }
+  }
+
+  delete(id: string): void {
+    this.leases.delete(id);
+    this.unreadable.delete(id);
+  }
+}
+
+/** A renewal by flannel's own program is a write of the same. */
+function sameLease(a: Lease, b: Lease): boolean {
+  return a.since === b.since && formatAttributes(a.attributes) === formatAttributes(b.attributes);
+}

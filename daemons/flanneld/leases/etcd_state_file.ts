@@ -1,0 +1,34 @@
+import { isJsonObject, parseJson } from "../../../shared/base/json.ts";
+import { ensureFolder, readIfPresent, replaceFile } from "../../../shared/files/files.ts";
+
+/** What a node remembers of its lease: who has both has the lease, whatever its address. */
+export interface LeaseState {
+  /** The last part of the lease's key. */
+  readonly id: string;
+  /** The number of its etcd lease; 0 for a reservation, which has none to know it by. */
+  readonly lease: bigint;
+}
+
+/** Writes it where it is not there yet. @throws Error of node:fs */
+export function writeLeaseState(path: string, { id, lease }: LeaseState): void {
+  const text = `${JSON.stringify({ key: id, lease: lease.toString(16) })}\n`;
+  if (readIfPresent(path) === text) return;
+  ensureFolder(path.slice(0, Math.max(path.lastIndexOf("/"), 1)), 0o755);
+  replaceFile(path, text, 0o644);
+}
+
+/** @returns undefined where there is none, or none that makes sense. */
+export function readLeaseState(path: string): LeaseState | undefined {
+  let text: string | undefined;
+  try {
+    text = readIfPresent(path);
+  } catch {
+    return undefined;
+  }
+  const state = text === undefined ? undefined : parseJson(text);
+  if (!isJsonObject(state)) return undefined;
+  const { key, lease } = state;
+  if (typeof key !== "string" || typeof lease !== "string") return undefined;
+  if (!/^[1-9a-f][\da-f]{0,15}$/.test(lease)) return undefined;
+  return { id: key, lease: BigInt(`0x${lease}`) };
+}
