@@ -1,6 +1,7 @@
 /** A node to measure on: a sandbox with pods, and in it a worker that calls the plugins. */
 import { join, resolve } from "node:path";
 
+import { linkLegacyTools } from "../../test/lab/legacy_tools.ts";
 import type { Service } from "../../test/lab/process.ts";
 import { createSandbox } from "../../test/lab/sandbox.ts";
 import type { Sandbox } from "../../test/lab/sandbox.ts";
@@ -51,13 +52,9 @@ export class BenchNode {
   ): Promise<BenchNode> {
     const sandbox = await createSandbox();
     await sandbox.sh(`
-      mkdir -p /run/flannel ${legacyTools}
+      mkdir -p /run/flannel
       printf '${subnetEnv(scenario.dual).replaceAll("\n", "\\n")}' > /run/flannel/subnet.env
-      for program in iptables ip6tables; do
-        for part in "" -save -restore; do
-          ln -s "$(command -v "$program-legacy$part")" "${legacyTools}/$program$part"
-        done
-      done
+      ${linkLegacyTools(legacyTools)}
     `);
     for (let lane = 0; lane < scenario.atOnce; lane++) await sandbox.addPod(`pod${lane}`);
     const script = side === "floor" ? "scripts/bench/floor.ts" : "scripts/bench/worker.ts";

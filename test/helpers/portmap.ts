@@ -10,6 +10,7 @@ import {
   type Namespace,
   type Sandbox,
 } from "./cni.ts";
+import { linkLegacyTools } from "../lab/legacy_tools.ts";
 import type { Snapshot } from "../lab/snapshot.ts";
 import { bridgeConf, DUAL_STACK, type Family } from "./network.ts";
 
@@ -72,14 +73,7 @@ export async function createNode(backend: Backend): Promise<Sandbox> {
 /** Makes the tools that the backend's environment points to. */
 export async function useBackend(sandbox: Sandbox, { backend }: Backend): Promise<void> {
   if (backend === "iptables-legacy") {
-    await sandbox.sh(`
-      mkdir -p ${TOOLS}
-      for program in iptables ip6tables; do
-        for part in "" -save -restore; do
-          ln -s "$(command -v "$program-legacy$part")" "${TOOLS}/$program$part"
-        done
-      done
-    `);
+    await sandbox.sh(linkLegacyTools(TOOLS));
   }
 }
 

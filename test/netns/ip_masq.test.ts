@@ -11,6 +11,7 @@ import {
   leftovers,
   type Sandbox,
 } from "../helpers/cni.ts";
+import { linkLegacyTools } from "../lab/legacy_tools.ts";
 import { bridgeConf, DUAL_STACK } from "../helpers/network.ts";
 import { expectError } from "../helpers/state.ts";
 
@@ -93,14 +94,7 @@ describe.concurrent("ipMasq", () => {
   test("uses iptables-legacy where that is the node's iptables", async () => {
     await using sandbox = await createSandbox();
     await sandbox.addPod("pod1");
-    await sandbox.sh(`
-      mkdir -p /opt/cni/legacy
-      for program in iptables ip6tables; do
-        for part in "" -save -restore; do
-          ln -s "$(command -v "$program-legacy$part")" "/opt/cni/legacy/$program$part"
-        done
-      done
-    `);
+    await sandbox.sh(linkLegacyTools("/opt/cni/legacy"));
     const before = await sandbox.snapshot();
     const legacy = { ...call, extraEnv: { PATH: "/opt/cni/legacy:/usr/sbin:/usr/bin:/sbin:/bin" } };
     await cniOk(sandbox, { ...legacy, command: "ADD" });

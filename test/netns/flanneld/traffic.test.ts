@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { setTimeout } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
+import { linkLegacyTools } from "../../lab/legacy_tools.ts";
 import { createSandbox, type Sandbox } from "../../lab/sandbox.ts";
 import { startStatic, type StaticFlanneld } from "../../static_flanneld/start.ts";
 import type { StaticConfig } from "../../static_flanneld/daemon.ts";
@@ -33,12 +34,7 @@ async function createNode(): Promise<Sandbox> {
   const node = await createSandbox();
   await node.sh(`
     ip link add eth0 up type veth peer name uplink
-    mkdir -p ${LEGACY}
-    for program in iptables ip6tables; do
-      for part in "" -save -restore; do
-        ln -s "$(command -v "$program-legacy$part")" "${LEGACY}/$program$part"
-      done
-    done
+    ${linkLegacyTools(LEGACY)}
   `);
   return node;
 }
