@@ -12,6 +12,7 @@ import { chooseBackend } from "../../daemons/flanneld/backends/choose.ts";
 import type { ExternalInterface } from "../../daemons/flanneld/backends/backend.ts";
 import { chooseMacs, readVxlanOptions } from "../../daemons/flanneld/backends/vxlan.ts";
 import { OverlayKernel } from "../../daemons/flanneld/overlay_kernel.ts";
+import { trafficSubnets } from "../../daemons/flanneld/own_node.ts";
 import { Reconciler } from "../../daemons/flanneld/reconciler.ts";
 import { TrafficKeeper } from "../../daemons/flanneld/traffic/keeper.ts";
 import { Failure } from "../../shared/base/failure.ts";
@@ -98,13 +99,7 @@ export async function staticDaemon(sys: Sys): Promise<void> {
     forward: config.traffic?.forward === true,
   });
   if (config.traffic !== undefined) {
-    traffic.configure(
-      ([4, 6] as const).flatMap((family) => {
-        const network = family === 4 ? conf.network : conf.ipv6Network;
-        const subnet = family === 4 ? lease.subnet : lease.subnetV6;
-        return network === undefined || subnet === undefined ? [] : [{ family, network, subnet }];
-      }),
-    );
+    traffic.configure(trafficSubnets(conf, lease));
   }
   const configure = async (): Promise<void> => {
     const external = await untilDone(() => readExternal(kernel, config.iface, lease));
