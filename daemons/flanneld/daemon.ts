@@ -29,7 +29,7 @@ import {
   chooseExternal,
   readEarlier,
   subnetsOf,
-  surroundingsOf,
+  admissionContext,
   trafficSubnets,
 } from "./own_node.ts";
 import { Readiness } from "./readiness.ts";
@@ -313,16 +313,16 @@ export class Flanneld {
 
   #apply(setup: Setup, external: ChosenInterface, lease: Lease, signal: AbortSignal): void {
     const { conf, reconciler, traffic, admission, macs } = setup;
-    const surroundings = surroundingsOf(this.#sys, conf, lease, external);
+    const context = admissionContext(this.#sys, conf, lease, external);
     // The kernel tells of much that leaves all this as it is, and with many peers it is work.
     const applied = JSON.stringify([
       identity(external),
-      ...surroundings.ownSubnets.map(formatCidr),
-      ...surroundings.nodeNetworks.map(formatCidr).toSorted(),
+      ...context.ownSubnets.map(formatCidr),
+      ...context.nodeNetworks.map(formatCidr).toSorted(),
     ]);
     if (applied === this.#applied) return;
     this.#applied = applied;
-    admission.surroundWith(surroundings);
+    admission.restart(context);
     reconciler.configure({ lease, external, macs });
     traffic.configure(trafficSubnets(conf, lease));
     this.#handOver(signal);
@@ -388,8 +388,8 @@ function sameInterface(a: ChosenInterface, b: ChosenInterface | undefined): bool
   return b !== undefined && identity(a) === identity(b);
 }
 
-function identity(one: ChosenInterface): string {
-  const { name, index, mtu, address, addressV6, publicIp, publicIpv6 } = one;
+function identity(external: ChosenInterface): string {
+  const { name, index, mtu, address, addressV6, publicIp, publicIpv6 } = external;
   const addresses = [address, addressV6, publicIp, publicIpv6].map((known) => known?.value);
   return [name, index, mtu, ...addresses].join(" ");
 }

@@ -17,7 +17,7 @@ import { PeerAdmission } from "./leases/admission.ts";
 import type { Admission } from "./leases/admission.ts";
 import type { LeaseManager, PeerLeases } from "./leases/lease_manager.ts";
 import type { Options } from "./options.ts";
-import { chooseExternal, readEarlier, surroundingsOf, trafficSubnets } from "./own_node.ts";
+import { chooseExternal, readEarlier, admissionContext, trafficSubnets } from "./own_node.ts";
 import { Reconciler } from "./reconciler.ts";
 import { planIptables } from "./traffic/iptables.ts";
 import { nftablesRules } from "./traffic/nftables.ts";
@@ -57,8 +57,8 @@ export async function dryRun(sys: Sys, options: Options, manager: LeaseManager):
     const macs = chooseMacs(readVxlanOptions(conf.backend), earlier, present, randomMac);
     const lease = ownLease(env, backend, external, macs);
     const peers = await allPeers(manager, stop);
-    const surroundings = surroundingsOf(sys, conf, lease, external);
-    const admission = new PeerAdmission(surroundings, new Churn(sys.collectYoung));
+    const context = admissionContext(sys, conf, lease, external);
+    const admission = new PeerAdmission(context, new Churn(sys.collectYoung));
     const admitted = admission.update(peers);
     await planOverlay(
       { sys, conf, backend, kernel, env, options },
@@ -87,9 +87,9 @@ function ownLease(
   external: ExternalInterface,
   macs: DeviceMacs,
 ): Lease {
-  const of = (family: Family) => env.subnets.find(({ address }) => address.family === family);
+  const subnetOf = (family: Family) => env.subnets.find(({ address }) => address.family === family);
   const attributes = backend.attributes(external, macs);
-  return { id: "", subnet: of(4), subnetV6: of(6), attributes, since: 0 };
+  return { id: "", subnet: subnetOf(4), subnetV6: subnetOf(6), attributes, since: 0 };
 }
 
 /** The leases of all peers, as soon as they are known. @throws Failure busy where that takes too long. */

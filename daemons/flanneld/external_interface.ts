@@ -107,7 +107,7 @@ function byNameOrAddress(
 }
 
 function byAddress({ addresses }: ObservedInterfaces, address: Address): Candidate {
-  const found = addresses.find((one) => sameAddress(one.address.address, address));
+  const found = addresses.find((entry) => sameAddress(entry.address.address, address));
   if (found === undefined)
     throw new Misfit(`no interface has the address ${formatAddress(address)}`);
   return { link: found.link, ...(address.family === 4 ? { address } : { addressV6: address }) };
@@ -153,7 +153,8 @@ function byDefaultRoute(
   const link = enableIpv4 ? link4 : link6;
   if (link === undefined) throw new Misfit("there is no default route");
   if (enableIpv4 && enableIpv6 && !defaults[6].includes(link)) {
-    const nameOf = (index: number | undefined) => links.find((one) => one.index === index)?.name;
+    const nameOf = (index: number | undefined) =>
+      links.find((candidate) => candidate.index === index)?.name;
     throw new Misfit(
       `the default routes lead through ${nameOf(link4) ?? "?"} and, of IPv6, ${nameOf(link6) ?? "?"}`,
     );
@@ -198,12 +199,12 @@ function complete(
 function usable({ addresses }: ObservedInterfaces, link: number, family: Family): Address[] {
   return addresses
     .filter(
-      (one) =>
-        one.link === link &&
-        one.address.address.family === family &&
-        !one.isDeprecated &&
-        !one.isTentative &&
-        !isLoopback(one.address.address),
+      (entry) =>
+        entry.link === link &&
+        entry.address.address.family === family &&
+        !entry.isDeprecated &&
+        !entry.isTentative &&
+        !isLoopback(entry.address.address),
     )
     .toSorted((a, b) => rank(a) - rank(b))
     .map(({ address: { address } }) => address);

@@ -60,7 +60,8 @@ function reactToLink(
     onExternalChange();
     return "all";
   }
-  const isOwn = state.seen.all.has(index) || state.wantedDevices.some((one) => one.name === name);
+  const isOwn =
+    state.seen.all.has(index) || state.wantedDevices.some((device) => device.name === name);
   if (!isOwn) return undefined;
   // The routes through a link that was down are gone, which the kernel does not tell.
   return isUp ? "devices" : "all";

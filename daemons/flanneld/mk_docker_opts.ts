@@ -81,12 +81,12 @@ function readOptions(args: readonly string[]): Options {
       break;
     }
   }
-  const both = !given.has("i") && !given.has("c");
+  const printsAll = !given.has("i") && !given.has("c");
   return {
     env: given.get("f") ?? subnetFile,
     out: given.get("d") ?? dockerOptsFile,
-    individual: both || given.has("i"),
-    combined: both || given.has("c"),
+    individual: printsAll || given.has("i"),
+    combined: printsAll || given.has("c"),
     ipMasq: !given.has("m"),
     key: given.get("k") ?? "DOCKER_OPTS",
   };

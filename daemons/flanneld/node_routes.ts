@@ -92,15 +92,15 @@ export function decideRoute(
   if (present.length === 0) return { ...nothing, set: "add" };
   const metric = wanted.metric ?? usualMetric(wanted.dst.address.family);
   const foreign = present.find((route) => route.metric === metric && !own(route));
-  const others = present.filter((route) => own(route) && !isSameRoute(wanted, route));
+  const superseded = present.filter((route) => own(route) && !isSameRoute(wanted, route));
   // Another's route to the very same place: to replace it would be to take it away.
-  if (foreign !== undefined) return { set: "no", stale: others, conflict: foreign };
+  if (foreign !== undefined) return { set: "no", stale: superseded, conflict: foreign };
   const isThere = present.some((route) => isSameRoute(wanted, route));
-  if (isThere) return others.length === 0 ? nothing : { ...nothing, stale: others };
-  const replaced = others.find((route) => route.metric === metric);
+  if (isThere) return superseded.length === 0 ? nothing : { ...nothing, stale: superseded };
+  const replaced = superseded.find((route) => route.metric === metric);
   return {
     set: replaced === undefined ? "add" : "replace",
-    stale: others.filter((route) => route !== replaced),
+    stale: superseded.filter((route) => route !== replaced),
     conflict: undefined,
   };
 }

@@ -38,5 +38,5 @@ function defaultLinks(socket: NetlinkSocket, family: Family): number[] {
 
 /** The networks that the node is connected to by an interface. */
 export function networksOf({ addresses }: ObservedInterfaces, link: number): Cidr[] {
-  return addresses.filter((one) => one.link === link).map(({ address }) => subnetOf(address));
+  return addresses.filter((entry) => entry.link === link).map(({ address }) => subnetOf(address));
 }

@@ -8,7 +8,7 @@ import type { Cidr } from "../../shared/net/cidr.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
 import { chooseInterface } from "./external_interface.ts";
 import type { ChosenInterface } from "./external_interface.ts";
-import type { Surroundings } from "./leases/admission.ts";
+import type { AdmissionContext } from "./leases/admission.ts";
 import type { Subnets } from "./leases/etcd_entries.ts";
 import type { NodeSettings } from "./leases/lease_manager.ts";
 import { networksOf, observeInterfaces } from "./observe_interfaces.ts";
@@ -53,12 +53,12 @@ function interfaceOptions(options: InterfaceOptions, settings: NodeSettings): In
 }
 
 /** What peers' leases have to fit in with on this node. @throws Failure kernel */
-export function surroundingsOf(
+export function admissionContext(
   sys: Sys,
   { network, ipv6Network }: NetConf,
   lease: Lease,
   { index, publicIp, publicIpv6 }: ChosenInterface,
-): Surroundings {
+): AdmissionContext {
   return {
     network,
     ipv6Network,

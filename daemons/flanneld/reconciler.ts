@@ -63,7 +63,7 @@ export class Reconciler {
   #failures = 0;
   #lostLinks = 0;
   #repairs = 0;
-  #said: readonly string[] = [];
+  #problems: readonly string[] = [];
   #externalTimer: ReturnType<typeof setTimeout> | undefined;
   #failure: string | undefined;
   #lastSync: number | undefined;
@@ -242,10 +242,10 @@ export class Reconciler {
   /** @returns whether what led through a device may be gone. */
   #keepDevices(): boolean {
     const { log } = this.#options;
-    const before = this.#said;
+    const before = this.#problems;
     const isMore = this.#state.keepDevices();
     const { problems, seen } = this.#state;
-    this.#said = problems;
+    this.#problems = problems;
     for (const problem of problems) if (!before.includes(problem)) log.warn(problem);
     // Before that it was this flanneld that had to make them.
     if (this.#lastSync !== undefined) logRepair(log, seen.changes);
@@ -272,8 +272,8 @@ export class Reconciler {
   }
 
   /** Lets others have their turn where this has had its own for long enough. */
-  async #breathe(things: number): Promise<void> {
-    this.#churn.add(things);
+  async #breathe(changes: number): Promise<void> {
+    this.#churn.add(changes);
     if (performance.now() - this.#turnBegan < span) return;
     const { promise, resolve } = Promise.withResolvers<undefined>();
     setImmediate(() => {

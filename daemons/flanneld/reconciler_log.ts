@@ -27,7 +27,7 @@ export function logApplied(log: ReconcilerLog, applied: Applied): void {
   }
   if (repaired.size > 0) {
     const parts = [...repaired].map(
-      ([[one, many], count]) => `${count} ${count === 1 ? one : many}`,
+      ([[singular, plural], count]) => `${count} ${count === 1 ? singular : plural}`,
     );
     log.warn(`Put back what something else has taken away: ${parts.join(", ")}.`);
   }

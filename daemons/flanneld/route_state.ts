@@ -112,8 +112,8 @@ export class RouteState {
     const { wanted, present = [] } = this.#routes.get(key) ?? {};
     const own = wanted === undefined ? undefined : this.#routeOf(wanted);
     if (own !== undefined && !isSameRoute(own, route)) return true;
-    const others = present.filter((known) => !isSameListed(known, route));
-    this.#learn(key, isGone ? others : [...others, route]);
+    const remaining = present.filter((known) => !isSameListed(known, route));
+    this.#learn(key, isGone ? remaining : [...remaining, route]);
     return false;
   }
 
@@ -161,8 +161,8 @@ export class RouteState {
         const made = asListed(route);
         const { present = [] } = this.#routes.get(key) ?? {};
         // A replaced one has the same metric.
-        const others = present.filter((known) => !replace || known.metric !== made.metric);
-        this.#learn(key, [...others, made]);
+        const remaining = present.filter((known) => !replace || known.metric !== made.metric);
+        this.#learn(key, [...remaining, made]);
       },
     };
   }

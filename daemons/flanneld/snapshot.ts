@@ -46,8 +46,10 @@ export interface SnapshotParts {
 
 export function takeSnapshot(parts: SnapshotParts): Snapshot {
   const { lease, external, health, refused } = parts;
-  const subnets = [lease?.subnet, lease?.subnetV6].filter((one) => one !== undefined);
-  const addresses = [external?.publicIp, external?.publicIpv6].filter((one) => one !== undefined);
+  const subnets = [lease?.subnet, lease?.subnetV6].filter((subnet) => subnet !== undefined);
+  const addresses = [external?.publicIp, external?.publicIpv6].filter(
+    (address) => address !== undefined,
+  );
   return {
     version: parts.version,
     pid: process.pid,

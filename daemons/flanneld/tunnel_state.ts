@@ -103,8 +103,8 @@ export class TunnelState {
 
   learnFdbEntry(entry: ListedFdbEntry, isGone: boolean): void {
     const { present = [] } = this.#fdb.get(entry.mac) ?? {};
-    const others = present.filter(({ dst }) => !sameDst(dst, entry.dst));
-    this.#learnEntries(entry.mac, isGone ? others : [...others, entry]);
+    const remaining = present.filter(({ dst }) => !sameDst(dst, entry.dst));
+    this.#learnEntries(entry.mac, isGone ? remaining : [...remaining, entry]);
   }
 
   /** What peers lack: where a MAC is comes before which MAC an address has. */

@@ -8,7 +8,7 @@ import type { Command } from "./command.ts";
 import { netFolder } from "./settings.ts";
 
 /** The command that prints such a script, for the other commands and itself. */
-export function completionFor(others: readonly Command[]): Command {
+export function completionFor(commands: readonly Command[]): Command {
   const command: Command = {
     name: "completion",
     operands: "bash",
@@ -27,7 +27,7 @@ export function completionFor(others: readonly Command[]): Command {
     async run({ tool, operands, flags }) {
       if (flags.has("networks")) {
         const lists = listNetworks(netFolder(tool)).map(({ network }) => network);
-        const found = lists.flatMap((one) => (one instanceof CniError ? [] : [one.name]));
+        const found = lists.flatMap((list) => (list instanceof CniError ? [] : [list.name]));
         // bash expands the words of compgen, $(command) among them.
         const names = found.filter((name) => idProblem(name) === undefined);
         for (const name of new Set(names)) tool.terminal.line(name);
@@ -37,7 +37,7 @@ export function completionFor(others: readonly Command[]): Command {
       if (shell !== "bash") {
         throw new UsageError(`the shell must be bash (got ${quote(shell)})`);
       }
-      tool.terminal.script(bash([...others, command]));
+      tool.terminal.script(bash([...commands, command]));
       return 0;
     },
   };
@@ -84,7 +84,7 @@ _cnitool() {
   esac
   if [[ $word == -* ]]; then
     case $command in
-${commands.map((one) => `      ${one.name}) COMPREPLY=($(compgen -W "${optionsOf(one).join(" ")}" -- "$word")) ;;`).join("\n")}
+${commands.map((command) => `      ${command.name}) COMPREPLY=($(compgen -W "${optionsOf(command).join(" ")}" -- "$word")) ;;`).join("\n")}
     esac
     return
   fi

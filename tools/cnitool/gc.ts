@@ -124,8 +124,8 @@ function speaksGc({ tool }: Call, type: string): boolean {
     timeout: 10_000,
     maxOutput: 65_536,
   });
-  const said = parseJson(answer.stdout);
-  const versions = isJsonObject(said) ? said["supportedVersions"] : undefined;
+  const output = parseJson(answer.stdout);
+  const versions = isJsonObject(output) ? output["supportedVersions"] : undefined;
   return isJsonArray(versions) && versions.includes("1.1.0");
 }
 

@@ -64,7 +64,8 @@ export const ps: Command = {
       terminal.say(`The cached result ${file} ${problem}, and its name matches no attachment.`);
     }
     if (flags.has("valid")) {
-      for (const one of validAttachments(attachments)) terminal.line(formatEntry(one));
+      for (const attachment of validAttachments(attachments))
+        terminal.line(formatEntry(attachment));
       return 0;
     }
     const rows = rowsOf(tool, attachments, links);
@@ -84,9 +85,9 @@ function rowsOf(
   // containerd keeps a result for each pod's loopback, too.
   const shown = cached.filter(({ ifname }) => ifname !== "lo");
   return [
-    ...shown.map((one) => {
-      const port = portOf(tool, one, byName, byIndex);
-      return cachedRow(one, port, byIndex.get(port?.master ?? 0));
+    ...shown.map((attachment) => {
+      const port = portOf(tool, attachment, byName, byIndex);
+      return cachedRow(attachment, port, byIndex.get(port?.master ?? 0));
     }),
     ...damaged.flatMap(damagedRows),
     ...unrecorded.map(unrecordedRow),
@@ -139,8 +140,8 @@ function damagedRows({ candidates, reserved }: DamagedAttachment): Row[] {
   }));
 }
 
-function unrecordedRow(one: UnrecordedAttachment): Row {
-  const { network, containerId, ifname, address, namespace } = one;
+function unrecordedRow(attachment: UnrecordedAttachment): Row {
+  const { network, containerId, ifname, address, namespace } = attachment;
   return {
     ...unknownRow,
     containerId,

@@ -27,7 +27,8 @@ export const repair: Command = {
     // with them those of the others.
     const found = await withCaches(tool, async (caching) => {
       const all = [];
-      for (const one of alive) all.push({ one, ...(await missingRules(caching, one, true)) });
+      for (const attachment of alive)
+        all.push({ attachment, ...(await missingRules(caching, attachment, true)) });
       return all;
     });
     const isDry = flags.has("dry-run");
@@ -36,10 +37,10 @@ export const repair: Command = {
     for (const { file, problem } of damaged) {
       terminal.say(`Cannot check the rules of the pod in ${file}: the file ${problem}.`);
     }
-    for (const { one, missing, errors } of found) {
-      const pod = podOf(one) ?? `${one.containerId}/${one.ifname}`;
+    for (const { attachment, missing, errors } of found) {
+      const pod = podOf(attachment) ?? `${attachment.containerId}/${attachment.ifname}`;
       const isNeeded = !isDry && missing.length > 0;
-      const failed = isNeeded ? (await missingRules(tool, one, false)).errors : [];
+      const failed = isNeeded ? (await missingRules(tool, attachment, false)).errors : [];
       for (const error of [...errors, ...failed]) {
         failures++;
         terminal.say(`${pod}: ${error.message} ${error.details}`);

@@ -23,7 +23,7 @@ export function netFolder(tool: Tool): string {
 
 /** The folders to look for plugins in, in order. */
 export function pluginPath(tool: Tool): readonly string[] {
-  return (variable(tool, "CNI_PATH") ?? binFolder).split(":").filter((one) => one !== "");
+  return (variable(tool, "CNI_PATH") ?? binFolder).split(":").filter((folder) => folder !== "");
 }
 
 /** The values of capabilities, or undefined where CAP_ARGS is not set. @throws CniError */

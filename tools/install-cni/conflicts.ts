@@ -84,14 +84,16 @@ function cidrIn(text: string): Cidr[] {
 }
 
 function sharedSubnet(own: readonly Subnet[], conf: JsonObject): string | undefined {
-  const others = subnetsIn(conf);
-  const shared = own.filter((mine) => others.some((theirs) => same(mine, theirs)));
+  const confSubnets = subnetsIn(conf);
+  const shared = own.filter((ownSubnet) =>
+    confSubnets.some((confSubnet) => intersect(ownSubnet, confSubnet)),
+  );
   // A subnet says more than the name of a file.
   const best = shared.find((subnet) => typeof subnet !== "string") ?? shared[0];
   return best === undefined || typeof best === "string" ? best : formatCidr(best);
 }
 
-function same(a: Subnet, b: Subnet): boolean {
+function intersect(a: Subnet, b: Subnet): boolean {
   if (typeof a === "string" || typeof b === "string") return a === b;
   return overlaps(a, b);
 }

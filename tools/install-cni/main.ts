@@ -150,16 +150,16 @@ function install(
   }
   using bin = new Transaction(sys, options.binDir, warn);
   using conf = conflist && new Transaction(sys, options.confDir, warn);
-  const both = conf === undefined ? [bin] : [bin, conf];
-  const swept = both.flatMap((transaction) => transaction.sweep());
+  const transactions = conf === undefined ? [bin] : [bin, conf];
+  const swept = transactions.flatMap((transaction) => transaction.sweep());
   // All files are written before the first is renamed: the executables, then what names them.
   const unchanged = [
     ...bin.stage(wantedFiles, options.copies),
     ...(conf?.stage(wantedConf, options.copies) ?? []),
   ];
-  for (const transaction of both) transaction.recordIntent();
-  const changed = both.flatMap((transaction) => transaction.commit());
-  for (const transaction of both) transaction.recordResult();
+  for (const transaction of transactions) transaction.recordIntent();
+  const changed = transactions.flatMap((transaction) => transaction.commit());
+  for (const transaction of transactions) transaction.recordResult();
   if (conflist !== undefined) warnOf(conflist, options, warn);
   return [...swept, ...changed, ...unchanged];
 }

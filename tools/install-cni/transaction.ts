@@ -146,14 +146,14 @@ export class Transaction {
       const attributes = own ?? model ?? { mode: file.mode, label: undefined };
       const key = keyOf(file, attributes);
       const temporary = temporaryIn(this.#path);
-      const same = copies ? undefined : inodes.get(key);
-      const linked = same !== undefined && tryLink(same, temporary);
+      const existing = copies ? undefined : inodes.get(key);
+      const linked = existing !== undefined && tryLink(existing, temporary);
       if (!linked) {
         writeDurably(this.#sys, temporary, file.content, attributes, this.#warn);
         inodes.set(key, temporary);
       }
       const what = isPresent(path) ? "replaced" : "installed";
-      const note = linked ? "a link" : same === undefined ? "" : "a copy: links are impossible";
+      const note = linked ? "a link" : existing === undefined ? "" : "a copy: links are impossible";
       this.#staged.push({ temporary, path, outcome: { what, path, note } });
     }
     return found.filter(({ isCurrent }) => isCurrent).map(unchanged);

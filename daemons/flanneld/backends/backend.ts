@@ -63,7 +63,7 @@ export interface PeerObjects {
 }
 
 /** What is known of the way to a peer. */
-export interface Surroundings {
+export interface JoinContext {
   readonly external: ExternalInterface;
   /** This node's own device for the peer's family. */
   readonly device: WantedDevice | undefined;
@@ -95,7 +95,7 @@ export interface Backend {
    * @returns what makes a peer reachable; or why it cannot be, as the end of a sentence that begins
    *   with the peer's name; or undefined where it is none of the backend's peers.
    */
-  readonly join: (peer: Peer, surroundings: Surroundings) => PeerObjects | string | undefined;
+  readonly join: (peer: Peer, context: JoinContext) => PeerObjects | string | undefined;
 }
 
 /** The families that a network has, of which a node has a subnet each. */

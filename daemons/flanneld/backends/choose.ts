@@ -10,7 +10,7 @@ import { readVxlanOptions, vxlan } from "./vxlan.ts";
 const notYet: ReadonlySet<string> = new Set(["udp", "ipip", "wireguard", "extension", "bgp"]);
 
 /** Backends that are not to come, with what to use instead. */
-const instead: Readonly<Record<string, string>> = {
+const alternatives: Readonly<Record<string, string>> = {
   ipsec: "Encrypt below flannel, or use a network that encrypts by itself, with the backend vxlan.",
   "tencent-vpc":
     'Use the backend "host-gw" on one subnet, or "vxlan", or "alloc" with the routes made by the cloud\'s own controller.',
@@ -41,7 +41,7 @@ export function chooseBackend(netConf: NetConf): Backend {
 }
 
 function refusal(type: string): Failure {
-  const advice = instead[type];
+  const advice = alternatives[type];
   if (advice !== undefined) {
     return new Failure("invalid", `Cannot use the backend ${type}: flanneld has no such.`, advice);
   }

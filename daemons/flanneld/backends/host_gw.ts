@@ -5,7 +5,7 @@ import type {
   Networks,
   Peer,
   PeerObjects,
-  Surroundings,
+  JoinContext,
 } from "./backend.ts";
 
 /** Types of backends that take packets as they are, besides those that come through a tunnel. */
@@ -26,10 +26,10 @@ export function hostGw({ ipv4, ipv6 }: Networks): Backend {
     problem: (external) => addressProblem(external, { ipv4, ipv6 }),
     devices: () => [],
     asksNextHop: isOfAnotherBackend,
-    join: (peer, surroundings) =>
+    join: (peer, context) =>
       isOfAnotherBackend(peer)
-        ? joinAnotherBackend(peer, surroundings)
-        : { vtepMac: undefined, gateway: peer.publicIp, link: surroundings.external.index },
+        ? joinAnotherBackend(peer, context)
+        : { vtepMac: undefined, gateway: peer.publicIp, link: context.external.index },
   };
 }
 
@@ -43,7 +43,7 @@ function isOfAnotherBackend(peer: Peer): boolean {
  */
 export function joinAnotherBackend(
   peer: Peer,
-  { nextHop }: Surroundings,
+  { nextHop }: JoinContext,
 ): PeerObjects | string | undefined {
   if (!takesPlainPackets.has(peer.backendType)) return undefined;
   if (nextHop === undefined || nextHop.gateway !== undefined) {

@@ -14,7 +14,7 @@ import type {
   Networks,
   Peer,
   PeerObjects,
-  Surroundings,
+  JoinContext,
   WantedDevice,
 } from "./backend.ts";
 import { joinAnotherBackend } from "./host_gw.ts";
@@ -84,7 +84,7 @@ export function vxlan(networks: Networks, options: VxlanOptions): Backend {
         return [device(options, family, { subnet, local, macs, mtu: mtuOf(family, external) })];
       }),
     asksNextHop: isDirect,
-    join: (peer, surroundings) => join(options, peer, surroundings),
+    join: (peer, context) => join(options, peer, context),
   };
 }
 
@@ -114,16 +114,16 @@ function device(
 function join(
   options: VxlanOptions,
   peer: Peer,
-  surroundings: Surroundings,
+  context: JoinContext,
 ): PeerObjects | string | undefined {
-  if (peer.backendType !== "vxlan") return joinAnotherBackend(peer, surroundings);
-  const { nextHop } = surroundings;
+  if (peer.backendType !== "vxlan") return joinAnotherBackend(peer, context);
+  const { nextHop } = context;
   if (options.directRouting && nextHop !== undefined && nextHop.gateway === undefined) {
     return { vtepMac: undefined, gateway: peer.publicIp, link: nextHop.link };
   }
   const mac = readVtep(peer.backendData, options.vni);
   if (mac.problem !== undefined) return mac.problem;
-  if (mac.mac === surroundings.device?.mac) {
+  if (mac.mac === context.device?.mac) {
     return `has the VTEP MAC ${mac.mac}, which is this node's own`;
   }
   return { vtepMac: mac.mac, gateway: peer.subnet.address, link: "device" };

@@ -14,7 +14,7 @@ import type { PeerLeases } from "./lease_manager.ts";
 import { SubnetClaims } from "./subnet_claims.ts";
 
 /** What a peer's lease has to fit in with. */
-export interface Surroundings {
+export interface AdmissionContext {
   /** The networks of all pods; undefined for a family without pods. */
   readonly network: Cidr | undefined;
   readonly ipv6Network: Cidr | undefined;
@@ -38,15 +38,15 @@ export interface Admission {
  * A peer's lease with what of it concerns this node, or why it cannot be: whoever may write a Node
  * object or an etcd key must not take over what this node has.
  */
-export function admit(lease: Lease, surroundings: Surroundings): Lease | string {
-  const { network, ipv6Network } = surroundings;
+export function admit(lease: Lease, context: AdmissionContext): Lease | string {
+  const { network, ipv6Network } = context;
   const { publicIp, publicIpv6 } = lease.attributes;
   const subnet = network === undefined ? undefined : lease.subnet;
   const subnetV6 = ipv6Network === undefined ? undefined : lease.subnetV6;
   if (subnet === undefined && subnetV6 === undefined) return "it has no subnet";
   const problem =
-    familyProblem(subnet, publicIp, network, surroundings) ??
-    familyProblem(subnetV6, publicIpv6, ipv6Network, surroundings);
+    familyProblem(subnet, publicIp, network, context) ??
+    familyProblem(subnetV6, publicIpv6, ipv6Network, context);
   if (problem !== undefined) return problem;
   return subnet === lease.subnet && subnetV6 === lease.subnetV6
     ? lease
@@ -57,7 +57,7 @@ function familyProblem(
   subnet: Cidr | undefined,
   publicIp: Address | undefined,
   network: Cidr | undefined,
-  { ownSubnets, ownAddresses, nodeNetworks }: Surroundings,
+  { ownSubnets, ownAddresses, nodeNetworks }: AdmissionContext,
 ): string | undefined {
   if (subnet === undefined || network === undefined) return undefined;
   if (subnet.prefix < network.prefix || !contains(network, subnet.address)) {
@@ -85,7 +85,7 @@ function familyProblem(
 function addressProblem(
   publicIp: Address,
   subnet: Cidr,
-  { ownSubnets, ownAddresses }: Pick<Surroundings, "ownSubnets" | "ownAddresses">,
+  { ownSubnets, ownAddresses }: Pick<AdmissionContext, "ownSubnets" | "ownAddresses">,
 ): string | undefined {
   if (publicIp.family !== subnet.address.family || !isUnicast(publicIp)) {
     return "is not one that packets can be sent to";
@@ -105,26 +105,26 @@ function isUnicast(address: Address): boolean {
 
 /** Decides about all peers, again where something has changed. */
 export class PeerAdmission {
-  #surroundings: Surroundings;
+  #context: AdmissionContext;
   readonly #churn: Churn;
   readonly #admitted = new Map<string, Lease>();
   /** As they were told, those that are not admitted, or not as they are. */
-  readonly #others = new Map<string, Lease>();
+  readonly #notAsTold = new Map<string, Lease>();
   /** Refused for what they are, or for what another peer has. */
   readonly #refused = new Map<string, string>();
   readonly #conflicts = new Map<string, Lease>();
   readonly #contradicting = new Set<string>();
   #claims = new SubnetClaims();
 
-  constructor(surroundings: Surroundings, churn: Churn) {
-    this.#surroundings = surroundings;
+  constructor(context: AdmissionContext, churn: Churn) {
+    this.#context = context;
     this.#churn = churn;
   }
 
-  /** Starts anew with other surroundings. */
-  surroundWith(surroundings: Surroundings): void {
-    this.#surroundings = surroundings;
-    this.#others.clear();
+  /** Decides about all peers anew, in another context. */
+  restart(context: AdmissionContext): void {
+    this.#context = context;
+    this.#notAsTold.clear();
     this.#admitted.clear();
     this.#refused.clear();
     this.#conflicts.clear();
@@ -132,16 +132,16 @@ export class PeerAdmission {
   }
 
   update({ leases, unreadable, complete }: PeerLeases): Admission {
-    for (const [id, lease] of this.#others) if (leases.get(id) !== lease) this.#forget(id);
+    for (const [id, lease] of this.#notAsTold) if (leases.get(id) !== lease) this.#forget(id);
     for (const [id, lease] of this.#admitted) {
-      if (!this.#others.has(id) && leases.get(id) !== lease) this.#forget(id);
+      if (!this.#notAsTold.has(id) && leases.get(id) !== lease) this.#forget(id);
     }
     const candidates = [...this.#conflicts.values()];
     for (const [id, lease] of leases) {
-      if (this.#others.has(id) || this.#admitted.has(id)) continue;
+      if (this.#notAsTold.has(id) || this.#admitted.has(id)) continue;
       this.#churn.add(1);
-      const admitted = admit(lease, this.#surroundings);
-      if (admitted !== lease) this.#others.set(id, lease);
+      const admitted = admit(lease, this.#context);
+      if (admitted !== lease) this.#notAsTold.set(id, lease);
       if (typeof admitted === "string") this.#refused.set(id, admitted);
       else candidates.push(admitted);
     }
@@ -161,7 +161,7 @@ export class PeerAdmission {
   }
 
   #forget(id: string): void {
-    this.#others.delete(id);
+    this.#notAsTold.delete(id);
     this.#refused.delete(id);
     this.#conflicts.delete(id);
     const admitted = this.#admitted.get(id);
@@ -187,13 +187,13 @@ export class PeerAdmission {
     this.#refused.delete(lease.id);
     this.#claims.add(lease);
     this.#admitted.set(lease.id, lease);
-    if (this.#others.get(lease.id) === lease) this.#others.delete(lease.id);
+    if (this.#notAsTold.get(lease.id) === lease) this.#notAsTold.delete(lease.id);
   }
 
   #lose(lease: Lease, to: Lease): void {
     if (!this.#conflicts.has(lease.id)) this.#contradicting.add(lease.id).add(to.id);
     this.#conflicts.set(lease.id, lease);
-    if (!this.#others.has(lease.id)) this.#others.set(lease.id, lease);
+    if (!this.#notAsTold.has(lease.id)) this.#notAsTold.set(lease.id, lease);
     this.#refused.set(lease.id, `its subnet is that of ${to.id} already`);
   }
 }

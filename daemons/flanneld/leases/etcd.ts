@@ -64,7 +64,7 @@ export class EtcdLeaseManager implements LeaseManager {
 
   readonly #record: HealthRecord;
   /** Why the watch has failed, since it last worked. */
-  readonly #said = new Set<string>();
+  readonly #warnings = new Set<string>();
 
   constructor(options: EtcdOptions, memory: EtcdMemory, log: Log, churn: Churn) {
     this.#options = options;
@@ -188,19 +188,19 @@ export class EtcdLeaseManager implements LeaseManager {
       );
       await this.#delete(known, signal);
     }
-    const others = entries.filter((entry) => entry !== known).map(({ subnets }) => subnets);
-    return this.#create(this.#chosen(conf, others), attributes, signal);
+    const taken = entries.filter((entry) => entry !== known).map(({ subnets }) => subnets);
+    return this.#create(this.#chosen(conf, taken), attributes, signal);
   }
 
   /** The subnets of the earlier run where they are free, or others. @throws Failure conflict */
-  #chosen(conf: NetConf, others: readonly Subnets[]): Subnets {
+  #chosen(conf: NetConf, taken: readonly Subnets[]): Subnets {
     const earlier = this.#own?.subnets ?? this.#memory.earlier;
-    if (earlier !== undefined && fits(earlier, conf) && !isTaken(earlier, others)) return earlier;
-    const chosen = chooseSubnets(conf, others, Math.random);
+    if (earlier !== undefined && fits(earlier, conf) && !isTaken(earlier, taken)) return earlier;
+    const chosen = chooseSubnets(conf, taken, Math.random);
     if (chosen !== undefined) return chosen;
     throw new Failure(
       "conflict",
-      `Cannot get a subnet: none of the network's is free, ${others.length} are taken.`,
+      `Cannot get a subnet: none of the network's is free, ${taken.length} are taken.`,
       "Make the network larger or SubnetLen longer, or delete the keys of nodes that are gone.",
     );
   }
@@ -376,9 +376,9 @@ export class EtcdLeaseManager implements LeaseManager {
       } catch (error) {
         signal.throwIfAborted();
         if (!(error instanceof Failure)) throw error;
-        if (!this.#said.has(error.message)) {
+        if (!this.#warnings.has(error.message)) {
           this.#log.warn(`${error.message} ${error.advice} Trying again until it works.`);
-          this.#said.add(error.message);
+          this.#warnings.add(error.message);
         }
         this.#record.fail("watch", error.message);
       }
@@ -458,7 +458,7 @@ export class EtcdLeaseManager implements LeaseManager {
 
   #settle(isChanged = true): void {
     this.#record.hear();
-    this.#said.clear();
+    this.#warnings.clear();
     const { leases, unreadable } = this.#peers;
     if (isChanged) this.#listener?.onPeers({ leases, unreadable, complete: this.#complete });
   }

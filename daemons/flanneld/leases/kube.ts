@@ -326,15 +326,15 @@ export class KubeLeaseManager implements LeaseManager {
   }
 
   /** This node or another, whole. @throws Failure */
-  async #readNode(signal: AbortSignal, other?: string): Promise<ObjectMetadata> {
-    const name = other ?? (await this.#name(signal));
+  async #readNode(signal: AbortSignal, nodeName?: string): Promise<ObjectMetadata> {
+    const name = nodeName ?? (await this.#name(signal));
     const what = `read the node ${name}`;
     const path = `/api/v1/nodes/${encodeURIComponent(name)}`;
     const json = await this.#client.fetch({ what, method: "GET", path, silence, signal });
     try {
       const whole = { start: 0, end: json.length };
       const node = { ...readMetadata(json, whole, this.#keys.prefix), name, fromSpec: true };
-      if (other === undefined) this.#seen = { node, at: Date.now() };
+      if (nodeName === undefined) this.#seen = { node, at: Date.now() };
       return node;
     } catch (error) {
       if (!(error instanceof StreamError)) throw error;

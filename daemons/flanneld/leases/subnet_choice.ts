@@ -21,14 +21,14 @@ function isInRange({ address, prefix }: Cidr, { length, first, last }: SubnetRan
   );
 }
 
-/** Whether subnets have an address in common with any of others. */
-export function isTaken({ subnet, subnetV6 }: Subnets, others: readonly Subnets[]): boolean {
-  return others.some(
-    (other) =>
-      overlaps(other.subnet, subnet) ||
+/** Whether subnets have an address in common with any that are taken. */
+export function isTaken({ subnet, subnetV6 }: Subnets, taken: readonly Subnets[]): boolean {
+  return taken.some(
+    (entry) =>
+      overlaps(entry.subnet, subnet) ||
       (subnetV6 !== undefined &&
-        other.subnetV6 !== undefined &&
-        overlaps(other.subnetV6, subnetV6)),
+        entry.subnetV6 !== undefined &&
+        overlaps(entry.subnetV6, subnetV6)),
   );
 }
 
@@ -49,14 +49,14 @@ export function chooseSubnets(
   if (conf.subnets === undefined) return undefined;
   const subnet = draw(
     conf.subnets,
-    taken.map((one) => one.subnet),
+    taken.map((entry) => entry.subnet),
   );
   if (subnet === undefined || conf.ipv6Subnets === undefined) {
     return subnet && { subnet, subnetV6: undefined };
   }
   const subnetV6 = draw(
     conf.ipv6Subnets,
-    taken.flatMap((one) => one.subnetV6 ?? []),
+    taken.flatMap((entry) => entry.subnetV6 ?? []),
   );
   return subnetV6 && { subnet, subnetV6 };
 }

@@ -78,9 +78,11 @@ export function planIptables(
   const parts = sections.flatMap((section) => {
     const wanted = rules && chainRules(rules, section.table);
     const text = saved[section.table];
-    const there = readTable(section, text ?? "");
+    const present = readTable(section, text ?? "");
     const lines =
-      wanted === undefined ? removal(section, there) : change(section, wanted, there, spellings);
+      wanted === undefined
+        ? removal(section, present)
+        : change(section, wanted, present, spellings);
     return lines.length === 0 ? [] : [`*${section.table}`, ...lines, "COMMIT"];
   });
   return parts.length === 0 ? undefined : `${parts.join("\n")}\n`;
@@ -100,37 +102,38 @@ interface TableContent {
 function readTable({ chain, comment }: Section, text: string): TableContent {
   const lines = text.split("\n");
   const rules = lines.filter((line) => line.startsWith("-A "));
-  const others = rules.filter((line) => !line.startsWith(`-A ${chain} `));
+  const outsideChain = rules.filter((line) => !line.startsWith(`-A ${chain} `));
   const isJump = (line: string): boolean => new RegExp(` -[jg] ${chain}$`).test(line);
   return {
     hasChain: lines.some((line) => line.startsWith(`:${chain} `)),
     rules: rules.filter((line) => line.startsWith(`-A ${chain} `)),
-    jumps: others.filter(isJump),
-    strays: others.filter((line) => !isJump(line) && line.includes(`--comment "${comment}"`)),
+    jumps: outsideChain.filter(isJump),
+    strays: outsideChain.filter((line) => !isJump(line) && line.includes(`--comment "${comment}"`)),
   };
 }
 
-function removal({ chain }: Section, there: TableContent): string[] {
-  const rest = [...there.jumps, ...there.strays].map(deletion);
-  return there.hasChain ? [...rest, `-F ${chain}`, `-X ${chain}`] : rest;
+function removal({ chain }: Section, present: TableContent): string[] {
+  const rest = [...present.jumps, ...present.strays].map(deletion);
+  return present.hasChain ? [...rest, `-F ${chain}`, `-X ${chain}`] : rest;
 }
 
 function change(
   { chain, parent, comment }: Section,
   wanted: readonly string[],
-  there: TableContent,
+  present: TableContent,
   spellings: Spellings,
 ): string[] {
   const isRight =
-    there.hasChain && (same(there.rules, wanted) || same(there.rules, spellings.get(key(wanted))));
+    present.hasChain &&
+    (sameLines(present.rules, wanted) || sameLines(present.rules, spellings.get(key(wanted))));
   const jump = `-A ${parent} -m comment --comment "${comment}" -j ${chain}`;
-  const at = there.jumps.indexOf(jump);
-  const extra = there.jumps.filter((_, index) => index !== at);
+  const at = present.jumps.indexOf(jump);
+  const extra = present.jumps.filter((_, index) => index !== at);
   return [
     // To name a chain is to empty it.
     ...(isRight ? [] : [`:${chain} - [0:0]`, ...wanted]),
     ...(at >= 0 ? [] : [jump]),
-    ...[...extra, ...there.strays].map(deletion),
+    ...[...extra, ...present.strays].map(deletion),
   ];
 }
 
@@ -157,6 +160,6 @@ function key(rules: readonly string[]): string {
   return rules.join("\n");
 }
 
-function same(a: readonly string[], b: readonly string[] | undefined): boolean {
+function sameLines(a: readonly string[], b: readonly string[] | undefined): boolean {
   return b !== undefined && a.length === b.length && a.every((line, at) => line === b[at]);
 }

@@ -81,7 +81,7 @@ export class TrafficKeeper {
   /** Says what the rules are for, again where that has changed. */
   configure(subnets: readonly TrafficSubnet[]): void {
     const { masquerade, forward, randomFully } = this.#options;
-    this.#rules = subnets.map((one) => ({ ...one, masquerade, forward, randomFully }));
+    this.#rules = subnets.map((subnet) => ({ ...subnet, masquerade, forward, randomFully }));
     this.#interval ??= setInterval(() => {
       this.#look();
     }, lookInterval);
@@ -168,7 +168,7 @@ export class TrafficKeeper {
     const stamp = this.#watch.stamp(this.#places());
     const contents = this.#options.nftables
       ? await this.#maker.makeNftables(rules)
-      : await Array.fromAsync(rules, async (one) => this.#maker.makeIptables(one));
+      : await Array.fromAsync(rules, async (familyRules) => this.#maker.makeIptables(familyRules));
     const isFirst = this.#seen === undefined;
     this.#seen = { stamp, contents };
     if (isFirst) await this.#clean();

@@ -45,7 +45,9 @@ export class RuleMaker {
 
   async #writeNftables(rules: readonly TrafficRules[]): Promise<void> {
     const text = (): string =>
-      rules.map((one) => nftablesRules(this.#adapted(one), this.#withComments)).join("");
+      rules
+        .map((familyRules) => nftablesRules(this.#adapted(familyRules), this.#withComments))
+        .join("");
     try {
       await this.#firewall.nft(text());
     } catch (error) {

@@ -28,16 +28,16 @@ test("status and check tell how a node is, and cleanup leaves nothing of flannel
   await api.call("setNode", "n1", { podCIDRs: ["10.244.1.0/24"] });
   await api.call("setNode", "n2", { podCIDRs: ["10.244.2.0/24"] });
   const daemons = [];
-  for (const one of fabric.nodes) {
-    await one.sandbox.writeFile("/run/net-conf.json", netConf);
+  for (const peer of fabric.nodes) {
+    await peer.sandbox.writeFile("/run/net-conf.json", netConf);
     daemons.push(
       startFlanneld(
-        one.sandbox,
+        peer.sandbox,
         [
           ...["-kube-subnet-mgr", "-kube-api-url=http://10.77.0.1:6443", "-iface=eth0"],
           ...["-ip-masq", "-net-config-path=/run/net-conf.json"],
         ],
-        { NODE_NAME: one.name },
+        { NODE_NAME: peer.name },
       ),
     );
   }
@@ -48,9 +48,9 @@ test("status and check tell how a node is, and cleanup leaves nothing of flannel
     async () => (await command(node, "status")).exitCode === 0,
     ...daemons,
   );
-  const said = (await command(node, "status")).stdout;
-  expect(said).toMatch(/^Peers +1 wanted, 1 programmed, 0 failed, 0 refused$/m);
-  expect(said).toMatch(/^Rules +in place$/m);
+  const status = (await command(node, "status")).stdout;
+  expect(status).toMatch(/^Peers +1 wanted, 1 programmed, 0 failed, 0 refused$/m);
+  expect(status).toMatch(/^Rules +in place$/m);
   const json = JSON.parse((await command(node, "status", "json")).stdout) as object;
   expect(json).toMatchObject({ subnets: ["10.244.1.0/24"], backend: "vxlan", mtu: 1450 });
   expect(await sandbox.mode("/run/flannel/subnet.env.sock")).toBe(0o600);

@@ -17,7 +17,7 @@ async function findings({ sandbox }: ClusterNode): Promise<readonly Finding[]> {
 
 test("peers without route or entry, a blocked port, an MTU without room", async () => {
   await using cluster = await createCluster({ backend: { Type: "vxlan" }, families: [4] });
-  const [node, other] = [cluster.node(1), cluster.node(2)];
+  const [node, peer] = [cluster.node(1), cluster.node(2)];
   expect(await findings(node)).toEqual([]);
   const found = async (breaks: string, mends: string, where = node.sandbox) => {
     await where.sh(breaks);
@@ -26,7 +26,7 @@ test("peers without route or entry, a blocked port, an MTU without room", async 
     return all;
   };
   const rule = "INPUT -p udp --dport 8472 -j DROP";
-  const blocked = await found(`iptables -A ${rule}`, `iptables -D ${rule}`, other.sandbox);
+  const blocked = await found(`iptables -A ${rule}`, `iptables -D ${rule}`, peer.sandbox);
   expect(blocked.map(({ id }) => id)).toEqual(["overlay-blocked"]);
   expect(blocked[0]?.what).toContain("10.77.0.12 (10.244.2.0/24) answers at the address");
 
@@ -42,6 +42,9 @@ test("peers without route or entry, a blocked port, an MTU without room", async 
   expect(lacking[0]?.what).toContain("10.244.2.0/24");
 
   await node.sandbox.sh("ip link set eth0 mtu 1400; ip route delete 10.244.3.0/24");
-  const both = await findings(node);
-  expect(both.map(({ id }) => id).toSorted()).toEqual(["overlay-mtu", "overlay-route-missing"]);
+  const overlayFindings = await findings(node);
+  expect(overlayFindings.map(({ id }) => id).toSorted()).toEqual([
+    "overlay-mtu",
+    "overlay-route-missing",
+  ]);
 });

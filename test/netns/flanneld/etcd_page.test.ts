@@ -48,8 +48,8 @@ test("the commands do what the page says, with flanneld started by the unit's li
       ...[`--cacert=${authority.caFile}`, `--cert=${client.certFile}`, `--key=${client.keyFile}`],
     ],
   });
-  const [connect = "", setConfig = "", ...others] = blocks;
-  expect(others).toHaveLength(5);
+  const [connect = "", setConfig = "", ...further] = blocks;
+  expect(further).toHaveLength(5);
   const run = async (...parts: readonly string[]) => {
     const script = `exec 2>&1; set -e; ${[connect, ...parts].join("\n")}`;
     const { exitCode, stdout } = await sandbox.exec("bash", ["-c", script]);
@@ -67,12 +67,14 @@ test("the commands do what the page says, with flanneld started by the unit's li
     /^DOCKER_NETWORK_OPTIONS=" --bip=10\.244\.\d+\.1\/24 --ip-masq=false --mtu=1450"$/m,
   );
 
-  const said = await run(...others);
-  expect(said).toMatch(
+  const output = await run(...further);
+  expect(output).toMatch(
     /^\/k8s\/network\/subnets\/10\.244\.\d+\.0-24\n\{"PublicIP":"10\.77\.0\.11"/m,
   );
-  expect(said).toMatch(/granted with TTL\(86400s\), remaining\(86\d{3}s\), attached keys\(\[\/k8s/);
-  expect(said).toMatch(
+  expect(output).toMatch(
+    /granted with TTL\(86400s\), remaining\(86\d{3}s\), attached keys\(\[\/k8s/,
+  );
+  expect(output).toMatch(
     /^1$[^]*^Role flannel created$[^]*^Role flannel is granted to user flannel$/m,
   );
   await daemon.end();

@@ -73,12 +73,12 @@ describe.concurrent("with the Kubernetes API", () => {
     const [n1, n2] = nodesOf(fabric);
     await api.call("setNode", "n1", { podCIDRs: ["10.244.1.0/24"] });
     await api.call("setNode", "n2", { podCIDRs: ["10.244.2.0/24"] });
-    const [one, two] = [start(n1), start(n2)];
-    expect(await whenWritten(n1, one)).toBe(
+    const [first, second] = [start(n1), start(n2)];
+    expect(await whenWritten(n1, first)).toBe(
       "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n",
     );
     expect(await n1.sandbox.mode("/run/flannel/subnet.env")).toBe(0o644);
-    await until("n2's readiness", async () => (await readiness(n2)).includes(" 200 "), two);
+    await until("n2's readiness", async () => (await readiness(n2)).includes(" 200 "), second);
     await until(
       "the route",
       async () => {
@@ -87,7 +87,7 @@ describe.concurrent("with the Kubernetes API", () => {
           ({ dst, gateway }) => dst === "10.244.2.0/24" && gateway === "10.244.2.0",
         );
       },
-      one,
+      first,
     );
     const node = await api.call("node", "n1");
     expect(node?.metadata.annotations).toMatchObject({
@@ -104,14 +104,14 @@ describe.concurrent("with the Kubernetes API", () => {
     expect(await answer(n1, "/metrics")).toMatch(/^flanneld_routes_programmed 1$/m);
 
     const mac = node?.metadata.annotations[`${f}backend-data`];
-    expect(await one.end()).toBe(0);
+    expect(await first.end()).toBe(0);
     await n1.sandbox.output("ip", ["link", "delete", "flannel.1"]);
     const again = start(n1);
     await until("n1's readiness", async () => (await readiness(n1)).includes(" 200 "), again);
     const after = await api.call("node", "n1");
     expect(after?.metadata.annotations[`${f}backend-data`]).toBe(mac);
     expect(await again.end("SIGINT")).toBe(0);
-    expect(await two.end()).toBe(0);
+    expect(await second.end()).toBe(0);
   });
 
   test("a node without a subnet, or with hostile peers, waits or refuses, and says so", async () => {
@@ -232,10 +232,10 @@ describe.concurrent("with etcd", () => {
     await using cluster = await etcdFabric();
     const { fabric, etcd, start } = cluster;
     const [n1, n2] = nodesOf(fabric);
-    let one = start(n1);
-    const two = start(n2);
-    const env = await whenWritten(n1, one);
-    await whenWritten(n2, two);
+    let first = start(n1);
+    const second = start(n2);
+    const env = await whenWritten(n1, first);
+    await whenWritten(n2, second);
     const [, third = ""] = /^FLANNEL_SUBNET=10\.244\.(\d+)\.1\/24$/m.exec(env) ?? [];
     const before = (await subnets(etcd)).find(({ key }) => key.endsWith(`10.244.${third}.0-24`));
     expect(before?.value).toMatch(
@@ -248,19 +248,19 @@ describe.concurrent("with etcd", () => {
         const routes = await n2.sandbox.routes(4);
         return routes.some(({ dst }) => dst === `10.244.${third}.0/24`);
       },
-      two,
+      second,
     );
 
     for (const signal of ["SIGTERM", "SIGKILL"] as const) {
-      await one.end(signal);
-      one = start(n1);
-      await until("readiness", async () => (await readiness(n1)).includes(" 200 "), one);
+      await first.end(signal);
+      first = start(n1);
+      await until("readiness", async () => (await readiness(n1)).includes(" 200 "), first);
       expect(await subnetEnv(n1)).toBe(env);
     }
     expect((await subnets(etcd)).find(({ key }) => key === before?.key)).toEqual(before);
     expect(await leaseCount(etcd)).toBe(2);
 
-    await one.end();
+    await first.end();
     const move = async (from: string, to: string) => {
       await fabric.router.sh(
         `ip neigh replace ${to} lladdr 02:77:00:00:01:01 dev br0 nud permanent`,
@@ -272,14 +272,14 @@ describe.concurrent("with etcd", () => {
       `);
     };
     await move("10.77.0.11", "10.77.0.91");
-    one = start(n1);
+    first = start(n1);
     await until(
       "the new address",
       async () => {
         const now = (await subnets(etcd)).find(({ key }) => key === before?.key);
         return now?.value.includes('"PublicIP":"10.77.0.91"') === true;
       },
-      one,
+      first,
     );
     expect(await subnets(etcd)).toHaveLength(2);
     expect(await leaseCount(etcd)).toBe(2);
@@ -290,9 +290,9 @@ describe.concurrent("with etcd", () => {
         const now = (await subnets(etcd)).find(({ key }) => key === before?.key);
         return now?.value.includes('"PublicIP":"10.77.0.92"') === true;
       },
-      one,
+      first,
     );
-    await Promise.all([one.end(), two.end()]);
+    await Promise.all([first.end(), second.end()]);
   });
 
   test("a reservation stays one, and a deleted or taken key is acquired again", async () => {

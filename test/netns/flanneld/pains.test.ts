@@ -92,38 +92,38 @@ describe.concurrent("issues of flannel's", () => {
 
   test("1788, 533: a peer with another MAC is reached by it, and the old entry goes", async () => {
     await using cluster = await createCluster({ backend: vxlan, families: [4] });
-    const [node, other] = [cluster.node(1), cluster.node(2)];
-    const lost = other.lease.data as { VtepMAC: string };
-    await other.daemon.kill();
-    await other.sandbox.sh("ip link delete flannel.1");
-    other.daemon = await startStatic(other.sandbox, other.config);
-    const { macs } = await other.daemon.ask();
+    const [node, peer] = [cluster.node(1), cluster.node(2)];
+    const lost = peer.lease.data as { VtepMAC: string };
+    await peer.daemon.kill();
+    await peer.sandbox.sh("ip link delete flannel.1");
+    peer.daemon = await startStatic(peer.sandbox, peer.config);
+    const { macs } = await peer.daemon.ask();
     expect(macs.ipv4).not.toBe(lost.VtepMAC);
-    other.lease = { ...other.lease, data: { VNI: 1, VtepMAC: macs.ipv4 } };
-    await cluster.tell(other);
+    peer.lease = { ...peer.lease, data: { VNI: 1, VtepMAC: macs.ipv4 } };
+    await cluster.tell(peer);
     await cluster.tell(node);
-    expect(await node.pod.ping(other.pod4)).toBe(true);
+    expect(await node.pod.ping(peer.pod4)).toBe(true);
     expect(await overlayOf(node)).not.toContain(lost.VtepMAC);
   });
 
   test("k3s 8794: of a peer with both families, one can change alone", async () => {
     await using cluster = await createCluster({ backend: vxlan });
-    const [node, other] = [cluster.node(1), cluster.node(2)];
-    const other6 = "02:bb:bb:bb:bb:bb";
+    const [node, peer] = [cluster.node(1), cluster.node(2)];
+    const newMac = "02:bb:bb:bb:bb:bb";
     await cluster.tell(node, (peers) => {
-      peers["n2"] = { ...other.lease, dataV6: { VNI: 1, VtepMAC: other6 } };
+      peers["n2"] = { ...peer.lease, dataV6: { VNI: 1, VtepMAC: newMac } };
     });
     const overlay = await overlayOf(node);
-    expect(overlay).toContain(`fd00:244:0:2:: lladdr ${other6}`);
-    expect(overlay).toContain(`${other6} dst ${other.address6}`);
+    expect(overlay).toContain(`fd00:244:0:2:: lladdr ${newMac}`);
+    expect(overlay).toContain(`${newMac} dst ${peer.address6}`);
     expect(overlay).toContain(
-      `10.244.2.0 lladdr ${(other.lease.data as { VtepMAC: string }).VtepMAC}`,
+      `10.244.2.0 lladdr ${(peer.lease.data as { VtepMAC: string }).VtepMAC}`,
     );
   });
 
   test("408, 1011: the interface's address and MTU are followed, and no route goes meanwhile", async () => {
     await using cluster = await createCluster({ backend: vxlan, families: [4] });
-    const [node, other] = [cluster.node(1), cluster.node(2)];
+    const [node, peer] = [cluster.node(1), cluster.node(2)];
     await node.sandbox.sh("ip link set eth0 mtu 1400");
     const before = await overlayOf(node);
     await expectOverlay(node, before.replace("mtu 1450", "mtu 1350"));
@@ -138,11 +138,11 @@ describe.concurrent("issues of flannel's", () => {
       .replace("local 10.77.0.11", "local 10.77.0.99");
     await expectOverlay(node, moved);
     node.lease = { ...node.lease, publicIp: "10.77.0.99" };
-    await other.sandbox.sh(
+    await peer.sandbox.sh(
       "ip neighbour replace 10.77.0.99 lladdr 02:77:00:00:01:01 dev eth0 nud permanent",
     );
-    await cluster.tell(other);
-    expect(await node.pod.ping(other.pod4)).toBe(true);
+    await cluster.tell(peer);
+    expect(await node.pod.ping(peer.pod4)).toBe(true);
   });
 
   test("517: nodes of one link reach each other while the backend is changed one by one", async () => {
@@ -183,8 +183,8 @@ describe.concurrent("issues of flannel's", () => {
       families: [4],
       config: { blackholes: true },
     });
-    const [node, other] = [cluster.node(1), cluster.node(2)];
-    expect(await other.pod.ping(node.pod4)).toBe(true);
+    const [node, peer] = [cluster.node(1), cluster.node(2)];
+    expect(await peer.pod.ping(node.pod4)).toBe(true);
     await node.sandbox.sh("ip link delete cni0");
     const answer = await node.sandbox.exec("ip", ["route", "get", "10.244.1.77"]);
     expect(answer.exitCode).not.toBe(0);
@@ -262,6 +262,6 @@ describe.concurrent("hostile peers", () => {
 });
 
 function leasesOf(nodes: readonly ClusterNode[], self: ClusterNode): Record<string, WireLease> {
-  const others = nodes.filter((node) => node !== self);
-  return Object.fromEntries(others.map(({ name, lease }) => [name, lease]));
+  const peers = nodes.filter((node) => node !== self);
+  return Object.fromEntries(peers.map(({ name, lease }) => [name, lease]));
 }

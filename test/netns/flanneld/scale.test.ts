@@ -21,8 +21,8 @@ function lease(number: number): WireLease {
 /** MiB that cannot be reclaimed, and all. */
 function memoryOf(root: number, pid: number): readonly [anonymous: number, rss: number] {
   const text = readFileSync(`/proc/${root}/root/proc/${pid}/status`, "utf8");
-  const of = (key: string) => Number(new RegExp(`${key}:\\s+(\\d+)`).exec(text)?.[1]) / 1024;
-  return [of("RssAnon"), of("VmRSS")];
+  const sizeOf = (key: string) => Number(new RegExp(`${key}:\\s+(\\d+)`).exec(text)?.[1]) / 1024;
+  return [sizeOf("RssAnon"), sizeOf("VmRSS")];
 }
 
 /** Milliseconds of processor time so far. */

@@ -68,7 +68,7 @@ export interface ConfigsView {
   /** What the network's plugins delegate, and why they could add no pod. */
   readonly chains: readonly DelegateChain[];
   /** The other networks that can be read, and the subnets that they give addresses of. */
-  readonly others: readonly { readonly network: NetworkList; readonly subnets: readonly Cidr[] }[];
+  readonly unused: readonly { readonly network: NetworkList; readonly subnets: readonly Cidr[] }[];
 }
 
 export interface PluginsView {

@@ -85,17 +85,19 @@ export function observeAttachments(tool: Tool, hostLinks: readonly Link[]): Atta
   });
 
   const known = new Set(cached.map(({ network, containerId }) => `${network} ${containerId}`));
-  const others = allReservations(tool).filter(
+  const unmatched = allReservations(tool).filter(
     ({ network, containerId }) => !known.has(`${network} ${containerId}`),
   );
-  const damaged = unreadable.map((entry) => identify(entry, others));
+  const damaged = unreadable.map((entry) => identify(entry, unmatched));
   const claimed = new Set(damaged.flatMap(({ reserved }) => reserved));
-  const unrecorded = others.flatMap((one): UnrecordedAttachment[] => {
-    if (claimed.has(one)) return [];
+  const unrecorded = unmatched.flatMap((reservation): UnrecordedAttachment[] => {
+    if (claimed.has(reservation)) return [];
     const namespace = strangers().find(({ addresses }) =>
-      addresses.some(({ address }) => sameAddress(address, one.address)),
+      addresses.some(({ address }) => sameAddress(address, reservation.address)),
     );
-    return namespace === undefined && !isRecent(one.file) ? [] : [{ ...one, namespace }];
+    return namespace === undefined && !isRecent(reservation.file)
+      ? []
+      : [{ ...reservation, namespace }];
   });
   return { cached, damaged, unrecorded, strangers };
 }
@@ -143,17 +145,19 @@ function identify(
   reservations: readonly NetworkReservation[],
 ): DamagedAttachment {
   const possible = attachmentsNamed(entry.file);
-  const owned = possible.map((one) => ({
-    one,
+  const owned = possible.map((attachment) => ({
+    attachment,
     reserved: reservations.filter(
       ({ network, containerId, ifname }) =>
-        network === one.network && containerId === one.containerId && ifname === one.ifname,
+        network === attachment.network &&
+        containerId === attachment.containerId &&
+        ifname === attachment.ifname,
     ),
   }));
   const sure = owned.filter(({ reserved }) => reserved.length > 0);
   return {
     ...entry,
-    candidates: sure.length > 0 ? sure.map(({ one }) => one) : possible,
+    candidates: sure.length > 0 ? sure.map(({ attachment }) => attachment) : possible,
     reserved: sure.flatMap(({ reserved }) => reserved),
   };
 }

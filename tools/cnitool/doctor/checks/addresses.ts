@@ -18,8 +18,10 @@ function fullness({ reservations }: View): Finding[] {
   return conf.rangeSets.flatMap((set): Finding[] => {
     const size = capacity(set);
     const taken = all.filter(
-      (one) =>
-        isTaken(one) && rangeOf(set, one.address) !== undefined && !isGateway(set, one.address),
+      (reservation) =>
+        isTaken(reservation) &&
+        rangeOf(set, reservation.address) !== undefined &&
+        !isGateway(set, reservation.address),
     );
     const percent = Number((BigInt(taken.length) * 100n) / size);
     if (percent < nearlyFull) return [];
@@ -46,13 +48,13 @@ function leaked(view: View): Finding[] {
   if (reservations === undefined || network === undefined || !keepsResults(view)) return [];
   // Not those of another network: containerd keeps a result for each pod's loopback, too.
   const attachments = [
-    ...cached.filter((one) => one.network === network.name),
+    ...cached.filter((attachment) => attachment.network === network.name),
     ...damaged.flatMap(({ candidates }) => candidates),
     ...unrecorded,
   ];
   const known = new Set([...attachments.map(({ containerId }) => containerId), ...starting]);
   const lost = reservations.reservations.filter(
-    (one) => isTaken(one) && !known.has(one.owner?.containerId ?? ""),
+    (reservation) => isTaken(reservation) && !known.has(reservation.owner?.containerId ?? ""),
   );
   if (lost.length === 0) return [];
   return [

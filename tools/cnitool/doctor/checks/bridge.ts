@@ -16,7 +16,7 @@ export function checkBridge(view: View): Finding[] {
   const { bridge, links } = view;
   if (bridge === undefined) return [];
   const { name } = bridge;
-  const link = links.find((one) => one.name === name);
+  const link = links.find((candidate) => candidate.name === name);
   if (link === undefined) return missing(view, name);
   const taken = bridgeNameTaken(name, link);
   if (taken !== undefined) return [taken];
@@ -31,7 +31,7 @@ export function checkBridge(view: View): Finding[] {
 
 function missing({ pods }: View, name: string): Finding[] {
   const cut = pods.filter(({ attachment }) =>
-    (attachment.addResult?.interfaces ?? []).some((one) => one.name === name),
+    (attachment.addResult?.interfaces ?? []).some((entry) => entry.name === name),
   );
   if (cut.length === 0) return [];
   return [
@@ -76,11 +76,12 @@ function addresses(view: View, { name, conf, addresses: all }: BridgeView): Find
     ),
   );
   const lacking = wanted.filter(
-    (cidr) => used.has(cidr.address.family) && !has.some((one) => sameCidr(one, cidr)),
+    (cidr) => used.has(cidr.address.family) && !has.some((present) => sameCidr(present, cidr)),
   );
   const families = new Set(wanted.map(({ address }) => address.family));
   const foreign = has.filter(
-    (cidr) => families.has(cidr.address.family) && !wanted.some((one) => sameCidr(one, cidr)),
+    (cidr) =>
+      families.has(cidr.address.family) && !wanted.some((expected) => sameCidr(expected, cidr)),
   );
   return [
     ...lacking.map((cidr): Finding => {
@@ -122,7 +123,7 @@ function wayOutOf({ pods }: View, name: string, cidr: Cidr, wanted: readonly Cid
 function mtu({ links }: View, { conf }: BridgeView, link: Link): Finding[] {
   const wanted = conf["mtu"];
   if (typeof wanted !== "number" || wanted === 0) return [];
-  const isWrong = (one: Link): boolean => one.mtu !== wanted;
+  const isWrong = (candidate: Link): boolean => candidate.mtu !== wanted;
   const ports = links.filter(({ master, kind }) => master === link.index && kind === "veth");
   const all = [link, ...ports].filter(isWrong);
   const [first] = all;
@@ -131,7 +132,7 @@ function mtu({ links }: View, { conf }: BridgeView, link: Link): Finding[] {
     {
       id: "wrong-mtu",
       severity: "warning",
-      what: `The MTU of ${some(all.map((one) => `${one.name} is ${one.mtu}`))}, and the network's is ${wanted}.`,
+      what: `The MTU of ${some(all.map((wrong) => `${wrong.name} is ${wrong.mtu}`))}, and the network's is ${wanted}.`,
       means:
         "Small packets pass and large ones are dropped: connections hang when they send much data.",
       fix:

@@ -109,11 +109,11 @@ function noPortMappings({ plugins, file }: NetworkList): Finding[] {
 
 /** Configs besides the one that is used. */
 function otherFiles({ configs, reservations }: View, network: NetworkList): Finding[] {
-  const { others } = configs;
-  const [first] = others;
+  const { unused } = configs;
+  const [first] = unused;
   if (first === undefined) return [];
-  const hidden = isFlannel(network) ? undefined : others.find((other) => isFlannel(other.network));
-  const own = (reservations?.conf.rangeSets ?? []).flatMap((set) =>
+  const hidden = isFlannel(network) ? undefined : unused.find((entry) => isFlannel(entry.network));
+  const usedSubnets = (reservations?.conf.rangeSets ?? []).flatMap((set) =>
     set.map(({ subnet }) => subnet),
   );
   return [
@@ -121,7 +121,7 @@ function otherFiles({ configs, reservations }: View, network: NetworkList): Find
       ? {
           id: "several-configs",
           severity: "warning",
-          what: `There is more than one network config: ${network.file} comes before ${some(others.map((other) => other.network.file))}.`,
+          what: `There is more than one network config: ${network.file} comes before ${some(unused.map((entry) => entry.network.file))}.`,
           means:
             "A runtime uses the first one only. If files are removed or renamed, new pods may get another network than existing ones.",
           fix: disable(first.network),
@@ -133,16 +133,16 @@ function otherFiles({ configs, reservations }: View, network: NetworkList): Find
           means: "New pods are not on flannel's network and cannot reach the pods that are.",
           fix: disable(network),
         },
-    ...others.flatMap(({ network: other, subnets }): Finding[] => {
-      const shared = subnets.find((subnet) => own.some((mine) => overlaps(mine, subnet)));
-      if (shared === undefined || other.name === network.name) return [];
+    ...unused.flatMap(({ network: unusedNetwork, subnets }): Finding[] => {
+      const shared = subnets.find((subnet) => usedSubnets.some((used) => overlaps(used, subnet)));
+      if (shared === undefined || unusedNetwork.name === network.name) return [];
       return [
         {
           id: "same-subnet",
           severity: "error",
-          what: `The networks ${network.name} and ${other.name} (${other.file}) both hand out addresses of ${formatCidr(shared)}.`,
+          what: `The networks ${network.name} and ${unusedNetwork.name} (${unusedNetwork.file}) both hand out addresses of ${formatCidr(shared)}.`,
           means: "Each tracks only its own addresses, so two pods can get the same one.",
-          fix: disable(other),
+          fix: disable(unusedNetwork),
         },
       ];
     }),

@@ -25,8 +25,8 @@ function needsFirewall({ bridge, configs: { network } }: View): boolean {
 }
 
 /** Rules in both iptables, of which packets pass both, and the tools see one. */
-function bothVariants({ firewall: { bothVariants: both, variant } }: View): Finding[] {
-  if (!both) return [];
+function bothVariants({ firewall: { bothVariants: hasBoth, variant } }: View): Finding[] {
+  if (!hasBoth) return [];
   return [
     {
       id: "two-firewalls",
@@ -145,5 +145,5 @@ function stale(view: View): Finding[] {
 function has(known: ReadonlySet<string>, id: string): boolean {
   if (known.has(id)) return true;
   const shortestCut = 32;
-  return id.length > shortestCut && [...known].some((one) => one.startsWith(id));
+  return id.length > shortestCut && [...known].some((knownId) => knownId.startsWith(id));
 }

@@ -148,7 +148,7 @@ function refused({ refused: peers }: OverlayView): Finding[] {
 
 /** Peers that answer at their own address, and not through the tunnel. */
 function blocked({ probes }: OverlayView): Finding[] {
-  const silent = probes.filter((one) => one.answersDirectly && !one.answersByTunnel);
+  const silent = probes.filter((probe) => probe.answersDirectly && !probe.answersByTunnel);
   const [first] = silent;
   if (first === undefined) return [];
   const isAll = probes.every(({ answersByTunnel }) => !answersByTunnel);

@@ -102,9 +102,9 @@ function mixture(plugins: PluginsView): Finding[] {
     ({ type, versions }) => versions !== undefined && plugins.builtins.has(type),
   );
   const suites = Map.groupBy(known, ({ about }) => about);
-  const ours = [...suites.keys()].find(isOurs);
-  if (suites.size < 2 || ours === undefined) return [];
-  const other = known.find(({ about }) => about !== ours);
+  const ownSuite = [...suites.keys()].find(isOurs);
+  if (suites.size < 2 || ownSuite === undefined) return [];
+  const foreign = known.find(({ about }) => about !== ownSuite);
   const list = Array.from(suites, ([suite, files]) => {
     const names = some(files.map(({ type }) => type));
     return `${names} of ${suite === "" ? "another suite" : suite}`;
@@ -116,7 +116,7 @@ function mixture(plugins: PluginsView): Finding[] {
       what: `The plugins are of more than one suite or version: ${list.join("; ")}.`,
       means:
         "They work together, but an installation is incomplete. cnitool repairs and collects only what this suite's plugins have made.",
-      fix: installing(plugins, other?.path ?? ""),
+      fix: installing(plugins, foreign?.path ?? ""),
     },
   ];
 }

@@ -31,7 +31,7 @@ function notWritable({ results: { folder, problem } }: View): Finding[] {
 
 /** Results that cannot be read: of pods that may be running, or of nothing that is there. */
 function damaged(view: View): Finding[] {
-  const [alive, dead] = split(view.damaged, (one) => mayBeAlive(view, one));
+  const [alive, dead] = split(view.damaged, (entry) => mayBeAlive(view, entry));
   const [first] = dead;
   return [
     ...(alive.length === 0
@@ -90,13 +90,15 @@ function unrecorded(view: View): Finding[] {
 
 /** Attachments whose namespace is gone. */
 function gone({ cached, configs: { network } }: View): Finding[] {
-  const found = cached.filter((one) => one.state === "gone" && one.network === network?.name);
+  const found = cached.filter(
+    (attachment) => attachment.state === "gone" && attachment.network === network?.name,
+  );
   if (found.length === 0 || network === undefined) return [];
   return [
     {
       id: "pod-gone",
       severity: "warning",
-      what: `Pods are gone, but nobody ran DEL for them: ${some(found.map((one) => podOf(one) ?? one.containerId))}.`,
+      what: `Pods are gone, but nobody ran DEL for them: ${some(found.map((attachment) => podOf(attachment) ?? attachment.containerId))}.`,
       means: "Their addresses, firewall rules and cached results are left over.",
       fix: collecting(network.name),
     },
@@ -116,6 +118,6 @@ function left({ leftovers, configs: { network } }: View): Finding[] {
   ];
 }
 
-function split<T>(all: readonly T[], test: (one: T) => boolean): [T[], T[]] {
-  return [all.filter(test), all.filter((one) => !test(one))];
+function split<T>(all: readonly T[], test: (item: T) => boolean): [T[], T[]] {
+  return [all.filter(test), all.filter((item) => !test(item))];
 }

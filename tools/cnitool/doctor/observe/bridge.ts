@@ -13,7 +13,7 @@ export function observeBridge(
   attachments: Attachments,
 ): BridgeView {
   const name = typeof conf["bridge"] === "string" ? conf["bridge"] : "cni0";
-  const link = links.find((one) => one.name === name);
+  const link = links.find((candidate) => candidate.name === name);
   return {
     name,
     conf,

@@ -14,15 +14,18 @@ export async function observeConfigs(tool: Tool): Promise<ConfigsView> {
   const files = listNetworks(folder);
   const networks = files
     .map((file) => file.network)
-    .filter((one): one is NetworkList => !(one instanceof CniError));
-  const [network, ...rest] = networks;
-  const others = [];
-  for (const other of rest) {
-    const chains = await chainsOf(tool, other);
-    others.push({ network: other, subnets: chains.flatMap((one) => subnetsOf(one.chain)) });
+    .filter((list): list is NetworkList => !(list instanceof CniError));
+  const [network, ...unusedNetworks] = networks;
+  const unused = [];
+  for (const unusedNetwork of unusedNetworks) {
+    const chains = await chainsOf(tool, unusedNetwork);
+    unused.push({
+      network: unusedNetwork,
+      subnets: chains.flatMap((delegate) => subnetsOf(delegate.chain)),
+    });
   }
   const chains = network === undefined ? [] : await chainsOf(tool, network);
-  return { folder, files, network, chains, others };
+  return { folder, files, network, chains, unused };
 }
 
 async function chainsOf(tool: Tool, list: NetworkList): Promise<DelegateChain[]> {

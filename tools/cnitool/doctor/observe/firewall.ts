@@ -29,7 +29,7 @@ export const noFirewall: FirewallView = {
   owners: [],
 };
 
-interface Surroundings {
+interface Observed {
   readonly configs: ConfigsView;
   readonly links: readonly Link[];
   readonly bridge: BridgeView | undefined;
@@ -37,9 +37,9 @@ interface Surroundings {
 }
 
 /** Looks at the firewall: its commands, what it does with pods' packets, and whose rules it has. */
-export function observeFirewall(tool: Tool, around: Surroundings): FirewallView {
+export function observeFirewall(tool: Tool, observed: Observed): FirewallView {
   const { node, firewall } = tool;
-  const rangeSets = around.reservations?.conf.rangeSets ?? [];
+  const rangeSets = observed.reservations?.conf.rangeSets ?? [];
   const families = [...new Set(rangeSets.map(([range]) => range.subnet.address.family))];
   const hasNat = (variant: Variant): boolean =>
     savedTable(firewall, 4, "nat", variant).includes("\n-A ");
@@ -47,8 +47,8 @@ export function observeFirewall(tool: Tool, around: Surroundings): FirewallView 
     commands: { iptables: node.hasCommand("iptables-restore"), nft: node.hasCommand("nft") },
     variant: firewall.variant(4),
     bothVariants: hasNat("legacy") && hasNat("nft"),
-    markChain: observeMarkChain(firewall, around.configs, families),
-    paths: families.flatMap((family) => observePaths(tool, around, family, rangeSets)),
+    markChain: observeMarkChain(firewall, observed.configs, families),
+    paths: families.flatMap((family) => observePaths(tool, observed, family, rangeSets)),
     owners: ruleOwners(firewall),
   };
 }
@@ -78,7 +78,7 @@ interface Hook {
 /** The packets of pods that a base chain drops, or gives another source. */
 function observePaths(
   tool: Tool,
-  { links, bridge, reservations }: Surroundings,
+  { links, bridge, reservations }: Observed,
   family: Family,
   rangeSets: readonly RangeSet[],
 ): PathView[] {
@@ -133,7 +133,7 @@ function remotePod(
   const networks = (reservations?.conf.routes ?? [])
     .map(({ dst }) => dst)
     .filter(({ address, prefix }) => address.family === family && prefix > 0);
-  const network = networks.find((one) => contains(one, pod));
+  const network = networks.find((candidate) => contains(candidate, pod));
   if (network === undefined) return undefined;
   const candidates = [
     offsetAddress(firstAddress(network), 2n),

@@ -18,7 +18,9 @@ export async function observePods(
   { network }: ConfigsView,
   cached: readonly CachedAttachment[],
 ): Promise<PodView[]> {
-  const own = cached.filter((one) => one.state === "alive" && one.network === network?.name);
+  const own = cached.filter(
+    (attachment) => attachment.state === "alive" && attachment.network === network?.name,
+  );
   const perContainer = Map.groupBy(
     cached.filter(({ state, ifname }) => state === "alive" && ifname !== "lo"),
     ({ containerId }) => containerId,

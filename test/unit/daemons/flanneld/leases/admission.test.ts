@@ -2,13 +2,13 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
 import { admit, PeerAdmission } from "../../../../../daemons/flanneld/leases/admission.ts";
-import type { Surroundings } from "../../../../../daemons/flanneld/leases/admission.ts";
+import type { AdmissionContext } from "../../../../../daemons/flanneld/leases/admission.ts";
 import { Churn } from "../../../../../shared/daemon/churn.ts";
 import type { Lease } from "../../../../../shared/flannel/lease.ts";
 import { parseAddress } from "../../../../../shared/net/address.ts";
 import { overlaps, parseCidr } from "../../../../../shared/net/cidr.ts";
 
-const here: Surroundings = {
+const here: AdmissionContext = {
   network: parseCidr("10.0.0.0/8"),
   ipv6Network: parseCidr("fd00:244::/48"),
   ownSubnets: [parseCidr("10.244.1.0/24"), parseCidr("fd00:244:0:1::/64")],
@@ -150,10 +150,10 @@ describe("PeerAdmission", () => {
     expect(update("a", "b").admitted).toEqual(["wide"]);
   });
 
-  it("looks at all again with other surroundings", () => {
+  it("decides about all peers anew in another context", () => {
     const { admitting, update } = admission();
     expect(update(v4("n2", "10.1.2.0/24", 1)).admitted).toEqual(["n2"]);
-    admitting.surroundWith({ ...here, ownSubnets: [parseCidr("10.1.2.0/24")] });
+    admitting.restart({ ...here, ownSubnets: [parseCidr("10.1.2.0/24")] });
     expect(update().refused).toEqual({ n2: "its subnet 10.1.2.0/24 overlaps this node's" });
   });
 

@@ -165,7 +165,7 @@ export function viewOf(changes: Changes = {}): View {
       files: [{ file: network.file, network }],
       network,
       chains: [],
-      others: [],
+      unused: [],
       ...configs,
     },
     plugins: {

@@ -85,7 +85,7 @@ testFaults([
     name: "there is a second network config",
     id: "several-configs",
     changes: {
-      configs: { others: [{ network: otherNetwork("b", "/n/20-b.conf"), subnets: [] }] },
+      configs: { unused: [{ network: otherNetwork("b", "/n/20-b.conf"), subnets: [] }] },
     },
     what: "comes before /n/20-b.conf",
     fix: "mv /n/20-b.conf /n/20-b.conf.disabled",
@@ -97,7 +97,7 @@ testFaults([
     changes: {
       configs: {
         network: otherNetwork("a", "/n/05-a.conf"),
-        others: [{ network, subnets: [] }],
+        unused: [{ network, subnets: [] }],
       },
       cached: [],
       pods: [],
@@ -114,7 +114,7 @@ testFaults([
     severity: "error",
     changes: {
       configs: {
-        others: [
+        unused: [
           { network: otherNetwork("b", "/n/20-b.conf"), subnets: [parseCidr("10.244.0.0/16")] },
         ],
       },
