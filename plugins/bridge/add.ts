@@ -140,12 +140,12 @@ function masquerade(context: AddContext, { ips }: Layer3, container: Namespace):
     removeMasquerade(context, wanted);
   });
   const addresses = ips.map(({ address }) => address);
-  const others = (): Cidr[] =>
+  const otherAddresses = (): Cidr[] =>
     container
       .links()
       .filter(({ name }) => name !== request.ifname && name !== "lo")
       .flatMap((link) => container.addresses(link));
-  addMasquerade(context, conf, wanted, addresses, others);
+  addMasquerade(context, conf, wanted, addresses, otherAddresses);
 }
 
 /** The container and interface whose masquerading a call is about. */

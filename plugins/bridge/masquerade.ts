@@ -21,7 +21,7 @@ const families: readonly Family[] = [4, 6];
 
 /**
  * Masquerades what a container sends out of its subnet.
- * @param others the addresses of the container's other interfaces.
+ * @param otherAddresses the addresses of the container's other interfaces.
  * @throws Failure firewall, busy
  */
 export function addMasquerade(
@@ -29,13 +29,13 @@ export function addMasquerade(
   conf: BridgeConfig,
   masquerade: Masquerade,
   addresses: readonly Cidr[],
-  others: () => readonly Cidr[],
+  otherAddresses: () => readonly Cidr[],
 ): void {
   const wanted = masqueradeRuleset(masquerade, addresses, env.node.sys.sha512);
   const driver = driverOf(env.firewall, backendOf(env, conf));
   if (isMasqueraded(env, masquerade)) {
     // Another interface of the container, whose rules stay. These are added to them.
-    if (isShared(env, masquerade, others())) {
+    if (isShared(env, masquerade, otherAddresses())) {
       driver.complete(families, wanted);
       return;
     }
@@ -50,11 +50,11 @@ export function addMasquerade(
 function isShared(
   { firewall, node: { sys } }: Env,
   masquerade: Masquerade,
-  others: readonly Cidr[],
+  otherAddresses: readonly Cidr[],
 ): boolean {
   const chain = masqueradeChain(sys.sha512, masquerade.network, masquerade.containerId);
   return families.some((family) => {
-    const hosts = others
+    const hosts = otherAddresses
       .filter(({ address }) => address.family === family)
       .map(({ address }) => `-s ${formatAddress(address)}/`);
     if (hosts.length === 0) return false;

@@ -41,9 +41,9 @@ export function planGateways(
 
 /** The link's addresses that cannot stay beside the gateway addresses. */
 export function replacements(addresses: readonly Cidr[], gateways: readonly Cidr[]): Replacement[] {
-  const others = missing(gateways, addresses);
+  const extra = missing(gateways, addresses);
   return missing(addresses, gateways).flatMap((gateway) =>
-    others.filter((address) => clash(address, gateway)).map((address) => ({ address, gateway })),
+    extra.filter((address) => clash(address, gateway)).map((address) => ({ address, gateway })),
   );
 }
 

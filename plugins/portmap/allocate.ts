@@ -25,7 +25,7 @@ export function allocate(
   const evicted = new Map<string, PortRecord>(own === undefined ? [] : [[keyOf(own), own]]);
   for (const mapping of forward.mappings) {
     for (const owner of store.ownersOf(mapping)) {
-      const clashes = owner.forward.mappings.some((other) => overlap(mapping, other));
+      const clashes = owner.forward.mappings.some((taken) => overlap(mapping, taken));
       // Of what an earlier version took from rules, the rules say more.
       if (owner.foreign || isSameAttachment(owner, record) || !clashes) continue;
       if (owner.forward.containerId === forward.containerId) {
@@ -47,9 +47,9 @@ export function allocate(
 
 /** Writes a record, so that those it takes the place of are restored by nobody. */
 function claim(store: PortStore, record: PortRecord, evicted: readonly PortRecord[]): void {
-  for (const other of evicted) {
-    if (isSameAttachment(other, record)) store.remove(other);
-    else store.write({ ...other, phase: "leaving" });
+  for (const previous of evicted) {
+    if (isSameAttachment(previous, record)) store.remove(previous);
+    else store.write({ ...previous, phase: "leaving" });
   }
   try {
     store.write(record);

@@ -181,7 +181,7 @@ function readMappings(conf: PortmapConf): PortMapping[] {
     const path = `runtimeConfig.portMappings[${at}]`;
     const mapping = readMapping(entry, path);
     // What is given twice stays so: the reference's CHECK looks for the rules of each.
-    if (mappings.some((other) => contradicts(mapping, other))) {
+    if (mappings.some((earlier) => contradicts(mapping, earlier))) {
       const port = `${mapping.hostPort}/${mapping.protocol}`;
       throw badConfig(
         `${path}.hostPort`,
@@ -222,11 +222,11 @@ function readHostIP(text: string, path: string): Address {
  * Whether two mappings send the same packets to different ports. One for an address of the host goes
  * before one for all of them.
  */
-function contradicts(one: PortMapping, other: PortMapping): boolean {
+function contradicts(a: PortMapping, b: PortMapping): boolean {
   return (
-    one.containerPort !== other.containerPort &&
-    (one.hostIP === undefined) === (other.hostIP === undefined) &&
-    overlap(one, other)
+    a.containerPort !== b.containerPort &&
+    (a.hostIP === undefined) === (b.hostIP === undefined) &&
+    overlap(a, b)
   );
 }
 

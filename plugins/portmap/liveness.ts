@@ -100,7 +100,7 @@ function isId(containerId: string, isCut: boolean, found: string): boolean {
 }
 
 function isIn(address: Address, addresses: readonly { address: Address }[]): boolean {
-  return addresses.some((other) => sameAddress(other.address, address));
+  return addresses.some((candidate) => sameAddress(candidate.address, address));
 }
 
 /** Whom host-local has given an address, in a network or in any. */

@@ -43,11 +43,11 @@ export function siblingsOf(
 ): PortRecord[] {
   const owner = ownerOf(env, backend, record.forward);
   return among.filter(
-    (other) =>
-      other.backend === backend &&
-      hasRules(other) &&
-      !isSameAttachment(other, record) &&
-      ownerOf(env, backend, other.forward) === owner,
+    (sibling) =>
+      sibling.backend === backend &&
+      hasRules(sibling) &&
+      !isSameAttachment(sibling, record) &&
+      ownerOf(env, backend, sibling.forward) === owner,
   );
 }
 

@@ -270,16 +270,16 @@ function checkListeners({ conf, node, warn }: Context<PortmapConfig>, forward: P
     for (const [family, inodes] of listeners) {
       if (!own.includes(family) || (only ?? family) !== family) continue;
       const who = node.listenerName(inodes) ?? "a process";
-      const said = `${describeMapping(mapping)} is used by ${who} of the host, whose IPv${family} traffic the container would get`;
+      const conflict = `${describeMapping(mapping)} is used by ${who} of the host, whose IPv${family} traffic the container would get`;
       if (conf.refuseListeners) {
         throw new CniError(
           Code.Conflict,
-          `Cannot map a host port: ${said}.`,
+          `Cannot map a host port: ${conflict}.`,
           'Give the pod another hostPort, stop that process, or set "hostPortConflict": "warn".',
         );
       }
-      if (!warned.has(said)) warn(`${said}.`);
-      warned.add(said);
+      if (!warned.has(conflict)) warn(`${conflict}.`);
+      warned.add(conflict);
     }
   }
 }

@@ -124,7 +124,7 @@ function isPlain(record: PortRecord): boolean {
       (problem) => problem === undefined,
     ) &&
     Number.isInteger(inode) &&
-    [record.reserved, record.leftover, record.foreign].every((one) => typeof one === "boolean") &&
+    [record.reserved, record.leftover, record.foreign].every((flag) => typeof flag === "boolean") &&
     backends.includes(record.backend) &&
     phases.includes(record.phase) &&
     mappings.every(

@@ -58,10 +58,10 @@ function removeOthers(env: PortmapEnv, { record, evicted }: Task): void {
   const own = familiesOf(record.forward);
   env.store.withAllRules(env.firewall, () => {
     for (const family of families) {
-      const others = evicted.filter(
+      const elsewhere = evicted.filter(
         ({ backend }) => backend !== record.backend || !own.includes(family),
       );
-      removeRules(env, others, family);
+      removeRules(env, elsewhere, family);
     }
   });
 }
@@ -82,7 +82,7 @@ function commit(env: PortmapEnv, { record, evicted }: Task): void {
       );
     }
     store.write({ ...record, phase: "added" });
-    for (const other of evicted) if (!isSameAttachment(other, record)) store.remove(other);
+    for (const previous of evicted) if (!isSameAttachment(previous, record)) store.remove(previous);
   });
   if (evicted.length > 0) closeLocalnets(env);
 }
@@ -106,7 +106,7 @@ function addOwn(env: PortmapEnv, task: Task, family: Family): boolean {
 function replaceRules(env: PortmapEnv, task: Task, family: Family): void {
   const { record, evicted } = task;
   const driver = driverOf(env.firewall, record.backend);
-  const removed = evicted.map((other) => rulesOf(env, other));
+  const removed = evicted.map((previous) => rulesOf(env, previous));
   reconcile(env, driver, family, [record], [...removed, ...unrecorded(env, driver, task, family)]);
 }
 
@@ -166,11 +166,11 @@ function reconcile(
       }),
     );
   const added = byOwner(records);
-  const others = byOwner(
+  const restorable = byOwner(
     all.filter((record) => record.backend === driver.backend && isRestorable(env, record)),
   );
-  for (const owner of added.keys()) others.delete(owner);
-  driver.reconcile([family], [...added.values()], removed, [...others.values()]);
+  for (const owner of added.keys()) restorable.delete(owner);
+  driver.reconcile([family], [...added.values()], removed, [...restorable.values()]);
   const state = driver.sharedState(family, [...added.values()]);
   if (state !== undefined) store.rememberState(state);
 }

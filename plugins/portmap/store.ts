@@ -132,7 +132,7 @@ export class PortStore {
   rememberState(state: string): void {
     const digest = this.#digest(state);
     this.locked(() => {
-      const kept = [...this.#states().filter((other) => other !== digest), digest];
+      const kept = [...this.#states().filter((known) => known !== digest), digest];
       this.#attempt(() => {
         this.#replace(`${this.#folder}/shared`, `${kept.slice(-statesMax).join("\n")}\n`);
       });
@@ -232,7 +232,7 @@ export class PortStore {
       if (names.includes(name)) {
         this.#setNames(
           path,
-          names.filter((other) => other !== name),
+          names.filter((entry) => entry !== name),
         );
       }
     }

@@ -125,7 +125,7 @@ export function removeRules(env: PortmapEnv, records: readonly PortRecord[], fam
     const alone: PortRecord[] = [];
     for (const record of records) {
       const siblings = siblingsOf(env, backend, record).filter(
-        (other) => !records.some((one) => isSameAttachment(one, other)),
+        (sibling) => !records.some((removed) => isSameAttachment(removed, sibling)),
       );
       if (siblings.length === 0) alone.push(record);
       else shared.push(rulesetOf(env, record.forward, siblings));
@@ -134,14 +134,15 @@ export function removeRules(env: PortmapEnv, records: readonly PortRecord[], fam
     if (alone.length === 0) continue;
     // Of what another plugin has made, or a call has half removed, no record says the very words.
     const known = alone.filter(
-      (one) => !one.foreign && !one.leftover && one.backend === backend && backend === "iptables",
+      (record) =>
+        !record.foreign && !record.leftover && record.backend === backend && backend === "iptables",
     );
     // Where these are not there as they were made, they are looked for.
     if (known.length > 0) {
       driver.add(
         [family],
         [],
-        known.map((one) => rulesetOf(env, one.forward, [one])),
+        known.map((record) => rulesetOf(env, record.forward, [record])),
       );
     }
     driver.remove(

@@ -39,9 +39,9 @@ export function goneClaimants(
 ): RuleOwner[] {
   const { firewall, store, warn } = env;
   const mappings = mappingsOf(record.forward, family);
-  const others = mappings.flatMap((mapping) => store.ownersOf(mapping));
+  const owners = mappings.flatMap((mapping) => store.ownersOf(mapping));
   const known = new Set(
-    [record, ...evicted, ...others.filter(({ foreign }) => !foreign)].flatMap(({ forward }) =>
+    [record, ...evicted, ...owners.filter(({ foreign }) => !foreign)].flatMap(({ forward }) =>
       backends.map((backend) => ownerOf(env, backend, forward)),
     ),
   );
@@ -63,8 +63,8 @@ export function goneClaimants(
 
 function claims({ family, protocol, hostPort, hostIP }: ListedHostPort, mapping: PortMapping) {
   if (protocol !== mapping.protocol) return false;
-  const other = { ...mapping, hostPort, hostIP, family };
-  return overlap(mapping, other);
+  const listed = { ...mapping, hostPort, hostIP, family };
+  return overlap(mapping, listed);
 }
 
 /**

@@ -69,7 +69,7 @@ export function figuresOf(samples: readonly Sample[], memory: readonly Sample[])
 
 /** A quantile, interpolated between the two nearest samples. */
 export function quantile(values: readonly number[], share: number): number {
-  const sorted = values.toSorted((one, other) => one - other);
+  const sorted = values.toSorted((a, b) => a - b);
   const at = (sorted.length - 1) * share;
   const [low, high] = [sorted[Math.floor(at)] ?? 0, sorted[Math.ceil(at)] ?? 0];
   return round(low + (high - low) * (at % 1));

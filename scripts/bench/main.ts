@@ -74,7 +74,7 @@ async function main(): Promise<void> {
 }
 
 function runOf(rows: readonly Row[], load: number): Run {
-  const other = process.env["REFERENCE_CNI_BIN"];
+  const referenceSetting = process.env["REFERENCE_CNI_BIN"];
   return {
     date: new Date().toISOString().slice(0, 10),
     machine: {
@@ -83,7 +83,7 @@ function runOf(rows: readonly Row[], load: number): Run {
       kernel: release(),
       load,
     },
-    reference: other === undefined ? "Debian's plugins" : "another build",
+    reference: referenceSetting === undefined ? "Debian's plugins" : "another build",
     referenceHasFlannel: hasPlugin(referenceFolder, "flannel"),
     quick: values.quick,
     rows,

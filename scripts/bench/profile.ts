@@ -49,7 +49,7 @@ try {
   const profiles: Profile[] = [];
   if (bun !== undefined) profiles.push(await profile("bun"));
   profiles.push(await profile("node"));
-  for (const one of profiles) print(tableOf(one));
+  for (const entry of profiles) print(tableOf(entry));
   mkdirSync(dirname(values.out), { recursive: true });
   writeFileSync(values.out, `${JSON.stringify(profiles, undefined, 1)}\n`);
   print(`${values.out} has all of it.`);
@@ -80,7 +80,7 @@ async function profile(runtime: Runtime): Promise<Profile> {
   const modules = first
     .slice(0, -1)
     .map(([file], at) => ({ file, time: between(at, at + 1) }))
-    .toSorted((one, other) => other.time - one.time);
+    .toSorted((a, b) => b.time - a.time);
   return {
     runtime,
     runs,

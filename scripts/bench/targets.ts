@@ -33,18 +33,20 @@ export function targetsOf({ rows }: Run): Target[] {
         found: full === undefined || plain === undefined ? undefined : full / plain,
       };
     });
-  const one = "chain, 1 mapping";
+  const single = "chain, 1 mapping";
   const many = "chain, 16 at once";
   return [
-    ratio(one, "flannel", "ADD", 0.85),
-    ratio(one, "flannel", "DEL", 0.95),
-    ratio(one, "portmap", "ADD", 0.3),
-    ratio(one, "portmap", "DEL", 0.25),
-    ...[one, many].flatMap((scenario) => verbs.map((verb) => ratio(scenario, "chain", verb, 0.4))),
+    ratio(single, "flannel", "ADD", 0.85),
+    ratio(single, "flannel", "DEL", 0.95),
+    ratio(single, "portmap", "ADD", 0.3),
+    ratio(single, "portmap", "DEL", 0.25),
+    ...[single, many].flatMap((scenario) =>
+      verbs.map((verb) => ratio(scenario, "chain", verb, 0.4)),
+    ),
     ...verbs.map((verb): Target => {
-      const found = rowOf(rows, one, "chain", verb);
+      const found = rowOf(rows, single, "chain", verb);
       return {
-        what: `CPU time of chain ${verb} (${one}), by the reference's`,
+        what: `CPU time of chain ${verb} (${single}), by the reference's`,
         limit: 0.6,
         found: found && ratioOf(found, cpuOf),
       };
@@ -54,7 +56,7 @@ export function targetsOf({ rows }: Run): Target[] {
       limit: 6,
       found: most(rows.flatMap(overFloor)),
     },
-    ...grown("chain, 1,000 pods", one, "chain"),
+    ...grown("chain, 1,000 pods", single, "chain"),
     ...grown("bridge, 60,000 reservations", "bridge", "bridge"),
     {
       what: "max RSS of any call, MB",

@@ -68,8 +68,8 @@ function compact(schema: AnySchemaObject): AnySchemaObject {
     if (typeof value === "string" && (key === "description" || key === "title")) return undefined;
     if (key === mapKeyword) return undefined;
     if (!isObject(value) || !Array.isArray(value["type"])) return value;
-    const [type, ...others] = value["type"] as unknown[];
-    if (others.length !== 1 || others[0] !== "null") {
+    const [type, ...alternatives] = value["type"] as unknown[];
+    if (alternatives.length !== 1 || alternatives[0] !== "null") {
       throw new Error(`cannot use the types ${String(value["type"])}`);
     }
     return { ...value, type, nullable: true };

@@ -14,8 +14,8 @@ export interface Members {
 if (import.meta.main) {
   // What only tests use is of no use in the product.
   const product = globSync("{plugins,tools,daemons,shared}/**/*.ts").map(read);
-  const others = globSync("{scripts,test}/**/*.ts").map(read);
-  const unused = [...unusedIn(product), ...unusedIn([...product, ...others])];
+  const tooling = globSync("{scripts,test}/**/*.ts").map(read);
+  const unused = [...unusedIn(product), ...unusedIn([...product, ...tooling])];
   if (unused.length > 0) console.log([...new Set(unused)].join("\n"));
   process.exitCode = unused.length > 0 ? 1 : 0;
 }

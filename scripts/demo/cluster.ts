@@ -155,8 +155,9 @@ async function showTraffic(report: Report, members: readonly Member[]): Promise<
     await report.step(
       `${first.node.name} → ${second.node.name} by HTTP`,
       async () => {
-        const said = await first.pod.output(process.execPath, ["-e", CLIENT, url]);
-        if (said.trim() !== `200 ${second.node.name}`) throw new Error(`${url} answers: ${said}`);
+        const answer = await first.pod.output(process.execPath, ["-e", CLIENT, url]);
+        if (answer.trim() !== `200 ${second.node.name}`)
+          throw new Error(`${url} answers: ${answer}`);
       },
       () => `${url} answers with 200`,
     );
@@ -182,9 +183,9 @@ async function leave(
   report: Report,
   router: Sandbox,
   { node, pod, result }: Member,
-  other: FabricNode,
+  peer: FabricNode,
 ): Promise<void> {
-  const routes = async () => Number(await other.sandbox.sh(COUNT_ROUTES));
+  const routes = async () => Number(await peer.sandbox.sh(COUNT_ROUTES));
   const before = await routes();
   await report.step(
     `${node.name} leaves`,
@@ -203,9 +204,9 @@ async function leave(
         env: { ETCDCTL_API: "3" },
       });
       const left = await eventually(routes, (now) => now === before - 2, patience);
-      if (left !== before - 2) throw new Error(`${other.name} still has ${left} routes`);
+      if (left !== before - 2) throw new Error(`${peer.name} still has ${left} routes`);
     },
-    () => `${other.name} has no route there any more`,
+    () => `${peer.name} has no route there any more`,
   );
 }
 

@@ -91,7 +91,7 @@ interface Closable {
 interface Stopper {
   /** Why it was stopped, if it was. */
   readonly reason: () => string | undefined;
-  readonly alsoCloses: (other: Closable) => void;
+  readonly alsoCloses: (closable: Closable) => void;
   stop(): void;
 }
 
@@ -109,7 +109,7 @@ function stopOn(sandbox: Sandbox): Stopper {
   process.on("SIGINT", signals.SIGINT).on("SIGTERM", signals.SIGTERM);
   return {
     reason: () => reason,
-    alsoCloses: (other) => closed.push(other),
+    alsoCloses: (closable) => closed.push(closable),
     stop() {
       clearTimeout(timer);
       process.off("SIGINT", signals.SIGINT).off("SIGTERM", signals.SIGTERM);

@@ -5,7 +5,7 @@ import type { Pod } from "./pods.ts";
 /** The rules that a packet to the first pod's host ports passes, in order and shortened. */
 export async function describeRules(
   sandbox: Sandbox,
-  [pod, ...others]: readonly Pod[],
+  [pod, ...otherPods]: readonly Pod[],
 ): Promise<readonly string[]> {
   const [rules, rules6] = [await hostPortRules(sandbox, 4), await hostPortRules(sandbox, 6)];
   const goal = `--to-destination ${pod?.addresses[0]}:`;
@@ -24,7 +24,7 @@ export async function describeRules(
         .replace(/^-A (\S+)/, (_, chain: string) => chain.padEnd(20)),
     );
   const rest = rules.length + rules6.length - text.length;
-  const names = others.map(({ namespace }) => namespace.name).join(", ");
+  const names = otherPods.map(({ namespace }) => namespace.name).join(", ");
   const localnet = await sandbox.sysctl("net/ipv4/conf/cni0/route_localnet");
   return [
     ...text,

@@ -10,13 +10,13 @@ const OWN_PORT = 40_053;
 
 /** Pings by every route, in both families. */
 export async function showTraffic({ sandbox, report }: Demo, pods: readonly Pod[]): Promise<void> {
-  const [one, two] = pods;
-  if (one === undefined || two === undefined) return;
+  const [first, second] = pods;
+  if (first === undefined || second === undefined) return;
   const routes = [
-    { title: "pod1 → pod2", from: one.namespace, to: two.addresses },
-    { title: "pod2 → pod1", from: two.namespace, to: one.addresses },
-    { title: "pod1 → gateway", from: one.namespace, to: GATEWAYS },
-    { title: "node → pod2", from: sandbox, to: two.addresses },
+    { title: "pod1 → pod2", from: first.namespace, to: second.addresses },
+    { title: "pod2 → pod1", from: second.namespace, to: first.addresses },
+    { title: "pod1 → gateway", from: first.namespace, to: GATEWAYS },
+    { title: "node → pod2", from: sandbox, to: second.addresses },
   ];
   for (const { title, from, to } of routes) {
     for (const address of to) {

@@ -14,9 +14,9 @@ export class Churn {
     this.#collect = collect;
   }
 
-  /** @param things each as much as a Node's metadata to read, or a route to make. */
-  add(things: number): void {
-    this.#count += things;
+  /** @param amount of work: 1 for the metadata of a Node read, or a route made. */
+  add(amount: number): void {
+    this.#count += amount;
     if (this.#count < most) return;
     this.#count = 0;
     this.#collect();

@@ -22,7 +22,7 @@ export class AsyncFirewall {
 
   /** Which of the two iptables the node uses. */
   variant(family: Family): Variant {
-    return this.#variants.of(family);
+    return this.#variants.variant(family);
   }
 
   /** Looks anew which iptables the node uses, when it is next asked. */

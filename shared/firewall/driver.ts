@@ -40,13 +40,14 @@ export interface FirewallDriver {
    * Looks at what there is, then adds rulesets in the place of what their owners have, removes
    * others, and makes the shared rules where they are missing. Whatever has removed those has hardly
    * left the rest, so other owners' rulesets are added again as well.
+   * @param restored the rulesets of other owners.
    * @throws Failure firewall, busy
    */
   reconcile(
     families: readonly Family[],
     added: readonly Ruleset[],
     removed?: readonly Ruleset[],
-    others?: readonly Ruleset[],
+    restored?: readonly Ruleset[],
   ): void;
 
   /**

@@ -47,7 +47,7 @@ export class Firewall implements Disposable {
 
   /** Which of the two the commands are that have neither in their names. */
   variant(family: Family): Variant {
-    return this.#variants.of(family);
+    return this.#variants.variant(family);
   }
 
   /**

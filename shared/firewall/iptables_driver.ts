@@ -65,11 +65,11 @@ export class IptablesDriver implements FirewallDriver {
     families: readonly Family[],
     added: readonly Ruleset[],
     removed: readonly Ruleset[] = [],
-    others: readonly Ruleset[] = [],
+    restored: readonly Ruleset[] = [],
   ): void {
     for (const family of families) {
       retryOnConflict(() => {
-        this.#reconcile(family, added, removed, others);
+        this.#reconcile(family, added, removed, restored);
       });
     }
   }
@@ -78,7 +78,7 @@ export class IptablesDriver implements FirewallDriver {
     family: Family,
     added: readonly Ruleset[],
     removed: readonly Ruleset[],
-    others: readonly Ruleset[],
+    restored: readonly Ruleset[],
   ): void {
     const wanted = withRules(rulesOf(added, family));
     const gone = distinct([...rulesOf(added, family), ...rulesOf(removed, family)]);
@@ -88,7 +88,7 @@ export class IptablesDriver implements FirewallDriver {
     const lost =
       shared.size === 0
         ? []
-        : withRules(rulesOf(others, family)).filter(({ chain }) => !isListed(chain, saved));
+        : withRules(rulesOf(restored, family)).filter(({ chain }) => !isListed(chain, saved));
     const refilled = new Set(wanted.map(({ chain }) => `-X ${chain}`));
     const lines = [
       ...shared,

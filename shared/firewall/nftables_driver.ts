@@ -46,9 +46,9 @@ export class NftablesDriver implements FirewallDriver {
     families: readonly Family[],
     added: readonly Ruleset[],
     removed: readonly Ruleset[] = [],
-    others: readonly Ruleset[] = [],
+    restored: readonly Ruleset[] = [],
   ): void {
-    const wanted = rulesOf([...added, ...others], families);
+    const wanted = rulesOf([...added, ...restored], families);
     const tables = new Map(
       wanted.filter(({ rules }) => rules.length > 0).map(({ table }) => [tableOf(table), table]),
     );

@@ -35,7 +35,7 @@ export class NodeVariants {
     this.#sys = sys;
   }
 
-  of(family: Family): Variant {
+  variant(family: Family): Variant {
     const known = this.#known.get(family) ?? findVariant(this.#sys, family);
     this.#known.set(family, known);
     return known;
@@ -43,7 +43,7 @@ export class NodeVariants {
 
   /** A tool of a variant, by the name without one where that will do. */
   tool(family: Family, what: "restore" | "save", variant?: Variant): string {
-    return variant === undefined || variant === this.of(family)
+    return variant === undefined || variant === this.variant(family)
       ? toolName(family, what)
       : toolName(family, what, variant);
   }

@@ -70,7 +70,7 @@ export class ReservationIndex {
   }
 
   /** An index of all reservations there are. */
-  static of(place: IndexPlace, reservations: readonly Reservation[]): ReservationIndex {
+  static build(place: IndexPlace, reservations: readonly Reservation[]): ReservationIndex {
     const index = new ReservationIndex(place, 0, undefined);
     const lines = new Map(allParts.map((part): [string, string[]] => [part, []]));
     for (const reservation of reservations) {

@@ -112,7 +112,7 @@ export class Store {
     const found = this.read();
     if (this.#files.sawTemporaries) this.#removeTemporaries();
     for (const reservation of found) if (!isTaken(reservation)) this.#remove(reservation);
-    this.#index = ReservationIndex.of(this.#indexPlace, found.filter(isTaken));
+    this.#index = ReservationIndex.build(this.#indexPlace, found.filter(isTaken));
     this.#changed = true;
   }
 

@@ -138,9 +138,9 @@ function highestVersion({ cniVersion, cniVersions }: Conflist): string {
 
 /** Orders versions by their numbers. @throws CniError InvalidNetworkConfig for what is no version. */
 function compareVersions(a: string, b: string): number {
-  const [numbers, others] = [numbersOf(a), numbersOf(b)];
-  const at = numbers.findIndex((number, index) => number !== others[index]);
-  return at === -1 ? 0 : (numbers[at] ?? 0) - (others[at] ?? 0);
+  const [left, right] = [numbersOf(a), numbersOf(b)];
+  const at = left.findIndex((number, index) => number !== right[index]);
+  return at === -1 ? 0 : (left[at] ?? 0) - (right[at] ?? 0);
 }
 
 function numbersOf(version: string): number[] {

@@ -95,19 +95,19 @@ function vtepData(vni: number, mac: string): Json {
 function device(
   options: VxlanOptions,
   family: Family,
-  of: { subnet: Cidr; local: Address; macs: DeviceMacs; mtu: number },
+  addressing: { subnet: Cidr; local: Address; macs: DeviceMacs; mtu: number },
 ): WantedDevice {
   return {
     name: deviceName(family, options.vni),
     family,
     vni: options.vni,
-    local: of.local,
+    local: addressing.local,
     port: options.port,
     learning: options.learning,
     gbp: options.gbp,
-    mac: family === 4 ? of.macs.ipv4 : of.macs.ipv6,
-    mtu: of.mtu,
-    address: { address: of.subnet.address, prefix: widthOf(family) },
+    mac: family === 4 ? addressing.macs.ipv4 : addressing.macs.ipv6,
+    mtu: addressing.mtu,
+    address: { address: addressing.subnet.address, prefix: widthOf(family) },
   };
 }
 

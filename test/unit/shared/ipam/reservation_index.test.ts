@@ -26,7 +26,7 @@ function open() {
     bootId: "boot-1",
   };
   mkdirSync(place.reservations);
-  ReservationIndex.of(place, enough).save();
+  ReservationIndex.build(place, enough).save();
   return {
     place,
     [Symbol.dispose]: () => {
@@ -85,9 +85,9 @@ describe("an index", () => {
 
   it("is removed where there is little to index, and when it is discarded", () => {
     using one = open();
-    ReservationIndex.of(one.place, enough.slice(0, 31)).save();
+    ReservationIndex.build(one.place, enough.slice(0, 31)).save();
     expect(readdirSync(one.place.folder)).toEqual([]);
-    ReservationIndex.of(one.place, enough).save();
+    ReservationIndex.build(one.place, enough).save();
     ReservationIndex.discard(one.place);
     expect(readdirSync(one.place.folder)).toEqual([]);
   });
@@ -119,7 +119,7 @@ describe("an index", () => {
       const found = index?.find({ containerId: owner?.containerId ?? "", ifname: "eth0" });
       expect(found === undefined || found.length === 1).toBe(true);
     }
-    ReservationIndex.of(one.place, enough).save();
+    ReservationIndex.build(one.place, enough).save();
     expect(existsSync(`${one.place.folder}/${part}`)).toBe(false);
   });
 });
