@@ -33,11 +33,11 @@ interface Row {
 }
 
 /** Runs it for each, four at a time. */
-async function inFours<T, R>(all: readonly T[], work: (one: T) => Promise<R>): Promise<R[]> {
+async function inFours<T, R>(all: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
   const results: R[] = [];
   const entries = all.entries();
   const workers = Array.from({ length: AT_ONCE }, async () => {
-    for (const [index, one] of entries) results[index] = await work(one);
+    for (const [index, item] of entries) results[index] = await work(item);
   });
   await Promise.all(workers);
   return results;

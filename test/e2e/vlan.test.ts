@@ -34,24 +34,24 @@ const own100 = ["100 PVID Egress Untagged"];
 describe("vlan", () => {
   test("pods of one VLAN reach each other and the node, another's reach neither", async (context) => {
     await using node = await start(context);
-    const one = await addPod(node, node.ours, "pod1", vlanConf(100, alone));
-    const two = await addPod(node, node.ours, "pod2", vlanConf(100, alone));
+    const first = await addPod(node, node.ours, "pod1", vlanConf(100, alone));
+    const second = await addPod(node, node.ours, "pod2", vlanConf(100, alone));
     // The same subnet without a gateway, so that only the VLAN separates it.
     const apart = { ...alone, isDefaultGateway: false };
-    const other = await addPod(node, node.ours, "pod3", vlanConf(200, apart));
-    expect(one.result.interfaces?.[3]?.name).toBe("cni0.100");
-    const all = [two.address, gateway, other.address];
-    expect(await reached(one.pod, all)).toEqual([two.address, gateway]);
-    expect(await node.ping(one.address), "from the node").toBe(true);
-    expect(await reached(other.pod, [one.address, two.address, gateway])).toEqual([]);
-    await node.sh(`bridge vlan add dev ${other.port} vid 100 pvid untagged`);
-    expect(await other.pod.ping(one.address), "when it is in their VLAN").toBe(true);
+    const otherVlan = await addPod(node, node.ours, "pod3", vlanConf(200, apart));
+    expect(first.result.interfaces?.[3]?.name).toBe("cni0.100");
+    const all = [second.address, gateway, otherVlan.address];
+    expect(await reached(first.pod, all)).toEqual([second.address, gateway]);
+    expect(await node.ping(first.address), "from the node").toBe(true);
+    expect(await reached(otherVlan.pod, [first.address, second.address, gateway])).toEqual([]);
+    await node.sh(`bridge vlan add dev ${otherVlan.port} vid 100 pvid untagged`);
+    expect(await otherVlan.pod.ping(first.address), "when it is in their VLAN").toBe(true);
   });
 
   test("B6: a pod without preserveDefaultVlan has nothing of VLAN 1", async (context) => {
     await using node = await start(context);
     const quiet = await addPod(node, node.ours, "quiet", vlanConf(100, alone));
-    const both = await addPod(node, node.ours, "both", vlanConf(100));
+    const member = await addPod(node, node.ours, "both", vlanConf(100));
     const none = await addPod(node, node.ours, "none", layer2);
     await none.pod.sh("ip addr add 10.244.1.99/24 dev eth0");
     const sent = { none: "10.244.1.201", quiet: "10.244.1.202" };
@@ -62,7 +62,7 @@ describe("vlan", () => {
     });
     const vlans = await vlansOf(node);
     expect(vlans[quiet.port]).toEqual(own100);
-    expect(vlans[both.port]).toEqual(["1 Egress Untagged", ...own100]);
+    expect(vlans[member.port]).toEqual(["1 Egress Untagged", ...own100]);
   });
 
   test("is what the reference makes of it", async (context) => {
@@ -83,13 +83,13 @@ describe("vlan", () => {
 
   test("makes a bridge filter that did not, unnoticed by its pods", async (context) => {
     await using node = await start(context);
-    const one = await addPod(node, node.ours, "pod1", bridgeConf([IPV4]));
-    const two = await addPod(node, node.ours, "pod2", bridgeConf([IPV4]));
+    const first = await addPod(node, node.ours, "pod1", bridgeConf([IPV4]));
+    const second = await addPod(node, node.ours, "pod2", bridgeConf([IPV4]));
     const { port, pod } = await addPod(node, node.ours, "pod3", { ...layer2, vlan: 100, ...alone });
     await pod.sh("ip addr add 10.244.1.99/24 dev eth0");
     expect((await vlansOf(node))[port]).toEqual(own100);
-    const all = [two.address, gateway, "10.244.1.99"];
-    expect(await reached(one.pod, all)).toEqual([two.address, gateway]);
+    const all = [second.address, gateway, "10.244.1.99"];
+    expect(await reached(first.pod, all)).toEqual([second.address, gateway]);
   });
 
   test("CHECK sees the gateway, the port's VLANs and the filter", async (context) => {
@@ -98,35 +98,35 @@ describe("vlan", () => {
     const check = async () => cni(node, { ...withResult, command: "CHECK" });
     const own = `bridge vlan add dev ${port} vid 100 pvid untagged`;
     const faults = [
-      { harm: `bridge vlan del dev ${port} vid 100`, cure: own, said: "VLAN 100" },
-      { harm: `bridge vlan add dev ${port} vid 100`, cure: own, said: "VLAN 100" },
+      { harm: `bridge vlan del dev ${port} vid 100`, cure: own, message: "VLAN 100" },
+      { harm: `bridge vlan add dev ${port} vid 100`, cure: own, message: "VLAN 100" },
       {
         harm: `bridge vlan add dev ${port} vid 1`,
         cure: `bridge vlan del dev ${port} vid 1`,
-        said: "preserveDefaultVlan",
+        message: "preserveDefaultVlan",
       },
       {
         harm: "ip link set cni0.100 down",
         cure: "ip link set cni0.100 up",
-        said: "cni0.100 is down",
+        message: "cni0.100 is down",
       },
       {
         harm: "ip addr del 10.244.1.1/24 dev cni0.100",
         cure: "ip addr add 10.244.1.1/24 dev cni0.100",
-        said: "10.244.1.1 on cni0.100",
+        message: "10.244.1.1 on cni0.100",
       },
       {
         harm: "ip link set cni0 type bridge vlan_filtering 0",
         cure: "ip link set cni0 type bridge vlan_filtering 1",
-        said: "VLAN filtering of cni0",
+        message: "VLAN filtering of cni0",
       },
     ];
     expect(await check()).toMatchObject({ code: 0, stdout: "" });
-    for (const { harm, cure, said } of faults) {
+    for (const { harm, cure, message } of faults) {
       await node.sh(harm);
       const answer = await check();
       expectError(answer, 105);
-      expect(answer.json?.msg).toContain(said);
+      expect(answer.json?.msg).toContain(message);
       await node.sh(cure);
     }
     expect(await check()).toMatchObject({ code: 0, stdout: "" });
@@ -134,11 +134,11 @@ describe("vlan", () => {
 
   test("DEL takes the pod's VLANs and, with no namespace, not the node's link", async (context) => {
     await using node = await start(context);
-    const one = await addPod(node, node.ours, "pod1", vlanConf(100, alone));
-    const two = await addPod(node, node.ours, "pod2", vlanConf(100, alone));
-    await cniOk(node, { ...two.withResult, netns: "", command: "DEL" });
-    expect(await one.pod.ping(gateway), "the node, by cni0.100").toBe(true);
-    await cniOk(node, { ...one.attachment, command: "DEL" });
+    const first = await addPod(node, node.ours, "pod1", vlanConf(100, alone));
+    const second = await addPod(node, node.ours, "pod2", vlanConf(100, alone));
+    await cniOk(node, { ...second.withResult, netns: "", command: "DEL" });
+    expect(await first.pod.ping(gateway), "the node, by cni0.100").toBe(true);
+    await cniOk(node, { ...first.attachment, command: "DEL" });
     // The bridge and the port of the node's own link are left.
     expect(await portsOf(node, "cni0")).toEqual([own100]);
     expect(Object.keys(await vlansOf(node))).toHaveLength(2);
@@ -191,19 +191,19 @@ describe("vlan", () => {
 test("D2: vlan and vlanTrunk of one pod: its own VLAN without a tag, the others with theirs", async (context) => {
   await using node = await start(context);
   const more = { vlanTrunk: [{ minID: 99, maxID: 101 }, { id: 5 }], ...alone };
-  const both = await addPod(node, node.ours, "both", vlanConf(100, more));
+  const hybrid = await addPod(node, node.ours, "both", vlanConf(100, more));
   const access = await addPod(node, node.ours, "access", vlanConf(100, alone));
-  expect(await reached(both.pod, [access.address, gateway])).toEqual([access.address, gateway]);
+  expect(await reached(hybrid.pod, [access.address, gateway])).toEqual([access.address, gateway]);
   const vlans = await vlansOf(node);
-  expect(vlans[both.port]).toEqual(["5", "99", ...own100, "101"]);
+  expect(vlans[hybrid.port]).toEqual(["5", "99", ...own100, "101"]);
   // The node's own link into the VLAN has no part in the trunk.
-  const others = Object.entries(vlans).filter(
-    ([port]) => port.startsWith("veth") && port !== both.port,
+  const remaining = Object.entries(vlans).filter(
+    ([port]) => port.startsWith("veth") && port !== hybrid.port,
   );
-  for (const [port, own] of others) expect(own, port).not.toContain("5");
-  const check = { ...both.withResult, command: "CHECK" } as const;
+  for (const [port, own] of remaining) expect(own, port).not.toContain("5");
+  const check = { ...hybrid.withResult, command: "CHECK" } as const;
   expect(await cni(node, check)).toMatchObject({ code: 0, stdout: "" });
-  await node.sh(`bridge vlan add dev ${both.port} vid 100`);
+  await node.sh(`bridge vlan add dev ${hybrid.port} vid 100`);
   expectError(await cni(node, check), 105);
 });
 

@@ -38,8 +38,8 @@ describe("a crowd", () => {
     await node.sh("mkdir -p /run/netns");
     const before = await node.snapshot();
     for (let round = 0; round < rounds; round++) {
-      const one = new Crowd(node, round + 1);
-      await crowd(pods, atOnce, async (n) => one.live(n));
+      const wave = new Crowd(node, round + 1);
+      await crowd(pods, atOnce, async (n) => wave.live(n));
       if (soak) console.log(`round ${round + 1}: ${JSON.stringify(tally)}`);
     }
     expect(tally.duplicates).toBe(0);
@@ -73,7 +73,7 @@ describe.concurrent("at once", () => {
     const calls = ids.map((id, n) => call(id, ip(n % 2 === 0 ? "a" : "b", n % 2)));
     for (let round = 0; round < 4; round++) {
       const answers = await Promise.all(
-        calls.map(async (one) => cni(node, { ...one, command: "ADD" })),
+        calls.map(async (attachment) => cni(node, { ...attachment, command: "ADD" })),
       );
       // The bridge belongs to the first network. The other network's ADD fails, and leaves nothing.
       const refused = answers.filter(({ code }) => code !== 0);
@@ -87,7 +87,9 @@ describe.concurrent("at once", () => {
       for (const ips of added) expect(ips).toMatchObject([{ gateway: gateways[0]?.local }]);
       const veths = (await node.links()).filter(({ ifname }) => ifname.startsWith("veth"));
       expect(veths).toHaveLength(added.length);
-      await Promise.all(calls.map(async (one) => cniOk(node, { ...one, command: "DEL" })));
+      await Promise.all(
+        calls.map(async (attachment) => cniOk(node, { ...attachment, command: "DEL" })),
+      );
       await node.sh("ip link delete cni0");
     }
   });
@@ -97,16 +99,20 @@ describe.concurrent("at once", () => {
     await addPods(node);
     const before = await node.snapshot();
     for (const id of ids.slice(0, 4)) {
-      const one = call(id, ip("a", 1));
+      const attachment = call(id, ip("a", 1));
       const answers = await Promise.all(
-        [1, 2, 3].map(async () => cni(node, { ...one, command: "ADD" })),
+        [1, 2, 3].map(async () => cni(node, { ...attachment, command: "ADD" })),
       );
       expect(answers.filter(({ code }) => code === 0)).toHaveLength(1);
       for (const { code, json } of answers)
         if (code !== 0) expect([101, 104]).toContain(json?.code);
       const prevResult = answers.find(({ code }) => code === 0)?.json;
-      await cniOk(node, { ...one, conf: { ...one.conf, prevResult }, command: "CHECK" });
-      await cniOk(node, { ...one, command: "DEL" });
+      await cniOk(node, {
+        ...attachment,
+        conf: { ...attachment.conf, prevResult },
+        command: "CHECK",
+      });
+      await cniOk(node, { ...attachment, command: "DEL" });
     }
     expect(leftovers(before, await node.snapshot())).toEqual([]);
   });
@@ -116,14 +122,14 @@ describe.concurrent("at once", () => {
     await addPods(node);
     const before = await node.snapshot();
     for (const id of ids) {
-      const one = call(id, ip("a", 1));
+      const attachment = call(id, ip("a", 1));
       const [added, deleted] = await Promise.all([
-        cni(node, { ...one, command: "ADD" }),
-        cni(node, { ...one, command: "DEL" }),
+        cni(node, { ...attachment, command: "ADD" }),
+        cni(node, { ...attachment, command: "DEL" }),
       ]);
       expect(deleted.code, deleted.stdout).toBe(0);
       if (added.code !== 0) expect([101, 105, 5]).toContain(added.json?.code);
-      await cniOk(node, { ...one, command: "DEL" });
+      await cniOk(node, { ...attachment, command: "DEL" });
     }
     expect(leftovers(before, await node.snapshot())).toEqual([]);
   });
@@ -145,9 +151,9 @@ describe.concurrent("at once", () => {
       prevResult: { cniVersion: "1.0.0", ips: [{ address: "10.244.1.9/24" }] },
       runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80 }] },
     };
-    await using other = await createSandbox();
-    await addPods(other);
-    await other.sh(`
+    await using secondNode = await createSandbox();
+    await addPods(secondNode);
+    await secondNode.sh(`
       mkdir -p /run/flannel-cni/locks
       flock /run/flannel-cni/locks/bridge-cni0.lock sleep 60 >/dev/null 2>&1 </dev/null &
       while flock -n /run/flannel-cni/locks/bridge-cni0.lock true; do sleep 0.02; done
@@ -155,12 +161,12 @@ describe.concurrent("at once", () => {
     const answers = await Promise.all([
       cni(node, { ...call("pod1", ip("a", 1)), command: "ADD" }),
       cni(node, { ...call("pod2", portmap), plugin: "portmap", command: "ADD" }),
-      cni(other, { ...call("pod3", ip("a", 1)), command: "ADD" }),
+      cni(secondNode, { ...call("pod3", ip("a", 1)), command: "ADD" }),
     ]);
     for (const { json } of answers) {
       expect(json).toMatchObject({ code: 11, msg: expect.stringMatching(/process \d+ \(\w+\)/) });
     }
-    for (const { links } of [node, other])
+    for (const { links } of [node, secondNode])
       expect((await links()).filter(({ ifname }) => ifname.startsWith("veth"))).toEqual([]);
   });
 
@@ -181,10 +187,10 @@ END
     `);
     for (const id of ["pod1", "pod2"]) {
       // The second pod needs a new bridge.
-      const one = call(id, ip(id, 2, id));
+      const attachment = call(id, ip(id, 2, id));
       for (const command of ["ADD", "DEL"] as const) {
         // Whoever waits for a lock that is never let go of answers code 11.
-        const { code, stdout } = await cni(node, { ...one, command });
+        const { code, stdout } = await cni(node, { ...attachment, command });
         expect(code, stdout).toBe(0);
       }
     }
@@ -198,7 +204,7 @@ END
     await node.sh(crowded.map((id) => `ip netns add ${id}`).join("\n"));
     const calls = crowded.map((id, n) => call(id, ip(`net${n % 3}`, n % 3, `br${n % 3}`)));
     const answers = await Promise.all(
-      calls.map(async (one) => cni(node, { ...one, command: "ADD" })),
+      calls.map(async (attachment) => cni(node, { ...attachment, command: "ADD" })),
     );
     expect(answers.filter(({ code }) => code !== 0).map(({ stdout }) => stdout)).toEqual([]);
     const addresses = answers.flatMap(({ json }) => addressesIn(json ?? {}));
@@ -219,11 +225,11 @@ END
     });
     try {
       for (let round = 0; round < (isBun || soak ? 5 : 2); round++) {
-        const one = call("pod0", ip("b", 2, "other0"));
+        const attachment = call("pod0", ip("b", 2, "other0"));
         // Whoever waits for a lock too long answers code 11.
-        const { code, stdout } = await cni(node, { ...one, command: "ADD" });
+        const { code, stdout } = await cni(node, { ...attachment, command: "ADD" });
         expect(code, stdout).toBe(0);
-        await cniOk(node, { ...one, command: "DEL" });
+        await cniOk(node, { ...attachment, command: "DEL" });
         await node.sh("ip link delete other0");
       }
     } finally {

@@ -49,9 +49,9 @@ export class Crowd {
     tally.pods++;
     const own = added === undefined ? [] : addressesIn(added);
     for (const address of own) {
-      const other = this.#owners.get(address);
-      if (other !== undefined) tally.duplicates++;
-      if (other !== undefined) throw new Error(`${address} of ${other} is ${pod.id}'s as well`);
+      const owner = this.#owners.get(address);
+      if (owner !== undefined) tally.duplicates++;
+      if (owner !== undefined) throw new Error(`${address} of ${owner} is ${pod.id}'s as well`);
       this.#owners.set(address, pod.id);
     }
     await setTimeout(this.#random() * 20);

@@ -67,8 +67,8 @@ const TOOLS: Readonly<Record<string, { script: string; codes: readonly number[];
 const tools = Object.entries(TOOLS).filter(([what]) => soak || what !== "hang");
 
 describe.concurrent("the firewall's tools", () => {
-  test.for(tools)("%s: ADD is undone, and DEL goes on", async ([, one]) => {
-    const { script, codes, ms } = one;
+  test.for(tools)("%s: ADD is undone, and DEL goes on", async ([, fault]) => {
+    const { script, codes, ms } = fault;
     await using node = await createSandbox();
     await node.addPod("pod1");
     const before = await node.snapshot();

@@ -22,14 +22,14 @@ const cases = SCENARIOS.filter(({ name }) => !name.startsWith("bridge, nft")).fl
 );
 
 describe.concurrent("each call on a file fails", () => {
-  testSome(cases)("$name, $command", { timeout: 3_600_000 }, async (one) => {
-    const { scenario, command } = one;
+  testSome(cases)("$name, $command", { timeout: 3_600_000 }, async (row) => {
+    const { scenario, command } = row;
     const points = await filePoints(scenario, command);
     expect(points.length).toBeGreaterThan(2);
     const faults = points.flatMap((at) => ERRORS.map((error) => ({ at, error })));
     const failures: string[] = [];
     let wreck: Wreck | undefined;
-    for (let n = cases.indexOf(one) % step; n < faults.length; n += step) {
+    for (let n = cases.indexOf(row) % step; n < faults.length; n += step) {
       const { at, error } = faults[n] ?? { at: { name: "", nth: 0, text: "" }, error: "" };
       wreck ??= await prepare(scenario, "shared", false);
       try {

@@ -28,8 +28,8 @@ export function operationsIn(folder: string, calls: readonly SystemCall[]): Oper
       basename(path).replace(/\.\d+\.tmp$/, ".99999999.tmp"),
     );
     if (first === "" || text.includes(" = -1 ")) return [];
-    const strings = [...text.matchAll(/"((?:[^"\\]|\\.)*)"/g)].map(([, one]) =>
-      unescape(one ?? ""),
+    const strings = [...text.matchAll(/"((?:[^"\\]|\\.)*)"/g)].map(([, quoted]) =>
+      unescape(quoted ?? ""),
     );
     switch (name) {
       case "openat":

@@ -34,10 +34,10 @@ describe.concurrent("no code runs", () => {
     await node.writeFile("/run/here/bunfig.toml", `preload = [${JSON.stringify(CODE)}]\n`);
     await node.writeFile("/run/here/.env", "CNI_COMMAND=VERSION\n");
     await node.writeFile("/run/here/package.json", `{"main":${JSON.stringify(CODE)}}`);
-    const said = await node.exec("sh", ["-c", `cd /run/here && exec ${bin}/bridge`]);
+    const answer = await node.exec("sh", ["-c", `cd /run/here && exec ${bin}/bridge`]);
     // Without CNI_COMMAND it prints what it is.
-    expect(said).toMatchObject({ exitCode: 1, stdout: "" });
-    expect(said.stderr).toContain("Built-in plugins");
+    expect(answer).toMatchObject({ exitCode: 1, stdout: "" });
+    expect(answer.stderr).toContain("Built-in plugins");
     expect(await node.exists(MARK)).toBe(false);
   });
 });

@@ -43,11 +43,11 @@ test(`${kills} kills at any moment lose no packet and leave nothing`, async () =
     backend: vxlan,
     nodes: [{ number: 1 }, { number: 2 }],
   });
-  const [node, other] = [cluster.node(1), cluster.node(2)];
+  const [node, peer] = [cluster.node(1), cluster.node(2)];
   const before = await overlayOf(node);
   const config = { ...node.config, earlier: earlierOf(node) };
-  const peers = { n2: other.lease };
-  const lost = await lostDuring(node, other.pod4, async () => {
+  const peers = { n2: peer.lease };
+  const lost = await lostDuring(node, peer.pod4, async () => {
     for (let time = 0; time < kills; time++) {
       await node.daemon.kill();
       node.daemon = await startStatic(node.sandbox, config);
@@ -67,14 +67,14 @@ test("any refused request is made up for", async () => {
     backend: vxlan,
     nodes: [{ number: 1 }, { number: 2 }],
   });
-  const [node, other] = [cluster.node(1), cluster.node(2)];
+  const [node, peer] = [cluster.node(1), cluster.node(2)];
   const before = await overlayOf(node);
   await node.daemon.stop();
   const start = async (fault: string) => {
     await node.sandbox.sh("ip link delete flannel.1; ip link delete flannel-v6.1");
     const config = { ...node.config, earlier: earlierOf(node) };
     const daemon = await startStatic(node.sandbox, config, { fault });
-    await daemon.ask({ peers: { n2: other.lease }, complete: true });
+    await daemon.ask({ peers: { n2: peer.lease }, complete: true });
     return daemon;
   };
   const counting = await start("count");

@@ -42,14 +42,14 @@ const cases = SCENARIOS.flatMap((scenario) =>
 ).filter(({ command, place }) => isWhole || command === "ADD" || place === "shared");
 
 describe.concurrent("killed at each call that changes something", () => {
-  testSome(cases)("$name, $command, $place node", { timeout: 3_600_000 }, async (one) => {
-    const { scenario, command, place } = one;
+  testSome(cases)("$name, $command, $place node", { timeout: 3_600_000 }, async (row) => {
+    const { scenario, command, place } = row;
     const points = await killPoints(scenario, command, place);
     tally.points += points.length;
     expect(points.length).toBeGreaterThan(2);
     const failures: string[] = [];
     let wreck: Wreck | undefined;
-    const first = cases.indexOf(one) % step;
+    const first = cases.indexOf(row) % step;
     for (let at = first; at < points.length; at += step) {
       const point = points[at];
       if (point === undefined) continue;

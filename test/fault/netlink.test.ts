@@ -40,15 +40,15 @@ describe.runIf(isBun).concurrent("each netlink request is refused", () => {
     await execa(process.execPath, build);
   });
 
-  test.for(cases)("$name, $command", { timeout: 3_600_000 }, async (one) => {
-    const { scenario, command } = one;
+  test.for(cases)("$name, $command", { timeout: 3_600_000 }, async (row) => {
+    const { scenario, command } = row;
     const count = await countRequests(scenario, command);
     const faults = Array.from({ length: count }, (_, at) =>
       Object.entries(ERRNOS).map(([name, errno]) => ({ name, fault: `${at + 1}:${errno}` })),
     ).flat();
     const failures: string[] = [];
     let wreck: Wreck | undefined;
-    for (let n = cases.indexOf(one) % step; n < faults.length; n += step) {
+    for (let n = cases.indexOf(row) % step; n < faults.length; n += step) {
       const { name = "", fault = "" } = faults[n] ?? {};
       wreck ??= await prepare(scenario, "shared", false);
       try {

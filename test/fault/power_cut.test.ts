@@ -99,7 +99,7 @@ async function readBack(operations: readonly Operation[], choice: Choice, isRebo
   );
   if (isReboot) host.node.bootId = "boot-2";
   await host.call("STATUS", { ipam });
-  const given = (await host.add({ id: "new", ipam })).map((one) => one.split("/")[0] ?? "");
+  const given = (await host.add({ id: "new", ipam })).map((address) => address.split("/")[0] ?? "");
   expect(given).toHaveLength(2);
   if (!isReboot) {
     // No address is given twice if its reservation has reached the disk.
@@ -119,12 +119,12 @@ describe("after a power cut, host-local", () => {
     { verb: "ADD", isReboot: false },
     { verb: "DEL", isReboot: true },
     { verb: "DEL", isReboot: false },
-  ])("reads back what $verb was doing (reboot: $isReboot)", { timeout: 3_600_000 }, async (one) => {
+  ])("reads back what $verb was doing (reboot: $isReboot)", { timeout: 3_600_000 }, async (row) => {
     const add = operationsIn(RESERVATIONS, added);
-    const operations = one.verb === "ADD" ? add : [...add, ...operationsIn(RESERVATIONS, deleted)];
-    expect(operations.length).toBeGreaterThan(one.verb === "ADD" ? 12 : 14);
-    for (const choice of journals(operations)) await readBack(operations, choice, one.isReboot);
-    for (const choice of draws(operations)) await readBack(operations, choice, one.isReboot);
+    const operations = row.verb === "ADD" ? add : [...add, ...operationsIn(RESERVATIONS, deleted)];
+    expect(operations.length).toBeGreaterThan(row.verb === "ADD" ? 12 : 14);
+    for (const choice of journals(operations)) await readBack(operations, choice, row.isReboot);
+    for (const choice of draws(operations)) await readBack(operations, choice, row.isReboot);
   });
 });
 

@@ -93,7 +93,10 @@ export function callOf(
   more: Conf = {},
 ): CniCall {
   const plugin = scenario.plugins[at] ?? { type: "none" };
-  const moved = WEB_AND_DNS.map((one) => ({ ...one, hostPort: Number(one.hostPort) + ports }));
+  const moved = WEB_AND_DNS.map((mapping) => ({
+    ...mapping,
+    hostPort: Number(mapping.hostPort) + ports,
+  }));
   const runtimeConfig = plugin.type === "portmap" ? { runtimeConfig: { portMappings: moved } } : {};
   return {
     bin: binDir(),

@@ -87,7 +87,7 @@ export class Stress {
       job(async () => {
         while (!over.signal.aborted) await action();
       });
-    const others = [
+    const maintenance = [
       repeat(async () => this.#gc(this.#listed(), this.#disturbance())),
       repeat(async () => this.#repair(this.#disturbance())),
       repeat(async () => (this.#strain.flushes ? this.#flush() : this.#checkNeighbour())),
@@ -99,11 +99,11 @@ export class Stress {
         }
       }),
     );
-    const all = Promise.allSettled([...pods, ...others]);
+    const all = Promise.allSettled([...pods, ...maintenance]);
     await Promise.allSettled(pods);
     over.abort();
     await all;
-    await Promise.all([...pods, ...others]);
+    await Promise.all([...pods, ...maintenance]);
   }
 
   /** Waits for what killed calls have started, and collects what they have left. */
@@ -150,8 +150,8 @@ export class Stress {
     if (answer === undefined) return false;
     const result = JSON.parse(answer) as CniJson;
     for (const address of addressesIn(result)) {
-      const owners = [...this.#pods.values()].filter((other) =>
-        addressesIn(other.result).includes(address),
+      const owners = [...this.#pods.values()].filter((candidate) =>
+        addressesIn(candidate.result).includes(address),
       );
       if (owners.length > 0) throw new Error(`${address} of ${id} is ${owners[0]?.id}'s as well`);
     }

@@ -11,7 +11,7 @@ export interface Fault {
   /** A shell script, or a function. */
   readonly plant: string | ((node: Sandbox) => Promise<unknown>);
   /** A part of the finding's text. */
-  readonly says: string;
+  readonly message: string;
   /** Other findings that the fault causes too. */
   readonly also?: readonly string[];
   /** Whether the suggested command repairs it. */
@@ -37,7 +37,7 @@ export const FAULTS: readonly Fault[] = [
     severity: "error",
     name: "loopback is missing, which the runtime calls itself",
     plant: "rm /opt/cni/bin/loopback",
-    says: "The plugin loopback is not in",
+    message: "The plugin loopback is not in",
     isFixed: true,
   },
   {
@@ -45,7 +45,7 @@ export const FAULTS: readonly Fault[] = [
     severity: "error",
     name: "a plugin is not executable",
     plant: "rm /opt/cni/bin/portmap; echo x > /opt/cni/bin/portmap",
-    says: "/opt/cni/bin/portmap is not executable",
+    message: "/opt/cni/bin/portmap is not executable",
   },
   {
     id: "broken-plugin",
@@ -53,7 +53,7 @@ export const FAULTS: readonly Fault[] = [
     name: "a plugin is half copied",
     plant:
       "rm /opt/cni/bin/flannel; printf '\\177ELF' > /opt/cni/bin/flannel; chmod 755 /opt/cni/bin/flannel",
-    says: "/opt/cni/bin/flannel does not run",
+    message: "/opt/cni/bin/flannel does not run",
     isFixed: true,
   },
   {
@@ -61,7 +61,7 @@ export const FAULTS: readonly Fault[] = [
     severity: "error",
     name: "a plugin's name leads to another plugin",
     plant: `rm /opt/cni/bin/portmap; ln -s ${referenceDir()}/bridge /opt/cni/bin/portmap`,
-    says: "/opt/cni/bin/portmap is another plugin",
+    message: "/opt/cni/bin/portmap is another plugin",
     also: ["mixed-plugins"],
     isFixed: true,
   },
@@ -72,7 +72,7 @@ export const FAULTS: readonly Fault[] = [
     plant: `
       rm /opt/cni/bin/portmap; ln -s ${referenceDir()}/portmap /opt/cni/bin/portmap
       sed -i 's/"1.0.0"/"1.1.0"/' ${CONFLIST_FILE}`,
-    says: "supports CNI",
+    message: "supports CNI",
     also: ["mixed-plugins"],
   },
   {
@@ -80,7 +80,7 @@ export const FAULTS: readonly Fault[] = [
     severity: "error",
     name: "the only network config has the name of a single one",
     plant: `mv ${CONFLIST_FILE} /etc/cni/net.d/10-flannel.conf`,
-    says: "10-flannel.conf: it is a list of plugins",
+    message: "10-flannel.conf: it is a list of plugins",
     isFixed: true,
   },
   {
@@ -88,7 +88,7 @@ export const FAULTS: readonly Fault[] = [
     severity: "error",
     name: "a plugin refuses its config",
     plant: `sed -i 's/"hairpinMode": true/"hairpinMode": "yes"/' ${CONFLIST_FILE}`,
-    says: "hairpinMode",
+    message: "hairpinMode",
   },
   {
     id: "same-subnet",
@@ -96,7 +96,7 @@ export const FAULTS: readonly Fault[] = [
     name: "another network gives the same addresses",
     plant: `echo '{"cniVersion":"1.0.0","name":"other","type":"bridge","ipam":{"type":"host-local",
       "ranges":[[{"subnet":"10.244.0.0/16"}]]}}' > /etc/cni/net.d/90-other.conf`,
-    says: "both hand out addresses of 10.244.0.0/16",
+    message: "both hand out addresses of 10.244.0.0/16",
     also: ["several-configs"],
     isFixed: true,
   },
@@ -105,14 +105,14 @@ export const FAULTS: readonly Fault[] = [
     severity: "error",
     name: "subnet.env is missing",
     plant: "rm /run/flannel/subnet.env",
-    says: "there is no /run/flannel/subnet.env",
+    message: "there is no /run/flannel/subnet.env",
   },
   {
     id: "ipv6-off",
     severity: "error",
     name: "IPv6 is off under a dual-stack network",
     plant: "echo 1 > /proc/sys/net/ipv6/conf/cni0/disable_ipv6",
-    says: "net.ipv6.conf.cni0.disable_ipv6 is 1",
+    message: "net.ipv6.conf.cni0.disable_ipv6 is 1",
     also: ["no-gateway-address"],
   },
   {
@@ -122,7 +122,7 @@ export const FAULTS: readonly Fault[] = [
     plant: `
       echo 0 > /proc/sys/net/ipv4/ip_forward
       mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys`,
-    says: "EROFS",
+    message: "EROFS",
     also: ["forwarding-off"],
   },
   {
@@ -130,7 +130,7 @@ export const FAULTS: readonly Fault[] = [
     severity: "error",
     name: "IPv6 is not forwarded",
     plant: "echo 0 > /proc/sys/net/ipv6/conf/all/forwarding",
-    says: "net.ipv6.conf.all.forwarding is 0",
+    message: "net.ipv6.conf.all.forwarding is 0",
     isFixed: true,
   },
   {
@@ -138,7 +138,7 @@ export const FAULTS: readonly Fault[] = [
     severity: "warning",
     name: "the firewall does not see what is bridged",
     plant: "echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables",
-    says: "net.bridge.bridge-nf-call-iptables is 0",
+    message: "net.bridge.bridge-nf-call-iptables is 0",
     isFixed: true,
   },
   {
@@ -146,7 +146,7 @@ export const FAULTS: readonly Fault[] = [
     severity: "warning",
     name: "127.0.0.1 does not reach host ports",
     plant: "echo 0 > /proc/sys/net/ipv4/conf/cni0/route_localnet",
-    says: "net.ipv4.conf.cni0.route_localnet is 0",
+    message: "net.ipv4.conf.cni0.route_localnet is 0",
     isFixed: true,
   },
   {
@@ -157,7 +157,7 @@ export const FAULTS: readonly Fault[] = [
       ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up
       echo 1 > /proc/sys/net/ipv6/conf/up0/accept_ra
       ip -6 route add default via fe80::1 dev up0 proto ra`,
-    says: "ignores router advertisements on up0",
+    message: "ignores router advertisements on up0",
     isFixed: true,
   },
   {
@@ -165,14 +165,14 @@ export const FAULTS: readonly Fault[] = [
     severity: "error",
     name: "something else has the bridge's name",
     plant: "ip link delete cni0; ip link add cni0 type veth peer name other",
-    says: "cni0 is not a bridge but a veth",
+    message: "cni0 is not a bridge but a veth",
   },
   {
     id: "foreign-address",
     severity: "error",
     name: "the bridge has a foreign address",
     plant: "ip address add 10.99.0.1/24 dev cni0",
-    says: "cni0 has the address 10.99.0.1/24",
+    message: "cni0 has the address 10.99.0.1/24",
     isFixed: true,
   },
   {
@@ -186,14 +186,14 @@ export const FAULTS: readonly Fault[] = [
       const conflist = { name: "cbr0", cniVersion: "1.0.0", plugins: [bridge] };
       return node.writeFile(CONFLIST_FILE, JSON.stringify(conflist));
     },
-    says: "The gateway 10.9.9.1 is not in its subnet",
+    message: "The gateway 10.9.9.1 is not in its subnet",
   },
   {
     id: "wrong-mtu",
     severity: "warning",
     name: "the bridge has another MTU",
     plant: "ip link set cni0 mtu 1500",
-    says: "cni0 is 1500, and the network's is 1450",
+    message: "cni0 is 1500, and the network's is 1450",
     isFixed: true,
   },
   {
@@ -201,7 +201,7 @@ export const FAULTS: readonly Fault[] = [
     severity: "warning",
     name: "a port of the bridge is nobody's",
     plant: "ip link add lost type veth peer name lost2; ip link set lost master cni0 mtu 1450",
-    says: "belong to no known pod: lost",
+    message: "belong to no known pod: lost",
     isFixed: true,
   },
   {
@@ -211,7 +211,7 @@ export const FAULTS: readonly Fault[] = [
     plant: `
       : > /var/lib/cni/results/cbr0-pod2-eth0
       touch -d '1 hour ago' /var/lib/cni/networks/cbr0/*`,
-    says: "/var/lib/cni/results/cbr0-pod2-eth0 (it is empty)",
+    message: "/var/lib/cni/results/cbr0-pod2-eth0 (it is empty)",
     also: ["unknown-pod"],
   },
   {
@@ -221,7 +221,7 @@ export const FAULTS: readonly Fault[] = [
     plant: `
       rm /var/lib/cni/results/cbr0-pod2-eth0
       touch -d '1 hour ago' /var/lib/cni/networks/cbr0/*`,
-    says: "pod2 (/run/netns/pod2)",
+    message: "pod2 (/run/netns/pod2)",
     also: ["unknown-pod"],
   },
   {
@@ -229,7 +229,7 @@ export const FAULTS: readonly Fault[] = [
     severity: "warning",
     name: "a reservation is nobody's",
     plant: leakRange(99, 99),
-    says: "10.244.1.99 (lost-99)",
+    message: "10.244.1.99 (lost-99)",
     isFixed: true,
   },
   {
@@ -237,7 +237,7 @@ export const FAULTS: readonly Fault[] = [
     severity: "error",
     name: "a range is full",
     plant: leakRange(4, 254),
-    says: "253 of the 253 addresses of 10.244.1.1-10.244.1.254 are reserved",
+    message: "253 of the 253 addresses of 10.244.1.1-10.244.1.254 are reserved",
     also: ["leaked-address"],
   },
   {
@@ -250,7 +250,7 @@ export const FAULTS: readonly Fault[] = [
         "for i in $(seq 500); do [ $(ip -o link show master cni0 | wc -l) = 1 ] && exit; sleep 0.01; done; exit 1",
       );
     },
-    says: "Pods are gone, but nobody ran DEL for them: pod2",
+    message: "Pods are gone, but nobody ran DEL for them: pod2",
     isFixed: true,
   },
   {
@@ -258,7 +258,7 @@ export const FAULTS: readonly Fault[] = [
     severity: "warning",
     name: "a file among the results is no pod's",
     plant: "echo > /var/lib/cni/results/cbr0-x-eth0",
-    says: "/var/lib/cni/results/cbr0-x-eth0",
+    message: "/var/lib/cni/results/cbr0-x-eth0",
     isFixed: true,
   },
   {
@@ -267,21 +267,21 @@ export const FAULTS: readonly Fault[] = [
     name: "results cannot be kept",
     plant:
       "mount --bind /var/lib/cni/results /var/lib/cni/results && mount -o remount,ro,bind /var/lib/cni/results",
-    says: "Cannot write to /var/lib/cni/results",
+    message: "Cannot write to /var/lib/cni/results",
   },
   {
     id: "rules-left",
     severity: "warning",
     name: "rules could not be deleted",
     plant: "touch /run/flannel-cni/portmap/leftovers/0123",
-    says: "could not delete the firewall rules of 1 containers",
+    message: "could not delete the firewall rules of 1 containers",
   },
   {
     id: "no-mark-chain",
     severity: "error",
     name: "the chain that is to mark packets is not there",
     plant: `sed -i 's/"type": "portmap",/"type": "portmap", "externalSetMarkChain": "KUBE-MARK-MASQ",/' ${CONFLIST_FILE}`,
-    says: "The chain KUBE-MARK-MASQ",
+    message: "The chain KUBE-MARK-MASQ",
   },
   {
     id: "stale-rules",
@@ -289,14 +289,14 @@ export const FAULTS: readonly Fault[] = [
     name: "there are rules of a pod that is not there",
     plant: `iptables -t nat -N CNI-DN-000000000000000000000
       iptables -t nat -A CNI-HOSTPORT-DNAT -p tcp -m comment --comment 'dnat name: "cbr0" id: "lost"' -m multiport --dports 9999 -j CNI-DN-000000000000000000000`,
-    says: "lost (iptables-nft -t nat -S)",
+    message: "lost (iptables-nft -t nat -S)",
   },
   {
     id: "rules-missing",
     severity: "error",
     name: "the firewall was flushed",
     plant: "nft flush ruleset",
-    says: "pod1 (masquerading for IPv4; masquerading for IPv6; host ports 8080/tcp for IPv4",
+    message: "pod1 (masquerading for IPv4; masquerading for IPv6; host ports 8080/tcp for IPv4",
     isFixed: true,
   },
   {
@@ -304,14 +304,14 @@ export const FAULTS: readonly Fault[] = [
     severity: "warning",
     name: "both iptables are in use",
     plant: "iptables-legacy -t nat -A POSTROUTING -s 192.0.2.0/24 -j MASQUERADE",
-    says: '"iptables" is iptables-nft here',
+    message: '"iptables" is iptables-nft here',
   },
   {
     id: "forward-dropped",
     severity: "warning",
     name: "the policy of FORWARD drops",
     plant: "iptables -P FORWARD DROP",
-    says: "policy drop in chain FORWARD of iptables' table filter",
+    message: "policy drop in chain FORWARD of iptables' table filter",
     isFixed: true,
   },
   {
@@ -321,7 +321,7 @@ export const FAULTS: readonly Fault[] = [
     plant: `
       ip6tables -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
       ip6tables -A FORWARD -j REJECT`,
-    says: "-A FORWARD -j REJECT",
+    message: "-A FORWARD -j REJECT",
     isFixed: true,
   },
   {
@@ -333,7 +333,7 @@ export const FAULTS: readonly Fault[] = [
         chain allowed { ct state established,related accept; iifname "lo" accept; }
         chain forward { type filter hook forward priority 10; policy drop; jump allowed; }
       }'`,
-    says: "policy drop in chain forward of nftables' table inet fw",
+    message: "policy drop in chain forward of nftables' table inet fw",
     also: ["forward-dropped"],
   },
   {
@@ -341,14 +341,14 @@ export const FAULTS: readonly Fault[] = [
     severity: "warning",
     name: "a rule masquerades what pods send to pods",
     plant: "iptables -t nat -A POSTROUTING -s 10.0.0.0/8 -j MASQUERADE",
-    says: "-A POSTROUTING -s 10.0.0.0/8 -j MASQUERADE",
+    message: "-A POSTROUTING -s 10.0.0.0/8 -j MASQUERADE",
   },
   {
     id: "port-used-twice",
     severity: "warning",
     name: "a process listens on a host port",
     plant: (node) => serve(node, "daemon", { tcp: 8080, udp: 8054 }),
-    says: "The host port 8080/tcp of pod1 is also used by",
+    message: "The host port 8080/tcp of pod1 is also used by",
   },
   {
     id: "strict-rp-filter",
@@ -360,7 +360,7 @@ export const FAULTS: readonly Fault[] = [
       mkdir /run/b && mv /run/b.conflist /run/b
       NETCONFPATH=/run/b /opt/cni/bin/cnitool add --container-id pod1 -i net1 cbr0 /run/netns/pod1
       ip netns exec pod1 sh -c 'echo 1 > /proc/sys/net/ipv4/conf/net1/rp_filter'`,
-    says: "pod1 (net1)",
+    message: "pod1 (net1)",
     isFixed: true,
   },
   {
@@ -368,13 +368,14 @@ export const FAULTS: readonly Fault[] = [
     severity: "error",
     name: "a pod has lost its address",
     plant: "ip -n pod1 address delete 10.244.1.2/24 dev eth0",
-    says: "pod1 (Cannot confirm the container's network: the address 10.244.1.2/24 on eth0 is missing.)",
+    message:
+      "pod1 (Cannot confirm the container's network: the address 10.244.1.2/24 on eth0 is missing.)",
   },
   {
     id: "pod-broken",
     severity: "error",
     name: "a pod's reservation is gone",
     plant: "rm /var/lib/cni/networks/cbr0/10.244.1.3",
-    says: "must have 10.244.1.3 reserved for eth0",
+    message: "must have 10.244.1.3 reserved for eth0",
   },
 ];

@@ -37,10 +37,10 @@ function startDaemon(
     cleanup: true,
     forceKillAfterDelay: false,
   });
-  let said = "";
+  let output = "";
   for (const stream of [subprocess.stdout, subprocess.stderr]) {
     stream.on("data", (part: Buffer) => {
-      said += part.toString();
+      output += part.toString();
     });
   }
   // nsenter's child, as only that is in the sandbox's PID namespace.
@@ -49,7 +49,7 @@ function startDaemon(
     return Number(readFileSync(`/proc/${own}/task/${own}/children`, "utf8"));
   };
   return {
-    log: () => said,
+    log: () => output,
     pid,
     async end(signal = "SIGTERM") {
       process.kill(pid(), signal);

@@ -45,7 +45,9 @@ export interface ClusterOptions {
 export async function createCluster(options: ClusterOptions): Promise<Cluster> {
   const { backend, families = [4, 6] } = options;
   const numbers = options.nodes ?? [{ number: 1 }, { number: 2 }, { number: 3 }];
-  const fabric = await createFabric(numbers.map((one) => ({ ...one, name: `n${one.number}` })));
+  const fabric = await createFabric(
+    numbers.map((options) => ({ ...options, name: `n${options.number}` })),
+  );
   const [has4, has6] = [families.includes(4), families.includes(6)];
   const netConf = {
     EnableNFTables: options.nftables === true,
@@ -85,8 +87,8 @@ export async function createCluster(options: ClusterOptions): Promise<Cluster> {
       }),
     );
     const tell: Cluster["tell"] = async (node, change) => {
-      const others = nodes.filter((other) => other !== node);
-      const peers = Object.fromEntries(others.map(({ name, lease }) => [name, lease]));
+      const otherNodes = nodes.filter((candidate) => candidate !== node);
+      const peers = Object.fromEntries(otherNodes.map(({ name, lease }) => [name, lease]));
       change?.(peers);
       await node.daemon.tell({ peers, complete: true });
     };

@@ -2,17 +2,17 @@
 import { createHash } from "node:crypto";
 
 /**
- * About one row of `of`, and one at least. Each row's name decides, with the table's: another row
+ * About one row in `divisor`, and one at least. Each row's name decides, with the table's: another row
  * changes nothing for the rest, and tables with the same rows have different ones tried.
  */
 export function sample<Row>(
   table: string,
   rows: readonly Row[],
   nameOf: (row: Row) => string,
-  of: number,
+  divisor: number,
 ): readonly Row[] {
   const hashed = rows.map((row) => ({ row, hash: hashOf(`${table}\n${nameOf(row)}`) }));
-  const chosen = hashed.filter(({ hash }) => hash % of === 0);
+  const chosen = hashed.filter(({ hash }) => hash % divisor === 0);
   const least = Math.min(...hashed.map(({ hash }) => hash));
   return (chosen.length > 0 ? chosen : hashed.filter(({ hash }) => hash === least)).map(
     ({ row }) => row,

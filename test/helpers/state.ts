@@ -22,7 +22,7 @@ export async function globalAddresses(
   ifname: string,
 ): Promise<readonly string[]> {
   const all = await namespace.addresses();
-  const own = all.filter((one) => one.ifname === ifname && one.scope === "global");
+  const own = all.filter((entry) => entry.ifname === ifname && entry.scope === "global");
   for (const { local, tentative, dadfailed } of own) {
     expect({ local, tentative, dadfailed }, "duplicate address detection").toEqual({ local });
   }

@@ -29,9 +29,9 @@ export async function vlanMachine(): Promise<VlanMachine | string> {
   }
   const problem = await vmProblem();
   if (problem !== undefined) return problem;
-  const there = { ours: "/opt/ours", reference: "/opt/reference" };
-  const vm = await startVm({ [there.ours]: ours, [there.reference]: reference });
-  return { ...there, ...vm };
+  const folders = { ours: "/opt/ours", reference: "/opt/reference" };
+  const vm = await startVm({ [folders.ours]: ours, [folders.reference]: reference });
+  return { ...folders, ...vm };
 }
 
 async function knowsVlans(): Promise<boolean> {
@@ -72,18 +72,18 @@ export async function portsOf(node: VlanNode, bridge: string): Promise<readonly 
   const vlans = await vlansOf(node);
   const ports = (await node.links()).filter(({ master }) => master === bridge);
   const found = ports.map(({ ifname }) => vlans[ifname] ?? []);
-  return found.toSorted((one, other) => one.join().localeCompare(other.join()));
+  return found.toSorted((a, b) => a.join().localeCompare(b.join()));
 }
 
 /** Those of the addresses that answer a pod. All are asked at once. */
 export async function reached(pod: Pod, addresses: readonly string[]): Promise<readonly string[]> {
-  const said = await pod.sh(
+  const output = await pod.sh(
     `for address in ${addresses.join(" ")}; do
       (ping -n -c 1 -w 4 -i 0.2 $address > /dev/null && echo $address) &
     done
     wait`,
   );
-  return addresses.filter((address) => said.split("\n").includes(address));
+  return addresses.filter((address) => output.split("\n").includes(address));
 }
 
 /**
@@ -100,7 +100,7 @@ export async function heard(
     ([pod, address]) =>
       `(nsenter --net=/run/netns/${pod} ping -n -c 3 -w 3 ${address} > /dev/null || true) & pings="$pings $!"`,
   );
-  const said = await node.sh(
+  const output = await node.sh(
     `mkdir -p /run/heard
     cd /run/heard
     rm -f *
@@ -121,7 +121,7 @@ export async function heard(
     wait
     grep -H who-has ${pods.join(" ")} || true`,
   );
-  const lines = said.split("\n");
+  const lines = output.split("\n");
   const saw = (pod: string, address: string): boolean =>
     lines.some((line) => line.startsWith(`${pod}:`) && line.includes(`who-has ${address} `));
   const asked = Object.values(sent);

@@ -112,11 +112,11 @@ describe.concurrent("host-local and the reference", () => {
   testSome(Object.keys(HISTORIES))(
     "give the same addresses and write the same files: %s",
     async (name) => {
-      const [mine, theirs] = await Promise.all([play(ours, name), play(reference, name)]);
-      expect(mine.results.map(withoutEmptyDns)).toEqual(theirs.results.map(withoutEmptyDns));
-      expect(mine.files).toEqual(theirs.files);
+      const [played, expected] = await Promise.all([play(ours, name), play(reference, name)]);
+      expect(played.results.map(withoutEmptyDns)).toEqual(expected.results.map(withoutEmptyDns));
+      expect(played.files).toEqual(expected.files);
       // S1: whoever can open the lock can keep it.
-      expect(mine.modes).toEqual({ ...readable(theirs.modes), [`${directory}/lock`]: "600" });
+      expect(played.modes).toEqual({ ...readable(expected.modes), [`${directory}/lock`]: "600" });
     },
   );
 
@@ -214,25 +214,25 @@ describe.concurrent("host-local and the reference", () => {
       mkdir -p ${directory}
       for n in $(seq 1 60); do printf 'other%s\\r\\neth0' $n > ${directory}/192.0.2.$n; done
     `);
-    const held = new Map<string, string>();
+    const addressOf = new Map<string, string>();
     const used: string[] = [];
     // Each container comes and goes, by either plugin in turn, while others stay.
     for (let n = 0; n < 24; n++) {
       const containerId = `pod${n % 7}`;
-      const [bin, other] = n % 3 === 0 ? [ours, reference] : [reference, ours];
-      if (held.has(containerId)) {
+      const [bin, otherBin] = n % 3 === 0 ? [ours, reference] : [reference, ours];
+      if (addressOf.has(containerId)) {
         const twice = await cni(sandbox, { ...call, bin, command: "ADD", containerId });
         expect(twice.code, `${containerId} has an address`).toBe(1);
-        await cniOk(sandbox, { ...call, bin: other, command: "DEL", containerId });
-        held.delete(containerId);
+        await cniOk(sandbox, { ...call, bin: otherBin, command: "DEL", containerId });
+        addressOf.delete(containerId);
       } else {
         const result = await cniOk(sandbox, { ...call, bin, command: "ADD", containerId });
         const address = result.ips?.[0]?.address.split("/")[0] ?? "";
-        held.set(containerId, address);
+        addressOf.set(containerId, address);
         used.push(address);
       }
       const files = (await sandbox.list(directory)).filter((name) => name.startsWith("10."));
-      expect(files.toSorted()).toEqual([...held.values()].toSorted());
+      expect(files.toSorted()).toEqual([...addressOf.values()].toSorted());
     }
     expect(new Set(used).size).toBe(used.length);
   });

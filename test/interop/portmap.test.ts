@@ -43,8 +43,8 @@ describe.concurrent("portmap and the reference", () => {
     }
     for (let time = 0; time < 2; time++) {
       await cniOk(node, { ...call, bin: plugins[taker], command: "DEL" });
-      for (const of of [4, 6] as const) {
-        expect(await natTable(node, backend, of)).not.toContain("CNI-DN-");
+      for (const ipFamily of [4, 6] as const) {
+        expect(await natTable(node, backend, ipFamily)).not.toContain("CNI-DN-");
       }
     }
     // The maker's record of it does not stop the next pod.
@@ -62,9 +62,9 @@ describe.concurrent("portmap and the reference", () => {
   const checks = [
     { family: IPV4, program: "iptables", hostIP: "192.0.2.1" },
     { family: IPV6, program: "ip6tables", hostIP: "2001:db8::1" },
-  ].flatMap((one) => ["nft", "legacy"].map((kind) => ({ ...one, kind })));
-  test.for(checks)("the reference's CHECK finds ours ($program-$kind)", async (one) => {
-    const { family, program, hostIP, kind } = one;
+  ].flatMap((row) => ["nft", "legacy"].map((kind) => ({ ...row, kind })));
+  test.for(checks)("the reference's CHECK finds ours ($program-$kind)", async (row) => {
+    const { family, program, hostIP, kind } = row;
     await using node = await createNode(IPTABLES_NFT);
     // It looks for every rule in both families, unless the node has only one family's tools.
     await node.sh(`

@@ -60,25 +60,25 @@ const cases = BACKENDS.flatMap((backend) =>
 const isNew = isReferenceNew();
 
 describe.runIf(isNew).concurrent("moving with a pod's host ports", () => {
-  testSome(cases)("made by $maker ($backend, $what)", async (one) => {
-    const { families, maker, conf } = one;
+  testSome(cases)("made by $maker ($backend, $what)", async (row) => {
+    const { families, maker, conf } = row;
     const taker = maker === "ours" ? "reference" : "ours";
-    await using node = await createNode(one);
+    await using node = await createNode(row);
     const options = { families, mappings, conf, cniVersion: "1.1.0", bin: plugins[maker] };
-    const { pod, portmap } = await addMappedPod(node, one, "pod1", options);
+    const { pod, portmap } = await addMappedPod(node, row, "pod1", options);
     await serve(pod, "pod1");
     const isAnswered = async (): Promise<boolean> =>
       (await ask(node, "tcp", families[0]?.gateway ?? "", 8080, 1)) !== undefined;
     expect(await isAnswered()).toBe(true);
     // ip6tables-legacy takes one port's rule for another's, so the reference makes too few there.
-    const isBroken = one.backend === "iptables-legacy" && families.includes(IPV6);
+    const isBroken = row.backend === "iptables-legacy" && families.includes(IPV6);
     if (!isBroken) {
       for (const bin of Object.values(plugins))
         await cniOk(node, { ...portmap, bin, command: "CHECK" });
     }
     // ADD again by the other one, as a repair would.
     await cniOk(node, { ...portmap, bin: plugins[taker], command: "DEL" });
-    expect(await containerRules(node, one)).toEqual([]);
+    expect(await containerRules(node, row)).toEqual([]);
     expect(await isAnswered()).toBe(false);
     await cniOk(node, { ...portmap, bin: plugins.ours, command: "DEL" });
     expect(await records(node)).toEqual([]);
@@ -93,16 +93,16 @@ describe.runIf(isNew).concurrent("moving with a pod's host ports", () => {
       })),
     ),
   );
-  testSome(collected)("D10: GC of a pod made by $maker, $state ($backend)", async (one) => {
-    const { maker, state } = one;
-    await using node = await createNode(one);
+  testSome(collected)("D10: GC of a pod made by $maker, $state ($backend)", async (row) => {
+    const { maker, state } = row;
+    await using node = await createNode(row);
     const options = { cniVersion: "1.1.0", bin: plugins[maker] };
-    const { portmap, conflist } = await addMappedPod(node, one, "pod1", options);
-    const kept = await addMappedPod(node, one, "kept", {
+    const { portmap, conflist } = await addMappedPod(node, row, "pod1", options);
+    const kept = await addMappedPod(node, row, "kept", {
       ...options,
       mappings: [{ hostPort: 9000, containerPort: 80, protocol: "tcp" }],
     });
-    const before = await containerRules(node, one);
+    const before = await containerRules(node, row);
     if (state.endsWith("gone")) await node.removePod("pod1");
     const ids = state === "listed" ? ["pod1", "kept"] : ["kept"];
     const valid = ids.map((containerID) => ({ containerID, ifname: "eth0" }));
@@ -115,7 +115,7 @@ describe.runIf(isNew).concurrent("moving with a pod's host ports", () => {
       };
       await cniOk(node, { ...portmap, plugin: type, bin: plugins.ours, conf, command: "GC" });
     }
-    const rules = await containerRules(node, one);
+    const rules = await containerRules(node, row);
     if (state === "listed") expect(rules).toEqual(before);
     else expect(rules.join("\n")).not.toMatch(/pod1|8080|8053/);
     expect(rules.join("\n")).toContain("9000");
@@ -127,8 +127,8 @@ describe.runIf(isNew)("a node of the reference's pods", () => {
   test("gets the next pod of ours, and both are reached", async () => {
     await using node = await createNode(NFTABLES);
     const first = await addMappedPod(node, NFTABLES, "pod1", { bin: plugins.reference });
-    const mine = [{ hostPort: 9000, containerPort: 80, protocol: "tcp" }];
-    const second = await addMappedPod(node, NFTABLES, "pod2", { mappings: mine });
+    const otherMappings = [{ hostPort: 9000, containerPort: 80, protocol: "tcp" }];
+    const second = await addMappedPod(node, NFTABLES, "pod2", { mappings: otherMappings });
     await serve(first.pod, "pod1");
     await serve(second.pod, "pod2");
     for (const [port, name] of [

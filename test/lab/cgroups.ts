@@ -81,7 +81,7 @@ function isAlive(pid: number): boolean {
 async function removeTree(path: string): Promise<void> {
   try {
     const entries = await readdir(path, { withFileTypes: true });
-    for (const entry of entries.filter((one) => one.isDirectory())) {
+    for (const entry of entries.filter((candidate) => candidate.isDirectory())) {
       await removeTree(join(path, entry.name));
     }
     await rmdir(path);

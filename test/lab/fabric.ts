@@ -55,7 +55,7 @@ export async function createFabric(options: readonly NodeOptions[]): Promise<Fab
       done
     `);
     const nodes: FabricNode[] = [];
-    for (const one of options) nodes.push(await connect(router, await make(), one));
+    for (const option of options) nodes.push(await connect(router, await make(), option));
     await introduce(router, nodes, options);
     return { nodes, router, close, [Symbol.asyncDispose]: close };
   } catch (error) {
@@ -103,10 +103,10 @@ async function introduce(
 ): Promise<void> {
   const lines = (link: (network: number) => string | undefined, self?: NodeOptions): string =>
     options
-      .flatMap((one, at) => {
-        const [node, dev] = [nodes[at], link(one.network ?? 0)];
-        if (node === undefined || dev === undefined || one === self) return [];
-        const to = `lladdr ${macOf(one.number)} dev ${dev} nud permanent`;
+      .flatMap((option, at) => {
+        const [node, dev] = [nodes[at], link(option.network ?? 0)];
+        if (node === undefined || dev === undefined || option === self) return [];
+        const to = `lladdr ${macOf(option.number)} dev ${dev} nud permanent`;
         return [node.address4, node.address6].map((address) => `neigh replace ${address} ${to}\n`);
       })
       .join("");

@@ -153,7 +153,7 @@ export class KubeApi {
     const node = isNew ? this.#newNode(name, spec) : known;
     const annotations = Object.entries({ ...node.metadata.annotations, ...spec.annotations });
     node.metadata.annotations = Object.fromEntries(
-      annotations.filter((one): one is [string, string] => one[1] !== null),
+      annotations.filter((entry): entry is [string, string] => entry[1] !== null),
     );
     if (spec.podCIDRs !== undefined) {
       node.spec = { podCIDR: spec.podCIDRs[0], podCIDRs: spec.podCIDRs };
@@ -237,7 +237,7 @@ export class KubeApi {
 
   allow(...who: string[]): void {
     this.allowed.clear();
-    for (const one of who) this.allowed.add(one);
+    for (const name of who) this.allowed.add(name);
   }
 
   #newNode(name: string, { uid, created, ballast }: NodeSpec): NodeObject {
@@ -333,8 +333,10 @@ export class KubeApi {
     const changes = Object.entries(patch.metadata?.annotations ?? {});
     for (const [key, value] of changes) node.metadata.annotations[key] = value;
     for (const condition of patch.status?.conditions ?? []) {
-      const others = node.status.conditions.filter((one) => one["type"] !== condition["type"]);
-      node.status.conditions = [condition, ...others];
+      const remaining = node.status.conditions.filter(
+        (known) => known["type"] !== condition["type"],
+      );
+      node.status.conditions = [condition, ...remaining];
     }
     this.#publish("MODIFIED", node);
   }
@@ -368,7 +370,7 @@ export class KubeApi {
   #takeFault(line: string): Fault | undefined {
     const fault = this.#faults.find(({ match }) => new RegExp(match).test(line));
     if (fault !== undefined && --fault.left <= 0) {
-      this.#faults = this.#faults.filter((one) => one !== fault);
+      this.#faults = this.#faults.filter((known) => known !== fault);
     }
     return fault;
   }

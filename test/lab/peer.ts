@@ -57,8 +57,8 @@ async function serve(name: string, protocol: string, port: number): Promise<void
 
 async function ask({ protocol, address, port, ownPort }: Destination): Promise<Outcome> {
   const signal = AbortSignal.timeout(patience);
-  const outcome = (kind: Outcome["kind"], said = ""): Outcome => {
-    const [server = "", client = ""] = said.trim().split(" ");
+  const outcome = (kind: Outcome["kind"], answer = ""): Outcome => {
+    const [server = "", client = ""] = answer.trim().split(" ");
     return { kind, server, client };
   };
   try {
@@ -75,9 +75,9 @@ async function ask({ protocol, address, port, ownPort }: Destination): Promise<O
 
 async function askTcp(signal: AbortSignal, host: string, port: number): Promise<string> {
   const socket = connect({ host, port, signal });
-  let said = "";
-  for await (const chunk of socket) said += String(chunk);
-  return said;
+  let answer = "";
+  for await (const chunk of socket) answer += String(chunk);
+  return answer;
 }
 
 async function askUdp(

@@ -107,10 +107,10 @@ export function targetByPath(
   const path = OWN_PATH.exec(text)?.[1];
   if (path === undefined) return undefined;
   const before = calls.filter(
-    (other) =>
-      other.name === name &&
-      other.nth <= nth &&
-      (other.text.includes(`"${path}"`) || other.text.includes(`<${path}>`)),
+    (earlier) =>
+      earlier.name === name &&
+      earlier.nth <= nth &&
+      (earlier.text.includes(`"${path}"`) || earlier.text.includes(`<${path}>`)),
   );
   return { name, path, nth: before.length };
 }
@@ -130,7 +130,7 @@ function isQuestion(text: string): boolean {
 
 /** The calls that equal this one, except for what differs from run to run. */
 export function alike(calls: readonly SystemCall[], call: SystemCall): readonly SystemCall[] {
-  return calls.filter((other) => signature(other) === signature(call));
+  return calls.filter((candidate) => signature(candidate) === signature(call));
 }
 
 /** A call without what differs from run to run: random names and process numbers. */

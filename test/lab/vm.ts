@@ -96,10 +96,10 @@ async function boot(consoleLog: string, image: string, initramfs: string): Promi
     clearTimeout(timer);
     if (done !== true) return value;
     const { stderr } = await subprocess;
-    const said = await log.readFile("utf8");
+    const output = await log.readFile("utf8");
     await log.close();
     throw new Error(
-      `The virtual machine has ended, or took over ${timeout} ms: ${stderr}\n${said.slice(-4000)}`,
+      `The virtual machine has ended, or took over ${timeout} ms: ${stderr}\n${output.slice(-4000)}`,
     );
   };
   await nextLine(BOOT_LIMIT_MS);

@@ -123,12 +123,15 @@ export async function makeInitramfs(
     if (!programs.includes(applet)) await symlink("busybox", join(root, "bin", applet));
   }
   const files = [...paths];
-  for (const [there, here] of Object.entries(executables)) {
-    const target = join(root, there);
+  for (const [guestPath, hostPath] of Object.entries(executables)) {
+    const target = join(root, guestPath);
     await mkdir(dirname(target), { recursive: true });
     // Hard links if possible, because they are large.
-    await sh('cp -al "$1" "$2" 2>/dev/null || { rm -rf "$2"; cp -a "$1" "$2"; }', [here, target]);
-    files.push(...(await readdir(here)).map((name) => join(here, name)));
+    await sh('cp -al "$1" "$2" 2>/dev/null || { rm -rf "$2"; cp -a "$1" "$2"; }', [
+      hostPath,
+      target,
+    ]);
+    files.push(...(await readdir(hostPath)).map((name) => join(hostPath, name)));
   }
   for (const library of await librariesOf(files)) {
     await mkdir(join(root, dirname(library)), { recursive: true });

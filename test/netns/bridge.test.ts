@@ -59,13 +59,13 @@ describe.concurrent("bridge", () => {
 
   test("B4: pods reach each other, the node and the other way round, in both families at once", async () => {
     await using sandbox = await createSandbox();
-    const one = await addPod(sandbox, "pod1");
-    const two = await addPod(sandbox, "pod2");
+    const first = await addPod(sandbox, "pod1");
+    const second = await addPod(sandbox, "pod2");
     const targets = [
-      ...DUAL_STACK.map(({ gateway }) => [one.pod, gateway] as const),
-      ...addressesIn(two.result).map((address) => [one.pod, address] as const),
-      ...addressesIn(one.result).map((address) => [two.pod, address] as const),
-      ...addressesIn(one.result).map((address) => [sandbox, address] as const),
+      ...DUAL_STACK.map(({ gateway }) => [first.pod, gateway] as const),
+      ...addressesIn(second.result).map((address) => [first.pod, address] as const),
+      ...addressesIn(first.result).map((address) => [second.pod, address] as const),
+      ...addressesIn(first.result).map((address) => [sandbox, address] as const),
     ];
     expect(targets).toHaveLength(8);
     for (const [from, address] of targets) {
@@ -77,7 +77,7 @@ describe.concurrent("bridge", () => {
 
   test("B2: keeps the bridge's MAC while ports come and go", async () => {
     await using sandbox = await createSandbox();
-    const one = await addPod(sandbox, "pod1");
+    const first = await addPod(sandbox, "pod1");
     const { address } = await sandbox.link("cni0");
     // NET_ADDR_SET: the kernel does not change it.
     expect((await sandbox.sh("cat /sys/class/net/cni0/addr_assign_type")).trim()).toBe("3");
@@ -86,7 +86,7 @@ describe.concurrent("bridge", () => {
       await addPod(sandbox, name);
       macs.push((await sandbox.link("cni0")).address);
     }
-    await cniOk(sandbox, { ...one.attachment, command: "DEL" });
+    await cniOk(sandbox, { ...first.attachment, command: "DEL" });
     macs.push((await sandbox.link("cni0")).address);
     expect(macs).toEqual([address, address, address]);
   });
@@ -177,13 +177,13 @@ describe.concurrent("bridge", () => {
 });
 
 describe.concurrent("bridge, when its address is another one", () => {
-  const other = bridgeConf([{ ...IPV4, subnet: "10.244.7.0/24" }]);
+  const otherSubnet = bridgeConf([{ ...IPV4, subnet: "10.244.7.0/24" }]);
 
   test("takes the new one while no pod is attached", async () => {
     await using sandbox = await createSandbox();
     const { attachment } = await addPod(sandbox, "pod1");
     await cniOk(sandbox, { ...attachment, command: "DEL" });
-    const { pod } = await addPod(sandbox, "pod2", other);
+    const { pod } = await addPod(sandbox, "pod2", otherSubnet);
     expect(await globalAddresses(sandbox, "cni0")).toContain("10.244.7.1/24");
     expect(await globalAddresses(sandbox, "cni0")).not.toContain("10.244.1.1/24");
     expect(await pod.ping("10.244.7.1")).toBe(true);
@@ -195,7 +195,7 @@ describe.concurrent("bridge, when its address is another one", () => {
     await sandbox.addPod("pod2");
     const before = await sandbox.snapshot();
     const second = { ...call, containerId: "pod2", netns: "/run/netns/pod2" };
-    const answer = await cni(sandbox, { ...second, command: "ADD", conf: other });
+    const answer = await cni(sandbox, { ...second, command: "ADD", conf: otherSubnet });
     expectError(answer, 102);
     for (const named of ["cni0", "10.244.1.1/24", "10.244.7.1/24"]) {
       expect(answer.json?.msg).toContain(named);
@@ -207,7 +207,7 @@ describe.concurrent("bridge, when its address is another one", () => {
   test("takes the new one when forceAddress says so", async () => {
     await using sandbox = await createSandbox();
     await addPod(sandbox, "pod1");
-    await addPod(sandbox, "pod2", { ...other, forceAddress: true });
+    await addPod(sandbox, "pod2", { ...otherSubnet, forceAddress: true });
     const addresses = await globalAddresses(sandbox, "cni0");
     expect(addresses.filter((address) => !address.includes(":"))).toEqual(["10.244.7.1/24"]);
   });
@@ -272,8 +272,8 @@ describe.concurrent("bridge, when ADD fails", () => {
     await using sandbox = await createSandbox();
     await sandbox.addPod("pod1");
     const before = await sandbox.snapshot();
-    const both = { ...conf, hairpinMode: true, promiscMode: true };
-    expectError(await cni(sandbox, { ...call, command: "ADD", conf: both }), [2, 7]);
+    const contradictory = { ...conf, hairpinMode: true, promiscMode: true };
+    expectError(await cni(sandbox, { ...call, command: "ADD", conf: contradictory }), [2, 7]);
     expect(await sandbox.snapshot()).toEqual(before);
   });
 });

@@ -19,12 +19,12 @@ describe.concurrent("bridge, its options:", () => {
   test("portIsolation keeps pods from each other, not from the node", async () => {
     await using sandbox = await createSandbox();
     const conf = bridgeConf([IPV4], { portIsolation: true });
-    const one = await addPod(sandbox, "pod1", conf);
-    const two = await addPod(sandbox, "pod2", conf);
-    expect(await one.pod.ping("10.244.1.1")).toBe(true);
-    expect(await one.pod.ping(two.address)).toBe(false);
+    const first = await addPod(sandbox, "pod1", conf);
+    const second = await addPod(sandbox, "pod2", conf);
+    expect(await first.pod.ping("10.244.1.1")).toBe(true);
+    expect(await first.pod.ping(second.address)).toBe(false);
     const open = await addPod(sandbox, "pod3", bridgeConf([IPV4]));
-    expect(await one.pod.ping(open.address), "a port that is not isolated").toBe(true);
+    expect(await first.pod.ping(open.address), "a port that is not isolated").toBe(true);
   });
 
   test("B7: macspoofchk touches its own chains alone, and lists no ruleset", async () => {
@@ -48,15 +48,15 @@ describe.concurrent("bridge, its options:", () => {
   test("macspoofchk drops what has another MAC, and its rules go with the pod", async () => {
     await using sandbox = await createSandbox();
     const conf = bridgeConf([IPV4], { macspoofchk: true });
-    const one = await addPod(sandbox, "pod1", conf);
-    const two = await addPod(sandbox, "pod2", conf);
-    expect(await one.pod.ping(two.address)).toBe(true);
-    await one.pod.sh("ip link set eth0 address 02:11:22:33:44:55");
-    expect(await one.pod.ping(two.address)).toBe(false);
-    expect(await two.pod.ping("10.244.1.1"), "the other pod").toBe(true);
+    const first = await addPod(sandbox, "pod1", conf);
+    const second = await addPod(sandbox, "pod2", conf);
+    expect(await first.pod.ping(second.address)).toBe(true);
+    await first.pod.sh("ip link set eth0 address 02:11:22:33:44:55");
+    expect(await first.pod.ping(second.address)).toBe(false);
+    expect(await second.pod.ping("10.244.1.1"), "the other pod").toBe(true);
     const chains = await sandbox.sh("nft list chain bridge nat PREROUTING");
     expect(chains).toContain('jump cni-br-iface-pod1-eth0 comment "macspoofchk-pod1-eth0"');
-    for (const { attachment } of [one, two, one]) {
+    for (const { attachment } of [first, second, first]) {
       await cniOk(sandbox, { ...attachment, command: "DEL" });
     }
     const nft = await sandbox.sh("nft list table bridge nat");
@@ -77,7 +77,7 @@ describe.concurrent("bridge, its options:", () => {
   test("enabledad finds one, says so and leaves nothing", async () => {
     await using sandbox = await createSandbox();
     await addPod(sandbox, "pod1", bridgeConf([IPV6]));
-    const other = await sandbox.addPod("other");
+    const stranger = await sandbox.addPod("other");
     const pod = await sandbox.addPod("pod2");
     const before = await sandbox.snapshot();
     // Another port of the bridge has the address that the next pod gets.
@@ -87,7 +87,7 @@ describe.concurrent("bridge, its options:", () => {
       ip -n other link set eth0 up
       ip -n other addr add fd00:10:244:1::3/64 dev eth0 nodad
     `);
-    expect(await other.ping("fd00:10:244:1::1")).toBe(true);
+    expect(await stranger.ping("fd00:10:244:1::1")).toBe(true);
     const conf = bridgeConf([IPV6], { enabledad: true });
     const options = { ...call, containerId: "pod2", netns: pod.netnsPath, conf };
     expectError(await cni(sandbox, { ...options, command: "ADD" }), 102);
@@ -109,15 +109,15 @@ describe.concurrent("bridge, its options:", () => {
     async (promiscMode) => {
       await using sandbox = await createSandbox();
       const conf = bridgeConf([IPV4], { promiscMode, hairpinMode: false });
-      const one = await addPod(sandbox, "pod1", conf);
-      const two = await addPod(sandbox, "pod2", conf);
-      expect(await one.pod.ping(two.address)).toBe(true);
+      const first = await addPod(sandbox, "pod1", conf);
+      const second = await addPod(sandbox, "pod2", conf);
+      expect(await first.pod.ping(second.address)).toBe(true);
       // -p does not change the bridge.
       const seen = await sandbox.sh(`
         tcpdump -p -n -l -i cni0 icmp > /run/seen 2> /run/log & dump=$!
         for try in $(seq 100); do ! grep -q listening /run/log || break; sleep 0.1; done
         grep -q listening /run/log
-        for address in ${two.address} ${IPV4.gateway}; do
+        for address in ${second.address} ${IPV4.gateway}; do
           nsenter --net=/run/netns/pod1 ping -n -c 1 -w 4 $address > /dev/null
         done
         for try in $(seq 100); do ! grep -q '${IPV4.gateway}: .*request' /run/seen || break; sleep 0.1; done
@@ -126,7 +126,7 @@ describe.concurrent("bridge, its options:", () => {
         cat /run/seen
       `);
       expect(seen, "to the node itself").toContain(`> ${IPV4.gateway}: ICMP echo request`);
-      expect(seen.includes(`> ${two.address}: ICMP echo request`)).toBe(promiscMode);
+      expect(seen.includes(`> ${second.address}: ICMP echo request`)).toBe(promiscMode);
     },
   );
 
@@ -156,9 +156,9 @@ describe.concurrent("bridge, its options:", () => {
   test("B1: an idle bridge gets the new address, a busy one is left and named", async () => {
     await using sandbox = await createSandbox();
     await sandbox.sh("ip link add cni0 type bridge; ip addr add 10.9.9.1/24 dev cni0");
-    const one = await addPod(sandbox, "pod1", bridgeConf([IPV4]));
+    const first = await addPod(sandbox, "pod1", bridgeConf([IPV4]));
     expect(await sandbox.sh("ip -4 addr show dev cni0")).not.toContain("10.9.9.1");
-    expect(await one.pod.ping("10.244.1.1")).toBe(true);
+    expect(await first.pod.ping("10.244.1.1")).toBe(true);
     await sandbox.sh("ip addr del 10.244.1.1/24 dev cni0; ip addr add 10.9.9.1/24 dev cni0");
     const pod = await sandbox.addPod("pod2");
     const options = {
@@ -208,8 +208,8 @@ describe.concurrent("bridge, its options:", () => {
     skip(exitCode === 0, "this kernel can, which test/e2e/vlan.test.ts shows");
     const pod = await sandbox.addPod("pod1");
     const before = await sandbox.snapshot();
-    const both = { vlan: 100, vlanTrunk: [{ id: 5 }] };
-    for (const more of [{ vlan: 100 }, { vlanTrunk: [{ id: 5 }] }, both]) {
+    const vlanAndTrunk = { vlan: 100, vlanTrunk: [{ id: 5 }] };
+    for (const more of [{ vlan: 100 }, { vlanTrunk: [{ id: 5 }] }, vlanAndTrunk]) {
       const options = { ...call, containerId: "pod1", netns: pod.netnsPath };
       const conf = bridgeConf([IPV4], more);
       const answer = await cni(sandbox, { ...options, command: "ADD", conf });

@@ -139,7 +139,7 @@ describe.concurrent("what is wrong is said", () => {
       new RegExp(
         message
           .split("|")
-          .map((one) => RegExp.escape(one))
+          .map((column) => RegExp.escape(column))
           .join("|"),
       ),
     );

@@ -106,7 +106,7 @@ describe.concurrent("a healthy node", () => {
 
 describe.concurrent("doctor finds it when", () => {
   testSome(FAULTS, 9)("$name ($id)", async (fault) => {
-    const { id, severity, plant, says, also = [], isFixed } = fault;
+    const { id, severity, plant, message, also = [], isFixed } = fault;
     await using node = await healthyNode();
     await (typeof plant === "string" ? node.sh(plant) : plant(node));
     const [status, findings] = await examine(node);
@@ -116,7 +116,7 @@ describe.concurrent("doctor finds it when", () => {
     const found = findings.find((finding) => finding.id === id);
     expect(found).toMatchObject({
       severity,
-      what: expect.stringContaining(says),
+      what: expect.stringContaining(message),
       means: expect.stringMatching(/\.$/),
       fix: expect.stringMatching(/\S/),
     });

@@ -440,10 +440,10 @@ describe.concurrent("flannel, DEL", () => {
 
   test("of one pod leaves the other's state alone", async () => {
     await using sandbox = await node();
-    const other = flannelConf("1.0.0", { name: "other", delegate: { bridge: "cni1" } });
+    const otherNetwork = flannelConf("1.0.0", { name: "other", delegate: { bridge: "cni1" } });
     await cniOk(sandbox, { ...call, command: "ADD", conf });
     await sandbox.addPod("pod2");
-    const second = { ...call, containerId: "pod2", netns: "/run/netns/pod2", conf: other };
+    const second = { ...call, containerId: "pod2", netns: "/run/netns/pod2", conf: otherNetwork };
     await writeSubnetEnv(sandbox, [IPV6]);
     await cniOk(sandbox, { ...second, command: "ADD" });
     await cniOk(sandbox, { ...second, command: "DEL" });

@@ -191,8 +191,8 @@ describe.concurrent("host-local", () => {
     await del(sandbox, "a", conf);
     const given: string[] = [];
     for (let n = 0; n < 13; n++) given.push(await add(sandbox, `m${n}`, conf));
-    const others = Array.from({ length: 11 }, (_, n) => `10.0.0.${n + 4}`);
-    expect(given).toEqual([...others, "10.0.0.3", "10.0.0.2"]);
+    const untouched = Array.from({ length: 11 }, (_, n) => `10.0.0.${n + 4}`);
+    expect(given).toEqual([...untouched, "10.0.0.3", "10.0.0.2"]);
   });
 
   test("H5 remembers what was released while an address was in use", async () => {

@@ -67,19 +67,19 @@ describe.concurrent("ipMasq", () => {
 
   testSome(deletions)(
     "B5: DEL with CNI_NETNS=$netns takes its rules away ($backend)",
-    async (one) => {
-      const masq = { ...conf, ...one.more };
+    async (row) => {
+      const masq = { ...conf, ...row.more };
       await using sandbox = await createSandbox();
       await sandbox.addPod("pod1");
       await sandbox.addPod("pod2");
-      const other = { ...call, containerId: "other", netns: "/run/netns/pod2", conf: masq };
-      await cniOk(sandbox, { ...other, command: "ADD" });
+      const otherPod = { ...call, containerId: "other", netns: "/run/netns/pod2", conf: masq };
+      await cniOk(sandbox, { ...otherPod, command: "ADD" });
       const before = await sandbox.snapshot();
       await cniOk(sandbox, { ...call, command: "ADD", conf: masq });
       expect(rules(await sandbox.snapshot())).not.toEqual(rules(before));
-      if (one.netns === "") await sandbox.removePod("pod1");
+      if (row.netns === "") await sandbox.removePod("pod1");
       for (let time = 0; time < 2; time++) {
-        await cniOk(sandbox, { ...call, netns: one.netns, command: "DEL", conf: masq });
+        await cniOk(sandbox, { ...call, netns: row.netns, command: "DEL", conf: masq });
       }
       const after = await sandbox.snapshot();
       expect(rules(after), "the other pod's rules").toEqual(rules(before));

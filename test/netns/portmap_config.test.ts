@@ -172,7 +172,7 @@ describe.concurrent("ADD refuses", () => {
     for (const { what, conf = {}, mappings = [web], named } of some(
       "refused",
       cases,
-      (one) => one.what,
+      (row) => row.what,
     )) {
       const call = portmapCall(backend, "pod1", resultFor("pod1"), { mappings });
       const merged = { ...call.conf, ...conf };
@@ -192,17 +192,17 @@ describe.concurrent("ADD refuses", () => {
     BACKENDS,
     4,
     2,
-  )("conditions that the tool refuses, and leaves nothing ($backend)", async (one) => {
-    await using node = await createNode(one);
-    await addPortmap(node, one, "other", { mappings: [{ hostPort: 1, containerPort: 1 }] });
+  )("conditions that the tool refuses, and leaves nothing ($backend)", async (backend) => {
+    await using node = await createNode(backend);
+    await addPortmap(node, backend, "other", { mappings: [{ hostPort: 1, containerPort: 1 }] });
     const before = await node.snapshot();
     // Right for IPv4, so that the other family must be rolled back.
-    const isNft = one.backend === "nftables";
+    const isNft = backend.backend === "nftables";
     const conf = {
       conditionsV4: isNft ? ["ip saddr 192.0.2.0/24"] : ["-s", "192.0.2.0/24"],
       conditionsV6: isNft ? ["ip6 saddr nowhere"] : ["-s", "nowhere"],
     };
-    const call = portmapCall(one, "pod1", resultFor("pod1"), { conf, mappings: [web] });
+    const call = portmapCall(backend, "pod1", resultFor("pod1"), { conf, mappings: [web] });
     expectError(await cni(node, { ...call, command: "ADD" }), 100);
     expect(await node.snapshot()).toEqual(before);
   });
@@ -211,10 +211,10 @@ describe.concurrent("ADD refuses", () => {
     BACKENDS,
     4,
     2,
-  )("a node without the tools, and leaves nothing ($backend)", async (one) => {
-    await using node = await createNode(one);
+  )("a node without the tools, and leaves nothing ($backend)", async (backend) => {
+    await using node = await createNode(backend);
     const before = await node.snapshot();
-    const call = portmapCall(one, "pod1", resultFor("pod1"), { mappings: [web] });
+    const call = portmapCall(backend, "pod1", resultFor("pod1"), { mappings: [web] });
     const none = { ...call, extraEnv: { PATH: "/opt/none" } };
     expectError(await cni(node, { ...none, command: "ADD" }), 100);
     const { files: _, ...rest } = await node.snapshot();

@@ -77,22 +77,22 @@ describe.concurrent("a host port that another has", () => {
   });
 
   const pairs = [
-    { one: {}, other: { hostIP: "192.0.2.1" }, clash: true },
-    { one: { hostIP: "0.0.0.0" }, other: { hostIP: "192.0.2.1" }, clash: true },
-    { one: { hostIP: "192.0.2.1" }, other: { hostIP: "192.0.2.2" }, clash: false },
-    { one: { hostIP: "0.0.0.0" }, other: { hostIP: "::" }, clash: false },
-    { one: {}, other: { protocol: "udp" }, clash: false },
-    { one: {}, other: { hostPort: 8081 }, clash: false },
+    { first: {}, second: { hostIP: "192.0.2.1" }, clash: true },
+    { first: { hostIP: "0.0.0.0" }, second: { hostIP: "192.0.2.1" }, clash: true },
+    { first: { hostIP: "192.0.2.1" }, second: { hostIP: "192.0.2.2" }, clash: false },
+    { first: { hostIP: "0.0.0.0" }, second: { hostIP: "::" }, clash: false },
+    { first: {}, second: { protocol: "udp" }, clash: false },
+    { first: {}, second: { hostPort: 8081 }, clash: false },
   ];
-  testSome(pairs)("$one and $other clash: $clash", async ({ one, other, clash }) => {
+  testSome(pairs)("$first and $second clash: $clash", async ({ first, second, clash }) => {
     await using node = await createNode(IPTABLES_NFT);
     const add = async (name: string, n: number, more: PortMapping) => {
       await node.addPod(name);
       const mappings = [{ hostPort: 8080, containerPort: 80, protocol: "tcp", ...more }];
       return cni(node, { ...callFor(IPTABLES_NFT, name, n, mappings), command: "ADD" });
     };
-    expect((await add("pod1", 0, one)).code).toBe(0);
-    expect((await add("pod2", 1, other)).code).toBe(clash ? 1 : 0);
+    expect((await add("pod1", 0, first)).code).toBe(0);
+    expect((await add("pod2", 1, second)).code).toBe(clash ? 1 : 0);
   });
 
   test("by the reference plugin: refused while reserved, taken over after", async () => {
@@ -176,7 +176,9 @@ describe.concurrent("when the firewall's tools fail", () => {
   test("M1: a lock that is never freed is code 11, in bounded time, with its holder", async () => {
     await using node = await createNode(IPTABLES_LEGACY);
     await node.addPod("pod1");
-    const held = node.exec("flock", ["/run/xtables.lock", "sleep", "25"], { timeout: 40_000 });
+    const lockHolder = node.exec("flock", ["/run/xtables.lock", "sleep", "25"], {
+      timeout: 40_000,
+    });
     await vi.waitFor(async () => {
       const tried = await node.exec("flock", ["-n", "/run/xtables.lock", "true"]);
       expect(tried.exitCode).toBe(1);
@@ -187,7 +189,7 @@ describe.concurrent("when the firewall's tools fail", () => {
     expect(answer.ms).toBeLessThan(20_000);
     expect(await records(node)).toEqual([]);
     await node.sh("pkill sleep || true");
-    await held;
+    await lockHolder;
   });
 
   testSome(

@@ -16,7 +16,7 @@ const mappings = [
   { hostPort: 8443, containerPort: 443, protocol: "tcp", hostIP: "192.0.2.1" },
 ];
 const options = { mappings, families: [IPV4], cniVersion: "1.1.0" };
-const other = { ...options, mappings: [{ hostPort: 9000, containerPort: 80 }] };
+const otherOptions = { ...options, mappings: [{ hostPort: 9000, containerPort: 80 }] };
 const address = IPV4.pod(0);
 
 /** The rules of pod1, by chain, as a maker of before wrote them. */
@@ -92,9 +92,9 @@ const dispatch =
 describe.concurrent("S2: an earlier layout", () => {
   const call = portmapCall(NFTABLES, "pod1", resultFor("pod1", [IPV4]), options);
 
-  test.for(cases)("is confirmed by CHECK, and removed by DEL: $layout", async (one) => {
+  test.for(cases)("is confirmed by CHECK, and removed by DEL: $layout", async (row) => {
     await using node = await createNode(NFTABLES);
-    await make(node, one.maker, one.layout);
+    await make(node, row.maker, row.layout);
     await cniOk(node, { ...call, command: "CHECK" });
     const rules = await containerRules(node, NFTABLES);
     for (const rule of rules.filter((line) => line.includes("dnat to"))) {
@@ -112,11 +112,11 @@ describe.concurrent("S2: an earlier layout", () => {
     expect(await containerRules(node, NFTABLES)).toEqual([]);
   });
 
-  test.for(cases)("gives way to the present one with the next ADD: $layout", async (one) => {
+  test.for(cases)("gives way to the present one with the next ADD: $layout", async (row) => {
     await using node = await createNode(NFTABLES);
-    await make(node, one.maker, one.layout);
+    await make(node, row.maker, row.layout);
     await node.addPod("pod2");
-    await addPortmap(node, NFTABLES, "pod2", other, 1);
+    await addPortmap(node, NFTABLES, "pod2", otherOptions, 1);
     const table = await node.sh("nft list table ip cni_hostport");
     expect(table.match(dispatch)).toHaveLength(2);
     expect(table, "the rules of before").toContain('dnat to 10.244.1.2:443 comment "pod1"');

@@ -168,18 +168,18 @@ describe.concurrent("route_localnet", () => {
       cniVersion: "1.0.0",
       mappings: web(8080),
     });
-    const theirs = await addMappedPod(node, IPTABLES_NFT, "theirs", {
+    const referencePod = await addMappedPod(node, IPTABLES_NFT, "theirs", {
       ...options,
       cniVersion: "1.0.0",
       mappings: web(8081),
       bin: referenceDir(),
     });
-    await serve(theirs.pod, "theirs");
+    await serve(referencePod.pod, "theirs");
     await cniOk(node, { ...first.portmap, command: "DEL" });
     expect(await routeLocalnet(node)).toBe("1");
     expect(await ask(node, "tcp", "127.0.0.1", 8081)).toMatchObject({ server: "theirs" });
     expect(JSON.stringify(await sortedFirewall(node))).toMatch(OF_LINK);
-    await cniOk(node, { ...theirs.portmap, bin: binDir(), command: "DEL" });
+    await cniOk(node, { ...referencePod.portmap, bin: binDir(), command: "DEL" });
     expect(await routeLocalnet(node)).toBe("0");
     expect(JSON.stringify(await sortedFirewall(node))).not.toMatch(OF_LINK);
   });
@@ -220,8 +220,8 @@ describe.concurrent("route_localnet", () => {
       runtimeConfig: { portMappings: web(8080) },
     };
     const call = { bin: binDir(), plugin: "portmap", conf, extraEnv: env };
-    const of = { containerId: "first", netns: "/run/netns/first" };
-    const answer = await cni(node, { ...call, ...of, command: "ADD" });
+    const attachment = { containerId: "first", netns: "/run/netns/first" };
+    const answer = await cni(node, { ...call, ...attachment, command: "ADD" });
     expect(answer.code, answer.stdout).toBe(0);
     expect(answer.stderr).toMatch(/may not be reached by 127\.0\.0\.1/);
     expect(await routeLocalnet(node)).toBe("0");

@@ -73,34 +73,34 @@ describe.concurrent("the host port of a pod that has died", () => {
 
 describe.concurrent("the host port of a pod that lives", () => {
   const pairs: readonly {
-    readonly one: PortMapping;
-    readonly other: PortMapping;
+    readonly first: PortMapping;
+    readonly second: PortMapping;
     readonly clash: boolean;
   }[] = [
-    { one: { hostIP: "2001:db8::1" }, other: {}, clash: true },
-    { one: { hostIP: "192.0.2.1" }, other: { hostIP: "192.0.2.1" }, clash: true },
-    { one: { hostIP: "2001:db8::1" }, other: { hostIP: "2001:DB8:0:0::1" }, clash: true },
-    { one: { hostIP: "::" }, other: { hostIP: "192.0.2.1" }, clash: false },
-    { one: { hostIP: "::" }, other: {}, clash: true },
-    { one: { protocol: "udp" }, other: { protocol: "UDP" }, clash: true },
-    { one: { protocol: "sctp" }, other: { protocol: "tcp" }, clash: false },
-    { one: { containerPort: 80 }, other: { containerPort: 81 }, clash: true },
+    { first: { hostIP: "2001:db8::1" }, second: {}, clash: true },
+    { first: { hostIP: "192.0.2.1" }, second: { hostIP: "192.0.2.1" }, clash: true },
+    { first: { hostIP: "2001:db8::1" }, second: { hostIP: "2001:DB8:0:0::1" }, clash: true },
+    { first: { hostIP: "::" }, second: { hostIP: "192.0.2.1" }, clash: false },
+    { first: { hostIP: "::" }, second: {}, clash: true },
+    { first: { protocol: "udp" }, second: { protocol: "UDP" }, clash: true },
+    { first: { protocol: "sctp" }, second: { protocol: "tcp" }, clash: false },
+    { first: { containerPort: 80 }, second: { containerPort: 81 }, clash: true },
   ];
   test.for([IPTABLES_NFT, NFTABLES])("is no other network's either ($backend)", async (backend) => {
     await using node = await createNode(backend);
     await node.addPod("pod1");
     await node.addPod("pod2");
-    for (const { one, other, clash } of pairs) {
-      const what = `${JSON.stringify(one)}, then ${JSON.stringify(other)}`;
-      const held = await addPortmap(node, backend, "pod1", { mappings: [{ ...web, ...one }] });
+    for (const { first, second, clash } of pairs) {
+      const what = `${JSON.stringify(first)}, then ${JSON.stringify(second)}`;
+      const owner = await addPortmap(node, backend, "pod1", { mappings: [{ ...web, ...first }] });
       const call = portmapCall(backend, "pod2", resultFor("pod2", undefined, 1), {
-        mappings: [{ ...web, ...other }],
+        mappings: [{ ...web, ...second }],
         network: "second",
       });
       const answer = await cni(node, { ...call, command: "ADD" });
       expect(answer.json?.code, `${what}: ${answer.stdout}`).toBe(clash ? 102 : undefined);
       await cniOk(node, { ...call, command: "DEL" });
-      await cniOk(node, { ...held, command: "DEL" });
+      await cniOk(node, { ...owner, command: "DEL" });
     }
   });
 
@@ -126,43 +126,45 @@ describe.concurrent("the host port of a pod that lives", () => {
 
 describe.concurrent("a host port that a process of the host has", () => {
   const listeners = [
-    { listen: "TCP4-LISTEN:8080", said: [4], mappings: [web] },
-    { listen: "TCP6-LISTEN:8080,ipv6only=1", said: [6], mappings: [web] },
-    { listen: "TCP6-LISTEN:8080,ipv6only=0", said: [4, 6], mappings: [web] },
-    { listen: "TCP4-LISTEN:8080,bind=127.0.0.1", said: [4], mappings: [web] },
+    { listen: "TCP4-LISTEN:8080", warned: [4], mappings: [web] },
+    { listen: "TCP6-LISTEN:8080,ipv6only=1", warned: [6], mappings: [web] },
+    { listen: "TCP6-LISTEN:8080,ipv6only=0", warned: [4, 6], mappings: [web] },
+    { listen: "TCP4-LISTEN:8080,bind=127.0.0.1", warned: [4], mappings: [web] },
     {
       listen: "TCP4-LISTEN:8080,bind=127.0.0.1",
-      said: [],
+      warned: [],
       mappings: [{ ...web, hostIP: "192.0.2.1" }],
     },
-    { listen: "TCP6-LISTEN:8080,bind=[::ffff:127.0.0.1]", said: [4], mappings: [web] },
-    { listen: "TCP6-LISTEN:8080,bind=[::1]", said: [6], mappings: [web] },
+    { listen: "TCP6-LISTEN:8080,bind=[::ffff:127.0.0.1]", warned: [4], mappings: [web] },
+    { listen: "TCP6-LISTEN:8080,bind=[::1]", warned: [6], mappings: [web] },
     {
       listen: "TCP6-LISTEN:8080,ipv6only=0",
-      said: [4, 6],
+      warned: [4, 6],
       mappings: [
         { ...web, hostIP: "::" },
         { ...web, hostIP: "0.0.0.0" },
         { ...web, hostIP: "192.0.2.1" },
       ],
     },
-    { listen: "UDP4-RECV:8080", said: [], mappings: [web] },
-    { listen: "UDP4-RECV:8053", said: [4], mappings: WEB_AND_DNS },
-    { listen: "UDP6-RECV:8053,ipv6only=1", said: [6], mappings: WEB_AND_DNS },
+    { listen: "UDP4-RECV:8080", warned: [], mappings: [web] },
+    { listen: "UDP4-RECV:8053", warned: [4], mappings: WEB_AND_DNS },
+    { listen: "UDP6-RECV:8053,ipv6only=1", warned: [6], mappings: WEB_AND_DNS },
   ];
-  testSome(listeners)("is said for what it listens on alone: $listen, $mappings.0", async (one) => {
+  testSome(listeners)("is said for what it listens on alone: $listen, $mappings.0", async (row) => {
     await using node = await createNode(IPTABLES_NFT);
     await node.addExternalHost("outside");
     await node.sh(`
-      socat -u ${one.listen} /dev/null >/dev/null 2>&1 </dev/null &
+      socat -u ${row.listen} /dev/null >/dev/null 2>&1 </dev/null &
       until ss -Hlntu | grep -qE ':80(80|53) '; do sleep 0.02; done
     `);
-    const call = portmapCall(IPTABLES_NFT, "pod1", resultFor("pod1"), { mappings: one.mappings });
+    const call = portmapCall(IPTABLES_NFT, "pod1", resultFor("pod1"), { mappings: row.mappings });
     const answer = await cni(node, { ...call, command: "ADD" });
     expect(answer.code, answer.stdout).toBe(0);
-    const said = [...answer.stderr.matchAll(/ used by socat\S* \(pid \d+\) .* IPv(\d) traffic/g)];
-    const families = new Set(said.map(([, family]) => Number(family)));
-    expect(families, answer.stderr).toEqual(new Set(one.said));
+    const warnings = [
+      ...answer.stderr.matchAll(/ used by socat\S* \(pid \d+\) .* IPv(\d) traffic/g),
+    ];
+    const families = new Set(warnings.map(([, family]) => Number(family)));
+    expect(families, answer.stderr).toEqual(new Set(row.warned));
   });
 
   test("is looked for without a socket of its protocol", async () => {

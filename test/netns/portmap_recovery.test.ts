@@ -24,7 +24,7 @@ import {
 } from "../helpers/portmap.ts";
 import { expectError } from "../helpers/state.ts";
 
-const other = [{ hostPort: 9080, containerPort: 80 }];
+const otherMappings = [{ hostPort: 9080, containerPort: 80 }];
 const options = { cniVersion: "1.1.0" };
 
 /** A script that kills its parent, the plugin, when it runs for the nth time. */
@@ -62,36 +62,36 @@ describe.concurrent("after a kill", () => {
     kills,
     4,
     2,
-  )("of ADD $moment, ADD makes what it should have ($backend)", async (one) => {
+  )("of ADD $moment, ADD makes what it should have ($backend)", async (row) => {
     const stateAfter = async (moment?: (typeof MOMENTS)[number]) => {
-      await using node = await createNode(one);
+      await using node = await createNode(row);
       await node.addPod("pod1");
-      await addPortmap(node, one, "other", { ...options, mappings: other }, 1);
-      const call = portmapCall(one, "pod1", resultFor("pod1"), options);
-      if (moment !== undefined) await killedAt(node, one, call, { command: "ADD", moment });
+      await addPortmap(node, row, "other", { ...options, mappings: otherMappings }, 1);
+      const call = portmapCall(row, "pod1", resultFor("pod1"), options);
+      if (moment !== undefined) await killedAt(node, row, call, { command: "ADD", moment });
       await cniOk(node, { ...call, command: "ADD" });
       await cniOk(node, { ...call, command: "CHECK" });
       return { ...firewallOf(await node.snapshot()), records: await records(node) };
     };
-    const [found, expected] = await Promise.all([stateAfter(one.moment), stateAfter()]);
+    const [found, expected] = await Promise.all([stateAfter(row.moment), stateAfter()]);
     expect(found).toEqual(expected);
   });
 
   const ends = kills.flatMap((kill) =>
     (["DEL", "GC"] as const).map((command) => ({ ...kill, command })),
   );
-  testSome(ends)("of DEL $moment, $command leaves nothing ($backend)", async (one) => {
-    await using node = await createNode(one);
+  testSome(ends)("of DEL $moment, $command leaves nothing ($backend)", async (row) => {
+    await using node = await createNode(row);
     await node.addPod("pod1");
-    await addPortmap(node, one, "other", { ...options, mappings: other }, 1);
+    await addPortmap(node, row, "other", { ...options, mappings: otherMappings }, 1);
     const before = await node.snapshot();
-    const call = await addPortmap(node, one, "pod1", options);
-    await killedAt(node, one, call, { command: "DEL", moment: one.moment });
+    const call = await addPortmap(node, row, "pod1", options);
+    await killedAt(node, row, call, { command: "DEL", moment: row.moment });
     const valid = { "cni.dev/valid-attachments": [{ containerID: "other", ifname: "eth0" }] };
     const answer = await cni(node, {
       ...call,
       conf: { ...call.conf, ...valid },
-      command: one.command,
+      command: row.command,
     });
     expect(answer).toMatchObject({ code: 0, stdout: "", stderr: "" });
     const after = await node.snapshot();
@@ -102,18 +102,18 @@ describe.concurrent("after a kill", () => {
 });
 
 /** An environment in which the changes of one family fail. */
-async function failing(node: Sandbox, one: Backend & { readonly broken: number }) {
-  if (one.backend !== "nftables") {
-    const tool = one.broken === 4 ? "iptables-restore" : "ip6tables-restore";
-    return wrap(node, one, [tool], "cat >/dev/null; echo broken >&2; exit 1");
+async function failing(node: Sandbox, row: Backend & { readonly broken: number }) {
+  if (row.backend !== "nftables") {
+    const tool = row.broken === 4 ? "iptables-restore" : "ip6tables-restore";
+    return wrap(node, row, [tool], "cat >/dev/null; echo broken >&2; exit 1");
   }
-  const word = one.broken === 4 ? "ip" : "ip6";
+  const word = row.broken === 4 ? "ip" : "ip6";
   const script = `
     input=$(cat)
     case $input in *" ${word} cni_hostport"*) echo broken >&2; exit 1 ;; esac
     echo "$input" | "$real" "$@"
   `;
-  return wrap(node, one, ["nft"], script);
+  return wrap(node, row, ["nft"], script);
 }
 
 describe.concurrent("where one family fails", () => {
@@ -122,22 +122,22 @@ describe.concurrent("where one family fails", () => {
     failures,
     4,
     2,
-  )("DEL does the other one ($backend, IPv$broken)", async (one) => {
-    await using node = await createNode(one);
+  )("DEL does the other one ($backend, IPv$broken)", async (row) => {
+    await using node = await createNode(row);
     await node.addPod("pod1");
-    await addPortmap(node, one, "other", { mappings: other }, 1);
+    await addPortmap(node, row, "other", { mappings: otherMappings }, 1);
     const before = firewallOf(await node.snapshot());
-    const call = await addPortmap(node, one, "pod1");
-    const extraEnv = await failing(node, one);
+    const call = await addPortmap(node, row, "pod1");
+    const extraEnv = await failing(node, row);
     const answer = await cni(node, { ...call, extraEnv, command: "DEL" });
     expect(answer).toMatchObject({ code: 0, stdout: "" });
     expect(answer.stderr.match(/Rules of pod1 are left/g)).toHaveLength(1);
-    const rules = (await containerRules(node, one)).join("\n");
+    const rules = (await containerRules(node, row)).join("\n");
     const addresses = { 4: IPV4.pod(0), 6: IPV6.pod(0) };
-    expect(rules.includes(addresses[4])).toBe(one.broken === 4);
-    expect(rules.includes(addresses[6])).toBe(one.broken === 6);
+    expect(rules.includes(addresses[4])).toBe(row.broken === 4);
+    expect(rules.includes(addresses[6])).toBe(row.broken === 6);
     // Not this pod's call again: another pod's DEL cleans up as well.
-    const passing = portmapCall(one, "passing", undefined, { mappings: [] });
+    const passing = portmapCall(row, "passing", undefined, { mappings: [] });
     const mended = await cni(node, { ...passing, command: "DEL" });
     expect(mended).toMatchObject({ code: 0, stdout: "", stderr: "" });
     expect(firewallOf(await node.snapshot())).toEqual(before);
@@ -147,14 +147,14 @@ describe.concurrent("where one family fails", () => {
     failures,
     4,
     2,
-  )("ADD takes back the other one ($backend, IPv$broken)", async (one) => {
-    await using node = await createNode(one);
+  )("ADD takes back the other one ($backend, IPv$broken)", async (row) => {
+    await using node = await createNode(row);
     await node.addPod("pod1");
-    await addPortmap(node, one, "other", { mappings: other }, 1);
+    await addPortmap(node, row, "other", { mappings: otherMappings }, 1);
     const before = firewallOf(await node.snapshot());
     const known = await records(node);
-    const extraEnv = await failing(node, one);
-    const call = portmapCall(one, "pod1", resultFor("pod1"));
+    const extraEnv = await failing(node, row);
+    const call = portmapCall(row, "pod1", resultFor("pod1"));
     expectError(await cni(node, { ...call, extraEnv, command: "ADD" }), 100);
     expect(firewallOf(await node.snapshot())).toEqual(before);
     expect(await records(node)).toEqual(known);
@@ -216,24 +216,24 @@ function sortedLines(text: string): readonly string[] {
 describe.concurrent("of the shared rules", () => {
   const shared = /^-A (PREROUTING|OUTPUT|POSTROUTING|CNI-HOSTPORT-(SETMARK|MASQ)) /;
 
-  testSome([IPTABLES_NFT, IPTABLES_LEGACY])("the next ADD misses each ($backend)", async (one) => {
-    const { env } = one;
-    await using node = await createNode(one);
-    await addPortmap(node, one, "pod1");
+  testSome([IPTABLES_NFT, IPTABLES_LEGACY])("the next ADD misses each ($backend)", async (row) => {
+    const { env } = row;
+    await using node = await createNode(row);
+    await addPortmap(node, row, "pod1");
     for (const [family, program] of [
       [4, "iptables-restore"],
       [6, "ip6tables-restore"],
     ] as const) {
-      const saved = await natTable(node, one, family);
+      const saved = await natTable(node, row, family);
       const rules = saved.split("\n").filter((line) => shared.test(line));
       expect(rules).toHaveLength(5);
       for (const rule of rules) {
         const input = `*nat\n${rule.replace("-A ", "-D ")}\nCOMMIT\n`;
         await node.output(program, ["--noflush"], { env, input });
-        const call = await addPortmap(node, one, "pod2", { mappings: other }, 1);
+        const call = await addPortmap(node, row, "pod2", { mappings: otherMappings }, 1);
         await cniOk(node, { ...call, command: "CHECK" });
         await cniOk(node, { ...call, command: "DEL" });
-        expect(await natTable(node, one, family), rule).toBe(saved);
+        expect(await natTable(node, row, family), rule).toBe(saved);
       }
     }
   });
@@ -257,7 +257,7 @@ describe.concurrent("of the shared rules", () => {
           ? `nft flush chain ${family} cni_hostport prerouting;`
           : "";
         await node.sh(`${flush} nft ${damage.replace("$FIRST", first)}`);
-        const call = await addPortmap(node, NFTABLES, "pod2", { mappings: other }, 1);
+        const call = await addPortmap(node, NFTABLES, "pod2", { mappings: otherMappings }, 1);
         await cniOk(node, { ...call, command: "CHECK" });
         await cniOk(node, { ...call, command: "DEL" });
         expect(sortedLines(await list(family)), damage).toEqual(sortedLines(saved));
@@ -267,11 +267,11 @@ describe.concurrent("of the shared rules", () => {
 
   testSome([IPTABLES_NFT, IPTABLES_LEGACY])(
     "D6: the next ADD takes none that looks alike for its own ($backend)",
-    async (one) => {
-      const { env } = one;
-      await using node = await createNode(one);
-      await addPortmap(node, one, "pod1");
-      const saved = await natTable(node, one, 4);
+    async (row) => {
+      const { env } = row;
+      await using node = await createNode(row);
+      await addPortmap(node, row, "pod1");
+      const saved = await natTable(node, row, 4);
       for (const rule of saved.split("\n").filter((line) => shared.test(line))) {
         const alike = rule.replace(/^-A (\S+) /, "-A $1 -s 198.51.100.9/32 ");
         const change = async (...lines: readonly string[]) => {
@@ -279,11 +279,11 @@ describe.concurrent("of the shared rules", () => {
           return node.output("iptables-restore", ["--noflush"], { env, input });
         };
         await change(rule.replace("-A ", "-D "), alike);
-        const call = await addPortmap(node, one, "pod2", { mappings: other }, 1);
-        expect((await natTable(node, one, 4)).split("\n")).toContain(rule);
+        const call = await addPortmap(node, row, "pod2", { mappings: otherMappings }, 1);
+        expect((await natTable(node, row, 4)).split("\n")).toContain(rule);
         await cniOk(node, { ...call, command: "DEL" });
         await change(alike.replace("-A ", "-D "));
-        expect(sortedLines(await natTable(node, one, 4)), rule).toEqual(sortedLines(saved));
+        expect(sortedLines(await natTable(node, row, 4)), rule).toEqual(sortedLines(saved));
       }
     },
   );
@@ -302,7 +302,7 @@ describe.concurrent("of the shared rules", () => {
         nft flush chain ip cni_hostport ${chain}
         nft add rule ip cni_hostport ${chain} ip saddr 198.51.100.9 ${rule}
       `);
-      const call = await addPortmap(node, NFTABLES, "pod2", { mappings: other }, 1);
+      const call = await addPortmap(node, NFTABLES, "pod2", { mappings: otherMappings }, 1);
       await cniOk(node, { ...call, command: "DEL" });
       expect(sortedLines(await list()), chain).toEqual(sortedLines(saved));
     }
@@ -312,11 +312,11 @@ describe.concurrent("of the shared rules", () => {
     BACKENDS,
     4,
     2,
-  )("many pods at once on a fresh node make one each ($backend)", async (one) => {
+  )("many pods at once on a fresh node make one each ($backend)", async (row) => {
     const stateAfter = async (atOnce: boolean) => {
-      await using node = await createNode(one);
+      await using node = await createNode(row);
       const calls = Array.from({ length: isBun || soak ? 24 : 8 }, (_, n) =>
-        portmapCall(one, `pod${n}`, resultFor(`pod${n}`, undefined, n), {
+        portmapCall(row, `pod${n}`, resultFor(`pod${n}`, undefined, n), {
           mappings: [{ hostPort: 8000 + n, containerPort: 80, protocol: "udp" }],
         }),
       );

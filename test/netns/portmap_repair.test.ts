@@ -140,12 +140,12 @@ describe.concurrent("a node that has changed its iptables", () => {
     [true, false].map((hasRecord) => ({ from, to, hasRecord, name: from.backend })),
   );
 
-  testSome(cases)("DEL finds what $name has made (recorded: $hasRecord)", async (one) => {
+  testSome(cases)("DEL finds what $name has made (recorded: $hasRecord)", async (row) => {
     await using node = await createNode(IPTABLES_LEGACY);
-    const call = await addPod(node, one.from, 0);
-    if (!one.hasRecord) await node.remove("/run/flannel-cni");
+    const call = await addPod(node, row.from, 0);
+    if (!row.hasRecord) await node.remove("/run/flannel-cni");
     const { runtimeConfig: _, prevResult: __, ...conf } = call.conf;
-    const answer = await cni(node, { ...call, conf, extraEnv: one.to.env, command: "DEL" });
+    const answer = await cni(node, { ...call, conf, extraEnv: row.to.env, command: "DEL" });
     expect(answer).toMatchObject({ code: 0, stderr: "" });
     expect(JSON.stringify(await sortedFirewall(node))).not.toMatch(/CNI-DN-|8080/);
   });
@@ -166,16 +166,16 @@ describe.concurrent("a node that has changed its iptables", () => {
 describe.concurrent("CHECK", () => {
   test.for([IPTABLES_NFT, IPTABLES_LEGACY])(
     "tells apart rules that are alike ($backend)",
-    async (one) => {
+    async (row) => {
       const mappings = [8080, 8081].map((hostPort) => ({
         hostPort,
         containerPort: hostPort,
         protocol: "tcp",
       }));
-      await using node = await createNode(one);
-      const call = await addPod(node, one, 0, { mappings });
+      await using node = await createNode(row);
+      const call = await addPod(node, row, 0, { mappings });
       for (const program of ["iptables", "ip6tables"]) {
-        const env = one.env;
+        const env = row.env;
         const saved = await node.sh(`${program}-save -t nat`, { env });
         const rules = saved.split("\n").filter((line) => /^-A CNI-DN-.* (SETMARK|DNAT)/.test(line));
         for (const rule of rules) {

@@ -72,11 +72,11 @@ describe.concurrent("iptables rules", () => {
   ];
 
   testSome(
-    IPTABLES.flatMap((backend) => cases.map((one) => ({ ...one, ...backend, one }))),
+    IPTABLES.flatMap((backend) => cases.map((row) => ({ ...row, ...backend, row }))),
     6,
   )(
     "are the reference's, byte for byte: $what ($backend)",
-    async ({ one: { id = "pod1", ...options }, ...backend }) => {
+    async ({ row: { id = "pod1", ...options }, ...backend }) => {
       const by = async (bin: string | undefined): Promise<readonly string[]> => {
         await using node = await createNode({ ...backend, conf: {} });
         const inner = { backend: backend.backend, conf: {}, env: backend.env };
@@ -194,21 +194,21 @@ describe.concurrent("DEL", () => {
     cases,
     9,
     2,
-  )("takes its own rules away, and no other: $how ($backend)", async (one) => {
-    const { how } = one;
-    await using node = await createNode(one);
-    await addPortmap(node, one, "other", { mappings: shifted(WEB_AND_DNS) }, 1);
+  )("takes its own rules away, and no other: $how ($backend)", async (row) => {
+    const { how } = row;
+    await using node = await createNode(row);
+    await addPortmap(node, row, "other", { mappings: shifted(WEB_AND_DNS) }, 1);
     const before = await node.snapshot();
-    const call = await addPortmap(node, one, "pod1");
+    const call = await addPortmap(node, row, "pod1");
     expect(firewallOf(await node.snapshot())).not.toEqual(firewallOf(before));
     if (how.includes("records")) await node.remove("/run/flannel-cni");
-    const other = one.backend === "nftables" ? "iptables" : "nftables";
+    const otherBackend = row.backend === "nftables" ? "iptables" : "nftables";
     const hasMappings = !how.startsWith("without") || !how.endsWith("mappings");
     const conf = Object.fromEntries(
       Object.entries({
         ...call.conf,
         ...changed[how],
-        ...(how === "another backend" ? { backend: other } : {}),
+        ...(how === "another backend" ? { backend: otherBackend } : {}),
       }).filter(([key]) => how !== `without ${key}` && (hasMappings || key !== "runtimeConfig")),
     );
     for (let time = 0; time < 2; time++) {
@@ -317,8 +317,8 @@ describe.concurrent("CHECK", () => {
     expect(answer.code, answer.stdout).toBe(0);
     expect(answer.stderr).toMatch(/hostPortConflict.* CHECK goes on without it/);
     // Other ports are another matter.
-    const other = { ...conf, runtimeConfig: { portMappings: manyMappings(1) } };
-    expectError(await cni(node, { ...call, conf: other, command: "CHECK" }), 105);
+    const otherPorts = { ...conf, runtimeConfig: { portMappings: manyMappings(1) } };
+    expectError(await cni(node, { ...call, conf: otherPorts, command: "CHECK" }), 105);
   });
 
   testSome(
@@ -344,30 +344,30 @@ describe.concurrent("GC", () => {
       { ...backend, lost: false },
       { ...backend, lost: true },
     ]).filter(({ backend, lost }) => backend !== "nftables" || !lost),
-  )("collects what is not valid any more ($backend, records lost: $lost)", async (one) => {
-    await using node = await createNode(one);
-    const kept = await addPortmap(node, one, "kept", { ...options, mappings: ports(1) }, 1);
-    await addPortmap(node, one, "kept", { ...options, mappings: ports(2), network: "second" }, 2);
-    await addPortmap(node, one, "third", { ...options, mappings: ports(3), network: "second" }, 3);
+  )("collects what is not valid any more ($backend, records lost: $lost)", async (row) => {
+    await using node = await createNode(row);
+    const kept = await addPortmap(node, row, "kept", { ...options, mappings: ports(1) }, 1);
+    await addPortmap(node, row, "kept", { ...options, mappings: ports(2), network: "second" }, 2);
+    await addPortmap(node, row, "third", { ...options, mappings: ports(3), network: "second" }, 3);
     const before = await node.snapshot();
-    await addPortmap(node, one, "dead", { ...options, mappings: ports(4) }, 4);
-    await addPortmap(node, one, "gone", { ...options, mappings: ports(5) }, 5);
-    if (one.lost) await node.remove("/run/flannel-cni");
+    await addPortmap(node, row, "dead", { ...options, mappings: ports(4) }, 4);
+    await addPortmap(node, row, "gone", { ...options, mappings: ports(5) }, 5);
+    if (row.lost) await node.remove("/run/flannel-cni");
     const valid = [{ containerID: "kept", ifname: "eth0" }];
     const conf = { ...kept.conf, "cni.dev/valid-attachments": valid };
     const answer = await cni(node, { ...kept, conf, command: "GC" });
     expect(answer).toMatchObject({ code: 0, stdout: "", stderr: "" });
     expect(firewallOf(await node.snapshot())).toEqual(firewallOf(before));
-    if (!one.lost) expect(await node.snapshot()).toEqual(before);
+    if (!row.lost) expect(await node.snapshot()).toEqual(before);
   });
 
   testSome(
     BACKENDS,
     4,
     2,
-  )("without a list of what is valid collects nothing ($backend)", async (one) => {
-    await using node = await createNode(one);
-    const call = await addPortmap(node, one, "pod1", options);
+  )("without a list of what is valid collects nothing ($backend)", async (row) => {
+    await using node = await createNode(row);
+    const call = await addPortmap(node, row, "pod1", options);
     const before = await node.snapshot();
     expectError(await cni(node, { ...call, command: "GC" }), 7);
     expect(await node.snapshot()).toEqual(before);

@@ -20,7 +20,7 @@ describe.concurrent("host ports and services", () => {
     const client = await addMappedPod(node, backend, "pod2", { mappings: [] });
     await serve(pod, "pod1");
     const own = DUAL_STACK.map((family) => family.pod(0));
-    const theirs = DUAL_STACK.map((family) => family.pod(1));
+    const clientAddresses = DUAL_STACK.map((family) => family.pod(1));
     expect(result.ips).toHaveLength(2);
     // As on any Kubernetes node, packets between a bridge's ports pass the firewall.
     await node.sh(
@@ -33,7 +33,7 @@ describe.concurrent("host ports and services", () => {
       );
       expect(await ask(client.pod, "tcp", to, 8080)).toEqual({
         server: "pod1",
-        client: theirs[at],
+        client: clientAddresses[at],
       });
     }
     await cniOk(node, { ...portmap, command: "DEL" });

@@ -39,8 +39,8 @@ async function expectAnswers(
       // For dropped packets, this takes the whole timeout.
       const seconds = expected === "nobody" ? 1 : 3;
       const answer = await ask(from, protocol, to, ports[protocol], seconds);
-      const said = answer === undefined ? "nobody" : `${answer.server} sees ${answer.client}`;
-      return [`${from.name} to ${to} by ${protocol}`, said] as const;
+      const outcome = answer === undefined ? "nobody" : `${answer.server} sees ${answer.client}`;
+      return [`${from.name} to ${to} by ${protocol}`, outcome] as const;
     }),
   );
   const expected = directions.flatMap(([from, to, answer]) =>
@@ -75,7 +75,7 @@ describe.concurrent("host ports", () => {
     await using node = await createNode(backend);
     const outside = await node.addExternalHost("outside");
     const { pod, portmap } = await addMappedPod(node, backend, "pod1");
-    const other = await addMappedPod(node, backend, "pod2", { mappings: [] });
+    const client = await addMappedPod(node, backend, "pod2", { mappings: [] });
     await serve(pod, "pod1");
     const directions: readonly Direction[] = [
       [outside, NODE4, "pod1 sees 192.0.2.2"],
@@ -90,9 +90,9 @@ describe.concurrent("host ports", () => {
       [pod, NODE6, `pod1 sees ${IPV6.gateway}`],
       [pod, IPV4.gateway, `pod1 sees ${IPV4.gateway}`],
       [pod, IPV6.gateway, `pod1 sees ${IPV6.gateway}`],
-      [other.pod, NODE4, `pod1 sees ${IPV4.gateway}`],
-      [other.pod, NODE6, `pod1 sees ${IPV6.gateway}`],
-      [other.pod, IPV4.gateway, `pod1 sees ${IPV4.gateway}`],
+      [client.pod, NODE4, `pod1 sees ${IPV4.gateway}`],
+      [client.pod, NODE6, `pod1 sees ${IPV6.gateway}`],
+      [client.pod, IPV4.gateway, `pod1 sees ${IPV4.gateway}`],
     ];
     await expectAnswers(directions);
     await cniOk(node, { ...portmap, command: "DEL" });
@@ -162,7 +162,7 @@ describe.concurrent("host ports", () => {
         flows.map(async ({ log }) => (await node.sh(`tail -n 1 ${log}`)).split(" ")[0] ?? ""),
       );
     const expectAll = async (name: string): Promise<void> => {
-      const seen = await eventually(answering, (names) => names.every((one) => one === name));
+      const seen = await eventually(answering, (names) => names.every((answer) => answer === name));
       expect(seen).toEqual([name, name]);
     };
     await expectAll("node");
@@ -242,15 +242,15 @@ describe.concurrent("hostIP", () => {
     const elsewhere = [SECOND4, SECOND6].flatMap((hostIP) =>
       WEB_AND_DNS.map((mapping) => ({ ...mapping, hostIP })),
     );
-    const other = await addMappedPod(node, backend, "pod2", { mappings: elsewhere });
-    await serve(other.pod, "pod2");
-    const others: readonly Direction[] = [
+    const secondPod = await addMappedPod(node, backend, "pod2", { mappings: elsewhere });
+    await serve(secondPod.pod, "pod2");
+    const unaffected: readonly Direction[] = [
       [outside, SECOND4, "pod2 sees 192.0.2.2"],
       [outside, SECOND6, "pod2 sees 2001:db8::2"],
     ];
-    await expectAnswers([...own, ...others]);
+    await expectAnswers([...own, ...unaffected]);
     await cniOk(node, { ...portmap, command: "DEL" });
-    await expectAnswers([...nobody(own), ...others]);
+    await expectAnswers([...nobody(own), ...unaffected]);
   });
 
   testSome(
@@ -302,8 +302,10 @@ describe.concurrent("hostIP", () => {
     await serve(pod, "at81", { tcp: 81, udp: 54 });
     const answers = async () => {
       const to = [NODE4, SECOND4, NODE6, SECOND6];
-      const found = await Promise.all(to.map(async (one) => ask(outside, "tcp", one, 8080)));
-      return found.map((one) => one?.server);
+      const found = await Promise.all(
+        to.map(async (address) => ask(outside, "tcp", address, 8080)),
+      );
+      return found.map((answer) => answer?.server);
     };
     expect(await answers()).toEqual(["at80", "at81", "at80", "at81"]);
     await cniOk(node, { ...portmap, command: "CHECK" });
@@ -317,15 +319,15 @@ describe.concurrent("hostIP", () => {
     BACKENDS,
     4,
     2,
-  )("S2: another host's address takes none of its traffic ($backend)", async (one) => {
-    await using node = await createNode(one);
+  )("S2: another host's address takes none of its traffic ($backend)", async (row) => {
+    await using node = await createNode(row);
     const { outside, second } = await addTwoHosts(node);
     await serve(second, "second", { tcp: 8080, udp: 8053 });
     const foreign = [second.addresses4.host, second.addresses6.host, "198.51.100.7"];
-    const thief = await addMappedPod(node, one, "thief", {
+    const thief = await addMappedPod(node, row, "thief", {
       mappings: foreign.flatMap((hostIP) => WEB_AND_DNS.map((mapping) => ({ ...mapping, hostIP }))),
     });
-    const { pod } = await addMappedPod(node, one, "pod1", { mappings: [] });
+    const { pod } = await addMappedPod(node, row, "pod1", { mappings: [] });
     await serve(thief.pod, "thief");
     await expectAnswers([
       [outside, second.addresses4.host, "second sees 192.0.2.2"],
@@ -455,13 +457,13 @@ describe.concurrent("options", () => {
       },
     },
   ];
-  testSome(conditions)("conditions keep some out ($backend)", async (one) => {
-    await using node = await createNode(one);
+  testSome(conditions)("conditions keep some out ($backend)", async (row) => {
+    await using node = await createNode(row);
     const { outside, second } = await addTwoHosts(node);
-    const { pod, portmap } = await addMappedPod(node, one, "pod1", { conf: one.conditions });
+    const { pod, portmap } = await addMappedPod(node, row, "pod1", { conf: row.conditions });
     await serve(pod, "pod1");
     // One network's conditions do not apply to another.
-    const other = await addMappedPod(node, one, "pod2", {
+    const otherNetwork = await addMappedPod(node, row, "pod2", {
       network: "other",
       bridge: "cni1",
       families: [
@@ -473,7 +475,7 @@ describe.concurrent("options", () => {
         { hostPort: 9053, containerPort: 53, protocol: "udp" },
       ],
     });
-    await serve(other.pod, "pod2");
+    await serve(otherNetwork.pod, "pod2");
     const directions: readonly Direction[] = [
       [outside, NODE4, "nobody"],
       [outside, NODE6, "nobody"],

@@ -98,19 +98,22 @@ describe.concurrent("S4: rules that no record tells of", () => {
     await cniOk(node, { ...kept.portmap, command: "CHECK" });
   });
 
-  const others = [
+  const otherFirewalls = [
     { from: NFTABLES, to: IPTABLES_NFT },
     { from: IPTABLES_NFT, to: NFTABLES },
   ];
-  test.for(others)("are seen in the other firewall, too: $from.backend", async ({ from, to }) => {
-    await using node = await createNode(from);
-    await addMappedPod(node, from, "dead", { ...options, mappings: web });
-    await node.removePod("dead");
-    for (const path of [STORE, "/var/lib/cni/networks"]) await node.remove(path);
-    await addMappedPod(node, to, "next", { ...options, mappings: web });
-    expect(await containerRules(node, from)).toEqual([]);
-    expect(await containerRules(node, to)).not.toEqual([]);
-  });
+  test.for(otherFirewalls)(
+    "are seen in the other firewall, too: $from.backend",
+    async ({ from, to }) => {
+      await using node = await createNode(from);
+      await addMappedPod(node, from, "dead", { ...options, mappings: web });
+      await node.removePod("dead");
+      for (const path of [STORE, "/var/lib/cni/networks"]) await node.remove(path);
+      await addMappedPod(node, to, "next", { ...options, mappings: web });
+      expect(await containerRules(node, from)).toEqual([]);
+      expect(await containerRules(node, to)).not.toEqual([]);
+    },
+  );
 });
 
 describe.concurrent("S4: a firewall tool that goes on after its plugin was killed", () => {
@@ -119,17 +122,17 @@ describe.concurrent("S4: a firewall tool that goes on after its plugin was kille
   );
   testSome(verbs)(
     "is waited for by DEL, which leaves nothing ($backend, $command)",
-    async (one) => {
-      const { command } = one;
-      await using node = await createNode(one);
-      const pod = await addMappedPod(node, one, "pod1", { ...options, mappings: web });
+    async (row) => {
+      const { command } = row;
+      await using node = await createNode(row);
+      const pod = await addMappedPod(node, row, "pod1", { ...options, mappings: web });
       if (command === "ADD") await cniOk(node, { ...pod.portmap, command: "DEL" });
       // The tool reads what it has to do, and does it a second later.
       const script = `
       text=$(cat); case $* in *list*) exec "$real" "$@" ;; esac
       echo . >>/run/begun; sleep 1; printf '%s\\n' "$text" | "$real" "$@"; echo . >>/run/ended
     `;
-      const extraEnv = await wrap(node, one, toolsOf(one), script);
+      const extraEnv = await wrap(node, row, toolsOf(row), script);
       const killer = [
         "sh",
         "-c",
@@ -141,7 +144,7 @@ describe.concurrent("S4: a firewall tool that goes on after its plugin was kille
       await cniOk(node, { ...pod.portmap, command: "DEL" });
       expect(await node.exists("/run/ended"), "DEL has waited").toBe(true);
       await node.sh("until [ $(wc -l </run/begun) = $(wc -l </run/ended) ]; do sleep 0.01; done");
-      expect(await containerRules(node, one)).toEqual([]);
+      expect(await containerRules(node, row)).toEqual([]);
       expect(await records(node)).toEqual([]);
     },
   );
@@ -217,8 +220,8 @@ async function attachTwice(
       bridge: more.bridge ?? "cni0",
       ipam: { type: "host-local", ranges: [[{ subnet: `10.244.${third}.0/24` }]] },
     };
-    const of = { containerId: "pod1", netns: "/run/netns/pod1", ifname, bin: binDir() };
-    const result = await cniOk(node, { ...of, plugin: "bridge", conf, command: "ADD" });
+    const attachment = { containerId: "pod1", netns: "/run/netns/pod1", ifname, bin: binDir() };
+    const result = await cniOk(node, { ...attachment, plugin: "bridge", conf, command: "ADD" });
     const call = portmapCall(backend, "pod1", result, {
       ...options,
       mappings: [{ ...web[0], hostPort }],
@@ -239,32 +242,32 @@ describe.concurrent("S5: two attachments of one container", () => {
     { what: "in one network", second: {} },
   ];
   const cases = BACKENDS.flatMap((backend) =>
-    seconds.flatMap((one) => ["DEL", "GC"].map((end) => ({ ...backend, ...one, end }))),
+    seconds.flatMap((row) => ["DEL", "GC"].map((end) => ({ ...backend, ...row, end }))),
   );
-  testSome(cases)("have host ports of their own: $what, $end ($backend)", async (one) => {
-    await using node = await createNode(one);
-    const { first, second } = await attachTwice(node, one, one.second);
+  testSome(cases)("have host ports of their own: $what, $end ($backend)", async (row) => {
+    await using node = await createNode(row);
+    const { first, second } = await attachTwice(node, row, row.second);
     for (const call of [first, second]) await cniOk(node, { ...call, command: "CHECK" });
-    const both = await containerRules(node, one);
-    if (one.end === "DEL") {
+    const rules = await containerRules(node, row);
+    if (row.end === "DEL") {
       await cniOk(node, { ...second, command: "DEL" });
     } else {
-      const valid = one.second.network === undefined ? ["eth0"] : [];
+      const valid = row.second.network === undefined ? ["eth0"] : [];
       const list = valid.map((ifname) => ({ containerID: "pod1", ifname }));
       const conf = { ...second.conf, "cni.dev/valid-attachments": list };
       await cniOk(node, { ...second, conf, command: "GC" });
     }
-    const rest = (await containerRules(node, one)).join("\n");
+    const rest = (await containerRules(node, row)).join("\n");
     expect(rest).not.toContain("8082");
     await cniOk(node, { ...first, command: "CHECK" });
     // Whichever comes again has its own beside the other's.
     await cniOk(node, { ...second, command: "ADD" });
     for (const call of [first, second]) await cniOk(node, { ...call, command: "CHECK" });
-    expect((await containerRules(node, one)).toSorted()).toEqual(both.toSorted());
+    expect((await containerRules(node, row)).toSorted()).toEqual(rules.toSorted());
     await cniOk(node, { ...first, command: "DEL" });
     await cniOk(node, { ...second, command: "CHECK" });
     await cniOk(node, { ...second, command: "DEL" });
-    expect(await containerRules(node, one)).toEqual([]);
+    expect(await containerRules(node, row)).toEqual([]);
     expect(await records(node)).toEqual([]);
   });
 

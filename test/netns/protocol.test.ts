@@ -255,7 +255,7 @@ describe.concurrent("the executable", () => {
     });
     expect(answer.code).toBe(1);
     expect(answer.stderr).toMatch(/\d+\.\d+\.\d+/);
-    for (const held of plugins) expect(answer.stderr).toContain(held);
+    for (const builtin of plugins) expect(answer.stderr).toContain(builtin);
     for (const version of VERSIONS) expect(answer.stderr).toContain(version);
   });
 

@@ -33,17 +33,17 @@ describe.concurrent("bridge", () => {
       "cni0 is not a bridge",
     ],
     ["the gateway is in no subnet", "true", outside, `The gateway ${gateway} is not in`],
-  ])("is not ready when %s", async ([, plant, own, says]) => {
+  ])("is not ready when %s", async ([, plant, own, message]) => {
     await using node = await createSandbox();
     const pod = await node.addPod("pod1");
     const call = { bin, plugin: "bridge", conf: own } as const;
     expect((await cni(node, { ...call, command: "STATUS" })).code).toBe(
-      says.includes(gateway) ? 1 : 0,
+      message.includes(gateway) ? 1 : 0,
     );
     await node.sh(plant);
     const before = await node.snapshot();
     const status = await cni(node, { ...call, command: "STATUS" });
-    expect(status.json).toMatchObject({ code: 50, msg: expect.stringContaining(says) });
+    expect(status.json).toMatchObject({ code: 50, msg: expect.stringContaining(message) });
     expect(status.json?.details).toMatch(/\S/);
     expect(await node.snapshot()).toEqual(before);
     const added = await cni(node, { ...call, command: "ADD", netns: pod.netnsPath });

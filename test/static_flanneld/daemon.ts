@@ -71,9 +71,9 @@ export async function staticDaemon(sys: Sys): Promise<void> {
     ),
   );
   const lease = readLease("self", config.own);
-  let said = "";
+  let output = "";
   const say = (line: string): void => {
-    said += line;
+    output += line;
     sys.write(2, line);
   };
   const log = {
@@ -130,7 +130,7 @@ export async function staticDaemon(sys: Sys): Promise<void> {
     const { status } = reconciler;
     sys.write(
       1,
-      `${JSON.stringify({ ...status, traffic: traffic.status, macs, rss, ms, said })}\n`,
+      `${JSON.stringify({ ...status, traffic: traffic.status, macs, rss, ms, output })}\n`,
     );
   }
   reconciler.close();

@@ -20,8 +20,8 @@ export interface StaticStatus extends ReconcilerStatus {
   readonly rss: number;
   /** Milliseconds that it took to take over what it was told. */
   readonly ms: number;
-  /** What it has said so far. */
-  readonly said: string;
+  /** What it has logged so far. */
+  readonly output: string;
 }
 
 export interface StaticFlanneld {
@@ -31,7 +31,7 @@ export interface StaticFlanneld {
   readonly until: (isSo: (status: StaticStatus) => boolean) => Promise<StaticStatus>;
   /** Tells it leases, and waits until all peers are programmed. */
   readonly tell: (command: Command) => Promise<StaticStatus>;
-  /** What it has said so far. */
+  /** What it has logged so far. */
   readonly log: () => string;
   readonly pid: number;
   /** Ends it at once, as a crash does. */
@@ -83,16 +83,16 @@ export async function startStatic(
       reject: false,
     },
   );
-  let said = "";
+  let output = "";
   let stderr = "";
   subprocess.stderr.on("data", (part: Buffer) => {
     stderr += part.toString();
-    if (stderr.length > said.length) said = stderr;
+    if (stderr.length > output.length) output = stderr;
   });
   const lines = createInterface({ input: subprocess.stdout })[Symbol.asyncIterator]();
   const next = async (): Promise<string> => {
     const { value, done } = await lines.next();
-    if (done === true) throw new Error(`flanneld has ended: ${said}`);
+    if (done === true) throw new Error(`flanneld has ended: ${output}`);
     return value;
   };
   const pid = Number(/^ready (\d+)$/.exec(await next())?.[1]);
@@ -100,7 +100,7 @@ export async function startStatic(
     subprocess.stdin.write(`${JSON.stringify(message)}\n`);
     const status = JSON.parse(await next()) as StaticStatus;
     // Its stderr may come later than its answer.
-    if (status.said.length > said.length) said = status.said;
+    if (status.output.length > output.length) output = status.output;
     return status;
   };
   const until = async (isSo: (status: StaticStatus) => boolean): Promise<StaticStatus> => {
@@ -108,7 +108,7 @@ export async function startStatic(
     for (;;) {
       const status = await ask();
       if (isSo(status)) return status;
-      if (performance.now() > end) throw new Error(`${JSON.stringify(status)}\n${said}`);
+      if (performance.now() > end) throw new Error(`${JSON.stringify(status)}\n${output}`);
       await setTimeout(10);
     }
   };
@@ -116,7 +116,7 @@ export async function startStatic(
     ask,
     until,
     pid,
-    log: () => said,
+    log: () => output,
     async tell(message) {
       await ask(message);
       return until(

@@ -78,15 +78,15 @@ async function members(fabric: Fabric, flags: readonly string[]) {
   if (first === undefined || second === undefined) throw new Error("there are two nodes");
   const args = [...flags, "-iface=eth0", "-ip-masq"];
   const ours = await join(first, () => startFlanneld(first.sandbox, args, env(first)));
-  const theirs = await join(second, () =>
+  const reference = await join(second, () =>
     startOtherFlanneld(second.sandbox, go, args, env(second)),
   );
-  return [ours, theirs] as const;
+  return [ours, reference] as const;
 }
 
 async function reach(from: Member, to: Member): Promise<void> {
-  const both = [from.daemon, to.daemon];
-  await until("an answer", async () => from.pod.ping(to.address), ...both);
+  const daemons = [from.daemon, to.daemon];
+  await until("an answer", async () => from.pod.ping(to.address), ...daemons);
 }
 
 describe(`a cluster of the Go program and ours${skipped}`, () => {
@@ -99,14 +99,14 @@ describe(`a cluster of the Go program and ours${skipped}`, () => {
         { name: "n2", number: 2 },
       ]);
       const flags = await giveLeases(fabric, kind, backend);
-      const [ours, theirs] = await members(fabric, flags);
-      await reach(ours, theirs);
-      await reach(theirs, ours);
+      const [ours, reference] = await members(fabric, flags);
+      await reach(ours, reference);
+      await reach(reference, ours);
       for (const [from, to] of [
-        [ours, theirs],
-        [theirs, ours],
+        [ours, reference],
+        [reference, ours],
       ] as const) {
-        for (const restarted of [ours, theirs]) {
+        for (const restarted of [ours, reference]) {
           const lost = await lostDuring(from, to.address, async () => {
             for (const signal of ["SIGTERM", "SIGKILL"] as const) {
               await restarted.daemon.end(signal);
@@ -118,9 +118,9 @@ describe(`a cluster of the Go program and ours${skipped}`, () => {
         }
       }
       // Each has taken over what the other told, and what it had itself.
-      await reach(ours, theirs);
-      await reach(theirs, ours);
-      await Promise.all([ours.daemon.end(), theirs.daemon.end()]);
+      await reach(ours, reference);
+      await reach(reference, ours);
+      await Promise.all([ours.daemon.end(), reference.daemon.end()]);
     },
   );
 });

@@ -57,7 +57,7 @@ export function compare(what: string, plugin: string, kind: Kind, rows: Rows): v
         sides.map(async (side) => play(side, plugin, row, number)),
       );
       if (ours === undefined || reference === undefined) throw new Error("There are no two sides");
-      const context = `ours: ${ours.said}\nreference: ${reference.said}`;
+      const context = `ours: ${ours.output}\nreference: ${reference.output}`;
       const [code, ofReference] = row.fails ?? [0, 0];
       expect(ours.code, context).toBe(code);
       const reasons = [...Object.values(row.differs ?? {}), ...(row.varies ?? [])];
@@ -84,13 +84,13 @@ function judge(differs: Differences, ours: Outcome, reference: Outcome, context:
   }
   const aspects = Object.keys({ ...ours.texts, ...reference.texts, ...differs });
   for (const aspect of aspects as Aspect[]) {
-    const [one, other, why] = [ours.texts[aspect], reference.texts[aspect], differs[aspect]];
+    const [actual, expected, why] = [ours.texts[aspect], reference.texts[aspect], differs[aspect]];
     if (why === undefined) {
-      expect(one, `${aspect}\n${context}`).toBe(other);
+      expect(actual, `${aspect}\n${context}`).toBe(expected);
       continue;
     }
-    if (newReference && VARYING.has(why) && one === other) continue;
-    expect(one, `${aspect} is equal: there is no difference by "${why}"`).not.toBe(other);
-    expect(withoutTraces(one ?? "", why), aspect).toBe(withoutTraces(other ?? "", why));
+    if (newReference && VARYING.has(why) && actual === expected) continue;
+    expect(actual, `${aspect} is equal: there is no difference by "${why}"`).not.toBe(expected);
+    expect(withoutTraces(actual ?? "", why), aspect).toBe(withoutTraces(expected ?? "", why));
   }
 }

@@ -49,7 +49,7 @@ const versions: Rows = Object.fromEntries(
 );
 
 /** Configs with requests for addresses, in each of the three ways. */
-const both = { ranges: [[{ subnet: SUBNET }], [{ subnet: SUBNET6 }]] };
+const dualStack = { ranges: [[{ subnet: SUBNET }], [{ subnet: SUBNET6 }]] };
 const three = {
   ranges: ["10.1.2.0/24", "10.1.3.0/24", "10.1.4.0/24"].map((subnet) => [{ subnet }]),
 };
@@ -65,7 +65,7 @@ const requests: Rows = {
   "IP that is the gateway's": { conf: CONF, args: "IP=10.1.2.1", ...BAD },
   "IP of IPv6": { conf: hostLocalRange({ subnet: SUBNET6 }), args: "IP=FD00:1:2::50" },
   "IP with one of each family": {
-    conf: hostLocal(both),
+    conf: hostLocal(dualStack),
     args: "IP=10.1.2.50,fd00:1:2::50",
     fails: [0, 999],
     differs: { answer: "host-local: `IP` in CNI_ARGS with several addresses" },
@@ -80,7 +80,7 @@ const requests: Rows = {
   "args.cni.ips": { conf: byArgs(["10.1.2.50"]) },
   "args.cni.ips with a prefix": { conf: byArgs(["10.1.2.50/24"]) },
   "args.cni.ips for both families": {
-    conf: { ...hostLocal(both), args: { cni: { ips: ["fd00:1:2::50", "10.1.2.50"] } } },
+    conf: { ...hostLocal(dualStack), args: { cni: { ips: ["fd00:1:2::50", "10.1.2.50"] } } },
   },
   "args.cni.ips, two of one set": { conf: byArgs(["10.1.2.50", "10.1.2.51"]), ...BAD },
   "args.cni.ips, the same twice": { conf: byArgs(["10.1.2.50", "10.1.2.50"]) },
@@ -210,7 +210,7 @@ const reservations: Rows = {
 const route = (value: Conf): Conf => hostLocal({ subnet: SUBNET, routes: [value] });
 const resolv = (resolvConf: string): Conf => hostLocal({ subnet: SUBNET, resolvConf });
 
-const others: Rows = {
+const routeRows: Rows = {
   "a route with gw null": { conf: route({ dst: "0.0.0.0/0", gw: null }) },
   "a route with an empty gw": { conf: route({ dst: "0.0.0.0/0", gw: "" }) },
   "a route with a gw that is none": { conf: route({ dst: "0.0.0.0/0", gw: "ten" }), ...BAD },
@@ -299,5 +299,5 @@ compare("host-local", "host-local", "one node", {
   ...requests,
   ...cniArgs,
   ...reservations,
-  ...others,
+  ...routeRows,
 });

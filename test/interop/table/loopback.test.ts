@@ -76,7 +76,7 @@ const prevResults: Rows = {
 
 const GONE = "/run/netns/gone";
 
-const others: Rows = {
+const verbRows: Rows = {
   "CHECK of lo that is up": { conf: after(RESULT), command: "CHECK", first: [UP] },
   "CHECK of lo that is down": { conf: after(RESULT), command: "CHECK", fails: [105, 999] },
   "CHECK without prevResult": {
@@ -106,4 +106,4 @@ const others: Rows = {
   },
 };
 
-compare("loopback", "loopback", "own nodes", { ...versions, ...lo, ...prevResults, ...others });
+compare("loopback", "loopback", "own nodes", { ...versions, ...lo, ...prevResults, ...verbRows });

@@ -37,7 +37,7 @@ export interface Outcome {
   /** 0, or the error's code. */
   readonly code: number;
   /** The plugin's output, for messages. */
-  readonly said: string;
+  readonly output: string;
   readonly texts: Readonly<Partial<Record<Aspect, string>>>;
 }
 
@@ -123,9 +123,9 @@ async function playIn(
   const normalise = normaliser(JSON.stringify(row));
   const answer = await ask({});
   const code = answer.code === 0 ? 0 : (answer.json?.code ?? -1);
-  const said = `${answer.stdout}${answer.stderr}`;
+  const output = `${answer.stdout}${answer.stderr}`;
   const texts: Partial<Record<Aspect, string>> = { answer: normalise(textOf(answer)) };
-  if (code !== 0 || (row.command ?? "ADD") !== "ADD") return { code, said, texts };
+  if (code !== 0 || (row.command ?? "ADD") !== "ADD") return { code, output, texts };
   texts.state = await stateOf(place, "node and pod", normalise);
   // Since 0.4.0, CHECK and DEL get the result of ADD.
   const isNew = (answer.json?.cniVersion ?? "") >= "0.4.0" && typeof given !== "string";
@@ -133,7 +133,7 @@ async function playIn(
   const verbs: readonly ("CHECK" | "DEL")[] = isNew ? ["CHECK", "DEL"] : ["DEL"];
   for (const command of verbs) texts[command] = textOf(await ask({ command, conf }));
   texts.after = await stateOf(place, "node", normalise);
-  return { code, said, texts };
+  return { code, output, texts };
 }
 
 function withName(conf: CniCall["conf"], number: number): CniCall["conf"] {

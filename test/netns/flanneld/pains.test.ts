@@ -75,7 +75,7 @@ describe.concurrent("issues of flannel's", () => {
     // It comes up.
     await node.sandbox.sh("ip address add 192.0.2.1/24 dev eth0");
     await node.daemon.until(
-      ({ programmed, said }) => programmed === 3 && said.includes("far can be reached again."),
+      ({ programmed, output }) => programmed === 3 && output.includes("far can be reached again."),
     );
     expect(node.daemon.log().match(/Cannot reach far/g)).toHaveLength(1);
   });

@@ -35,13 +35,13 @@ async function given(
   const add = async (name: string, conf: Conf) => {
     const pod = await sandbox.addPod(name);
     const attachment = { ...call, containerId: name, netns: pod.netnsPath, conf };
-    const one = { ...attachment, ...(args === undefined ? {} : { args }) };
-    return { pod, result: await cniOk(sandbox, { ...one, command: "ADD" }) };
+    const request = { ...attachment, ...(args === undefined ? {} : { args }) };
+    return { pod, result: await cniOk(sandbox, { ...request, command: "ADD" }) };
   };
   const conf = { ...plain, ...more };
   const { pod, result } = await add("pod1", conf);
-  const next: Added["next"] = async (name, other = more) =>
-    (await add(name, { ...plain, ...other })).pod;
+  const next: Added["next"] = async (name, changed = more) =>
+    (await add(name, { ...plain, ...changed })).pod;
   await look({ sandbox, pod, result, next });
   await cniOk(sandbox, { ...call, command: "DEL", conf });
 }
@@ -117,13 +117,13 @@ describe.concurrent("the documented options of bridge:", () => {
     await expectWithAndWithout({ isDefaultGateway: true }, routes, [false, true]);
   });
   test("forceAddress", async () => {
-    const other = { isGateway: true, ipam: { type: "host-local", subnet: "10.99.1.0/24" } };
+    const otherSubnet = { isGateway: true, ipam: { type: "host-local", subnet: "10.99.1.0/24" } };
     await given({ isGateway: true }, async ({ sandbox, next }) => {
       const pod = await sandbox.addPod("refused");
       const attachment = { ...call, containerId: "refused", netns: pod.netnsPath };
-      const conf = { ...plain, ...other };
+      const conf = { ...plain, ...otherSubnet };
       expectError(await cni(sandbox, { ...attachment, command: "ADD", conf }), 102);
-      await next("pod2", { ...other, forceAddress: true });
+      await next("pod2", { ...otherSubnet, forceAddress: true });
       expect(await globalAddresses(sandbox, "cni0")).toEqual(["10.99.1.1/24"]);
     });
   });

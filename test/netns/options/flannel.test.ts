@@ -34,7 +34,7 @@ async function given(
 }
 
 /** A delegate that records its calls and does nothing else. */
-const other = `#!/bin/sh
+const otherPlugin = `#!/bin/sh
 cat >/run/other.$CNI_COMMAND
 [ $CNI_COMMAND = ADD ] && echo '{"cniVersion":"1.0.0","ips":[]}' || true
 `;
@@ -75,7 +75,7 @@ describe.concurrent("the documented options of flannel:", () => {
     await using sandbox = await createSandbox();
     await sandbox.addPod("pod1");
     await writeSubnetEnv(sandbox, [IPV4]);
-    await sandbox.writeFile("/opt/cni/bin/other", other, 0o755);
+    await sandbox.writeFile("/opt/cni/bin/other", otherPlugin, 0o755);
     const conf = flannelConf("1.0.0", { delegate: { type: "other" } });
     await cniOk(sandbox, { ...call, path, command: "ADD", conf });
     expect(JSON.parse(await sandbox.readFile("/run/other.ADD"))).toMatchObject({ type: "other" });
@@ -127,7 +127,7 @@ describe.concurrent("the documented options of flannel:", () => {
     await writeSubnetEnv(sandbox, [IPV4]);
     await sandbox.writeFile(
       "/opt/cni/bin/fixed",
-      other.replace('"ips":[]', '"ips":[{"address":"10.244.1.200/24"}]'),
+      otherPlugin.replace('"ips":[]', '"ips":[{"address":"10.244.1.200/24"}]'),
       0o755,
     );
     const conf = flannelConf("1.0.0", { ipam: { type: "fixed" } });

@@ -64,8 +64,8 @@ describe.concurrent("the documented options of portmap:", () => {
     expect(await ask(outside, "tcp", "192.0.2.1", 8080)).toMatchObject({ server: "pod1" });
     expect(await ask(outside, "udp", "192.0.2.1", 8053)).toMatchObject({ server: "pod1" });
     expect(await ask(outside, "udp", "2001:db8::1", 8053, 1), "hostIP is IPv4's").toBeUndefined();
-    const one = { hostPort: 8132, containerPort: 132, protocol: "sctp", hostIP: "192.0.2.1" };
-    const table = await rules({}, [one]);
+    const sctp = { hostPort: 8132, containerPort: 132, protocol: "sctp", hostIP: "192.0.2.1" };
+    const table = await rules({}, [sctp]);
     expect(table).toContain("-d 192.0.2.1/32 -p sctp -m sctp --dport 8132 -j DNAT");
     expect(table).toContain("--to-destination 10.244.1.2:132");
   });
