@@ -45,9 +45,7 @@ export interface ClusterOptions {
 export async function createCluster(options: ClusterOptions): Promise<Cluster> {
   const { backend, families = [4, 6] } = options;
   const numbers = options.nodes ?? [{ number: 1 }, { number: 2 }, { number: 3 }];
-  const fabric = await createFabric(
-    numbers.map((options) => ({ ...options, name: `n${options.number}` })),
-  );
+  const fabric = await createFabric(numbers.map((node) => ({ ...node, name: `n${node.number}` })));
   const [has4, has6] = [families.includes(4), families.includes(6)];
   const netConf = {
     EnableNFTables: options.nftables === true,

@@ -112,15 +112,15 @@ function readConfig(raw: JsonObject): void {
     }
   };
   for (const verb of verbs) {
-    const of = request(verb);
+    const call = request(verb);
     attempt(() => {
-      const conf = parseBridgeConf(raw, of, () => undefined);
+      const conf = parseBridgeConf(raw, call, () => undefined);
       const found = readPrevResult(raw, versionOf(raw));
       if (found !== undefined) planContainer(conf, "eth0", layer3(conf, found));
     });
-    attempt(() => delegateConf(parseFlannelConf(raw, of), node));
-    attempt(() => parseConf(raw, of));
-    attempt(() => parsePortmapConf(raw, of, () => undefined));
+    attempt(() => delegateConf(parseFlannelConf(raw, call), node));
+    attempt(() => parseConf(raw, call));
+    attempt(() => parsePortmapConf(raw, call, () => undefined));
   }
   // Each may fail with a code. The caller judges the last one.
   for (const failure of failures) if (!isExpected(failure)) throw failure;

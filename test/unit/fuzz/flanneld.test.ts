@@ -54,7 +54,7 @@ const node = (name: string) => ({
     ],
   },
 });
-const surroundings = {
+const context = {
   network: parseCidr("10.244.0.0/16"),
   ipv6Network: parseCidr("fd00::/48"),
   ownSubnets: [parseCidr("10.244.9.0/24")],
@@ -96,7 +96,7 @@ describe("flanneld", () => {
           peers.set(found);
         });
         splitter.push(Buffer.from(text));
-        for (const lease of peers.leases.values()) admit(lease, surroundings);
+        for (const lease of peers.leases.values()) admit(lease, context);
       }, StreamError);
     },
   );
@@ -114,7 +114,7 @@ describe("flanneld", () => {
         });
         splitter.push(Buffer.from(text));
         if (splitter.isWhole) peers.endList();
-        for (const lease of peers.leases.values()) admit(lease, surroundings);
+        for (const lease of peers.leases.values()) admit(lease, context);
       }, StreamError);
     },
   );
@@ -126,7 +126,7 @@ describe("flanneld", () => {
       for (const key of [keys.backendData, keys.backendV6Data, keys.publicIp, keys.publicIpv6]) {
         refused(() => {
           const lease = readLease(keys, "n1", new Map([[key, text]]), ["10.244.1.0/24", text], 0);
-          admit(lease, surroundings);
+          admit(lease, context);
         }, AnnotationError);
       }
     },

@@ -76,20 +76,23 @@ export function likeValues(samples: readonly Json[]): fc.Arbitrary<Json> {
   return fc
     .tuple(fc.constantFrom(...samples), fc.array(change, { maxLength: 4 }))
     .map(([sample, changes]) =>
-      changes.reduce((value, { path, value: other }) => replaced(value, path, other), sample),
+      changes.reduce(
+        (value, { path, value: replacement }) => replaced(value, path, replacement),
+        sample,
+      ),
     );
 }
 
-function replaced(value: Json, [step, ...rest]: readonly number[], other: Json): Json {
-  if (step === undefined || typeof value !== "object" || value === null) return other;
+function replaced(value: Json, [step, ...rest]: readonly number[], replacement: Json): Json {
+  if (step === undefined || typeof value !== "object" || value === null) return replacement;
   const entries = Object.entries(value);
-  if (entries.length === 0) return other;
+  if (entries.length === 0) return replacement;
   const chosen = step % entries.length;
   const changed = entries.map(([key, old], at): [string, Json] => [
     key,
-    at === chosen ? replaced(old as Json, rest, other) : (old as Json),
+    at === chosen ? replaced(old as Json, rest, replacement) : (old as Json),
   ]);
-  return Array.isArray(value) ? changed.map(([, one]) => one) : Object.fromEntries(changed);
+  return Array.isArray(value) ? changed.map(([, child]) => child) : Object.fromEntries(changed);
 }
 
 /** One of `samples` with a few bytes changed; some are cut short. */

@@ -5,7 +5,7 @@ import { DeltaTable, type Comparison } from "../../../../daemons/flanneld/delta_
 
 const key = fc.integer({ min: 0, max: 6 });
 const value = fc.option(fc.integer({ min: 0, max: 3 }), { nil: undefined });
-const step = fc.oneof(
+const anyStep = fc.oneof(
   fc.record({ kind: fc.constant("want" as const), key, value }),
   fc.record({ kind: fc.constant("learn" as const), key, value }),
   fc.record({
@@ -39,20 +39,20 @@ function table(): DeltaTable<number, number, number> {
 describe("a delta table", () => {
   it("has pending what differs, and nothing else, whatever it is told", () => {
     fc.assert(
-      fc.property(fc.array(step), (steps) => {
+      fc.property(fc.array(anyStep), (steps) => {
         const deltas = table();
         const wanted = new Map<number, number>();
         let present = new Map<number, number>();
-        for (const one of steps) {
-          if (one.kind === "learn-all") {
-            present = new Map(one.all);
+        for (const step of steps) {
+          if (step.kind === "learn-all") {
+            present = new Map(step.all);
             deltas.learnAll(present);
-          } else if (one.kind === "want") {
-            put(wanted, one.key, one.value);
-            deltas.want(one.key, one.value);
+          } else if (step.kind === "want") {
+            put(wanted, step.key, step.value);
+            deltas.want(step.key, step.value);
           } else {
-            put(present, one.key, one.value);
-            deltas.learn(one.key, one.value);
+            put(present, step.key, step.value);
+            deltas.learn(step.key, step.value);
           }
         }
         const keys = [...new Set([...wanted.keys(), ...present.keys()])];
@@ -68,11 +68,11 @@ describe("a delta table", () => {
 
   it("makes what is there what is wanted, when every pending key is done", () => {
     fc.assert(
-      fc.property(fc.array(step), (steps) => {
+      fc.property(fc.array(anyStep), (steps) => {
         const deltas = table();
-        for (const one of steps) {
-          if (one.kind === "learn-all") deltas.learnAll(new Map(one.all));
-          else deltas[one.kind](one.key, one.value);
+        for (const step of steps) {
+          if (step.kind === "learn-all") deltas.learnAll(new Map(step.all));
+          else deltas[step.kind](step.key, step.value);
         }
         for (const at of deltas.pending) deltas.learn(at, made(deltas.wantedAt(at)));
         expect([...deltas.pending]).toEqual([]);

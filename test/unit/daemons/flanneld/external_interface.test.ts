@@ -77,8 +77,8 @@ function options(flags: Flags): InterfaceOptions {
   };
 }
 
-function shown(one: Address | undefined): string {
-  return one === undefined ? "-" : formatAddress(one);
+function shown(given: Address | undefined): string {
+  return given === undefined ? "-" : formatAddress(given);
 }
 
 function chosen(flags: Flags, families = v4, on = node): string {
@@ -142,7 +142,7 @@ describe("chooseInterface", () => {
   });
 
   it("takes the default route's of IPv6 that both have", () => {
-    const both = { ...node, defaults: { 4: [2], 6: [3, 2] } };
-    expect(chosen({}, dual, both)).toMatch(/^eth0/);
+    const twoRoutes = { ...node, defaults: { 4: [2], 6: [3, 2] } };
+    expect(chosen({}, dual, twoRoutes)).toMatch(/^eth0/);
   });
 });

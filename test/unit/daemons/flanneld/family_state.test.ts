@@ -64,7 +64,8 @@ const anyPeers = fc
   )
   .map((peers) =>
     peers.filter(
-      (peer, at) => peer.mac === 0 || peers.findIndex((other) => other.mac === peer.mac) === at,
+      (peer, at) =>
+        peer.mac === 0 || peers.findIndex((candidate) => candidate.mac === peer.mac) === at,
     ),
   );
 
@@ -197,10 +198,10 @@ describe("what peers want of a family", () => {
         for (const peers of history) {
           for (const old of known) tables.release(old);
           known = peers.map(state);
-          for (const one of known) expect(tables.claim(one)).toBeUndefined();
+          for (const peer of known) expect(tables.claim(peer)).toBeUndefined();
           apply(tables, kernel, true);
           expect(contents(kernel)).toEqual(ideal(peers));
-          expect(known.every((one) => tables.isProgrammed(one))).toBe(true);
+          expect(known.every((peer) => tables.isProgrammed(peer))).toBe(true);
         }
       }),
     );
@@ -287,16 +288,16 @@ describe("what peers want of a family", () => {
   it("leaves out a peer that waits to be tried again", () => {
     const tables = family();
     tables.claim(state({ subnet: 2, mac: 2, address: 2 }));
-    const other = state({ subnet: 3, mac: 3, address: 3 });
-    tables.claim(other);
+    const refused = state({ subnet: 3, mac: 3, address: 3 });
+    tables.claim(refused);
     const owners = [
       ...tables.changes(
-        (one) => one !== other,
+        (peer) => peer !== refused,
         true,
         () => {},
       ),
     ];
-    expect(new Set(owners.map(({ owner }) => owner))).toEqual(new Set([other]));
+    expect(new Set(owners.map(({ owner }) => owner))).toEqual(new Set([refused]));
   });
 
   it("tells of another program's route in the way, and makes none", () => {
@@ -309,16 +310,16 @@ describe("what peers want of a family", () => {
       },
     ]);
     tables.claim(peer);
-    const said: string[] = [];
+    const conflicts: string[] = [];
     const changes = [
       ...tables.changes(
         () => false,
         true,
-        (_, message) => said.push(message),
+        (_, message) => conflicts.push(message),
       ),
     ];
     expect(changes.map(({ change }) => change.kind)).not.toContain("set-route");
-    expect(said).toEqual(["another program has a route to 10.244.2.0/24 by 10.77.0.9"]);
+    expect(conflicts).toEqual(["another program has a route to 10.244.2.0/24 by 10.77.0.9"]);
   });
 });
 

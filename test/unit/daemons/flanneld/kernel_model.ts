@@ -85,7 +85,7 @@ export class KernelModel {
         return 0;
       case "delete-fdb": {
         const left = this.fdb.filter(
-          ({ mac, dst }) => mac !== change.mac || !same(dst, change.dst),
+          ({ mac, dst }) => mac !== change.mac || !isSameAddress(dst, change.dst),
         );
         if (left.length === this.fdb.length) return ENOENT;
         this.fdb = left;
@@ -162,11 +162,11 @@ function isSame(a: TableRoute, b: TableRoute): boolean {
     a.protocol === b.protocol &&
     a.type === b.type &&
     a.link === b.link &&
-    same(a.gateway, b.gateway)
+    isSameAddress(a.gateway, b.gateway)
   );
 }
 
-function same(a: Address | undefined, b: Address | undefined): boolean {
+function isSameAddress(a: Address | undefined, b: Address | undefined): boolean {
   return a === undefined || b === undefined ? a === b : sameAddress(a, b);
 }
 

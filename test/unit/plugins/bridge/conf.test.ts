@@ -58,20 +58,23 @@ describe("a bridge config", () => {
   test("has the VLANs of a trunk in ranges, without the port's own", () => {
     const vlanTrunk = [{ minID: 7, maxID: 9 }, { id: 5 }, { id: 6, minID: 8, maxID: 10 }];
     expect(added({ vlanTrunk }).trunk).toEqual([{ first: 5, last: 10 }]);
-    const both = added({ vlanTrunk, vlan: 8 });
-    expect(both).toMatchObject({
+    const accessAndTrunk = added({ vlanTrunk, vlan: 8 });
+    expect(accessAndTrunk).toMatchObject({
       vlan: 8,
       trunk: [
         { first: 5, last: 7 },
         { first: 9, last: 10 },
       ],
     });
-    expect([usesVlans(both), usesVlans(added({ vlanTrunk })), usesVlans(added({}))]).toEqual([
-      true,
-      true,
-      false,
+    expect([
+      usesVlans(accessAndTrunk),
+      usesVlans(added({ vlanTrunk })),
+      usesVlans(added({})),
+    ]).toEqual([true, true, false]);
+    expect([gatewayLink(accessAndTrunk), gatewayLink(added({ vlanTrunk }))]).toEqual([
+      "cni0.8",
+      "cni0",
     ]);
-    expect([gatewayLink(both), gatewayLink(added({ vlanTrunk }))]).toEqual(["cni0.8", "cni0"]);
   });
 });
 

@@ -92,8 +92,10 @@ describe("the node's link into a VLAN", () => {
 
   test("has no part in a trunk", () => {
     const observed = { bridge: vlanBridge, vlanLink: undefined, links: [] };
-    const both = { ...vlanConf, trunk: [{ first: 2, last: 4 }] };
-    expect(planVlanLink(both, observed, pair)).toEqual(planVlanLink(vlanConf, observed, pair));
+    const accessAndTrunk = { ...vlanConf, trunk: [{ first: 2, last: 4 }] };
+    expect(planVlanLink(accessAndTrunk, observed, pair)).toEqual(
+      planVlanLink(vlanConf, observed, pair),
+    );
   });
 
   test("is left alone when it is up", () => {
@@ -104,8 +106,8 @@ describe("the node's link into a VLAN", () => {
   test("is completed when a killed call has left it half made", () => {
     const half = link("cni0.100", { index: 10, peer: 11, up: false });
     const port = link("vethhalf", { index: 11, peer: 10, up: false });
-    const other = link("vethother", { index: 12, peer: 2 });
-    const observed = { bridge: vlanBridge, vlanLink: half, links: [other, half, port] };
+    const unrelated = link("vethother", { index: 12, peer: 2 });
+    const observed = { bridge: vlanBridge, vlanLink: half, links: [unrelated, half, port] };
     expect(planVlanLink(vlanConf, observed, pair)).toEqual(completed("vethhalf"));
   });
 

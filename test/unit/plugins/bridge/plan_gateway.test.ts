@@ -61,8 +61,11 @@ describe("gateway addresses", () => {
   });
 
   test("replace an IPv6 address whose subnet is within theirs, or theirs within its", () => {
-    for (const other of ["fd00::5/80", "fd00::5/48"]) {
-      expect(planned(["fd00::1/64"], [other], [])).toEqual([`delete ${other}`, "add fd00::1/64"]);
+    for (const present of ["fd00::5/80", "fd00::5/48"]) {
+      expect(planned(["fd00::1/64"], [present], [])).toEqual([
+        `delete ${present}`,
+        "add fd00::1/64",
+      ]);
     }
   });
 

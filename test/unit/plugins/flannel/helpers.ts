@@ -48,9 +48,9 @@ export class FlannelNode {
 
   /** Runs one verb of the plugin as the dispatcher does. */
   async call(verb: Verb, raw: JsonObject, containerId?: string, ifname?: string): Promise<void> {
-    const of = request(verb, containerId, ifname);
+    const call = request(verb, containerId, ifname);
     const undo = new UndoStack();
-    const context = this.#context(of, raw, undo);
+    const context = this.#context(call, raw, undo);
     try {
       if (verb === "ADD") await flannel.add(context);
       if (verb === "DEL") await flannel.del(context);
@@ -63,11 +63,11 @@ export class FlannelNode {
     }
   }
 
-  #context(of: Request, raw: JsonObject, undo: UndoStack): Context<FlannelConfig> {
+  #context(call: Request, raw: JsonObject, undo: UndoStack): Context<FlannelConfig> {
     const version = versionOf(raw);
     return {
-      request: of,
-      conf: flannel.parse(raw, of, () => undefined),
+      request: call,
+      conf: flannel.parse(raw, call, () => undefined),
       raw,
       version,
       prevResult: readPrevResult(raw, version),

@@ -20,7 +20,7 @@ const node = new Node(sys);
 const eth0 = { containerId: "pod1", ifname: "eth0" };
 const eth1 = { containerId: "pod1", ifname: "eth1" };
 const config = { type: "bridge", name: "cbr0", mtu: 1450 };
-const other = { type: "bridge", name: "other", mtu: 1500 };
+const otherConfig = { type: "bridge", name: "other", mtu: 1500 };
 
 describe("the state of a container's only interface", () => {
   it("is a file of the container's id for root alone", () => {
@@ -96,10 +96,13 @@ describe("the states of several interfaces", () => {
   it("don't overwrite each other", () => {
     using folder = temporaryFolder();
     const { path: first } = saveState(node, folder.path, eth0, config);
-    const { path: second } = saveState(node, folder.path, eth1, other);
+    const { path: second } = saveState(node, folder.path, eth1, otherConfig);
     expect(readdirSync(folder.path)).toEqual(["pod1", "pod1:eth1"]);
     expect(findState(node, folder.path, eth0, "cbr0")).toEqual({ path: first, config });
-    expect(findState(node, folder.path, eth1, "other")).toEqual({ path: second, config: other });
+    expect(findState(node, folder.path, eth1, "other")).toEqual({
+      path: second,
+      config: otherConfig,
+    });
     removeState(second);
     expect(findState(node, folder.path, eth0, "cbr0")).toEqual({ path: first, config });
     expect(findState(node, folder.path, eth1, "other")).toBeUndefined();
@@ -121,12 +124,12 @@ describe("the states of several interfaces", () => {
 
   it("replace what an ADD of the same interface has left, and undo puts that back", () => {
     using folder = temporaryFolder();
-    saveState(node, folder.path, eth0, other);
+    saveState(node, folder.path, eth0, otherConfig);
     const { path, undo } = saveState(node, folder.path, eth0, config);
     expect(readdirSync(folder.path)).toEqual(["pod1"]);
     expect(findState(node, folder.path, eth0, "cbr0")).toEqual({ path, config });
     undo();
-    expect(readFileSync(path, "utf8")).toBe(JSON.stringify(other));
+    expect(readFileSync(path, "utf8")).toBe(JSON.stringify(otherConfig));
     expect(findState(node, folder.path, eth1, "other")).toBeUndefined();
   });
 
@@ -161,7 +164,7 @@ describe("collectStates", () => {
     for (const containerId of ["valid", "gone"]) {
       saveState(node, folder.path, { containerId, ifname: "eth0" }, config);
       saveState(node, folder.path, { containerId, ifname: "eth1" }, config);
-      saveState(node, folder.path, { containerId, ifname: "eth2" }, other);
+      saveState(node, folder.path, { containerId, ifname: "eth2" }, otherConfig);
     }
     const running = `.gone.${String(process.pid)}.tmp`;
     const strangers = [running, "damaged", "folder"];

@@ -24,12 +24,13 @@ const anyState = anyRangeSet.chain((set) => {
 });
 
 const isIn = (list: readonly Address[]) => (address: Address) =>
-  list.some((one) => sameAddress(one, address));
+  list.some((listed) => sameAddress(listed, address));
 
 /** The expected order, in a simple way: rotate the list until `last` is at its end, then remove. */
 function naive(set: RangeSet, last: Address | undefined, taken: readonly Address[]): Address[] {
   const all = addressesOf(set);
-  const turn = last === undefined ? 0 : all.findIndex((one) => sameAddress(one, last)) + 1;
+  const turn =
+    last === undefined ? 0 : all.findIndex((candidate) => sameAddress(candidate, last)) + 1;
   return [...all.slice(turn), ...all.slice(0, turn)].filter(
     (address) => !isIn(taken)(address) && !set.some(({ gateway }) => sameAddress(gateway, address)),
   );
@@ -138,7 +139,9 @@ describe("assignRequests", () => {
     rangeSet({ subnet: "fd00::/64" }),
   ];
   const assign = (...texts: string[]) =>
-    assignRequests(sets, texts.map(parseAddress)).map((one) => one && shown([one])[0]);
+    assignRequests(sets, texts.map(parseAddress)).map(
+      (assigned) => assigned && shown([assigned])[0],
+    );
 
   it("leaves sets that nothing is requested of", () => {
     expect(assign()).toEqual([undefined, undefined]);
@@ -157,16 +160,16 @@ describe("assignRequests", () => {
   });
 
   it.each([
-    { texts: ["10.0.0.1"], said: "10.0.0.1" },
-    { texts: ["10.0.1.9"], said: "10.0.1.9" },
-    { texts: ["10.0.0.7", "10.0.0.8"], said: "10.0.0.8" },
-    { texts: ["10.0.0.0"], said: "10.0.0.0" },
-    { texts: ["192.0.2.1", "fd00::7"], said: "192.0.2.1" },
-  ])("refuses $texts", ({ texts, said }) => {
+    { texts: ["10.0.0.1"], message: "10.0.0.1" },
+    { texts: ["10.0.1.9"], message: "10.0.1.9" },
+    { texts: ["10.0.0.7", "10.0.0.8"], message: "10.0.0.8" },
+    { texts: ["10.0.0.0"], message: "10.0.0.0" },
+    { texts: ["192.0.2.1", "fd00::7"], message: "192.0.2.1" },
+  ])("refuses $texts", ({ texts, message }) => {
     expect(() => assign(...texts)).toThrow(
       expect.objectContaining({
         code: Code.InvalidNetworkConfig,
-        message: expect.stringContaining(said),
+        message: expect.stringContaining(message),
         details: expect.stringMatching(/10\.0\.0\.1-10\.0\.0\.254/),
       }),
     );

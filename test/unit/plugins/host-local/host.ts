@@ -113,15 +113,15 @@ export class Host implements Disposable {
 
   [Symbol.dispose](): void {
     this.#temporary[Symbol.dispose]();
-    if (this.node.held) throw new Error("the lock is still held");
+    if (this.node.isLocked) throw new Error("the lock is still held");
   }
 }
 
-/** Matches an error whose message contains `said`. */
-export function error(code: number, said = ""): object {
+/** Matches an error whose message contains `message`. */
+export function error(code: number, message = ""): object {
   return {
     code,
-    message: expect.stringContaining(said),
+    message: expect.stringContaining(message),
     details: expect.stringMatching(/^[A-Z].*\.$/),
   };
 }

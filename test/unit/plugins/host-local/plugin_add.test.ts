@@ -83,10 +83,10 @@ describe("ADD in a range that fills up", () => {
   it("uses it up, and then what is released, going round", async () => {
     using host = new Host();
     await host.addAll(["a", "b", "c", "d", "e"], small);
-    const one = { id: "f", ipam: small };
-    await expect(host.add(one)).rejects.toMatchObject(error(Code.Exhausted));
+    const call = { id: "f", ipam: small };
+    await expect(host.add(call)).rejects.toMatchObject(error(Code.Exhausted));
     await host.call("DEL", { id: "d" });
-    expect(await host.add(one)).toEqual(["10.0.0.5/29 via 10.0.0.1"]);
+    expect(await host.add(call)).toEqual(["10.0.0.5/29 via 10.0.0.1"]);
   });
 
   it("H2 uses what a crash has left blank", async () => {

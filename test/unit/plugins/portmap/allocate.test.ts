@@ -17,13 +17,13 @@ function node() {
   const reservations = `${temporary.path}/networks`;
   mkdirSync(`${reservations}/net`, { recursive: true });
   const store = storeIn(`${temporary.path}/portmap`);
-  const said: string[] = [];
-  const warn = (line: string) => void said.push(line);
+  const warnings: string[] = [];
+  const warn = (line: string) => void warnings.push(line);
   const netnsOf = (id: string) => `${temporary.path}/${id}`;
   return {
     folder: `${temporary.path}/portmap`,
     store,
-    said,
+    warnings,
     /** Has a container ask for ports. @returns the ids of those whose rules go. */
     ask(id: string, mappings: readonly string[], more: ForwardText = {}): readonly string[] {
       const netns = netnsOf(id);
@@ -32,7 +32,7 @@ function node() {
       const surveyor = { node: new Node(sys), netns, reservations };
       const wants = record(wanted, observe(wanted, surveyor));
       return store.locked(() =>
-        allocate({ store, warn }, wants, surveyor).map((one) => one.forward.containerId),
+        allocate({ store, warn }, wants, surveyor).map((granted) => granted.forward.containerId),
       );
     },
     reserve(address: string, id: string) {
@@ -49,7 +49,8 @@ function node() {
       if (own !== undefined) store.write({ ...own, ...more });
     },
     /** Who has a port, by the index. */
-    ownersOf: (text: string) => store.ownersOf(mapping(text)).map((one) => one.forward.containerId),
+    ownersOf: (text: string) =>
+      store.ownersOf(mapping(text)).map((owner) => owner.forward.containerId),
     [Symbol.dispose]: () => {
       temporary[Symbol.dispose]();
     },
@@ -57,10 +58,10 @@ function node() {
 }
 
 /** What an error says of a port that another container has. */
-function conflict(said: string): object {
+function conflict(reason: string): object {
   const error: object = expect.objectContaining({
     code: Code.Conflict,
-    message: `Cannot map a host port: ${said}.`,
+    message: `Cannot map a host port: ${reason}.`,
   });
   return error;
 }
@@ -71,7 +72,7 @@ describe("a host port that nobody has", () => {
     expect(host.ask("a", ["8080:80/tcp", "53:53/udp"])).toEqual([]);
     expect(host.ownersOf("8080:1/tcp")).toEqual(["a"]);
     expect(host.ownersOf("53:1/udp")).toEqual(["a"]);
-    expect(host.said).toEqual([]);
+    expect(host.warnings).toEqual([]);
   });
 
   it.each([
@@ -92,11 +93,11 @@ describe("a host port of a container that is there", () => {
     ["8080:80/tcp", "192.0.2.1:8080:80/tcp", "192.0.2.1:8080/tcp"],
     ["192.0.2.1:8080:80/tcp", "8080:80/tcp", "8080/tcp"],
     ["[2001:db8::1]:53:53/udp", "53:53/udp", "53/udp"],
-  ])("%s is refused to another that asks for %s", (first, second, said) => {
+  ])("%s is refused to another that asks for %s", (first, second, port) => {
     using host = node();
     host.ask("a", [first]);
     expect(() => host.ask("b", [second])).toThrow(
-      conflict(`${said} is mapped to container a (10.244.1.2, fd00::2) of network net`),
+      conflict(`${port} is mapped to container a (10.244.1.2, fd00::2) of network net`),
     );
     expect(host.ownersOf(second)).toEqual(["a"]);
     expect(host.store.list()).toHaveLength(1);
@@ -130,7 +131,7 @@ describe("a host port of a container that is gone", () => {
     host.ask("a", ["8080:80/tcp"]);
     host.die("a");
     expect(host.ask("b", ["8080:80/tcp"])).toEqual(["a"]);
-    expect(host.said).toEqual([
+    expect(host.warnings).toEqual([
       "8080/tcp is mapped to container a (10.244.1.2, fd00::2) of network net, which is gone: its rules are removed.",
     ]);
   });
@@ -163,7 +164,7 @@ describe("a host port of a container that is gone", () => {
     host.ask("a", ["8080:80/tcp", "8081:80/tcp"]);
     host.die("a");
     expect(host.ask("b", ["8080:80/tcp", "8081:80/tcp"])).toEqual(["a"]);
-    expect(host.said).toHaveLength(2);
+    expect(host.warnings).toHaveLength(2);
   });
 });
 
@@ -180,7 +181,7 @@ describe("a host port of a container that is leaving", () => {
     host.ask("a", ["8080:80/tcp"]);
     host.die("a");
     host.ask("b", ["8080:80/tcp"]);
-    const phases = host.store.list().map(({ forward: of, phase }) => [of.containerId, phase]);
+    const phases = host.store.list().map(({ forward: known, phase }) => [known.containerId, phase]);
     expect(Object.fromEntries(phases)).toEqual({ a: "leaving", b: "added" });
   });
 });
@@ -194,14 +195,14 @@ describe("another interface of the same container", () => {
     host.ask("a", ["8080:80/tcp"]);
     expect(host.ask("a", ["8081:80/tcp"], more)).toEqual([]);
     expect(host.store.ofContainer("a")).toHaveLength(2);
-    expect(host.said).toEqual([]);
+    expect(host.warnings).toEqual([]);
   });
 
   it("may have the same host port, which is said", () => {
     using host = node();
     host.ask("a", ["8080:80/tcp"]);
     expect(host.ask("a", ["8080:80/tcp"], { ifname: "eth1" })).toEqual([]);
-    expect(host.said).toEqual([
+    expect(host.warnings).toEqual([
       "8080/tcp is mapped to container a (10.244.1.2, fd00::2) of network net too, by its interface eth0.",
     ]);
     expect(host.ownersOf("8080:1/tcp")).toEqual(["a", "a"]);
@@ -238,6 +239,6 @@ describe("an index that cannot be written", () => {
       expect.objectContaining({ code: Code.IoFailure }),
     );
     expect(host.ownersOf("8080:1/tcp")).toEqual([]);
-    expect(host.store.list().map((one) => one.forward.containerId)).toEqual(["a"]);
+    expect(host.store.list().map(({ forward: known }) => known.containerId)).toEqual(["a"]);
   });
 });

@@ -21,10 +21,10 @@ const mapped = (...portMappings: Json[]): JsonObject => ({ runtimeConfig: { port
 function refusal(path: string, value: string, must = ""): object {
   const [at, shown, why] = [path, value, must].map((text) => RegExp.escape(text));
   const got = value === "" ? "" : ` \\(got ${shown}\\)`;
-  const said = `^Cannot use ${at} in the portmap config: it .*${why}.*${got}\\.$`;
+  const pattern = `^Cannot use ${at} in the portmap config: it .*${why}.*${got}\\.$`;
   const error: object = expect.objectContaining({
     code: Code.InvalidNetworkConfig,
-    message: expect.stringMatching(new RegExp(said)),
+    message: expect.stringMatching(new RegExp(pattern)),
     details: path.startsWith("runtimeConfig")
       ? expect.stringContaining("The runtime passes runtimeConfig")
       : `Correct ${path} in the network config (/etc/cni/net.d).`,
@@ -244,8 +244,8 @@ describe("the mappings", () => {
     [web, { ...web, protocol: "TCP", hostIP: "0.0.0.0", containerPort: 81 }, "8080/tcp"],
     [{ ...web, hostIP: "::" }, { ...web, containerPort: 81 }, "8080/tcp"],
     [{ ...web, hostIP: "fd00::1" }, { ...web, hostIP: "FD00:0::1", containerPort: 81 }, "8080/tcp"],
-  ])("refuse %j beside %j", (one, other, port) => {
-    expect(() => parse(mapped({ hostPort: 1, containerPort: 1 }, one, other))).toThrow(
+  ])("refuse %j beside %j", (first, second, port) => {
+    expect(() => parse(mapped({ hostPort: 1, containerPort: 1 }, first, second))).toThrow(
       refusal(
         "runtimeConfig.portMappings[2].hostPort",
         "8080",
@@ -285,8 +285,8 @@ describe("the mappings", () => {
       { ...web, hostIP: "192.0.2.1" },
       { ...web, hostIP: "192.0.2.2" },
     ],
-  ])("take %j beside %j", (one, other) => {
-    expect(parse(mapped(one, other)).mappings).toHaveLength(2);
+  ])("take %j beside %j", (first, second) => {
+    expect(parse(mapped(first, second)).mappings).toHaveLength(2);
   });
 });
 

@@ -14,7 +14,7 @@ import { sys } from "../../../../shared/runtime/sys_node.ts";
 import { forward } from "../../shared/firewall/forwards.ts";
 import { record, temporaryFolder } from "./helpers.ts";
 
-const one = forward();
+const ownForward = forward();
 
 /** A node with host-local's folder, and files that stand for namespaces. */
 function node() {
@@ -49,12 +49,12 @@ describe("observe", () => {
     using host = node();
     host.reserve("10.244.1.2", "c1\r\neth0");
     const { netns, inode, reservations } = host;
-    expect(observe(one, { netns, reservations })).toEqual({ netns, inode, reserved: true });
+    expect(observe(ownForward, { netns, reservations })).toEqual({ netns, inode, reserved: true });
   });
 
   it("sees that there are none", () => {
     using host = node();
-    const seen = observe(one, { netns: "/nowhere", reservations: host.reservations });
+    const seen = observe(ownForward, { netns: "/nowhere", reservations: host.reservations });
     expect(seen).toMatchObject({ inode: 0, reserved: false });
   });
 
@@ -70,7 +70,7 @@ describe("observe", () => {
     // Any of its addresses will do.
     host.reserve("fd00::2", text);
     const { netns, reservations } = host;
-    expect(observe(one, { netns, reservations }).reserved).toBe(reserved);
+    expect(observe(ownForward, { netns, reservations }).reserved).toBe(reserved);
   });
 });
 
@@ -78,21 +78,23 @@ describe("a container", () => {
   it("is there while its namespace and its reservation are", () => {
     using host = node();
     const { netns, inode, surveyor } = host;
-    const of = record(one, { netns, inode });
-    expect(isGone(of, surveyor)).toBe(true);
+    const known = record(ownForward, { netns, inode });
+    expect(isGone(known, surveyor)).toBe(true);
     host.reserve("10.244.1.2", "c1\r\neth0");
-    expect(isGone(of, surveyor)).toBe(false);
+    expect(isGone(known, surveyor)).toBe(false);
     host.reserve("10.244.1.2", "c2\r\neth0");
-    expect(isGone(of, surveyor)).toBe(true);
+    expect(isGone(known, surveyor)).toBe(true);
   });
 
   it("is there while its namespace is, if it never had a reservation", () => {
     using host = node();
     const { netns, inode, surveyor } = host;
-    expect(isGone(record(one, { netns, inode, reserved: false }), surveyor)).toBe(false);
-    const other = record(one, { netns, inode: inode + 1, reserved: false });
-    expect(isGone(other, surveyor)).toBe(true);
-    expect(isGone(record(one, { netns: "", inode: 0, reserved: false }), surveyor)).toBe(true);
+    expect(isGone(record(ownForward, { netns, inode, reserved: false }), surveyor)).toBe(false);
+    const unreserved = record(ownForward, { netns, inode: inode + 1, reserved: false });
+    expect(isGone(unreserved, surveyor)).toBe(true);
+    expect(isGone(record(ownForward, { netns: "", inode: 0, reserved: false }), surveyor)).toBe(
+      true,
+    );
   });
 });
 

@@ -23,7 +23,8 @@ function open() {
     /** How many records, claimed ports and leftovers there are. */
     counts: () => ["containers", "ports", "leftovers"].map((name) => filesIn(name).length),
     /** The ids of those who claim a port. */
-    owners: (text: string) => store.ownersOf(mapping(text)).map((one) => one.forward.containerId),
+    owners: (text: string) =>
+      store.ownersOf(mapping(text)).map((owner) => owner.forward.containerId),
     [Symbol.dispose]: () => {
       parent[Symbol.dispose]();
     },
@@ -35,9 +36,9 @@ const c2 = record(forward({ containerId: "c2", mappings: ["8080:81/tcp", "8080:8
 
 describe("the folder", () => {
   it("is for root alone", () => {
-    using one = open();
+    using fixture = open();
     for (const name of ["containers", "ports", "ids", "links", "localnet", "leftovers"]) {
-      expect(statSync(`${one.folder}/${name}`).mode & 0o777).toBe(0o700);
+      expect(statSync(`${fixture.folder}/${name}`).mode & 0o777).toBe(0o700);
     }
   });
 
@@ -57,16 +58,16 @@ describe("the folder", () => {
     using parent = temporaryFolder();
     writeFileSync(`${parent.path}/file`, "");
     const store = storeIn(`${parent.path}/file/portmap`);
-    const said = expect.objectContaining({
+    const failure = expect.objectContaining({
       code: Code.IoFailure,
       message: expect.stringContaining(`${parent.path}/file/portmap`),
     });
     expect(() => {
       store.locked(() => {});
-    }).toThrow(said);
+    }).toThrow(failure);
     expect(() => {
       store.write(c1);
-    }).toThrow(said);
+    }).toThrow(failure);
   });
 });
 
@@ -76,151 +77,151 @@ function fail(): never {
 
 /** A firewall that notes the locks that its tools inherit. */
 function firewallThatHolds() {
-  const held: number[] = [];
+  const inherited: number[] = [];
   const firewall = {
     holding: (locks: readonly { fd?: number }[], action: () => unknown) => {
-      held.push(locks.length);
+      inherited.push(locks.length);
       return action();
     },
   } as unknown as Firewall;
-  return { firewall, held };
+  return { firewall, inherited };
 }
 
 describe("the locks", () => {
-  const { firewall, held } = firewallThatHolds();
+  const { firewall, inherited } = firewallThatHolds();
 
   it("are apart, so that records can be changed while the rules are", () => {
-    using one = open();
-    const answer = one.store.withAllRules(firewall, () => one.store.locked(() => "both"));
+    using fixture = open();
+    const answer = fixture.store.withAllRules(firewall, () => fixture.store.locked(() => "both"));
     expect(answer).toBe("both");
-    const locks = readdirSync(one.folder).filter((name) => name.includes("lock"));
+    const locks = readdirSync(fixture.folder).filter((name) => name.includes("lock"));
     expect(locks.toSorted()).toEqual(["lock", "rules.lock"]);
-    expect(held, "what the tools inherit").toEqual([1]);
+    expect(inherited, "what the tools inherit").toEqual([1]);
   });
 
   it("let calls change the rules of different containers at once", () => {
-    using one = open();
-    const other = storeIn(one.folder);
-    const answer = one.store.withRulesOf(firewall, forward({ containerId: "a" }), () =>
-      other.withRulesOf(firewall, forward({ containerId: "b" }), () => "both"),
+    using fixture = open();
+    const concurrent = storeIn(fixture.folder);
+    const answer = fixture.store.withRulesOf(firewall, forward({ containerId: "a" }), () =>
+      concurrent.withRulesOf(firewall, forward({ containerId: "b" }), () => "both"),
     );
     expect(answer).toBe("both");
   });
 
   it("are let go of when the action throws", () => {
-    using one = open();
-    expect(() => one.store.locked(fail)).toThrow("thrown");
-    expect(() => one.store.withRulesOf(firewall, forward({ containerId: "a" }), fail)).toThrow(
+    using fixture = open();
+    expect(() => fixture.store.locked(fail)).toThrow("thrown");
+    expect(() => fixture.store.withRulesOf(firewall, forward({ containerId: "a" }), fail)).toThrow(
       "thrown",
     );
-    expect(() => one.store.withAllRules(firewall, fail)).toThrow("thrown");
-    const other = storeIn(one.folder);
-    expect(other.withAllRules(firewall, () => other.locked(() => 7))).toBe(7);
+    expect(() => fixture.store.withAllRules(firewall, fail)).toThrow("thrown");
+    const concurrent = storeIn(fixture.folder);
+    expect(concurrent.withAllRules(firewall, () => concurrent.locked(() => 7))).toBe(7);
   });
 });
 
 describe("the states of the shared rules", () => {
   it("are remembered, the latest of them", () => {
-    using one = open();
-    for (let n = 0; n < 300; n++) one.store.rememberState(`state ${n}`);
-    one.store.rememberState("state 299");
+    using fixture = open();
+    for (let n = 0; n < 300; n++) fixture.store.rememberState(`state ${n}`);
+    fixture.store.rememberState("state 299");
     const known = Array.from({ length: 300 }, (_, n) => n).filter((n) =>
-      storeIn(one.folder).isKnownState(`state ${n}`),
+      storeIn(fixture.folder).isKnownState(`state ${n}`),
     );
     expect(known).toEqual(Array.from({ length: 256 }, (_, n) => 44 + n));
-    expect(readFileSync(`${one.folder}/shared`, "utf8").split("\n")).toHaveLength(257);
+    expect(readFileSync(`${fixture.folder}/shared`, "utf8").split("\n")).toHaveLength(257);
   });
 
   it("of another version are none", () => {
-    using one = open();
-    writeFileSync(`${one.folder}/shared`, "iptables-nft-4-13\niptables-nft-6-13\n");
-    expect(one.store.isKnownState("iptables-nft-4-13")).toBe(false);
+    using fixture = open();
+    writeFileSync(`${fixture.folder}/shared`, "iptables-nft-4-13\niptables-nft-6-13\n");
+    expect(fixture.store.isKnownState("iptables-nft-4-13")).toBe(false);
   });
 });
 
 describe("a record", () => {
   it("is read as it was written", () => {
-    using one = open();
+    using fixture = open();
     fc.assert(
-      fc.property(anyForward, fc.boolean(), fc.boolean(), (of, reserved, foreign) => {
-        const written = record(of, { reserved, foreign });
-        one.store.write(written);
-        expect(one.store.read(of.network, of)).toEqual(written);
-        expect(one.store.list()).toEqual([written]);
-        one.store.remove(written);
-        expect(one.counts()).toEqual([0, 0, 0]);
+      fc.property(anyForward, fc.boolean(), fc.boolean(), (drawn, reserved, foreign) => {
+        const written = record(drawn, { reserved, foreign });
+        fixture.store.write(written);
+        expect(fixture.store.read(drawn.network, drawn)).toEqual(written);
+        expect(fixture.store.list()).toEqual([written]);
+        fixture.store.remove(written);
+        expect(fixture.counts()).toEqual([0, 0, 0]);
       }),
       { numRuns: 30 },
     );
   });
 
   it("is of one interface of one container of one network", () => {
-    using one = open();
-    one.store.write(c1);
-    expect(one.store.read("other", c1.forward)).toBeUndefined();
-    expect(one.store.read("net", { containerId: "c1", ifname: "eth1" })).toBeUndefined();
-    expect(one.store.read("net", { containerId: "c2", ifname: "eth0" })).toBeUndefined();
+    using fixture = open();
+    fixture.store.write(c1);
+    expect(fixture.store.read("other", c1.forward)).toBeUndefined();
+    expect(fixture.store.read("net", { containerId: "c1", ifname: "eth1" })).toBeUndefined();
+    expect(fixture.store.read("net", { containerId: "c2", ifname: "eth0" })).toBeUndefined();
   });
 
   it.each(["adding", "added", "leaving"] as const)("is in the phase %s", (phase) => {
-    using one = open();
-    one.store.write({ ...c1, phase });
-    expect(one.store.list()).toEqual([{ ...c1, phase }]);
-    const [name = ""] = one.filesIn("containers");
+    using fixture = open();
+    fixture.store.write({ ...c1, phase });
+    expect(fixture.store.list()).toEqual([{ ...c1, phase }]);
+    const [name = ""] = fixture.filesIn("containers");
     // As earlier versions write it.
-    const text = readFileSync(`${one.folder}/containers/${name}`, "utf8");
+    const text = readFileSync(`${fixture.folder}/containers/${name}`, "utf8");
     expect(text.includes("phase")).toBe(phase !== "added");
   });
 
   it("of an earlier version is read", () => {
-    using one = open();
-    one.store.write(c1);
-    const [name = ""] = one.filesIn("containers");
+    using fixture = open();
+    fixture.store.write(c1);
+    const [name = ""] = fixture.filesIn("containers");
     writeFileSync(
-      `${one.folder}/containers/${name}`,
+      `${fixture.folder}/containers/${name}`,
       '{"netns":"/run/netns/c1","inode":7,"reserved":true,"leftover":false,"foreign":false,"network":"net","containerId":"c1","ifname":"eth0","addresses":["10.244.1.2/24","fd00::2/64"],"mappings":[{"hostPort":8080,"containerPort":80,"protocol":"tcp"}],"options":{"snat":true,"masqAll":false,"markMasqBit":13,"conditions":{"4":[],"6":[]}},"backend":"iptables"}',
     );
-    expect(one.store.list()).toEqual([c1]);
+    expect(fixture.store.list()).toEqual([c1]);
   });
 
   it("is found by its container, whatever its network and interface", () => {
-    using one = open();
+    using fixture = open();
     const second = record(forward({ network: "other", ifname: "eth1" }));
-    for (const each of [c1, c2, second]) one.store.write(each);
-    expect(one.store.ofContainer("c1")).toEqual([c1, second]);
-    one.store.remove(c1);
-    expect(one.store.ofContainer("c1")).toEqual([second]);
-    expect(one.store.ofContainer("c3")).toEqual([]);
+    for (const each of [c1, c2, second]) fixture.store.write(each);
+    expect(fixture.store.ofContainer("c1")).toEqual([c1, second]);
+    fixture.store.remove(c1);
+    expect(fixture.store.ofContainer("c1")).toEqual([second]);
+    expect(fixture.store.ofContainer("c3")).toEqual([]);
   });
 
   it("is found with those whose ids no comment tells apart", () => {
-    using one = open();
+    using fixture = open();
     const [a, b] = ["1", "2"].map((end) =>
       record(forward({ containerId: "a".repeat(140) + end, mappings: [`808${end}:80/tcp`] })),
     );
     if (a === undefined || b === undefined) throw new Error("there are two");
-    for (const each of [a, b]) one.store.write(each);
-    expect(one.store.ofContainer(a.forward.containerId)).toEqual([a, b]);
+    for (const each of [a, b]) fixture.store.write(each);
+    expect(fixture.store.ofContainer(a.forward.containerId)).toEqual([a, b]);
   });
 
   it("is a file for root alone", () => {
-    using one = open();
-    one.store.write(c1);
-    const [name] = one.filesIn("containers");
+    using fixture = open();
+    fixture.store.write(c1);
+    const [name] = fixture.filesIn("containers");
     expect(name).toMatch(/^[0-9a-f]{40}$/);
-    expect(statSync(`${one.folder}/containers/${name}`).mode & 0o777).toBe(0o600);
+    expect(statSync(`${fixture.folder}/containers/${name}`).mode & 0o777).toBe(0o600);
   });
 
   it("takes the place of the one before, and is removed once or twice", () => {
-    using one = open();
-    one.store.write(c1);
+    using fixture = open();
+    fixture.store.write(c1);
     const again = { ...c1, inode: 8 };
-    one.store.write(again);
-    expect(one.store.list()).toEqual([again]);
-    expect(one.owners("8080:80/tcp")).toEqual(["c1"]);
-    one.store.remove(c1);
-    one.store.remove(c1);
-    expect(one.counts()).toEqual([0, 0, 0]);
+    fixture.store.write(again);
+    expect(fixture.store.list()).toEqual([again]);
+    expect(fixture.owners("8080:80/tcp")).toEqual(["c1"]);
+    fixture.store.remove(c1);
+    fixture.store.remove(c1);
+    expect(fixture.counts()).toEqual([0, 0, 0]);
   });
 
   const options = { ...c1.forward.options, conditions: { 4: [], 6: [] } };
@@ -251,77 +252,77 @@ describe("a record", () => {
   it.each([...damaged, ...crafted.map((change) => JSON.stringify({ ...plain, ...change }))])(
     "that is damaged or crafted (%j) is none",
     (text) => {
-      using one = open();
-      one.store.write(c1);
-      one.store.write(c2);
-      const first = one.filesIn("containers").find((name) => {
-        const path = `${one.folder}/containers/${name}`;
+      using fixture = open();
+      fixture.store.write(c1);
+      fixture.store.write(c2);
+      const first = fixture.filesIn("containers").find((name) => {
+        const path = `${fixture.folder}/containers/${name}`;
         return readFileSync(path, "utf8").includes('"c1"');
       });
-      writeFileSync(`${one.folder}/containers/${first}`, text);
-      expect(one.store.read("net", c1.forward)).toBeUndefined();
-      expect(one.store.list()).toEqual([c2]);
-      expect(one.owners("8080:80/tcp")).toEqual(["c2"]);
-      one.store.remove(c1);
-      expect(one.store.list()).toEqual([c2]);
+      writeFileSync(`${fixture.folder}/containers/${first}`, text);
+      expect(fixture.store.read("net", c1.forward)).toBeUndefined();
+      expect(fixture.store.list()).toEqual([c2]);
+      expect(fixture.owners("8080:80/tcp")).toEqual(["c2"]);
+      fixture.store.remove(c1);
+      expect(fixture.store.list()).toEqual([c2]);
     },
   );
 
   it("is not what a crash left half written", () => {
-    using one = open();
-    writeFileSync(`${one.folder}/containers/.x.7.tmp`, JSON.stringify({}));
-    expect(one.store.list()).toEqual([]);
+    using fixture = open();
+    writeFileSync(`${fixture.folder}/containers/.x.7.tmp`, JSON.stringify({}));
+    expect(fixture.store.list()).toEqual([]);
   });
 });
 
 describe("the claims", () => {
   it("are found by port and protocol", () => {
-    using one = open();
-    one.store.write(c1);
-    one.store.write(c2);
-    expect(one.owners("8080:1/tcp")).toEqual(["c1", "c2"]);
-    expect(one.owners("8080:1/udp")).toEqual(["c2"]);
-    expect(one.owners("8080:1/sctp")).toEqual([]);
-    expect(one.owners("8081:1/tcp")).toEqual([]);
-    expect(one.filesIn("ports")).toEqual(["tcp-8080", "udp-8080"]);
-    one.store.remove(c1);
-    expect(one.owners("8080:1/tcp")).toEqual(["c2"]);
-    one.store.remove(c2);
-    expect(one.counts()).toEqual([0, 0, 0]);
+    using fixture = open();
+    fixture.store.write(c1);
+    fixture.store.write(c2);
+    expect(fixture.owners("8080:1/tcp")).toEqual(["c1", "c2"]);
+    expect(fixture.owners("8080:1/udp")).toEqual(["c2"]);
+    expect(fixture.owners("8080:1/sctp")).toEqual([]);
+    expect(fixture.owners("8081:1/tcp")).toEqual([]);
+    expect(fixture.filesIn("ports")).toEqual(["tcp-8080", "udp-8080"]);
+    fixture.store.remove(c1);
+    expect(fixture.owners("8080:1/tcp")).toEqual(["c2"]);
+    fixture.store.remove(c2);
+    expect(fixture.counts()).toEqual([0, 0, 0]);
   });
 
   it("of several addresses on one port are one claim", () => {
-    using one = open();
-    const two = record(forward({ mappings: ["192.0.2.1:80:80/tcp", "192.0.2.2:80:80/tcp"] }));
-    one.store.write(two);
-    expect(one.owners("80:1/tcp")).toEqual(["c1"]);
-    one.store.remove(two);
-    expect(one.counts()).toEqual([0, 0, 0]);
+    using fixture = open();
+    const written = record(forward({ mappings: ["192.0.2.1:80:80/tcp", "192.0.2.2:80:80/tcp"] }));
+    fixture.store.write(written);
+    expect(fixture.owners("80:1/tcp")).toEqual(["c1"]);
+    fixture.store.remove(written);
+    expect(fixture.counts()).toEqual([0, 0, 0]);
   });
 
   it("whose record is gone are nobody's", () => {
-    using one = open();
-    writeFileSync(`${one.folder}/ports/tcp-8080`, `${"0".repeat(40)}\n`);
-    expect(one.owners("8080:1/tcp")).toEqual([]);
-    one.store.write(c1);
-    expect(one.owners("8080:1/tcp")).toEqual(["c1"]);
+    using fixture = open();
+    writeFileSync(`${fixture.folder}/ports/tcp-8080`, `${"0".repeat(40)}\n`);
+    expect(fixture.owners("8080:1/tcp")).toEqual([]);
+    fixture.store.write(c1);
+    expect(fixture.owners("8080:1/tcp")).toEqual(["c1"]);
   });
 });
 
 describe("the leftovers", () => {
   it("are those whose rules could not be deleted, until they could", () => {
-    using one = open();
-    one.store.write(c1);
-    one.store.write(c2);
-    expect(one.store.leftovers()).toEqual([]);
+    using fixture = open();
+    fixture.store.write(c1);
+    fixture.store.write(c2);
+    expect(fixture.store.leftovers()).toEqual([]);
     const left = { ...c1, leftover: true };
-    one.store.write(left);
-    one.store.write(left);
-    expect(one.store.leftovers()).toEqual([left]);
-    expect(one.store.list()).toHaveLength(2);
-    one.store.remove(left);
-    expect(one.store.leftovers()).toEqual([]);
-    expect(one.counts()).toEqual([1, 2, 0]);
+    fixture.store.write(left);
+    fixture.store.write(left);
+    expect(fixture.store.leftovers()).toEqual([left]);
+    expect(fixture.store.list()).toHaveLength(2);
+    fixture.store.remove(left);
+    expect(fixture.store.leftovers()).toEqual([]);
+    expect(fixture.counts()).toEqual([1, 2, 0]);
   });
 });
 
@@ -329,22 +330,22 @@ describe("links", () => {
   const link = { localnetLink: "cni0" };
 
   it("are named by the records that need them", () => {
-    using one = open();
+    using fixture = open();
     const [first, second] = [record(c1.forward, link), record(c2.forward, link)];
-    one.store.locked(() => {
-      one.store.write(first);
-      one.store.write(second);
+    fixture.store.locked(() => {
+      fixture.store.write(first);
+      fixture.store.write(second);
     });
-    expect([one.store.isOnLink("cni0"), one.store.isOnLink("cni1")]).toEqual([true, false]);
-    expect(one.store.read("net", c1.forward)).toEqual(first);
-    one.store.locked(() => {
-      one.store.remove(first);
+    expect([fixture.store.isOnLink("cni0"), fixture.store.isOnLink("cni1")]).toEqual([true, false]);
+    expect(fixture.store.read("net", c1.forward)).toEqual(first);
+    fixture.store.locked(() => {
+      fixture.store.remove(first);
     });
-    expect(one.store.isOnLink("cni0")).toBe(true);
-    one.store.locked(() => {
-      one.store.remove(second);
+    expect(fixture.store.isOnLink("cni0")).toBe(true);
+    fixture.store.locked(() => {
+      fixture.store.remove(second);
     });
-    expect(one.store.isOnLink("cni0")).toBe(false);
+    expect(fixture.store.isOnLink("cni0")).toBe(false);
   });
 
   it.each([
@@ -354,23 +355,23 @@ describe("links", () => {
     // It was made anew since.
     { values: ["1", "0"], kept: "0" },
   ])("keep what route_localnet was: $values", ({ values, kept }) => {
-    using one = open();
-    for (const value of values) one.store.keepLocalnet("cni0", value);
-    expect(one.store.localnetBefore("cni0")).toBe(kept);
-    expect(one.store.localnets()).toEqual(["cni0"]);
-    one.store.forgetLocalnet("cni0");
-    expect(one.store.localnets()).toEqual([]);
+    using fixture = open();
+    for (const value of values) fixture.store.keepLocalnet("cni0", value);
+    expect(fixture.store.localnetBefore("cni0")).toBe(kept);
+    expect(fixture.store.localnets()).toEqual(["cni0"]);
+    fixture.store.forgetLocalnet("cni0");
+    expect(fixture.store.localnets()).toEqual([]);
   });
 });
 
 describe("an index", () => {
   it("that names a path leads nowhere", () => {
-    using one = open();
-    one.store.write(c1);
-    writeFileSync(`${one.folder}/secret`, formatRecord(c1));
-    writeFileSync(`${one.folder}/ports/tcp-8080`, "../secret\n");
-    expect(one.owners("8080:80/tcp")).toEqual([]);
-    writeFileSync(`${one.folder}/localnet/a b`, "0\n");
-    expect(one.store.localnets()).toEqual([]);
+    using fixture = open();
+    fixture.store.write(c1);
+    writeFileSync(`${fixture.folder}/secret`, formatRecord(c1));
+    writeFileSync(`${fixture.folder}/ports/tcp-8080`, "../secret\n");
+    expect(fixture.owners("8080:80/tcp")).toEqual([]);
+    writeFileSync(`${fixture.folder}/localnet/a b`, "0\n");
+    expect(fixture.store.localnets()).toEqual([]);
   });
 });

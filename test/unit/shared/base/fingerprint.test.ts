@@ -6,10 +6,10 @@ const texts = fc.array(fc.string({ maxLength: 20 }), { maxLength: 5 });
 
 it("is the same for the same texts, and another one for others", () => {
   fc.assert(
-    fc.property(texts, texts, (one, other) => {
-      expect(fingerprint([...one])).toBe(fingerprint(one));
-      const isSame = JSON.stringify(one) === JSON.stringify(other);
-      expect(fingerprint(one) === fingerprint(other)).toBe(isSame);
+    fc.property(texts, texts, (a, b) => {
+      expect(fingerprint([...a])).toBe(fingerprint(a));
+      const isSame = JSON.stringify(a) === JSON.stringify(b);
+      expect(fingerprint(a) === fingerprint(b)).toBe(isSame);
     }),
   );
 });

@@ -89,16 +89,19 @@ test.for([
   ["EPIPE", 0, ""],
   ["ENOSPC", 1, "tool go: Cannot write to stdout: ENOSPC: write."],
   ["EBADF", 1, "Cannot write to stdout"],
-] as const)("a stdout that answers %s is not the tool's defect", async ([errno, status, said]) => {
-  const { printed, ...own } = session(errno);
-  const go = command(({ tool }) => {
-    tool.line("there");
-    return 0;
-  });
-  expect(await runProgram(program(go), ["go"], own)).toBe(status);
-  expect(printed.err).toContain(said);
-  expect(printed.err).not.toContain("defect");
-});
+] as const)(
+  "a stdout that answers %s is not the tool's defect",
+  async ([errno, status, message]) => {
+    const { printed, ...own } = session(errno);
+    const go = command(({ tool }) => {
+      tool.line("there");
+      return 0;
+    });
+    expect(await runProgram(program(go), ["go"], own)).toBe(status);
+    expect(printed.err).toContain(message);
+    expect(printed.err).not.toContain("defect");
+  },
+);
 
 test("help and version are words of every program", async () => {
   const go = command(() => 0);

@@ -131,8 +131,8 @@ describe("the bridge config", () => {
       { capabilities: { "a/b~c": 1 } },
       "capabilities.a/b~c in the config: it must be true or false",
     ],
-  ])("says of %j: %s", (more, said) => {
-    expect(problem("bridge", { name: "net", ...more })).toContain(`Cannot use ${said}`);
+  ])("says of %j: %s", (more, message) => {
+    expect(problem("bridge", { name: "net", ...more })).toContain(`Cannot use ${message}`);
   });
 });
 

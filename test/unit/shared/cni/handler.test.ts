@@ -11,24 +11,24 @@ import { validateLoopback } from "../../../../schemas/generated/validators.js";
 import type { JsonObject } from "../../../../shared/base/json.ts";
 
 /** A plugin that records its calls, in order. */
-function recorder(said: string[]): Plugin<string> {
+function recorder(events: string[]): Plugin<string> {
   const verb = (name: string) => async (): Promise<void> => {
-    said.push(name);
+    events.push(name);
   };
   return {
     name: "recorder",
     validator: validateLoopback,
     parse: () => "conf",
     async add({ undo }) {
-      said.push("add");
-      undo.push("one", () => void said.push("undo one"));
-      undo.push("two", () => void said.push("undo two"));
+      events.push("add");
+      undo.push("one", () => void events.push("undo one"));
+      undo.push("two", () => void events.push("undo two"));
       return emptyResult;
     },
     del: verb("del"),
     check: verb("check"),
     async gc(_context, valid: readonly Attachment[]) {
-      said.push(`gc ${valid.map(({ containerId }) => containerId).join(" ")}`);
+      events.push(`gc ${valid.map(({ containerId }) => containerId).join(" ")}`);
     },
     status: verb("status"),
   };
@@ -47,21 +47,21 @@ function request(verb: Verb): Request {
 }
 
 async function call(verb: Verb, raw: JsonObject, more: Partial<InvokeEnv> = {}): Promise<string[]> {
-  const said: string[] = [];
+  const events: string[] = [];
   const env: InvokeEnv = {
     node: {} as Node,
     firewall: {} as InvokeEnv["firewall"],
     delegate: {} as InvokeEnv["delegate"],
-    warn: (line) => void said.push(`warn ${line}`),
+    warn: (line) => void events.push(`warn ${line}`),
     ...more,
   };
   try {
-    await toHandler(recorder(said)).call(request(verb), raw, env);
+    await toHandler(recorder(events)).call(request(verb), raw, env);
   } catch (error) {
     if (!(error instanceof CniError)) throw error;
-    said.push(`error ${error.code}`);
+    events.push(`error ${error.code}`);
   }
-  return said;
+  return events;
 }
 
 function fail(): never {
@@ -164,18 +164,18 @@ describe("L6 what a verb does not need", () => {
 
   test.each(["DEL", "GC"] as const)("does not keep %s from its work", async (verb) => {
     const list = { "cni.dev/valid-attachments": [] };
-    const said = await call(verb, { ...conf, ...wrong, ...list });
-    expect(said.filter((line) => line.startsWith("warn"))).toHaveLength(3);
-    expect(said.at(-1)).toBe(verb === "DEL" ? "del" : "gc ");
-    expect(said[0]).toMatch(new RegExp(`^warn Cannot use .* ${verb} goes on without it\\.$`));
+    const events = await call(verb, { ...conf, ...wrong, ...list });
+    expect(events.filter((line) => line.startsWith("warn"))).toHaveLength(3);
+    expect(events.at(-1)).toBe(verb === "DEL" ? "del" : "gc ");
+    expect(events[0]).toMatch(new RegExp(`^warn Cannot use .* ${verb} goes on without it\\.$`));
   });
 
   test.each(["DEL", "CHECK", "STATUS", "GC"] as const)(
     "is a name that is short enough to be new, for %s",
     async (verb) => {
       const long = { ...conf, name: "n".repeat(250), "cni.dev/valid-attachments": [] };
-      const said = await call(verb, { ...long, prevResult: {} });
-      expect(said.at(-1)).toContain(verb.toLowerCase());
+      const events = await call(verb, { ...long, prevResult: {} });
+      expect(events.at(-1)).toContain(verb.toLowerCase());
       expect(await call("ADD", long)).toEqual(["error 7"]);
     },
   );

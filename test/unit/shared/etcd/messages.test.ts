@@ -31,7 +31,7 @@ describe("protobuf", () => {
           { number, integer: 0n, bytes: hex(Buffer.from(bytes)) },
         ]);
         const found = [...fieldsOf(message.finish())];
-        expect(found.map((one) => ({ ...one, bytes: hex(one.bytes) }))).toEqual(wanted);
+        expect(found.map((entry) => ({ ...entry, bytes: hex(entry.bytes) }))).toEqual(wanted);
       }),
     );
   });

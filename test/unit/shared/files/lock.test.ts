@@ -35,23 +35,23 @@ beforeEach(() => {
   };
 });
 
-function permissions(of: string): string {
-  return (statSync(of).mode & 0o7777).toString(8);
+function permissions(file: string): string {
+  return (statSync(file).mode & 0o7777).toString(8);
 }
 
 /** Whether the lock is free, as a program sees it that does not wait. */
-function isFree(of: string): boolean {
-  return execaSync("flock", ["-n", of, "true"], { reject: false }).exitCode === 0;
+function isFree(file: string): boolean {
+  return execaSync("flock", ["-n", file, "true"], { reject: false }).exitCode === 0;
 }
 
 /** Locks a file from another process, for some seconds or until the test ends. */
-async function hold(of: string, seconds = 60): Promise<void> {
-  const holder = spawn("flock", [of, "sleep", String(seconds)], { detached: true });
+async function hold(file: string, seconds = 60): Promise<void> {
+  const holder = spawn("flock", [file, "sleep", String(seconds)], { detached: true });
   onTestFinished(() => {
     if (holder.exitCode === null) process.kill(-(holder.pid ?? 0));
   });
   await vi.waitFor(() => {
-    expect(isFree(of)).toBe(false);
+    expect(isFree(file)).toBe(false);
   });
 }
 

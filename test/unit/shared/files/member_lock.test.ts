@@ -32,9 +32,9 @@ test("different members are locked at once, the same one is not", () => {
 
 test("all members are locked by nobody else's leave", () => {
   const path = lockFile();
-  const one = take(path, 0);
+  const lock = take(path, 0);
   expect(() => take(path, "all")).toThrow(busy);
-  one.release();
+  lock.release();
   const all = take(path, "all");
   expect(() => take(path, 0)).toThrow(busy);
   expect(() => take(path, "all")).toThrow(busy);

@@ -63,7 +63,7 @@ export const anyForward: fc.Arbitrary<PortForward> = fc.record({
   mappings: fc
     .array(anyMapping, { minLength: 1, maxLength: 40 })
     .map((all) =>
-      all.filter((mapping, at) => !all.slice(0, at).some((other) => overlap(mapping, other))),
+      all.filter((mapping, at) => !all.slice(0, at).some((earlier) => overlap(mapping, earlier))),
     ),
   options: anyOptions,
 });

@@ -25,8 +25,11 @@ function refused(stderr: string, status = 1): Partial<RunResult> {
 const missing: Partial<RunResult> = { status: undefined, failure: "ENOENT" };
 
 /** What an error looks like. */
-function failure(kind: FailureKind, said: string): object {
-  const error: object = expect.objectContaining({ kind, message: expect.stringContaining(said) });
+function failure(kind: FailureKind, message: string): object {
+  const error: object = expect.objectContaining({
+    kind,
+    message: expect.stringContaining(message),
+  });
   return error;
 }
 
@@ -86,25 +89,25 @@ describe("the tools", () => {
     { status: undefined, failure: "timeout" },
   ])("that wait too long for the lock are to be called again (%j)", (answer) => {
     const { firewall } = node(answer, { XTABLES_LOCKFILE: "/nowhere/lock" });
-    const said =
+    const message =
       "iptables-restore did not get the xtables lock in 10 seconds, which another process holds";
     expect(() => {
       firewall.restore(4, "");
-    }).toThrow(failure("busy", said));
-    expect(() => firewall.refusedLine(4, "")).toThrow(failure("busy", said));
+    }).toThrow(failure("busy", message));
+    expect(() => firewall.refusedLine(4, "")).toThrow(failure("busy", message));
   });
 
-  it.each<[Partial<RunResult>, said: string]>([
+  it.each<[Partial<RunResult>, message: string]>([
     [refused(failed), "iptables-restore says iptables-nft-restore: line 2 failed: No chain"],
     [refused("first\nsecond\n"), "iptables-restore says first."],
     [refused("", 3), "iptables-restore says status 3."],
     [{ status: undefined, failure: "SIGKILL" }, "iptables-restore says SIGKILL."],
     [{ status: undefined, failure: "output" }, "iptables-restore says output."],
-  ])("are quoted when they refuse (%j)", (answer, said) => {
+  ])("are quoted when they refuse (%j)", (answer, message) => {
     const { firewall } = node(answer);
     expect(() => {
       firewall.restore(4, "");
-    }).toThrow(failure("firewall", said));
+    }).toThrow(failure("firewall", message));
   });
 });
 

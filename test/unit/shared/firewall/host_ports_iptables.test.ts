@@ -34,9 +34,9 @@ const empty = `*nat
 COMMIT
 `;
 
-const rulesOf = (of: PortForward, family: Family = 4) =>
-  hostPortRulesOfIptables(of, [of], family, digest);
-const add = (of: PortForward, family: Family = 4) => addLines(rulesOf(of, family));
+const rulesOf = (owner: PortForward, family: Family = 4) =>
+  hostPortRulesOfIptables(owner, [owner], family, digest);
+const add = (owner: PortForward, family: Family = 4) => addLines(rulesOf(owner, family));
 const missingShared = (options: PortForwardOptions, saved: string) =>
   missingSharedLines(rulesOf(forward({ options })).shared, saved);
 const families = [4, 6] as const;
@@ -195,12 +195,12 @@ describe("addLines", () => {
   });
 
   it("keeps to the host's address, in its family", () => {
-    const one = forward({ mappings: ["[2001:db8::1]:8080:80/sctp"] });
-    expect(add(one, 6).slice(1, 3)).toEqual([
+    const sctp = forward({ mappings: ["[2001:db8::1]:8080:80/sctp"] });
+    expect(add(sctp, 6).slice(1, 3)).toEqual([
       `-A ${chain} -s fd00::/64 -d 2001:db8::1/128 -p sctp -m sctp --dport 8080 -j CNI-HOSTPORT-SETMARK`,
       `-A ${chain} -d 2001:db8::1/128 -p sctp -m sctp --dport 8080 -j DNAT --to-destination [fd00::2]:80`,
     ]);
-    expect(add(one, 4).join("\n")).not.toContain("DNAT --to-destination");
+    expect(add(sctp, 4).join("\n")).not.toContain("DNAT --to-destination");
   });
 
   it("leads to the container by protocol, 15 ports a rule", () => {
@@ -233,10 +233,12 @@ describe("addLines", () => {
     [String.raw`\"`, String.raw`"\\\""`],
     ["ä", '"ä"'],
   ])("writes the condition %s as %s", (condition, written) => {
-    const one = forward({ options: { conditions: { 4: ["-d", condition], 6: [] } } });
+    const conditional = forward({ options: { conditions: { 4: ["-d", condition], 6: [] } } });
     const end = ` -m multiport --dports 8080 -d ${written} -j ${chain}`;
-    expect(add(one).at(-1)?.endsWith(end)).toBe(true);
-    expect(add(one, 6).at(-1)?.endsWith(` -m multiport --dports 8080 -j ${chain}`)).toBe(true);
+    expect(add(conditional).at(-1)?.endsWith(end)).toBe(true);
+    expect(add(conditional, 6).at(-1)?.endsWith(` -m multiport --dports 8080 -j ${chain}`)).toBe(
+      true,
+    );
   });
 });
 
@@ -290,7 +292,7 @@ describe("checkLines", () => {
   it("asks for each shared rule and each of the container", () => {
     const lines = checkLines(rulesOf(forward(), 6));
     expect(lines).toEqual([
-      ...rulesOf(forward(), 6).shared.rules.map((one) => `-C ${one.chain} ${one.rule}`),
+      ...rulesOf(forward(), 6).shared.rules.map((entry) => `-C ${entry.chain} ${entry.rule}`),
       `-C ${chain} -s fd00::/64 -p tcp -m tcp --dport 8080 -j CNI-HOSTPORT-SETMARK`,
       `-C ${chain} -p tcp -m tcp --dport 8080 -j DNAT --to-destination [fd00::2]:80`,
       `-C CNI-HOSTPORT-DNAT -p tcp ${comment} -m multiport --dports 8080 -j ${chain}`,
@@ -311,8 +313,8 @@ describe("removeLines", () => {
 
 describe("removeListedLines", () => {
   it("finds nothing where there is nothing of the container", () => {
-    const of = forward({ containerId: "c2" });
-    expect(removeListedLines(rulesOf(of), reference[4])).toEqual([]);
+    const unlisted = forward({ containerId: "c2" });
+    expect(removeListedLines(rulesOf(unlisted), reference[4])).toEqual([]);
   });
 
   it("takes away what leads to the chain, whatever its words, and each as often as it is", () => {
@@ -388,57 +390,55 @@ function keyOf({ hostPort, protocol }: PortMapping): string {
 }
 
 /** The host ports of a listing: each rule that DNATs, and each port that none is for. */
-function entriesOf(of: PortForward, family: Family): string[] {
-  const own = of.mappings.filter((mapping) => (mapping.family ?? family) === family);
-  return of.mappings.flatMap((mapping) => {
+function entriesOf(owner: PortForward, family: Family): string[] {
+  const own = owner.mappings.filter((mapping) => (mapping.family ?? family) === family);
+  return owner.mappings.flatMap((mapping) => {
     const key = keyOf(mapping);
     // As often as the port is in the rules that lead to the chain, times the rules in it.
-    const count = own.filter((other) => keyOf(other) === key).length;
+    const count = own.filter((candidate) => keyOf(candidate) === key).length;
     return Array.from({ length: Math.max(count, 1) }, () => key);
   });
 }
 
 /** The name of a container's chain. */
-function nameOf(of: PortForward): string {
-  return hostPortChain(digest, of.network, of.containerId);
+function nameOf(owner: PortForward): string {
+  return hostPortChain(digest, owner.network, owner.containerId);
 }
 
 /** A table with the shared rules that two need, and one's own. */
-function tableWith(one: PortForward, other: PortForward, family: Family): NatTable {
+function tableWith(a: PortForward, b: PortForward, family: Family): NatTable {
   const table = new NatTable(empty);
-  for (const { options } of [one, other]) {
+  for (const { options } of [a, b]) {
     table.restore(missingShared(options, table.save()));
   }
-  table.restore(add(one, family));
+  table.restore(add(a, family));
   return table;
 }
 
 describe("for any port forwards", () => {
   const anyFamily = fc.constantFrom(...families);
   /** Two containers; the chains' names tell them apart. */
-  const two = fc
-    .tuple(anyForward, anyForward)
-    .filter(([one, other]) => nameOf(one) !== nameOf(other));
+  const twoOwners = fc.tuple(anyForward, anyForward).filter(([a, b]) => nameOf(a) !== nameOf(b));
   it("missingSharedLines finds nothing missing after what it said", () => {
     fc.assert(
-      fc.property(two, anyFamily, ([one, other], family) => {
-        const saved = tableWith(one, other, family).save();
-        expect(missingShared(one.options, saved)).toEqual([]);
-        expect(missingShared(other.options, saved)).toEqual([]);
+      fc.property(twoOwners, anyFamily, ([a, b], family) => {
+        const saved = tableWith(a, b, family).save();
+        expect(missingShared(a.options, saved)).toEqual([]);
+        expect(missingShared(b.options, saved)).toEqual([]);
       }),
     );
   });
 
   it("removeLines and removeListedLines undo addLines, and nothing else", () => {
     fc.assert(
-      fc.property(two, anyFamily, ([one, other], family) => {
-        const table = tableWith(one, other, family);
+      fc.property(twoOwners, anyFamily, ([a, b], family) => {
+        const table = tableWith(a, b, family);
         const before = table.save();
         for (const remove of [
-          () => removeLines(rulesOf(other, family)),
-          () => removeListedLines(rulesOf(other, family), table.save()),
+          () => removeLines(rulesOf(b, family)),
+          () => removeListedLines(rulesOf(b, family), table.save()),
         ]) {
-          table.restore(add(other, family));
+          table.restore(add(b, family));
           expect(table.save()).not.toBe(before);
           table.restore(remove());
           expect(table.save()).toBe(before);
@@ -449,34 +449,34 @@ describe("for any port forwards", () => {
 
   it("checkLines asks for what addLines makes, all of it", () => {
     fc.assert(
-      fc.property(two, anyFamily, ([one, other], family) => {
-        const table = tableWith(one, other, family);
-        const lines = checkLines(rulesOf(other, family));
+      fc.property(twoOwners, anyFamily, ([a, b], family) => {
+        const table = tableWith(a, b, family);
+        const lines = checkLines(rulesOf(b, family));
         expect(() => {
           table.restore(lines);
         }).toThrow(/^no (rule|chain) for -C/);
-        table.restore(add(other, family));
+        table.restore(add(b, family));
         table.restore(lines);
-        const own = add(other, family).length - 1;
-        expect(lines).toHaveLength(rulesOf(other, family).shared.rules.length + own);
+        const own = add(b, family).length - 1;
+        expect(lines).toHaveLength(rulesOf(b, family).shared.rules.length + own);
       }),
     );
   });
 
   it("hostPortsInIptables finds every port of every container whose name fits", () => {
     fc.assert(
-      fc.property(two, anyFamily, ([one, other], family) => {
-        const table = tableWith(one, other, family);
-        table.restore(add(other, family));
+      fc.property(twoOwners, anyFamily, ([a, b], family) => {
+        const table = tableWith(a, b, family);
+        table.restore(add(b, family));
         const all = hostPortsInIptables(table.save(), family);
-        for (const of of [one, other]) {
-          const { network, containerId } = of;
+        for (const owner of [a, b]) {
+          const { network, containerId } = owner;
           if (`dnat name: "${network}" id: "${containerId}"`.length > 255) continue;
           const own = all.filter(
             (entry) => entry.network === network && entry.containerId === containerId,
           );
           const found = own.map((entry) => `${entry.hostPort}/${entry.protocol}`);
-          expect(found.toSorted()).toEqual(entriesOf(of, family).toSorted());
+          expect(found.toSorted()).toEqual(entriesOf(owner, family).toSorted());
         }
       }),
     );

@@ -16,10 +16,11 @@ import { parseAddress } from "../../../../shared/net/address.ts";
 import type { Family } from "../../../../shared/net/address.ts";
 import { forward } from "./forwards.ts";
 
-const rulesOf = (of: PortForward, family: Family) => hostPortRulesOfNftables(of, [of], family);
-const add = (of: PortForward, family: Family) => addCommands(rulesOf(of, family));
-const missing = (of: PortForward, family: Family, listing: string) =>
-  missingRule(rulesOf(of, family), listing);
+const rulesOf = (owner: PortForward, family: Family) =>
+  hostPortRulesOfNftables(owner, [owner], family);
+const add = (owner: PortForward, family: Family) => addCommands(rulesOf(owner, family));
+const missing = (owner: PortForward, family: Family, listing: string) =>
+  missingRule(rulesOf(owner, family), listing);
 
 const mappings = [
   "8080:80/tcp",
@@ -147,28 +148,28 @@ const listing = {
 };
 
 test.each([4, 6] as const)("baseCommands for IPv%i", (family) => {
-  const of = `${family === 4 ? "ip" : "ip6"} cni_hostport`;
+  const table = `${family === 4 ? "ip" : "ip6"} cni_hostport`;
   expect(baseCommands(hostPortTables[family])).toEqual([
-    `add table ${of} { comment "CNI portmap plugin" ; }`,
-    `add chain ${of} hostports`,
-    `add chain ${of} hostip_hostports`,
-    `add chain ${of} hostports_all`,
-    `add chain ${of} prerouting { type nat hook prerouting priority -100 ; }`,
-    `add chain ${of} output { type nat hook output priority -100 ; }`,
-    `add chain ${of} masquerading { type nat hook postrouting priority 100 ; }`,
-    `flush chain ${of} hostports_all`,
-    `add rule ${of} hostports_all jump hostip_hostports`,
-    `add rule ${of} hostports_all jump hostports`,
-    `flush chain ${of} prerouting`,
-    `add rule ${of} prerouting fib daddr type local jump hostports_all`,
-    `flush chain ${of} output`,
-    `add rule ${of} output fib daddr type local jump hostports_all`,
+    `add table ${table} { comment "CNI portmap plugin" ; }`,
+    `add chain ${table} hostports`,
+    `add chain ${table} hostip_hostports`,
+    `add chain ${table} hostports_all`,
+    `add chain ${table} prerouting { type nat hook prerouting priority -100 ; }`,
+    `add chain ${table} output { type nat hook output priority -100 ; }`,
+    `add chain ${table} masquerading { type nat hook postrouting priority 100 ; }`,
+    `flush chain ${table} hostports_all`,
+    `add rule ${table} hostports_all jump hostip_hostports`,
+    `add rule ${table} hostports_all jump hostports`,
+    `flush chain ${table} prerouting`,
+    `add rule ${table} prerouting fib daddr type local jump hostports_all`,
+    `flush chain ${table} output`,
+    `add rule ${table} output fib daddr type local jump hostports_all`,
   ]);
 });
 
 /** The commands that add rules without "add rule ip cni_hostport". */
-function rules(...[of, family]: Parameters<typeof add>): string[] {
-  return add(of, family).map((command) => command.split(" ").slice(4).join(" "));
+function rules(...[owner, family]: Parameters<typeof add>): string[] {
+  return add(owner, family).map((command) => command.split(" ").slice(4).join(" "));
 }
 
 describe("the rules", () => {
@@ -232,8 +233,8 @@ describe("the rules", () => {
   });
 
   it("for one address come before those for all, where they are for one port", () => {
-    const both = forward({ mappings: ["80:1/tcp", "192.0.2.1:80:2/tcp"] });
-    const ports = rules(both, 4).filter((rule) => rule.includes("dnat"));
+    const wildcardAndAddress = forward({ mappings: ["80:1/tcp", "192.0.2.1:80:2/tcp"] });
+    const ports = rules(wildcardAndAddress, 4).filter((rule) => rule.includes("dnat"));
     expect(ports).toEqual([
       'hostports ip daddr 192.0.2.1 tcp dport 80 dnat to 10.244.1.2:2 comment "c1"',
       'hostports tcp dport 80 dnat to 10.244.1.2:1 comment "c1"',
@@ -263,15 +264,15 @@ describe("the rules", () => {
   });
 
   it("maps under conditions, and masquerades whatever was mapped", () => {
-    const one = forward({ options: { conditions } });
-    expect(rules(one, 4)).toEqual([
+    const mapped = forward({ options: { conditions } });
+    expect(rules(mapped, 4)).toEqual([
       'hostports ip saddr != 192.0.2.0/24 ip saddr 10.244.1.0/24 tcp dport 8080 meta mark set meta mark | 0x00002000 comment "c1"',
       'hostports ip saddr != 192.0.2.0/24 tcp dport 8080 dnat to 10.244.1.2:80 comment "c1"',
       'masquerading ip saddr 10.244.1.2 ip daddr 10.244.1.2 masquerade comment "c1"',
       'masquerading ip saddr 127.0.0.1 ip daddr 10.244.1.2 masquerade comment "c1"',
       'masquerading ip daddr 10.244.1.2 meta mark & 0x00002000 == 0x00002000 masquerade comment "c1"',
     ]);
-    expect(rules(one, 6)[1]).toBe(
+    expect(rules(mapped, 6)[1]).toBe(
       'hostports ip6 saddr != 2001:db8::/64 tcp dport 8080 dnat to [fd00::2]:80 comment "c1"',
     );
   });
@@ -296,21 +297,21 @@ describe.each([4, 6] as const)("missingRule for IPv%i", (family) => {
   const all = [everyKind, conditional, masquerading];
 
   it("finds none missing", () => {
-    expect(all.map((one) => missing(one, family, listing[family]))).toEqual(
+    expect(all.map((owner) => missing(owner, family, listing[family]))).toEqual(
       all.map(() => undefined),
     );
   });
 
   it("finds any that is missing of a container's own", () => {
-    for (const one of all) {
+    for (const owner of all) {
       const lines = listing[family].split("\n");
-      for (const line of lines.filter((text) => text.includes(`comment "${one.containerId}"`))) {
-        const gone = missing(one, family, listing[family].replace(`${line}\n`, ""));
+      for (const line of lines.filter((text) => text.includes(`comment "${owner.containerId}"`))) {
+        const gone = missing(owner, family, listing[family].replace(`${line}\n`, ""));
         const [rule = ""] = line.trim().split(" # handle");
-        const [said = "", chain] = gone?.split(" in chain ") ?? [];
+        const [missingPart = "", chain] = gone?.split(" in chain ") ?? [];
         // The conditions are not among what is said.
-        expect(rule.endsWith(said), line).toBe(true);
-        expect(said).not.toBe("");
+        expect(rule.endsWith(missingPart), line).toBe(true);
+        expect(missingPart).not.toBe("");
         expect(["hostports", "hostip_hostports", "masquerading"]).toContain(chain);
       }
     }
@@ -357,13 +358,13 @@ test.each([4, 6] as const)("hostPortsInNftables for IPv%i", (family) => {
   const common = { network: undefined, family, isCut: false, hostIP: undefined };
   const address = parseAddress(family === 4 ? "10.244.1.2" : "fd00::2");
   const hostIP = parseAddress(family === 4 ? "192.0.2.1" : "2001:db8::1");
-  const of = (id: string) => ({ ...common, owner: id, containerId: id, address });
+  const listedFor = (id: string) => ({ ...common, owner: id, containerId: id, address });
   expect(found.filter(({ containerId }) => containerId !== "c2")).toEqual([
-    { ...of("c1"), protocol: "tcp", hostPort: 8080 },
-    { ...of("c1"), protocol: "sctp", hostPort: 8080 },
-    { ...of("c1"), protocol: "udp", hostPort: 53 },
-    { ...of("c3"), protocol: "tcp", hostPort: 8080 },
-    { ...of("c1"), protocol: "tcp", hostPort: 8443, hostIP },
+    { ...listedFor("c1"), protocol: "tcp", hostPort: 8080 },
+    { ...listedFor("c1"), protocol: "sctp", hostPort: 8080 },
+    { ...listedFor("c1"), protocol: "udp", hostPort: 53 },
+    { ...listedFor("c3"), protocol: "tcp", hostPort: 8080 },
+    { ...listedFor("c1"), protocol: "tcp", hostPort: 8443, hostIP },
   ]);
   expect(found.filter(({ containerId }) => containerId === "c2")).toHaveLength(4);
   expect(hostPortsInNftables("")).toEqual([]);

@@ -16,7 +16,7 @@ import type { IptablesRules, NftablesRules, Ruleset } from "../../../../shared/f
 import { parseCidr } from "../../../../shared/net/cidr.ts";
 import { digest } from "./forwards.ts";
 
-const of = { network: "net", containerId: "c1", ifname: "eth0" };
+const attachment = { network: "net", containerId: "c1", ifname: "eth0" };
 
 /** What the reference bridge 1.1.1 left in the nat table for the same network, id and address. */
 const reference = `*nat
@@ -31,17 +31,17 @@ COMMIT
 `;
 
 const ruleset = (...addresses: readonly string[]) =>
-  masqueradeRuleset(of, addresses.map(parseCidr), digest);
+  masqueradeRuleset(attachment, addresses.map(parseCidr), digest);
 const own = ruleset("10.244.1.2/24");
 
-function inIptables(one: Ruleset, family: 4 | 6 = 4): IptablesRules {
-  const rules = one.iptables(family);
+function inIptables(given: Ruleset, family: 4 | 6 = 4): IptablesRules {
+  const rules = given.iptables(family);
   if (rules === undefined) throw new Error("there are none");
   return rules;
 }
 
-function inNftables(one: Ruleset): NftablesRules {
-  const [rules] = one.nftables([4, 6]);
+function inNftables(given: Ruleset): NftablesRules {
+  const [rules] = given.nftables([4, 6]);
   if (rules === undefined) throw new Error("there are none");
   return rules;
 }
@@ -63,9 +63,9 @@ describe("in iptables", () => {
   });
 
   it("has rules for the addresses of a family, or none", () => {
-    const both = ruleset("10.1.2.2/24", "fd00::2/64");
-    expect(addLines(inIptables(both, 6)).join("\n")).toContain("-s fd00::2/128 ");
-    expect(addLines(inIptables(both, 6)).join("\n")).toContain("! -d ff00::/8 ");
+    const dualStack = ruleset("10.1.2.2/24", "fd00::2/64");
+    expect(addLines(inIptables(dualStack, 6)).join("\n")).toContain("-s fd00::2/128 ");
+    expect(addLines(inIptables(dualStack, 6)).join("\n")).toContain("! -d ff00::/8 ");
     expect(inIptables(own, 6).rules).toEqual([]);
   });
 
@@ -75,8 +75,8 @@ describe("in iptables", () => {
       '-D POSTROUTING -s 10.244.1.2/32 -m comment --comment "name: \\"net\\" id: \\"c1\\"" -j CNI-623e1c388032b20529218ecc',
       "-X CNI-623e1c388032b20529218ecc",
     ]);
-    const other = masqueradeRuleset({ ...of, containerId: "c2" }, [], digest);
-    expect(removeListedLines(inIptables(other), reference)).toEqual([]);
+    const unlisted = masqueradeRuleset({ ...attachment, containerId: "c2" }, [], digest);
+    expect(removeListedLines(inIptables(unlisted), reference)).toEqual([]);
   });
 
   it("misses nothing of what the reference or we have made", () => {
@@ -84,7 +84,7 @@ describe("in iptables", () => {
   });
 
   it.each(lines.filter((line) => line.includes("c1")))("misses %s, and nothing else", (line) => {
-    const saved = lines.filter((one) => one !== line).join("\n");
+    const saved = lines.filter((candidate) => candidate !== line).join("\n");
     // What keeps the subnet from being masqueraded comes before what masquerades.
     const expected = line.endsWith("ACCEPT") ? line.replace("-A", "-I") : line;
     expect(missingLines(inIptables(own), saved)).toEqual([expected]);
@@ -98,8 +98,8 @@ describe("in iptables", () => {
   });
 
   it("is listed by network and container, each once", () => {
-    const other = reference.replaceAll('\\"net\\"', '\\"other\\"').replaceAll("c1", "c9");
-    expect(masqueradeKind.ownersInIptables?.(reference + reference + other, 4)).toEqual([
+    const otherNetwork = reference.replaceAll('\\"net\\"', '\\"other\\"').replaceAll("c1", "c9");
+    expect(masqueradeKind.ownersInIptables?.(reference + reference + otherNetwork, 4)).toEqual([
       { network: "net", containerId: "c1", tag: undefined },
       { network: "other", containerId: "c9", tag: undefined },
     ]);
@@ -124,8 +124,8 @@ function listing(rule: string, to = "goto masq_checks"): string {
 }
 
 /** A ruleset's first rule, as nft lists it. */
-function textOf(one: Ruleset): string {
-  return addCommands(inNftables(one))[0]?.split(" masq_checks ")[1] ?? "";
+function textOf(given: Ruleset): string {
+  return addCommands(inNftables(given))[0]?.split(" masq_checks ")[1] ?? "";
 }
 
 describe("in nftables", () => {
@@ -146,12 +146,14 @@ describe("in nftables", () => {
   });
 
   it("misses its rule, another interface's being no good, and what leads there", () => {
-    const other = masqueradeRuleset(
-      { ...of, ifname: "eth1" },
+    const otherInterface = masqueradeRuleset(
+      { ...attachment, ifname: "eth1" },
       [parseCidr("10.244.1.2/24")],
       digest,
     );
-    expect(missingRule(inNftables(own), listing(textOf(other)))).toContain("in chain masq_checks");
+    expect(missingRule(inNftables(own), listing(textOf(otherInterface)))).toContain(
+      "in chain masq_checks",
+    );
     expect(missingRule(inNftables(own), listing(textOf(own), "accept"))).toBe(
       "goto masq_checks in chain postrouting",
     );
@@ -163,7 +165,7 @@ describe("in nftables", () => {
   it("is listed by its tag, whatever is cut off from the comment", () => {
     const long = "0123456789abcdef".repeat(12);
     const network = masqueradeRuleset(
-      { ...of, network: long },
+      { ...attachment, network: long },
       [parseCidr("10.244.1.2/24")],
       digest,
     );

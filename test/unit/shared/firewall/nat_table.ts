@@ -19,7 +19,7 @@ export class NatTable {
     const own = all.filter(([, { policy }]) => policy === "-");
     const chains = [
       ...all.filter(([, { policy }]) => policy !== "-"),
-      ...own.toSorted(([one], [other]) => (one < other ? -1 : 1)),
+      ...own.toSorted(([a], [b]) => (a < b ? -1 : 1)),
     ];
     return [
       "*nat",

@@ -8,9 +8,9 @@ import { mapping } from "./forwards.ts";
 describe("overlap", () => {
   it("is the same either way round, and of each with itself", () => {
     fc.assert(
-      fc.property(anyMapping, anyMapping, (one, other) => {
-        expect(overlap(one, other)).toBe(overlap(other, one));
-        expect(overlap(one, one)).toBe(true);
+      fc.property(anyMapping, anyMapping, (a, b) => {
+        expect(overlap(a, b)).toBe(overlap(b, a));
+        expect(overlap(a, a)).toBe(true);
       }),
     );
   });
@@ -25,7 +25,7 @@ describe("describeMapping", () => {
     ["8080:80/tcp", "8080/tcp"],
     ["192.0.2.1:8080:80/udp", "192.0.2.1:8080/udp"],
     ["[2001:db8::1]:8080:80/sctp", "[2001:db8::1]:8080/sctp"],
-  ])("says of %s: %s", (text, said) => {
-    expect(describeMapping(mapping(text))).toBe(said);
+  ])("says of %s: %s", (text, description) => {
+    expect(describeMapping(mapping(text))).toBe(description);
   });
 });

@@ -92,8 +92,8 @@ describe("the range sets", () => {
     ],
     [{ ranges, routes: [{ dst: "10.0.0.0" }] }, "ipam.routes[0]"],
     [{ ranges, routes: [{}] }, "ipam.routes[0].dst"],
-  ])("refuse %j", (ipam, said) => {
-    expect(() => parse(ipam)).toThrow(expect.objectContaining(refusal(said)));
+  ])("refuse %j", (ipam, message) => {
+    expect(() => parse(ipam)).toThrow(expect.objectContaining(refusal(message)));
   });
 
   it("refuse a broken one of the runtime", () => {
@@ -203,13 +203,13 @@ describe("the requested addresses", () => {
     {
       more: {},
       args: { IP: "10.0.0" },
-      said: 'IP of CNI_ARGS in the host-local config: it must be an IP address (got "10.0.0")',
+      message: 'IP of CNI_ARGS in the host-local config: it must be an IP address (got "10.0.0")',
     },
-    { more: { args: { cni: { ips: ["x"] } } }, args: {}, said: "args.cni.ips" },
-    { more: { runtimeConfig: { ips: ["10.0.0.1/33"] } }, args: {}, said: "runtimeConfig.ips" },
-    { more: { runtimeConfig: { ips: [7] } }, args: {}, said: "runtimeConfig.ips[0]" },
-  ])("are refused in $more $args", ({ more, args, said }) => {
-    expect(() => parse({ ranges }, more, args)).toThrow(expect.objectContaining(refusal(said)));
+    { more: { args: { cni: { ips: ["x"] } } }, args: {}, message: "args.cni.ips" },
+    { more: { runtimeConfig: { ips: ["10.0.0.1/33"] } }, args: {}, message: "runtimeConfig.ips" },
+    { more: { runtimeConfig: { ips: [7] } }, args: {}, message: "runtimeConfig.ips[0]" },
+  ])("are refused in $more $args", ({ more, args, message }) => {
+    expect(() => parse({ ranges }, more, args)).toThrow(expect.objectContaining(refusal(message)));
   });
 });
 

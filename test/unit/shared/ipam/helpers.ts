@@ -41,10 +41,10 @@ export function rangeSet(...ranges: RangeText[]): RangeSet {
 }
 
 /** Matches the error for a refused config. */
-export function refusal(said: string, details = ""): object {
+export function refusal(message: string, details = ""): object {
   return {
     code: Code.InvalidNetworkConfig,
-    message: expect.stringContaining(said),
+    message: expect.stringContaining(message),
     details: expect.stringContaining(details),
   };
 }
@@ -63,7 +63,7 @@ export function temporaryFolder(): Disposable & { readonly path: string } {
 /** A kernel that records locks, keeps attributes and can reboot. */
 export class FakeNode implements StoreNode {
   readonly taken: string[] = [];
-  held = false;
+  isLocked = false;
   bootId: string | undefined = "boot-1";
   hostName: string | undefined = "node-1";
   /** Whether the file system has extended attributes. */
@@ -77,14 +77,14 @@ export class FakeNode implements StoreNode {
   }
 
   lock(path: string): { release(): void } {
-    if (this.held) throw new Error("locked twice");
+    if (this.isLocked) throw new Error("locked twice");
     // The real one makes the file.
     writeFileSync(path, "", { flag: "a" });
     this.taken.push(path);
-    this.held = true;
+    this.isLocked = true;
     return {
       release: () => {
-        this.held = false;
+        this.isLocked = false;
       },
     };
   }

@@ -77,8 +77,8 @@ describe("makeRange", () => {
       'must be an IPv4 address, as 10.0.0.0/24 is (got "fd00::1")',
       "family",
     ],
-  ])("refuses %j", (input, said, details) => {
-    expect(() => range(input)).toThrow(expect.objectContaining(refusal(said, details)));
+  ])("refuses %j", (input, message, details) => {
+    expect(() => range(input)).toThrow(expect.objectContaining(refusal(message, details)));
   });
 });
 
@@ -182,8 +182,9 @@ describe("rangeOf", () => {
   it("finds the one range that an address lies in", () => {
     fc.assert(
       fc.property(anyRangeSet, (set) => {
-        for (const one of set) {
-          for (const address of addressesOf([one])) expect(rangeOf(set, address)).toBe(one);
+        for (const expected of set) {
+          for (const address of addressesOf([expected]))
+            expect(rangeOf(set, address)).toBe(expected);
         }
       }),
     );

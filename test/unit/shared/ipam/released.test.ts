@@ -25,32 +25,32 @@ function open() {
 }
 
 it("the latest is at the end, and each is there once", () => {
-  using one = open();
-  expect(one.texts()).toEqual([]);
-  one.add("10.0.0.2", "fd00::2");
-  one.add("10.0.0.3");
-  one.add("10.0.0.2");
-  expect(one.texts()).toEqual(["fd00::2", "10.0.0.3", "10.0.0.2"]);
+  using fixture = open();
+  expect(fixture.texts()).toEqual([]);
+  fixture.add("10.0.0.2", "fd00::2");
+  fixture.add("10.0.0.3");
+  fixture.add("10.0.0.2");
+  expect(fixture.texts()).toEqual(["fd00::2", "10.0.0.3", "10.0.0.2"]);
 });
 
 it("the oldest are forgotten, and none is cut", () => {
-  using one = open();
+  using fixture = open();
   const all = Array.from({ length: 400 }, (_, n) => `10.1.${String(n >> 8)}.${String(n & 255)}`);
-  for (const text of all) one.add(text);
-  const kept = one.texts();
+  for (const text of all) fixture.add(text);
+  const kept = fixture.texts();
   expect(kept.length).toBeGreaterThan(200);
   expect(kept).toEqual(all.slice(-kept.length));
 });
 
 it("what is not an address in the list is passed over", () => {
-  using one = open();
-  one.node.setAttribute(one.file, "user.flannel-cni.released", "10.0.0.2 junk  10.0.0");
-  expect(one.texts()).toEqual(["10.0.0.2"]);
+  using fixture = open();
+  fixture.node.setAttribute(fixture.file, "user.flannel-cni.released", "10.0.0.2 junk  10.0.0");
+  expect(fixture.texts()).toEqual(["10.0.0.2"]);
 });
 
 it("nothing is known where the file system keeps no attributes", () => {
-  using one = open();
-  one.node.hasAttributes = false;
-  one.add("10.0.0.2");
-  expect(one.texts()).toEqual([]);
+  using fixture = open();
+  fixture.node.hasAttributes = false;
+  fixture.add("10.0.0.2");
+  expect(fixture.texts()).toEqual([]);
 });

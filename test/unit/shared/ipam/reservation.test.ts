@@ -20,7 +20,8 @@ const file = (name: string, text: string): Reservation => ({
   stale: false,
   isUnreadable: false,
 });
-const names = (reservations: readonly Reservation[]) => reservations.map((one) => one.file);
+const names = (reservations: readonly Reservation[]) =>
+  reservations.map((reservation) => reservation.file);
 
 describe("the text of a reservation", () => {
   it("is what the reference plugin writes", () => {
@@ -57,8 +58,8 @@ describe("ownedBy", () => {
     ["b", "eth0", ["10.0.0.5"]],
     ["c", "eth0", []],
     ["", "", []],
-  ])("container %s, %s", (containerId, ifname, held) => {
-    expect(names(ownedBy(found, { containerId, ifname }))).toEqual(held);
+  ])("container %s, %s", (containerId, ifname, expected) => {
+    expect(names(ownedBy(found, { containerId, ifname }))).toEqual(expected);
   });
 });
 

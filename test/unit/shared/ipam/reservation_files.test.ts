@@ -82,47 +82,47 @@ function open() {
 
 describe.each(intruders)("L9 %s in the place of an address", (_, make) => {
   it("takes it, whoever has it, and nothing waits", () => {
-    using one = open();
-    make(`${one.folder}/10.0.0.2`);
-    const [found] = one.store.read();
+    using fixture = open();
+    make(`${fixture.folder}/10.0.0.2`);
+    const [found] = fixture.store.read();
     expect(found).toMatchObject({ file: "10.0.0.2", owner: undefined, isUnreadable: true });
     expect(found !== undefined && isTaken(found)).toBe(true);
-    one.store.exclusive(() => {
-      one.store.tidy();
-      expect(one.store.presence()(address)).toBe(true);
-      expect(one.store.reserve(address, pod)).toBeUndefined();
+    fixture.store.exclusive(() => {
+      fixture.store.tidy();
+      expect(fixture.store.presence()(address)).toBe(true);
+      expect(fixture.store.reserve(address, pod)).toBeUndefined();
     });
-    one.store.release(one.store.ownedBy(pod));
-    expect(readdirSync(one.folder)).toContain("10.0.0.2");
+    fixture.store.release(fixture.store.ownedBy(pod));
+    expect(readdirSync(fixture.folder)).toContain("10.0.0.2");
   });
 
   it("is no last address", () => {
-    using one = open();
-    make(`${one.folder}/last_reserved_ip.0`);
-    expect(one.store.lastReserved(0)).toBeUndefined();
+    using fixture = open();
+    make(`${fixture.folder}/last_reserved_ip.0`);
+    expect(fixture.store.lastReserved(0)).toBeUndefined();
   });
 });
 
 describe("ReservationFiles", () => {
   it("makes a file once, and replaces it when told to", () => {
-    using one = open();
-    expect(one.files.create(address, pod)).toMatchObject({ file: "10.0.0.2", owner: pod });
-    expect(one.files.create(address, { ...pod, containerId: "pod2" })).toBeUndefined();
-    expect(readFileSync(`${one.folder}/10.0.0.2`, "utf8")).toBe("pod1\r\neth0");
-    one.files.replace(address, { ...pod, containerId: "pod2" });
-    expect(readFileSync(`${one.folder}/10.0.0.2`, "utf8")).toBe("pod2\r\neth0");
-    one.files.remove("10.0.0.2");
-    one.files.remove("10.0.0.2");
-    expect(one.files.list()).toEqual([]);
+    using fixture = open();
+    expect(fixture.files.create(address, pod)).toMatchObject({ file: "10.0.0.2", owner: pod });
+    expect(fixture.files.create(address, { ...pod, containerId: "pod2" })).toBeUndefined();
+    expect(readFileSync(`${fixture.folder}/10.0.0.2`, "utf8")).toBe("pod1\r\neth0");
+    fixture.files.replace(address, { ...pod, containerId: "pod2" });
+    expect(readFileSync(`${fixture.folder}/10.0.0.2`, "utf8")).toBe("pod2\r\neth0");
+    fixture.files.remove("10.0.0.2");
+    fixture.files.remove("10.0.0.2");
+    expect(fixture.files.list()).toEqual([]);
   });
 
   it("sees what killed calls have left", () => {
-    using one = open();
-    one.files.list();
-    expect(one.files.sawTemporaries).toBe(false);
-    writeFileSync(`${one.folder}/.10.0.0.2.4711.tmp`, "");
-    one.files.list();
-    expect(one.files.sawTemporaries).toBe(true);
+    using fixture = open();
+    fixture.files.list();
+    expect(fixture.files.sawTemporaries).toBe(false);
+    writeFileSync(`${fixture.folder}/.10.0.0.2.4711.tmp`, "");
+    fixture.files.list();
+    expect(fixture.files.sawTemporaries).toBe(true);
   });
 
   it("finds nothing in a folder whose name is too long to be one", () => {

@@ -37,13 +37,13 @@ function open() {
 
 describe("an index", () => {
   it("finds what a container has, and what changed since it was loaded", () => {
-    using one = open();
-    const index = ReservationIndex.load(one.place) ?? expect.fail("no index");
+    using fixture = open();
+    const index = ReservationIndex.load(fixture.place) ?? expect.fail("no index");
     expect(index.find(pod7)).toEqual(["10.0.0.7"]);
     index.remove(reservation(7));
     index.add(reservation(99, "pod7"));
     index.save();
-    expect(ReservationIndex.load(one.place)?.find(pod7)).toEqual(["10.0.0.99"]);
+    expect(ReservationIndex.load(fixture.place)?.find(pod7)).toEqual(["10.0.0.99"]);
   });
 
   it.each<[string, (place: IndexPlace) => void]>([
@@ -73,23 +73,23 @@ describe("an index", () => {
       },
     ],
   ])("is not used when %s", (_, change) => {
-    using one = open();
-    change(one.place);
-    expect(ReservationIndex.load(one.place)).toBeUndefined();
+    using fixture = open();
+    change(fixture.place);
+    expect(ReservationIndex.load(fixture.place)).toBeUndefined();
   });
 
   it("is not used in another boot", () => {
-    using one = open();
-    expect(ReservationIndex.load({ ...one.place, bootId: "boot-2" })).toBeUndefined();
+    using fixture = open();
+    expect(ReservationIndex.load({ ...fixture.place, bootId: "boot-2" })).toBeUndefined();
   });
 
   it("is removed where there is little to index, and when it is discarded", () => {
-    using one = open();
-    ReservationIndex.build(one.place, enough.slice(0, 31)).save();
-    expect(readdirSync(one.place.folder)).toEqual([]);
-    ReservationIndex.build(one.place, enough).save();
-    ReservationIndex.discard(one.place);
-    expect(readdirSync(one.place.folder)).toEqual([]);
+    using fixture = open();
+    ReservationIndex.build(fixture.place, enough.slice(0, 31)).save();
+    expect(readdirSync(fixture.place.folder)).toEqual([]);
+    ReservationIndex.build(fixture.place, enough).save();
+    ReservationIndex.discard(fixture.place);
+    expect(readdirSync(fixture.place.folder)).toEqual([]);
   });
 
   it.each([
@@ -111,16 +111,16 @@ describe("an index", () => {
     "e",
     "f",
   ])("L9 is done without where %s is a FIFO", (part) => {
-    using one = open();
-    rmSync(`${one.place.folder}/${part}`, { force: true });
-    execFileSync("mkfifo", [`${one.place.folder}/${part}`]);
-    const index = ReservationIndex.load(one.place);
+    using fixture = open();
+    rmSync(`${fixture.place.folder}/${part}`, { force: true });
+    execFileSync("mkfifo", [`${fixture.place.folder}/${part}`]);
+    const index = ReservationIndex.load(fixture.place);
     for (const { owner } of enough) {
       const found = index?.find({ containerId: owner?.containerId ?? "", ifname: "eth0" });
       expect(found === undefined || found.length === 1).toBe(true);
     }
-    ReservationIndex.build(one.place, enough).save();
-    expect(existsSync(`${one.place.folder}/${part}`)).toBe(false);
+    ReservationIndex.build(fixture.place, enough).save();
+    expect(existsSync(`${fixture.place.folder}/${part}`)).toBe(false);
   });
 });
 

@@ -37,23 +37,23 @@ describe("JsonSplitter", () => {
   it("cuts objects that follow each other, however the bytes come", () => {
     fc.assert(
       fc.property(objects, sizes, fc.constantFrom("\n", "", " \r\n"), (all, chunks, between) => {
-        const text = all.map((one) => JSON.stringify(one)).join(between) + between;
-        const wanted = all.map((one) => ["object", plain(one)]);
+        const text = all.map((object) => JSON.stringify(object)).join(between) + between;
+        const wanted = all.map((object) => ["object", plain(object)]);
         expect(split("objects", text, chunks)).toEqual(wanted);
       }),
     );
   });
 
   it("cuts items and metadata out of a list, wherever they stand", () => {
-    const others = fc.dictionary(
+    const otherAnnotations = fc.dictionary(
       fc.string().filter((key) => key !== "items" && key !== "metadata"),
       someJson,
     );
     fc.assert(
       fc.property(
         objects,
-        others,
-        others,
+        otherAnnotations,
+        otherAnnotations,
         sizes,
         fc.boolean(),
         (items, before, after, chunks, pretty) => {
@@ -70,7 +70,7 @@ describe("JsonSplitter", () => {
           expect(Object.keys(rest)).not.toContain("items");
           const found = split("list", text, chunks);
           expect(found).toContainEqual(["metadata", plain(metadata)]);
-          expect(found.filter((one) => (one as string[])[0] === "item")).toEqual(
+          expect(found.filter((event) => (event as string[])[0] === "item")).toEqual(
             items.map((item) => ["item", plain(item)]),
           );
         },

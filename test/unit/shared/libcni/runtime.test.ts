@@ -177,7 +177,7 @@ describe("DEL", () => {
   });
 });
 
-function others(): void {
+function addOthers(): void {
   for (const containerId of ["c1", "c2"]) runtime().it.add(network, { ...rt, containerId });
   runtime().it.add({ ...network, name: "other" }, rt);
 }
@@ -186,7 +186,7 @@ describe("GC", () => {
   const valid = [{ containerId: "c2", ifname: "eth0" }];
 
   it("deletes what is kept and not valid, then asks each plugin", () => {
-    others();
+    addOthers();
     const { calls, it: own } = runtime();
     own.gc(network, valid);
     expect(seen(calls)).toEqual(["DEL two", "DEL one", "GC one", "GC two"]);
@@ -211,7 +211,7 @@ describe("GC", () => {
   });
 
   it("goes on after what fails, and says all of it", () => {
-    others();
+    addOthers();
     const { calls, it: own } = runtime("one");
     expect(() => {
       own.gc(network, []);
@@ -223,7 +223,7 @@ describe("GC", () => {
   });
 
   it("does nothing where it is disabled", () => {
-    others();
+    addOthers();
     const { calls, it: own } = runtime();
     own.gc({ ...network, disableGC: true }, []);
     expect(calls).toEqual([]);

@@ -104,7 +104,7 @@ describe("parseAddress", () => {
       fc.string({ unit: character, maxLength: 45 }),
       fc.tuple(fc.oneof(fc.ipV4(), fc.ipV6()), character, fc.nat(45)).map(
         // With one character replaced, the text is nearly an address, or still is one.
-        ([text, other, at]) => text.slice(0, at) + other + text.slice(at + 1),
+        ([text, replacement, at]) => text.slice(0, at) + replacement + text.slice(at + 1),
       ),
     );
     fc.assert(

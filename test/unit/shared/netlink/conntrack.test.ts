@@ -105,8 +105,10 @@ describe("forgetUdpFlows", () => {
     const container = parseAddress("10.244.1.2");
     const { socket } = open(flow4, done(1), answer(0, 2), done(3));
     expect(forgetUdpFlows(socket, 4, [anyPort], () => false, container)).toBe(1);
-    const other = { port: 5354, hostIP: undefined };
-    expect(forgetUdpFlows(open(flow4, done(1)).socket, 4, [other], everywhere, container)).toBe(0);
+    const otherPort = { port: 5354, hostIP: undefined };
+    expect(forgetUdpFlows(open(flow4, done(1)).socket, 4, [otherPort], everywhere, container)).toBe(
+      0,
+    );
   });
 
   it("forgets many, some at a time", () => {

@@ -114,8 +114,8 @@ describe("listRules", () => {
     const [rule] = listRules(socket, 4, "nat", "PREROUTING");
     expect(rule).toMatchObject({ handle: 5n, comment: undefined });
     expect(rule?.names("CNI-HOSTPORT-DNAT")).toBe(true);
-    for (const other of ["CNI-HOSTPORT-DNA", "CNI-HOSTPORT-DNAT2", "CNI"]) {
-      expect(rule?.names(other), other).toBe(false);
+    for (const chain of ["CNI-HOSTPORT-DNA", "CNI-HOSTPORT-DNAT2", "CNI"]) {
+      expect(rule?.names(chain), chain).toBe(false);
     }
   });
 
@@ -135,7 +135,7 @@ describe("listRules", () => {
     expect(listRules(socket, 6, "cni_hostport", "hostports")).toEqual([]);
   });
 
-  it.each<[said: string, userdata: string, comment: string | undefined]>([
+  it.each<[rule: string, userdata: string, comment: string | undefined]>([
     ["a comment after another word of nft's", "0104 0a000000 0003 633100", "c1"],
     ["no comment", "0104 0a000000", undefined],
     ["nothing", "", undefined],

@@ -162,10 +162,10 @@ describe("an error", () => {
       "ouch!",
     ],
     ["no words announced", NLM_F_CAPPED, header(20), ""],
-  ])("has the kernel's words after %s", (_, flags, repeated, said) => {
+  ])("has the kernel's words after %s", (_, flags, repeated, message) => {
     const body = Buffer.concat([u32(-22 >>> 0), repeated, words]);
     const { socket } = open(frame({ type: NLMSG_ERROR, flags, body }, 1));
-    expect(socket.transact([request])).toEqual([{ errno: 22, text: said, received: [] }]);
+    expect(socket.transact([request])).toEqual([{ errno: 22, text: message, received: [] }]);
   });
 
   it("may have other words than a message", () => {

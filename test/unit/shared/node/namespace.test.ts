@@ -102,8 +102,8 @@ describe.runIf(isRoot)("a node", () => {
     }
     expect(openDescriptors()).toHaveLength(before.length + 2);
     const broken: Sys = { ...sys, socket: () => -EMFILE };
-    const other = new Node(broken);
-    expect(() => other.host).toThrow("too many open files");
+    const failing = new Node(broken);
+    expect(() => failing.host).toThrow("too many open files");
     expect(openDescriptors()).toHaveLength(before.length + 2);
     // The host's socket is open, the container's cannot be opened.
     let sockets = 0;

@@ -2,8 +2,8 @@ import { describe, expect, test } from "vitest";
 import { nameIn, sample } from "../../../helpers/sample.ts";
 
 const numbers = Array.from({ length: 1000 }, (_, n) => n);
-const sampleOf = (table: string, rows: readonly number[], of = 4) =>
-  sample(table, rows, String, of);
+const sampleOf = (table: string, rows: readonly number[], divisor = 4) =>
+  sample(table, rows, String, divisor);
 
 describe("a sample", () => {
   test("is about one row of so many", () => {

@@ -61,10 +61,10 @@ const onLink: NextHop = { link: 2, gateway: undefined };
 const behindRouter: NextHop = { link: 2, gateway: parseAddress("10.77.0.1") };
 const options = readVxlanOptions({ Type: "vxlan" });
 
-const join = (config: JsonObject, of: Peer, nextHop?: NextHop) => {
+const join = (config: JsonObject, candidate: Peer, nextHop?: NextHop) => {
   const backend = vxlan(only4, readVxlanOptions(config));
   const [device] = backend.devices(own, external, macs);
-  return backend.join(of, { external, device, nextHop });
+  return backend.join(candidate, { external, device, nextHop });
 };
 
 const noDevice = () => undefined;
@@ -199,9 +199,9 @@ describe("host-gw", () => {
   });
 
   it("sends to a peer's address on the interface", () => {
-    const of = peer({ backendType: "host-gw", backendData: null });
-    expect(backend.join(of, { external, device: undefined, nextHop: undefined })).toEqual({
-      ...{ vtepMac: undefined, gateway: of.publicIp, link: 2 },
+    const foreign = peer({ backendType: "host-gw", backendData: null });
+    expect(backend.join(foreign, { external, device: undefined, nextHop: undefined })).toEqual({
+      ...{ vtepMac: undefined, gateway: foreign.publicIp, link: 2 },
     });
   });
 });
@@ -213,11 +213,11 @@ describe("while the backend is being changed in a cluster", () => {
     ["vxlan", vxlan(only4, options), "host-gw"],
     ["host-gw", hostGw(only4), "vxlan"],
   ])("%s reaches peers of the other one on its link", (_, backend, backendType) => {
-    const of = peer({ backendType });
-    expect(backend.asksNextHop(of)).toBe(true);
+    const foreign = peer({ backendType });
+    expect(backend.asksNextHop(foreign)).toBe(true);
     const [device] = backend.devices(own, external, macs);
-    expect(backend.join(of, { external, device, nextHop: onLink })).toEqual(plain);
-    const far = backend.join(of, { external, device, nextHop: behindRouter });
+    expect(backend.join(foreign, { external, device, nextHop: onLink })).toEqual(plain);
+    const far = backend.join(foreign, { external, device, nextHop: behindRouter });
     expect(far).toBe(`has the backend ${backendType}, and is on no network of this node`);
   });
 

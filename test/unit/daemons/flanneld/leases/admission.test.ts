@@ -171,25 +171,25 @@ describe("PeerAdmission", () => {
         const subnet = { address: { family: 4 as const, value }, prefix };
         return { ...v4(`n${id}`, "10.1.2.0/24", since), subnet };
       });
-    const change = fc.oneof(
+    const anyChange = fc.oneof(
       { weight: 3, arbitrary: lease },
       fc.nat(6).map((id) => `n${id}`),
     );
     fc.assert(
-      fc.property(fc.array(change, { maxLength: 20 }), (changes) => {
+      fc.property(fc.array(anyChange, { maxLength: 20 }), (changes) => {
         const { update } = admission();
         const now = new Map<string, Lease>();
         let last = update();
-        for (const one of changes) {
-          if (typeof one === "string") now.delete(one);
-          else now.set(one.id, one);
-          last = update(one);
+        for (const change of changes) {
+          if (typeof change === "string") now.delete(change);
+          else now.set(change.id, change);
+          last = update(change);
         }
         const fresh = admission().update(...now.values());
         expect(last.admitted).toEqual(fresh.admitted);
         const subnets = last.admitted.flatMap((id) => now.get(id)?.subnet ?? []);
         for (const [at, subnet] of subnets.entries()) {
-          expect(subnets.slice(at + 1).some((other) => overlaps(subnet, other))).toBe(false);
+          expect(subnets.slice(at + 1).some((later) => overlaps(subnet, later))).toBe(false);
         }
       }),
     );

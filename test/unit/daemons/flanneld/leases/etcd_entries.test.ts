@@ -87,8 +87,8 @@ const small = confOf('{"Network":"10.1.0.0/22","SubnetLen":24}');
 const dual = confOf('{"Network":"10.1.0.0/16","EnableIPv6":true,"IPv6Network":"fd00::/48"}');
 
 function draw(taken: readonly string[], random: number): string | undefined {
-  const others = taken.map((text) => subnets(text));
-  const found = chooseSubnets(small, others, () => random);
+  const takenSubnets = taken.map((text) => subnets(text));
+  const found = chooseSubnets(small, takenSubnets, () => random);
   return found && formatCidr(found.subnet);
 }
 
@@ -115,7 +115,7 @@ describe("the choice of a subnet", () => {
   });
 
   it("never draws what is taken, and finds what is free in whatever order others are named", () => {
-    const taken = fc.record({
+    const anyTaken = fc.record({
       third: fc.nat(255),
       prefix: fc.constantFrom(16, 20, 23, 24, 26),
       v6: fc.nat(300),
@@ -125,10 +125,10 @@ describe("the choice of a subnet", () => {
     );
     fc.assert(
       fc.property(
-        fc.array(taken, { maxLength: 60 }),
+        fc.array(anyTaken, { maxLength: 60 }),
         fc.double({ min: 0, max: 0.999_999, noNaN: true }),
         (all, random) => {
-          const others = all.map(({ third, prefix, v6 }) => {
+          const taken = all.map(({ third, prefix, v6 }) => {
             const value =
               (BigInt(0x0a010000 + third * 256) >> BigInt(32 - prefix)) << BigInt(32 - prefix);
             return {
@@ -139,13 +139,13 @@ describe("the choice of a subnet", () => {
               },
             };
           });
-          const found = chooseSubnets(conf, others, () => random);
+          const found = chooseSubnets(conf, taken, () => random);
           if (found === undefined) {
-            const isFree = (third: number) => !isTaken(subnets(`10.1.${third}.0/24`), others);
+            const isFree = (third: number) => !isTaken(subnets(`10.1.${third}.0/24`), taken);
             const free = Array.from({ length: 255 }, (_, at) => at + 1).some(isFree);
             const free6 = Array.from({ length: 255 }, (_, at) => at + 1).some(
               (at) =>
-                !others.some(
+                !taken.some(
                   ({ subnetV6 }) =>
                     subnetV6.address.value === (0xfd00n << 112n) + (BigInt(at) << 64n),
                 ),
@@ -153,7 +153,7 @@ describe("the choice of a subnet", () => {
             expect(free && free6).toBe(false);
             return;
           }
-          expect(isTaken(found, others)).toBe(false);
+          expect(isTaken(found, taken)).toBe(false);
           expect(fits(found, conf)).toBe(true);
         },
       ),

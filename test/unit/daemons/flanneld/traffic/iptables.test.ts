@@ -164,10 +164,10 @@ COMMIT
       fc.property(anyMess, (made) => {
         const model = new FirewallModel();
         mess(model, made);
-        const others = foreignOf(model);
+        const before = foreignOf(model);
         sync(model, rules);
         expect(sync(model, rules)).toBeUndefined();
-        expect(foreignOf(model)).toEqual(others);
+        expect(foreignOf(model)).toEqual(before);
         const jumps = model.nat.chains
           .get("POSTROUTING")
           ?.filter((rule) => rule.includes("flannel"));
@@ -184,10 +184,10 @@ COMMIT
         const model = new FirewallModel();
         if (first) sync(model, rules);
         mess(model, made);
-        const others = foreignOf(model);
+        const before = foreignOf(model);
         sync(model, undefined);
         expect(sync(model, undefined)).toBeUndefined();
-        expect(foreignOf(model)).toEqual(others);
+        expect(foreignOf(model)).toEqual(before);
         expect([...model.nat.chains.keys(), ...model.filter.chains.keys()]).toEqual([
           ...builtIn.nat,
           ...builtIn.filter,

@@ -207,7 +207,7 @@ export function viewOf(changes: Changes = {}): View {
       ],
     },
     starting: new Set(),
-    cached: pods.map((one) => one.attachment),
+    cached: pods.map((entry) => entry.attachment),
     damaged: [],
     unrecorded: [],
     pods,

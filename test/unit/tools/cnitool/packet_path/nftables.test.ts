@@ -33,11 +33,11 @@ function verdict(
   rules: readonly (readonly Json[])[],
   policy: "accept" | "drop" = "accept",
   packet = outbound,
-  other: readonly (readonly Json[])[] = [],
+  otherRules: readonly (readonly Json[])[] = [],
 ): string {
   const entries = [
     ...rules.map((expr) => ({ chain: "forward", expr })),
-    ...other.map((expr) => ({ chain: "other", expr })),
+    ...otherRules.map((expr) => ({ chain: "other", expr })),
   ].map((rule, at): JsonObject => ({ rule: { family: "inet", table: "t", handle: at, ...rule } }));
   const base = { family: "inet", table: "t", name: "forward", policy };
   return walk(nftRuleset(base, { nftables: entries }), packet).verdict;

@@ -102,7 +102,9 @@ testFaults([
     id: "overlay-same-mac",
     severity: "error",
     changes: overlay({
-      devices: [device({ neighbours: whole.neighbours.map((one) => ({ ...one, mac: mac(2) })) })],
+      devices: [
+        device({ neighbours: whole.neighbours.map((entry) => ({ ...entry, mac: mac(2) })) }),
+      ],
     }),
     what: mac(2),
     fix: "restart flanneld",

@@ -23,9 +23,9 @@ testFaults([
     name: "a process listens on a host port",
     id: "port-used-twice",
     changes: {
-      pods: kept.pods.map((one) => ({
-        ...one,
-        portsInUse: one.hostPorts.map((port) => ({ port, process: "nginx (pid 7)" })),
+      pods: kept.pods.map((healthy) => ({
+        ...healthy,
+        portsInUse: healthy.hostPorts.map((port) => ({ port, process: "nginx (pid 7)" })),
       })),
     },
     what: "The host port 8080/tcp of pod1 is also used by nginx (pid 7)",
