@@ -63,7 +63,7 @@ image: build ## Write the init container's image to dist/image, without an engin
 profile: $(SCHEMAS) ## Show what each module costs at a start
 	@$(NODE) scripts/bench/profile.ts $(ARGS)
 
-check: $(SCHEMAS) ## Run the checks: format, types, lint, layers, dead code
+check: $(SCHEMAS) ## Run the checks: format, types, lint, layers, names, dead code
 	@$(NODE) scripts/check/main.ts
 
 lint typecheck: $(SCHEMAS) ## Run one check

@@ -13,6 +13,7 @@ export const checks: readonly Step[] = [
   { name: "lint", command: [node, bin("oxlint/bin/oxlint")] },
   { name: "layers", command: [node, "scripts/check/layers.ts"] },
   { name: "members", command: [node, "scripts/check/members.ts"] },
+  { name: "names", command: [node, "scripts/check/names.ts"] },
   { name: "dead code", command: [node, bin("knip/bin/knip.js"), "--no-progress"] },
 ];
 
