@@ -216,10 +216,9 @@ export class Flanneld {
         this.#follow(signal);
       },
     });
-    const { ipMasq, randomFully, forwardRules, resync } = this.#options.traffic;
     const traffic = new TrafficKeeper({
       ...{ sys: this.#sys, log: this.#log, nftables: conf.enableNftables },
-      ...{ masquerade: ipMasq, randomFully, forward: forwardRules, resync },
+      ...this.#options.traffic,
       onProblem: (problem) => {
         this.#readiness.waitsFor("rules", problem);
       },
@@ -360,7 +359,7 @@ export class Flanneld {
       networks: [conf.network, conf.ipv6Network].filter((network) => network !== undefined),
       subnets: subnetsOf(lease),
       mtu: backend.mtu(external),
-      ipMasq: this.#options.traffic.ipMasq,
+      ipMasq: this.#options.traffic.masquerade,
     });
     if (isWritten) this.#log.info(`Wrote ${this.#options.subnetFile}.`);
   }

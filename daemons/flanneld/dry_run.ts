@@ -21,7 +21,7 @@ import { chooseExternal, readEarlier, admissionContext, trafficSubnets } from ".
 import { Reconciler } from "./reconciler.ts";
 import { planIptables } from "./traffic/iptables.ts";
 import { nftablesRules } from "./traffic/nftables.ts";
-import type { TrafficRules } from "./traffic/rules.ts";
+import { rulesOf } from "./traffic/rules.ts";
 
 /** Milliseconds in which all peers should be known. */
 const patience = 30_000;
@@ -71,7 +71,7 @@ export async function dryRun(sys: Sys, options: Options, manager: LeaseManager):
     const file = formatSubnetEnv({
       ...env,
       mtu: backend.mtu(external),
-      ipMasq: options.traffic.ipMasq,
+      ipMasq: options.traffic.masquerade,
     });
     if (file !== formatSubnetEnv(env)) say(`Would write ${options.subnetFile}:\n${file.trimEnd()}`);
     return 0;
@@ -152,11 +152,7 @@ async function plannedRules(
   const texts: string[] = [];
   for (const subnet of trafficSubnets(conf, lease)) {
     const { family } = subnet;
-    const rules: TrafficRules = {
-      ...subnet,
-      masquerade: traffic.ipMasq,
-      ...{ randomFully: traffic.randomFully, forward: traffic.forwardRules },
-    };
+    const rules = rulesOf(subnet, traffic);
     if (conf.enableNftables) {
       texts.push(`Would give nft:\n${nftablesRules(rules, true)}`);
       continue;

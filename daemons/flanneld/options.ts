@@ -1,5 +1,7 @@
 import { isUnspecified, parseAddress } from "../../shared/net/address.ts";
 import type { Address, Family } from "../../shared/net/address.ts";
+import { parseCidr, subnetOf } from "../../shared/net/cidr.ts";
+import type { Cidr } from "../../shared/net/cidr.ts";
 import { NetError } from "../../shared/net/error.ts";
 import { subnetFile } from "../../shared/files/paths.ts";
 import { describeFlags, parseFlags, UsageError } from "./flags.ts";
@@ -64,10 +66,12 @@ export interface InterfaceOptions {
 }
 
 export interface TrafficOptions {
-  readonly ipMasq: boolean;
+  readonly masquerade: boolean;
   /** Whether masquerading draws its ports at random. */
   readonly randomFully: boolean;
-  readonly forwardRules: boolean;
+  /** Where pods' packets keep their address, besides the network. */
+  readonly unmasqueraded: readonly Cidr[];
+  readonly forward: boolean;
   /** Seconds. */
   readonly resync: number;
   readonly blackholeRoute: boolean;
@@ -129,6 +133,10 @@ const flags = {
   ),
   "ip-masq": yes(false, "masquerades what leaves the network"),
   "ip-masq-fully-random-disable": yes(false, "keeps the ports of masqueraded connections"),
+  "ip-masq-exclude": text(
+    "",
+    "networks to which pods send with their own address, separated by commas, with --ip-masq",
+  ),
   "iptables-resync": number(5, 1, 86_400, "seconds between two looks at the rules"),
   "iptables-forward-rules": yes(true, "accepts forwarding to and from the network"),
   "ip-blackhole-route": yes(false, "drops packets to addresses of the node's subnet without a pod"),
@@ -189,9 +197,10 @@ export function readOptions(args: readonly string[], env: Environment): Request 
     },
     subnetFile: values["subnet-file"],
     traffic: {
-      ipMasq: values["ip-masq"],
+      masquerade: values["ip-masq"],
       randomFully: !values["ip-masq-fully-random-disable"],
-      forwardRules: values["iptables-forward-rules"],
+      unmasqueraded: networks(values["ip-masq-exclude"], "--ip-masq-exclude"),
+      forward: values["iptables-forward-rules"],
       resync: values["iptables-resync"],
       blackholeRoute: values["ip-blackhole-route"],
     },
@@ -253,6 +262,23 @@ function address(value: string, flag: string, family: Family | undefined): Addre
   throw new UsageError(
     `Cannot read the flags: ${flag} must be an IP${family === undefined ? "" : `v${family}`} address (got ${JSON.stringify(value)})`,
   );
+}
+
+/** A list of networks, separated by commas. */
+function networks(value: string, flag: string): Cidr[] {
+  const texts = value.split(",").map((part) => part.trim());
+  return texts
+    .filter((part) => part !== "")
+    .map((part) => {
+      try {
+        return subnetOf(parseCidr(part));
+      } catch (error) {
+        if (!(error instanceof NetError)) throw error;
+        throw new UsageError(
+          `Cannot read the flags: ${flag} must be networks such as 10.0.0.0/8 (got ${JSON.stringify(part)})`,
+        );
+      }
+    });
 }
 
 function checkedPattern(pattern: string): string {

@@ -43,7 +43,11 @@ export interface StaticConfig {
   readonly earlier?: { readonly data?: Json; readonly dataV6?: Json };
   readonly blackholes?: boolean;
   /** Whether it makes rules in the firewall, and which. */
-  readonly traffic?: { readonly masquerade: boolean; readonly forward: boolean };
+  readonly traffic?: {
+    readonly masquerade: boolean;
+    readonly forward: boolean;
+    readonly unmasqueraded?: readonly string[];
+  };
   readonly previousNetworks?: readonly string[];
 }
 
@@ -97,6 +101,7 @@ export async function staticDaemon(sys: Sys): Promise<void> {
     onProblem: () => {},
     masquerade: config.traffic?.masquerade === true,
     forward: config.traffic?.forward === true,
+    unmasqueraded: (config.traffic?.unmasqueraded ?? []).map(parseCidr),
   });
   if (config.traffic !== undefined) {
     traffic.configure(trafficSubnets(conf, lease));

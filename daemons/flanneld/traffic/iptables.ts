@@ -51,6 +51,9 @@ function masqueradeRules(rules: TrafficRules): string[] | undefined {
     `-s ${own} -d ${all} ${comment} -j RETURN`,
     `-s ${all} -d ${own} ${comment} -j RETURN`,
     `! -s ${all} -d ${own} ${comment} -j RETURN`,
+    ...rules.unmasqueraded.map(
+      (network) => `-s ${all} -d ${formatCidr(network)} ${comment} -j RETURN`,
+    ),
     `-s ${all} ! -d ${multicast[rules.family]} ${comment} ${masquerade}`,
     `! -s ${all} -d ${all} ${comment} ${masquerade}`,
   ].map((rule) => `-A ${masqueradeChain} ${rule}`);

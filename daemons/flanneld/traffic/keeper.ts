@@ -7,18 +7,16 @@ import type { ReconcilerLog } from "../reconciler_log.ts";
 import { RepairPace } from "../repair_pace.ts";
 import { RuleMaker } from "./maker.ts";
 import { allPlaces, nameOf, removeRules } from "./removal.ts";
-import type { TrafficRules } from "./rules.ts";
+import { rulesOf } from "./rules.ts";
+import type { RuleSettings, TrafficRules } from "./rules.ts";
 import { RuleWatch } from "./watch.ts";
 import type { RulePlace } from "./watch.ts";
 
-export interface TrafficKeeperOptions {
+export interface TrafficKeeperOptions extends RuleSettings {
   readonly sys: Sys;
   readonly log: ReconcilerLog;
   /** Whether the rules are nftables' instead of iptables'. */
   readonly nftables: boolean;
-  readonly masquerade: boolean;
-  readonly randomFully: boolean;
-  readonly forward: boolean;
   /** Seconds between two thorough looks at the rules. */
   readonly resync: number;
   /** Told why the rules cannot be made, and undefined when they are. */
@@ -80,8 +78,7 @@ export class TrafficKeeper {
 
   /** Says what the rules are for, again where that has changed. */
   configure(subnets: readonly TrafficSubnet[]): void {
-    const { masquerade, forward, randomFully } = this.#options;
-    this.#rules = subnets.map((subnet) => ({ ...subnet, masquerade, forward, randomFully }));
+    this.#rules = subnets.map((subnet) => rulesOf(subnet, this.#options));
     this.#interval ??= setInterval(() => {
       this.#look();
     }, lookInterval);

@@ -12,17 +12,22 @@ import type { RulePlace, RuleWatch } from "./watch.ts";
 /** How often rules are read and made in a row, each time lost to another's change. */
 const rounds = 6;
 
+type Firewall = Pick<AsyncFirewall, "nft" | "restore" | "save" | "variant">;
+type Watch = Pick<RuleWatch, "content" | "generation">;
+
 /** Makes rules, each family's in one step, and only where they are not as they should be. */
 export class RuleMaker {
-  readonly #firewall: AsyncFirewall;
-  readonly #watch: RuleWatch;
+  readonly #firewall: Firewall;
+  readonly #watch: Watch;
   readonly #log: ReconcilerLog;
   readonly #spellings = new Map<Family, Spellings>();
   /** Whether the tools know ports at random, and comments on chains. */
   #randomFully = true;
   #withComments = true;
+  /** What nftables' rules are to the kernel, by the text that makes them. */
+  #made: { readonly text: string; readonly contents: readonly string[] } | undefined;
 
-  constructor(firewall: AsyncFirewall, watch: RuleWatch, log: ReconcilerLog) {
+  constructor(firewall: Firewall, watch: Watch, log: ReconcilerLog) {
     this.#firewall = firewall;
     this.#watch = watch;
     this.#log = log;
@@ -31,19 +36,25 @@ export class RuleMaker {
   /** @returns the content of each place with the rules that were made, and no others. */
   async makeNftables(rules: readonly TrafficRules[]): Promise<string[]> {
     const places = rules.map(({ family }): RulePlace => ({ family, mode: "nftables" }));
+    let earlier: readonly string[] = [];
     for (let round = 0; round < rounds; round++) {
       const before = this.#watch.generation();
-      await this.#writeNftables(rules);
+      const text = await this.#writeNftables(rules);
       const contents = places.map((place) => this.#watch.content(place));
-      // One step of ours, and nobody else's.
-      if (this.#watch.generation() === (before ?? 0) + 1) return contents;
-      const again = places.map((place) => this.#watch.content(place));
-      if (round > 0 && again.every((content, at) => content === contents[at])) return contents;
+      const isAlone = this.#watch.generation() === (before ?? 0) + 1;
+      // What somebody has changed since they were made must not be taken for right.
+      const known = this.#made?.text === text ? this.#made.contents : earlier;
+      if (isAlone || isSame(contents, known)) {
+        this.#made = { text, contents };
+        return contents;
+      }
+      earlier = contents;
     }
     throw tooManyChanges();
   }
 
-  async #writeNftables(rules: readonly TrafficRules[]): Promise<void> {
+  /** @returns the commands that have made them. */
+  async #writeNftables(rules: readonly TrafficRules[]): Promise<string> {
     const text = (): string =>
       rules
         .map((familyRules) => nftablesRules(this.#adapted(familyRules), this.#withComments))
@@ -56,6 +67,7 @@ export class RuleMaker {
       this.#withComments = false;
       await this.#firewall.nft(text());
     }
+    return text();
   }
 
   /** @returns the content of the family's place with the rules as they should be. */
@@ -63,18 +75,21 @@ export class RuleMaker {
     const { family } = rules;
     const variant = this.#firewall.variant(family);
     const place = { family, mode: variant };
-    let restored: string | undefined;
+    let [restored, restoredBefore] = ["", ""];
     for (let round = 0; round < rounds; round++) {
       const content = this.#watch.content(place);
       const saved = await this.#save(family, variant);
       // Otherwise somebody has changed the rules meanwhile, and what was read is none of both.
       if (this.#watch.content(place) !== content) continue;
       const adapted = this.#adapted(rules);
-      if (content === restored) this.#spellings.set(family, learnSpellings(adapted, saved));
+      // Twice the same, it is what was restored, and not what somebody has made of it.
+      if (content === restored && content === restoredBefore) {
+        this.#spellings.set(family, learnSpellings(adapted, saved));
+      }
       const text = planIptables(adapted, saved, this.#spellings.get(family) ?? new Map());
       if (text === undefined) return content;
       await this.#restore(family, text, variant);
-      restored = this.#watch.content(place);
+      [restoredBefore, restored] = [restored, this.#watch.content(place)];
     }
     throw tooManyChanges();
   }
@@ -103,6 +118,10 @@ export class RuleMaker {
     ]);
     return { nat, filter };
   }
+}
+
+function isSame(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((content, at) => content === b[at]);
 }
 
 function tooManyChanges(): Failure {

@@ -72,6 +72,9 @@ function masqueradeRules(rules: TrafficRules): string[] | undefined {
     `${ip} saddr ${own} ${ip} daddr ${all} return`,
     `${ip} saddr ${all} ${ip} daddr ${own} return`,
     `${ip} saddr != ${all} ${ip} daddr ${own} return`,
+    ...rules.unmasqueraded.map(
+      (network) => `${ip} saddr ${all} ${ip} daddr ${formatCidr(network)} return`,
+    ),
     `${ip} saddr ${all} ${ip} daddr != ${multicast[rules.family]} ${masquerade}`,
     `${ip} saddr != ${all} ${ip} daddr ${all} ${masquerade}`,
   ];

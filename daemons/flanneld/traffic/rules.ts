@@ -12,8 +12,27 @@ export interface TrafficRules {
   readonly masquerade: boolean;
   /** Whether masqueraded connections get ports at random, so that two of them don't get the same. */
   readonly randomFully: boolean;
+  /** Networks, of this family, to which pods send with their own address. */
+  readonly unmasqueraded: readonly Cidr[];
   /** Whether forwarding to and from the network is accepted. */
   readonly forward: boolean;
+}
+
+/** What the rules of all families are to do. */
+export type RuleSettings = Pick<
+  TrafficRules,
+  "masquerade" | "randomFully" | "unmasqueraded" | "forward"
+>;
+
+/** The rules for a subnet. */
+export function rulesOf(
+  { family, network, subnet }: Pick<TrafficRules, "family" | "network" | "subnet">,
+  { masquerade, randomFully, unmasqueraded, forward }: RuleSettings,
+): TrafficRules {
+  return {
+    ...{ family, network, subnet, masquerade, randomFully, forward },
+    unmasqueraded: unmasqueraded.filter(({ address }) => address.family === family),
+  };
 }
 
 /** kube-proxy's mark on what it masquerades itself. */

@@ -10,7 +10,7 @@ async function command({ sandbox }: FabricNode, ...words: readonly string[]) {
   return sandbox.exec(`${binDir()}/flanneld`, words);
 }
 
-test("status and check tell how a node is, and cleanup leaves nothing of flannel's", async () => {
+test("pain 20, pain 21: status and check tell how a node is, and cleanup leaves nothing of flannel's", async () => {
   await using fabric = await createFabric([
     { name: "n1", number: 1 },
     { name: "n2", number: 2 },
@@ -45,7 +45,10 @@ test("status and check tell how a node is, and cleanup leaves nothing of flannel
   if (daemon === undefined) throw new Error("no daemon");
   await until(
     "all is well",
-    async () => (await command(node, "status")).exitCode === 0,
+    async () => {
+      const { exitCode, stdout } = await command(node, "status");
+      return exitCode === 0 && stdout.includes(" 1 wanted, 1 programmed");
+    },
     ...daemons,
   );
   const status = (await command(node, "status")).stdout;

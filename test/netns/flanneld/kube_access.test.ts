@@ -92,7 +92,7 @@ contexts: [{ name: here, context: { cluster: c, user: u } }]
     expect(await daemon.end()).toBe(0);
   });
 
-  test("with a token that is not believed it waits, says so, and goes on with another", async () => {
+  test("seen 29: with a token that is not believed it waits, says so, and goes on with another", async () => {
     await using all = await setUp("right");
     const { authority, node } = all;
     await writeAccount(node, authority, "wrong");

@@ -67,7 +67,7 @@ function nodesOf(fabric: Fabric): readonly [FabricNode, FabricNode, ...FabricNod
 }
 
 describe.concurrent("with the Kubernetes API", () => {
-  test("two nodes get their subnets, write subnet.env, and have routes to each other", async () => {
+  test("pain 35, seen 3: two nodes get their subnets, write subnet.env, and have routes to each other", async () => {
     await using cluster = await kubeFabric();
     const { fabric, api, start } = cluster;
     const [n1, n2] = nodesOf(fabric);
@@ -114,7 +114,7 @@ describe.concurrent("with the Kubernetes API", () => {
     expect(await second.end()).toBe(0);
   });
 
-  test("a node without a subnet, or with hostile peers, waits or refuses, and says so", async () => {
+  test("seen 26: a node without a subnet, or with hostile peers, waits or refuses, and says so", async () => {
     await using cluster = await kubeFabric();
     const { fabric, api, start } = cluster;
     const [n1] = nodesOf(fabric);
@@ -295,7 +295,7 @@ describe.concurrent("with etcd", () => {
     await Promise.all([first.end(), second.end()]);
   });
 
-  test("a reservation stays one, and a deleted or taken key is acquired again", async () => {
+  test("pain 31, seen 22: a reservation stays one, and a deleted or taken key is acquired again", async () => {
     await using cluster = await etcdFabric({ Backend: { Type: "host-gw" } });
     const { fabric, etcd, start } = cluster;
     const [n1] = nodesOf(fabric);
@@ -325,7 +325,7 @@ describe.concurrent("with etcd", () => {
     expect(await daemon.end()).toBe(0);
   });
 
-  test("five nodes that start at once for four subnets: four get one each, one says why not", async () => {
+  test("pain 32: five nodes that start at once for four subnets: four get one each, one says why not", async () => {
     await using cluster = await etcdFabric(null, 5);
     const { fabric, etcd, start } = cluster;
     const daemons = fabric.nodes.map((node) => start(node));
@@ -370,7 +370,7 @@ describe.concurrent("with etcd", () => {
     await Promise.all(daemons.map(async (daemon) => daemon.end()));
   });
 
-  test("an etcd that was down, is compacted or restarted is followed again", async () => {
+  test("pain 30: an etcd that was down, is compacted or restarted is followed again", async () => {
     await using cluster = await etcdFabric();
     const { fabric, etcd, start } = cluster;
     const [n1] = nodesOf(fabric);

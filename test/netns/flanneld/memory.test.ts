@@ -43,7 +43,7 @@ function hex(byte: number): string {
   return byte.toString(16).padStart(2, "0");
 }
 
-test.skipIf(!isBun).each(counts)("by the Kubernetes API, with %i nodes", async (count) => {
+test.skipIf(!isBun).each(counts)("pain 28: by the Kubernetes API, with %i nodes", async (count) => {
   const { fabric, node } = await oneNode();
   await using _ = fabric;
   const api = await startKubeApi(fabric.router, { host: "10.77.0.1", port: 6443 });
@@ -70,7 +70,7 @@ test.skipIf(!isBun).each(counts)("by the Kubernetes API, with %i nodes", async (
   await daemon.end();
 });
 
-test.skipIf(!isBun).each(counts)("by etcd, with %i nodes", async (count) => {
+test.skipIf(!isBun).each(counts)("pain 46: by etcd, with %i nodes", async (count) => {
   const { fabric, node } = await oneNode();
   await using _ = fabric;
   const etcd = await startEtcd(fabric.router, { url: "http://10.77.0.1:2379" });

@@ -32,7 +32,7 @@ function timeOf(root: number, pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) * 10;
 }
 
-test(`${count} peers are programmed, and one more at once`, async () => {
+test(`pain 29: ${count} peers are programmed, and one more at once`, async () => {
   await using fabric = await createFabric([{ name: "n1", number: 1 }]);
   const [node] = fabric.nodes;
   if (node === undefined) throw new Error("no node");

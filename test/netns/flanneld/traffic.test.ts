@@ -100,7 +100,7 @@ describe.concurrent.each(Object.keys(modes) as Mode[])("%s", (mode) => {
         ["IPv6's rules", `ip6${iptables.slice(2)} -t nat -F FLANNEL-POSTRTG`],
       ];
 
-  test("what is taken away of the rules is put back at once", async () => {
+  test("seen 10, seen 11: what is taken away of the rules is put back at once", async () => {
     await using node = await createNode();
     const daemon = await start(node, mode);
     const before = await rulesOf(node);
@@ -112,7 +112,7 @@ describe.concurrent.each(Object.keys(modes) as Mode[])("%s", (mode) => {
     expect(daemon.log()).toContain("Something else has changed flannel's rules.");
   });
 
-  test("nothing is done, and no process started, while nobody changes anything", async () => {
+  test("pain 11, pain 12: nothing is done, and no process started, while nobody changes anything", async () => {
     await using node = await createNode();
     const daemon = await start(node, mode);
     await setTimeout(1200);
@@ -158,14 +158,17 @@ describe.concurrent("from one firewall to another", () => {
     (Object.keys(modes) as Mode[]).flatMap((to) => (from === to ? [] : [{ from, to }])),
   );
 
-  test.for(pairs)("$from to $to: nothing is left of the first", async ({ from, to }) => {
-    await using fresh = await createNode();
-    await using node = await createNode();
-    await start(fresh, to);
-    await (await start(node, from)).stop();
-    await start(node, to);
-    await expectRules(node, await rulesOf(fresh));
-  });
+  test.for(pairs)(
+    "seen 12: from $from to $to nothing is left of the first",
+    async ({ from, to }) => {
+      await using fresh = await createNode();
+      await using node = await createNode();
+      await start(fresh, to);
+      await (await start(node, from)).stop();
+      await start(node, to);
+      await expectRules(node, await rulesOf(fresh));
+    },
+  );
 
   test("what older versions have left in the built-in chains goes", async () => {
     await using fresh = await createNode();

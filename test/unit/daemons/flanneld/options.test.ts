@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { readOptions, usage, UsageError } from "../../../../daemons/flanneld/options.ts";
 import type { Options } from "../../../../daemons/flanneld/options.ts";
 import { formatAddress } from "../../../../shared/net/address.ts";
+import { formatCidr } from "../../../../shared/net/cidr.ts";
 
 type Env = Record<string, string>;
 
@@ -49,10 +50,16 @@ const flags: readonly [
   [["-public-ip=1.2.3.4"], ({ interface: i }) => shown(i.publicIp), undefined, "1.2.3.4"],
   [["-public-ipv6=fd00::1"], ({ interface: i }) => shown(i.publicIpv6), undefined, "fd00::1"],
   [["-subnet-file=/s"], (o) => o.subnetFile, "/run/flannel/subnet.env", "/s"],
-  [["-ip-masq"], (o) => o.traffic.ipMasq, false, true],
+  [["-ip-masq"], (o) => o.traffic.masquerade, false, true],
   [["-ip-masq-fully-random-disable"], (o) => o.traffic.randomFully, true, false],
+  [
+    ["-ip-masq-exclude=10.0.0.7/8, fd00::/8,"],
+    (o) => o.traffic.unmasqueraded.map(formatCidr),
+    [],
+    ["10.0.0.0/8", "fd00::/8"],
+  ],
   [["-iptables-resync=0x10"], (o) => o.traffic.resync, 5, 16],
-  [["-iptables-forward-rules=false"], (o) => o.traffic.forwardRules, true, false],
+  [["-iptables-forward-rules=false"], (o) => o.traffic.forward, true, false],
   [["-ip-blackhole-route=1"], (o) => o.traffic.blackholeRoute, false, true],
   [["-healthz-ip=::"], (o) => o.health.host, "0.0.0.0", "::"],
   [["-healthz-port=8081"], (o) => o.health.port, 0, 8081],
@@ -160,6 +167,7 @@ describe("readOptions", () => {
     [["-public-ip=fd00::1"], "--public-ip must be an IPv4 address"],
     [["-public-ipv6=x"], "--public-ipv6 must be an IPv6 address"],
     [["-iface-can-reach=host"], "--iface-can-reach must be an IP address"],
+    [["-ip-masq-exclude=10.0.0.0/8,x"], "--ip-masq-exclude must be networks such as"],
     [["-iface-regex=("], "--iface-regex must be a regular expression"],
   ])("refuses %j", (args, problem) => {
     expect(() => readOptions(args, {})).toThrow(UsageError);

@@ -6,9 +6,10 @@ import {
   learnSpellings,
   planIptables,
 } from "../../../../../daemons/flanneld/traffic/iptables.ts";
-import type { SavedTables } from "../../../../../daemons/flanneld/traffic/iptables.ts";
 import type { TrafficRules } from "../../../../../daemons/flanneld/traffic/rules.ts";
 import { parseCidr } from "../../../../../shared/net/cidr.ts";
+import { builtIn, FirewallModel } from "./firewall_model.ts";
+import type { Table } from "./firewall_model.ts";
 
 const rules: TrafficRules = {
   family: 4,
@@ -16,67 +17,9 @@ const rules: TrafficRules = {
   subnet: parseCidr("10.244.1.0/24"),
   masquerade: true,
   randomFully: true,
+  unmasqueraded: [],
   forward: true,
 };
-
-type Table = "nat" | "filter";
-const builtIn = { nat: ["PREROUTING", "POSTROUTING"], filter: ["INPUT", "FORWARD"] } as const;
-
-/** A table of iptables, as far as texts for iptables-restore change it. */
-class TableModel {
-  readonly chains = new Map<string, string[]>();
-
-  constructor(table: Table) {
-    for (const chain of builtIn[table]) this.chains.set(chain, []);
-  }
-
-  restore(line: string): void {
-    const [, op = "", chain = "", rest = ""] = /^(:|-\w) ?(\S+) ?(.*)$/.exec(line) ?? [];
-    const list = this.chains.get(chain);
-    if (op === ":") this.chains.set(chain, []);
-    else if (list === undefined) throw new Error(`No chain ${chain}: ${line}`);
-    else if (op === "-A") list.push(rest);
-    else if (op === "-F") list.length = 0;
-    else if (op === "-X") this.#delete(chain);
-    else if (op === "-D") {
-      const at = list.indexOf(rest);
-      if (at < 0) throw new Error(`No rule: ${line}`);
-      list.splice(at, 1);
-    } else throw new Error(`Cannot read ${line}`);
-  }
-
-  #delete(chain: string): void {
-    const isUsed = [...this.chains.values()].flat().some((rule) => rule.endsWith(` ${chain}`));
-    if (isUsed || this.chains.get(chain)?.length !== 0) throw new Error(`${chain} is in use`);
-    this.chains.delete(chain);
-  }
-
-  save(): string {
-    const heads = [...this.chains.keys()].map((chain) => `:${chain} - [0:0]`);
-    const lines = [...this.chains].flatMap(([chain, all]) =>
-      all.map((rule) => `-A ${chain} ${rule}`),
-    );
-    return [...heads, ...lines, "COMMIT"].join("\n");
-  }
-}
-
-class FirewallModel {
-  readonly nat = new TableModel("nat");
-  readonly filter = new TableModel("filter");
-
-  save(): SavedTables {
-    return { nat: `*nat\n${this.nat.save()}`, filter: `*filter\n${this.filter.save()}` };
-  }
-
-  restore(text: string | undefined): void {
-    let table: TableModel | undefined;
-    for (const line of text?.trim().split("\n") ?? []) {
-      if (line === "*nat") table = this.nat;
-      else if (line === "*filter") table = this.filter;
-      else if (line !== "COMMIT") table?.restore(line);
-    }
-  }
-}
 
 function sync(model: FirewallModel, wanted: TrafficRules | undefined): string | undefined {
   const text = planIptables(wanted, model.save(), new Map());
@@ -157,6 +100,14 @@ COMMIT
       '-A FLANNEL-POSTRTG -s fd00:244::/48 ! -d ff00::/8 -m comment --comment "flanneld masq" -j MASQUERADE --random-fully',
     );
     expect(chainRules({ ...rules, randomFully: false }, "nat")?.at(-1)).toMatch(/ -j MASQUERADE$/);
+  });
+
+  it("leave pods their address towards some networks", () => {
+    const unmasqueraded = [parseCidr("10.77.0.0/24")];
+    expect(chainRules({ ...rules, unmasqueraded }, "nat")?.slice(4, 6)).toEqual([
+      '-A FLANNEL-POSTRTG -s 10.244.0.0/16 -d 10.77.0.0/24 -m comment --comment "flanneld masq" -j RETURN',
+      '-A FLANNEL-POSTRTG -s 10.244.0.0/16 ! -d 224.0.0.0/4 -m comment --comment "flanneld masq" -j MASQUERADE --random-fully',
+    ]);
   });
 
   it("become right whatever is there, in one step, and leave what is others'", () => {

@@ -13,6 +13,7 @@ const rules: TrafficRules = {
   subnet: parseCidr("10.244.1.0/24"),
   masquerade: true,
   randomFully: true,
+  unmasqueraded: [],
   forward: true,
 };
 
@@ -34,6 +35,18 @@ flush chain ip flannel-ipv4 forward
 add rule ip flannel-ipv4 forward ip saddr 10.244.0.0/16 accept
 add rule ip flannel-ipv4 forward ip daddr 10.244.0.0/16 accept
 `);
+  });
+
+  it("leave pods their address towards some networks", () => {
+    const unmasqueraded = [parseCidr("10.77.0.0/24"), parseCidr("192.0.2.7/32")];
+    const lines = nftablesRules({ ...rules, unmasqueraded }, true).split("\n");
+    const first = lines.indexOf(
+      "add rule ip flannel-ipv4 postrtg ip saddr 10.244.0.0/16 ip daddr 10.77.0.0/24 return",
+    );
+    expect(lines.slice(first + 1, first + 3)).toEqual([
+      "add rule ip flannel-ipv4 postrtg ip saddr 10.244.0.0/16 ip daddr 192.0.2.7/32 return",
+      "add rule ip flannel-ipv4 postrtg ip saddr 10.244.0.0/16 ip daddr != 224.0.0.0/4 masquerade fully-random",
+    ]);
   });
 
   it("do without comments, random ports and either chain", () => {

@@ -1,0 +1,105 @@
+/** Nodes of a fabric that run flanneld, with the Kubernetes API or an etcd on their router. */
+import { createFabric, type Fabric, type FabricNode } from "../lab/fabric.ts";
+import {
+  startEtcd,
+  startFlanneld,
+  startKubeApi,
+  until,
+  type Daemon,
+  type Etcd,
+  type RemoteKubeApi,
+} from "./flanneld.ts";
+
+/** flannel's prefix of annotations. */
+export const prefix = "flannel.alpha.coreos.com/";
+
+export interface FlanneldNodes extends AsyncDisposable {
+  readonly fabric: Fabric;
+  /** The node of a number, counted from 1. */
+  readonly node: (number: number) => FabricNode;
+}
+
+export interface KubeNodes extends FlanneldNodes {
+  readonly api: RemoteKubeApi;
+}
+
+export interface EtcdNodes extends FlanneldNodes {
+  readonly etcd: Etcd;
+}
+
+async function createNodes(count: number): Promise<FlanneldNodes> {
+  const fabric = await createFabric(
+    Array.from({ length: count }, (_, at) => ({ name: `n${at + 1}`, number: at + 1 })),
+  );
+  return {
+    fabric,
+    node: (number) => {
+      const node = fabric.nodes[number - 1];
+      if (node === undefined) throw new Error(`there is no node ${number}`);
+      return node;
+    },
+    [Symbol.asyncDispose]: async () => fabric.close(),
+  };
+}
+
+/** With a net-conf.json on each node, and no Node object yet. */
+export async function createKubeNodes(count: number, conf: object): Promise<KubeNodes> {
+  const nodes = await createNodes(count);
+  const api = await startKubeApi(nodes.fabric.router, { host: "10.77.0.1", port: 6443 });
+  for (const { sandbox } of nodes.fabric.nodes) {
+    await sandbox.writeFile("/run/net-conf.json", JSON.stringify(conf));
+  }
+  return { ...nodes, api };
+}
+
+/** With a config in etcd, unless it is null. */
+export async function createEtcdNodes(count: number, conf: object | null): Promise<EtcdNodes> {
+  const nodes = await createNodes(count);
+  const etcd = await startEtcd(nodes.fabric.router, { url: "http://10.77.0.1:2379" });
+  if (conf !== null) {
+    await etcd.ctl("put", "/coreos.com/network/config", JSON.stringify(conf));
+  }
+  return { ...nodes, etcd };
+}
+
+/** Starts flanneld as flannel's manifest does. */
+export function startOnKube(node: FabricNode, ...args: readonly string[]): Daemon {
+  const namesInterface = args.some((arg) => arg.startsWith("-iface"));
+  return startFlanneld(
+    node.sandbox,
+    [
+      ...["-kube-subnet-mgr", "-kube-api-url=http://10.77.0.1:6443", "-ip-masq"],
+      ...(namesInterface ? [] : ["-iface=eth0"]),
+      ...["-net-config-path=/run/net-conf.json", "-healthz-port=8081", ...args],
+    ],
+    { NODE_NAME: node.name },
+  );
+}
+
+export function startOnEtcd(node: FabricNode, ...args: readonly string[]): Daemon {
+  return startFlanneld(node.sandbox, [
+    ...["-etcd-endpoints=http://10.77.0.1:2379", "-iface=eth0", "-healthz-port=8081", ...args],
+  ]);
+}
+
+/** The text of subnet.env; "" where there is none. */
+export async function subnetEnv({ sandbox }: FabricNode): Promise<string> {
+  return (await sandbox.exists("/run/flannel/subnet.env"))
+    ? sandbox.readFile("/run/flannel/subnet.env")
+    : "";
+}
+
+/** What flanneld's HTTP server answers, with its headers. */
+export async function answer({ sandbox }: FabricNode, path: string): Promise<string> {
+  const script = `exec 3<>/dev/tcp/127.0.0.1/8081; printf 'GET ${path} HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3`;
+  const { stdout } = await sandbox.exec("bash", ["-c", script]);
+  return stdout;
+}
+
+export async function whenReady(node: FabricNode, daemon: Daemon): Promise<void> {
+  await until(
+    `${node.name}'s readiness`,
+    async () => (await answer(node, "/readyz")).includes(" 200 "),
+    daemon,
+  );
+}
