@@ -4,11 +4,12 @@ import type { Json, JsonObject } from "../../../shared/base/json.ts";
 import { quote } from "../../../shared/base/text.ts";
 import type { KeyValue } from "../../../shared/etcd/messages.ts";
 import type { Lease, LeaseAttributes } from "../../../shared/flannel/lease.ts";
-import { formatAddress, parseAddress } from "../../../shared/net/address.ts";
+import { formatAddress, parseAddress, sameAddress } from "../../../shared/net/address.ts";
 import type { Address, Family } from "../../../shared/net/address.ts";
 import { formatCidr, parseCidr, sameCidr, subnetOf } from "../../../shared/net/cidr.ts";
 import type { Cidr } from "../../../shared/net/cidr.ts";
 import { NetError } from "../../../shared/net/error.ts";
+import type { LeaseState } from "./etcd_state_file.ts";
 
 /** What etcd has makes no sense. The message is a clause to follow a colon. */
 export class EntryError extends Error {
@@ -131,6 +132,23 @@ export function readEntry(id: string, kv: KeyValue): Entry | undefined {
   if (subnets === undefined) return undefined;
   const attributes = ifReadable(() => parseAttributes(value));
   return { id, subnets, modRevision, createRevision, lease, value, attributes };
+}
+
+/**
+ * The entry that is this node's: by the etcd lease that it was given, as nobody else has its number,
+ * or else by the address that it tells peers.
+ */
+export function findOwnEntry(
+  entries: readonly Entry[],
+  state: LeaseState | undefined,
+  publicIp: Address | undefined,
+): Entry | undefined {
+  const given = entries.find(({ id, lease }) => state?.id === id && state.lease === lease);
+  if (given !== undefined || publicIp === undefined) return given;
+  return entries.find(({ attributes }) => {
+    const address = attributes?.publicIp;
+    return address !== undefined && sameAddress(address, publicIp);
+  });
 }
 
 function ifReadable<T>(read: () => T): T | undefined {

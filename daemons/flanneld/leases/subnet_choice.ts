@@ -1,3 +1,4 @@
+import { Failure } from "../../../shared/base/failure.ts";
 import type { NetConf, SubnetRange } from "../../../shared/flannel/net_conf.ts";
 import { overlaps } from "../../../shared/net/cidr.ts";
 import type { Cidr } from "../../../shared/net/cidr.ts";
@@ -29,6 +30,22 @@ export function isTaken({ subnet, subnetV6 }: Subnets, taken: readonly Subnets[]
       (subnetV6 !== undefined &&
         entry.subnetV6 !== undefined &&
         overlaps(entry.subnetV6, subnetV6)),
+  );
+}
+
+/** The subnets that a node had before where they are free, or others. @throws Failure conflict */
+export function keepOrChooseSubnets(
+  conf: NetConf,
+  earlier: Subnets | undefined,
+  taken: readonly Subnets[],
+): Subnets {
+  if (earlier !== undefined && fits(earlier, conf) && !isTaken(earlier, taken)) return earlier;
+  const chosen = chooseSubnets(conf, taken, Math.random);
+  if (chosen !== undefined) return chosen;
+  throw new Failure(
+    "conflict",
+    `Cannot get a subnet: none of the network's is free, ${taken.length} are taken.`,
+    "Make the network larger or SubnetLen longer, or delete the keys of nodes that are gone.",
   );
 }
 

@@ -3,18 +3,22 @@ import { describe, expect, it } from "vitest";
 
 import {
   EntryError,
+  findOwnEntry,
   formatAttributes,
   formatSubnetKey,
   parseAttributes,
   parseSubnetKey,
+  readEntry,
 } from "../../../../../daemons/flanneld/leases/etcd_entries.ts";
 import type { Subnets } from "../../../../../daemons/flanneld/leases/etcd_entries.ts";
 import {
   chooseSubnets,
   fits,
   isTaken,
+  keepOrChooseSubnets,
 } from "../../../../../daemons/flanneld/leases/subnet_choice.ts";
 import { parseNetConf } from "../../../../../shared/flannel/net_conf.ts";
+import { parseAddress } from "../../../../../shared/net/address.ts";
 import { formatCidr, parseCidr } from "../../../../../shared/net/cidr.ts";
 
 /** As flannel's own program has written them. */
@@ -72,6 +76,30 @@ describe("an entry", () => {
   });
 });
 
+describe("a node's own entry", () => {
+  const [n1, n2] = [7n, 8n].map((lease, at) => {
+    const [key = "", value = ""] = entries[at] ?? [];
+    const kv = { key, value: Buffer.from(value), lease, createRevision: 1, modRevision: 1 };
+    return readEntry(key, kv);
+  });
+  const all = [n1, n2].filter((entry) => entry !== undefined);
+  const state = { id: "10.244.23.0-24", lease: 8n };
+
+  it("has the etcd lease that was given to it", () => {
+    expect(findOwnEntry(all, state, parseAddress("10.77.0.11"))).toBe(n2);
+    expect(findOwnEntry(all, state, undefined)).toBe(n2);
+  });
+
+  it.each([undefined, { ...state, lease: 9n }, { ...state, id: "10.244.24.0-24" }])(
+    "or else has its address (state: %o)",
+    (known) => {
+      expect(findOwnEntry(all, known, parseAddress("10.77.0.11"))).toBe(n1);
+      expect(findOwnEntry(all, known, parseAddress("10.77.0.99"))).toBeUndefined();
+      expect(findOwnEntry(all, known, undefined)).toBeUndefined();
+    },
+  );
+});
+
 function confOf(text: string) {
   return parseNetConf(text, { name: "x", choosesSubnets: true }).conf;
 }
@@ -90,6 +118,10 @@ function draw(taken: readonly string[], random: number): string | undefined {
   const takenSubnets = taken.map((text) => subnets(text));
   const found = chooseSubnets(small, takenSubnets, () => random);
   return found && formatCidr(found.subnet);
+}
+
+function keepOrChoose(known: Subnets, taken: readonly Subnets[]): string {
+  return formatCidr(keepOrChooseSubnets(small, known, taken).subnet);
 }
 
 describe("the choice of a subnet", () => {
@@ -112,6 +144,18 @@ describe("the choice of a subnet", () => {
     ]);
     expect(draw(["10.1.1.0/24", "10.1.3.128/25"], 0.99)).toBe("10.1.2.0/24");
     expect(draw(["10.0.0.0/8"], 0)).toBeUndefined();
+  });
+
+  it("keeps what the node had, where that fits and is free", () => {
+    const earlier = subnets("10.1.2.0/24");
+    expect(keepOrChoose(earlier, [subnets("10.1.1.0/24")])).toBe("10.1.2.0/24");
+    expect(keepOrChoose(earlier, [earlier, subnets("10.1.1.0/24")])).toBe("10.1.3.0/24");
+    expect(keepOrChoose(subnets("10.9.0.0/24"), [earlier, subnets("10.1.1.0/24")])).toBe(
+      "10.1.3.0/24",
+    );
+    expect(() => keepOrChooseSubnets(small, earlier, [subnets("10.0.0.0/8")])).toThrow(
+      "Cannot get a subnet: none of the network's is free, 1 are taken.",
+    );
   });
 
   it("never draws what is taken, and finds what is free in whatever order others are named", () => {
