@@ -31,6 +31,7 @@ async function runTool(name: ToolName, args: readonly string[], sys: Sys): Promi
 
 /** Loads the daemons, which plugins must not wait for. */
 async function runDaemon(name: DaemonName, args: readonly string[], sys: Sys): Promise<never> {
+  sys.limitReadahead();
   const { daemons } = await import("./main_daemons.ts");
   return sys.exit(await daemons[name](sys, args));
 }

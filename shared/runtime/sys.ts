@@ -40,6 +40,8 @@ export interface Sys {
   /** Reads an extended attribute, and returns its length. */
   lgetxattr(path: string, name: string, into: Uint8Array): number;
 
+  /** Lets the kernel read of the executable little more than what is touched: for what stays. */
+  readonly limitReadahead: () => void;
   /** Collects young garbage: some tenths of a millisecond. */
   readonly collectYoung: () => void;
   /**

@@ -1,6 +1,7 @@
-import { readFileSync, realpathSync, writeSync } from "node:fs";
+import { writeSync } from "node:fs";
 
 import { errnoOf } from "../base/failure.ts";
+import { dropExecutablePages, limitReadahead } from "./executable_bun.ts";
 import { failure as errorOf } from "./fs_error.ts";
 import { killGroup, pollSocket, readFully, writeFully } from "./io.ts";
 import { answer, cString, libc, ptr } from "./libc_bun.ts";
@@ -10,8 +11,6 @@ import type { RunOptions, RunResult, SocketHandlers, Subscription, Sys } from ".
 
 /** By its number: each name costs every start, and only a daemon connects. */
 const SYS_connect = process.arch === "x64" ? 42 : 203;
-const SYS_madvise = process.arch === "x64" ? 28 : 233;
-const MADV_DONTNEED = 4;
 const EAGAIN = 11;
 const POLLIN = 1;
 const POLLOUT = 4;
@@ -70,6 +69,7 @@ export const sys: Sys = {
   collectYoung: () => {
     jsc().edenGC();
   },
+  limitReadahead,
   shrink: () => {
     Bun.gc(true);
     // Drops compiled code once nothing runs. It may go from a later Bun.
@@ -88,21 +88,6 @@ function jsc(): { readonly edenGC: () => number } {
   return (
     process as { getBuiltinModule(name: "bun:jsc"): ReturnType<typeof jsc> }
   ).getBuiltinModule("bun:jsc");
-}
-
-/**
- * Unmaps the executable's pages, which stay in the page cache: most of them were for the start, and
- * count as this process's memory for as long as it lives.
- */
-function dropExecutablePages(): void {
-  const executable = realpathSync("/proc/self/exe");
-  for (const mapping of readFileSync("/proc/self/smaps", "utf8").split(/^(?=[\da-f]+-)/m)) {
-    const [, from, to, file] = /^([\da-f]+)-([\da-f]+) r\S+ \S+ \S+ \S+ +(.*)/.exec(mapping) ?? [];
-    // What the process has written into its pages is nowhere else.
-    if (file !== executable || !/^Anonymous: +0 kB/m.test(mapping)) continue;
-    const address = Number(`0x${from}`);
-    libc.syscall(SYS_madvise, address, Number(`0x${to}`) - address, MADV_DONTNEED, 0, 0);
-  }
 }
 
 /** Waits for data on stdin and reads it. Stdin may be a non-blocking pipe. */

@@ -71,9 +71,9 @@ export const sys: Sys = {
   lsetxattr: (path, name, value) => lsetxattr(path, name, value, value.length, 0),
   lgetxattr: (path, name, into) => lgetxattr(path, name, into, into.length),
 
-  // Node has that only where it is started with a flag.
-  // Node has no way to be told.
+  // Node collects only where it is started with a flag, and gives no addresses of its mappings to advise.
   collectYoung: () => undefined,
+  limitReadahead: () => undefined,
   shrink: () => undefined,
 
   sha512: (text) => process.getBuiltinModule("node:crypto").hash("sha512", text),

@@ -20,15 +20,18 @@ export interface Daemon {
   readonly end: (signal?: NodeJS.Signals) => Promise<number | string>;
 }
 
-/** Starts a program in a sandbox. */
+/** Starts a program in a sandbox. `processes` is the file of a cgroup that takes it in. */
 function startDaemon(
   sandbox: Sandbox,
   file: string,
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
+  processes = "/dev/null",
 ): Daemon {
-  const enter = ["-t", String(sandbox.pid), "-m", "-n", "-p", "--", file, ...args];
-  const subprocess = execa(pathOf("nsenter") ?? "nsenter", enter, {
+  const nsenter = pathOf("nsenter") ?? "nsenter";
+  const command = [nsenter, "-t", String(sandbox.pid), "-m", "-n", "-p", "--", file, ...args];
+  const script = 'echo $$ > "$0"; exec "$@"';
+  const subprocess = execa("sh", ["-c", script, processes, ...command], {
     buffer: false,
     stdin: "ignore",
     env: { PATH: path, LC_ALL: "C", ...env },
@@ -68,14 +71,15 @@ export function startFlanneld(
   return startDaemon(sandbox, `${binDir()}/flanneld`, args, env);
 }
 
-/** Starts another flanneld, such as the Go program. */
+/** Starts another flanneld, such as the Go program; in a cgroup by the file of its processes. */
 export function startOtherFlanneld(
   sandbox: Sandbox,
   file: string,
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
+  processes?: string,
 ): Daemon {
-  return startDaemon(sandbox, file, args, env);
+  return startDaemon(sandbox, file, args, env, processes);
 }
 
 /** Waits until something holds, and tells the daemons' logs where it never does. */

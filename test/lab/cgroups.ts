@@ -3,6 +3,7 @@
  * below one group, which is removed with everything in it.
  */
 import { readdir, rmdir } from "node:fs/promises";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { mountsOf } from "./mounts.ts";
 import type { Sandbox } from "./sandbox.ts";
@@ -25,7 +26,56 @@ export interface Cgroup {
   readonly remove: () => Promise<void>;
 }
 
+/** A group with a memory limit. */
+export interface MemoryGroup {
+  /** The file to which who enters writes its PID. */
+  readonly processes: string;
+  readonly figures: () => MemoryFigures;
+  readonly remove: () => Promise<void>;
+}
+
+/** What the kernel has counted in a group. */
+export interface MemoryFigures {
+  /** MiB of files, which are dropped where room is needed. */
+  readonly files: number;
+  /** How often there was no room left. */
+  readonly refusals: number;
+  readonly majorFaults: number;
+}
+
 let made = 0;
+
+/** The machine's memory controller, or undefined where there is none that can be used. */
+export function memoryController(): string | undefined {
+  const first = join(ROOT, "memory");
+  if (existsSync(join(first, "memory.limit_in_bytes"))) return first;
+  const file = join(ROOT, "cgroup.subtree_control");
+  const controllers = existsSync(file) ? readFileSync(file, "utf8").trim().split(" ") : [];
+  return controllers.includes("memory") ? ROOT : undefined;
+}
+
+/** Makes a group of the memory controller. `limit` is in MiB. */
+export async function limitMemory(controller: string, limit: number): Promise<MemoryGroup> {
+  await sweep([{ path: controller }]);
+  const path = join(controller, `flannel-cni-test-${process.pid}-${made++}`);
+  const isFirst = controller !== ROOT;
+  mkdirSync(path);
+  const file = join(path, isFirst ? "memory.limit_in_bytes" : "memory.max");
+  writeFileSync(file, String(limit * 2 ** 20));
+  const read = (name: string, key: string): number => {
+    const text = readFileSync(join(path, name), "utf8");
+    return Number(new RegExp(`^${key}(\\d+)$`, "m").exec(text)?.[1]);
+  };
+  return {
+    processes: join(path, "cgroup.procs"),
+    figures: () => ({
+      files: read("memory.stat", isFirst ? "cache " : "file ") / 2 ** 20,
+      refusals: isFirst ? read("memory.failcnt", "") : read("memory.events", "max "),
+      majorFaults: read("memory.stat", "pgmajfault "),
+    }),
+    remove: async () => removeTree(path),
+  };
+}
 
 /** Mounts the machine's cgroups in a sandbox, or returns why that is impossible. */
 export async function mountCgroups(sandbox: Sandbox): Promise<Cgroup | string> {
@@ -59,7 +109,7 @@ function hierarchies(): readonly Hierarchy[] {
 }
 
 /** Removes the groups of killed runs. */
-async function sweep(all: readonly Hierarchy[]): Promise<void> {
+async function sweep(all: readonly Pick<Hierarchy, "path">[]): Promise<void> {
   for (const { path } of all) {
     for (const name of await readdir(path)) {
       const pid = Number(NAME.exec(name)?.[1]);
