@@ -1,22 +1,14 @@
 import { Failure } from "../../../shared/base/failure.ts";
-import type { JsonObject } from "../../../shared/base/json.ts";
-import { readIfPresent } from "../../../shared/files/files.ts";
 import type { Lease, LeaseAttributes } from "../../../shared/flannel/lease.ts";
 import { parseNetConf } from "../../../shared/flannel/net_conf.ts";
 import type { NetConf } from "../../../shared/flannel/net_conf.ts";
-import { ApiFailure, KubeClient, metadataOnly } from "../../../shared/kube/client.ts";
+import { KubeClient } from "../../../shared/kube/client.ts";
 import { findCluster } from "../../../shared/kube/cluster.ts";
 import { follow } from "../../../shared/kube/follow.ts";
-import { memberOf, textOf } from "../../../shared/kube/json_members.ts";
-import { StreamError } from "../../../shared/kube/json_splitter.ts";
-import { readMetadata } from "../../../shared/kube/metadata.ts";
 import type { ObjectMetadata } from "../../../shared/kube/metadata.ts";
 import { Backoff, sleep } from "../../../shared/daemon/backoff.ts";
 import type { Churn } from "../../../shared/daemon/churn.ts";
 import type { Log } from "../../../shared/daemon/log.ts";
-import { formatCidr } from "../../../shared/net/cidr.ts";
-import type { Cidr } from "../../../shared/net/cidr.ts";
-import { isWithin } from "../../../shared/net/subnets.ts";
 import type { KubeOptions } from "../options.ts";
 import {
   AnnotationError,
@@ -25,11 +17,13 @@ import {
   readAttributes,
   readOverwrites,
   readSettings,
-  readSubnets,
 } from "./annotations.ts";
 import type { AnnotationKeys } from "./annotations.ts";
 import { HealthRecord } from "./health_record.ts";
+import { KubeLookUps } from "./kube_lookups.ts";
+import { KubeNodes } from "./kube_nodes.ts";
 import { KubePeers } from "./kube_peers.ts";
+import { assignedSubnets } from "./kube_subnets.ts";
 import type {
   EarlierLease,
   LeaseListener,
@@ -37,20 +31,14 @@ import type {
   LeaseManagerHealth,
   NodeSettings,
 } from "./lease_manager.ts";
+import { readNetConfFile } from "./net_conf_file.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Milliseconds between two looks at nodes that fail. */
-const lookUpLimits = { first: 250, most: 5000 };
-/** Between two times that this node's annotations are put right, which others may write as well. */
+/** Milliseconds between two times that this node's annotations are put right, which others may write as well. */
 const restoreLimits = { first: 250, most: 60_000 };
-/** Milliseconds without a byte of an answer. */
-const silence = 10_000;
 /** Milliseconds that a look at the own node is good for. */
 const fresh = 5000;
-/** Nodes that are looked up at once. */
-const lookUps = 4;
-const strategicMerge = "application/strategic-merge-patch+json";
 
 /** Leases by annotations of Kubernetes' Node objects, whose subnets the control plane assigns. */
 export class KubeLeaseManager implements LeaseManager {
@@ -59,8 +47,9 @@ export class KubeLeaseManager implements LeaseManager {
   readonly #client: KubeClient;
   readonly #log: Log;
   readonly #churn: Churn;
+  readonly #nodes: KubeNodes;
   readonly #peers: KubePeers;
-  #nodeName: string | undefined;
+  readonly #lookUps: KubeLookUps;
   #conf: NetConf | undefined;
   #seen: { readonly node: ObjectMetadata; readonly at: number } | undefined;
   #attributes: LeaseAttributes | undefined;
@@ -69,8 +58,6 @@ export class KubeLeaseManager implements LeaseManager {
   #listener: LeaseListener | undefined;
   #complete = false;
   #changed = false;
-  /** What is going on besides the watch. */
-  #lookingUp = 0;
   #restoring = false;
   readonly #restoreBackoff = new Backoff(restoreLimits);
   #restored = 0;
@@ -90,12 +77,24 @@ export class KubeLeaseManager implements LeaseManager {
     }
     this.#options = options;
     this.#keys = annotationKeys(options.annotationPrefix);
-    this.#nodeName = options.nodeName;
     this.#log = log;
     this.#record = new HealthRecord(log);
     this.#churn = churn;
     this.#client = new KubeClient(() => findCluster({ ...options, env }));
+    this.#nodes = new KubeNodes(this.#client, options, this.#keys.prefix);
     this.#peers = new KubePeers(this.#keys);
+    this.#lookUps = new KubeLookUps(this.#nodes, this.#peers, {
+      onChanged: () => {
+        this.#changed = true;
+      },
+      onFailure: () => {
+        this.#record.countError();
+      },
+      onEnd: (signal) => {
+        this.#changed ||= !this.#lookUps.isRunning;
+        if (this.#complete) this.#settle(signal);
+      },
+    });
   }
 
   get health(): LeaseManagerHealth {
@@ -105,7 +104,7 @@ export class KubeLeaseManager implements LeaseManager {
   async config(signal: AbortSignal): Promise<NetConf> {
     const path = this.#options.netConfPath;
     return this.#record.untilDone("config", signal, async () => {
-      const { conf, warnings } = parseNetConf(readNetConf(path), {
+      const { conf, warnings } = parseNetConf(readNetConfFile(path), {
         name: path,
         choosesSubnets: false,
       });
@@ -151,14 +150,14 @@ export class KubeLeaseManager implements LeaseManager {
     this.#attributes = attributes;
     this.#client.reconnect();
     await this.#record.untilDone("lease", signal, async () => {
-      const told = await this.#annotate(await this.#readNode(signal), attributes, signal);
+      const told = await this.#annotate(await this.#readOwn(signal), attributes, signal);
       if (this.#lease !== undefined) this.#lease = { ...this.#lease, attributes: told };
     });
   }
 
   async watch(listener: LeaseListener, signal: AbortSignal): Promise<void> {
     this.#listener = listener;
-    await this.#record.untilDone("node", signal, async () => this.#name(signal));
+    await this.#record.untilDone("node", signal, async () => this.#nodes.ownName(signal));
     const followed = {
       path: "/api/v1/nodes",
       name: "nodes",
@@ -173,7 +172,7 @@ export class KubeLeaseManager implements LeaseManager {
         },
         onObject: (node) => {
           this.#churn.add(2);
-          if (node.name === this.#nodeName) this.#seeOwn(node, signal);
+          if (this.#nodes.isOwn(node.name)) this.#seeOwn(node, signal);
           else if (this.#peers.set(node)) this.#changed = true;
         },
         onDeleted: ({ name }) => {
@@ -200,84 +199,25 @@ export class KubeLeaseManager implements LeaseManager {
 
   confirm(ids: Iterable<string>, signal: AbortSignal): void {
     this.#peers.doubt(ids);
-    this.#lookUp(signal);
+    this.#lookUps.start(signal);
   }
 
   async reportReady(signal: AbortSignal): Promise<void> {
     this.#isReady = true;
     if (!this.#options.setNodeNetworkUnavailable) return;
-    await this.#record.untilDone("condition", signal, async () => {
-      const now = new Date().toISOString().replace(/\.\d+Z$/, "Z");
-      await this.#patch(signal, {
-        status: {
-          conditions: [
-            {
-              type: "NetworkUnavailable",
-              status: "False",
-              reason: "FlannelIsUp",
-              message: "Flannel is running on this node",
-              lastTransitionTime: now,
-              lastHeartbeatTime: now,
-            },
-          ],
-        },
-      });
-    });
+    await this.#record.untilDone("condition", signal, async () =>
+      this.#nodes.reportNetworkAvailable(signal),
+    );
   }
 
   /** Tells of changes, and looks up what the metadata do not say. */
   #settle(signal: AbortSignal): void {
-    this.#lookUp(signal);
+    this.#lookUps.start(signal);
     if (!this.#changed) return;
     this.#changed = false;
     const { leases, unreadable, unknown } = this.#peers;
-    const complete = this.#complete && unknown.size === 0 && this.#lookingUp === 0;
+    const complete = this.#complete && unknown.size === 0 && !this.#lookUps.isRunning;
     this.#listener?.onPeers({ leases, unreadable, complete });
-  }
-
-  #lookUp(signal: AbortSignal): void {
-    while (this.#lookingUp < lookUps && this.#peers.unknown.size > 0) {
-      this.#lookingUp++;
-      void this.#lookUpAll(signal);
-    }
-  }
-
-  /** One of several that look up one node after another. */
-  async #lookUpAll(signal: AbortSignal): Promise<void> {
-    const backoff = new Backoff(lookUpLimits);
-    try {
-      for (;;) {
-        const [name] = this.#peers.unknown;
-        if (name === undefined) break;
-        // The others take the next one.
-        this.#peers.unknown.delete(name);
-        const done = await this.#lookUpOne(name, signal);
-        if (done) backoff.reset();
-        else await sleep(backoff.next(), signal);
-      }
-    } catch (error) {
-      if (!signal.aborted) throw error;
-    } finally {
-      this.#lookingUp--;
-    }
-    this.#changed ||= this.#lookingUp === 0;
-    if (this.#complete && !signal.aborted) this.#settle(signal);
-  }
-
-  async #lookUpOne(name: string, signal: AbortSignal): Promise<boolean> {
-    try {
-      const node = await this.#readNode(signal, name);
-      if (this.#peers.set(node)) this.#changed = true;
-      // One without a subnet yet is heard of again when it gets one.
-      this.#peers.unknown.delete(name);
-      return true;
-    } catch (error) {
-      if (error instanceof ApiFailure && error.status === 404) return true;
-      if (!(error instanceof Failure)) throw error;
-      this.#record.countError();
-      this.#peers.unknown.add(name);
-      return false;
-    }
   }
 
   /** This node, as the watch sees it: somebody may have changed it, or made it anew. */
@@ -302,7 +242,7 @@ export class KubeLeaseManager implements LeaseManager {
       this.#restored = Date.now();
       await this.#record.untilDone("lease", signal, async () => {
         const lease = this.#lease;
-        const node = await this.#readNode(signal);
+        const node = await this.#readOwn(signal);
         const subnets = this.#ownSubnets(node);
         if (this.#attributes === undefined || lease === undefined) return;
         const attributes = await this.#annotate(node, this.#attributes, signal);
@@ -322,66 +262,20 @@ export class KubeLeaseManager implements LeaseManager {
   async #lookAtOwn(signal: AbortSignal): Promise<ObjectMetadata> {
     const seen = this.#seen;
     if (seen?.node.podCidrs !== undefined && Date.now() - seen.at < fresh) return seen.node;
-    return this.#readNode(signal);
+    return this.#readOwn(signal);
   }
 
-  /** This node or another, whole. @throws Failure */
-  async #readNode(signal: AbortSignal, nodeName?: string): Promise<ObjectMetadata> {
-    const name = nodeName ?? (await this.#name(signal));
-    const what = `read the node ${name}`;
-    const path = `/api/v1/nodes/${encodeURIComponent(name)}`;
-    const json = await this.#client.fetch({ what, method: "GET", path, silence, signal });
-    try {
-      const whole = { start: 0, end: json.length };
-      const node = { ...readMetadata(json, whole, this.#keys.prefix), name, fromSpec: true };
-      if (nodeName === undefined) this.#seen = { node, at: Date.now() };
-      return node;
-    } catch (error) {
-      if (!(error instanceof StreamError)) throw error;
-      throw new ApiFailure(what, error.message, {}, { cause: error });
-    }
-  }
-
-  /** The node's name, which a pod's spec has. @throws Failure */
-  async #name(signal: AbortSignal): Promise<string> {
-    if (this.#nodeName !== undefined) return this.#nodeName;
-    const { namespace, name } = this.#options.pod ?? { namespace: "", name: "" };
-    const what = `read the pod ${namespace}/${name}`;
-    const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(name)}`;
-    const json = await this.#client.fetch({ what, method: "GET", path, silence, signal });
-    try {
-      const spec = memberOf(json, { start: 0, end: json.length }, "spec");
-      const found = spec && memberOf(json, spec, "nodeName");
-      if (found === undefined) throw new StreamError("it has no spec.nodeName");
-      this.#nodeName = textOf(json, found);
-      return this.#nodeName;
-    } catch (error) {
-      if (!(error instanceof StreamError)) throw error;
-      throw new ApiFailure(what, error.message, {}, { cause: error });
-    }
+  /** @throws Failure */
+  async #readOwn(signal: AbortSignal): Promise<ObjectMetadata> {
+    const node = await this.#nodes.read(await this.#nodes.ownName(signal), signal);
+    this.#seen = { node, at: Date.now() };
+    return node;
   }
 
   /** @throws Failure missing */
-  #ownSubnets({ name, podCidrs = [] }: ObjectMetadata): Pick<Lease, "subnet" | "subnetV6"> {
-    const conf = this.#conf;
-    if (conf === undefined) throw new Error("acquire comes after config");
-    let subnets: Pick<Lease, "subnet" | "subnetV6">;
-    try {
-      subnets = readSubnets(podCidrs);
-    } catch (error) {
-      if (!(error instanceof AnnotationError)) throw error;
-      throw noSubnet(name, `its podCIDRs make no sense: ${error.message}`);
-    }
-    return {
-      subnet: checkSubnet(name, subnets.subnet, conf.network, "IPv4", this.#options.netConfPath),
-      subnetV6: checkSubnet(
-        name,
-        subnets.subnetV6,
-        conf.ipv6Network,
-        "IPv6",
-        this.#options.netConfPath,
-      ),
-    };
+  #ownSubnets(node: ObjectMetadata): Pick<Lease, "subnet" | "subnetV6"> {
+    if (this.#conf === undefined) throw new Error("acquire comes after config");
+    return assignedSubnets(node, this.#conf, this.#options.netConfPath);
   }
 
   /** @returns the attributes as peers are told. @throws Failure */
@@ -392,7 +286,7 @@ export class KubeLeaseManager implements LeaseManager {
   ): Promise<LeaseAttributes> {
     const difference = this.#difference(node, attributes);
     if (difference !== undefined) {
-      await this.#patch(signal, { metadata: { annotations: difference } });
+      await this.#nodes.annotateOwn(difference, signal);
       const annotations = new Map([...node.annotations, ...Object.entries(difference)]);
       this.#seen = { node: { ...node, annotations }, at: Date.now() };
     }
@@ -428,64 +322,7 @@ export class KubeLeaseManager implements LeaseManager {
     }
   }
 
-  /** @throws Failure */
-  async #patch(signal: AbortSignal, json: JsonObject): Promise<void> {
-    const name = await this.#name(signal);
-    await this.#client.fetch({
-      what: `tell the API about the node ${name}`,
-      method: "PATCH",
-      path: `/api/v1/nodes/${encodeURIComponent(name)}/status?fieldManager=flanneld`,
-      accept: metadataOnly("PartialObjectMetadata"),
-      body: { type: strategicMerge, json },
-      silence,
-      signal,
-    });
-  }
-
   #warn({ message, advice }: Failure): void {
     this.#log.warn(`${message} ${advice} Trying again until it works.`);
   }
-}
-
-/** @throws Failure missing */
-function readNetConf(path: string): string {
-  let cause: unknown;
-  try {
-    const text = readIfPresent(path);
-    if (text !== undefined) return text;
-  } catch (error) {
-    cause = error;
-  }
-  throw new Failure(
-    "missing",
-    `Cannot read the network's config: there is no ${path}.`,
-    "It is the net-conf.json of the ConfigMap kube-flannel-cfg, mounted there.",
-    { cause },
-  );
-}
-
-/** @throws Failure missing */
-function checkSubnet(
-  name: string,
-  subnet: Cidr | undefined,
-  network: Cidr | undefined,
-  family: string,
-  netConfPath: string,
-): Cidr | undefined {
-  if (network === undefined) return undefined;
-  if (subnet === undefined) throw noSubnet(name, `it has no ${family} podCIDR yet`);
-  if (isWithin(subnet, network)) return subnet;
-  throw new Failure(
-    "missing",
-    `Cannot get a subnet for the node ${name}: its podCIDR ${formatCidr(subnet)} is outside of the network ${formatCidr(network)}.`,
-    `Make the network in ${netConfPath} the controller manager's --cluster-cidr.`,
-  );
-}
-
-function noSubnet(name: string, why: string): Failure {
-  return new Failure(
-    "missing",
-    `Cannot get a subnet for the node ${name}: ${why}.`,
-    "The controller manager assigns it: make sure that it runs with --allocate-node-cidrs and --cluster-cidr (kubeadm init --pod-network-cidr).",
-  );
 }
