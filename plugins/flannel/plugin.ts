@@ -4,7 +4,6 @@ import type { Context, Plugin } from "../../shared/cni/plugin.ts";
 import type { Result } from "../../shared/cni/result.ts";
 import { sameCidr, subnetOf } from "../../shared/net/cidr.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
-import type { JsonObject } from "../../shared/base/json.ts";
 import { parseFlannelConf } from "./conf.ts";
 import type { FlannelConfig } from "./conf.ts";
 import { delegateConf } from "./delegate_conf.ts";
@@ -32,26 +31,28 @@ export const flannel: Plugin<FlannelConfig> = {
   },
 
   async del(context) {
-    const { conf, request, raw, node, delegate } = context;
+    const { conf, request, node, delegate } = context;
     const state = findState(node, conf.dataDir, request, conf.network);
     // Without a state file the pod's address must be released as well.
     const config = state?.config ?? bestConf(context);
-    await delegate.del(config.type, withPrevResult(config, raw));
+    await delegate.del(config.type, withPrevResult(config, context));
     if (state !== undefined) removeState(state.path);
     sweepStates(node, conf.dataDir, request);
   },
 
-  async check({ conf, request, raw, node, delegate }) {
+  async check(context) {
+    const { conf, request, node, delegate } = context;
     const state = findState(node, conf.dataDir, request, conf.network);
     // What the pod was made with, whatever flanneld says now.
     const config = state?.config ?? delegateConf(conf, readSubnetEnv(conf.subnetFile));
-    await delegate.check(config.type, withPrevResult(config, raw));
+    await delegate.check(config.type, withPrevResult(config, context));
   },
 
-  async repair({ conf, request, raw, node, delegate }, dryRun) {
+  async repair(context, dryRun) {
+    const { conf, request, node, delegate } = context;
     const state = findState(node, conf.dataDir, request, conf.network);
     const config = state?.config ?? delegateConf(conf, readSubnetEnv(conf.subnetFile));
-    return delegate.repair(config.type, withPrevResult(config, raw), dryRun);
+    return delegate.repair(config.type, withPrevResult(config, context), dryRun);
   },
 
   async gc(context, valid) {
@@ -99,8 +100,12 @@ function subnetsIn(result: Result | undefined): Cidr[] {
 }
 
 /** Adds the runtime's prevResult, and the version in which it is written. */
-function withPrevResult(config: DelegateConf, raw: JsonObject): DelegateConf {
-  const { prevResult, cniVersion } = raw;
-  if (prevResult === undefined || prevResult === null) return config;
-  return { ...config, ...(cniVersion === undefined ? {} : { cniVersion }), prevResult };
+function withPrevResult(config: DelegateConf, context: Context<FlannelConfig>): DelegateConf {
+  if (context.prevResult === undefined) return config;
+  const { prevResult, cniVersion } = context.raw;
+  return {
+    ...config,
+    ...(cniVersion === undefined ? {} : { cniVersion }),
+    ...(prevResult === undefined ? {} : { prevResult }),
+  };
 }

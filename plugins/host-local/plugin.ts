@@ -2,13 +2,14 @@ import { CniError, Code } from "../../shared/cni/error.ts";
 import type { Context, Plugin } from "../../shared/cni/plugin.ts";
 import type { Attachment } from "../../shared/cni/request.ts";
 import type { Result } from "../../shared/cni/result.ts";
-import { formatAddress, sameAddress } from "../../shared/net/address.ts";
+import { formatAddress } from "../../shared/net/address.ts";
 import type { Address } from "../../shared/net/address.ts";
 import { assignRequests, candidates } from "./allocate.ts";
 import type { Candidate } from "./allocate.ts";
 import { parseConf } from "../../shared/ipam/conf.ts";
 import type { HostLocalConfig } from "../../shared/ipam/conf.ts";
-import { capacity, describe, isGateway, rangeOf } from "../../shared/ipam/ranges.ts";
+import { checkReserved } from "../../shared/ipam/check.ts";
+import { capacity, describe, isGateway, rangeOf, setOf } from "../../shared/ipam/ranges.ts";
 import type { RangeSet } from "../../shared/ipam/ranges.ts";
 import { isTaken, ownedByNone } from "../../shared/ipam/reservation.ts";
 import type { Reservation } from "../../shared/ipam/reservation.ts";
@@ -40,7 +41,7 @@ async function add(call: Call): Promise<Result> {
   const store = new Store(conf.folder, call.node);
   const ips = store.exclusive(() => {
     store.tidy();
-    const own = store.ownedBy(request, (address) => setOf(conf, address) !== undefined);
+    const own = store.ownedBy(request, (address) => setOf(conf.rangeSets, address) !== undefined);
     refuseSecond(own, request);
     return conf.rangeSets.map((set, index) =>
       reserveOne(call, store, { set, index, requested: wanted[index] }),
@@ -57,13 +58,8 @@ async function del({ conf, request, node }: Call): Promise<void> {
 }
 
 async function check({ conf, request, prevResult, node }: Call): Promise<void> {
-  const own = new Store(conf.folder, node).ownedBy(request).filter(isTaken);
-  if (own.length === 0) throw notReserved(conf, request, "any address");
-  for (const { address } of prevResult?.ips ?? []) {
-    if (setOf(conf, address.address) === undefined) continue;
-    if (own.some((reservation) => sameAddress(reservation.address, address.address))) continue;
-    throw notReserved(conf, request, formatAddress(address.address));
-  }
+  const own = new Store(conf.folder, node).ownedBy(request);
+  checkReserved(conf, request, prevResult?.ips ?? [], own);
 }
 
 async function gc({ conf, node }: Call, valid: readonly Attachment[]): Promise<void> {
@@ -134,11 +130,6 @@ function reserveOne(call: Call, store: Store, { set, index, requested }: Wanted)
   );
 }
 
-/** The range set that an address is in. */
-function setOf({ rangeSets }: HostLocalConfig, address: Address): RangeSet | undefined {
-  return rangeSets.find((set) => rangeOf(set, address) !== undefined);
-}
-
 function refuseSecond(own: readonly Reservation[], { containerId, ifname }: Attachment): void {
   if (own.length === 0) return;
   const addresses = own.map(({ address }) => formatAddress(address)).join(", ");
@@ -146,18 +137,6 @@ function refuseSecond(own: readonly Reservation[], { containerId, ifname }: Atta
     Code.AlreadyAllocated,
     `Cannot give container ${containerId} an address for ${ifname}: it already has ${addresses}.`,
     "The runtime must DEL a container's interface before it ADDs it again.",
-  );
-}
-
-function notReserved(
-  conf: HostLocalConfig,
-  { containerId, ifname }: Attachment,
-  what: string,
-): CniError {
-  return new CniError(
-    Code.CheckFailed,
-    `Cannot confirm the addresses of container ${containerId}: ${conf.folder} must have ${what} reserved for ${ifname}.`,
-    "Another pod may be given the same address: delete and recreate this one.",
   );
 }
 

@@ -8,6 +8,7 @@ export interface Figures {
   readonly lower: number;
   readonly upper: number;
   readonly least: number;
+  readonly most: number;
   /** CPU time of the process and its children; medians. */
   readonly user: number;
   readonly system: number;
@@ -17,9 +18,9 @@ export interface Figures {
 
 export interface Row {
   readonly scenario: string;
-  /** A plugin's name, or "chain" for all plugins of a pod together. */
+  /** A plugin's name, or "chain" for all plugins of a pod together, or "cnitool". */
   readonly call: string;
-  readonly verb: "ADD" | "DEL";
+  readonly verb: "ADD" | "DEL" | "doctor";
   readonly rounds: number;
   readonly figures: Readonly<Partial<Record<Side, Figures>>>;
 }
@@ -55,6 +56,7 @@ export function figuresOf(samples: readonly Sample[], memory: readonly Sample[])
     lower: quantile(walls, 0.25),
     upper: quantile(walls, 0.75),
     least: quantile(walls, 0),
+    most: quantile(walls, 1),
     user: quantile(
       samples.map(({ user }) => user),
       0.5,

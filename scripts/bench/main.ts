@@ -2,7 +2,7 @@
  * Compares the plugins with the reference plugins, and with the floor: the same work in a process that
  * has done it before. Everything runs in namespaces of its own.
  *
- *   main.ts [--quick] [--only WORDS] [--out FILE]   measures, prints a table, writes JSON
+ *   main.ts [--quick] [--only WORDS] [--bin FOLDER] [--out FILE]   measures, prints a table, writes JSON
  *   main.ts --docs [--out FILE]                     puts that file's figures into the docs
  *
  * REFERENCE_CNI_BIN names another folder to compare with.
@@ -14,6 +14,7 @@ import { parseArgs } from "node:util";
 
 import { updateDocs } from "./docs.ts";
 import type { Row, Run } from "./figures.ts";
+import { doctorScenario, measureDoctor } from "./full_node.ts";
 import { hasPlugin, measure } from "./measure.ts";
 import { scenarios } from "./scenarios.ts";
 import { tableOf } from "./table.ts";
@@ -23,6 +24,7 @@ const { values } = parseArgs({
   options: {
     quick: { type: "boolean", default: false },
     only: { type: "string" },
+    bin: { type: "string", default: "dist/bin" },
     out: { type: "string" },
     docs: { type: "boolean", default: false },
   },
@@ -40,7 +42,7 @@ try {
 
 async function main(): Promise<void> {
   const folders = {
-    ours: resolve("dist/bin"),
+    ours: resolve(values.bin),
     reference: referenceFolder,
   };
   if (!hasPlugin(folders.reference, "bridge")) {
@@ -66,6 +68,11 @@ async function main(): Promise<void> {
     });
     rows.push(...found);
     // After each scenario, so that an interrupted run is not lost.
+    save(runOf(rows, load));
+  }
+  if (doctorScenario.includes(values.only ?? "")) {
+    const found = await measureDoctor(folders.ours, values.quick ? 1 : 5, progress);
+    rows.push(found);
     save(runOf(rows, load));
   }
   progress("");

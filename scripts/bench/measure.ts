@@ -85,23 +85,21 @@ async function oneRound(
 ): Promise<[key: string, sample: Sample][]> {
   const added = await node.add(memory);
   const deleted = await node.del(added.results, memory);
-  return [
-    ...samplesOf(added, "ADD", scenario.plugins, scenario.atOnce),
-    ...samplesOf(deleted, "DEL", scenario.plugins.toReversed(), scenario.atOnce),
-  ];
+  return [...samplesOf(added, "ADD", scenario), ...samplesOf(deleted, "DEL", scenario)];
 }
 
 function samplesOf(
   { wall, lanes }: Reply,
-  verb: string,
-  plugins: readonly Plugin[],
-  atOnce: number,
+  verb: "ADD" | "DEL",
+  { plugins, atOnce, bridges }: Scenario,
 ): [key: string, sample: Sample][] {
   const costs = lanes.flat();
   const sum = (valueOf: (cost: Sample) => number): number =>
     costs.reduce((total, cost) => total + valueOf(cost), 0) / atOnce;
+  const called = verb === "ADD" ? plugins : plugins.toReversed();
+  if (bridges > 1) return costs.map((cost) => [`${called[0]} ${verb}`, cost]);
   const single = lanes[0] ?? [];
-  const each = plugins.flatMap((plugin, at): [string, Sample][] => {
+  const each = called.flatMap((plugin, at): [string, Sample][] => {
     const cost = single[at];
     return cost === undefined ? [] : [[`${plugin} ${verb}`, cost]];
   });

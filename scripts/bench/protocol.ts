@@ -10,6 +10,7 @@ export interface Request {
 /** One call of one plugin. */
 export interface Call {
   readonly file: string;
+  readonly args?: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly conf: Readonly<Record<string, unknown>>;
   /** Whether to put the result of the lane's previous call into the config. */

@@ -12,6 +12,8 @@ export interface Scenario {
   readonly backend: Backend;
   /** How many pods at once. */
   readonly atOnce: number;
+  /** How many bridges they are connected to, in turn. With several, each call counts for itself. */
+  readonly bridges: number;
   /** Background pods on the node, each with a host port. */
   readonly pods: number;
   /** Reservations on the node that belong to no pod of the run. */
@@ -30,12 +32,16 @@ const base: Scenario = {
   mappings: 1,
   backend: "iptables-nft",
   atOnce: 1,
+  bridges: 1,
   pods: 0,
   reservations: 0,
   rounds: { quick: 0, full: 100 },
 };
 const few = { quick: 0, full: 40 };
 const short = { quick: 40, full: 100 };
+
+/** The crowd in which no call may wait much longer than the others. */
+export const crowdName = "bridge, 40 at once over three bridges";
 
 export const scenarios: readonly Scenario[] = [
   { ...base, name: "loopback", plugins: ["loopback"], rounds: few },
@@ -57,6 +63,14 @@ export const scenarios: readonly Scenario[] = [
     plugins: ["bridge"],
     reservations: 60_000,
     rounds: { quick: 3, full: 15 },
+  },
+  {
+    ...base,
+    name: crowdName,
+    plugins: ["bridge"],
+    atOnce: 40,
+    bridges: 3,
+    rounds: { quick: 5, full: 20 },
   },
 ];
 
@@ -92,6 +106,7 @@ export function confOf(plugin: Plugin, scenario: Scenario, lane: number): Conf {
       // As flannel would make it.
       return {
         ...common,
+        bridge: `cni${lane % scenario.bridges}`,
         ...{ mtu, ipMasq: false, isGateway: true, isDefaultGateway: true, hairpinMode: true },
         ipam: ipamOf(scenario),
       };

@@ -42,9 +42,10 @@ export interface Ended {
   readonly system: number;
 }
 
-/** Starts a program without arguments. @returns its process id. */
+/** Starts a program. @returns its process id. */
 export function spawn(
   file: string,
+  args: readonly string[],
   env: Readonly<Record<string, string>>,
   stdin: number,
   stdout: number,
@@ -55,7 +56,7 @@ export function spawn(
   addDup(actions, stdout, 1);
   const pid = Buffer.alloc(4);
   const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
-  const errno = posixSpawn(pid, file, actions, null, [file, null], [...variables, null]);
+  const errno = posixSpawn(pid, file, actions, null, [file, ...args, null], [...variables, null]);
   destroyActions(actions);
   if (errno !== 0) throw new Error(`Cannot start ${file}: errno ${String(errno)}`);
   return pid.readInt32LE(0);

@@ -1,6 +1,8 @@
 /** The project's targets, and whether a run reaches them. */
 import { cpuOf, ratioOf, rowOf } from "./figures.ts";
 import type { Row, Run } from "./figures.ts";
+import { doctorScenario } from "./full_node.ts";
+import { crowdName } from "./scenarios.ts";
 
 export interface Target {
   readonly what: string;
@@ -10,7 +12,7 @@ export interface Target {
   readonly found: number | undefined;
 }
 
-type Verb = Row["verb"];
+type Verb = "ADD" | "DEL";
 const verbs: readonly Verb[] = ["ADD", "DEL"];
 
 export function targetsOf({ rows }: Run): Target[] {
@@ -35,6 +37,7 @@ export function targetsOf({ rows }: Run): Target[] {
     });
   const single = "chain, 1 mapping";
   const many = "chain, 16 at once";
+  const crowd = rowOf(rows, crowdName, "bridge", "ADD")?.figures.ours;
   return [
     ratio(single, "flannel", "ADD", 0.85),
     ratio(single, "flannel", "DEL", 0.95),
@@ -58,6 +61,16 @@ export function targetsOf({ rows }: Run): Target[] {
     },
     ...grown("chain, 1,000 pods", single, "chain"),
     ...grown("bridge, 60,000 reservations", "bridge", "bridge"),
+    {
+      what: `the slowest ADD of a crowd (${crowdName}), by their median`,
+      limit: 3,
+      found: crowd && crowd.most / crowd.median,
+    },
+    {
+      what: `ms of cnitool doctor (${doctorScenario})`,
+      limit: 3000,
+      found: rowOf(rows, doctorScenario, "cnitool", "doctor")?.figures.ours?.median,
+    },
     {
       what: "max RSS of any call, MB",
       limit: 40,

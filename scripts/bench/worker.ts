@@ -48,7 +48,7 @@ function start(call: Call, lane: number, at: number, before: unknown): [number, 
   const stdin = openSync(`${folder}/in${String(lane)}`, "r");
   const stdout = openSync(`${folder}/out${String(lane)}`, "w");
   const started = performance.now();
-  const pid = spawn(call.file, call.env, stdin, stdout);
+  const pid = spawn(call.file, call.args ?? [], call.env, stdin, stdout);
   closeSync(stdin);
   closeSync(stdout);
   return [pid, { lane, started, at, file: call.file }];

@@ -24,6 +24,8 @@ export interface InvokeEnv {
   readonly delegate: Delegate;
   /** Prints a line on stderr. */
   warn(line: string): void;
+  /** The prevResult of a caller in this process that has it in no text. */
+  readonly prevResult?: Result;
   /** Hands ADD's result to the caller. If that fails, the ADD is undone. */
   readonly deliver?: (result: Result, version: Version) => void;
 }
@@ -109,7 +111,7 @@ function contextOf<Conf>(plugin: Plugin<Conf>, call: Call): Context<Conf> {
     conf: plugin.parse(usable, request, skip),
     raw,
     version,
-    prevResult: prevResultOf(request, raw, version, warn),
+    prevResult: env.prevResult ?? prevResultOf(request, raw, version, warn),
     node: env.node,
     firewall: env.firewall,
     delegate: env.delegate,

@@ -197,6 +197,11 @@ export function rangeOf(set: RangeSet, address: Address): Range | undefined {
   );
 }
 
+/** The range set that an address is in, or undefined. */
+export function setOf(sets: readonly RangeSet[], address: Address): RangeSet | undefined {
+  return sets.find((set) => rangeOf(set, address) !== undefined);
+}
+
 /** Whether an address is a gateway of one of the set's ranges. */
 export function isGateway(set: RangeSet, address: Address): boolean {
   return set.some(

@@ -14,11 +14,32 @@ function library(): typeof IpCidr {
   return (require("ip-cidr") as { default: typeof IpCidr }).default;
 }
 
+/** How many addresses are remembered: a tool meets each of a pod's a dozen times in a row. */
+const knownMax = 64;
+const knownValues = new Map<string, bigint | undefined>();
+const knownTexts = new Map<bigint, string>();
+
 /**
  * Reads an IPv6 address (RFC 4291, section 2.2).
  * @returns its integer, or undefined if the text is anything else, such as an address with a zone.
  */
 export function parseIPv6(text: string): bigint | undefined {
+  if (knownValues.has(text)) return knownValues.get(text);
+  return remembered(knownValues, text, valueOf(text));
+}
+
+/** Writes an address that is given as an integer below 2¹²⁸, in the form of RFC 5952. */
+export function formatIPv6(value: bigint): string {
+  return knownTexts.get(value) ?? remembered(knownTexts, value, textOf(value));
+}
+
+function remembered<Key, Value>(known: Map<Key, Value>, key: Key, value: Value): Value {
+  if (known.size >= knownMax) known.clear();
+  known.set(key, value);
+  return value;
+}
+
+function valueOf(text: string): bigint | undefined {
   const hex = withoutDots(text);
   // The package also accepts a prefix length and a zone, which are not part of an address.
   if (hex === undefined || hex.length > 39 || !/^[0-9a-f:]+$/i.test(hex)) return undefined;
@@ -31,8 +52,7 @@ export function parseIPv6(text: string): bigint | undefined {
   }
 }
 
-/** Writes an address that is given as an integer below 2¹²⁸, in the form of RFC 5952. */
-export function formatIPv6(value: bigint): string {
+function textOf(value: bigint): string {
   const digits = value.toString(16).padStart(32, "0");
   const groups: string[] = [];
   for (let at = 0; at < 32; at += 4) groups.push(digits.slice(at, at + 4));

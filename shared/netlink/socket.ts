@@ -38,6 +38,8 @@ const answerSeconds = 10;
 const dumpTries = 100;
 /** The kernel fills at most this much of a reader's buffer at a time. */
 const bufferBytes = 32768;
+/** That of a closed socket, for the next one: a tool opens thousands, one after another. */
+let spareBuffer: Buffer | undefined;
 
 /** The kernel's reply to one request. */
 export interface Reply {
@@ -53,11 +55,12 @@ export interface Reply {
 export class NetlinkSocket implements Disposable {
   readonly #sys: Sys;
   readonly #fd: number;
-  readonly #buffer = Buffer.allocUnsafeSlow(bufferBytes);
+  readonly #buffer = spareBuffer ?? Buffer.allocUnsafeSlow(bufferBytes);
   #seq = 1;
 
   /** @throws Failure kernel */
   constructor(sys: Sys, protocol: number = NETLINK_ROUTE) {
+    spareBuffer = undefined;
     this.#sys = sys;
     this.#fd = check(sys.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol), "open a netlink socket");
     const on = Buffer.from(new Int32Array([1]).buffer);
@@ -171,6 +174,7 @@ export class NetlinkSocket implements Disposable {
 
   close(): void {
     closeSync(this.#fd);
+    spareBuffer = this.#buffer;
   }
 
   [Symbol.dispose](): void {

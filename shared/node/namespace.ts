@@ -40,7 +40,7 @@ export class Namespace implements Disposable {
   readonly #socket: NetlinkSocket;
   readonly #target: Target;
 
-  private constructor(sys: Sys, path: string, fd: number, host: Namespace | undefined) {
+  protected constructor(sys: Sys, path: string, fd: number, host: Namespace | undefined) {
     this.#sys = sys;
     this.#path = path;
     this.#fd = fd;

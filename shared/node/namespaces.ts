@@ -1,4 +1,5 @@
 import { readlinkSync, statSync } from "node:fs";
+import type { Stats } from "node:fs";
 import { isFailure } from "../base/failure.ts";
 import { listIfPresent, readIfPresent } from "../files/files.ts";
 import { netnsFolders, ownNetns } from "../files/paths.ts";
@@ -37,9 +38,29 @@ export function withContainer<T>(
   }
 }
 
-/** The inode number of the namespace at a path; undefined if there is none. @throws Failure kernel */
-export function namespaceAt(node: Node, path: string): number | undefined {
-  return withContainer(node, path, () => statSync(path, { throwIfNoEntry: false })?.ino);
+/**
+ * A function that gives the inode number of a container's namespace at a path; undefined if there is
+ * none, or it is the node's own. What is mounted now is known for a network namespace by its number;
+ * any other is entered to find out.
+ */
+export function namespaceFinder(node: Node): (path: string) => number | undefined {
+  const own = statSync(ownNetns);
+  const mounted = new Set(mountedNamespaces().map(({ inode }) => inode));
+  return (path) => {
+    const found = statIfAny(path);
+    // All namespaces are files of one file system.
+    const isKnown = found?.dev === own.dev && found.ino !== own.ino && mounted.has(found.ino);
+    return isKnown ? found.ino : withContainer(node, path, () => statIfAny(path)?.ino);
+  };
+}
+
+function statIfAny(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch {
+    // A loop of links, for one.
+    return undefined;
+  }
 }
 
 /**

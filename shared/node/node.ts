@@ -18,7 +18,7 @@ export type { Lock, LockKind } from "../files/lock.ts";
 export { bridgePortsMax } from "../netlink/change.ts";
 export type { PortVlans } from "../netlink/link_codec.ts";
 export type { Link } from "../netlink/query.ts";
-export type { Namespace } from "./namespace.ts";
+export { Namespace } from "./namespace.ts";
 export { waitForCarrier, waitForDuplicateDetection, waitForLocalRoutes } from "./wait.ts";
 
 /**

@@ -4,6 +4,7 @@ import type { Handler } from "../../shared/cni/handler.ts";
 import type { Firewall } from "../../shared/firewall/firewall.ts";
 import type { Node } from "../../shared/node/node.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
+import type { ReservationReader } from "./node/reservations.ts";
 
 /** What the tool's commands work with. */
 export interface Tool {
@@ -13,6 +14,7 @@ export interface Tool {
   /** The plugins that this executable holds, by name. */
   readonly builtins: ReadonlyMap<string, Handler>;
   readonly terminal: Terminal;
+  readonly reservations: ReservationReader;
 }
 
 /** A word after `cnitool`. It throws CniError as well. */

@@ -11,6 +11,7 @@ import { completionFor } from "./completion.ts";
 import { doctor } from "./doctor.ts";
 import { gc } from "./gc.ts";
 import { add, check, del, status } from "./network.ts";
+import { ReservationReader } from "./node/reservations.ts";
 import { ps } from "./ps.ts";
 import { repair } from "./repair.ts";
 
@@ -58,6 +59,7 @@ export async function cnitool(
   using firewall = new Firewall(sys);
   const terminal = new Terminal(sys);
   const builtins = new Map(plugins.map((plugin) => [plugin.name, plugin]));
-  const tool: Tool = { sys, node, firewall, builtins, terminal };
+  const reservations = new ReservationReader(node);
+  const tool: Tool = { sys, node, firewall, builtins, terminal, reservations };
   return await runProgram(program, args, { terminal, tool, usageStatus, explain: explainError });
 }

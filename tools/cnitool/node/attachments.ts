@@ -10,7 +10,7 @@ import type { NetworkList } from "../../../shared/libcni/list.ts";
 import { sameAddress } from "../../../shared/net/address.ts";
 import type { Link } from "../../../shared/node/node.ts";
 import type { Tool } from "../command.ts";
-import { findNamespaces, namespaceAt } from "../../../shared/node/namespaces.ts";
+import { findNamespaces, namespaceFinder } from "../../../shared/node/namespaces.ts";
 import type { FoundNamespace } from "../../../shared/node/namespaces.ts";
 import { allReservations, isRecent } from "./reservations.ts";
 import type { NetworkReservation } from "./reservations.ts";
@@ -63,8 +63,9 @@ export function observeAttachments(tool: Tool, hostLinks: readonly Link[]): Atta
   const readable = unique(entries.filter((entry) => "containerId" in entry));
   const unreadable = entries.filter((entry) => "problem" in entry);
   const inodes = new Map<CachedFile, number>();
+  const namespaceAt = namespaceFinder(tool.node);
   for (const entry of readable) {
-    const inode = namespaceAt(tool.node, entry.netns);
+    const inode = namespaceAt(entry.netns);
     if (inode !== undefined) inodes.set(entry, inode);
   }
   const own = new Set(inodes.values());

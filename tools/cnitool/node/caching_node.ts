@@ -1,13 +1,65 @@
+import { openSync } from "node:fs";
+import { ownNetns } from "../../../shared/files/paths.ts";
 import { Firewall } from "../../../shared/firewall/firewall.ts";
 import type { Variant } from "../../../shared/firewall/firewall.ts";
 import { linesIn, parsedOnce } from "../../../shared/firewall/listing.ts";
 import type { Family } from "../../../shared/net/address.ts";
+import { Namespace, Node } from "../../../shared/node/node.ts";
+import type { Link } from "../../../shared/node/node.ts";
+import type { Sys } from "../../../shared/runtime/sys.ts";
 import type { Tool } from "../command.ts";
 
-/** Runs what looks at many attachments in a row: the firewall is listed once for all of them. */
+/**
+ * Runs what looks at many attachments in a row: the firewall, the node's links and its settings are
+ * listed once for all of them.
+ */
 export async function withCaches<T>(tool: Tool, look: (tool: Tool) => Promise<T>): Promise<T> {
   using firewall = new CachingFirewall(tool.node.sys);
-  return await look({ ...tool, firewall });
+  using node = new CachingNode(tool.node.sys);
+  return await look({ ...tool, node, firewall });
+}
+
+/** A node that is only looked at, and does not change meanwhile. */
+class CachingNode extends Node {
+  #host: CachingHost | undefined;
+
+  override get host(): CachingHost {
+    return (this.#host ??= new CachingHost(this.sys));
+  }
+
+  override close(): void {
+    super.close();
+    this.#host?.close();
+    this.#host = undefined;
+  }
+}
+
+class CachingHost extends Namespace {
+  readonly #sysctls = new Map<string, string | undefined>();
+  #links: ReadonlyMap<string, Link> | undefined;
+
+  constructor(sys: Sys) {
+    super(sys, ownNetns, openSync(ownNetns, "r"), undefined);
+  }
+
+  override links(master?: number): Link[] {
+    if (master !== undefined) return super.links(master);
+    return [...this.#listed().values()];
+  }
+
+  override lookUp(names: readonly string[]): (Link | undefined)[] {
+    // The kernel finds a link by its other names, too, which are not listed.
+    return names.map((name) => this.#listed().get(name) ?? super.lookUp([name])[0]);
+  }
+
+  override sysctl(key: string): string | undefined {
+    if (!this.#sysctls.has(key)) this.#sysctls.set(key, super.sysctl(key));
+    return this.#sysctls.get(key);
+  }
+
+  #listed(): ReadonlyMap<string, Link> {
+    return (this.#links ??= new Map(super.links().map((link) => [link.name, link])));
+  }
 }
 
 /** Where the rules of a listing in iptables-save format lead: the chain and the target of each. */

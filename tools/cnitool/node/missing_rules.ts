@@ -21,13 +21,14 @@ export async function missingRules(
   dryRun: boolean,
 ): Promise<MissingRules> {
   const { terminal, builtins } = tool;
-  const { list } = attachment;
+  const { list, addResult } = attachment;
   const missing: string[] = [];
   const errors: CniError[] = [];
   const warn = (line: string): void => {
     terminal.say(line);
   };
-  const delegate = new DelegateInvoker(requestFor(attachment), { ...tool, warn }, builtins);
+  const env = { ...tool, warn, ...(addResult === undefined ? {} : { prevResult: addResult }) };
+  const delegate = new DelegateInvoker(requestFor(attachment), env, builtins);
   for (const plugin of list?.plugins ?? []) {
     if (list === undefined) continue;
     try {

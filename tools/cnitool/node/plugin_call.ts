@@ -1,7 +1,6 @@
 import type { JsonObject } from "../../../shared/base/json.ts";
 import { isJsonArray, isJsonObject } from "../../../shared/base/json.ts";
 import type { Request } from "../../../shared/cni/request.ts";
-import { writeResult } from "../../../shared/cni/result_codec.ts";
 import { pluginConfig } from "../../../shared/libcni/config.ts";
 import type { NetworkList, PluginConf } from "../../../shared/libcni/list.ts";
 import { validatePortmap } from "../../../schemas/generated/validators.js";
@@ -22,15 +21,14 @@ export interface HostPort {
 /** Plugins that are called in this process need not be asked in the network's version. */
 const inProcessVersion = "1.0.0";
 
-/** The config that a plugin is given for an attachment after ADD. */
+/** The config that a plugin is given for an attachment after ADD, but for the prevResult. */
 export function configFor(
-  { capabilityArgs, addResult }: CachedAttachment,
-  list: NetworkList,
+  { capabilityArgs }: CachedAttachment,
+  { name }: NetworkList,
   plugin: PluginConf,
 ): JsonObject {
-  const { name } = list;
-  const prevResult = addResult && writeResult(addResult, inProcessVersion);
-  return pluginConfig(plugin, { name, cniVersion: inProcessVersion, capabilityArgs, prevResult });
+  const injected = { name, cniVersion: inProcessVersion, capabilityArgs, prevResult: undefined };
+  return pluginConfig(plugin, injected);
 }
 
 /** The environment of a call for an attachment. */

@@ -8,13 +8,14 @@ import { listIfPresent } from "../../../shared/files/files.ts";
 import { networksFolder } from "../../../shared/files/paths.ts";
 import { parseConf } from "../../../shared/ipam/conf.ts";
 import type { HostLocalConfig } from "../../../shared/ipam/conf.ts";
-import { isTaken } from "../../../shared/ipam/reservation.ts";
+import { isTaken, ownedBy } from "../../../shared/ipam/reservation.ts";
 import type { Reservation } from "../../../shared/ipam/reservation.ts";
 import { Store } from "../../../shared/ipam/store.ts";
 import { listNetworks } from "../../../shared/libcni/load.ts";
 import { compareAddresses } from "../../../shared/net/address.ts";
 import type { Address } from "../../../shared/net/address.ts";
 import type { Cidr } from "../../../shared/net/cidr.ts";
+import type { Node } from "../../../shared/node/node.ts";
 import type { Tool } from "../command.ts";
 import { netFolder } from "../settings.ts";
 import type { DelegateConf } from "./delegate_chain.ts";
@@ -55,7 +56,7 @@ export function reservationsOf(
 ): Reservations | undefined {
   return attempt(() => {
     const conf = hostLocalConf(chain);
-    return conf && { conf, reservations: readAll(tool, conf.folder) };
+    return conf && { conf, reservations: tool.reservations.in(conf.folder) };
   });
 }
 
@@ -83,7 +84,8 @@ function attempt<T>(action: () => T): T | undefined {
 /** The addresses that are reserved on this node, of every network. @throws CniError */
 export function allReservations(tool: Tool): NetworkReservation[] {
   return reservationFolders(tool).flatMap((folder) =>
-    readAll(tool, folder)
+    tool.reservations
+      .in(folder)
       .filter(isTaken)
       .flatMap(({ address, owner, file }): NetworkReservation[] => {
         if (owner === undefined) return [];
@@ -108,10 +110,41 @@ function reservationFolders(tool: Tool): string[] {
   return [...new Set([...usual, ...configured])];
 }
 
-function readAll(tool: Tool, folder: string): Reservation[] {
-  return new Store(folder, tool.node)
-    .read()
-    .toSorted((a, b) => compareAddresses(a.address, b.address));
+/** Reads each folder of reservations once: a node with thousands of pods has thousands of files there. */
+export class ReservationReader {
+  readonly #node: Node;
+  readonly #folders = new Map<string, Folder>();
+
+  constructor(node: Node) {
+    this.#node = node;
+  }
+
+  /** All reservations in a folder, in the order of their addresses. @throws Failure */
+  in(folder: string): readonly Reservation[] {
+    return this.#read(folder).all;
+  }
+
+  /** Those of an attachment. @throws Failure */
+  ownedBy(folder: string, attachment: Attachment): Reservation[] {
+    const ofContainer = this.#read(folder).byContainer.get(attachment.containerId) ?? [];
+    return ownedBy(ofContainer, attachment);
+  }
+
+  #read(folder: string): Folder {
+    const known = this.#folders.get(folder);
+    if (known !== undefined) return known;
+    const all = new Store(folder, this.#node)
+      .read()
+      .toSorted((a, b) => compareAddresses(a.address, b.address));
+    const read = { all, byContainer: Map.groupBy(all, ({ owner }) => owner?.containerId ?? "") };
+    this.#folders.set(folder, read);
+    return read;
+  }
+}
+
+interface Folder {
+  readonly all: readonly Reservation[];
+  readonly byContainer: ReadonlyMap<string, readonly Reservation[]>;
 }
 
 /** Whether a file was written within the time that an ADD may take. */

@@ -1,5 +1,8 @@
+import type { JsonObject } from "../../../../shared/base/json.ts";
 import { asCniError } from "../../../../shared/cni/error.ts";
 import type { Delegate } from "../../../../shared/cni/delegate.ts";
+import { checkReserved } from "../../../../shared/ipam/check.ts";
+import { parseConf } from "../../../../shared/ipam/conf.ts";
 import { parseAddress } from "../../../../shared/net/address.ts";
 import type { Tool } from "../../command.ts";
 import type { CachedAttachment } from "../../node/attachments.ts";
@@ -47,12 +50,20 @@ export async function observePods(
 
 /** What the CHECK of the plugins that this executable holds finds wrong with an attachment. */
 async function problemOf(tool: Tool, pod: CachedAttachment): Promise<string | undefined> {
-  const { list } = pod;
+  const { list, addResult: prevResult } = pod;
   // A result of CNI 0.2.0 or before does not say what there should be.
-  if (list === undefined || (pod.addResult?.interfaces ?? []).length === 0) return undefined;
+  if (list === undefined || prevResult === undefined) return undefined;
+  if (prevResult.interfaces.length === 0) return undefined;
   const request = requestFor(pod);
-  const check = async (type: string, conf: Parameters<Delegate["check"]>[1]): Promise<void> => {
-    const env = { ...tool, delegate, warn: () => undefined };
+  const check = async (type: string, conf: JsonObject): Promise<void> => {
+    if (type === "host-local") {
+      // Its reservations are read once, for all pods.
+      const parsed = parseConf(conf, request);
+      const own = tool.reservations.ownedBy(parsed.folder, pod);
+      checkReserved(parsed, pod, prevResult.ips, own);
+      return;
+    }
+    const env = { ...tool, delegate, prevResult, warn: () => undefined };
     // The bridge's gateways are looked at once, for all pods.
     const own = type === "bridge" ? { ...conf, isGateway: false, isDefaultGateway: false } : conf;
     await tool.builtins.get(type)?.call(request, own, env);
