@@ -1,0 +1,163 @@
+/** flanneld with the Kubernetes API: leases, subnet.env, readiness, outages. */
+import { describe, expect, test } from "vitest";
+import { createFabric, type FabricNode } from "../../lab/fabric.ts";
+import { startFlanneld, startKubeApi, until, type Daemon } from "../../helpers/flanneld.ts";
+import {
+  answer,
+  netConf,
+  nodesOf,
+  readiness,
+  vxlan,
+  whenWritten,
+} from "../../helpers/flanneld_node.ts";
+
+const f = "flannel.alpha.coreos.com/";
+
+/** As flannel's manifest does. */
+function startWithKube(node: FabricNode, ...args: readonly string[]): Daemon {
+  return startFlanneld(
+    node.sandbox,
+    [
+      ...["-kube-subnet-mgr", "-kube-api-url=http://10.77.0.1:6443", "-iface=eth0", "-ip-masq"],
+      ...["-net-config-path=/run/net-conf.json", "-healthz-port=8081", ...args],
+    ],
+    { NODE_NAME: node.name },
+  );
+}
+
+async function kubeFabric(conf: object = vxlan, count = 2) {
+  const numbers = Array.from({ length: count }, (_, at) => ({
+    name: `n${at + 1}`,
+    number: at + 1,
+  }));
+  const fabric = await createFabric(numbers);
+  const api = await startKubeApi(fabric.router, { host: "10.77.0.1", port: 6443 });
+  for (const node of fabric.nodes) {
+    await node.sandbox.writeFile("/run/net-conf.json", netConf(conf));
+  }
+  return { fabric, api, start: startWithKube, [Symbol.asyncDispose]: async () => fabric.close() };
+}
+
+describe.concurrent("with the Kubernetes API", () => {
+  test("pain 35, seen 3: two nodes get their subnets, write subnet.env, and have routes to each other", async () => {
+    await using cluster = await kubeFabric();
+    const { fabric, api, start } = cluster;
+    const [n1, n2] = nodesOf(fabric);
+    await api.call("setNode", "n1", { podCIDRs: ["10.244.1.0/24"] });
+    await api.call("setNode", "n2", { podCIDRs: ["10.244.2.0/24"] });
+    const [first, second] = [start(n1), start(n2)];
+    expect(await whenWritten(n1, first)).toBe(
+      "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n",
+    );
+    expect(await n1.sandbox.mode("/run/flannel/subnet.env")).toBe(0o644);
+    await until("n2's readiness", async () => (await readiness(n2)).includes(" 200 "), second);
+    await until(
+      "the route",
+      async () => {
+        const routes = await n1.sandbox.routes(4);
+        return routes.some(
+          ({ dst, gateway }) => dst === "10.244.2.0/24" && gateway === "10.244.2.0",
+        );
+      },
+      first,
+    );
+    const node = await api.call("node", "n1");
+    expect(node?.metadata.annotations).toMatchObject({
+      [`${f}kube-subnet-manager`]: "true",
+      [`${f}backend-type`]: "vxlan",
+      [`${f}backend-data`]: expect.stringMatching(/^\{"VNI":1,"VtepMAC":"[\da-f:]{17}"\}$/),
+      [`${f}public-ip`]: "10.77.0.11",
+    });
+    expect(node?.status.conditions[0]).toMatchObject({
+      type: "NetworkUnavailable",
+      status: "False",
+    });
+    expect(await answer(n1, "/healthz")).toContain("flanneld is running");
+    expect(await answer(n1, "/metrics")).toMatch(/^flanneld_routes_programmed 1$/m);
+
+    const mac = node?.metadata.annotations[`${f}backend-data`];
+    expect(await first.end()).toBe(0);
+    await n1.sandbox.output("ip", ["link", "delete", "flannel.1"]);
+    const again = start(n1);
+    await until("n1's readiness", async () => (await readiness(n1)).includes(" 200 "), again);
+    const after = await api.call("node", "n1");
+    expect(after?.metadata.annotations[`${f}backend-data`]).toBe(mac);
+    expect(await again.end("SIGINT")).toBe(0);
+    expect(await second.end()).toBe(0);
+  });
+
+  test("seen 26: a node without a subnet, or with hostile peers, waits or refuses, and says so", async () => {
+    await using cluster = await kubeFabric();
+    const { fabric, api, start } = cluster;
+    const [n1] = nodesOf(fabric);
+    const peer = {
+      [`${f}kube-subnet-manager`]: "true",
+      [`${f}backend-type`]: "vxlan",
+      [`${f}backend-data`]: '{"VNI":1,"VtepMAC":"02:00:00:00:00:02"}',
+      [`${f}public-ip`]: "10.77.0.12",
+    };
+    const hostile = { foreign: "192.168.7.0/24", ours: "10.244.1.0/24", fabric: "10.77.0.0/24" };
+    for (const [name, cidr] of Object.entries(hostile)) {
+      await api.call("setNode", name, { podCIDRs: [cidr], annotations: peer });
+    }
+    await api.call("setNode", "broken", {
+      podCIDRs: ["10.244.5.0/24"],
+      annotations: { ...peer, [`${f}public-ip`]: "nowhere" },
+    });
+    await api.call("setNode", "bare", {});
+    await api.call("setNode", "n1", {});
+    const routes = await n1.sandbox.output("ip", ["route"]);
+    const daemon = start(n1);
+    await until(
+      "the wait",
+      async () => (await readiness(n1)).includes("no IPv4 podCIDR yet"),
+      daemon,
+    );
+    expect(await readiness(n1)).toContain(" 503 ");
+    await api.call("setNode", "n1", { podCIDRs: ["10.244.1.0/24"] });
+    await until("the readiness", async () => (await readiness(n1)).includes(" 200 "), daemon);
+    for (const name of ["foreign", "ours", "fabric", "broken"]) {
+      const refusal = new RegExp(`The peer ${name} is refused: .*\\.\n`);
+      await until(`the refusal of ${name}`, () => refusal.test(daemon.log()), daemon);
+    }
+    expect(await answer(n1, "/metrics")).toMatch(/^flanneld_peers_refused 4$/m);
+    expect(await n1.sandbox.output("ip", ["route"])).toBe(routes);
+    await daemon.end();
+  });
+
+  test("an outage, a forgotten version and a killed daemon take no route away", async () => {
+    await using cluster = await kubeFabric();
+    const { fabric, api, start } = cluster;
+    const [n1] = nodesOf(fabric);
+    await api.call("setNode", "n1", { podCIDRs: ["10.244.1.0/24"] });
+    await api.call(
+      "setNodes",
+      20,
+      "p",
+      {
+        [`${f}kube-subnet-manager`]: "true",
+        [`${f}backend-type`]: "vxlan",
+        [`${f}backend-data`]: '{"VNI":1,"VtepMAC":"%mac"}',
+        [`${f}public-ip`]: "%ip",
+      },
+      0,
+    );
+    const conf = netConf({ ...vxlan, Network: "10.0.0.0/8" });
+    await n1.sandbox.writeFile("/run/net-conf.json", conf);
+    await api.call("setNode", "n1", { podCIDRs: ["10.244.1.0/24"] });
+    const count = async () =>
+      (await n1.sandbox.routes(4)).filter(({ dev }) => dev === "flannel.1").length;
+    let daemon = start(n1);
+    await until("20 routes", async () => (await count()) === 20, daemon);
+    await api.call("stop");
+    await daemon.end("SIGKILL");
+    daemon = start(n1);
+    await until("the waiting", () => daemon.log().includes("Cannot"), daemon);
+    expect(await count()).toBe(20);
+    await api.call("deleteNode", "p3");
+    await api.call("expire");
+    await api.call("start");
+    await until("19 routes", async () => (await count()) === 19, daemon);
+    await daemon.end();
+  });
+});
