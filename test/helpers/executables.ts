@@ -5,13 +5,20 @@ import { join, resolve } from "node:path";
 
 /** The folder of the executables under test: CNI_BIN, which the vitest projects set, or dist/bin. */
 export function binDir(): string {
-  return withPlugin(resolve(process.env["CNI_BIN"] ?? "dist/bin"), "bridge", "run `make` first");
+  return withPlugins(resolve(process.env["CNI_BIN"] ?? "dist/bin"), ["bridge"], "run `make` first");
 }
+
+/** Those of the reference plugins that tests call. */
+const referencePlugins = [
+  ...["bridge", "dhcp", "host-local", "ipvlan", "loopback", "macvlan", "portmap", "ptp", "static"],
+  "tuning",
+];
 
 /** The folder of the reference plugins: REFERENCE_CNI_BIN, or Debian's. */
 export function referenceDir(): string {
   const folder = resolve(process.env["REFERENCE_CNI_BIN"] ?? "/usr/lib/cni");
-  return withPlugin(folder, "bridge", "install containernetworking-plugins");
+  const advice = "install containernetworking-plugins, or see docs/upstream-suites.md";
+  return withPlugins(folder, referencePlugins, advice);
 }
 
 /** Whether the reference supports CNI 1.1.0: from version 1.6 on, unlike Debian's 1.1.1. */
@@ -21,11 +28,18 @@ export function isReferenceNew(): boolean {
   return answer.includes('"1.1.0"');
 }
 
-function withPlugin(folder: string, plugin: string, advice: string): string {
+function withPlugins(folder: string, plugins: readonly string[], advice: string): string {
+  const missing = plugins.filter((plugin) => !isExecutable(join(folder, plugin)));
+  if (missing.length === 0) return folder;
+  const names = missing.join(", ");
+  throw new Error(`Cannot test the plugins in ${folder}: there is no ${names} (${advice})`);
+}
+
+function isExecutable(path: string): boolean {
   try {
-    accessSync(join(folder, plugin), constants.X_OK);
-    return folder;
+    accessSync(path, constants.X_OK);
+    return true;
   } catch {
-    throw new Error(`Cannot test the plugins in ${folder}: there is no ${plugin} (${advice})`);
+    return false;
   }
 }
