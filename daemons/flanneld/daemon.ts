@@ -1,5 +1,4 @@
-import { Failure } from "../../shared/base/failure.ts";
-import { ensureFolder, isPresent } from "../../shared/files/files.ts";
+import { ensureFolder } from "../../shared/files/files.ts";
 import { statusSocket } from "../../shared/files/paths.ts";
 import { Churn } from "../../shared/daemon/churn.ts";
 import { sleep } from "../../shared/daemon/backoff.ts";
@@ -18,6 +17,8 @@ import type { Sys } from "../../shared/runtime/sys.ts";
 import type { Backend, DeviceMacs } from "./backends/backend.ts";
 import { chooseBackend } from "./backends/choose.ts";
 import { chooseMacs, readVxlanOptions } from "./backends/vxlan.ts";
+import { checkBridgeFilter } from "./bridge_filter.ts";
+import { interfaceKey } from "./external_interface.ts";
 import type { ChosenInterface } from "./external_interface.ts";
 import { PeerAdmission } from "./leases/admission.ts";
 import type { Admission } from "./leases/admission.ts";
@@ -35,6 +36,7 @@ import {
 import { Readiness } from "./readiness.ts";
 import type { Step } from "./readiness.ts";
 import { Reconciler } from "./reconciler.ts";
+import { RefusalLog } from "./refusal_log.ts";
 import { takeSnapshot } from "./snapshot.ts";
 import { TrafficKeeper } from "./traffic/keeper.ts";
 
@@ -46,15 +48,6 @@ const limits = { first: 200, most: 3000 };
 
 /** Milliseconds after which nothing of the start is still going on. */
 const startEnds = 1000;
-
-/** How many refused peers have a line in the log each. */
-const mostRefusals = 100;
-
-/** The files whose presence says that bridged packets pass iptables. */
-const bridgeFilters = {
-  4: "/proc/sys/net/bridge/bridge-nf-call-iptables",
-  6: "/proc/sys/net/bridge/bridge-nf-call-ip6tables",
-} as const;
 
 /** What stays as it is found at the start. */
 interface Setup {
@@ -82,8 +75,7 @@ export class Flanneld {
   #applied = "";
   #peers: PeerLeases | undefined;
   #admitted: Admission | undefined;
-  readonly #saidRefusals = new Map<string, string>();
-  #refusals = 0;
+  readonly #refusals: RefusalLog;
   /** What changes the own side comes one after another. */
   #turn: Promise<void> = Promise.resolve();
 
@@ -93,6 +85,7 @@ export class Flanneld {
     this.#log = log;
     this.#manager = manager;
     this.#readiness = new Readiness(log);
+    this.#refusals = new RefusalLog(log);
     this.#earlier = readEarlier(options.subnetFile);
   }
 
@@ -128,7 +121,7 @@ export class Flanneld {
           flanneldMetrics({
             leases: this.#manager.health,
             admission: this.#admitted,
-            refusals: this.#refusals,
+            refusals: this.#refusals.count,
             overlay: this.#setup?.reconciler.status,
             isReady: this.#readiness.problem === undefined,
             mtu: this.#mtu,
@@ -257,21 +250,9 @@ export class Flanneld {
   }
 
   async #waitForBridgeFilter(conf: NetConf, signal: AbortSignal): Promise<void> {
-    const files = conf.enableNftables
-      ? []
-      : [
-          ...(conf.enableIpv4 ? [bridgeFilters[4]] : []),
-          ...(conf.enableIpv6 ? [bridgeFilters[6]] : []),
-        ];
     try {
       await this.#until("bridge", signal, async () => {
-        const missing = files.find((file) => !isPresent(file));
-        if (missing === undefined) return;
-        throw new Failure(
-          "missing",
-          `Cannot be sure that iptables sees the pods' packets: there is no ${missing}.`,
-          "Load the kernel module br_netfilter (modprobe br_netfilter).",
-        );
+        checkBridgeFilter(conf);
       });
     } catch (error) {
       if (!signal.aborted) throw error;
@@ -297,7 +278,7 @@ export class Flanneld {
       );
       const lease = this.#lease;
       if (lease === undefined) return;
-      const isMoved = !sameInterface(external, this.#external);
+      const isMoved = interfaceKey(external) !== (this.#external && interfaceKey(this.#external));
       this.#external = external;
       this.#apply(setup, external, lease, signal);
       if (isMoved) {
@@ -315,7 +296,7 @@ export class Flanneld {
     const context = admissionContext(this.#sys, conf, lease, external);
     // The kernel tells of much that leaves all this as it is, and with many peers it is work.
     const applied = JSON.stringify([
-      identity(external),
+      interfaceKey(external),
       ...context.ownSubnets.map(formatCidr),
       ...context.nodeNetworks.map(formatCidr).toSorted(),
     ]);
@@ -333,22 +314,9 @@ export class Flanneld {
     if (setup === undefined || peers === undefined) return;
     const admitted = setup.admission.update(peers);
     this.#admitted = admitted;
-    this.#sayRefusals(admitted.refused);
+    this.#refusals.update(admitted.refused);
     this.#manager.confirm(setup.admission.takeConflicts(), signal);
     setup.reconciler.setPeers(admitted.leases, admitted.complete);
-  }
-
-  /** Once for each peer and reason. */
-  #sayRefusals(refused: ReadonlyMap<string, string>): void {
-    for (const [id, why] of refused) {
-      if (this.#saidRefusals.get(id) === why) continue;
-      this.#saidRefusals.set(id, why);
-      this.#refusals++;
-      if (this.#saidRefusals.size <= mostRefusals) {
-        this.#log.warn(`The peer ${id} is refused: ${why}.`);
-      }
-    }
-    for (const id of this.#saidRefusals.keys()) if (!refused.has(id)) this.#saidRefusals.delete(id);
   }
 
   #writeFile(): void {
@@ -381,14 +349,4 @@ export class Flanneld {
     this.#readiness.done(step);
     return done;
   }
-}
-
-function sameInterface(a: ChosenInterface, b: ChosenInterface | undefined): boolean {
-  return b !== undefined && identity(a) === identity(b);
-}
-
-function identity(external: ChosenInterface): string {
-  const { name, index, mtu, address, addressV6, publicIp, publicIpv6 } = external;
-  const addresses = [address, addressV6, publicIp, publicIpv6].map((known) => known?.value);
-  return [name, index, mtu, ...addresses].join(" ");
 }

@@ -32,6 +32,13 @@ export interface ChosenInterface {
   readonly publicIpv6: Address | undefined;
 }
 
+/** Two that have the same key need the same of the node and of its peers. */
+export function interfaceKey(external: ChosenInterface): string {
+  const { name, index, mtu, address, addressV6, publicIp, publicIpv6 } = external;
+  const addresses = [address, addressV6, publicIp, publicIpv6].map((known) => known?.value);
+  return [name, index, mtu, ...addresses].join(" ");
+}
+
 /** A link, and addresses of it that are asked for. */
 interface Candidate {
   readonly link: number;
