@@ -6,20 +6,18 @@
 import { describe, expect, test } from "vitest";
 import { leftovers } from "../lab/leftovers.ts";
 import { isBun, soak } from "../helpers/form.ts";
-import { IPTABLES_NFT, NFTABLES } from "../helpers/portmap.ts";
+import { BACKENDS, NFTABLES } from "../helpers/portmap.ts";
 import { Stress, type Strain } from "./stress.ts";
 
 const places = 3;
 const lives = Number(process.env["STRESS_LIVES"] ?? (soak ? 500 : 2));
 const seed = Number(process.env["STRESS_SEED"] ?? 1);
 
-const strains: readonly (Strain & { readonly name: string })[] = [IPTABLES_NFT, NFTABLES].flatMap(
-  (backend) => [
-    { backend, name: `${backend.backend}, slow tools`, kills: false, flushes: false },
-    { backend, name: `${backend.backend}, killed calls`, kills: true, flushes: false },
-    { backend, name: `${backend.backend}, flushed rules`, kills: false, flushes: true },
-  ],
-);
+const strains: readonly (Strain & { readonly name: string })[] = BACKENDS.flatMap((backend) => [
+  { backend, name: `${backend.backend}, slow tools`, kills: false, flushes: false },
+  { backend, name: `${backend.backend}, killed calls`, kills: true, flushes: false },
+  { backend, name: `${backend.backend}, flushed rules`, kills: false, flushes: true },
+]);
 
 /** The short form leaves out what the kills do as well, and on the slower build all but one. */
 const tried = strains.filter(

@@ -11,7 +11,7 @@ import {
   createStressNode,
   expectChecked,
   expectExactly,
-  FLUSH,
+  flushOf,
   NETWORK,
   portMappings,
   waitForOrphans,
@@ -186,7 +186,7 @@ export class Stress {
   }
 
   async #flush(): Promise<void> {
-    await this.node.sh(`${FLUSH}; sleep 0.1`);
+    await this.node.sh(`${flushOf(this.#strain.backend)}; sleep 0.1`);
     this.tally.flushes++;
   }
 

@@ -10,7 +10,12 @@ export const BIN = "/opt/cni/bin";
 const VERSION = "1.1.0";
 
 /** What another program does to the node's rules. */
-export const FLUSH = "nft flush ruleset";
+export function flushOf({ backend }: Backend): string {
+  if (backend !== "iptables-legacy") return "nft flush ruleset";
+  return `for family in ip ip6; do
+    sed 's/.*/*&\nCOMMIT/' /proc/net/\${family}_tables_names | \${family}tables-legacy-restore -w
+  done`;
+}
 
 export type Env = Readonly<Record<string, string>>;
 
@@ -100,7 +105,7 @@ export async function expectExactly(
   expect([...new Set(named)].toSorted(), "pods that rules name").toEqual(ids);
   for (const pod of pods) await expectChecked(node, backend, pod);
   // They are as they are made in peace, and nothing else is there.
-  await node.sh(FLUSH);
+  await node.sh(flushOf(backend));
   await cnitoolOk(node, ["repair"], backend.env);
   expect(rules).toEqual(await sortedFirewall(node));
 }
