@@ -35,7 +35,7 @@ export interface NodeSpec {
   /** Whether managedFields tell of the podCIDRs; they do unless told otherwise. */
   readonly managedFields?: boolean | object;
   readonly created?: string;
-  /** Bytes of status besides the conditions. */
+  /** Bytes of status besides the conditions: images. */
   readonly ballast?: number;
 }
 
@@ -63,7 +63,7 @@ export interface Fault {
 interface NodeObject {
   metadata: Record<string, unknown> & { annotations: Record<string, string> };
   spec: Record<string, unknown>;
-  status: { conditions: Record<string, unknown>[]; ballast?: string };
+  status: { conditions: Record<string, unknown>[]; images?: readonly object[] };
 }
 
 interface Watcher {
@@ -252,7 +252,7 @@ export class KubeApi {
       spec: {},
       status: {
         conditions: [{ type: "Ready", status: "True" }],
-        ...(ballast === undefined ? {} : { ballast: "x".repeat(ballast) }),
+        ...(ballast === undefined ? {} : { images: imagesOf(ballast) }),
       },
     };
   }
@@ -387,6 +387,20 @@ export class KubeApi {
 
 function hex(value: number): string {
   return value.toString(16).padStart(2, "0");
+}
+
+/** What a kubelet reports of its images, which is most of a Node. */
+function imagesOf(bytes: number): readonly object[] {
+  const count = Math.round(bytes / JSON.stringify(imageOf(10)).length);
+  return Array.from({ length: count }, (_, at) => imageOf(at));
+}
+
+function imageOf(number: number): object {
+  const name = `registry.example/team/image-${number}`;
+  return {
+    names: [`${name}@sha256:${String(number).padStart(64, "0")}`, `${name}:v1.${number}`],
+    sizeBytes: 10_000_000 + number,
+  };
 }
 
 function managedFieldsOf(cidrs: readonly string[]): object {
