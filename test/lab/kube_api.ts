@@ -56,6 +56,8 @@ export interface Fault {
   readonly silent?: boolean;
   /** Ends the connection after so many bytes of the answer. */
   readonly cut?: number;
+  /** Says no more after so many bytes of the answer, and keeps the connection open. */
+  readonly stall?: number;
   /** Answers after so many milliseconds. */
   readonly delay?: number;
 }
@@ -222,6 +224,11 @@ export class KubeApi {
     this.#watchers.clear();
   }
 
+  /** Says nothing more on the connections of watches, which stay open. */
+  silence(): void {
+    this.#watchers.clear();
+  }
+
   bookmark(): void {
     const metadata = { resourceVersion: String(++this.#version), creationTimestamp: null };
     for (const { response } of this.#watchers) {
@@ -291,7 +298,8 @@ export class KubeApi {
     const send = (value: object) => {
       const text = JSON.stringify(value);
       response.setHeader("content-type", "application/json");
-      if (fault?.cut === undefined) response.end(text);
+      if (fault?.stall !== undefined) response.write(text.slice(0, fault.stall));
+      else if (fault?.cut === undefined) response.end(text);
       else response.write(text.slice(0, fault.cut), () => response.destroy());
     };
     const metadataOnly = (request.headers.accept ?? "").includes("PartialObjectMetadata");

@@ -16,7 +16,7 @@ const well: Snapshot = {
   mtu: 1430,
   leases: { lastEvent: now - 3000, errors: 0 },
   overlay: {
-    ...{ wanted: 4, programmed: 4, ignored: 0, repairs: 0, failed: [], refused: [] },
+    ...{ wanted: 4, programmed: 4, ignored: 0, repairs: 0, losses: 0, failed: [], refused: [] },
     ...{ devices: ["flannel.1", "flannel-v6.1"], problems: [], complete: true },
     ...{ failure: undefined, lastSync: now },
   },
@@ -28,7 +28,15 @@ const ill: Snapshot = {
   waitsFor: "this node has no subnet yet",
   leases: { problem: "Cannot reach the API.", errors: 7 },
   overlay: {
-    ...{ wanted: 2, programmed: 1, ignored: 0, repairs: 0, devices: [], complete: false },
+    ...{
+      wanted: 2,
+      programmed: 1,
+      ignored: 0,
+      repairs: 0,
+      losses: 0,
+      devices: [],
+      complete: false,
+    },
     failed: [{ id: "n2", subnet: "10.244.2.0/24", problem: "the kernel says no", attempts: 3 }],
     refused: [{ id: "n3", subnet: "10.244.3.0/24", problem: "tells no VTEP MAC", attempts: 0 }],
     ...{ problems: ["There is no eth0."], failure: undefined, lastSync: undefined },
