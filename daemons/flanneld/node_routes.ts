@@ -128,9 +128,9 @@ export function subnetConflict(
     (known) => overlaps(known, subnet) && (isWithin(known, subnet) || !isWithin(network, known)),
   );
   if (taken !== undefined) {
-    return `has the subnet ${formatCidr(subnet)}, which overlaps ${formatCidr(taken)} on a link of this node`;
+    return `has the subnet ${formatCidr(subnet)}, but ${formatCidr(taken)} on a link of this node overlaps it`;
   }
   const address = addresses.find((known) => contains(subnet, known));
   if (address === undefined) return undefined;
-  return `has the subnet ${formatCidr(subnet)}, in which an address or a gateway of this node is`;
+  return `has the subnet ${formatCidr(subnet)}, but an address or a gateway of this node is in it`;
 }
