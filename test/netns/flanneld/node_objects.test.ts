@@ -78,7 +78,7 @@ describe("two nodes", () => {
       async () => (await subnetEnv(cluster.node(2))).includes("10.244.22.1/24"),
       ...daemons,
     );
-    expect(second?.log()).toContain("This node was made anew; its annotations are back.");
+    expect(second?.log()).toContain("This node was recreated; its annotations are set again.");
     const conditions = (await api.call("node", "n2"))?.status.conditions;
     await until("the condition", () => conditions?.[0]?.["type"] === "NetworkUnavailable");
   });
