@@ -128,7 +128,7 @@ export function subnetConflict(
     (known) => overlaps(known, subnet) && (isWithin(known, subnet) || !isWithin(network, known)),
   );
   if (taken !== undefined) {
-    return `has the subnet ${formatCidr(subnet)}, but ${formatCidr(taken)} on a link of this node overlaps it`;
+    return `has the subnet ${formatCidr(subnet)}, which overlaps ${formatCidr(taken)} on a link of this node`;
   }
   const address = addresses.find((known) => contains(subnet, known));
   if (address === undefined) return undefined;

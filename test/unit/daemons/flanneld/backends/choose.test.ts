@@ -154,7 +154,7 @@ describe("vxlan", () => {
     [{ VtepMAC: "ff:ff:ff:ff:ff:ff" }, "must publish the VTEP MAC of one station"],
     [{ VtepMAC: "01:00:5e:00:00:01" }, "must publish the VTEP MAC of one station"],
     [{ VtepMAC: macs.ipv4 }, "has this node's own VTEP MAC"],
-    [{ VNI: 2, VtepMAC: "02:00:00:00:00:12" }, "has the VNI 2, and this node has 1"],
+    [{ VNI: 2, VtepMAC: "02:00:00:00:00:12" }, "has the VNI 2, but this node has 1"],
   ])("refuses a peer that says %j", (backendData, why) => {
     expect(join({}, peer({ backendData }))).toContain(why);
   });
@@ -218,7 +218,7 @@ describe("while the backend is being changed in a cluster", () => {
     const [device] = backend.devices(own, external, macs);
     expect(backend.join(foreign, { external, device, nextHop: onLink })).toEqual(plain);
     const far = backend.join(foreign, { external, device, nextHop: behindRouter });
-    expect(far).toBe(`has the backend ${backendType}, and is on no network of this node`);
+    expect(far).toBe(`has the backend ${backendType}, but is on no network of this node`);
   });
 
   it("peers of yet another backend are not its own", () => {
