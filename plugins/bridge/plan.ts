@@ -80,13 +80,11 @@ export function planAdd(
   const { pair, vlanPair } = newLinks;
   const bridgeMac = bridgeMacOf(observed, newLinks.bridgeMac);
   const usesVlanLink = needsVlanLink(conf, net.gateways);
+  const ofBridge = usesVlanLink ? [] : net.gateways;
   const common = [
-    ...planBridge(conf, observed, bridgeMac),
-    ...planMac(observed, bridgeMac, usesVlanLink ? [] : net.gateways, [
-      pair.hostMac,
-      vlanPair.hostMac,
-    ]),
-    ...(usesVlanLink ? planVlanLink(conf, observed, vlanPair) : []),
+    ...planBridge(conf, observed, bridgeMac, ofBridge),
+    ...planMac(observed, bridgeMac, ofBridge, [pair.hostMac, vlanPair.hostMac]),
+    ...(usesVlanLink ? planVlanLink(conf, observed, vlanPair, net.gateways) : []),
     ...planGateways(conf, net.gateways, observed),
   ];
   const own = [

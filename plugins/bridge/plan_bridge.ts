@@ -18,12 +18,14 @@ export function acceptRaKey(link: string): string {
 /**
  * Makes the bridge, or completes it.
  * @param mac for a new bridge.
+ * @param gateways those that it is to have.
  * @throws CniError Conflict if another link has its name.
  */
 export function planBridge(
   conf: BridgeConfig,
   { bridge, sysctls }: Pick<Observation, "bridge" | "sysctls">,
   mac: string,
+  gateways: readonly Cidr[],
 ): LinkChange[] {
   const { bridge: name, mtu, promiscuous } = conf;
   const vlanFiltering = usesVlans(conf);
@@ -32,6 +34,7 @@ export function planBridge(
     return [
       { kind: "create-bridge", name, mac, mtu, vlanFiltering },
       ignoreAdvertisements(name),
+      ...withoutDetection(conf, name, gateways),
       ...(promiscuous ? [{ kind: "set-link", name, ...promiscuity } as const] : []),
     ];
   }
@@ -51,6 +54,20 @@ export function planBridge(
 /** The node must not take routes from what pods announce. */
 function ignoreAdvertisements(link: string): SetSysctl {
   return { kind: "set-sysctl", key: acceptRaKey(link), value: "0", optional: true };
+}
+
+/**
+ * Lets the kernel use the link-local address of a new link at once: it asks for pods by that, and
+ * packets from other nodes would wait two seconds for duplicate address detection.
+ */
+function withoutDetection(
+  { detectDuplicates }: BridgeConfig,
+  link: string,
+  gateways: readonly Cidr[],
+): SetSysctl[] {
+  if (detectDuplicates || gateways.every(({ address }) => address.family !== 6)) return [];
+  const key = `net/ipv6/conf/${link}/accept_dad`;
+  return [{ kind: "set-sysctl", key, value: "0", optional: true }];
 }
 
 function foreignLink({ name, kind }: Link): CniError {
@@ -75,6 +92,7 @@ export function planVlanLink(
   conf: BridgeConfig,
   { bridge, vlanLink, links }: Pick<Observation, "bridge" | "vlanLink" | "links">,
   pair: VethPair,
+  gateways: readonly Cidr[],
 ): LinkChange[] {
   if (vlanLink?.up === true) return [];
   const name = gatewayLink(conf);
@@ -84,6 +102,7 @@ export function planVlanLink(
     return [
       { kind: "create-veth", name, mac, peer, peerMac, mtu: conf.mtu },
       ...planVlanPort(conf, peer, defaultVlan),
+      ...withoutDetection(conf, name, gateways),
       { kind: "set-link", name, up: true },
     ];
   }
@@ -91,6 +110,7 @@ export function planVlanLink(
   const port = links.find((link) => isPair(vlanLink, link));
   return [
     ...(port === undefined ? [] : planVlanPort(conf, port.name, defaultVlan)),
+    ...withoutDetection(conf, name, gateways),
     { kind: "set-link", name, up: true },
   ];
 }

@@ -12,7 +12,7 @@ import {
 } from "../helpers/cni.ts";
 import { cnitool, createInstalledNode } from "../helpers/cnitool.ts";
 import { isBun } from "../helpers/form.ts";
-import { bridgeConf, DUAL_STACK, IPV4, IPV6 } from "../helpers/network.ts";
+import { addressesIn, bridgeConf, DUAL_STACK, IPV4, IPV6 } from "../helpers/network.ts";
 import { expectError } from "../helpers/state.ts";
 
 const call = { bin: binDir(), plugin: "bridge" } as const;
@@ -283,4 +283,18 @@ describe.runIf(isBun)("an IPv6 address", () => {
       wait`);
     expect(output).toBe("");
   });
+});
+
+test("packets from other nodes do not wait for a new bridge", async () => {
+  await using sandbox = await createSandbox();
+  const outside = await sandbox.addExternalHost("outside");
+  await outside.sh(`ip -6 route add default via ${outside.addresses6.node}`);
+  const { result } = await addPod(sandbox, "pod1", bridgeConf(DUAL_STACK));
+  const address = addressesIn(result).find((text) => text.includes(":")) ?? "";
+  const ping = await outside.output("ping", ["-n", "-c", "1", "-W", "8", address]);
+  expect(ping).toContain("1 received");
+  // The first has found the pod. One for a duplicate of the bridge's own address would be another.
+  const counters = await sandbox.output("cat", ["/proc/net/dev_snmp6/cni0"]);
+  expect(/^Icmp6OutNeighborSolicits\s+(\d+)$/m.exec(counters)?.[1]).toBe("1");
+  expect(await sandbox.sh("ip -6 address show dev cni0")).not.toContain("tentative");
 });

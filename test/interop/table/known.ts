@@ -35,7 +35,7 @@ function rowsOf(markdown: string): ReadonlyMap<string, string> {
 }
 
 /** Flags of addresses and settings of the pod's link that depend on duplicate address detection. */
-const DAD = String.raw`,"(nodad|tentative)":true|^settings pod: .*ndisc_notify.*\n`;
+const DAD = String.raw`,"(nodad|tentative)":true|^settings (pod: .*ndisc_notify|node: .*cni0.*/accept_dad).*\n`;
 
 /** The part of a text that may differ for a reason. For a reason without an entry, all of it may. */
 const TRACES: Readonly<Record<string, RegExp>> = {

@@ -44,7 +44,7 @@ describe("an ADD", () => {
   test("on a bare node makes the bridge, then the port, then lets the pod use it", () => {
     const { attach, configure, announce, bridgeMac } = plan(bareNode);
     expect(outline(attach)).toEqual([
-      "host: create-bridge set-sysctl add-address add-address set-link set-link",
+      "host: create-bridge set-sysctl set-sysctl add-address add-address set-link set-link",
     ]);
     expect(outline(configure)).toEqual([
       "container: set-sysctl set-sysctl set-sysctl set-sysctl set-sysctl add-address add-address set-link",
