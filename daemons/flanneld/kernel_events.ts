@@ -10,8 +10,6 @@ export type Concern = "changes" | "devices" | "all";
 export interface EventReactions {
   readonly wake: (concern: Concern) => void;
   readonly onExternalChange: () => void;
-  /** Events were lost, and everything is looked at. */
-  readonly onLoss: () => void;
 }
 
 /** What the kernel's events mean for what is believed of it. */
@@ -23,7 +21,6 @@ export function eventHandlers(state: OverlayState, reactions: EventReactions): E
       if (concern !== undefined) reactions.wake(concern);
     },
     lost: () => {
-      reactions.onLoss();
       reactions.onExternalChange();
       reactions.wake("all");
     },

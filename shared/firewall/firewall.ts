@@ -6,6 +6,8 @@ import type { UdpPort } from "../netlink/conntrack.ts";
 import { hasLegacyChain, hasLegacyTable, legacyContent, legacyTable } from "./iptables_legacy.ts";
 import { sleep } from "../files/lock.ts";
 import type { Lock } from "../files/lock.ts";
+import { commitChanges } from "../netlink/nf_batch.ts";
+import type { NfChange } from "../netlink/nf_batch.ts";
 import { generation, hasChain, listRules, netfilterSocket } from "../netlink/nf_tables.ts";
 import type { NfFamily, NfRule } from "../netlink/nf_tables.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
@@ -84,6 +86,15 @@ export class Firewall implements Disposable {
     if (answer.status === 0) return true;
     if (isAbsent(answer)) return false;
     throw this.#failure("nft", answer);
+  }
+
+  /**
+   * Makes changes of nf_tables, of which iptables-nft is a part, in one transaction without a process.
+   * @returns whether they were made. Where not, nothing was, and a tool can say why.
+   * @throws Failure kernel
+   */
+  commit(changes: readonly NfChange[]): boolean {
+    return commitChanges(this.#netfilter(), changes) === 0;
   }
 
   /**

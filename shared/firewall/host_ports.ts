@@ -6,7 +6,7 @@ import {
   hostPortTables,
   hostPortsInNftables,
 } from "./host_ports_nftables.ts";
-import { hostPortChain, hostPortTag } from "./names.ts";
+import { dnatChain, hostPortChain, hostPortTag } from "./names.ts";
 import type { Digest } from "./names.ts";
 import type { Container, ListedHostPort, PortForward } from "./port_forward.ts";
 import type { Ruleset } from "./ruleset.ts";
@@ -55,7 +55,7 @@ export function listedHostPorts(backend: Backend, owner: string): Ruleset {
   return {
     iptables: () =>
       backend === "iptables"
-        ? { table: "nat", chain: owner, oldChains: [], rules: [], shared }
+        ? { table: "nat", chain: owner, oldChains: [], entryChain: dnatChain, rules: [], shared }
         : undefined,
     nftables: (families: readonly Family[]) =>
       backend === "iptables"

@@ -42,6 +42,7 @@ export function hostPortRulesOfIptables(
     table: "nat",
     chain,
     oldChains: [oldHostPortChain(digest, network, containerId)],
+    entryChain: dnatChain,
     rules: [
       ...own.flatMap((forward) => dnatRules(forward, family)).map((rule) => ({ chain, rule })),
       ...own

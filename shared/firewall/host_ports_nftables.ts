@@ -1,6 +1,5 @@
-import { addressIfAny, formatAddress, widthOf } from "../net/address.ts";
+import { addressIfAny, formatAddress } from "../net/address.ts";
 import type { Family } from "../net/address.ts";
-import { formatCidr, subnetOf } from "../net/cidr.ts";
 import type { Cidr } from "../net/cidr.ts";
 import {
   hostIPChain,
@@ -10,6 +9,7 @@ import {
   hostPortsChain,
   masqueradingChain,
 } from "./names.ts";
+import { subnetText } from "./nftables_text.ts";
 import { addressOf, addressesFirst, mappingsOf } from "./port_forward.ts";
 import type {
   Container,
@@ -121,10 +121,7 @@ function markOf({ markMasqBit }: PortForwardOptions): string {
 function markRules(forward: PortForward, own: Cidr, when: string): NftablesRule[] {
   const { family } = own.address;
   const ip = wordOf(family);
-  // nft lists a subnet of one address as that address.
-  const isAlone = own.prefix === widthOf(family);
-  const subnet = isAlone ? formatAddress(own.address) : formatCidr(subnetOf(own));
-  const from = forward.options.masqAll ? "" : `${ip} saddr ${subnet} `;
+  const from = forward.options.masqAll ? "" : `${ip} saddr ${subnetText(own)} `;
   const groups = Map.groupBy(
     mappingsOf(forward, family),
     (mapping) => `${toAddress(mapping, ip)}${mapping.protocol}`,
@@ -147,7 +144,9 @@ function masqueradeRules(
   const address = formatAddress(own.address);
   const to = `${ip} daddr ${address}`;
   const mark = markOf(options);
-  const marked = maker === "us" ? [`${to} meta mark & ${mark} == ${mark} masquerade`] : [];
+  // nft lists the highest bit as a prefix.
+  const isMarked = options.markMasqBit === 31 ? `${mark}/1` : `& ${mark} == ${mark}`;
+  const marked = maker === "us" ? [`${to} meta mark ${isMarked} masquerade`] : [];
   const local = own.address.family === 4 ? [`ip saddr 127.0.0.1 ${to} masquerade`] : [];
   // With masqAll these packets are marked too. The reference's CHECK counts the rules.
   const optional = maker === "us" && options.masqAll;

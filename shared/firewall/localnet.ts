@@ -50,6 +50,7 @@ function iptablesRules(link: string, digest: Digest): IptablesRules {
     table: "mangle",
     chain,
     oldChains: [],
+    entryChain: "PREROUTING",
     rules: [
       { chain, rule: `-s ${loopback} -j DROP` },
       { chain, rule: `-d ${loopback} -j DROP` },

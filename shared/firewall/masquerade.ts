@@ -13,6 +13,7 @@ import {
   masqueradeTagComment,
 } from "./names.ts";
 import type { Digest } from "./names.ts";
+import { subnetText } from "./nftables_text.ts";
 import type { IptablesRules, NftablesTable, Ruleset } from "./ruleset.ts";
 
 /**
@@ -69,10 +70,9 @@ export function masqueradeRuleset(
         rules: families.flatMap(ownOf).map((address) => {
           const ip = address.address.family === 4 ? "ip" : "ip6";
           const own = formatAddress(address.address);
-          const subnet = formatCidr(subnetOf(address));
           return {
             chain: masqueradeChecksChain,
-            rule: `${ip} saddr ${own} ${ip} daddr != ${subnet} masquerade`,
+            rule: `${ip} saddr ${own} ${ip} daddr != ${subnetText(address)} masquerade`,
           };
         }),
       },
@@ -103,7 +103,14 @@ function iptablesRules(
     })),
   ];
   const shared = { chains: [], rules: [] };
-  return { table: "nat", chain, oldChains: [], rules: addresses.length === 0 ? [] : rules, shared };
+  return {
+    table: "nat",
+    chain,
+    oldChains: [],
+    entryChain: "POSTROUTING",
+    rules: addresses.length === 0 ? [] : rules,
+    shared,
+  };
 }
 
 /** Whose masquerading a rule is, as far as it says. */

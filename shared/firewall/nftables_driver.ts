@@ -3,6 +3,8 @@ import type { Family } from "../net/address.ts";
 import { stateOf } from "../netlink/nf_tables.ts";
 import type { FirewallDriver, RulesetKind } from "./driver.ts";
 import type { Firewall } from "./firewall.ts";
+import { addChanges, removeChanges } from "./nftables_changes.ts";
+import type { Removal } from "./nftables_changes.ts";
 import {
   addCommands,
   baseCommands,
@@ -34,9 +36,11 @@ export class NftablesDriver implements FirewallDriver {
     removed: readonly Ruleset[] = [],
   ): boolean {
     const wanted = rulesOf(added, families).filter(({ rules }) => rules.length > 0);
-    if (wanted.some((rules) => this.#isThere(rules))) return false;
+    if (wanted.some((rules) => this.#isThere(rules) || !this.#hasTable(rules))) return false;
+    const gone = this.#removal(rulesOf(removed, families));
+    if (this.#commit(wanted, gone)) return true;
     const commands = [
-      ...this.#removal(rulesOf(removed, families)),
+      ...gone.flatMap(removalCommands),
       ...wanted.flatMap((rules) => addCommands(rules)),
     ];
     return this.#change(commands);
@@ -55,7 +59,7 @@ export class NftablesDriver implements FirewallDriver {
     retryOnConflict(() => {
       const commands = [
         ...[...tables.values()].flatMap((table) => baseCommands(table)),
-        ...this.#removal([...wanted, ...rulesOf(removed, families)]),
+        ...this.#removal([...wanted, ...rulesOf(removed, families)]).flatMap(removalCommands),
         ...wanted.flatMap((rules) => addCommands(rules)),
       ];
       if (!this.#change(commands)) throw notMade([...tables.keys()]);
@@ -70,7 +74,9 @@ export class NftablesDriver implements FirewallDriver {
 
   remove(families: readonly Family[], owners: readonly Ruleset[]): void {
     retryOnConflict(() => {
-      if (!this.#change(this.#removal(rulesOf(owners, families)))) throw changedSince();
+      const gone = this.#removal(rulesOf(owners, families));
+      if (this.#commit([], gone)) return;
+      if (!this.#change(gone.flatMap(removalCommands))) throw changedSince();
     });
   }
 
@@ -138,19 +144,33 @@ export class NftablesDriver implements FirewallDriver {
       .flatMap((table) => [...kind.ownersInNftables(this.#list(table))]);
   }
 
-  /** Commands that remove what some owners have. */
-  #removal(owners: readonly NftablesRules[]): string[] {
+  /** What there is of some owners. */
+  #removal(owners: readonly NftablesRules[]): Removal[] {
     const byTable = Map.groupBy(owners, ({ table }) => tableOf(table));
     return [...byTable.values()].flatMap((inTable) => {
       const [first] = inTable;
       if (first === undefined) return [];
-      return [
-        ...removeCommands(first.table, this.#rulesOf(first.table, inTable)),
-        ...inTable
-          .filter((rules) => rules.ownChains.length > 0 && this.#isThere(rules))
-          .flatMap(({ table, ownChains }) => removeChainsCommands(table, ownChains)),
-      ];
+      const chains = inTable
+        .filter((rules) => rules.ownChains.length > 0 && this.#isThere(rules))
+        .flatMap(({ ownChains }) => ownChains);
+      return [{ table: first.table, rules: this.#rulesOf(first.table, inTable), chains }];
     });
+  }
+
+  /**
+   * Makes and removes rules without a process.
+   * @returns whether it did. Where not, nothing was changed, and nft may do it.
+   */
+  #commit(wanted: readonly NftablesRules[], gone: readonly Removal[]): boolean {
+    const added = addChanges(wanted);
+    if (added === undefined) return false;
+    const changes = [...gone.flatMap(removeChanges), ...added];
+    return changes.length > 0 && this.#firewall.commit(changes);
+  }
+
+  /** Whether the chains are there that an owner's rules stand in. */
+  #hasTable({ table: { family, name, ownersChains } }: NftablesRules): boolean {
+    return ownersChains.every((chain) => this.#firewall.hasChain(family, name, chain));
   }
 
   /** The rules of some owners in a table. */
@@ -190,6 +210,10 @@ export class NftablesDriver implements FirewallDriver {
 
 function rulesOf(rulesets: readonly Ruleset[], families: readonly Family[]): NftablesRules[] {
   return rulesets.flatMap((ruleset) => ruleset.nftables(families));
+}
+
+function removalCommands({ table, rules, chains }: Removal): string[] {
+  return [...removeCommands(table, rules), ...removeChainsCommands(table, chains)];
 }
 
 function notMade(tables: readonly string[]): Failure {

@@ -1,3 +1,6 @@
+import { formatAddress, widthOf } from "../net/address.ts";
+import { formatCidr, subnetOf } from "../net/cidr.ts";
+import type { Cidr } from "../net/cidr.ts";
 import { parsedOnce } from "./listing.ts";
 import type { NftablesRules, NftablesTable, Rule } from "./ruleset.ts";
 
@@ -6,12 +9,20 @@ import type { NftablesRules, NftablesTable, Rule } from "./ruleset.ts";
 /** A rule that the kernel has. */
 export interface KnownRule {
   readonly chain: string;
-  readonly handle: bigint | string;
+  readonly handle: bigint;
 }
 
 /** A table as nft names it: "ip cni_hostport". */
 export function tableOf({ family, name }: NftablesTable): string {
   return `${typeof family === "number" ? (family === 4 ? "ip" : "ip6") : family} ${name}`;
+}
+
+/** A subnet as nft lists it: one of a single address is that address. */
+export function subnetText(cidr: Cidr): string {
+  const { address, prefix } = subnetOf(cidr);
+  return prefix === widthOf(address.family)
+    ? formatAddress(address)
+    : formatCidr({ address, prefix });
 }
 
 /** Commands that make a table and what owners share in it, anew where it is there. */

@@ -27,6 +27,8 @@ export interface IptablesRules {
   readonly chain: string;
   /** Chains of earlier versions that go with it too. */
   readonly oldChains: readonly string[];
+  /** The chain in which rules lead to its own. */
+  readonly entryChain: string;
   /** The rules in its chain, then those of other chains that lead there. */
   readonly rules: readonly Rule[];
   /** What these rules need, and all owners share. */

@@ -101,6 +101,34 @@ export class NetlinkSocket implements Disposable {
   }
 
   /**
+   * Sends a batch (linux/netfilter/nfnetlink.h): messages that the kernel carries out all or not at all.
+   * @param begin and end mark it.
+   * @returns 0, or the errno of the first message that the kernel refuses.
+   * @throws Failure kernel when the kernel does not answer.
+   */
+  commit(begin: Message, messages: readonly Message[], end: Message): number {
+    const first = this.#seq;
+    const last = first + messages.length;
+    this.#seq += messages.length + 2;
+    const datagram = [begin, ...messages, end].map((message, at) => {
+      // What is refused is answered anyway, and only so many answers fit the socket's buffer.
+      const flags = first + at === last ? Flag.REQUEST | Flag.ACK : Flag.REQUEST;
+      return frame({ ...message, flags: message.flags | flags }, first + at);
+    });
+    check(this.#sys.send(this.#fd, Buffer.concat(datagram), 0), "send to the kernel");
+    let refused = 0;
+    for (;;) {
+      for (const { type, seq, body } of this.#receive()) {
+        if (type !== NLMSG_ERROR || seq < first || seq > last) continue;
+        const errno = Math.abs(understood("a change", () => readS32(body, 0)));
+        if (refused === 0) refused = errno;
+        // The answer to the mark is one to the whole batch.
+        if (seq === first || seq === last) return refused;
+      }
+    }
+  }
+
+  /**
    * Sends a GET with the DUMP flag, and repeats it if something changed during it.
    * @param absent errnos that mean that there is nothing to list.
    * @param bytes bytes that every wanted message contains. Among thousands of messages, most of the

@@ -3,11 +3,12 @@ import type { Sys } from "../../shared/runtime/sys.ts";
 
 const NLMSG_HEADER = 16;
 const NLMSG_ERROR = 2;
+const NFNL_MSG_BATCH_BEGIN = 0x10;
 
-/** The answer to receive on a socket, after `after` others. */
+/** The answers to receive on a socket, after `after` others. */
 interface Pending {
   readonly fd: number;
-  readonly datagram: Buffer;
+  readonly datagrams: Buffer[];
   after: number;
 }
 
@@ -23,20 +24,32 @@ export function withFault(sys: Sys, fault: string): Sys {
     ...sys,
     send(fd, data, flags) {
       const messages = split(Buffer.from(data));
+      if (typeOf(messages[0]) === NFNL_MSG_BATCH_BEGIN) {
+        // The kernel makes all changes of a batch or none, and answers the last one anyway.
+        const changes = messages.slice(1, -1);
+        const refused = changes[(wanted ?? 0) - count - 1];
+        count += changes.length;
+        const last = changes.at(-1);
+        if (refused === undefined || last === undefined) return sys.send(fd, data, flags);
+        const answers = [refusal(refused, errno ?? 0)];
+        if (refused !== last) answers.push(refusal(last, 0));
+        pending = { fd, datagrams: answers, after: 0 };
+        return data.length;
+      }
       const kept: Buffer[] = [];
       for (const message of messages) {
         if (++count !== wanted) kept.push(message);
-        else pending = { fd, datagram: refusal(message, errno ?? 0), after: kept.length };
+        else pending = { fd, datagrams: [refusal(message, errno ?? 0)], after: kept.length };
       }
       if (kept.length === messages.length) return sys.send(fd, data, flags);
       return kept.length === 0 ? data.length : sys.send(fd, Buffer.concat(kept), flags);
     },
     recv(fd, into, flags) {
       if (pending?.fd === fd && pending.after === 0) {
-        const { datagram } = pending;
-        pending = undefined;
-        into.set(datagram);
-        return datagram.length;
+        const datagram = pending.datagrams.shift();
+        if (pending.datagrams.length === 0) pending = undefined;
+        into.set(datagram ?? []);
+        return datagram?.length ?? 0;
       }
       const got = sys.recv(fd, into, flags);
       const isAnswer =
@@ -60,6 +73,10 @@ function split(datagram: Buffer): Buffer[] {
     at += length;
   }
   return messages;
+}
+
+function typeOf(message: Buffer | undefined): number | undefined {
+  return message?.readUInt16LE(4);
 }
 
 /** struct nlmsgerr: the errno, and the header of the request. */

@@ -241,6 +241,13 @@ export async function wrap(
   return { ...backend.env, PATH: `${FAKES}:${path}` };
 }
 
+/** Conditions that only the firewall's own tools can write. */
+export function toolsConditions({ backend }: Backend): Conf {
+  const words =
+    backend === "nftables" ? ["ct", "state", "new"] : ["-m", "conntrack", "--ctstate", "NEW"];
+  return { conditionsV4: words, conditionsV6: words };
+}
+
 /** The tools that change the firewall, by backend. */
 export function toolsOf({ backend }: Backend): readonly string[] {
   return backend === "nftables" ? ["nft"] : ["iptables-restore", "ip6tables-restore"];

@@ -35,7 +35,7 @@ export interface NodeSpec {
   /** Whether managedFields tell of the podCIDRs; they do unless told otherwise. */
   readonly managedFields?: boolean | object;
   readonly created?: string;
-  /** Bytes of status besides the conditions: images. */
+  /** Bytes of status besides the conditions. */
   readonly ballast?: number;
 }
 
@@ -56,8 +56,6 @@ export interface Fault {
   readonly silent?: boolean;
   /** Ends the connection after so many bytes of the answer. */
   readonly cut?: number;
-  /** Says no more after so many bytes of the answer, and keeps the connection open. */
-  readonly stall?: number;
   /** Answers after so many milliseconds. */
   readonly delay?: number;
 }
@@ -65,7 +63,7 @@ export interface Fault {
 interface NodeObject {
   metadata: Record<string, unknown> & { annotations: Record<string, string> };
   spec: Record<string, unknown>;
-  status: { conditions: Record<string, unknown>[]; images?: readonly object[] };
+  status: { conditions: Record<string, unknown>[]; ballast?: string };
 }
 
 interface Watcher {
@@ -224,11 +222,6 @@ export class KubeApi {
     this.#watchers.clear();
   }
 
-  /** Says nothing more on the connections of watches, which stay open. */
-  silence(): void {
-    this.#watchers.clear();
-  }
-
   bookmark(): void {
     const metadata = { resourceVersion: String(++this.#version), creationTimestamp: null };
     for (const { response } of this.#watchers) {
@@ -259,7 +252,7 @@ export class KubeApi {
       spec: {},
       status: {
         conditions: [{ type: "Ready", status: "True" }],
-        ...(ballast === undefined ? {} : { images: imagesOf(ballast) }),
+        ...(ballast === undefined ? {} : { ballast: "x".repeat(ballast) }),
       },
     };
   }
@@ -298,8 +291,7 @@ export class KubeApi {
     const send = (value: object) => {
       const text = JSON.stringify(value);
       response.setHeader("content-type", "application/json");
-      if (fault?.stall !== undefined) response.write(text.slice(0, fault.stall));
-      else if (fault?.cut === undefined) response.end(text);
+      if (fault?.cut === undefined) response.end(text);
       else response.write(text.slice(0, fault.cut), () => response.destroy());
     };
     const metadataOnly = (request.headers.accept ?? "").includes("PartialObjectMetadata");
@@ -395,20 +387,6 @@ export class KubeApi {
 
 function hex(value: number): string {
   return value.toString(16).padStart(2, "0");
-}
-
-/** What a kubelet reports of its images, which is most of a Node. */
-function imagesOf(bytes: number): readonly object[] {
-  const count = Math.round(bytes / JSON.stringify(imageOf(10)).length);
-  return Array.from({ length: count }, (_, at) => imageOf(at));
-}
-
-function imageOf(number: number): object {
-  const name = `registry.example/team/image-${number}`;
-  return {
-    names: [`${name}@sha256:${String(number).padStart(64, "0")}`, `${name}:v1.${number}`],
-    sizeBytes: 10_000_000 + number,
-  };
 }
 
 function managedFieldsOf(cidrs: readonly string[]): object {

@@ -11,12 +11,14 @@ import {
   BACKENDS,
   containerRules,
   createNode,
+  IPTABLES_LEGACY,
   IPTABLES_NFT,
   natTable,
   NFTABLES,
   portmapCall,
   records,
   resultFor,
+  toolsConditions,
   toolsOf,
   wrap,
   type Backend,
@@ -117,9 +119,11 @@ describe.concurrent("S4: rules that no record tells of", () => {
 });
 
 describe.concurrent("S4: a firewall tool that goes on after its plugin was killed", () => {
-  const verbs = BACKENDS.flatMap((backend) =>
-    (["ADD", "DEL"] as const).map((command) => ({ ...backend, command })),
-  );
+  // Other changes of nf_tables' rules need no tool.
+  const verbs = [
+    ...BACKENDS.map((backend) => ({ ...backend, command: "ADD" as const })),
+    { ...IPTABLES_LEGACY, command: "DEL" as const },
+  ];
   testSome(verbs)(
     "is waited for by DEL, which leaves nothing ($backend, $command)",
     async (row) => {
@@ -139,7 +143,8 @@ describe.concurrent("S4: a firewall tool that goes on after its plugin was kille
         'exec 3<&0; "$@" <&3 & p=$!; until [ -e /run/begun ]; do sleep 0.01; done; kill -9 $p; wait $p',
         "sh",
       ];
-      await cni(node, { ...pod.portmap, extraEnv, command, prefix: killer });
+      const conf = { ...pod.portmap.conf, ...toolsConditions(row) };
+      await cni(node, { ...pod.portmap, conf, extraEnv, command, prefix: killer });
       expect(await node.exists("/run/ended"), "killed while its tool runs").toBe(false);
       await cniOk(node, { ...pod.portmap, command: "DEL" });
       expect(await node.exists("/run/ended"), "DEL has waited").toBe(true);

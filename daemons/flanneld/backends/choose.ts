@@ -43,11 +43,7 @@ export function chooseBackend(netConf: NetConf): Backend {
 function refusal(type: string): Failure {
   const advice = alternatives[type];
   if (advice !== undefined) {
-    return new Failure(
-      "invalid",
-      `Cannot use the backend ${type}: flanneld does not have it.`,
-      advice,
-    );
+    return new Failure("invalid", `Cannot use the backend ${type}: flanneld has no such.`, advice);
   }
   if (notYet.has(type)) {
     const what = type === "udp" ? " A config without a Backend means udp." : "";
@@ -59,7 +55,7 @@ function refusal(type: string): Failure {
   }
   return new Failure(
     "invalid",
-    `Cannot use the backend ${quote(type)}: flanneld does not know it.`,
+    `Cannot use the backend ${quote(type)}: there is none of that name.`,
     'Set Backend.Type in net-conf.json to "vxlan", "host-gw" or "alloc".',
   );
 }

@@ -99,7 +99,7 @@ function addressAt(object: JsonObject, key: string, family: Family): Address | u
 function textAt(object: JsonObject, key: string): string {
   const value: Json | undefined = object[key];
   if (value === undefined || typeof value === "string") return value ?? "";
-  throw new EntryError(`its ${key} must be a string (got ${quote(JSON.stringify(value))})`);
+  throw new EntryError(`its ${key} must be a text`);
 }
 
 /** An entry as a lease. @param id the last part of its key. @throws EntryError */

@@ -60,10 +60,10 @@ describe("an entry", () => {
   it.each([
     ["", "its value must be a JSON object"],
     ["[]", "its value must be a JSON object"],
-    ['{"PublicIP":7}', "its PublicIP must be a string"],
+    ['{"PublicIP":7}', "its PublicIP must be a text"],
     ['{"PublicIP":"10.0.0.256"}', "its PublicIP must be an IPv4 address"],
     ['{"PublicIPv6":"10.0.0.1"}', "its PublicIPv6 must be an IPv6 address"],
-    ['{"BackendType":{}}', "its BackendType must be a string"],
+    ['{"BackendType":{}}', "its BackendType must be a text"],
   ])("is refused for its value: %s", (value, why) => {
     expect(() => parseAttributes(value)).toThrow(why);
   });
@@ -154,7 +154,7 @@ describe("the choice of a subnet", () => {
       "10.1.3.0/24",
     );
     expect(() => keepOrChooseSubnets(small, earlier, [subnets("10.0.0.0/8")])).toThrow(
-      "Cannot get a subnet: the network has none free (1 are taken).",
+      "Cannot get a subnet: none of the network's is free, 1 are taken.",
     );
   });
 
