@@ -5,22 +5,25 @@ import { nextFailure } from "./peer_state.ts";
 import type { PeerState } from "./peer_state.ts";
 import type { PlannedChange } from "./planned_change.ts";
 
-/** What one of a kind is called, and several. */
+/** A kind of object, in the singular and the plural. */
 type Noun = readonly [one: string, many: string];
 
-/** What came of a run of changes. */
+/** The outcome of a run of changes. */
 export interface Applied {
-  /** Peers for which the kernel has refused something, or another's route is in the way, for the first time. */
+  /**
+   * Peers that have failed for the first time: the kernel has refused a change, or another
+   * program's route is in the way.
+   */
   readonly failed: ReadonlyMap<PeerState, string>;
   /** Peers that are reachable after failures. */
   readonly recovered: readonly PeerState[];
-  /** What was there once and had to be made again, by kind. */
+  /** How many objects had disappeared and were made again, by kind. */
   readonly repaired: ReadonlyMap<Noun, number>;
-  /** Why what is not wanted could not be deleted; undefined if it could. */
+  /** Why something unwanted could not be deleted; undefined if all was. */
   readonly deletionProblem: string | undefined;
-  /** Whether a link is gone or down that was there. */
+  /** Whether a link has gone or gone down meanwhile. */
   readonly isLinkLost: boolean;
-  /** Whether there was something that was believed not to be there. */
+  /** Whether something existed that was believed not to. */
   readonly isSurprised: boolean;
 }
 
@@ -29,9 +32,9 @@ const linkLost: ReadonlySet<number> = new Set([19, 100]);
 const EEXIST = 17;
 
 /**
- * Makes the changes that are to be made, until there are no more. A peer for which the kernel
- * refuses one is left out until it is its turn again, and delays none.
- * @param canDelete whether all peers are known, so that what none of them wants can go.
+ * Makes changes until none are left. A peer whose change the kernel refuses is left out until its
+ * next turn, and delays no other peer.
+ * @param canDelete whether all peers are known, so that what none of them needs can be deleted.
  */
 export async function applyChanges(
   state: OverlayState,

@@ -43,13 +43,13 @@ import { TrafficKeeper } from "./traffic/keeper.ts";
 /** Set at build time from package.json. */
 declare const FLANNEL_CNI_VERSION: string;
 
-/** Milliseconds between attempts at what may come to be. */
+/** Milliseconds between attempts at what can work later. */
 const limits = { first: 200, most: 3000 };
 
-/** Milliseconds after which nothing of the start is still going on. */
+/** Milliseconds after which the start is over. */
 const startEnds = 1000;
 
-/** What stays as it is found at the start. */
+/** What is decided at the start and stays. */
 interface Setup {
   readonly conf: NetConf;
   readonly backend: Backend;
@@ -60,7 +60,7 @@ interface Setup {
   readonly admission: PeerAdmission;
 }
 
-/** flanneld itself: from the config to a node that is joined to the others, and kept so. */
+/** flanneld: connects this node to the others as the config says, and keeps it connected. */
 export class Flanneld {
   readonly #sys: Sys;
   readonly #options: Options;
@@ -71,12 +71,12 @@ export class Flanneld {
   #setup: Setup | undefined;
   #external: ChosenInterface | undefined;
   #lease: Lease | undefined;
-  /** What the parts were last told of this node. */
+  /** What the reconciler, the rules and the admission were last told of this node. */
   #applied = "";
   #peers: PeerLeases | undefined;
   #admitted: Admission | undefined;
   readonly #refusals: RefusalLog;
-  /** What changes the own side comes one after another. */
+  /** Changes of this node's interface and lease are made one after another. */
   #turn: Promise<void> = Promise.resolve();
 
   constructor(sys: Sys, options: Options, log: Log, manager: LeaseManager) {
@@ -236,12 +236,12 @@ export class Flanneld {
     await this.#readiness.whenReady();
     notifySystemd(this.#sys, this.#options.notifySocket, "READY=1");
     await this.#manager.reportReady(signal);
-    // The start has needed more than what follows ever will.
+    // The start has needed more memory than what follows.
     await sleep(startEnds, signal);
     this.#sys.shrink();
   }
 
-  /** Until there is a config with a backend that this flanneld has. */
+  /** Waits for a config with a backend that this flanneld has. */
   async #configure(signal: AbortSignal): Promise<readonly [NetConf, Backend]> {
     return this.#until("config", signal, async () => {
       const conf = await this.#manager.config(signal);
@@ -263,7 +263,9 @@ export class Flanneld {
     return chooseExternal(this.#sys, this.#options.interface, settings, conf);
   }
 
-  /** The interface or the lease is another: the kernel, the peers and the file are told. */
+  /**
+   * The interface or the lease has changed: updates the kernel, what peers know, and subnet.env.
+   */
   #follow(signal: AbortSignal): void {
     const setup = this.#setup;
     if (setup === undefined) return;
@@ -294,7 +296,7 @@ export class Flanneld {
   #apply(setup: Setup, external: ChosenInterface, lease: Lease, signal: AbortSignal): void {
     const { conf, reconciler, traffic, admission, macs } = setup;
     const context = admissionContext(this.#sys, conf, lease, external);
-    // The kernel tells of much that leaves all this as it is, and with many peers it is work.
+    // Most events of the kernel change none of this, and with many peers it is much work.
     const applied = JSON.stringify([
       interfaceKey(external),
       ...context.ownSubnets.map(formatCidr),
@@ -308,7 +310,7 @@ export class Flanneld {
     this.#handOver(signal);
   }
 
-  /** Gives the peers that fit in to those who make the ways to them. */
+  /** Passes the admitted peers on to the reconciler. */
   #handOver(signal: AbortSignal): void {
     const [setup, peers] = [this.#setup, this.#peers];
     if (setup === undefined || peers === undefined) return;

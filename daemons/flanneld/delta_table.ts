@@ -4,7 +4,7 @@ export interface Delta<Wanted, Present> {
   readonly present: Present | undefined;
 }
 
-/** How what is there under a key compares with what is wanted. */
+/** How the present value of a key compares with the wanted one. */
 export interface Comparison<Wanted, Present> {
   /** Whether what is there may stay as it is. */
   readonly isRight: (delta: Delta<Wanted, Present>) => boolean;
@@ -14,19 +14,19 @@ export interface Comparison<Wanted, Present> {
   readonly isAsMade: (wanted: Wanted, present: Present) => boolean;
 }
 
-/** So many that their set is worth replacing when it is empty. */
+/** A set that had so many entries is replaced once it is empty. */
 const manyPending = 256;
 
 /**
- * A kernel table beside what it should hold, with the keys at which they differ always known. The
- * kernel's side is a belief: told by a dump, by events, and by answers to changes. It is kept only
- * where it differs from what was made: with thousands of peers that is most of the memory.
+ * A kernel table and what it should contain. The keys at which they differ are always known. The
+ * kernel's side is what dumps, events and answers to changes have told; it is kept only where it
+ * differs from what was made, which saves most of the memory with thousands of peers.
  */
 export class DeltaTable<Key, Wanted, Present> {
   readonly #wanted = new Map<Key, Wanted>();
   readonly #present = new Map<Key, Present>();
   #pending = new Set<Key>();
-  /** The most that have been pending since none was. */
+  /** The most entries that the pending set has had since it was empty. */
   #mostPending = 0;
   readonly #comparison: Comparison<Wanted, Present>;
 
@@ -50,31 +50,31 @@ export class DeltaTable<Key, Wanted, Present> {
   }
 
   /**
-   * Wants something under a key, or with undefined nothing any more. What is wanted must not change
-   * until it is wanted no longer.
+   * Sets the wanted value of a key; undefined for none. The value must not be changed while it is
+   * wanted.
    */
   want(key: Key, wanted: Wanted | undefined): void {
     this.#settle(key, wanted, this.#presentAt(key, this.#wanted.get(key)));
   }
 
-  /** Wants it no longer, unless something else is wanted under the key by now. */
+  /** Wants a value no longer, unless another one is wanted under the key by now. */
   release(key: Key, wanted: Wanted): void {
     if (this.#wanted.get(key) === wanted) this.want(key, undefined);
   }
 
-  /** Learns what is there under a key; undefined for nothing. */
+  /** Learns the present value of a key; undefined for none. */
   learn(key: Key, present: Present | undefined): void {
     this.#settle(key, this.#wanted.get(key), present);
   }
 
-  /** Learns everything that is there, by a dump. */
+  /** Learns the whole table from a dump. */
   learnAll(present: ReadonlyMap<Key, Present>): void {
     for (const key of this.#present.keys()) if (!present.has(key)) this.learn(key, undefined);
     for (const key of this.#wanted.keys()) if (!present.has(key)) this.learn(key, undefined);
     for (const [key, value] of present) this.learn(key, value);
   }
 
-  /** Looks again whether what is there under any key may stay, after a change of what decides that. */
+  /** Compares all keys again, after a change of what decides whether a value may stay. */
   reviewAfter(change: () => void): void {
     const keys = new Set([...this.#wanted.keys(), ...this.#present.keys()]);
     const before = [...keys].map((key) => [key, this.get(key)] as const);

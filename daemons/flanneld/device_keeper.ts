@@ -7,10 +7,10 @@ import { isDeviceName, planDevice, staleDevices } from "./device_plan.ts";
 import { plannedDevice } from "./overlay_kernel.ts";
 import type { OverlayKernel } from "./overlay_kernel.ts";
 
-/** How often what a change has led to is looked at before the rest waits for another time. */
+/** How often the result of changes is looked at, before the rest waits for the next time. */
 const rounds = 6;
 
-/** How the devices are after they have been looked after. */
+/** The state of the devices afterwards. */
 export interface DevicesSeen {
   /** Indexes of the wanted ones that are there, by their names. */
   readonly indexes: ReadonlyMap<string, number>;
@@ -18,15 +18,15 @@ export interface DevicesSeen {
   readonly all: ReadonlySet<number>;
   /** What was changed, in words. */
   readonly changes: readonly OverlayChange[];
-  /** Why not all is as it should be. */
+  /** Why a device is not as it should be. */
   readonly problems: readonly string[];
 }
 
 /**
- * Makes the devices what they should be, looking again after each change.
+ * Makes the devices as they should be, and looks again after each change.
  * @param parent the interface that packets leave by; undefined while there is none.
  * @param networkOf the network of a device's family.
- * @throws Failure kernel where nothing can be read.
+ * @throws Failure kernel if nothing can be read.
  */
 export function keepDevices(
   kernel: OverlayKernel,

@@ -7,7 +7,7 @@ import type { VxlanLink } from "../../shared/netlink/vxlan.ts";
 import { overhead } from "./backends/vxlan.ts";
 import type { WantedDevice } from "./backends/backend.ts";
 
-/** What is on the node of a device that is wanted. */
+/** What the node has of a wanted device. */
 export interface ObservedDevice {
   /** The link that packets are to leave by. */
   readonly parent: Pick<Link, "index" | "mtu">;
@@ -18,15 +18,16 @@ export interface ObservedDevice {
   readonly addresses: readonly Cidr[];
 }
 
-/** Where other programs put addresses that they have made up (RFC 3927). */
+/** Addresses that other programs choose for themselves (RFC 3927). */
 const linkLocal4 = parseCidr("169.254.0.0/16");
 const linkLocal6Prefix = 0xfe80n >> 6n;
 
 /**
- * The next changes on the way to a device as it is wanted. What they lead to has to be looked at
- * again, until there are none: a device has no index before it is made.
+ * The next changes towards the wanted device. A device has no index before it is made, so the
+ * caller looks again after each round, until there are no changes.
  * @param network of the device's family.
- * @param hard whether to make anew, or to set down first, what would not be changed as it is.
+ * @param hard whether to set the device down first, or to delete and make it, where the kernel
+ *   has refused a change.
  */
 export function planDevice(
   wanted: WantedDevice,
@@ -72,12 +73,12 @@ function deletion({
   return { kind: "delete-device", index, link: name };
 }
 
-/** By its MAC, which no other has: somebody has given the device another name. */
+/** Finds a device that somebody has renamed, by its MAC. */
 function isRenamed(wanted: WantedDevice, link: VxlanLink): boolean {
   return link.mac === wanted.mac && isCompatible(wanted, link);
 }
 
-/** Older kernels rename a link only while it is down, which takes its routes away. */
+/** Older kernels rename a link only while it is down, and that removes its routes. */
 function renaming(link: VxlanLink, name: string, hard: boolean): OverlayChange[] {
   const { index } = link;
   const rename: OverlayChange = { kind: "set-device", index, link: link.name, name };
@@ -86,7 +87,7 @@ function renaming(link: VxlanLink, name: string, hard: boolean): OverlayChange[]
     : [rename];
 }
 
-/** Whether a device differs at most in what can be changed of one. */
+/** Whether a device differs only in what can be changed. */
 function isCompatible(wanted: WantedDevice, { vxlan }: VxlanLink): boolean {
   return (
     vxlan.vni === wanted.vni &&
@@ -142,17 +143,20 @@ function addressChanges(
   ];
 }
 
-/** An address of an earlier subnet, or one that another program has made up, whose network is then behind the device. */
+/**
+ * An address of an earlier subnet, or one that another program has chosen. The kernel would take
+ * its network to be behind the device.
+ */
 function isInTheWay({ address }: Cidr, network: Cidr): boolean {
   if (address.family === 6) return address.value >> 118n !== linkLocal6Prefix;
   return contains(network, address) || contains(linkLocal4, address);
 }
 
 /**
- * Devices of flannel's that are not wanted: of another VNI, of a family or a backend that the
- * network no longer has. Another flanneld's, with another network, are not touched.
+ * Unwanted devices of flannel: of another VNI, or of a family or a backend that the network no
+ * longer has. Those of another flanneld, with another network, are not touched.
  * @param addressesOf the addresses of a link.
- * @param networks that this flanneld has, and has had before.
+ * @param networks that this flanneld has now or had before.
  */
 export function staleDevices(
   vxlans: readonly VxlanLink[],

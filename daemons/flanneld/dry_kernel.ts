@@ -4,7 +4,9 @@ import type { OverlayChange } from "../../shared/netlink/overlay_change.ts";
 import { OverlayKernel, plannedDevice } from "./overlay_kernel.ts";
 import type { Outcome } from "./overlay_kernel.ts";
 
-/** The kernel as it is, of which nothing is changed: what would be is kept, as if it had been done. */
+/**
+ * A kernel that nothing is changed in: changes are recorded, and appear as if they had been made.
+ */
 export class DryKernel extends OverlayKernel {
   readonly planned: OverlayChange[] = [];
 
@@ -18,7 +20,7 @@ export class DryKernel extends OverlayKernel {
   }
 
   override setSysctl(): void {
-    // What a new device needs is a part of making it.
+    // Changes of a device that would be new are part of making it.
   }
 
   override neighbours(family: Family, link: number): NeighbourEntry[] {

@@ -27,10 +27,10 @@ import { rulesOf } from "./traffic/rules.ts";
 const patience = 30_000;
 
 /**
- * Prints what flanneld would do on this node, and does nothing: it reads leases and publishes none.
- * What subnet the node would have is what it has had, by subnet.env.
+ * Prints what flanneld would change on this node, and changes nothing: it reads leases and
+ * publishes none. It assumes that the node keeps the subnet that subnet.env names.
  * @returns the exit status.
- * @throws Failure where something that it needs is not there.
+ * @throws Failure if something that it needs is missing.
  */
 export async function dryRun(sys: Sys, options: Options, manager: LeaseManager): Promise<number> {
   const say = (text: string): void => {
@@ -92,7 +92,10 @@ function ownLease(
   return { id: "", subnet: subnetOf(4), subnetV6: subnetOf(6), attributes, since: 0 };
 }
 
-/** The leases of all peers, as soon as they are known. @throws Failure busy where that takes too long. */
+/**
+ * The leases of all peers, as soon as they are known.
+ * @throws Failure busy if that takes too long.
+ */
 async function allPeers(manager: LeaseManager, stop: AbortController): Promise<PeerLeases> {
   const { promise, resolve } = Promise.withResolvers<PeerLeases>();
   const onPeers = (peers: PeerLeases): void => {
@@ -141,7 +144,9 @@ async function planOverlay(
   reconciler.close();
 }
 
-/** The texts that would be given to the firewall's tools, for families that lack something. */
+/**
+ * What would be written with iptables-restore or nft, for families whose rules are not in place.
+ */
 async function plannedRules(
   sys: Sys,
   conf: NetConf,

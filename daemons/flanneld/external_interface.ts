@@ -6,7 +6,7 @@ import type { InterfaceAddress, RouteSource } from "../../shared/netlink/interfa
 import type { Families } from "./leases/annotations.ts";
 import type { InterfaceOptions } from "./options.ts";
 
-/** What is on the node, of which one interface is to be chosen. */
+/** What the node has: the interfaces to choose from. */
 export interface ObservedInterfaces {
   readonly links: readonly {
     readonly index: number;
@@ -32,14 +32,14 @@ export interface ChosenInterface {
   readonly publicIpv6: Address | undefined;
 }
 
-/** Two that have the same key need the same of the node and of its peers. */
+/** Changes with everything that the node's devices or its peers depend on. */
 export function interfaceKey(external: ChosenInterface): string {
   const { name, index, mtu, address, addressV6, publicIp, publicIpv6 } = external;
   const addresses = [address, addressV6, publicIp, publicIpv6].map((known) => known?.value);
   return [name, index, mtu, ...addresses].join(" ");
 }
 
-/** A link, and addresses of it that are asked for. */
+/** A link, and those of its addresses that were asked for. */
 interface Candidate {
   readonly link: number;
   readonly address?: Address | undefined;
@@ -50,10 +50,10 @@ interface Candidate {
 class Misfit extends Error {}
 
 /**
- * Chooses the interface that leads to the other nodes, as flannel does: the first of the names and
- * addresses that are asked for, then of the patterns, then by the way to an address; or without any
- * of these the one with the public address, or else the one of the default route.
- * @throws Failure missing where none fits, which may change.
+ * Chooses the interface that leads to the other nodes, as flannel does. First come the names and
+ * addresses that were asked for, then the patterns, then the route to an address. Without any of
+ * these it is the interface with the public address, or else that of the default route.
+ * @throws Failure missing if none fits, which may change.
  */
 export function chooseInterface(
   observed: ObservedInterfaces,
@@ -120,7 +120,7 @@ function byAddress({ addresses }: ObservedInterfaces, address: Address): Candida
   return { link: found.link, ...(address.family === 4 ? { address } : { addressV6: address }) };
 }
 
-/** First the addresses, of all families that the network has; then the names. */
+/** Matches addresses first, of all families that the network has, then names. */
 function byPattern(
   observed: ObservedInterfaces,
   text: string,
@@ -169,7 +169,7 @@ function byDefaultRoute(
   return { link };
 }
 
-/** With an address of each family that the network has. */
+/** Adds an address of each family that the network has. */
 function complete(
   observed: ObservedInterfaces,
   candidate: Candidate,
@@ -217,7 +217,7 @@ function usable({ addresses }: ObservedInterfaces, link: number, family: Family)
     .map(({ address: { address } }) => address);
 }
 
-/** Lasting and far-reaching ones first. */
+/** Permanent addresses of global scope come first. */
 function rank({ isGlobal, isPermanent, isTemporary }: InterfaceAddress): number {
   return (isGlobal ? 0 : 4) + (isPermanent ? 0 : 2) + (isTemporary ? 1 : 0);
 }

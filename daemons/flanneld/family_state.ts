@@ -7,8 +7,8 @@ import { RouteState } from "./route_state.ts";
 import { TunnelState } from "./tunnel_state.ts";
 
 /**
- * One family's neighbours, forwarding entries and routes: those that peers want beside those that
- * are there. It knows no kernel: it is told what is there, and says what to change.
+ * One family's neighbours, forwarding entries and routes: the wanted and the present ones. It does
+ * not talk to the kernel: it is told what is present, and says what to change.
  */
 export class FamilyState {
   readonly family: Family;
@@ -29,8 +29,8 @@ export class FamilyState {
   }
 
   /**
-   * Wants what a peer needs, unless another has it already.
-   * @returns whether nobody has.
+   * Claims what a peer needs, unless another peer has it.
+   * @returns the peer that has it, if one does.
    */
   claim(state: PeerState): PeerState | undefined {
     const mac = state.objects?.vtepMac;
@@ -43,7 +43,7 @@ export class FamilyState {
     return undefined;
   }
 
-  /** Wants what a peer needed no longer. */
+  /** Releases what a peer needed. */
   release(state: PeerState): void {
     this.tunnel.release(state);
     this.routes.release(state);
@@ -54,7 +54,7 @@ export class FamilyState {
     this.routes.wantBlackholes(subnets);
   }
 
-  /** Whether anything differs from what is wanted, be it to be changed now or later. */
+  /** Whether anything differs from what is wanted, whenever it is to be changed. */
   get hasPending(): boolean {
     return this.tunnel.hasPending || this.routes.hasPending;
   }
@@ -69,9 +69,9 @@ export class FamilyState {
   }
 
   /**
-   * What to change, in an order in which nothing leads to what is not there yet.
-   * @param canDelete whether all peers are known, so that what none of them wants can go.
-   * @param onConflict told which peers another program's route keeps from being joined.
+   * What to change, in an order in which nothing leads to what does not exist yet.
+   * @param canDelete whether all peers are known, so that what none of them needs can be deleted.
+   * @param onConflict told of each peer that another program's route blocks.
    */
   *changes(
     rests: Rests,

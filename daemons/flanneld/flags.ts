@@ -47,7 +47,7 @@ export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** What was given of one flag, and where, for messages. */
+/** The value given for a flag, and where it was given, for messages. */
 interface Given {
   readonly value: string | undefined;
   readonly source: string;

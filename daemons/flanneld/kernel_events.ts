@@ -4,7 +4,7 @@ import type { FamilyState } from "./family_state.ts";
 import type { OverlayState } from "./overlay_state.ts";
 import type { PeerState } from "./peer_state.ts";
 
-/** What is to be looked at: what is known to differ, the devices, or everything. */
+/** What has to be looked at: the known differences, the devices, or everything. */
 export type Concern = "changes" | "devices" | "all";
 
 export interface EventReactions {
@@ -12,7 +12,7 @@ export interface EventReactions {
   readonly onExternalChange: () => void;
 }
 
-/** What the kernel's events mean for what is believed of it. */
+/** What the kernel's events change in what is known of it. */
 export function eventHandlers(state: OverlayState, reactions: EventReactions): EventHandlers {
   return {
     wantsNeighboursOf: (index) => familyOf(state, index) !== undefined,
@@ -63,7 +63,7 @@ function reactToLink(
   const isOwn =
     state.seen.all.has(index) || state.wantedDevices.some((device) => device.name === name);
   if (!isOwn) return undefined;
-  // The routes through a link that was down are gone, which the kernel does not tell.
+  // The kernel does not tell that the routes through a link that was down are gone.
   return isUp ? "devices" : "all";
 }
 
@@ -85,7 +85,7 @@ function reactToRoute(
   return state.asksNextHops ? "all" : undefined;
 }
 
-/** Tries a peer at once that was in the way of another's route, which may be gone now. */
+/** Tries a peer again at once, because the foreign route that blocked it may be gone. */
 function hurry(owner: PeerState | undefined): void {
   if (owner?.failure !== undefined) owner.failure = { ...owner.failure, retryAt: 0 };
 }

@@ -1,6 +1,6 @@
 import type { Backend, Networks } from "./backend.ts";
 
-/** alloc: a subnet and nothing else. What joins the nodes is another's business. */
+/** alloc: a subnet, and no data path. Something else must connect the nodes. */
 export function alloc({ ipv4, ipv6 }: Networks): Backend {
   return {
     type: "",

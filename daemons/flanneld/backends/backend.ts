@@ -13,7 +13,7 @@ export interface ExternalInterface {
   /** Its own addresses. */
   readonly address: Address | undefined;
   readonly addressV6: Address | undefined;
-  /** Where peers are told to send packets to: these addresses, as a rule. */
+  /** The addresses that peers are told to send packets to; normally those above. */
   readonly publicIp: Address | undefined;
   readonly publicIpv6: Address | undefined;
 }
@@ -40,7 +40,7 @@ export interface WantedDevice {
   readonly address: Cidr;
 }
 
-/** A peer's subnet of one family, and what the peer tells of itself, found to make sense. */
+/** A peer's subnet of one family, and its attributes, which have been checked. */
 export interface Peer {
   /** The lease's. */
   readonly id: string;
@@ -53,8 +53,8 @@ export interface Peer {
 /** What makes a peer's subnet reachable. */
 export interface PeerObjects {
   /**
-   * The MAC of its end of the tunnel, which the subnet's own address has and which is behind its
-   * public address; undefined where packets go to the peer as they are.
+   * The MAC of the peer's end of the tunnel: its neighbour entry is for the subnet's own address,
+   * its forwarding entry leads to the public address. Undefined where packets are not tunnelled.
    */
   readonly vtepMac: string | undefined;
   readonly gateway: Address;
@@ -67,16 +67,15 @@ export interface JoinContext {
   readonly external: ExternalInterface;
   /** This node's own device for the peer's family. */
   readonly device: WantedDevice | undefined;
-  /** Where packets to the peer's public address leave, where the backend has asked for it. */
+  /** The next hop to the peer's public address, if the backend has asked for it. */
   readonly nextHop: NextHop | undefined;
 }
 
 /**
- * How nodes are joined. A backend says what has to be there, and does nothing itself: it knows
- * neither the kernel nor the time.
+ * How nodes are connected. A backend says what the kernel must have, and changes nothing itself.
  */
 export interface Backend {
-  /** As peers are told; "" where they are told nothing. */
+  /** As it is published; "" if it is not. */
   readonly type: string;
   /** The MTU of the pods. */
   readonly mtu: (external: ExternalInterface) => number;
@@ -89,16 +88,16 @@ export interface Backend {
     external: ExternalInterface,
     macs: DeviceMacs,
   ) => readonly WantedDevice[];
-  /** Whether a peer takes a look at where packets to it leave. */
+  /** Whether {@link join} needs the next hop to the peer. */
   readonly asksNextHop: (peer: Peer) => boolean;
   /**
-   * @returns what makes a peer reachable; or why it cannot be, as the end of a sentence that begins
-   *   with the peer's name; or undefined where it is none of the backend's peers.
+   * @returns what makes a peer reachable; or, as the end of a sentence that begins with the
+   *   peer's name, why it cannot be reached; or undefined if it is not one of the backend's peers.
    */
   readonly join: (peer: Peer, context: JoinContext) => PeerObjects | string | undefined;
 }
 
-/** The families that a network has, of which a node has a subnet each. */
+/** The networks of the families. A node has a subnet of each. */
 export interface Networks {
   readonly ipv4: Cidr | undefined;
   readonly ipv6: Cidr | undefined;

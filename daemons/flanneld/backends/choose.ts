@@ -6,10 +6,10 @@ import type { Backend } from "./backend.ts";
 import { hostGw } from "./host_gw.ts";
 import { readVxlanOptions, vxlan } from "./vxlan.ts";
 
-/** Backends of flannel that are not here yet. */
+/** flannel's backends that are not implemented yet. */
 const notYet: ReadonlySet<string> = new Set(["udp", "ipip", "wireguard", "extension", "bgp"]);
 
-/** Backends that are not to come, with what to use instead. */
+/** flannel's backends that will not be implemented, with what to use instead. */
 const alternatives: Readonly<Record<string, string>> = {
   ipsec: "Encrypt below flannel, or use a network that encrypts by itself, with the backend vxlan.",
   "tencent-vpc":

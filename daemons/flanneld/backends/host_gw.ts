@@ -8,10 +8,10 @@ import type {
   JoinContext,
 } from "./backend.ts";
 
-/** Types of backends that take packets as they are, besides those that come through a tunnel. */
+/** Backends whose nodes also take packets that have not come through a tunnel. */
 const takesPlainPackets: ReadonlySet<string> = new Set(["host-gw", "vxlan"]);
 
-/** host-gw: a route to each peer, which has to be on one link with this node. */
+/** host-gw: a route to each peer. Peers must be on the same link as this node. */
 export function hostGw({ ipv4, ipv6 }: Networks): Backend {
   return {
     type: "host-gw",
@@ -38,8 +38,8 @@ function isOfAnotherBackend(peer: Peer): boolean {
 }
 
 /**
- * Joins a peer whose backend is another one, as all are while a cluster changes from the one to the
- * other: on one link, packets can go to it as they are.
+ * Joins a peer that has another backend, as happens while a cluster changes its backend: on the
+ * same link, packets can go to it without a tunnel.
  */
 export function joinAnotherBackend(
   peer: Peer,

@@ -24,7 +24,7 @@ export interface VxlanOptions {
   readonly vni: number;
   /** Undefined for the kernel's own choice. */
   readonly port: number | undefined;
-  /** Bytes, with the outer headers; undefined for the external interface's. */
+  /** Bytes, outer headers included; undefined for the MTU of the external interface. */
   readonly mtu: number | undefined;
   readonly gbp: boolean;
   readonly learning: boolean;
@@ -34,7 +34,7 @@ export interface VxlanOptions {
 /** Bytes of the outer headers: IP, UDP, VXLAN and the inner Ethernet header. */
 export const overhead = { 4: 20 + 8 + 8 + 14, 6: 40 + 8 + 8 + 14 } as const;
 
-/** Reads the Backend object of net-conf.json, whose values have been found to be of the right type. */
+/** Reads the Backend object of net-conf.json. The types of its values have been checked. */
 export function readVxlanOptions(backend: JsonObject): VxlanOptions {
   const number = (key: string): number | undefined => {
     const value = backend[key];
@@ -56,7 +56,7 @@ function deviceName(family: Family, vni: number): string {
   return family === 4 ? `flannel.${vni}` : `flannel-v6.${vni}`;
 }
 
-/** vxlan: packets to a peer travel in UDP, by a device for each family. */
+/** vxlan: packets to a peer are sent in UDP, by a device for each family. */
 export function vxlan(networks: Networks, options: VxlanOptions): Backend {
   // The kernel gives a device no larger one than its parent has room for.
   const mtuOf = (family: Family, external: ExternalInterface): number =>
@@ -132,8 +132,8 @@ function join(
 type Vtep = { readonly mac: string; readonly problem?: undefined } | { readonly problem: string };
 
 /**
- * Reads what a peer tells of its device.
- * @param vni this node's, which the peer's has to be; older versions of flannel tell none.
+ * Reads what a peer has published of its device.
+ * @param vni this node's. The peer must have the same; older versions of flannel publish none.
  */
 function readVtep(data: Json | undefined, vni: number): Vtep {
   if (!isJsonObject(data)) return { problem: "tells no VTEP MAC" };
@@ -148,13 +148,13 @@ function readVtep(data: Json | undefined, vni: number): Vtep {
     : { mac };
 }
 
-/** A MAC of one station: neither of a group nor none, which a device takes for "everywhere". */
+/** A unicast MAC. All zeros are refused as well: a device takes them for "everywhere". */
 function readUnicastMac(text: string): string | undefined {
   try {
     const bytes = parseMac(text);
     const isGroup = ((bytes[0] ?? 0) & 1) !== 0;
     if (isGroup || bytes.every((byte) => byte === 0)) return undefined;
-    // As a rule it is the very text: one copy of it is enough.
+    // Normally the text is the same, and one copy of it is enough.
     const mac = formatMac(bytes);
     return mac === text ? text : mac;
   } catch (error) {
@@ -163,7 +163,7 @@ function readUnicastMac(text: string): string | undefined {
   }
 }
 
-/** The MAC that a node's device had, by what the node has published of itself before. */
+/** The MAC of a node's device, according to what the node published before. */
 function publishedMac(data: Json | undefined): string | undefined {
   const text = isJsonObject(data) ? data["VtepMAC"] : undefined;
   return typeof text === "string" ? readUnicastMac(text) : undefined;
@@ -171,8 +171,8 @@ function publishedMac(data: Json | undefined): string | undefined {
 
 /**
  * The MACs to use: those that peers know, or else those that the devices have, or else new ones.
- * @param earlier what this node has published before.
- * @param present the MAC of a device that is there already, by its name.
+ * @param earlier what this node published before.
+ * @param present the MAC of an existing device, by the device's name.
  */
 export function chooseMacs(
   options: VxlanOptions,

@@ -15,8 +15,8 @@ const bridge = "cni0";
 const IPv6LinkLocal = 0xfe80n >> 6n;
 
 /**
- * flanneld check: what is wrong on this node, a line each.
- * @returns the exit status: 0 where nothing is.
+ * flanneld check: prints what is wrong on this node, one line for each problem.
+ * @returns the exit status: 0 if nothing is wrong.
  */
 export async function check(sys: Sys, subnetFile: string): Promise<number> {
   const text = await askStatus(statusSocket(subnetFile));
@@ -64,7 +64,7 @@ function forwardingFindings({ subnets }: SubnetEnv): string[] {
   );
 }
 
-/** A bridge that was made for another subnet, which the node had before. */
+/** A bridge that was made for a subnet that the node had before. */
 function bridgeFindings(sys: Sys, { subnets }: SubnetEnv): string[] {
   const kernel = new OverlayKernel(sys);
   try {

@@ -17,7 +17,7 @@ import { batchSize, OverlayKernel } from "../overlay_kernel.ts";
 import { allPlaces, nameOf, removeRules } from "../traffic/removal.ts";
 import { RuleWatch } from "../traffic/watch.ts";
 
-/** Devices of the backends that are not here, by their names and kinds. */
+/** Devices of flannel's backends that this flanneld does not have, by name and kind. */
 const otherDevices: Readonly<Record<string, string>> = {
   "flannel.ipip": "ipip",
   "flannel-wg": "wireguard",
@@ -25,9 +25,9 @@ const otherDevices: Readonly<Record<string, string>> = {
 };
 
 /**
- * flanneld cleanup: takes away all that flannel has ever made on this node, by this program or the
- * one in Go: devices, routes, rules, files. Pods lose their network.
- * @returns the exit status: 0 where nothing is left.
+ * flanneld cleanup: removes everything that this flanneld or the Go program has made on this node:
+ * devices, routes, rules, files. Pods lose their network.
+ * @returns the exit status: 0 if nothing is left.
  */
 export async function cleanup(sys: Sys, subnetFile: string): Promise<number> {
   const say = (text: string): void => {
@@ -73,7 +73,7 @@ function removeFromKernel(
   const routes = ([4, 6] as const).flatMap((family) =>
     kernel
       .routes(family)
-      // Those through a device go with it.
+      // Routes through a device go with it.
       .filter((route) => !indexes.has(route.link) && isFlannels(route, env)),
   );
   const changes: OverlayChange[] = [
@@ -91,8 +91,8 @@ function removeFromKernel(
 }
 
 /**
- * By its number, or as the Go program makes them: to another node or to nowhere, in the network that
- * flannel has written down.
+ * By its protocol number, or as the Go program makes them: to another node or blackhole, within the
+ * network that subnet.env names.
  */
 function isFlannels(
   { dst, protocol, gateway, type }: TableRoute,

@@ -5,8 +5,9 @@ import type { Sys } from "../../../shared/runtime/sys.ts";
 import type { Snapshot } from "../snapshot.ts";
 
 /**
- * flanneld status: how the flanneld of this node is. `flanneld status json` for programs.
- * @returns the exit status: 0 where the node's network is up and all peers can be reached.
+ * flanneld status: prints the state of this node's flanneld. `flanneld status json` is for
+ * programs.
+ * @returns the exit status: 0 if the node's network is up and all peers can be reached.
  */
 export async function status(
   sys: Sys,
