@@ -27,7 +27,7 @@ interface Options {
   readonly key: string;
 }
 
-/** The options make no sense, or FLANNEL_IPMASQ does not. */
+/** The options or FLANNEL_IPMASQ are wrong. */
 class InputError extends Error {}
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -111,7 +111,7 @@ function dockerOptions(
   if (ipMasq !== undefined && ipMasq !== "true" && ipMasq !== "false") {
     throw new InputError(`Cannot use FLANNEL_IPMASQ: it must be true or false (got ${ipMasq}).\n`);
   }
-  // Docker need not masquerade what flanneld does.
+  // Docker need not masquerade what flanneld masquerades.
   const dockerMasq = ipMasq === "false";
   const named: readonly [name: string, value: string][] = [
     ...(subnet === undefined ? [] : [["DOCKER_OPT_BIP", `--bip=${subnet}`] as const]),

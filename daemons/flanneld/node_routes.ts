@@ -14,7 +14,10 @@ import type { NewRoute, TableRoute } from "../../shared/netlink/route.ts";
  */
 export const flannelProtocol = 70;
 
-/** The metric of the route that drops packets to addresses without a pod: any other comes first. */
+/**
+ * The metric of the route that drops packets to addresses without a pod. Any other route takes
+ * precedence.
+ */
 export const blackholeMetric = 0xffff_ffff;
 
 /** What tells flanneld's routes from others. */
@@ -30,8 +33,8 @@ export interface RouteOwnership {
 }
 
 /**
- * Whether a route is flanneld's: of this one, or of the Go program.
- * @param isWanted whether a peer's subnet is where it leads.
+ * Whether a route was made by this flanneld or by the Go program.
+ * @param isWanted whether it leads to a peer's subnet.
  */
 export function isOwnRoute(
   route: TableRoute,
@@ -49,7 +52,7 @@ export function isOwnRoute(
   return isWanted || isPeer(gateway);
 }
 
-/** Whether a route is as wanted, and as flanneld makes it. */
+/** Whether a route is the wanted one, made by flanneld. */
 export function isSameRoute(wanted: NewRoute, route: TableRoute): boolean {
   const { via, dst } = wanted;
   if (route.protocol !== wanted.protocol || route.multipath) return false;
@@ -64,21 +67,21 @@ export function isSameRoute(wanted: NewRoute, route: TableRoute): boolean {
   );
 }
 
-/** What is to be done about the routes to one place. */
+/** What to do about the routes to one destination. */
 export interface RouteDecision {
-  /** Whether the wanted route is to be made, and takes the place of one of flanneld's. */
+  /** Whether to make the wanted route, and whether it replaces one of flanneld's. */
   readonly set: "no" | "add" | "replace";
-  /** Routes of flanneld's that are to go. */
+  /** Routes of flanneld to delete. */
   readonly stale: readonly TableRoute[];
-  /** Another's route that is in the way, so that nothing can be made. */
+  /** Another program's route that is in the way, so that nothing can be made. */
   readonly conflict: TableRoute | undefined;
 }
 
 const nothing: RouteDecision = { set: "no", stale: [], conflict: undefined };
 
 /**
- * Decides about the routes to one place.
- * @param own which of them are flanneld's.
+ * Decides about the routes to one destination.
+ * @param own tells which of them are flanneld's.
  */
 export function decideRoute(
   wanted: NewRoute | undefined,
@@ -93,7 +96,7 @@ export function decideRoute(
   const metric = wanted.metric ?? usualMetric(wanted.dst.address.family);
   const foreign = present.find((route) => route.metric === metric && !own(route));
   const superseded = present.filter((route) => own(route) && !isSameRoute(wanted, route));
-  // Another's route to the very same place: to replace it would be to take it away.
+  // Another program's route has the same key: replacing it would remove it.
   if (foreign !== undefined) return { set: "no", stale: superseded, conflict: foreign };
   const isThere = present.some((route) => isSameRoute(wanted, route));
   if (isThere) return superseded.length === 0 ? nothing : { ...nothing, stale: superseded };
@@ -114,9 +117,9 @@ export interface NodeNetworks {
 }
 
 /**
- * Why packets to a subnet must not be sent to a peer, or undefined. The network of the nodes may
- * have the pods' inside of it, as 10.0.0.0/8 has 10.244.0.0/16; what else a node is connected to is
- * its own.
+ * Why packets to a subnet must not be sent to a peer, or undefined. The nodes' network may contain
+ * the pods', as 10.0.0.0/8 contains 10.244.0.0/16; every other network on a link belongs to this
+ * node.
  * @param network that of all pods.
  */
 export function subnetConflict(

@@ -9,7 +9,7 @@ import type { Sys } from "../../shared/runtime/sys.ts";
 import { isDeviceName } from "./device_plan.ts";
 import type { ObservedInterfaces } from "./external_interface.ts";
 
-/** What of the node's network the choice of an interface depends on. @throws Failure kernel */
+/** Reads what the choice of an interface depends on. @throws Failure kernel */
 export function observeInterfaces(sys: Sys, canReach: Address | undefined): ObservedInterfaces {
   const socket = new NetlinkSocket(sys);
   try {

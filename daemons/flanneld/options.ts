@@ -148,7 +148,7 @@ const flags = {
   log_backtrace_at: text("", "taken and not used"),
 } as const satisfies Flags;
 
-/** Those that no environment variable stands for: FLANNELD_VERSION in an image is not a flag. */
+/** Flags without an environment variable: FLANNELD_VERSION in an image is not a flag. */
 const immediate = {
   version: yes(false, "prints the version"),
   help: yes(false, "prints this"),
@@ -245,7 +245,7 @@ function etcdOptions(values: Values<typeof flags>): EtcdOptions {
   };
 }
 
-/** A variable's value; an empty one is as good as none. */
+/** A variable's value; an empty one counts as unset. */
 function setIn(env: Environment, variable: string): string | undefined {
   const value = env[variable];
   return value === "" ? undefined : value;

@@ -18,12 +18,12 @@ import type { VxlanLink } from "../../shared/netlink/vxlan.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
 
 /**
- * Messages in one datagram at the most: the kernel's answers to more do not fit into a socket's
- * receive buffer, and are lost.
+ * The most messages in one datagram: the answers to more would not fit into the socket's receive
+ * buffer, and be lost.
  */
 export const batchSize = 96;
 
-/** Of a dump, whose messages are read and dropped by the thousand. */
+/** For dumps, which have thousands of messages. */
 const bytesOfMessage = 320;
 
 /** The index of a device that would be made, if anything were. */
@@ -31,13 +31,13 @@ export const plannedDevice = -1;
 
 /** What came of a change. */
 export interface Outcome {
-  /** 0 for one that is made, now or before. */
+  /** 0 if the change is made, now or before. */
   readonly errno: number;
-  /** Why not, in a sentence; "" for one that is made. */
+  /** Why it is not made, as a sentence; "" if it is. */
   readonly problem: string;
 }
 
-/** The kernel, as far as it joins nodes: what is there, and changes of it. */
+/** What the kernel has for the overlay, and how it is changed. */
 export class OverlayKernel implements Disposable {
   readonly #socket: NetlinkSocket;
 
@@ -93,7 +93,7 @@ export class OverlayKernel implements Disposable {
     return false;
   }
 
-  /** Makes changes in order, each whatever becomes of the others; {@link batchSize} at the most. */
+  /** Makes changes in order, at most {@link batchSize}. A refused one does not stop the rest. */
   execute(changes: readonly OverlayChange[]): Outcome[] {
     const replies = this.#socket.transact(changes.map(encodeOverlay));
     return changes.map((change, at) => {
@@ -107,7 +107,7 @@ export class OverlayKernel implements Disposable {
     });
   }
 
-  /** A sysctl's value, or undefined if this kernel has no such. */
+  /** A sysctl's value, or undefined if this kernel does not have it. */
   sysctl(key: string): string | undefined {
     try {
       return readFileSync(`/proc/sys/${key}`, "utf8").trim();

@@ -18,7 +18,7 @@ import type { NodeNetworks, RouteOwnership } from "./node_routes.ts";
 import type { OverlayKernel } from "./overlay_kernel.ts";
 import { PeerBook } from "./peer_book.ts";
 
-/** What peers are told of this node, and what that stands on. */
+/** This node's lease, interface and MACs, which its peers are told. */
 export interface OwnSide {
   readonly lease: Lease;
   readonly external: ExternalInterface;
@@ -29,7 +29,7 @@ export interface OverlaySettings {
   readonly kernel: OverlayKernel;
   readonly backend: Backend;
   readonly networks: Networks;
-  /** Networks that this flanneld had before, by what it wrote down of itself. */
+  /** Networks that this flanneld had before, according to subnet.env. */
   readonly previousNetworks: readonly Cidr[];
   /** Whether packets to addresses of the own subnets that no pod has are dropped. */
   readonly blackholes: boolean;
@@ -47,7 +47,7 @@ const noDevices: DevicesSeen = {
   problems: [],
 };
 
-/** What is wanted of the kernel, and what is there: the parts, and how they learn from dumps. */
+/** What the kernel must have and what it has, for devices and each family. */
 export class OverlayState {
   readonly book: PeerBook;
   readonly families: ReadonlyMap<Family, FamilyParts>;
@@ -56,7 +56,7 @@ export class OverlayState {
   #wantedDevices: readonly WantedDevice[] = [];
   #seen: DevicesSeen = noDevices;
   readonly #nodeNetworks = new Map<Family, NodeNetworks>();
-  /** Whether peers are to be joined anew, for what they are joined to is another. */
+  /** Whether all peers have to be joined again, because the device or the interface has changed. */
   #isMoved = false;
 
   constructor(settings: OverlaySettings) {
@@ -108,7 +108,10 @@ export class OverlayState {
     return problem === undefined ? this.#seen.problems : [problem, ...this.#seen.problems];
   }
 
-  /** Makes the devices what they should be. @returns whether what led through one may be gone. */
+  /**
+   * Makes the devices as they should be.
+   * @returns whether routes and entries of a device may be gone.
+   */
   keepDevices(): boolean {
     const before = this.#seen;
     this.#seen = keepDevices(
@@ -125,7 +128,7 @@ export class OverlayState {
   }
 
   /**
-   * Learns what is there. A generator, for others to get their turn between the dumps.
+   * Learns what the kernel has. It is a generator, so that others get their turn between dumps.
    * @throws Failure kernel
    */
   *learn(): Generator<void> {
@@ -146,14 +149,14 @@ export class OverlayState {
 
   /** Deletes devices of flannel's that nobody needs. @returns their names. */
   deleteStaleDevices(): readonly string[] {
-    // A cluster that changes from vxlan to another backend does so node by node.
+    // A cluster changes from vxlan to another backend node by node.
     if (this.#wantedDevices.length === 0 && this.book.hasPeerOfType("vxlan")) return [];
     const { kernel } = this.#settings;
     const stale = deleteStaleDevices(kernel, this.#wantedDevices, this.#networks());
     return stale.map(({ name }) => name);
   }
 
-  /** Whether a route says what a node is connected to, next to what peers have. */
+  /** Whether a route tells what this node is connected to, apart from peers. */
   isNodeRoute({ dst, protocol, gateway, link }: TableRoute): boolean {
     return (
       protocol === RouteProtocol.kernel &&
@@ -164,7 +167,7 @@ export class OverlayState {
     );
   }
 
-  /** Whether it matters where packets to peers leave. */
+  /** Whether the next hops to peers matter. */
   get asksNextHops(): boolean {
     for (const { peer } of this.book.states()) {
       if (this.#settings.backend.asksNextHop(peer)) return true;
@@ -239,8 +242,8 @@ export class OverlayState {
 }
 
 /**
- * An address that is gone for a while, as IPv6's are while the link is down, is what peers know all
- * the same.
+ * Keeps an address that is gone for a while, as IPv6 addresses are while a link is down: peers
+ * still know it.
  */
 function keepAddresses(
   now: ExternalInterface,

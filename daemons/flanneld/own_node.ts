@@ -34,7 +34,7 @@ export function chooseExternal(
   return { ...chosen, mtu: settings.mtu ?? chosen.mtu };
 }
 
-/** What is set for the node comes before what is set for all. */
+/** The settings of this node take precedence over the options. */
 function interfaceOptions(options: InterfaceOptions, settings: NodeSettings): InterfaceOptions {
   const { iface, ifaceRegex, publicIp, publicIpv6 } = settings;
   const isSet = iface !== undefined || ifaceRegex !== undefined;
@@ -52,7 +52,7 @@ function interfaceOptions(options: InterfaceOptions, settings: NodeSettings): In
   };
 }
 
-/** What peers' leases have to fit in with on this node. @throws Failure kernel */
+/** What peers' leases must agree with on this node. @throws Failure kernel */
 export function admissionContext(
   sys: Sys,
   { network, ipv6Network }: NetConf,
@@ -84,7 +84,7 @@ function trafficSubnet(
   return network === undefined || subnet === undefined ? [] : [{ family, network, subnet }];
 }
 
-/** What an earlier run has written down; one that makes no sense is as good as none. */
+/** subnet.env of an earlier run; undefined if it is missing or damaged. */
 export function readEarlier(path: string): SubnetEnv | undefined {
   try {
     return readSubnetEnv(path);
@@ -94,7 +94,7 @@ export function readEarlier(path: string): SubnetEnv | undefined {
   }
 }
 
-/** The subnets of an earlier run, for etcd to give again. */
+/** The subnets of an earlier run, which etcd gives again. */
 export function earlierSubnets(path: string): Subnets | undefined {
   const subnets = readEarlier(path)?.subnets ?? [];
   const subnet = subnets.find(({ address }) => address.family === 4);

@@ -10,7 +10,7 @@ import type { NodeNetworks } from "./node_routes.ts";
 import { peerOf, samePeer } from "./peer_state.ts";
 import type { PeerState } from "./peer_state.ts";
 
-/** How many peers are looked at before others get their turn: some milliseconds' work. */
+/** The most peers to process before others get their turn: a few milliseconds of work. */
 const slice = 500;
 
 /** What a peer is joined to. */
@@ -19,7 +19,7 @@ export interface NodeSide {
   readonly devices: readonly WantedDevice[];
   /** What the node has in each family that no peer's route may take over. */
   readonly networks: ReadonlyMap<Family, NodeNetworks>;
-  /** Where packets to addresses leave, as the kernel says. */
+  /** The kernel's next hops to addresses. */
   readonly nextHops: (addresses: readonly Address[]) => readonly (NextHop | undefined)[];
 }
 
@@ -28,12 +28,12 @@ interface Entry {
   readonly states: readonly PeerState[];
 }
 
-/** All peers, with what each needs to be reachable, handed to the tables of its family. */
+/** All peers and what each needs to be reachable. Passes that on to the tables of its family. */
 export class PeerBook {
   readonly #backend: Backend;
   readonly #families: ReadonlyMap<Family, { readonly network: Cidr; readonly state: FamilyState }>;
   readonly #entries = new Map<string, Entry>();
-  /** Refused for what another peer has, until that one goes. */
+  /** Peers refused because of another peer, until that one goes. */
   readonly #rivals = new Set<PeerState>();
   readonly #nextHops = new Map<bigint, NextHop | undefined>();
   /** How many peers have a public address. */
@@ -73,10 +73,10 @@ export class PeerBook {
   }
 
   /**
-   * Takes over the leases of all peers. What peers no longer need is released before what others
-   * need is claimed. A generator, for others to get their turn after each slice; what it has done
-   * by then is not for the kernel yet.
-   * @returns by yielding, the peers that are new or told of anew.
+   * Takes over the leases of all peers. Releases what is no longer needed before it claims what is.
+   * It is a generator, so that others get their turn after each slice; the kernel must not be
+   * changed before it ends.
+   * @returns by yielding, the peers that are new or have changed.
    */
   *update(leases: ReadonlyMap<string, Lease>): Generator<readonly PeerState[]> {
     const changed: Lease[] = [];
@@ -98,14 +98,14 @@ export class PeerBook {
     this.#joinAll([...this.#rivals]);
   }
 
-  /** Joins all peers anew, for what they are joined to is another now. */
+  /** Joins all peers again, because the device or the interface has changed. */
   *surround(side: NodeSide): Generator<void> {
     this.#side = side;
     this.#nextHops.clear();
     const states = [...this.states()];
     this.#rivals.clear();
     this.#releaseAll(states);
-    // What the kernel has refused before, it may take now.
+    // The kernel may now accept what it has refused before.
     for (const state of states) {
       if (state.failure !== undefined) state.failure = { ...state.failure, retryAt: 0 };
       state.wasProgrammed = false;
@@ -116,7 +116,10 @@ export class PeerBook {
     }
   }
 
-  /** Asks the kernel again where packets to peers leave, and joins anew those for which it is elsewhere. */
+  /**
+   * Asks the kernel again for the next hops to peers, and joins those again whose next hop has
+   * changed.
+   */
   *askNextHops(): Generator<void> {
     const states = [...this.states()].filter(({ peer }) => this.#backend.asksNextHop(peer));
     for (let at = 0; at < states.length; at += slice) {

@@ -6,16 +6,16 @@ import type { Family } from "../../shared/net/address.ts";
 import { sameCidr } from "../../shared/net/cidr.ts";
 import type { Peer, PeerObjects } from "./backends/backend.ts";
 
-/** A peer of one family: what it needs to be reachable, and how far that is there. */
+/** A peer of one family: what it needs to be reachable, and how much of that exists. */
 export interface PeerState {
   readonly peer: Peer;
   /** Undefined for a peer that is none of the backend's, or that cannot be joined. */
   objects: PeerObjects | undefined;
   /** Why it cannot be joined, as the end of a sentence that begins with its name. */
   refusal: string | undefined;
-  /** What the kernel has refused, until it takes it. */
+  /** What the kernel has refused, until it accepts it. */
   failure: PeerFailure | undefined;
-  /** Whether all of it was there once: what is missing after that was taken away. */
+  /** Whether all of it existed once: what is missing afterwards was removed by something else. */
   wasProgrammed: boolean;
 }
 
@@ -30,7 +30,7 @@ export interface PeerFailure {
 const firstRetry = 250;
 const longestRetry = 60_000;
 
-/** A failure that follows another one, or none. */
+/** A failure, after another one or the first. */
 export function nextFailure(
   before: PeerFailure | undefined,
   message: string,
@@ -43,7 +43,7 @@ export function nextFailure(
   return { message, attempts, retryAt: now + pause * (0.75 + random() / 2) };
 }
 
-/** A lease's peer of a family; undefined where it has no subnet of that family, or no address. */
+/** The peer of a lease in a family; undefined if the lease has no subnet or no address of it. */
 export function peerOf(lease: Lease, family: Family): Peer | undefined {
   const { attributes } = lease;
   const isIpv4 = family === 4;
@@ -59,7 +59,7 @@ export function peerOf(lease: Lease, family: Family): Peer | undefined {
   };
 }
 
-/** Whether a peer is told of as before: a lease is renewed without a change. */
+/** Whether a peer is unchanged: leases are also renewed without a change. */
 export function samePeer(a: Peer, b: Peer): boolean {
   return (
     sameCidr(a.subnet, b.subnet) &&
@@ -69,7 +69,7 @@ export function samePeer(a: Peer, b: Peer): boolean {
   );
 }
 
-/** Of the flat objects that backends publish. */
+/** Compares the flat objects that backends publish. */
 function sameData(a: Json | undefined, b: Json | undefined): boolean {
   if (a === b) return true;
   if (!isJsonObject(a) || !isJsonObject(b)) return false;

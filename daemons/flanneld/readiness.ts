@@ -1,6 +1,6 @@
 import type { Log } from "../../shared/daemon/log.ts";
 
-/** What has to be before the node's network counts as up, in the order it comes about. */
+/** The steps before the node's network counts as up, in their order. */
 const steps = {
   config: "the network's config is not known yet",
   bridge: "br_netfilter is not loaded",
@@ -13,7 +13,7 @@ const steps = {
 
 export type Step = keyof typeof steps;
 
-/** Which steps have been taken, and what the others wait for. */
+/** Which steps are done, and what the rest wait for. */
 export class Readiness {
   readonly #open = new Map<Step, string>(Object.entries(steps) as [Step, string][]);
   readonly #log: Log;
@@ -29,7 +29,7 @@ export class Readiness {
     this.#ready.resolve(undefined);
   }
 
-  /** Says what a step waits for; undefined for its usual words. */
+  /** Sets what a step waits for; undefined for the usual text. */
   waitsFor(step: Step, problem: string | undefined): void {
     if (this.#open.has(step)) this.#open.set(step, problem ?? steps[step]);
   }

@@ -2,16 +2,16 @@ import { describeOverlay } from "../../shared/netlink/overlay_change.ts";
 import type { OverlayChange } from "../../shared/netlink/overlay_change.ts";
 import type { Applied } from "./apply_changes.ts";
 
-/** Where the reconciler says what it has found and done. */
+/** Where the reconciler logs what it has found and done. */
 export interface ReconcilerLog {
   readonly info: (text: string) => void;
   readonly warn: (text: string) => void;
 }
 
-/** Peers that are named one by one; of more there is only the number. */
+/** The most peers that are named; the rest are counted. */
 const namedPeers = 5;
 
-/** Says what has failed and what was repaired: nothing for what is as it was. */
+/** Logs new failures, recoveries and repairs. */
 export function logApplied(log: ReconcilerLog, applied: Applied): void {
   const { failed, recovered, repaired, deletionProblem } = applied;
   for (const [{ peer }, message] of [...failed].slice(0, namedPeers)) {
@@ -34,7 +34,7 @@ export function logApplied(log: ReconcilerLog, applied: Applied): void {
   if (deletionProblem !== undefined) log.warn(deletionProblem);
 }
 
-/** Says what was wrong with a device. */
+/** Logs what was wrong with a device. */
 export function logRepair(log: ReconcilerLog, changes: readonly OverlayChange[]): void {
   if (changes.length === 0) return;
   const done = changes.map(describeOverlay).join("; ");

@@ -1,12 +1,12 @@
 /**
- * How soon after an event to look at what is there: at once as a rule, for packets are lost
- * meanwhile, and slower where another program undoes each repair.
+ * How soon after an event to look at the kernel: normally at once, because packets are lost
+ * meanwhile; later where another program undoes each repair.
  */
 export class RepairPace {
   #tokens = burst;
   #filledAt: number;
 
-  /** @param now by a clock in milliseconds. */
+  /** @param now returns milliseconds. */
   constructor(now: number) {
     this.#filledAt = now;
   }
@@ -21,7 +21,7 @@ export class RepairPace {
   }
 }
 
-/** Repairs in a row before it slows down, and how many are granted anew each second. */
+/** Repairs in a row before it slows down, and how many more each second allows. */
 const burst = 30;
 const perSecond = 2;
 /** Events come in bursts: the rest of one arrives within some milliseconds. */

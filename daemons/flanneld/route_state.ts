@@ -16,7 +16,7 @@ import type { RouteDecision, RouteOwnership } from "./node_routes.ts";
 import type { PeerState } from "./peer_state.ts";
 import type { PlannedChange, Rests } from "./planned_change.ts";
 
-/** A route that drops packets to addresses of a subnet that no pod has. */
+/** A route that drops packets to unused addresses of a subnet. */
 interface Blackhole {
   readonly blackhole: Cidr;
 }
@@ -26,7 +26,7 @@ type Owner = PeerState | Blackhole;
 /** A subnet as a key. */
 type Place = number | string;
 
-/** One family's routes: those that peers want beside those of the main table that matter for them. */
+/** One family's routes: those that peers need, and those of the main table that matter for them. */
 export class RouteState {
   readonly #ownership: RouteOwnership;
   readonly #device: () => number;
@@ -67,7 +67,7 @@ export class RouteState {
     this.#routes.release(keyOf(state.peer.subnet), state);
   }
 
-  /** Wants packets to these subnets dropped where no better route leads on, and to no others. */
+  /** Sets the subnets whose packets are dropped where no better route exists. */
   wantBlackholes(subnets: readonly Cidr[]): void {
     const keys = new Map(subnets.map((subnet) => [keyOf(subnet), subnet]));
     for (const [key, owner] of [...this.#routes.wanted()]) {
@@ -80,7 +80,7 @@ export class RouteState {
     return !this.#routes.pending.has(keyOf(peer.subnet));
   }
 
-  /** Looks at all routes anew after a change of the device. */
+  /** Compares all routes again after a change of the device. */
   reviewAfter(change: () => void): void {
     this.#routes.reviewAfter(change);
   }
@@ -105,7 +105,7 @@ export class RouteState {
 
   /**
    * Learns of one change of a relevant route.
-   * @returns whether another program's may be in the way, so that all have to be read.
+   * @returns whether a foreign route may be in the way, so that all have to be read.
    */
   learn(route: TableRoute, isGone: boolean): boolean {
     const key = keyOf(route.dst);
@@ -118,8 +118,8 @@ export class RouteState {
   }
 
   /**
-   * What peers lack, and what stands beside it.
-   * @param onConflict told which peers another program's route keeps from being joined.
+   * The routes that peers lack, and the wrong ones to delete.
+   * @param onConflict told of each peer that another program's route blocks.
    */
   *missing(
     rests: Rests,
@@ -160,7 +160,7 @@ export class RouteState {
       made: () => {
         const made = asListed(route);
         const { present = [] } = this.#routes.get(key) ?? {};
-        // A replaced one has the same metric.
+        // A replaced route has the same metric.
         const remaining = present.filter((known) => !replace || known.metric !== made.metric);
         this.#learn(key, [...remaining, made]);
       },

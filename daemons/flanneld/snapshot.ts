@@ -6,7 +6,7 @@ import type { LeaseManagerHealth } from "./leases/lease_manager.ts";
 import type { PeerProblem, ReconcilerStatus } from "./reconciler_status.ts";
 import type { TrafficStatus } from "./traffic/keeper.ts";
 
-/** How flanneld is, as it tells `flanneld status` by its socket. */
+/** The state of flanneld, which `flanneld status` reads from its socket. */
 export interface Snapshot {
   readonly version: string;
   readonly pid: number;
@@ -26,7 +26,7 @@ export interface Snapshot {
     readonly errors: number;
   };
   readonly overlay?: ReconcilerStatus | undefined;
-  /** Peers whose leases do not fit in. */
+  /** Peers whose leases are refused. */
   readonly refused: readonly Omit<PeerProblem, "attempts" | "subnet">[];
   readonly traffic?: TrafficStatus | undefined;
 }

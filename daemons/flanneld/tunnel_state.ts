@@ -10,7 +10,7 @@ import { DeltaTable } from "./delta_table.ts";
 import type { PeerState } from "./peer_state.ts";
 import type { PlannedChange, Rests } from "./planned_change.ts";
 
-/** One device's neighbours and forwarding entries: those that peers want beside those that are there. */
+/** One device's neighbours and forwarding entries: the wanted and the present ones. */
 export class TunnelState {
   #device = 0;
   readonly #neighbours: DeltaTable<bigint, PeerState, NeighbourEntry>;
@@ -47,7 +47,7 @@ export class TunnelState {
     return this.#fdb.pending.size > 0 || this.#neighbours.pending.size > 0;
   }
 
-  /** Learns that the device is another one, or gone: nothing of the one before is there. */
+  /** Learns that the device has been replaced or deleted, and its entries with it. */
   learnDevice(index: number): void {
     this.#device = index;
     this.#neighbours.learnAll(new Map());
@@ -107,7 +107,7 @@ export class TunnelState {
     this.#learnEntries(entry.mac, isGone ? remaining : [...remaining, entry]);
   }
 
-  /** What peers lack: where a MAC is comes before which MAC an address has. */
+  /** What peers lack: forwarding entries before the neighbours that need them. */
   *missing(rests: Rests): Iterable<PlannedChange> {
     if (this.#device === 0) return;
     yield* this.#missingEntries(rests);
@@ -194,13 +194,13 @@ export class TunnelState {
   }
 }
 
-/** The subnet's own address has the peer's MAC. */
+/** The neighbour: the subnet's own address has the peer's MAC. */
 function neighbourOf({ peer, objects }: PeerState): Neighbour | undefined {
   const mac = objects?.vtepMac;
   return mac === undefined ? undefined : { address: peer.subnet.address, mac };
 }
 
-/** The peer's MAC is behind its public address. */
+/** The forwarding entry: the peer's MAC is behind its public address. */
 function entryOf({ peer, objects }: PeerState): FdbEntry | undefined {
   const mac = objects?.vtepMac;
   return mac === undefined ? undefined : { mac, dst: peer.publicIp };

@@ -13,20 +13,20 @@ import { isWithin } from "../../../shared/net/subnets.ts";
 import type { PeerLeases } from "./lease_manager.ts";
 import { SubnetClaims } from "./subnet_claims.ts";
 
-/** What a peer's lease has to fit in with. */
+/** What a peer's lease must agree with. */
 export interface AdmissionContext {
   /** The networks of all pods; undefined for a family without pods. */
   readonly network: Cidr | undefined;
   readonly ipv6Network: Cidr | undefined;
   /** This node's subnets. */
   readonly ownSubnets: readonly Cidr[];
-  /** What this node tells the peers to send to. */
+  /** The addresses that this node tells its peers to send to. */
   readonly ownAddresses: readonly Address[];
   /** The networks that this node is connected to, by other interfaces than flannel's. */
   readonly nodeNetworks: readonly Cidr[];
 }
 
-/** The peers that may be routed to, and the reasons against the others. */
+/** The peers that may be routed to, and why the rest may not. */
 export interface Admission {
   readonly leases: ReadonlyMap<string, Lease>;
   /** Why not, by the lease's id: a clause to follow a colon. */
@@ -35,8 +35,8 @@ export interface Admission {
 }
 
 /**
- * A peer's lease with what of it concerns this node, or why it cannot be: whoever may write a Node
- * object or an etcd key must not take over what this node has.
+ * A peer's lease, reduced to the families of the network, or why it is refused: whoever can write a
+ * Node object or an etcd key must not take over what this node has.
  */
 export function admit(lease: Lease, context: AdmissionContext): Lease | string {
   const { network, ipv6Network } = context;
@@ -66,7 +66,7 @@ function familyProblem(
   if (ownSubnets.some((own) => overlaps(own, subnet))) {
     return `its subnet ${formatCidr(subnet)} overlaps this node's`;
   }
-  // The nodes' network may have the pods' inside of it, as 10.0.0.0/8 has 10.244.0.0/16.
+  // The nodes' network may contain the pods', as 10.0.0.0/8 contains 10.244.0.0/16.
   const connected = nodeNetworks.find(
     (known) => overlaps(known, subnet) && (isWithin(known, subnet) || !isWithin(network, known)),
   );
@@ -103,14 +103,14 @@ function isUnicast(address: Address): boolean {
   return family === 4 ? value >> 24n !== 0n && value >> 28n < 0xen : value >> 120n !== 0xffn;
 }
 
-/** Decides about all peers, again where something has changed. */
+/** Decides which peers are admitted, and decides again only about those that have changed. */
 export class PeerAdmission {
   #context: AdmissionContext;
   readonly #churn: Churn;
   readonly #admitted = new Map<string, Lease>();
-  /** As they were told, those that are not admitted, or not as they are. */
+  /** The leases as they came, of peers that are refused or admitted in part. */
   readonly #notAsTold = new Map<string, Lease>();
-  /** Refused for what they are, or for what another peer has. */
+  /** Why peers are refused: for their own lease, or for that of another peer. */
   readonly #refused = new Map<string, string>();
   readonly #conflicts = new Map<string, Lease>();
   readonly #contradicting = new Set<string>();
@@ -153,7 +153,7 @@ export class PeerAdmission {
     return { leases: this.#admitted, refused, complete };
   }
 
-  /** The peers that have contradicted each other since this was last asked. */
+  /** The peers whose subnets have overlapped since the last call. */
   takeConflicts(): readonly string[] {
     const taken = [...this.#contradicting];
     this.#contradicting.clear();
@@ -170,7 +170,7 @@ export class PeerAdmission {
     this.#claims.remove(admitted);
   }
 
-  /** The oldest has the subnet: a newcomer cannot take it over. */
+  /** The oldest peer keeps the subnet: a newcomer cannot take it over. */
   #settle(lease: Lease): void {
     const rivals = this.#claims.rivalsOf(lease);
     const older = rivals.find((rival) => olderFirst(rival, lease) < 0);

@@ -75,7 +75,7 @@ export interface Families {
   readonly enableIpv6: boolean;
 }
 
-/** What a node tells its peers, as annotations. */
+/** The annotations that a node publishes. */
 export function formatAnnotations(
   keys: AnnotationKeys,
   attributes: LeaseAttributes,
@@ -98,10 +98,7 @@ function formatData(data: Json | undefined): string {
   return JSON.stringify(data ?? null);
 }
 
-/**
- * What a peer says of itself.
- * @throws AnnotationError
- */
+/** The attributes that a peer publishes. @throws AnnotationError */
 export function readAttributes(keys: AnnotationKeys, annotations: Annotations): LeaseAttributes {
   return {
     publicIp: readAddress(annotations, keys.publicIp, 4),
@@ -187,7 +184,7 @@ export function readOverwrites(
   };
 }
 
-/** One text for all that say the same: there may be thousands. */
+/** Shares one string among equal ones: there may be thousands. */
 function shared(text: string): string {
   return usualTypes.find((known) => known === text) ?? text;
 }

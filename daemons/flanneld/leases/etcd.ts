@@ -27,12 +27,15 @@ import { fits, keepOrChooseSubnets } from "./subnet_choice.ts";
 
 /** Milliseconds between attempts. */
 const configLimits = { first: 250, most: 1000 };
-/** Times that a race for a subnet is run before it waits. */
+/** Attempts at a subnet before the manager waits. */
 const mostRaces = 10;
 
 /** What a node remembers of its lease besides subnet.env. */
 export interface EtcdMemory {
-  /** A file, for the lease's key and number: who has them has the lease, whatever its address. */
+  /**
+   * A file for the lease's key and number. The node that knows both owns the lease, even if its
+   * address has changed.
+   */
   readonly stateFile: string;
   /** The subnets of an earlier run. */
   readonly earlier: Subnets | undefined;
@@ -48,7 +51,7 @@ export class EtcdLeaseManager implements LeaseManager {
   readonly #record: HealthRecord;
   readonly #peers = new EtcdPeers();
   readonly #renewal = new RenewalTimer();
-  /** Why the watch has failed, since it last worked. */
+  /** Failures of the watch that were logged since it last worked. */
   readonly #warnings = new Set<string>();
   #conf: NetConf | undefined;
   #attributes: LeaseAttributes | undefined;
@@ -131,11 +134,11 @@ export class EtcdLeaseManager implements LeaseManager {
   }
 
   confirm(): void {
-    // Each key is there once, and its subnet is its name.
+    // Keys are unique, and the subnet is in the key.
   }
 
   async reportReady(): Promise<void> {
-    // Nobody waits to hear it in etcd.
+    // etcd has no place for it.
   }
 
   async #acquireRacing(attributes: LeaseAttributes, signal: AbortSignal): Promise<Lease> {
@@ -177,7 +180,7 @@ export class EtcdLeaseManager implements LeaseManager {
     return findOwnEntry(entries, readLeaseState(this.#memory.stateFile), publicIp);
   }
 
-  /** Takes an entry over, with the etcd lease that it has, if that lives. */
+  /** Takes an entry over, with its etcd lease if that still exists. */
   async #adopt(entry: Entry, attributes: LeaseAttributes, signal: AbortSignal): Promise<Lease> {
     let { lease } = entry;
     if (lease !== 0n) {
@@ -209,7 +212,7 @@ export class EtcdLeaseManager implements LeaseManager {
     return leaseOf(own, attributes);
   }
 
-  /** @returns whether it was done: not if somebody has changed the entry. */
+  /** @returns false if somebody else has changed the entry. */
   async #update(
     entry: OwnEntry,
     attributes: LeaseAttributes,
@@ -252,7 +255,7 @@ export class EtcdLeaseManager implements LeaseManager {
     );
   }
 
-  /** Reads all entries anew; what is no longer there goes when all have been read. */
+  /** Reads all entries again. Peers that have disappeared are removed after all have been read. */
   async #listPeers(signal: AbortSignal): Promise<number> {
     const gone = new Set(this.#peers.ids);
     let hasOwn = this.#own === undefined;
@@ -278,7 +281,7 @@ export class EtcdLeaseManager implements LeaseManager {
     this.#settle(events.length > 0);
   }
 
-  /** The own entry has changed: by this node itself, or by somebody else. */
+  /** This node's entry has changed: this node may have done it, or somebody else. */
   #seeOwn(type: "put" | "delete", kv: KeyValue, signal: AbortSignal): void {
     const own = this.#own;
     if (own === undefined || kv.modRevision <= own.modRevision) return;
@@ -296,7 +299,7 @@ export class EtcdLeaseManager implements LeaseManager {
     this.#reacquire(signal);
   }
 
-  /** Gets the lease back, or another one, where it was taken away. */
+  /** Gets the lost lease back, or another one. */
   #reacquire(signal: AbortSignal): void {
     if (this.#reacquiring || this.#attributes === undefined) return;
     this.#reacquiring = true;
@@ -347,7 +350,7 @@ export class EtcdLeaseManager implements LeaseManager {
     }
   }
 
-  /** The own entry is none of the peers'. */
+  /** Remembers this node's entry, which is not a peer's. */
   #remember(own: OwnEntry): void {
     this.#own = own;
     if (this.#peers.has(own.id)) {

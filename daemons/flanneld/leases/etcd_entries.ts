@@ -11,7 +11,7 @@ import type { Cidr } from "../../../shared/net/cidr.ts";
 import { NetError } from "../../../shared/net/error.ts";
 import type { LeaseState } from "./etcd_state_file.ts";
 
-/** What etcd has makes no sense. The message is a clause to follow a colon. */
+/** A key or a value in etcd is wrong. The message is a clause to follow a colon. */
 export class EntryError extends Error {
   override readonly name = "EntryError";
 }
@@ -120,11 +120,11 @@ export interface OwnEntry {
 
 export interface Entry extends OwnEntry {
   readonly value: string;
-  /** Undefined where the value makes no sense: the subnet is taken all the same. */
+  /** Undefined if the value is wrong: the subnet is taken nevertheless. */
   readonly attributes: LeaseAttributes | undefined;
 }
 
-/** An entry with what of it can be read. @returns undefined where its key names no subnet. */
+/** Reads an entry as far as possible. @returns undefined if its key does not name a subnet. */
 export function readEntry(id: string, kv: KeyValue): Entry | undefined {
   const { modRevision, createRevision, lease } = kv;
   const value = kv.value.toString("utf8");

@@ -7,7 +7,7 @@ import type { EtcdRegistry } from "./etcd_registry.ts";
 export interface EntryFollower {
   /** Reads all entries. @returns the revision that they are of. @throws Failure */
   readonly list: () => Promise<number>;
-  /** What has changed since; nothing, where etcd has only given a sign of life. */
+  /** What has changed since. An empty list is a sign of life. */
   readonly onEvents: (events: WatchResponse["events"]) => void;
   /** A request has failed; it is made again. */
   readonly onFailure: (failure: Failure) => void;

@@ -2,10 +2,10 @@ import type { KeyValue } from "../../../shared/etcd/messages.ts";
 import type { Lease } from "../../../shared/flannel/lease.ts";
 import { EntryError, formatAttributes, readLease } from "./etcd_entries.ts";
 
-/** The peers that the keys in etcd make. */
+/** The peers, by the keys in etcd. */
 export class EtcdPeers {
   readonly leases = new Map<string, Lease>();
-  /** Keys that make no sense, and why. */
+  /** What is wrong with keys that cannot be read. */
   readonly unreadable = new Map<string, string>();
 
   get ids(): string[] {
@@ -35,7 +35,7 @@ export class EtcdPeers {
   }
 }
 
-/** A renewal by flannel's own program is a write of the same. */
+/** flannel's own program renews a lease by writing the same value again. */
 function sameLease(a: Lease, b: Lease): boolean {
   return a.since === b.since && formatAttributes(a.attributes) === formatAttributes(b.attributes);
 }

@@ -87,7 +87,7 @@ export class EtcdRegistry {
   }
 
   /**
-   * Adds an entry for subnets that nobody has. The etcd lease is revoked where another node has.
+   * Adds an entry for free subnets. If another node has taken them, the etcd lease is revoked.
    * @throws LostRace, Failure io
    */
   async create(
@@ -98,7 +98,7 @@ export class EtcdRegistry {
   ): Promise<OwnEntry> {
     const id = formatSubnetKey(subnets);
     const key = this.#prefix + id;
-    // No key of the IPv4 subnet, whatever IPv6 subnet another node wants with it.
+    // No key may have the IPv4 subnet, whatever IPv6 subnet comes with it.
     const prefix = this.#prefix + formatSubnetKey({ ...subnets, subnetV6: undefined });
     const { succeeded, revision } = await this.#client.transact(
       [{ kind: "absent", prefix }],
@@ -111,7 +111,7 @@ export class EtcdRegistry {
     throw new LostRace();
   }
 
-  /** Whether an older entry has some of the subnets: its key is another, so both could be made. */
+  /** Whether an older entry overlaps: with another key, both could be made. */
   async #overlapsOlder({ subnets, createRevision }: OwnEntry, signal: AbortSignal) {
     const entries = await this.list(signal);
     const older = entries.filter((entry) => entry.createRevision < createRevision);

@@ -1,7 +1,9 @@
 import { sleep } from "../../../shared/daemon/backoff.ts";
 import { leaseTtl } from "./etcd_registry.ts";
 
-/** Milliseconds between two renewals at least, and at most without a look at the clock. */
+/**
+ * Milliseconds: the shortest time between renewals, and the longest without a look at the clock.
+ */
 const shortest = 60_000;
 const longest = 3_600_000;
 
@@ -34,7 +36,7 @@ export class RenewalTimer {
     }
   }
 
-  /** Makes the waiting one wait anew: the lease has changed. */
+  /** Starts the wait again, because the lease has changed. */
   restart(): void {
     this.#restart();
   }

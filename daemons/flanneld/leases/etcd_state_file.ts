@@ -1,15 +1,18 @@
 import { isJsonObject, parseJson } from "../../../shared/base/json.ts";
 import { ensureFolder, readIfPresent, replaceFile } from "../../../shared/files/files.ts";
 
-/** What a node remembers of its lease: who has both has the lease, whatever its address. */
+/**
+ * What a node remembers of its lease. The node that knows both owns the lease, even if its address
+ * has changed.
+ */
 export interface LeaseState {
   /** The last part of the lease's key. */
   readonly id: string;
-  /** The number of its etcd lease; 0 for a reservation, which has none to know it by. */
+  /** The number of its etcd lease; 0 for a reservation, which has none. */
   readonly lease: bigint;
 }
 
-/** Writes it where it is not there yet. @throws Error of node:fs */
+/** Writes the file if it has changed. @throws Error of node:fs */
 export function writeLeaseState(path: string, { id, lease }: LeaseState): void {
   const text = `${JSON.stringify({ key: id, lease: lease.toString(16) })}\n`;
   if (readIfPresent(path) === text) return;
@@ -17,7 +20,7 @@ export function writeLeaseState(path: string, { id, lease }: LeaseState): void {
   replaceFile(path, text, 0o644);
 }
 
-/** @returns undefined where there is none, or none that makes sense. */
+/** @returns undefined if there is none, or it is damaged. */
 export function readLeaseState(path: string): LeaseState | undefined {
   let text: string | undefined;
   try {

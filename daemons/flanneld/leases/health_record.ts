@@ -6,7 +6,7 @@ import type { LeaseManagerHealth } from "./lease_manager.ts";
 /** Milliseconds between attempts. */
 const limits = { first: 250, most: 5000 };
 
-/** How a lease manager fares, by what it is doing: an activity each. */
+/** The health of a lease manager, with the problem of each of its activities. */
 export class HealthRecord {
   /** When the own lease ends; milliseconds since the epoch. */
   leaseExpiry: number | undefined;
@@ -25,7 +25,7 @@ export class HealthRecord {
     return { problem, lastEvent, errors, leaseExpiry };
   }
 
-  /** Why an activity does not succeed, if it does not. */
+  /** Why an activity fails, if it does. */
   problemOf(activity: string): string | undefined {
     return this.#problems.get(activity);
   }
@@ -35,7 +35,7 @@ export class HealthRecord {
     this.countError();
   }
 
-  /** A request has failed that nothing waits for. */
+  /** Counts a failed request that nothing waits for. */
   countError(): void {
     this.#errors++;
   }

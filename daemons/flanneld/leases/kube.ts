@@ -35,12 +35,12 @@ import { readNetConfFile } from "./net_conf_file.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Milliseconds between two times that this node's annotations are put right, which others may write as well. */
+/** Milliseconds between two repairs of this node's annotations, which others may write as well. */
 const restoreLimits = { first: 250, most: 60_000 };
-/** Milliseconds that a look at the own node is good for. */
+/** Milliseconds for which what was read of this node counts as fresh. */
 const fresh = 5000;
 
-/** Leases by annotations of Kubernetes' Node objects, whose subnets the control plane assigns. */
+/** Leases as annotations of Node objects. The control plane assigns the subnets. */
 export class KubeLeaseManager implements LeaseManager {
   readonly #options: KubeOptions;
   readonly #keys: AnnotationKeys;
@@ -64,9 +64,7 @@ export class KubeLeaseManager implements LeaseManager {
 
   readonly #record: HealthRecord;
 
-  /**
-   * @throws Failure invalid for options that nothing but a change of them can mend.
-   */
+  /** @throws Failure invalid for options that can never work. */
   constructor(options: KubeOptions, env: Environment, log: Log, churn: Churn) {
     if (options.nodeName === undefined && options.pod === undefined) {
       throw new Failure(
@@ -210,7 +208,7 @@ export class KubeLeaseManager implements LeaseManager {
     );
   }
 
-  /** Tells of changes, and looks up what the metadata do not say. */
+  /** Passes changes on, and looks up what the metadata do not tell. */
   #settle(signal: AbortSignal): void {
     this.#lookUps.start(signal);
     if (!this.#changed) return;
@@ -220,7 +218,7 @@ export class KubeLeaseManager implements LeaseManager {
     this.#listener?.onPeers({ leases, unreadable, complete });
   }
 
-  /** This node, as the watch sees it: somebody may have changed it, or made it anew. */
+  /** This node has been seen by the watch: somebody may have changed or recreated it. */
   #seeOwn(node: ObjectMetadata, signal: AbortSignal): void {
     const before = this.#seen?.node;
     // A node's subnet, once it is set, never changes.
@@ -234,7 +232,7 @@ export class KubeLeaseManager implements LeaseManager {
     void this.#restore(isAnew, signal);
   }
 
-  /** Publishes again what is no longer there. */
+  /** Publishes again what somebody has removed or changed. */
   async #restore(isAnew: boolean, signal: AbortSignal): Promise<void> {
     try {
       if (Date.now() - this.#restored > 2 * restoreLimits.most) this.#restoreBackoff.reset();
@@ -293,7 +291,7 @@ export class KubeLeaseManager implements LeaseManager {
     return this.#told(node, attributes);
   }
 
-  /** What of the annotations has to change; undefined if nothing has to. */
+  /** The annotations that have to change; undefined if none has to. */
   #difference(
     node: ObjectMetadata,
     attributes: LeaseAttributes,
@@ -306,7 +304,7 @@ export class KubeLeaseManager implements LeaseManager {
     return different.length === 0 ? undefined : Object.fromEntries(different);
   }
 
-  /** With the addresses that the administrator wants peers to be told. */
+  /** The attributes, with the administrator's public addresses in place of the node's own. */
   #told({ annotations }: ObjectMetadata, attributes: LeaseAttributes): LeaseAttributes {
     try {
       const { publicIp, publicIpv6 } = readOverwrites(this.#keys, annotations);

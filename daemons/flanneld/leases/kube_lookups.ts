@@ -4,7 +4,7 @@ import { ApiFailure } from "../../../shared/kube/client.ts";
 import type { KubeNodes } from "./kube_nodes.ts";
 import type { KubePeers } from "./kube_peers.ts";
 
-/** Milliseconds between two looks at nodes that fail. */
+/** Milliseconds between attempts to read a node. */
 const limits = { first: 250, most: 5000 };
 /** Nodes that are looked up at once. */
 const mostWorkers = 4;
@@ -18,7 +18,7 @@ export interface LookUpListener {
   readonly onEnd: (signal: AbortSignal) => void;
 }
 
-/** Reads the nodes whose subnets their metadata do not tell, a few at once. */
+/** Reads whole nodes, a few at once, where the metadata do not tell the subnet. */
 export class KubeLookUps {
   readonly #nodes: Pick<KubeNodes, "read">;
   readonly #peers: KubePeers;
@@ -43,7 +43,7 @@ export class KubeLookUps {
     }
   }
 
-  /** One of several that read one node after another. */
+  /** Reads one node after another; several of these run at once. */
   async #work(signal: AbortSignal): Promise<void> {
     const backoff = new Backoff(limits);
     try {
@@ -69,7 +69,7 @@ export class KubeLookUps {
     try {
       const node = await this.#nodes.read(name, signal);
       if (this.#peers.set(node)) this.#listener.onChanged();
-      // One without a subnet yet is heard of again when it gets one.
+      // The watch reports a node again when it gets a subnet.
       this.#peers.unknown.delete(name);
       return true;
     } catch (error) {

@@ -44,7 +44,7 @@ export class KubeNodes {
     return this.#ownName;
   }
 
-  /** Whether it is this node's name; none is before it is known. */
+  /** Whether it is this node's name; false while that is not known. */
   isOwn(name: string): boolean {
     return name === this.#ownName;
   }

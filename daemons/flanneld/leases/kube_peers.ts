@@ -5,25 +5,28 @@ import type { ObjectMetadata } from "../../../shared/kube/metadata.ts";
 import { AnnotationError, readLease } from "./annotations.ts";
 import type { AnnotationKeys } from "./annotations.ts";
 
-/** What is known of a node that is or was to be a peer, to see what is new of it. */
+/** What was seen of a node, to tell what has changed. */
 interface Known {
   /** Fingerprints: with thousands of nodes the texts would be most of the memory. */
   readonly uid: number;
-  /** Of what flannel has written on the node, to see at once that a heartbeat changes none of it. */
+  /** A fingerprint of flannel's annotations, so that a heartbeat is recognized at once. */
   readonly signature: number;
-  /** Whether the node's spec says so: managedFields may be written by more than the control plane. */
+  /**
+   * Whether the subnet comes from the node's spec. Others than the control plane may write
+   * managedFields.
+   */
   readonly isConfirmed: boolean;
 }
 
-/** A peer, with what is known of its node beside it: a table less. */
+/** A peer, with what was seen of its node: this saves a table. */
 interface PeerLease extends Lease, Known {}
 
-/** A node without a lease of its own: its subnet is not known, or makes no sense. */
+/** A node without a lease: its subnet is unknown or wrong. */
 interface Candidate extends Known {
   readonly podCidrs: readonly string[] | undefined;
 }
 
-/** The peers that the nodes of a cluster make, by their metadata. */
+/** The peers, by the metadata of the cluster's nodes. */
 export class KubePeers {
   readonly leases = new Map<string, PeerLease>();
   readonly unreadable = new Map<string, string>();
@@ -31,14 +34,14 @@ export class KubePeers {
   readonly unknown = new Set<string>();
   readonly #keys: AnnotationKeys;
   readonly #candidates = new Map<string, Candidate>();
-  /** What the list that is being read has not named yet. */
+  /** The known nodes that the list being read has not named yet. */
   #unlisted: Set<string> | undefined;
 
   constructor(keys: AnnotationKeys) {
     this.#keys = keys;
   }
 
-  /** A list begins: what it does not name is no more when it ends. */
+  /** A list begins. Nodes that it does not name are gone when it ends. */
   beginList(): void {
     this.#unlisted = new Set([...this.leases.keys(), ...this.#candidates.keys()]);
   }
@@ -68,7 +71,7 @@ export class KubePeers {
     const known = { uid, signature, isConfirmed: node.fromSpec || before?.isConfirmed === true };
     if (podCidrs === undefined) {
       this.#candidates.set(name, { ...known, podCidrs });
-      // One that was made anew under its name keeps its routes until its subnet is known.
+      // A recreated node keeps its routes until its new subnet is known.
       this.unknown.add(name);
       return false;
     }
@@ -85,12 +88,12 @@ export class KubePeers {
     return this.leases.delete(name) || wasUnreadable;
   }
 
-  /** Asks for the specs of nodes whose subnets contradict another's. */
+  /** Marks nodes whose subnets overlap another's, so that their specs are read. */
   doubt(names: Iterable<string>): void {
     for (const name of names) if (this.#find(name)?.isConfirmed === false) this.unknown.add(name);
   }
 
-  /** One that was made anew under its name is a candidate beside the lease that it had. */
+  /** A recreated node is a candidate while its old lease stays. */
   #find(name: string): PeerLease | Candidate | undefined {
     return this.#candidates.get(name) ?? this.leases.get(name);
   }
@@ -117,7 +120,7 @@ export class KubePeers {
   }
 }
 
-/** Whether a node that is otherwise as it was tells more of its subnets. */
+/** Whether an otherwise unchanged node tells more about its subnets. */
 function saysMore(before: PeerLease | Candidate, { podCidrs, fromSpec }: ObjectMetadata): boolean {
   if (fromSpec && !before.isConfirmed) return true;
   return podCidrs !== undefined && podCidrsOf(before) === undefined;

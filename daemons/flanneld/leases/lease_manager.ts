@@ -5,17 +5,17 @@ import type { Address } from "../../../shared/net/address.ts";
 
 /** What the administrator has set for this node alone. */
 export interface NodeSettings {
-  /** As --public-ip and --public-ipv6, which they take the place of. */
+  /** These replace --public-ip and --public-ipv6. */
   readonly publicIp: Address | undefined;
   readonly publicIpv6: Address | undefined;
-  /** As --iface and --iface-regex, which they come before. */
+  /** These take precedence over --iface and --iface-regex. */
   readonly iface: string | undefined;
   readonly ifaceRegex: string | undefined;
-  /** The MTU to take for the interface's; bytes. */
+  /** Bytes; replaces the MTU of the interface. */
   readonly mtu: number | undefined;
 }
 
-/** What an earlier run of flanneld on this node has published, for what must not change needlessly. */
+/** What an earlier run on this node has published, and should not change without need. */
 export interface EarlierLease {
   readonly backendData: Json | undefined;
   readonly backendV6Data: Json | undefined;
@@ -24,25 +24,25 @@ export interface EarlierLease {
 /** How far the leases of the peers are known. */
 export interface PeerLeases {
   /**
-   * The leases of all other nodes. The same map each time, which the next call may find changed; a
-   * lease that has not changed is the same object.
+   * The leases of all other nodes. It is the same map at each call, and may change in between; an
+   * unchanged lease stays the same object.
    */
   readonly leases: ReadonlyMap<string, Lease>;
-  /** Peers whose lease makes no sense, and why: a clause to follow a colon. */
+  /** Why leases cannot be read: clauses to follow a colon. */
   readonly unreadable: ReadonlyMap<string, string>;
-  /** Whether the whole list has been read once: until then nothing of a peer may be removed. */
+  /** Whether the whole list has been read once. Until then nothing may be removed. */
   readonly complete: boolean;
 }
 
 /** Who wants to know what the lease manager learns. */
 export interface LeaseListener {
-  /** Called at each change, once for several that come at once. */
+  /** Called after changes, once for those that come together. */
   readonly onPeers: (peers: PeerLeases) => void;
-  /** The own lease is another one: with another subnet, or another address told to the peers. */
+  /** This node's lease has another subnet, or another address that peers are told. */
   readonly onOwn: (lease: Lease) => void;
 }
 
-/** Where a node gets its subnet from, and learns of its peers': the Kubernetes API or etcd. */
+/** The source of this node's subnet and of its peers' leases: the Kubernetes API or etcd. */
 export interface LeaseManager {
   /** The network's config; waits, with back-off, until there is a valid one. */
   config(signal: AbortSignal): Promise<NetConf>;
@@ -53,16 +53,16 @@ export interface LeaseManager {
   /** Publishes this node's attributes and gets its lease; waits until it can have one. */
   acquire(attributes: LeaseAttributes, signal: AbortSignal): Promise<Lease>;
   /**
-   * Publishes changed attributes of the lease that {@link acquire} gave, on new connections: those
-   * from an address that the node no longer has would hear nothing.
+   * Publishes changed attributes of this node's lease. It makes new connections, because those from
+   * a lost address would hear nothing.
    */
   publish(attributes: LeaseAttributes, signal: AbortSignal): Promise<void>;
   /**
-   * Follows the leases until aborted, and keeps the own one alive. Goes on through every outage of
-   * the API. May be called before {@link acquire}.
+   * Follows the leases until aborted, through every outage of the API, and keeps this node's lease
+   * alive. May be called before {@link acquire}.
    */
   watch(listener: LeaseListener, signal: AbortSignal): Promise<void>;
-  /** Makes sure of peers whose subnets contradict another's, as far as that is possible. */
+  /** Reads peers whose subnets overlap another's from a more reliable source, if there is one. */
   confirm(ids: Iterable<string>, signal: AbortSignal): void;
   /** Tells that the node's network is up (a node condition); retried until it has been told. */
   reportReady(signal: AbortSignal): Promise<void>;
@@ -71,7 +71,7 @@ export interface LeaseManager {
 }
 
 export interface LeaseManagerHealth {
-  /** What is waited for and why, in a sentence; undefined when all is well. */
+  /** What the manager waits for and why, as a sentence; undefined when all is well. */
   readonly problem: string | undefined;
   /** Milliseconds since the epoch of the last sign of life of the watch; undefined before the first. */
   readonly lastEvent: number | undefined;

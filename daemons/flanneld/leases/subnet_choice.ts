@@ -5,10 +5,13 @@ import type { Cidr } from "../../../shared/net/cidr.ts";
 import { subnetSize } from "../../../shared/net/subnets.ts";
 import type { Subnets } from "./etcd_entries.ts";
 
-/** So many of the first free subnets may be drawn: two nodes that start at once rarely draw the same. */
+/**
+ * A subnet is drawn from so many of the first free ones, so that two nodes that start at once
+ * rarely draw the same.
+ */
 const drawn = 100;
 
-/** Whether subnets are such as the network's config lets a node have. */
+/** Whether the network's config allows a node to have these subnets. */
 export function fits({ subnet, subnetV6 }: Subnets, conf: NetConf): boolean {
   const { subnets, ipv6Subnets } = conf;
   if (subnets === undefined || !isInRange(subnet, subnets)) return false;
@@ -22,7 +25,7 @@ function isInRange({ address, prefix }: Cidr, { length, first, last }: SubnetRan
   );
 }
 
-/** Whether subnets have an address in common with any that are taken. */
+/** Whether subnets overlap any that are taken. */
 export function isTaken({ subnet, subnetV6 }: Subnets, taken: readonly Subnets[]): boolean {
   return taken.some(
     (entry) =>
@@ -33,7 +36,10 @@ export function isTaken({ subnet, subnetV6 }: Subnets, taken: readonly Subnets[]
   );
 }
 
-/** The subnets that a node had before where they are free, or others. @throws Failure conflict */
+/**
+ * The subnets that a node had before if they are free, or else new ones.
+ * @throws Failure conflict
+ */
 export function keepOrChooseSubnets(
   conf: NetConf,
   earlier: Subnets | undefined,
@@ -78,7 +84,7 @@ export function chooseSubnets(
   return subnetV6 && { subnet, subnetV6 };
 }
 
-/** The first free subnets of a range; what is taken may be larger or smaller than a subnet. */
+/** The first free subnets of a range. What is taken may be larger or smaller than a subnet. */
 function firstFree({ length, first, last }: SubnetRange, taken: readonly Cidr[]): Cidr[] {
   const { family } = first.address;
   const size = subnetSize(family, length);
@@ -106,7 +112,7 @@ interface Block {
   readonly end: bigint;
 }
 
-/** The end of what is taken of a subnet, if anything is. */
+/** The end of the block that overlaps a subnet, if one does. */
 function blockOf(
   ordered: readonly Block[],
   from: number,

@@ -10,7 +10,10 @@ interface Level {
   readonly subnets: Map<number | bigint, Lease>;
 }
 
-/** Who has which subnet. Nearly always all are of one length, so a look-up is one in a table. */
+/**
+ * Which lease has which subnet. Nearly always all subnets have the same length, so a look-up needs
+ * one table.
+ */
 export class SubnetClaims {
   readonly #levels = new Map<number, Level>();
 
@@ -28,7 +31,7 @@ export class SubnetClaims {
     }
   }
 
-  /** The leases that have an address in common with one. */
+  /** The leases whose subnets overlap those of a lease. */
   rivalsOf(lease: Lease): readonly Lease[] {
     const found = new Set<Lease>();
     for (const subnet of subnetsOf(lease)) {
@@ -70,7 +73,7 @@ function keyOf({ address, prefix }: Cidr): number {
   return address.family * 1000 + prefix;
 }
 
-/** A number where it can be one, which as a key needs no memory of its own. */
+/** A number where possible: as a key it needs no memory of its own. */
 function networkBits({ address }: Cidr, prefix: number): number | bigint {
   const bits = address.value >> BigInt(widthOf(address.family) - prefix);
   return address.family === 4 ? Number(bits) : bits;

@@ -9,11 +9,12 @@ import { kubeProxyMark, multicast } from "./rules.ts";
 import type { TrafficRules } from "./rules.ts";
 
 /**
- * flannel's rules in iptables, as texts: what they are, and what to change of what iptables-save
- * says. Pure. Each change is one text for iptables-restore --noflush, which makes it in one step.
+ * flannel's rules in iptables, as text: what they are, and how to get there from what iptables-save
+ * prints. Pure. Each change is one input of iptables-restore --noflush, which applies it in one
+ * step.
  */
 
-/** One table's part: a chain of flannel's, and where it is jumped to from. */
+/** flannel's chain in a table, and the chain that jumps to it. */
 interface Section {
   readonly table: "nat" | "filter";
   readonly chain: string;
@@ -26,16 +27,18 @@ const sections: readonly Section[] = [
   { table: "filter", chain: forwardChain, parent: "FORWARD", comment: forwardComment },
 ];
 
-/** What iptables-save says of the tables that flannel has rules in; undefined for one that is not there. */
+/**
+ * What iptables-save prints of the tables that flannel has rules in; undefined for a missing table.
+ */
 export interface SavedTables {
   readonly nat: string | undefined;
   readonly filter: string | undefined;
 }
 
-/** How iptables-save has written rules that were restored as others: it may use other words. */
+/** How iptables-save prints rules that were restored, where its spelling differs. */
 export type Spellings = ReadonlyMap<string, readonly string[]>;
 
-/** The rules of a chain as iptables-save writes them; undefined where it is not to be. */
+/** The rules of a chain as iptables-save prints them; undefined if the chain is not wanted. */
 export function chainRules(rules: TrafficRules, table: Section["table"]): string[] | undefined {
   return table === "nat" ? masqueradeRules(rules) : forwardRules(rules);
 }
@@ -70,8 +73,8 @@ function forwardRules(rules: TrafficRules): string[] | undefined {
 }
 
 /**
- * The text that makes the rules as they should be, or undefined where they are.
- * @param rules undefined where there are to be none.
+ * The input of iptables-restore that puts the rules in place, or undefined if they are.
+ * @param rules undefined to remove them.
  */
 export function planIptables(
   rules: TrafficRules | undefined,
@@ -91,14 +94,14 @@ export function planIptables(
   return parts.length === 0 ? undefined : `${parts.join("\n")}\n`;
 }
 
-/** What of flannel's is in a table. */
+/** What a table has of flannel. */
 interface TableContent {
   readonly hasChain: boolean;
   /** The chain's rules, in order. */
   readonly rules: readonly string[];
   /** Rules of other chains that lead to it. */
   readonly jumps: readonly string[];
-  /** Rules of older versions, which stood in the built-in chain themselves. */
+  /** Rules of older versions, which put them into the built-in chains. */
   readonly strays: readonly string[];
 }
 
@@ -133,7 +136,7 @@ function change(
   const at = present.jumps.indexOf(jump);
   const extra = present.jumps.filter((_, index) => index !== at);
   return [
-    // To name a chain is to empty it.
+    // Naming a chain empties it.
     ...(isRight ? [] : [`:${chain} - [0:0]`, ...wanted]),
     ...(at >= 0 ? [] : [jump]),
     ...[...extra, ...present.strays].map(deletion),
@@ -145,8 +148,8 @@ function deletion(line: string): string {
 }
 
 /**
- * How iptables-save writes the rules that were just restored, so that they are known again: an
- * iptables that says the same in other words must not be told it again and again.
+ * How iptables-save prints the rules that were just restored, so that they are recognized:
+ * otherwise an iptables that spells them differently would be told them again and again.
  */
 export function learnSpellings(rules: TrafficRules, saved: SavedTables): Spellings {
   return new Map(

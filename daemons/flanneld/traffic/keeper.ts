@@ -15,11 +15,11 @@ import type { RulePlace } from "./watch.ts";
 export interface TrafficKeeperOptions extends RuleSettings {
   readonly sys: Sys;
   readonly log: ReconcilerLog;
-  /** Whether the rules are nftables' instead of iptables'. */
+  /** Whether to use nftables instead of iptables. */
   readonly nftables: boolean;
   /** Seconds between two thorough looks at the rules. */
   readonly resync: number;
-  /** Told why the rules cannot be made, and undefined when they are. */
+  /** Called with why the rules cannot be made, and with undefined when they are. */
   readonly onProblem: (problem: string | undefined) => void;
 }
 
@@ -35,19 +35,19 @@ export interface TrafficStatus {
   readonly inPlace: boolean;
   /** Why the rules cannot be made. */
   readonly problem: string | undefined;
-  /** How often they had to be put right. */
+  /** How often the rules had to be restored. */
   readonly repairs: number;
 }
 
-/** Milliseconds between two quick looks: a few microseconds each. */
+/** Milliseconds between two quick looks, which take a few microseconds each. */
 const lookInterval = 500;
 /** Milliseconds after a failure, doubled up to the second with each further one. */
 const [firstPause, longestPause] = [250, 10_000];
 
 /**
- * Keeps flannel's rules in the firewall as they should be. Each change is one step of one process
- * for a family, so no packet meets half of the rules; between changes the kernel is asked whether
- * they are as they were, and no process is started.
+ * Keeps flannel's rules in the firewall. Each change of a family is one step of one process, so no
+ * packet meets half of the rules. Between changes no process is started: the kernel is asked
+ * whether the rules are unchanged.
  */
 export class TrafficKeeper {
   readonly #options: TrafficKeeperOptions;
@@ -65,7 +65,7 @@ export class TrafficKeeper {
   #failures = 0;
   #problem: string | undefined;
   #repairs = 0;
-  /** How the rules were when they were right. */
+  /** The state of the rules when they were last right. */
   #seen: { readonly stamp: string; readonly contents: readonly string[] } | undefined;
   #lookedAt = 0;
 
@@ -76,7 +76,7 @@ export class TrafficKeeper {
     this.#maker = new RuleMaker(this.#firewall, this.#watch, options.log);
   }
 
-  /** Says what the rules are for, again where that has changed. */
+  /** Sets what the rules are for. */
   configure(subnets: readonly TrafficSubnet[]): void {
     this.#rules = subnets.map((subnet) => rulesOf(subnet, this.#options));
     this.#interval ??= setInterval(() => {
@@ -142,7 +142,7 @@ export class TrafficKeeper {
     this.#schedule(0);
   }
 
-  /** Whether somebody else has changed the rules since. */
+  /** Whether something else has changed the rules since. */
   #look(): void {
     const before = this.#seen;
     if (this.#isRunning || this.#problem !== undefined || before === undefined) return;
@@ -161,7 +161,7 @@ export class TrafficKeeper {
 
   async #sync(): Promise<void> {
     const rules = this.#rules ?? [];
-    // What changes after this is looked at once more.
+    // A change after this is noticed by the next look.
     const stamp = this.#watch.stamp(this.#places());
     const contents = this.#options.nftables
       ? await this.#maker.makeNftables(rules)
@@ -178,7 +178,7 @@ export class TrafficKeeper {
     }));
   }
 
-  /** Takes away what flannel has made in other places, of another mode or family. */
+  /** Removes flannel's rules of another mode or family. */
   async #clean(): Promise<void> {
     const own = this.#places();
     for (const place of allPlaces) {

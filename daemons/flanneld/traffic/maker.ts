@@ -9,22 +9,22 @@ import { nftablesRules } from "./nftables.ts";
 import type { TrafficRules } from "./rules.ts";
 import type { RulePlace, RuleWatch } from "./watch.ts";
 
-/** How often rules are read and made in a row, each time lost to another's change. */
+/** How often rules are read and made in a row while another program changes them. */
 const rounds = 6;
 
 type Firewall = Pick<AsyncFirewall, "nft" | "restore" | "save" | "variant">;
 type Watch = Pick<RuleWatch, "content" | "generation">;
 
-/** Makes rules, each family's in one step, and only where they are not as they should be. */
+/** Makes rules, each family in one step, and only if they are not in place. */
 export class RuleMaker {
   readonly #firewall: Firewall;
   readonly #watch: Watch;
   readonly #log: ReconcilerLog;
   readonly #spellings = new Map<Family, Spellings>();
-  /** Whether the tools know ports at random, and comments on chains. */
+  /** Whether the tools support random ports, and comments on chains. */
   #randomFully = true;
   #withComments = true;
-  /** What nftables' rules are to the kernel, by the text that makes them. */
+  /** What the kernel has after nft has run a text. */
   #made: { readonly text: string; readonly contents: readonly string[] } | undefined;
 
   constructor(firewall: Firewall, watch: Watch, log: ReconcilerLog) {
@@ -42,7 +42,7 @@ export class RuleMaker {
       const text = await this.#writeNftables(rules);
       const contents = places.map((place) => this.#watch.content(place));
       const isAlone = this.#watch.generation() === (before ?? 0) + 1;
-      // What somebody has changed since they were made must not be taken for right.
+      // A change that was made in between must not be taken for the right state.
       const known = this.#made?.text === text ? this.#made.contents : earlier;
       if (isAlone || isSame(contents, known)) {
         this.#made = { text, contents };
@@ -53,7 +53,7 @@ export class RuleMaker {
     throw tooManyChanges();
   }
 
-  /** @returns the commands that have made them. */
+  /** @returns the commands that nft has run. */
   async #writeNftables(rules: readonly TrafficRules[]): Promise<string> {
     const text = (): string =>
       rules
@@ -62,7 +62,7 @@ export class RuleMaker {
     try {
       await this.#firewall.nft(text());
     } catch (error) {
-      // Older versions know no comments there.
+      // Older versions do not support comments there.
       if (!isFailure(error, "firewall") || !/comment|syntax/i.test(error.message)) throw error;
       this.#withComments = false;
       await this.#firewall.nft(text());
@@ -70,7 +70,7 @@ export class RuleMaker {
     return text();
   }
 
-  /** @returns the content of the family's place with the rules as they should be. */
+  /** @returns the content of the family's place once the rules are in place. */
   async makeIptables(rules: TrafficRules): Promise<string> {
     const { family } = rules;
     const variant = this.#firewall.variant(family);
@@ -79,10 +79,10 @@ export class RuleMaker {
     for (let round = 0; round < rounds; round++) {
       const content = this.#watch.content(place);
       const saved = await this.#save(family, variant);
-      // Otherwise somebody has changed the rules meanwhile, and what was read is none of both.
+      // Otherwise the rules have changed meanwhile, and what was read is a mixture.
       if (this.#watch.content(place) !== content) continue;
       const adapted = this.#adapted(rules);
-      // Twice the same, it is what was restored, and not what somebody has made of it.
+      // If it is the same twice, it is what was restored, and not a change by another program.
       if (content === restored && content === restoredBefore) {
         this.#spellings.set(family, learnSpellings(adapted, saved));
       }

@@ -9,8 +9,8 @@ import { kubeProxyMark, multicast } from "./rules.ts";
 import type { TrafficRules } from "./rules.ts";
 
 /**
- * flannel's rules in nftables, as commands for nft. Pure. All commands of a text are made in one
- * step, so that no packet meets half of them.
+ * flannel's rules in nftables, as commands for nft. Pure. nft applies all commands of a text in one
+ * step, so no packet meets half of the rules.
  */
 
 const comments = {
@@ -24,8 +24,8 @@ const hooks = {
 } as const;
 
 /**
- * The commands that make a family's rules as they should be, whatever is there.
- * @param withComments whether nft knows comments on tables and chains.
+ * The commands that make a family's rules, whatever exists before.
+ * @param withComments whether nft supports comments on tables and chains.
  */
 export function nftablesRules(rules: TrafficRules, withComments: boolean): string {
   const table = tableOf(rules.family);
@@ -46,7 +46,7 @@ export function nftablesRules(rules: TrafficRules, withComments: boolean): strin
   ].join("\n");
 }
 
-/** The commands that take away a family's table, be it there or not. */
+/** The commands that remove a family's table, whether it exists or not. */
 export function nftablesRemoval(family: Family): string {
   const table = tableOf(family);
   return `add table ${table}\ndelete table ${table}\n`;
@@ -60,7 +60,10 @@ function nftFamily(family: Family): "ip" | "ip6" {
   return family === 4 ? "ip" : "ip6";
 }
 
-/** In the order of iptables' rules; flannel's own of nftables has two of them the wrong way round. */
+/**
+ * In the order of the iptables rules. flannel's own nftables rules have two of them in the wrong
+ * order.
+ */
 function masqueradeRules(rules: TrafficRules): string[] | undefined {
   if (!rules.masquerade) return undefined;
   const ip = nftFamily(rules.family);

@@ -3,7 +3,7 @@ import { planIptables } from "./iptables.ts";
 import { nftablesRemoval } from "./nftables.ts";
 import type { RulePlace } from "./watch.ts";
 
-/** Everywhere that flannel may have rules. */
+/** All places where flannel may have rules. */
 export const allPlaces: readonly RulePlace[] = ([4, 6] as const).flatMap((family) =>
   (["nft", "legacy", "nftables"] as const).map((mode) => ({ family, mode })),
 );
@@ -13,7 +13,7 @@ export function nameOf({ mode }: RulePlace): string {
   return mode === "nftables" ? mode : `iptables-${mode}`;
 }
 
-/** Takes away all of flannel's rules in a place. @throws Failure firewall, busy */
+/** Removes all of flannel's rules in a place. @throws Failure firewall, busy */
 export async function removeRules(firewall: AsyncFirewall, place: RulePlace): Promise<void> {
   const { family, mode } = place;
   if (mode === "nftables") {

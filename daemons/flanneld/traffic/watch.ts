@@ -28,7 +28,7 @@ const iptablesChains = [
   ["filter", forwardChain, "FORWARD"],
 ] as const;
 
-/** Looks whether rules are as they were, without a process. */
+/** Tells whether rules have changed, without starting a process. */
 export class RuleWatch implements Disposable {
   readonly #sys: Sys;
   #socket: NetlinkSocket | undefined;
@@ -38,7 +38,7 @@ export class RuleWatch implements Disposable {
   }
 
   /**
-   * Changes with every change of any rule of the node, or nearly so; it costs some microseconds.
+   * Changes with nearly every change of any rule of the node; takes some microseconds.
    * @throws Failure kernel
    */
   stamp(places: readonly RulePlace[]): string {
@@ -65,7 +65,7 @@ export class RuleWatch implements Disposable {
     return rulesetGeneration(this.#netfilter);
   }
 
-  /** Changes with every change of flannel's rules in a place alone. @throws Failure kernel */
+  /** Changes only with flannel's rules in a place. @throws Failure kernel */
   content({ family, mode }: RulePlace): string {
     if (mode === "nftables") {
       return [nftMasqueradeChain, nftForwardChain]
