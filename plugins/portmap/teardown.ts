@@ -223,22 +223,20 @@ export function sweepRecords({ store, warn }: Pick<PortmapEnv, "store" | "warn">
 export function forgetFlows({ node, firewall, warn }: PortmapEnv, forward: PortForward): void {
   // Packets to an address of the node's own go to the node itself.
   const isLocal = (address: Address): boolean => node.host.linkTo(address) === "lo";
-  for (const { address } of forward.addresses) {
-    const ports = mappingsOf(forward, address.family)
+  const flows = forward.addresses.map(({ address }) => ({
+    family: address.family,
+    ports: mappingsOf(forward, address.family)
       .filter(({ protocol }) => protocol === "udp")
-      .map(({ hostPort, hostIP }) => ({ port: hostPort, hostIP }));
-    try {
-      firewall.forgetUdpFlows(
-        address.family,
-        ports,
-        isLocal,
-        isUnspecified(address) ? undefined : address,
-      );
-    } catch (error) {
-      warn(
-        `UDP flows to the host ports may go on to where they went: ${asCniError(error).message}`,
-      );
-    }
+      .map(({ hostPort, hostIP }) => ({ port: hostPort, hostIP })),
+    container: isUnspecified(address) ? undefined : address,
+    isLocal,
+  }));
+  const wanted = flows.filter(({ ports }) => ports.length > 0);
+  if (wanted.length === 0) return;
+  try {
+    firewall.forgetUdpFlows(wanted);
+  } catch (error) {
+    warn(`UDP flows to the host ports may go on to where they went: ${asCniError(error).message}`);
   }
 }
 

@@ -1,8 +1,8 @@
 import type { Failure } from "../base/failure.ts";
-import type { Address, Family } from "../net/address.ts";
+import type { Family } from "../net/address.ts";
 import { readIfPresent } from "../files/files.ts";
 import { forgetUdpAnswers, forgetUdpFlows } from "../netlink/conntrack.ts";
-import type { UdpPort } from "../netlink/conntrack.ts";
+import type { UdpFlows } from "../netlink/conntrack.ts";
 import { hasLegacyChain, hasLegacyTable, legacyContent, legacyTable } from "./iptables_legacy.ts";
 import { sleep } from "../files/lock.ts";
 import type { Lock } from "../files/lock.ts";
@@ -22,10 +22,11 @@ import {
 } from "./tools.ts";
 import type { Variant } from "./tools.ts";
 
-/** How often answers are looked for after UDP flows were deleted. */
-const laterLooks = 2;
-/** Milliseconds. */
-const betweenLooks = 10;
+/**
+ * Milliseconds after which answers are looked for when UDP flows were deleted: a process of the host
+ * may answer as late as it is scheduled.
+ */
+const lateAnswer = 20;
 /** How often rules are looked at while something changes them all the time. */
 const looks = 10;
 /** How many flows the kernel tracks in this namespace. */
@@ -172,22 +173,17 @@ export class Firewall implements Disposable {
     return this.hasChain(family, table, chain);
   }
 
-  /** See {@link forgetUdpFlows}. @throws Failure kernel */
-  forgetUdpFlows(
-    family: Family,
-    ports: readonly UdpPort[],
-    isLocal: (address: Address) => boolean,
-    container?: Address,
-  ): number {
-    if (ports.length === 0 || readIfPresent(flowCount)?.trim() === "0") return 0;
-    const socket = this.#netfilter();
-    let forgotten = forgetUdpFlows(socket, family, ports, isLocal, container);
-    // A process of the host may answer after its flow was deleted, as late as it is scheduled.
-    for (let look = 0; forgotten > 0 && look < laterLooks; look++) {
-      sleep(betweenLooks);
-      forgotten += forgetUdpAnswers(socket, family, ports, isLocal);
-    }
-    return forgotten;
+  /**
+   * Deletes UDP flows of each family, and what a late answer begins anew in the other direction: one
+   * query for each.
+   * @throws Failure kernel
+   */
+  forgetUdpFlows(all: readonly UdpFlows[]): void {
+    if (readIfPresent(flowCount)?.trim() === "0") return;
+    const deleted = all.filter((flows) => forgetUdpFlows(this.#netfilter(), flows) > 0);
+    if (deleted.length === 0) return;
+    sleep(lateAnswer);
+    for (const flows of deleted) forgetUdpAnswers(this.#netfilter(), flows);
   }
 
   /**

@@ -52,9 +52,14 @@ export interface UdpPort {
   readonly hostIP: Address | undefined;
 }
 
-interface Wanted {
+/** Whose UDP flows of a family to delete. */
+export interface UdpFlows {
+  readonly family: Family;
+  /** The host's ports that they go to. */
   readonly ports: readonly UdpPort[];
+  /** The container's address, if it is known: flows that it answers go as well. */
   readonly container: Address | undefined;
+  /** Whether an address is the host's. */
   readonly isLocal: (address: Address) => boolean;
 }
 
@@ -72,41 +77,27 @@ interface Tuple {
  *
  * The kernel goes through its whole table for each query, which takes ten milliseconds even if it is
  * nearly empty. So there is one query for all ports.
- * @param isLocal whether an address is the host's.
- * @param container the container's address, if known: flows that begin with its answers go as well.
  * @returns how many flows were deleted.
  * @throws Failure kernel
  */
-export function forgetUdpFlows(
-  socket: NetlinkSocket,
-  family: Family,
-  ports: readonly UdpPort[],
-  isLocal: (address: Address) => boolean,
-  container?: Address,
-): number {
-  const wanted = { ports, container, isLocal: remembering(isLocal) };
-  const forgotten = forget(socket, family, wanted, "dst");
-  // An answer that arrived just then may have started a flow in the other direction.
-  return forgotten === 0 ? 0 : forgotten + forget(socket, family, wanted, "src");
+export function forgetUdpFlows(socket: NetlinkSocket, flows: UdpFlows): number {
+  return forget(socket, flows, "dst");
 }
 
 /**
  * Deletes the flows to ports that an answer of the host has started, in the other direction.
  * @returns how many there were. @throws Failure kernel
  */
-export function forgetUdpAnswers(
-  socket: NetlinkSocket,
-  family: Family,
-  ports: readonly UdpPort[],
-  isLocal: (address: Address) => boolean,
-): number {
-  return forget(socket, family, { ports, container: undefined, isLocal }, "src");
+export function forgetUdpAnswers(socket: NetlinkSocket, flows: UdpFlows): number {
+  return forget(socket, flows, "src");
 }
 
 /** Deletes the flows whose first packet has the host's address and port at the given end. */
-function forget(socket: NetlinkSocket, family: Family, wanted: Wanted, end: End): number {
-  if (wanted.ports.length === 0) return 0;
-  const found = socket.dump(dumpRequest(family, wanted.ports, end), absent);
+function forget(socket: NetlinkSocket, flows: UdpFlows, end: End): number {
+  const { family, ports } = flows;
+  if (ports.length === 0) return 0;
+  const wanted = { ...flows, isLocal: remembering(flows.isLocal) };
+  const found = socket.dump(dumpRequest(family, ports, end), absent);
   const deletions = found.flatMap(({ body }) => {
     const attrs = attributes(body, NFGENMSG);
     return isWanted(attrs, wanted, end) ? [deletion(family, attrs)] : [];
@@ -154,7 +145,7 @@ function dumpRequest(family: Family, ports: readonly UdpPort[], end: End): Messa
   };
 }
 
-function isWanted(attrs: ReadonlyMap<number, Buffer>, wanted: Wanted, end: End): boolean {
+function isWanted(attrs: ReadonlyMap<number, Buffer>, wanted: UdpFlows, end: End): boolean {
   const { protocol, src, dst, srcPort, dstPort } = tuple(attrs.get(CTA_TUPLE_ORIG));
   const host = end === "dst" ? { address: dst, port: dstPort } : { address: src, port: srcPort };
   const ports = wanted.ports.filter(({ port }) => port === host.port);

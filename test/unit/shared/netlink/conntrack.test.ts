@@ -1,9 +1,11 @@
 import { describe, expect, it } from "vitest";
 
-import { forgetUdpFlows } from "../../../../shared/netlink/conntrack.ts";
+import { forgetUdpAnswers, forgetUdpFlows } from "../../../../shared/netlink/conntrack.ts";
 import { frame, u32 } from "../../../../shared/netlink/codec.ts";
 import { netfilterSocket } from "../../../../shared/netlink/nf_tables.ts";
+import type { UdpFlows } from "../../../../shared/netlink/conntrack.ts";
 import { formatAddress, parseAddress } from "../../../../shared/net/address.ts";
+import type { Address } from "../../../../shared/net/address.ts";
 import { FakeNode, hex } from "../runtime/fake_sys.ts";
 
 /**
@@ -50,19 +52,22 @@ function open(...answers: Buffer[]) {
 const anyPort = { port: 5353, hostIP: undefined };
 const everywhere = () => true;
 
+function flows(more: Partial<UdpFlows> = {}): UdpFlows {
+  return { family: 4, ports: [anyPort], container: undefined, isLocal: everywhere, ...more };
+}
+
 describe("forgetUdpFlows", () => {
   it("asks for the flows to a port, and names the one to forget exactly", () => {
-    const { kernel, socket } = open(flow4, done(1), answer(0, 2), done(3));
-    expect(forgetUdpFlows(socket, 4, [anyPort], everywhere)).toBe(1);
+    const { kernel, socket } = open(flow4, done(1), answer(0, 2));
+    expect(forgetUdpFlows(socket, flows())).toBe(1);
     expect(kernel.sent.slice(0, 2)).toEqual([hex(list4), hex(forget4)]);
   });
 
   it("does so in IPv6", () => {
-    const { kernel, socket } = open(flow6, done(1), answer(0, 2), done(3));
+    const { kernel, socket } = open(flow6, done(1), answer(0, 2));
     const seen: string[] = [];
-    const isLocal = (address: Parameters<typeof formatAddress>[0]) =>
-      seen.push(formatAddress(address)) > 0;
-    expect(forgetUdpFlows(socket, 6, [anyPort], isLocal)).toBe(1);
+    const isLocal = (address: Address) => seen.push(formatAddress(address)) > 0;
+    expect(forgetUdpFlows(socket, flows({ family: 6, isLocal }))).toBe(1);
     expect(seen).toEqual(["2001:db8:0:1::1"]);
     expect(kernel.sent[1]?.includes(hex("20010db800000001"))).toBe(true);
     expect(kernel.sent[1]?.length).toBe(0xb4);
@@ -71,56 +76,44 @@ describe("forgetUdpFlows", () => {
   it("keeps to the host's address", () => {
     const addresses = ["192.0.2.6", "192.0.2.5"].map(parseAddress);
     const ports = addresses.map((hostIP) => ({ port: 5353, hostIP }));
-    const { kernel, socket } = open(flow4, done(1), answer(0, 2), done(3));
-    expect(forgetUdpFlows(socket, 4, ports, () => false)).toBe(1);
+    const { kernel, socket } = open(flow4, done(1), answer(0, 2));
+    expect(forgetUdpFlows(socket, flows({ ports, isLocal: () => false }))).toBe(1);
     expect(kernel.sent.slice(0, 2)).toEqual([hex(list4), hex(forget4)]);
-    expect(forgetUdpFlows(open(flow4, done(1)).socket, 4, ports.slice(0, 1), everywhere)).toBe(0);
-  });
-
-  it("asks once for any number of ports", () => {
-    const ports = [5352, 5353, 5354].map((port) => ({ port, hostIP: undefined }));
-    const { kernel, socket } = open(flow4, done(1), answer(0, 2), done(3));
-    expect(forgetUdpFlows(socket, 4, ports, everywhere)).toBe(1);
-    expect(kernel.sent).toHaveLength(3);
-    // The filter: the protocol alone.
-    expect(kernel.sent[0]?.subarray(-4)).toEqual(u32(8));
-    expect(forgetUdpFlows(open().socket, 4, [], everywhere)).toBe(0);
-  });
-
-  it("takes a flow that an answer has begun anew meanwhile", () => {
-    // The same with source and destination of the first packet exchanged.
-    const ends = hex("0800010 0c0000206 08000200c0000205".replaceAll(" ", ""));
-    const turned = Buffer.from(flow4);
-    turned.set(hex("08000100c0000205 08000200c0000206"), flow4.indexOf(ends));
-    turned.set(hex("0600020014e90000 060003009c400000"), flow4.indexOf(hex("060002009c400000")));
-    const again = Buffer.from(turned);
-    again.writeUInt32LE(3, 8);
-    const { kernel, socket } = open(flow4, done(1), answer(0, 2), again, done(3), answer(0, 4));
-    expect(forgetUdpFlows(socket, 4, [anyPort], everywhere)).toBe(2);
-    expect(kernel.sent[2]?.subarray(-4)).toEqual(u32(8 | 16));
-    expect(kernel.sent[3]?.includes(hex("0600020014e90000"))).toBe(true);
-  });
-
-  it("takes what the container answers, whichever way it came", () => {
-    const container = parseAddress("10.244.1.2");
-    const { socket } = open(flow4, done(1), answer(0, 2), done(3));
-    expect(forgetUdpFlows(socket, 4, [anyPort], () => false, container)).toBe(1);
-    const otherPort = { port: 5354, hostIP: undefined };
-    expect(forgetUdpFlows(open(flow4, done(1)).socket, 4, [otherPort], everywhere, container)).toBe(
+    expect(forgetUdpFlows(open(flow4, done(1)).socket, flows({ ports: ports.slice(0, 1) }))).toBe(
       0,
     );
   });
 
+  it("asks once for any number of ports", () => {
+    const ports = [5352, 5353, 5354].map((port) => ({ port, hostIP: undefined }));
+    const { kernel, socket } = open(flow4, done(1), answer(0, 2));
+    expect(forgetUdpFlows(socket, flows({ ports }))).toBe(1);
+    expect(kernel.sent).toHaveLength(2);
+    // The filter: the protocol alone.
+    expect(kernel.sent[0]?.subarray(-4)).toEqual(u32(8));
+    expect(forgetUdpFlows(open().socket, flows({ ports: [] }))).toBe(0);
+  });
+
+  it("takes what the container answers, whichever way it came", () => {
+    const container = parseAddress("10.244.1.2");
+    const { socket } = open(flow4, done(1), answer(0, 2));
+    expect(forgetUdpFlows(socket, flows({ container, isLocal: () => false }))).toBe(1);
+    const otherPort = { port: 5354, hostIP: undefined };
+    expect(
+      forgetUdpFlows(open(flow4, done(1)).socket, flows({ ports: [otherPort], container })),
+    ).toBe(0);
+  });
+
   it("forgets many, some at a time", () => {
-    const flows = Buffer.concat(Array.from({ length: 150 }, () => flow4));
-    const { kernel, socket } = open(flows, done(1), allDone(2, 100), allDone(102, 50), done(152));
-    expect(forgetUdpFlows(socket, 4, [anyPort], everywhere)).toBe(150);
-    expect(kernel.sent).toHaveLength(4);
+    const many = Buffer.concat(Array.from({ length: 150 }, () => flow4));
+    const { kernel, socket } = open(many, done(1), allDone(2, 100), allDone(102, 50));
+    expect(forgetUdpFlows(socket, flows())).toBe(150);
+    expect(kernel.sent).toHaveLength(3);
   });
 
   it("leaves flows that only pass through the node", () => {
     const { kernel, socket } = open(flow4, done(1));
-    expect(forgetUdpFlows(socket, 4, [anyPort], () => false)).toBe(0);
+    expect(forgetUdpFlows(socket, flows({ isLocal: () => false }))).toBe(0);
     expect(kernel.sent).toHaveLength(1);
   });
 
@@ -131,25 +124,38 @@ describe("forgetUdpFlows", () => {
     tcp[flow4.indexOf(hex("0500010011")) + 4] = 6;
     const bare = frame({ type: 0x0100, flags: 2, body: Buffer.of(2, 0, 0, 0) }, 1);
     const { kernel, socket } = open(Buffer.concat([otherPort, tcp, bare]), done(1));
-    expect(forgetUdpFlows(socket, 4, [anyPort], everywhere)).toBe(0);
+    expect(forgetUdpFlows(socket, flows())).toBe(0);
     expect(kernel.sent).toHaveLength(1);
   });
 
   it("does not mind a flow that has ended meanwhile", () => {
-    const answers = [done(1), answer(2, 2), answer(0, 3), done(4)];
+    const answers = [done(1), answer(2, 2), answer(0, 3)];
     const { socket } = open(Buffer.concat([flow4, flow4]), ...answers);
-    expect(forgetUdpFlows(socket, 4, [anyPort], everywhere)).toBe(1);
+    expect(forgetUdpFlows(socket, flows())).toBe(1);
   });
 
   it("finds none in a kernel without connection tracking", () => {
     const { socket } = open(answer(93, 1));
-    expect(forgetUdpFlows(socket, 4, [anyPort], everywhere)).toBe(0);
+    expect(forgetUdpFlows(socket, flows())).toBe(0);
   });
 
   it("says what the kernel refuses", () => {
     const { socket } = open(flow4, done(1), answer(1, 2));
-    expect(() => forgetUdpFlows(socket, 4, [anyPort], everywhere)).toThrow(
+    expect(() => forgetUdpFlows(socket, flows())).toThrow(
       "Cannot make the kernel forget a UDP flow: the kernel says operation not permitted (EPERM).",
     );
   });
+});
+
+it("forgetUdpAnswers takes a flow that an answer has begun anew", () => {
+  // The same with source and destination of the first packet exchanged.
+  const ends = hex("08000100c0000206 08000200c0000205");
+  const turned = Buffer.from(flow4);
+  turned.set(hex("08000100c0000205 08000200c0000206"), flow4.indexOf(ends));
+  turned.set(hex("0600020014e90000 060003009c400000"), flow4.indexOf(hex("060002009c400000")));
+  const { kernel, socket } = open(turned, done(1), answer(0, 2));
+  expect(forgetUdpAnswers(socket, flows())).toBe(1);
+  expect(kernel.sent[0]?.subarray(-4)).toEqual(u32(8 | 16));
+  expect(kernel.sent[1]?.includes(hex("0600020014e90000"))).toBe(true);
+  expect(forgetUdpAnswers(open(flow4, done(1)).socket, flows())).toBe(0);
 });
