@@ -15,6 +15,16 @@ export function isJsonObject(value: Json | undefined): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+/**
+ * Whether arrays and objects are in each other by more than so many levels. JSON.parse reads what is
+ * nested a hundred thousand levels deep, and JSON.stringify runs out of stack on it.
+ */
+export function isDeeperThan(value: Json | undefined, levels: number): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  if (levels === 0) return true;
+  return Object.values(value).some((member) => isDeeperThan(member, levels - 1));
+}
+
 /** The value of a JSON text, or undefined if the text is not JSON. */
 export function parseJson(text: string): Json | undefined {
   try {

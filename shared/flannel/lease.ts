@@ -16,6 +16,9 @@ export interface LeaseAttributes {
   readonly backendV6Data: Json | undefined;
 }
 
+/** The most levels of arrays and objects in what a backend needs of a peer; flannel's have one. */
+export const deepestData = 8;
+
 /** A node's subnet, and what the node tells about itself. */
 export interface Lease {
   /** Names the lease for as long as it lasts: the node's name, or the key in etcd. */

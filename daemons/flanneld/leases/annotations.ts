@@ -1,6 +1,8 @@
 import { Failure } from "../../../shared/base/failure.ts";
+import { isDeeperThan } from "../../../shared/base/json.ts";
 import type { Json } from "../../../shared/base/json.ts";
 import { quote } from "../../../shared/base/text.ts";
+import { deepestData } from "../../../shared/flannel/lease.ts";
 import type { Lease, LeaseAttributes } from "../../../shared/flannel/lease.ts";
 import { formatAddress, parseAddress } from "../../../shared/net/address.ts";
 import type { Address, Family } from "../../../shared/net/address.ts";
@@ -217,11 +219,16 @@ function readCidr(text: string): Cidr {
 function readData(annotations: Annotations, key: string): Json | undefined {
   const text = annotations.get(key);
   if (text === undefined || text === "") return undefined;
+  let data: Json;
   try {
-    return (JSON.parse(text) as Json) ?? undefined;
+    data = JSON.parse(text) as Json;
   } catch (cause) {
     throw new AnnotationError(`${shortName(key)} must be JSON (got ${quote(text)})`, { cause });
   }
+  if (isDeeperThan(data, deepestData)) {
+    throw new AnnotationError(`${shortName(key)} is nested too deep (got ${quote(text)})`);
+  }
+  return data ?? undefined;
 }
 
 function isPattern(text: string): boolean {

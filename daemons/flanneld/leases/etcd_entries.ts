@@ -1,8 +1,9 @@
 import { foldKeys } from "../../../shared/base/go_json.ts";
-import { isJsonObject, parseJson } from "../../../shared/base/json.ts";
+import { isDeeperThan, isJsonObject, parseJson } from "../../../shared/base/json.ts";
 import type { Json, JsonObject } from "../../../shared/base/json.ts";
 import { quote } from "../../../shared/base/text.ts";
 import type { KeyValue } from "../../../shared/etcd/messages.ts";
+import { deepestData } from "../../../shared/flannel/lease.ts";
 import type { Lease, LeaseAttributes } from "../../../shared/flannel/lease.ts";
 import { formatAddress, parseAddress, sameAddress } from "../../../shared/net/address.ts";
 import type { Address, Family } from "../../../shared/net/address.ts";
@@ -79,8 +80,8 @@ export function parseAttributes(text: string): LeaseAttributes {
     publicIp: addressAt(object, "PublicIP", 4),
     publicIpv6: addressAt(object, "PublicIPv6", 6),
     backendType: textAt(object, "BackendType"),
-    backendData: object["BackendData"],
-    backendV6Data: object["BackendV6Data"],
+    backendData: dataAt(object, "BackendData"),
+    backendV6Data: dataAt(object, "BackendV6Data"),
   };
 }
 
@@ -100,6 +101,12 @@ function textAt(object: JsonObject, key: string): string {
   const value: Json | undefined = object[key];
   if (value === undefined || typeof value === "string") return value ?? "";
   throw new EntryError(`its ${key} must be a text`);
+}
+
+function dataAt(object: JsonObject, key: string): Json | undefined {
+  const data = object[key];
+  if (isDeeperThan(data, deepestData)) throw new EntryError(`its ${key} is nested too deep`);
+  return data;
 }
 
 /** An entry as a lease. @param id the last part of its key. @throws EntryError */

@@ -110,6 +110,20 @@ export function likeBytes(samples: readonly Buffer[]): fc.Arbitrary<Buffer> {
     });
 }
 
+/** Lets through what is refused as it should be. */
+export function refused(
+  run: () => void,
+  ...kinds: readonly (abstract new (
+    ...args: never[]
+  ) => Error)[]
+) {
+  try {
+    run();
+  } catch (error) {
+    if (!kinds.some((kind) => error instanceof kind)) throw error;
+  }
+}
+
 /** Runs a target on many inputs, and on those that once broke it. It may only throw an error with a code. */
 export function fuzz<T>(
   name: string,

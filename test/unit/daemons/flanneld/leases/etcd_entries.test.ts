@@ -63,6 +63,7 @@ describe("an entry", () => {
     ['{"PublicIP":7}', "its PublicIP must be a text"],
     ['{"PublicIP":"10.0.0.256"}', "its PublicIP must be an IPv4 address"],
     ['{"PublicIPv6":"10.0.0.1"}', "its PublicIPv6 must be an IPv6 address"],
+    [`{"BackendData":${"[".repeat(9)}${"]".repeat(9)}}`, "its BackendData is nested too deep"],
     ['{"BackendType":{}}', "its BackendType must be a text"],
   ])("is refused for its value: %s", (value, why) => {
     expect(() => parseAttributes(value)).toThrow(why);

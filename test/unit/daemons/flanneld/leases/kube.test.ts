@@ -368,6 +368,7 @@ describe("the peers", () => {
     [{ [`${f}public-ip`]: "10.0.0.300" }, "its annotation public-ip must be an IPv4 address"],
     [{ [`${f}public-ip`]: "fd00::1" }, "its annotation public-ip must be an IPv4 address"],
     [{ [`${f}backend-data`]: "{" }, "its annotation backend-data must be JSON"],
+    [{ [`${f}backend-data`]: "[".repeat(9) + "]".repeat(9) }, "backend-data is nested too deep"],
     [{ [`${f}backend-v6-data`]: "\u0000" }, "its annotation backend-v6-data must be JSON"],
   ])("that make no sense are told apart: %j", async (annotations, why) => {
     const { api, watch, peers } = await setUp();
