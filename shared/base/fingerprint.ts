@@ -1,6 +1,6 @@
 /**
- * A number of 53 bits that stands for texts: other texts have, as good as ever, another one. Not for
- * secrets: who chooses the texts can find two with one number.
+ * A 53-bit hash of strings. In practice different strings have different ones. Not for secrets:
+ * whoever chooses the strings can find a collision.
  */
 export function fingerprint(texts: readonly string[]): number {
   let [high, low] = [0x811c9dc5, 0x1b873593];
@@ -11,7 +11,7 @@ export function fingerprint(texts: readonly string[]): number {
       low = Math.imul(low ^ code, 0x85ebca6b);
       low ^= low >>> 13;
     }
-    // Where one ends counts: ["a", "b"] is not ["ab", ""].
+    // The boundaries count: ["a", "b"] is not ["ab", ""].
     high = Math.imul(high ^ 0x10001, 0x01000193);
     low = Math.imul(low ^ 0x10001, 0x85ebca6b);
   }

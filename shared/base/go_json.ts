@@ -1,6 +1,6 @@
 import type { Json, JsonObject } from "./json.ts";
 
-/** An object whose keys have their usual letter case, and the keys that are none of the usual. */
+/** An object with the known keys in their usual letter case, and the names of unknown keys. */
 export interface FoldedObject {
   readonly object: JsonObject;
   readonly unknown: readonly string[];

@@ -55,7 +55,10 @@ function knownKey(key: string, { keys, isMap }: ObjectKeys): readonly [string, t
   return (Object.hasOwn(keys, compared) ? keys[compared] : undefined) ?? [key];
 }
 
-/** What Go makes of a value that it decodes into another one, into the values of a map anew. */
+/**
+ * The result of decoding a value into an existing one, as Go does. The values of a map are
+ * replaced.
+ */
 function merge(before: Json, added: Json, tree: KeyTree | undefined): Json {
   if (added === null) return isJsonArray(before) ? null : before;
   if (isJsonArray(before) && isJsonArray(added)) {

@@ -53,7 +53,7 @@ export interface Program<Tool> {
   readonly notes: readonly string[];
 }
 
-/** A call that makes no sense: the message says why, without a full stop. */
+/** Wrong usage. The message says why, without a full stop. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
 }

@@ -19,7 +19,7 @@ export interface Session<Tool> {
   readonly terminal: Terminal;
   /** What its commands work with. */
   readonly tool: Tool;
-  /** The exit status of a call that makes no sense. */
+  /** The exit status for wrong usage. */
   readonly usageStatus: number;
   /** Explains an error that a command may throw besides Failure, or undefined for a defect. */
   readonly explain: (error: unknown) => Explanation | undefined;

@@ -28,7 +28,9 @@ export interface Attachment {
 
 /** Bytes of a file's name (NAME_MAX of linux/limits.h). An id is ASCII. */
 const maxId = 255;
-/** Those of an id that an ADD takes: it is written by way of a temporary file with a longer name. */
+/**
+ * Bytes of an id that an ADD accepts: the temporary file that it is written by has a longer name.
+ */
 const maxNewId = 200;
 
 type Environment = Readonly<Record<string, string | undefined>>;

@@ -1,9 +1,9 @@
-/** Things that are made and soon dropped, before what is left of them is collected: about a megabyte. */
+/** Units of work before garbage is collected: they leave about a megabyte. */
 const most = 200;
 
 /**
- * Counts what is made and soon dropped, and has it collected before there is much of it. A runtime left
- * to itself waits for 32 MiB, and what lives on is then spread over all of that.
+ * Counts work that leaves garbage, and has the garbage collected before there is much of it. A
+ * runtime by itself waits for 32 MiB, and what survives is then spread over all of them.
  */
 export class Churn {
   readonly #collect: () => void;

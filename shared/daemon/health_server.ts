@@ -2,7 +2,7 @@ import { createServer } from "node:http";
 import type { Server } from "node:http";
 import { messageOf } from "../base/failure.ts";
 
-/** What a daemon answers of itself. */
+/** What a daemon reports about itself. */
 export interface Health {
   /** Why it is not ready, or undefined if it is. */
   readonly notReady: () => string | undefined;
@@ -34,7 +34,7 @@ export function startHealthServer(
   server.on("error", (error) => {
     onFailure(`Cannot answer at ${host}, port ${port}: ${messageOf(error)}.`);
   });
-  // Whoever connects and says nothing goes.
+  // Silent connections are closed.
   server.headersTimeout = 5000;
   server.requestTimeout = 5000;
   server.listen(port, host);

@@ -3,7 +3,7 @@ export interface Log {
   readonly info: (text: string) => void;
   readonly warn: (text: string) => void;
   readonly error: (text: string) => void;
-  /** For those who look for a fault: with -v=1 and above. */
+  /** For troubleshooting: with -v=1 and above. */
   readonly debug: (text: string) => void;
 }
 
@@ -44,7 +44,7 @@ function stamp(time: Date): string {
   return `${date} ${clock}.${fraction}000 ${String(process.pid).padStart(7)}`;
 }
 
-/** What others have written may be in a text: it ends no line, and moves no cursor. */
+/** A message may quote others: their text must not end the line or move the cursor. */
 function oneLine(text: string): string {
   const cut = text.length > maxText ? `${text.slice(0, maxText)}…` : text;
   return cut.replaceAll(/[\p{Cc}\u2028\u2029]+/gu, " ");

@@ -1,4 +1,4 @@
-/** A number that a daemon tells of itself. */
+/** A number that a daemon reports about itself. */
 export interface Metric {
   readonly name: string;
   readonly help: string;

@@ -2,12 +2,12 @@ import { chmodSync, unlinkSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { errnoOf, messageOf } from "../base/failure.ts";
 
-/** A daemon's own words on how it is, at a socket in the file system that only root can open. */
+/** A daemon's status, at a socket in the file system that only root can open. */
 export interface StatusServer {
   readonly close: () => void;
 }
 
-/** Milliseconds in which a daemon that is alive has answered. */
+/** Milliseconds in which a living daemon answers. */
 const answerTimeout = 5000;
 const onlyOwner = 0o600;
 
@@ -31,7 +31,7 @@ export function serveStatus(
   };
   let hasTried = false;
   server.on("error", (error) => {
-    // A daemon that was killed has left it behind.
+    // A killed daemon has left it behind.
     if (errnoOf(error) === "EADDRINUSE" && !hasTried) {
       hasTried = true;
       void takeOver(path, listen, onFailure);
@@ -65,7 +65,7 @@ async function takeOver(
   listen();
 }
 
-/** What a daemon says at its socket, or undefined if nobody is there. */
+/** What a daemon answers at its socket, or undefined if nothing listens. */
 export async function askStatus(path: string): Promise<string | undefined> {
   const { promise, resolve } = Promise.withResolvers<string | undefined>();
   const socket = connect(path);

@@ -12,9 +12,10 @@ export interface Waiting {
 }
 
 /**
- * Does something again and again until it succeeds, for all that fails here may pass. Says why it
- * waits, once for each reason.
- * @throws the signal's reason when it is aborted; whatever is no {@link Failure}, which is a defect.
+ * Repeats an action until it succeeds, because every failure here may pass. Logs why it waits, once
+ * for each reason.
+ * @throws the signal's reason when it is aborted; anything that is not a {@link Failure}, because
+ *   that is a defect.
  */
 export async function untilDone<T>(action: () => Promise<T>, waiting: Waiting): Promise<T> {
   const { log, signal, limits, report } = waiting;
@@ -33,7 +34,7 @@ export async function untilDone<T>(action: () => Promise<T>, waiting: Waiting): 
       if (!reported.has(problem)) {
         log.warn(`${problem} ${error.advice} Trying again until it works.`);
         reported.add(problem);
-        // It has got further, and may be about to get there.
+        // Another reason means progress: it may succeed soon.
         backoff.reset();
       }
       report(problem);

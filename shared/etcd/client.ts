@@ -38,7 +38,7 @@ interface Call<T> {
   readonly read: (message: Buffer) => T;
 }
 
-/** The few calls of etcd's v3 API that are needed, by one of its servers at a time. */
+/** The calls of etcd's v3 API that flanneld needs, to one server at a time. */
 export class EtcdClient {
   readonly #servers: EtcdServers;
   #turn = 0;
@@ -103,8 +103,8 @@ export class EtcdClient {
   }
 
   /**
-   * Watches all keys of a prefix, until aborted or until it fails. Only of a server that has a
-   * leader: one that was cut off from the others would never tell.
+   * Watches all keys of a prefix, until aborted or until it fails. The server must have a leader:
+   * one that is cut off from the others would never report changes.
    * @throws EtcdFailure when the stream has ended.
    */
   async watch(
@@ -129,7 +129,10 @@ export class EtcdClient {
     }
   }
 
-  /** Ends what is under way: connections from an address that the node no longer has hear nothing. */
+  /**
+   * Ends all calls and makes new connections: those from an address that the node no longer has get
+   * no answers.
+   */
   reconnect(): void {
     this.#close();
     for (const cancel of this.#streams) cancel();
@@ -272,7 +275,10 @@ export class EtcdClient {
     return this.#client;
   }
 
-  /** The next call goes to the next server where this one is not there; several may find that out. */
+  /**
+   * Sends the next call to the next server, because this one cannot be reached. Several calls may
+   * find that out at once.
+   */
   #failure(what: string, error: Error, client: Client): EtcdFailure {
     const { code = status.unknown, details } = error as Partial<ServiceError>;
     const isAway = code === status.unavailable || code === status.deadlineExceeded;

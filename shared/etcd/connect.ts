@@ -5,7 +5,7 @@ import { Client, credentials } from "@grpc/grpc-js";
 import type { ChannelCredentials } from "@grpc/grpc-js";
 import { Failure, messageOf } from "../base/failure.ts";
 
-/** Where etcd is, and how to be believed by it. Paths and names are "" for none. */
+/** Where etcd is, and how to authenticate. Paths and names are "" for none. */
 export interface EtcdServers {
   readonly endpoints: readonly string[];
   readonly keyFile: string;
@@ -45,11 +45,11 @@ export function connect(endpoint: string, servers: EtcdServers, what: string): C
       "grpc.keepalive_timeout_ms": 8000,
       "grpc.initial_reconnect_backoff_ms": 100,
       "grpc.max_reconnect_backoff_ms": 2000,
-      // Else a new client has to wait for an old one's pause.
+      // Otherwise a new client would have to wait for the back-off of an old one.
       "grpc.use_local_subchannel_pool": 1,
       "grpc.service_config_disable_resolution": 1,
       "grpc.enable_retries": 0,
-      // TLS sends names alone; what the certificate must be for is checked below.
+      // TLS cannot send an IP address as the server's name. The certificate is checked below.
       ...(isSecure && isIP(host) !== 0 ? { "grpc.ssl_target_name_override": "etcd" } : {}),
     },
   );

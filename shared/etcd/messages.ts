@@ -54,7 +54,7 @@ export interface WatchResponse {
   readonly revision: number;
   readonly created: boolean;
   readonly canceled: boolean;
-  /** Where it is not 0, what came before that revision is forgotten. */
+  /** If it is not 0, etcd has forgotten everything before that revision. */
   readonly compactRevision: number;
   readonly cancelReason: string;
   readonly events: readonly WatchEvent[];
@@ -105,7 +105,7 @@ export function writeTxn(
   return message.finish();
 }
 
-/** Equality, which is the default comparison, of 0 where nothing is. */
+/** Comparisons are for equality, the default. A missing key has the revision 0. */
 function writeCondition(condition: Condition): MessageWriter {
   const message = new MessageWriter();
   if (condition.kind === "absent") {
@@ -164,7 +164,7 @@ export function readAuthenticate(message: Buffer): string {
   return token;
 }
 
-/** A watch of all keys of a prefix, with a sign of life every ten minutes where nothing happens. */
+/** A watch of all keys of a prefix, with a sign of life every ten minutes if nothing happens. */
 export function writeWatch(prefix: string, startRevision: number): Buffer {
   const create = new MessageWriter()
     .bytes(1, prefix)

@@ -62,7 +62,7 @@ export function readIfPresent(path: string, options: ReadOptions = {}): string |
   }
 }
 
-/** Opening waits for nobody, and makes no terminal this process's own. */
+/** Opening does not block, and does not make a terminal this process's controlling one. */
 const readFlags = constants.O_NONBLOCK | constants.O_NOCTTY;
 
 /** Large enough for nearly all files. */
@@ -140,7 +140,7 @@ export function ensureFolder(path: string, mode: number): void {
   mkdirSync(path, { recursive: true, mode });
 }
 
-/** What a new file is to hold: a text, or parts, each of them good until the next is taken. */
+/** The content of a new file: a text, or parts, each of which is valid until the next is taken. */
 export type Content = string | ((take: (part: Uint8Array) => void) => void);
 
 /** Prepares a file that is whole but does not have its name yet. */

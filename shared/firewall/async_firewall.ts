@@ -10,7 +10,7 @@ import {
 } from "./tools.ts";
 import type { Variant } from "./tools.ts";
 
-/** The node's firewall for what stays: its tools run while the event loop goes on. */
+/** The node's firewall for daemons: its tools run while the event loop goes on. */
 export class AsyncFirewall {
   readonly #sys: Sys;
   readonly #variants: NodeVariants;
@@ -20,12 +20,12 @@ export class AsyncFirewall {
     this.#variants = new NodeVariants(sys);
   }
 
-  /** Which of the two iptables the node uses. */
+  /** Which iptables the node uses: iptables-nft or iptables-legacy. */
   variant(family: Family): Variant {
     return this.#variants.variant(family);
   }
 
-  /** Looks anew which iptables the node uses, when it is next asked. */
+  /** Forgets which iptables the node uses, so that the next call looks again. */
   forget(): void {
     this.#variants.forget();
   }

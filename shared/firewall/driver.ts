@@ -4,7 +4,7 @@ import type { NftablesTable, Ruleset } from "./ruleset.ts";
 /** Which firewall rules are written with. */
 export type Backend = "iptables" | "nftables";
 
-/** A kind of ruleset: where its rules are, and whose they are by what is listed there. */
+/** A kind of ruleset: where its rules are, and how a listing tells their owners. */
 export interface RulesetKind<Owner> {
   /** The nat table unless told. */
   readonly iptablesTable?: "mangle";

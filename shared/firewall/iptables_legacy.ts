@@ -35,7 +35,7 @@ export function hasLegacyTable(family: Family, table: string): boolean {
 
 /** Whether a table is in use and has a chain of that name. */
 export function hasLegacyChain(sys: Sys, family: Family, table: string, chain: string): boolean {
-  // A chain of a user's begins with an entry that holds its name.
+  // A user-defined chain begins with an entry that has its name.
   return legacyTable(sys, family, table)?.includes(`${chain}\0`) === true;
 }
 
@@ -86,7 +86,7 @@ const layout = {
 const TARGET_NAME = 2;
 const TARGET_DATA = 32;
 
-/** @param entries of a table, one behind the other. */
+/** @param entries of a table, one after another. */
 function contentOf(entries: Buffer, family: Family, chain: string): string {
   const { offsets, counters, size } = layout[family];
   const found: string[] = [];
@@ -139,7 +139,7 @@ function readTable(sys: Sys, family: Family, table: string): Buffer | undefined 
       const entries = Buffer.alloc(ENTRIES + length);
       entries.write(table);
       size.copy(entries, ENTRIES_SIZE);
-      // EAGAIN: it has another size by now.
+      // EAGAIN: its size has changed.
       if (sys.getsockopt(fd, level, SO_GET_ENTRIES, entries) >= 0) return entries;
     }
     return undefined;

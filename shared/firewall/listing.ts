@@ -2,8 +2,8 @@
 const listingsMax = 8;
 
 /**
- * A parser that keeps the last listings it was given: whoever asks about thousands of owners in a row
- * asks with the same ones in turns.
+ * A parser that keeps its last listings: questions about thousands of owners come with the same few
+ * listings in turn.
  */
 export function parsedOnce<T>(parse: (listing: string) => T): (listing: string) => T {
   const known: { readonly listing: string; readonly value: T }[] = [];

@@ -20,7 +20,7 @@ const maxOutput = 128 * 1024 * 1024;
 /** Exit status of the iptables tools for a lock that they could not get. */
 const RESOURCE_PROBLEM = 4;
 
-/** The two that go by the name of iptables: neither sees what the other has. */
+/** The two programs named iptables. Neither sees the rules of the other. */
 export type Variant = "nft" | "legacy";
 
 /** How iptables' tools are to wait for the xtables lock. */
@@ -48,7 +48,7 @@ export class NodeVariants {
       : toolName(family, what, variant);
   }
 
-  /** Looks anew when it is next asked. */
+  /** Forgets what was found, so that the next call looks again. */
   forget(): void {
     this.#known.clear();
   }

@@ -27,6 +27,6 @@ export interface Lease {
   readonly subnet: Cidr | undefined;
   readonly subnetV6: Cidr | undefined;
   readonly attributes: LeaseAttributes;
-  /** Orders the leases by their age, the oldest lowest: a time or a revision. */
+  /** A time or a revision that orders the leases by age. The oldest has the lowest. */
   readonly since: number;
 }

@@ -21,7 +21,7 @@ export interface NetConf {
   /** Undefined where the family is not enabled. */
   readonly network: Cidr | undefined;
   readonly ipv6Network: Cidr | undefined;
-  /** Where a subnet is chosen, which is in etcd mode alone. */
+  /** The subnets to choose from. Only in etcd mode does flanneld choose. */
   readonly subnets: SubnetRange | undefined;
   readonly ipv6Subnets: SubnetRange | undefined;
   /** In lower case. */
@@ -37,7 +37,7 @@ export interface SubnetRange {
   readonly last: Cidr;
 }
 
-/** Where the config is, which decides what it has to say. */
+/** Where the config is from, which decides what it must contain. */
 export interface NetConfSource {
   /** "/etc/kube-flannel/net-conf.json", or "the key /coreos.com/network/config in etcd". */
   readonly name: string;
@@ -62,7 +62,7 @@ interface FamilyRules {
   readonly length: "SubnetLen" | "IPv6SubnetLen";
   readonly min: "SubnetMin" | "IPv6SubnetMin";
   readonly max: "SubnetMax" | "IPv6SubnetMax";
-  /** Of the subnets, where the network has room for four of them. */
+  /** The prefix length of subnets, if the network has room for four of them. */
   readonly usualLength: number;
   /** The longest prefix of a network: it has four subnets of four addresses. */
   readonly longestNetwork: number;

@@ -30,8 +30,8 @@ export interface HostLocalConfig {
 }
 
 /**
- * Reads the config. DEL and GC need the folder alone, so that addresses can be released when the
- * config has gone bad.
+ * Reads the config. DEL and GC need only the folder, so that addresses can be released when the
+ * config is broken.
  * @throws CniError InvalidNetworkConfig
  */
 export function parseConf(conf: JsonObject, request: Request): HostLocalConfig {

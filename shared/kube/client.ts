@@ -37,7 +37,7 @@ export interface ApiRequest {
   readonly method: "GET" | "PATCH";
   /** With its query. */
   readonly path: string;
-  /** The media type; JSON unless told. */
+  /** The media type; JSON by default. */
   readonly accept?: string;
   readonly body?: { readonly type: string; readonly json: JsonObject };
   /** Milliseconds without a byte, once the answer has begun, after which the server counts as gone. */
@@ -56,7 +56,7 @@ const answerSilence = 30_000;
 /** Milliseconds after which credentials are read again, which rotate. */
 const credentialsAge = 60_000;
 
-/** The few calls of the Kubernetes API that are needed, on connections that stay open. */
+/** The calls of the Kubernetes API that flanneld needs, on connections that stay open. */
 export class KubeClient {
   readonly #find: () => Cluster;
   #cluster: Cluster | undefined;
@@ -66,7 +66,7 @@ export class KubeClient {
   /** Ends requests that are under way. */
   readonly #underWay = new Set<(why: string) => void>();
 
-  /** @param find looked up again where the credentials are not believed, or the server is not. */
+  /** @param find is called again after the server has refused the credentials or not answered. */
   constructor(find: () => Cluster) {
     this.#find = find;
   }
@@ -84,8 +84,8 @@ export class KubeClient {
   }
 
   /**
-   * Hands over the answer as it comes.
-   * @param onChunk what it throws ends the request, and is thrown.
+   * Passes the answer on as it arrives.
+   * @param onChunk ends the request by throwing; what it throws is thrown on.
    * @throws ApiFailure
    */
   async stream(request: ApiRequest, onChunk: (chunk: Buffer) => void): Promise<void> {
@@ -102,7 +102,10 @@ export class KubeClient {
     }
   }
 
-  /** Ends what is under way: connections from an address that the node no longer has hear nothing. */
+  /**
+   * Ends all requests and makes new connections: those from an address that the node no longer has
+   * get no answers.
+   */
   reconnect(): void {
     this.#forget();
     for (const giveUp of this.#underWay) giveUp("the node's address has changed");

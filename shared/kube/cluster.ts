@@ -5,7 +5,7 @@ import { Failure, messageOf } from "../base/failure.ts";
 import { isJsonArray, isJsonObject } from "../base/json.ts";
 import type { Json, JsonObject } from "../base/json.ts";
 
-/** Where an API server is, and how to be believed by it. */
+/** Where an API server is, and how to authenticate. */
 export interface Cluster {
   readonly url: URL;
   /** Certificates (PEM); undefined for what the machine trusts. */
@@ -15,7 +15,7 @@ export interface Cluster {
   readonly serverName: string | undefined;
   /** The client's certificate and key (PEM). */
   readonly certificate: { readonly cert: string; readonly key: string } | undefined;
-  /** What to send as Authorization; read anew at each call, for a token rotates. */
+  /** What to send as Authorization. It is read at each call, because tokens rotate. */
   readonly authorization: () => string | undefined;
 }
 

@@ -15,7 +15,9 @@ export interface Follower {
   readonly onObject: (metadata: ObjectMetadata) => void;
   readonly onDeleted: (metadata: ObjectMetadata) => void;
   readonly onListed: () => void;
-  /** All that has come so far has been told; a sign of life of the server. */
+  /**
+   * Everything that has arrived so far has been passed on. It is also a sign of life of the server.
+   */
   readonly onSettled: () => void;
   /** A request has failed; it is made again. */
   readonly onFailure: (failure: Failure) => void;
@@ -30,12 +32,12 @@ export interface Followed {
   readonly annotationPrefix: string;
 }
 
-/** Milliseconds without a byte, of a list and of a watch: there a bookmark comes each minute. */
+/** Milliseconds without a byte, for a list and for a watch, which gets a bookmark each minute. */
 const listSilence = 30_000;
 const watchSilence = 150_000;
-/** Milliseconds; one that ends sooner was refused without a word. */
+/** Milliseconds. A watch that ends sooner counts as refused. */
 const shortest = 500;
-/** After so many in a row it is the version that may be at fault. */
+/** After so many failures in a row, the version may be at fault. */
 const mostFailedWatches = 8;
 const limits = { first: 100, most: 5000 };
 
@@ -76,7 +78,7 @@ class Session {
   readonly #followed: Followed;
   readonly #follower: Follower;
   readonly #signal: AbortSignal;
-  /** Where to go on; undefined where a list has to come first. */
+  /** The version to watch from; undefined if a list has to come first. */
   #version: string | undefined;
   /** What the next list must not be older than: "0" takes any that the server has at hand. */
   #notBefore = "0";
@@ -118,7 +120,7 @@ class Session {
         },
       );
     } catch (error) {
-      // A server that was set back may never come to know that version.
+      // A server that was restored from a backup may never reach that version.
       if (error instanceof ApiFailure && (error.status === 504 || isExpired(error))) {
         this.#notBefore = "";
       }
@@ -189,7 +191,7 @@ function versionOf(listMetadata: Buffer): string | undefined {
   return span === undefined ? undefined : textOf(listMetadata, span);
 }
 
-/** The version is too old, for the server has forgotten it: HTTP 410, or an event that says so. */
+/** Whether the server has forgotten the version: HTTP 410, or an event that says so. */
 function isExpired({ status, reason }: ApiFailure): boolean {
   return status === 410 || reason === "Expired" || reason === "Gone";
 }

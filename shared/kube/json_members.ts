@@ -68,7 +68,7 @@ export function valueOf(json: Buffer, { start, end }: Span): Json {
 /** A text. @throws StreamError if it is none. */
 export function textOf(json: Buffer, span: Span): string {
   const simple = json.subarray(span.start + 1, span.end - 1);
-  // Most have no escape in them, nor anything that JSON refuses in a text.
+  // Most have no escapes, and nothing that JSON forbids in a string.
   if (json[span.start] === quote && simple.every((byte) => byte >= 0x20 && byte !== backslash)) {
     return simple.toString("utf8");
   }
@@ -103,7 +103,7 @@ function skipValue(json: Buffer, from: number, limit: number): number {
     } else if (byte === openBrace || byte === openBracket) {
       depth++;
     } else if (byte === closeBrace || byte === closeBracket) {
-      // The end of what a number or a word is in.
+      // Numbers and words end with whatever contains them.
       if (depth === 0) return at;
       if (--depth === 0) return at + 1;
     } else if (depth === 0 && (byte === comma || byte === colon)) {

@@ -1,6 +1,6 @@
 /**
- * JSON as a stream of bytes: a list of 5,000 nodes is never one text, nor all of it objects. What
- * is cut out here is read by others, so this need only find where an object ends.
+ * JSON as a stream of bytes: a list of 5,000 nodes never becomes one string or one object. The
+ * parts are read elsewhere, so this only finds where an object ends.
  */
 
 /** An object of a watch, an item of a list, or a list's own metadata. */
@@ -13,7 +13,7 @@ const closeBrace = 0x7d;
 const openBracket = 0x5b;
 const closeBracket = 0x5d;
 
-/** The bytes are not the JSON that was asked for, or an object is larger than any should be. */
+/** The bytes are not the expected JSON, or an object is too large. */
 export class StreamError extends Error {
   override readonly name = "StreamError";
 }
@@ -33,7 +33,7 @@ export class JsonSplitter {
   #depth = 0;
   #inString = false;
   #escaped = false;
-  /** The last text at depth 1, which before a value is its key. */
+  /** The last string at depth 1: the key of the value that follows. */
   #key = "";
   #inItems = false;
   #part: Part | undefined;

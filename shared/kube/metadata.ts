@@ -7,13 +7,16 @@ export interface ObjectMetadata {
   readonly name: string;
   readonly uid: string;
   readonly resourceVersion: string;
-  /** Milliseconds since the epoch; 0 where it says none. */
+  /** Milliseconds since the epoch; 0 if it is missing. */
   readonly created: number;
-  /** Those whose keys begin with the prefix that was asked for. */
+  /** The annotations whose keys begin with the requested prefix. */
   readonly annotations: ReadonlyMap<string, string>;
-  /** Of a Node: its spec's podCIDRs, or those that its managedFields name; undefined where neither has any. */
+  /**
+   * For a Node: the podCIDRs of its spec, or those that its managedFields name; undefined if
+   * neither has any.
+   */
   readonly podCidrs: readonly string[] | undefined;
-  /** Whether they are the spec's, which only the control plane can set. */
+  /** Whether podCIDRs is from the spec, which only the control plane can set. */
   readonly fromSpec: boolean;
 }
 

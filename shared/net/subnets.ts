@@ -6,7 +6,10 @@ import type { Cidr } from "./cidr.ts";
 
 /** How a network is divided into subnets. */
 
-/** Whether one subnet lies within another, or is the same. Asked for each of thousands of peers. */
+/**
+ * Whether one subnet lies within another, or is the same. It is called for each of thousands of
+ * peers.
+ */
 export function isWithin(inner: Cidr, outer: Cidr): boolean {
   return inner.prefix >= outer.prefix && contains(outer, inner.address);
 }

@@ -37,7 +37,7 @@ export interface EventHandlers {
   /** Whether events about a link's neighbours and forwarding database are wanted: most are of pods. */
   wantsNeighboursOf(index: number): boolean;
   event(event: NetlinkEvent): void;
-  /** Events were lost: what is there has to be looked at. */
+  /** Events were lost, so the kernel's state has to be read. */
   lost(): void;
 }
 
@@ -46,7 +46,7 @@ const SOCK_RAW_CLOEXEC_NONBLOCK = 3 | 0o2000000 | 0o4000;
 const NETLINK_ROUTE = 0;
 const SOL_SOCKET = 1;
 const SO_RCVBUFFORCE = 33;
-/** Room for the events of 5,000 peers' routes, neighbours and entries at once. */
+/** Bytes: room for the events of 5,000 peers' routes, neighbours and entries at once. */
 const receiveBytes = 8 * 1024 * 1024;
 /** RTNLGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR and _IPV6_ROUTE. */
 const groups = [1, 3, 5, 7, 9, 11].reduce((mask, group) => mask | (1 << (group - 1)), 0);

@@ -7,13 +7,13 @@ import { routeRequest } from "./route_query.ts";
 import { understood } from "./socket.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
-/** An address of an interface, with what decides whether it is one to be reached by. */
+/** An address of an interface, with what decides whether peers can use it. */
 export interface InterfaceAddress {
   /** Index of the link. */
   readonly link: number;
   readonly address: Cidr;
   readonly isGlobal: boolean;
-  /** Neither from a router advertisement nor with an end. */
+  /** Neither from a router advertisement nor with a limited lifetime. */
   readonly isPermanent: boolean;
   /** A temporary address, made for privacy. */
   readonly isTemporary: boolean;

@@ -74,7 +74,7 @@ export function setFdbEntry(ifindex: number, { mac, dst }: FdbEntry): Message {
   });
 }
 
-/** Forgets where a MAC is: behind one address, or behind any. */
+/** Deletes the forwarding entries of a MAC: the one to an address, or all. */
 export function deleteFdbEntry(ifindex: number, mac: string, dst?: Address): Message {
   return neighbourMessage(Type.DELNEIGH, 0, {
     ...ofBridge(ifindex),

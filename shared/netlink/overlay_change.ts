@@ -13,7 +13,7 @@ import type { NewRoute, TableRoute } from "./route.ts";
 import { changeVxlan, createVxlan } from "./vxlan.ts";
 import type { NewVxlan } from "./vxlan.ts";
 
-/** One change to what joins a node to others, as plain data; links go by their indexes. */
+/** One change to a node's overlay network, as plain data. Links are given by index. */
 export type OverlayChange =
   | { readonly kind: "create-vxlan"; readonly device: NewVxlan }
   | {
@@ -171,7 +171,7 @@ function setDevice(change: OverlayChange & { kind: "set-device" }): Message {
   });
 }
 
-/** An address of a device alone: it has no network, and no other can have it. */
+/** An address of a device. No other node can have it, so the kernel need not detect duplicates. */
 function deviceAddress(type: number, flags: number, index: number, cidr: Cidr): Message {
   const address = Buffer.from(addressBytes(cidr.address));
   return addressMessage(type, flags, {

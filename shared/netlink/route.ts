@@ -36,13 +36,13 @@ export interface TableRoute {
   /** Whether the gateway is on the link without an address saying so. */
   readonly onlink: boolean;
   readonly protocol: number;
-  /** The less the better; 0 is the best of IPv4. */
+  /** The lowest takes precedence; 0 is the lowest in IPv4. */
   readonly metric: number;
   /** Whether it has several next hops; then gateway and link are meaningless. */
   readonly multipath: boolean;
 }
 
-/** A route to be made in the main table: by a gateway on a link, or to nowhere. */
+/** A route to make in the main table: through a gateway on a link, or a blackhole. */
 export interface NewRoute {
   readonly dst: Cidr;
   readonly via:
@@ -59,15 +59,15 @@ export interface NextHop {
   readonly gateway: Address | undefined;
 }
 
-/** The metric of a route that names none. */
+/** The metric of a route that does not name one. */
 export function usualMetric(family: Family): number {
   return family === 4 ? 0 : ipv6Metric;
 }
 
 /**
  * Makes a route.
- * @param replace whether it takes the place of one to the same place with the same metric: without
- *   that, the kernel refuses it where there is one (EEXIST).
+ * @param replace whether it replaces a route with the same destination and metric. Otherwise the
+ *   kernel refuses it if there is one (EEXIST).
  */
 export function setRoute(route: NewRoute, replace: boolean): Message {
   const { via } = route;
@@ -84,12 +84,12 @@ export function setRoute(route: NewRoute, replace: boolean): Message {
   });
 }
 
-/** Deletes a route, and no other to the same place. */
+/** Deletes a route, and no other with the same destination. */
 export function deleteRoute(route: TableRoute): Message {
   return routeMessage(Type.DELROUTE, 0, {
     ...headerOf(route.dst),
     protocol: route.protocol,
-    // Otherwise the kernel takes the scope for a part of what is looked for.
+    // Otherwise the kernel looks for a route with that scope.
     scope: RT_SCOPE_NOWHERE,
     type: route.type === "blackhole" ? RTN_BLACKHOLE : RTN_UNICAST,
     attrs: {
@@ -136,7 +136,7 @@ export function readMainRoute({ body }: Received): TableRoute | undefined {
     dst: { address: addressFromBytes(dst), prefix: body.readUInt8(1) },
     type: type === RTN_UNICAST ? "unicast" : isBlackhole ? "blackhole" : "other",
     gateway: gateway === undefined ? undefined : addressFromBytes(gateway),
-    // For IPv6, a route to nowhere has the link lo.
+    // In IPv6, a blackhole has the link lo.
     link: isBlackhole ? 0 : number(RTA.oif),
     onlink: (flags & RTNH_F_ONLINK) !== 0,
     protocol: body.readUInt8(5),
@@ -146,8 +146,8 @@ export function readMainRoute({ body }: Received): TableRoute | undefined {
 }
 
 /**
- * Where the kernel sends packets to each of some addresses; undefined for one that it has no route
- * to. At most 100 at a time.
+ * Where the kernel sends packets to each address; undefined if it has no route. At most 100 at a
+ * time.
  * @throws Failure kernel
  */
 export function nextHops(

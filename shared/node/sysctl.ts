@@ -18,9 +18,9 @@ export function readSysctl(key: string): string | undefined {
 }
 
 /**
- * Sets a sysctl of the network namespace that the thread is in. A value that is already right is not
- * written: writing may be forbidden here, and takes a lock in the kernel.
- * @returns why one could not be set that is optional, unless the kernel has no such.
+ * Sets a sysctl of the network namespace that the thread is in. A value that is already right is
+ * not written: writing may be forbidden here, and takes a lock in the kernel.
+ * @returns why an optional one could not be set, if the kernel has it.
  * @throws Failure kernel
  */
 export function setSysctl(change: SetSysctl): Failure | undefined {
