@@ -110,7 +110,7 @@ async function allPeers(manager: LeaseManager, stop: AbortController): Promise<P
     }
     throw new Failure(
       "busy",
-      `Cannot plan: the leases are not all known after ${patience / 1000} seconds.`,
+      `Cannot plan: not all leases were known after ${patience / 1000} seconds.`,
       "See whether the Kubernetes API or etcd can be reached.",
     );
   })();

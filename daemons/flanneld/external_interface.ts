@@ -156,14 +156,14 @@ function byDefaultRoute(
   const [link4] = defaults[4];
   const [link6] = defaults[6];
   if (enableIpv4 && link4 === undefined) throw new Misfit("there is no default route");
-  if (enableIpv6 && link6 === undefined) throw new Misfit("there is no default route of IPv6");
+  if (enableIpv6 && link6 === undefined) throw new Misfit("there is no IPv6 default route");
   const link = enableIpv4 ? link4 : link6;
   if (link === undefined) throw new Misfit("there is no default route");
   if (enableIpv4 && enableIpv6 && !defaults[6].includes(link)) {
     const nameOf = (index: number | undefined) =>
       links.find((candidate) => candidate.index === index)?.name;
     throw new Misfit(
-      `the default routes lead through ${nameOf(link4) ?? "?"} and, of IPv6, ${nameOf(link6) ?? "?"}`,
+      `the IPv4 default route leads through ${nameOf(link4) ?? "?"}, the IPv6 one through ${nameOf(link6) ?? "?"}`,
     );
   }
   return { link };

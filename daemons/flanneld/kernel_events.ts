@@ -10,6 +10,8 @@ export type Concern = "changes" | "devices" | "all";
 export interface EventReactions {
   readonly wake: (concern: Concern) => void;
   readonly onExternalChange: () => void;
+  /** Events were lost, and everything is looked at. */
+  readonly onLoss: () => void;
 }
 
 /** What the kernel's events change in what is known of it. */
@@ -21,6 +23,7 @@ export function eventHandlers(state: OverlayState, reactions: EventReactions): E
       if (concern !== undefined) reactions.wake(concern);
     },
     lost: () => {
+      reactions.onLoss();
       reactions.onExternalChange();
       reactions.wake("all");
     },

@@ -57,6 +57,18 @@ export function flanneldMetrics(state: FlanneldState): string {
       value: overlay?.programmed,
     },
     {
+      name: "flanneld_repairs_total",
+      help: "Routes, neighbours and forwarding entries that something else had taken away.",
+      type: "counter",
+      value: overlay?.repairs,
+    },
+    {
+      name: "flanneld_kernel_event_losses_total",
+      help: "Times that the kernel's events were more than there was room for.",
+      type: "counter",
+      value: overlay?.losses,
+    },
+    {
       name: "flanneld_lease_errors_total",
       help: "Failed requests to the Kubernetes API or etcd.",
       type: "counter",

@@ -135,5 +135,5 @@ export function subnetConflict(
   }
   const address = addresses.find((known) => contains(subnet, known));
   if (address === undefined) return undefined;
-  return `has the subnet ${formatCidr(subnet)}, in which an address or a gateway of this node is`;
+  return `has the subnet ${formatCidr(subnet)}, but an address or a gateway of this node is in it`;
 }

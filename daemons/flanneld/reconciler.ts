@@ -63,6 +63,7 @@ export class Reconciler {
   #failures = 0;
   #lostLinks = 0;
   #repairs = 0;
+  #losses = 0;
   #problems: readonly string[] = [];
   #externalTimer: ReturnType<typeof setTimeout> | undefined;
   #failure: string | undefined;
@@ -83,6 +84,9 @@ export class Reconciler {
       },
       onExternalChange: () => {
         this.#tellOfExternalChange();
+      },
+      onLoss: () => {
+        this.#losses++;
       },
     });
     this.#events = listenToKernel(this.#options.sys, handlers);
@@ -127,6 +131,7 @@ export class Reconciler {
       complete: this.#isComplete,
       failure: this.#failure,
       repairs: this.#repairs,
+      losses: this.#losses,
       lastSync: this.#lastSync,
     };
   }

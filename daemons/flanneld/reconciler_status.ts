@@ -20,6 +20,8 @@ export interface ReconcilerStatus {
   readonly failure: string | undefined;
   /** How often something had to be put back. */
   readonly repairs: number;
+  /** How often the kernel's events were more than there was room for. */
+  readonly losses: number;
   /** When all was as it should be, but for peers that have failed; milliseconds since the epoch. */
   readonly lastSync: number | undefined;
 }
@@ -32,7 +34,7 @@ export interface PeerProblem {
   readonly attempts: number;
 }
 
-type Summary = Omit<ReconcilerStatus, "complete" | "failure" | "lastSync" | "repairs">;
+type Summary = Omit<ReconcilerStatus, "complete" | "failure" | "lastSync" | "losses" | "repairs">;
 
 /** Counts peers. One with subnets of both families counts for each. */
 export function summarize(state: OverlayState): Summary {

@@ -73,7 +73,7 @@ function withoutDetection(
 function foreignLink({ name, kind }: Link): CniError {
   return new CniError(
     Code.Conflict,
-    `Cannot use the bridge ${name}: there is a ${kind === "" ? "device" : kind} of that name.`,
+    `Cannot use the bridge ${name}: it must be a bridge (got a ${kind === "" ? "device" : kind}).`,
     "Set bridge to another name in the network config, or find out what else uses this one.",
   );
 }

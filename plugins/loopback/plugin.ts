@@ -59,7 +59,7 @@ function checkLoopback({ address }: Cidr): void {
   if (isLoopback(address)) return;
   throw new CniError(
     Code.Conflict,
-    `Cannot set up ${name}: it has the address ${formatAddress(address)}, which is not a loopback address.`,
+    `Cannot set up ${name}: its addresses must be loopback addresses (got ${formatAddress(address)}).`,
     "Something else has configured this container's namespace. Remove the address, or find what added it.",
   );
 }

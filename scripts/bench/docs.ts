@@ -3,15 +3,17 @@ import { readFileSync, writeFileSync } from "node:fs";
 
 import { csvOf } from "./csv.ts";
 import { rowOf } from "./figures.ts";
-import type { Run } from "./figures.ts";
+import type { DaemonRow, Run } from "./figures.ts";
 import { pictureOf } from "./svg.ts";
-import { summaryCells, summaryHeadings } from "./table.ts";
+import { daemonCells, daemonHeadings, summaryCells, summaryHeadings } from "./table.ts";
 
 const page = "docs/performance.md";
 const picture = "docs/performance.svg";
 const data = "docs/performance.csv";
 const begin = "<!-- figures: make bench-docs -->";
 const end = "<!-- end of figures -->";
+const beginDaemons = "<!-- figures of flanneld: make bench-docs -->";
+const endDaemons = "<!-- end of flanneld's figures -->";
 
 /** What the page shows of a run, with the titles that people read. */
 const shown: readonly (readonly [
@@ -28,17 +30,34 @@ const shown: readonly (readonly [
   ["the same ADD, 1,000 pods on the node", "chain, 1,000 pods", "chain", "ADD"],
 ];
 
+/** What the run has measured: of the calls, of flanneld, or of both. */
 export function updateDocs(run: Run): void {
-  writeFileSync(picture, pictureOf(run));
-  writeFileSync(data, csvOf(run.rows));
-  const text = readFileSync(page, "utf8");
-  const [from, to] = [text.indexOf(begin), text.indexOf(end)];
-  if (from < 0 || to < from) {
-    throw new Error(`Cannot update ${page}: it has no lines "${begin}" and "${end}".`);
+  let text = readFileSync(page, "utf8");
+  if (run.rows.length > 0) {
+    writeFileSync(picture, pictureOf(run));
+    writeFileSync(data, csvOf(run.rows));
+    text = replaced(text, begin, end, [...tableFor(run), "", whereOf(run)]);
   }
-  const middle = ["", "", ...tableFor(run), "", whereOf(run), "", ""].join("\n");
-  writeFileSync(page, `${text.slice(0, from + begin.length)}${middle}${text.slice(to)}`);
-  console.log(`${page}, ${picture} and ${data} have the figures of ${run.date}.`);
+  if (run.daemons.length > 0) {
+    const lines = [...daemonTableFor(run.daemons), "", `Medians. ${machineOf(run)}.`];
+    text = replaced(text, beginDaemons, endDaemons, lines);
+  }
+  writeFileSync(page, text);
+  console.log(`${page} has the figures of ${run.date}.`);
+}
+
+function replaced(text: string, first: string, last: string, lines: readonly string[]): string {
+  const [from, to] = [text.indexOf(first), text.indexOf(last)];
+  if (from < 0 || to < from) {
+    throw new Error(`Cannot update ${page}: it has no lines "${first}" and "${last}".`);
+  }
+  return [text.slice(0, from + first.length), "", ...lines, "", text.slice(to)].join("\n");
+}
+
+function daemonTableFor(rows: readonly DaemonRow[]): string[] {
+  const cells = rows.map((row) => [row.scenario, row.figure, ...daemonCells(row)]);
+  const head = ["flanneld", "figure", ...daemonHeadings];
+  return [head, head.map(() => "---"), ...cells].map((line) => `| ${line.join(" | ")} |`);
 }
 
 function tableFor({ rows }: Run): string[] {
@@ -50,11 +69,16 @@ function tableFor({ rows }: Run): string[] {
   return [head, head.map(() => "---"), ...cells].map((line) => `| ${line.join(" | ")} |`);
 }
 
-function whereOf({ machine, reference, referenceHasFlannel, date, quick }: Run): string {
-  const { processor, cores, kernel, load } = machine;
-  const length = quick ? ", a short run" : "";
+function whereOf(run: Run): string {
+  const { reference, referenceHasFlannel } = run;
   const note = referenceHasFlannel
     ? ""
     : "\nThe reference has no flannel plugin here; its bridge plugin was called with the config that flannel makes.";
-  return `Medians in ms. ${processor}, ${cores} cores, Linux ${kernel}, against ${reference}, ${date}${length}; load average ${load.toFixed(1)}.${note}`;
+  return `Medians in ms, against ${reference}. ${machineOf(run)}.${note}`;
+}
+
+function machineOf({ machine, date, quick }: Run): string {
+  const { processor, cores, kernel, load } = machine;
+  const length = quick ? ", a short run" : "";
+  return `${processor}, ${cores} cores, Linux ${kernel}, ${date}${length}; load average ${load.toFixed(1)}`;
 }

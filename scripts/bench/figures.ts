@@ -25,6 +25,16 @@ export interface Row {
   readonly figures: Readonly<Partial<Record<Side, Figures>>>;
 }
 
+/** A figure of flanneld: medians of ours, and of the Go program if that was there. */
+export interface DaemonRow {
+  readonly scenario: string;
+  /** What it is, with its unit at the end. */
+  readonly figure: string;
+  readonly rounds: number;
+  readonly ours: number;
+  readonly reference?: number | undefined;
+}
+
 export interface Run {
   readonly date: string;
   readonly machine: {
@@ -40,6 +50,7 @@ export interface Run {
   readonly referenceHasFlannel: boolean;
   readonly quick: boolean;
   readonly rows: readonly Row[];
+  readonly daemons: readonly DaemonRow[];
 }
 
 export interface Sample {

@@ -5,7 +5,7 @@
  *   main.ts [--quick] [--only WORDS] [--bin FOLDER] [--out FILE]   measures, prints a table, writes JSON
  *   main.ts --docs [--out FILE]                     puts that file's figures into the docs
  *
- * REFERENCE_CNI_BIN names another folder to compare with.
+ * REFERENCE_CNI_BIN names another folder to compare with, GO_FLANNELD the Go program's flanneld.
  */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, release } from "node:os";
@@ -13,7 +13,8 @@ import { dirname, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
 import { updateDocs } from "./docs.ts";
-import type { Row, Run } from "./figures.ts";
+import type { DaemonRow, Row, Run } from "./figures.ts";
+import { daemonScenarios, measureDaemon } from "./flanneld.ts";
 import { doctorScenario, measureDoctor } from "./full_node.ts";
 import { hasPlugin, measure } from "./measure.ts";
 import { scenarios } from "./scenarios.ts";
@@ -50,37 +51,48 @@ async function main(): Promise<void> {
       `Cannot compare with ${folders.reference}: there is no bridge. Install containernetworking-plugins, or set REFERENCE_CNI_BIN.`,
     );
   }
-  const chosen = scenarios.filter(
-    ({ name, rounds }) =>
-      (values.only === undefined
-        ? !values.quick || rounds.quick > 0
-        : name.includes(values.only)) &&
-      (rounds.full > 0 || rounds.quick > 0),
-  );
+  const chosen = scenarios.filter(isChosen);
+  const chosenDaemons = daemonScenarios.filter(isChosen);
   const rows: Row[] = [];
+  const daemons: DaemonRow[] = [];
+  const all = chosen.length + chosenDaemons.length;
   const [load = 0] = loadavg();
   for (const [at, scenario] of chosen.entries()) {
     const rounds = values.quick
       ? scenario.rounds.quick || Math.ceil(scenario.rounds.full / 5)
       : scenario.rounds.full;
     const found = await measure(scenario, rounds, folders, (done, total) => {
-      progress(`${at + 1}/${chosen.length} ${scenario.name}: round ${done} of ${total}`);
+      progress(`${at + 1}/${all} ${scenario.name}: round ${done} of ${total}`);
     });
     rows.push(...found);
     // After each scenario, so that an interrupted run is not lost.
-    save(runOf(rows, load));
+    save(runOf(rows, daemons, load));
+  }
+  for (const [at, scenario] of chosenDaemons.entries()) {
+    const where = `${chosen.length + at + 1}/${all} ${scenario.name}`;
+    progress(where);
+    const found = await measureDaemon(scenario, folders.ours, values.quick, (done, total) => {
+      progress(`${where}: round ${done} of ${total}`);
+    });
+    daemons.push(...found);
+    save(runOf(rows, daemons, load));
   }
   if (doctorScenario.includes(values.only ?? "")) {
     const found = await measureDoctor(folders.ours, values.quick ? 1 : 5, progress);
     rows.push(found);
-    save(runOf(rows, load));
+    save(runOf(rows, daemons, load));
   }
   progress("");
-  print(tableOf(runOf(rows, load)));
+  print(tableOf(runOf(rows, daemons, load)));
   print(`\n${out} has all of it.`);
 }
 
-function runOf(rows: readonly Row[], load: number): Run {
+function isChosen({ name, rounds }: (typeof scenarios | typeof daemonScenarios)[number]): boolean {
+  if (values.only !== undefined) return name.includes(values.only);
+  return !values.quick || rounds.quick > 0;
+}
+
+function runOf(rows: readonly Row[], daemons: readonly DaemonRow[], load: number): Run {
   const referenceSetting = process.env["REFERENCE_CNI_BIN"];
   return {
     date: new Date().toISOString().slice(0, 10),
@@ -94,6 +106,7 @@ function runOf(rows: readonly Row[], load: number): Run {
     referenceHasFlannel: hasPlugin(referenceFolder, "flannel"),
     quick: values.quick,
     rows,
+    daemons,
   };
 }
 

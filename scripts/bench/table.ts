@@ -1,6 +1,6 @@
 /** The figures as tables: all of them for a screen, a few for the docs. */
 import { cpuOf, ratioOf } from "./figures.ts";
-import type { Figures, Row, Run } from "./figures.ts";
+import type { DaemonRow, Figures, Row, Run } from "./figures.ts";
 import { targetsOf, verdictOf } from "./targets.ts";
 
 const headings = [
@@ -53,6 +53,24 @@ export function summaryCells(row: Row): string[] {
   ];
 }
 
+export const daemonHeadings = ["flannel-cni", "Go's flanneld", "ratio"];
+
+/** What a figure of flanneld is, as the docs have it too: one cell for each of the headings. */
+export function daemonCells({ figure, ours, reference }: DaemonRow): string[] {
+  const digits = figure.endsWith("%") ? 3 : 1;
+  const ratio = reference === undefined ? undefined : ours / reference;
+  return [number(ours, digits), number(reference, digits), number(ratio, 2)];
+}
+
+function daemonTable(rows: readonly DaemonRow[]): readonly string[] {
+  if (rows.length === 0) return [];
+  const note = rows.some(({ reference }) => reference !== undefined)
+    ? []
+    : ["GO_FLANNELD names no Go program to compare with."];
+  const lines = rows.map((row) => [row.scenario, row.figure, ...daemonCells(row)]);
+  return ["", ...aligned([["scenario", "figure", ...daemonHeadings], ...lines], 2), ...note];
+}
+
 const targetHeadings = ["target", "at most", "measured"];
 
 function targetCells(run: Run): string[][] {
@@ -62,8 +80,9 @@ function targetCells(run: Run): string[][] {
 /** All of a run, for a screen. */
 export function tableOf(run: Run): string {
   return [
-    ...aligned([headings, ...run.rows.map(cellsOf)], 2),
+    ...(run.rows.length === 0 ? [] : aligned([headings, ...run.rows.map(cellsOf)], 2)),
     ...(run.referenceHasFlannel ? [] : ["", "reference: its bridge in flannel's place"]),
+    ...daemonTable(run.daemons),
     "",
     ...aligned([targetHeadings, ...targetCells(run)], 1),
   ].join("\n");

@@ -15,7 +15,14 @@ export interface Target {
 type Verb = "ADD" | "DEL";
 const verbs: readonly Verb[] = ["ADD", "DEL"];
 
-export function targetsOf({ rows }: Run): Target[] {
+export function targetsOf({ rows, daemons }: Run): Target[] {
+  const daemon = (scenario: string, figure: string) =>
+    daemons.find((row) => row.scenario === scenario && row.figure === figure);
+  const byGo = (scenario: string, figure: string, limit: number): Target => {
+    const found = daemon(scenario, figure);
+    const ratio = found?.reference === undefined ? undefined : found.ours / found.reference;
+    return { what: `${figure} (${scenario}), by the Go program's`, limit, found: ratio };
+  };
   const ratio = (scenario: string, call: string, verb: Verb, limit: number): Target => {
     const found = rowOf(rows, scenario, call, verb);
     return {
@@ -75,6 +82,15 @@ export function targetsOf({ rows }: Run): Target[] {
       what: "max RSS of any call, MB",
       limit: 40,
       found: most(rows.flatMap(({ figures }) => figures.ours?.rss ?? [])),
+    },
+    byGo("flanneld start, etcd, 3 nodes", "start to subnet.env, ms", 1),
+    byGo("flanneld start, API, 3 nodes", "start to subnet.env, ms", 0.3),
+    byGo("flanneld start, API, 5,000 nodes", "start to all routes, ms", 1),
+    byGo("flanneld at work, API, 5,000 nodes", "new peer to its route, ms", 1),
+    {
+      what: "flanneld's processor at rest, %",
+      limit: 0.1,
+      found: daemon("flanneld at work, API, 5,000 nodes", "processor at rest, %")?.ours,
     },
   ];
 }

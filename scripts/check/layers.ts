@@ -58,7 +58,10 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   "scripts/release/": ["scripts/*", "plugins/builtins.ts"],
   "scripts/demo/": ["scripts/*", "test/lab/"],
   // Its floor is a plugin that does as little as one can.
-  "scripts/bench/": ["scripts/*", "scripts/build/", "test/lab/", "plugins/builtins.ts", "shared/"],
+  "scripts/bench/": [
+    ...["scripts/*", "scripts/build/", "test/lab/", "test/helpers/flanneld.ts"],
+    ...["plugins/builtins.ts", "shared/"],
+  ],
   // Nodes to try any plugin on: independent of the code under test, and of the test runner.
   "test/lab/": ["scripts/build/bun.ts", "shared/net/", "type shared/base/"],
   // What tests share: our plugins, our networks, and what is expected of them.

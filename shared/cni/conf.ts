@@ -23,7 +23,7 @@ const adviceForRuntimeKeys: ReadonlyMap<string, string> = new Map([
   ["prevResult", "The runtime passes prevResult: see its log, or delete and recreate the pod."],
   [
     "runtimeConfig",
-    "The runtime passes runtimeConfig: correct what the pod asks for, its ports for one.",
+    "The runtime passes runtimeConfig: correct what the pod asks for, such as its ports.",
   ],
   ["args", `Correct args where it is set: by the orchestrator, or in ${networkConfig}.`],
 ]);

@@ -107,7 +107,7 @@ export function toolFailure(sys: Sys, command: string, answer: RunResult): Failu
     const holder = inode === undefined ? undefined : holderOf(inode);
     return new Failure(
       "busy",
-      `Cannot change the firewall: ${command} did not get the xtables lock in ${lockSeconds} seconds, which ${holder ?? "another process"} holds.`,
+      `Cannot change the firewall: ${command} did not get the xtables lock in ${lockSeconds} seconds; ${holder ?? "another process"} holds it.`,
       `See what that process waits for; "fuser -v ${xtablesLock}" shows it too.`,
     );
   }

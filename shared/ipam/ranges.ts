@@ -160,7 +160,7 @@ export function makeRangeSet(ranges: readonly Range[], path: string): RangeSet {
       path,
       describe([overlapping, range]),
       "must have ranges that do not overlap",
-      "An address must be in one range alone.",
+      "Put each address into one range only.",
     );
   }
   const set: RangeSet = [first, ...rest];

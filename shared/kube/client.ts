@@ -135,14 +135,18 @@ export class KubeClient {
     // From the connection's first step on.
     const first = Math.min(silence, answerSilence);
     let timer = setTimeout(expire, first, first);
+    const hear = () => {
+      clearTimeout(timer);
+      timer = setTimeout(expire, silence, silence);
+    };
     try {
       const answered = answerOf(sent);
       sent.end(body === undefined ? undefined : JSON.stringify(body.json));
       response = await answered;
+      hear();
       const refused = (response.statusCode ?? 0) >= 300 ? ([] as Buffer[]) : undefined;
       for await (const chunk of response as AsyncIterable<Buffer>) {
-        clearTimeout(timer);
-        timer = setTimeout(expire, silence, silence);
+        hear();
         if (refused === undefined) onChunk(chunk);
         else if (refused.length < 16) refused.push(chunk);
       }

@@ -60,7 +60,7 @@ export function indexOf({ indexes, lookUp }: Target, name: string): number {
   if (known !== undefined) return known;
   throw new Failure(
     "kernel",
-    `Cannot use the link ${name}: there is none of that name.`,
+    `Cannot use the link ${name}: it does not exist.`,
     "Another program on this node has just deleted it. Find out which.",
     { errno: ENODEV },
   );

@@ -16,6 +16,8 @@ export interface Daemon {
   readonly log: () => string;
   /** As the machine sees it. */
   readonly pid: () => number;
+  /** Stops it where it is, for as long as something happens. */
+  readonly whileStopped: (happens: () => Promise<unknown>) => Promise<void>;
   /** Sends a signal, and waits for its end. @returns the exit code, or the signal that ended it. */
   readonly end: (signal?: NodeJS.Signals) => Promise<number | string>;
 }
@@ -54,6 +56,16 @@ function startDaemon(
   return {
     log: () => output,
     pid,
+    async whileStopped(happens) {
+      process.kill(pid(), "SIGSTOP");
+      try {
+        await happens();
+      } finally {
+        process.kill(pid(), "SIGCONT");
+        // nsenter has stopped with its child.
+        subprocess.kill("SIGCONT");
+      }
+    },
     async end(signal = "SIGTERM") {
       process.kill(pid(), signal);
       const { exitCode, signal: by } = await subprocess;

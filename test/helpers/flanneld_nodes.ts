@@ -10,6 +10,10 @@ import {
   type RemoteKubeApi,
 } from "./flanneld.ts";
 
+/** For net-conf.json. */
+export const netConf = (conf: object) => JSON.stringify({ Network: "10.244.0.0/16", ...conf });
+export const vxlan = { Backend: { Type: "vxlan" } };
+
 /** flannel's prefix of annotations. */
 export const prefix = "flannel.alpha.coreos.com/";
 
@@ -43,21 +47,21 @@ async function createNodes(count: number): Promise<FlanneldNodes> {
 }
 
 /** With a net-conf.json on each node, and no Node object yet. */
-export async function createKubeNodes(count: number, conf: object): Promise<KubeNodes> {
+export async function createKubeNodes(count = 2, conf: object = vxlan): Promise<KubeNodes> {
   const nodes = await createNodes(count);
   const api = await startKubeApi(nodes.fabric.router, { host: "10.77.0.1", port: 6443 });
   for (const { sandbox } of nodes.fabric.nodes) {
-    await sandbox.writeFile("/run/net-conf.json", JSON.stringify(conf));
+    await sandbox.writeFile("/run/net-conf.json", netConf(conf));
   }
   return { ...nodes, api };
 }
 
 /** With a config in etcd, unless it is null. */
-export async function createEtcdNodes(count: number, conf: object | null): Promise<EtcdNodes> {
+export async function createEtcdNodes(count = 2, conf: object | null = vxlan): Promise<EtcdNodes> {
   const nodes = await createNodes(count);
   const etcd = await startEtcd(nodes.fabric.router, { url: "http://10.77.0.1:2379" });
   if (conf !== null) {
-    await etcd.ctl("put", "/coreos.com/network/config", JSON.stringify(conf));
+    await etcd.ctl("put", "/coreos.com/network/config", netConf(conf));
   }
   return { ...nodes, etcd };
 }
@@ -78,7 +82,9 @@ export function startOnKube(node: FabricNode, ...args: readonly string[]): Daemo
 
 export function startOnEtcd(node: FabricNode, ...args: readonly string[]): Daemon {
   return startFlanneld(node.sandbox, [
-    ...["-etcd-endpoints=http://10.77.0.1:2379", "-iface=eth0", "-healthz-port=8081", ...args],
+    // Nobody answers at the first.
+    "-etcd-endpoints=http://10.77.0.1:1,http://10.77.0.1:2379",
+    ...["-iface=eth0", "-healthz-port=8081", ...args],
   ]);
 }
 
@@ -87,6 +93,11 @@ export async function subnetEnv({ sandbox }: FabricNode): Promise<string> {
   return (await sandbox.exists("/run/flannel/subnet.env"))
     ? sandbox.readFile("/run/flannel/subnet.env")
     : "";
+}
+
+export async function whenWritten(node: FabricNode, daemon: Daemon): Promise<string> {
+  await until("subnet.env", async () => (await subnetEnv(node)) !== "", daemon);
+  return subnetEnv(node);
 }
 
 /** What flanneld's HTTP server answers, with its headers. */

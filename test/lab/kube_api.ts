@@ -35,7 +35,7 @@ export interface NodeSpec {
   /** Whether managedFields tell of the podCIDRs; they do unless told otherwise. */
   readonly managedFields?: boolean | object;
   readonly created?: string;
-  /** Bytes of status besides the conditions. */
+  /** Bytes of status besides the conditions: images. */
   readonly ballast?: number;
 }
 
@@ -56,6 +56,8 @@ export interface Fault {
   readonly silent?: boolean;
   /** Ends the connection after so many bytes of the answer. */
   readonly cut?: number;
+  /** Says no more after so many bytes of the answer, and keeps the connection open. */
+  readonly stall?: number;
   /** Answers after so many milliseconds. */
   readonly delay?: number;
 }
@@ -63,7 +65,7 @@ export interface Fault {
 interface NodeObject {
   metadata: Record<string, unknown> & { annotations: Record<string, string> };
   spec: Record<string, unknown>;
-  status: { conditions: Record<string, unknown>[]; ballast?: string };
+  status: { conditions: Record<string, unknown>[]; images?: readonly object[] };
 }
 
 interface Watcher {
@@ -222,6 +224,11 @@ export class KubeApi {
     this.#watchers.clear();
   }
 
+  /** Says nothing more on the connections of watches, which stay open. */
+  silence(): void {
+    this.#watchers.clear();
+  }
+
   bookmark(): void {
     const metadata = { resourceVersion: String(++this.#version), creationTimestamp: null };
     for (const { response } of this.#watchers) {
@@ -252,7 +259,7 @@ export class KubeApi {
       spec: {},
       status: {
         conditions: [{ type: "Ready", status: "True" }],
-        ...(ballast === undefined ? {} : { ballast: "x".repeat(ballast) }),
+        ...(ballast === undefined ? {} : { images: imagesOf(ballast) }),
       },
     };
   }
@@ -291,7 +298,8 @@ export class KubeApi {
     const send = (value: object) => {
       const text = JSON.stringify(value);
       response.setHeader("content-type", "application/json");
-      if (fault?.cut === undefined) response.end(text);
+      if (fault?.stall !== undefined) response.write(text.slice(0, fault.stall));
+      else if (fault?.cut === undefined) response.end(text);
       else response.write(text.slice(0, fault.cut), () => response.destroy());
     };
     const metadataOnly = (request.headers.accept ?? "").includes("PartialObjectMetadata");
@@ -387,6 +395,20 @@ export class KubeApi {
 
 function hex(value: number): string {
   return value.toString(16).padStart(2, "0");
+}
+
+/** What a kubelet reports of its images, which is most of a Node. */
+function imagesOf(bytes: number): readonly object[] {
+  const count = Math.round(bytes / JSON.stringify(imageOf(10)).length);
+  return Array.from({ length: count }, (_, at) => imageOf(at));
+}
+
+function imageOf(number: number): object {
+  const name = `registry.example/team/image-${number}`;
+  return {
+    names: [`${name}@sha256:${String(number).padStart(64, "0")}`, `${name}:v1.${number}`],
+    sizeBytes: 10_000_000 + number,
+  };
 }
 
 function managedFieldsOf(cidrs: readonly string[]): object {

@@ -60,7 +60,7 @@ describe("I1, I2: install", () => {
     const before = await node.sh(stamps);
     // As an image does that has one file.
     const again = await node.output(`${bin}/flannel`, ["install-cni"]);
-    expect(again).toContain("Nothing was to be done.");
+    expect(again).toContain("There was nothing to do.");
     expect(await node.sh(stamps)).toBe(before);
 
     const removed = await node.output(`${BIN}/flannel`, ["install-cni", "--uninstall"]);

@@ -34,7 +34,7 @@ export function capabilityArgs(tool: Tool): JsonObject | undefined {
   if (isJsonObject(value)) return value;
   throw new CniError(
     Code.InvalidEnvironment,
-    `Cannot use CAP_ARGS: it is ${quote(text)}, which is ${value === undefined ? "no JSON" : "no JSON object"}.`,
+    `Cannot use CAP_ARGS: it must be a JSON object (got ${quote(text)}).`,
     `Write an object in single quotes: CAP_ARGS='{"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}'.`,
   );
 }
@@ -47,7 +47,7 @@ export function cniArgs(tool: Tool): readonly Arg[] | undefined {
     if (at > 0) return [pair.slice(0, at), pair.slice(at + 1)];
     throw new CniError(
       Code.InvalidEnvironment,
-      `Cannot use CNI_ARGS: it holds ${quote(pair)}, which is no KEY=VALUE.`,
+      `Cannot use CNI_ARGS: each part must be KEY=VALUE (got ${quote(pair)}).`,
       "Write KEY=VALUE pairs with ';' between them, in quotes for the shell's sake.",
     );
   });

@@ -11,6 +11,7 @@ import type { Validator } from "../../shared/cni/conf.ts";
 import { CniError, Code } from "../../shared/cni/error.ts";
 import { messageOf } from "../../shared/base/failure.ts";
 import { isJsonArray, isJsonObject, parseJson } from "../../shared/base/json.ts";
+import { quote } from "../../shared/base/text.ts";
 import { newIdProblem } from "../../shared/cni/request.ts";
 import { versionOf } from "../../shared/cni/version.ts";
 import { readIfPresent } from "../../shared/files/files.ts";
@@ -89,7 +90,7 @@ function parseConflist(text: string, what: string): Conflist {
   if (!isJsonObject(value)) {
     throw new CniError(
       Code.DecodingFailure,
-      `Cannot use ${what}: it is ${value === undefined ? "no JSON" : "JSON, but no object"}.`,
+      `Cannot use ${what}: it must be a JSON object (got ${quote(text)}).`,
       "Correct the conflist.",
     );
   }

@@ -64,7 +64,7 @@ const installCommand: Command<Tool> = {
       ({ what, path, note }) => `${what.padEnd(9)} ${path}${note === "" ? "" : ` (${note})`}`,
     );
     if (outcomes.every(({ what }) => what === "unchanged" || what === "gone")) {
-      lines.push("Nothing was to be done.");
+      lines.push("There was nothing to do.");
     }
     report(terminal, lines);
     return 0;

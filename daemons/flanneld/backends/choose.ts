@@ -43,7 +43,11 @@ export function chooseBackend(netConf: NetConf): Backend {
 function refusal(type: string): Failure {
   const advice = alternatives[type];
   if (advice !== undefined) {
-    return new Failure("invalid", `Cannot use the backend ${type}: flanneld has no such.`, advice);
+    return new Failure(
+      "invalid",
+      `Cannot use the backend ${type}: flanneld does not have it.`,
+      advice,
+    );
   }
   if (notYet.has(type)) {
     const what = type === "udp" ? " A config without a Backend means udp." : "";
@@ -55,7 +59,7 @@ function refusal(type: string): Failure {
   }
   return new Failure(
     "invalid",
-    `Cannot use the backend ${quote(type)}: there is none of that name.`,
+    `Cannot use the backend ${quote(type)}: flanneld does not know it.`,
     'Set Backend.Type in net-conf.json to "vxlan", "host-gw" or "alloc".',
   );
 }

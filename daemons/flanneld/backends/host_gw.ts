@@ -47,7 +47,7 @@ export function joinAnotherBackend(
 ): PeerObjects | string | undefined {
   if (!takesPlainPackets.has(peer.backendType)) return undefined;
   if (nextHop === undefined || nextHop.gateway !== undefined) {
-    return `has the backend ${peer.backendType}, and is on no network of this node`;
+    return `has the backend ${peer.backendType}, but is on no network of this node`;
   }
   return { vtepMac: undefined, gateway: peer.publicIp, link: nextHop.link };
 }

@@ -124,7 +124,7 @@ function join(
   const mac = readVtep(peer.backendData, options.vni);
   if (mac.problem !== undefined) return mac.problem;
   if (mac.mac === context.device?.mac) {
-    return `has the VTEP MAC ${mac.mac}, which is this node's own`;
+    return `has this node's own VTEP MAC (${mac.mac})`;
   }
   return { vtepMac: mac.mac, gateway: peer.subnet.address, link: "device" };
 }
@@ -136,15 +136,15 @@ type Vtep = { readonly mac: string; readonly problem?: undefined } | { readonly 
  * @param vni this node's. The peer must have the same; older versions of flannel publish none.
  */
 function readVtep(data: Json | undefined, vni: number): Vtep {
-  if (!isJsonObject(data)) return { problem: "tells no VTEP MAC" };
+  if (!isJsonObject(data)) return { problem: "publishes no VTEP MAC" };
   const { VNI: peerVni, VtepMAC: text } = data;
   if (typeof peerVni === "number" && peerVni !== vni) {
-    return { problem: `has the VNI ${peerVni}, and this node has ${vni}` };
+    return { problem: `has the VNI ${peerVni}, but this node has ${vni}` };
   }
-  if (typeof text !== "string") return { problem: "tells no VTEP MAC" };
+  if (typeof text !== "string") return { problem: "publishes no VTEP MAC" };
   const mac = readUnicastMac(text);
   return mac === undefined
-    ? { problem: `tells the VTEP MAC ${quote(text)}, which is no station's` }
+    ? { problem: `must publish the VTEP MAC of one station (got ${quote(text)})` }
     : { mac };
 }
 

@@ -117,7 +117,7 @@ async function removeFromFirewall(
       if (!watch.isThere(place)) continue;
       try {
         await removeRules(firewall, place);
-        say(`Removed the rules of IPv${place.family} in ${nameOf(place)}.`);
+        say(`Removed the IPv${place.family} rules in ${nameOf(place)}.`);
       } catch (error) {
         if (!(error instanceof Failure)) throw error;
         problems.push(`${error.message} ${error.advice}`);

@@ -71,10 +71,10 @@ function familyProblem(
     (known) => overlaps(known, subnet) && (isWithin(known, subnet) || !isWithin(network, known)),
   );
   if (connected !== undefined) {
-    return `its subnet ${formatCidr(subnet)} overlaps ${formatCidr(connected)}, which this node is connected to`;
+    return `its subnet ${formatCidr(subnet)} overlaps ${formatCidr(connected)} on an interface of this node`;
   }
   if (publicIp === undefined) {
-    return `it has a subnet ${formatCidr(subnet)} and no public address for it`;
+    return `it has no public address for its subnet ${formatCidr(subnet)}`;
   }
   const problem = addressProblem(publicIp, subnet, { ownSubnets, ownAddresses });
   return problem === undefined
@@ -88,7 +88,7 @@ function addressProblem(
   { ownSubnets, ownAddresses }: Pick<AdmissionContext, "ownSubnets" | "ownAddresses">,
 ): string | undefined {
   if (publicIp.family !== subnet.address.family || !isUnicast(publicIp)) {
-    return "is not one that packets can be sent to";
+    return "must be an address that packets can be sent to";
   }
   if (ownAddresses.some((own) => sameAddress(own, publicIp))) return "is this node's";
   if (contains(subnet, publicIp) || ownSubnets.some((own) => contains(own, publicIp))) {

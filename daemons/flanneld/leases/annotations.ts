@@ -49,7 +49,7 @@ export function annotationKeys(prefix: string): AnnotationKeys {
   if (!/^[a-z0-9_-]+(?:\.[a-z0-9_-]+)+\/(?:[a-z0-9_-]+-)?$/.test(whole)) {
     throw new Failure(
       "invalid",
-      `Cannot use --kube-annotation-prefix: it must be a domain, with a word after a slash at most (got ${quote(prefix)}).`,
+      `Cannot use --kube-annotation-prefix: it must be a domain name, with a slash and a word after it at most (got ${quote(prefix)}).`,
       "Give a prefix such as flannel.alpha.coreos.com or example.com/net.",
     );
   }
@@ -155,16 +155,17 @@ export function readSettings(keys: AnnotationKeys, annotations: Annotations): No
     try {
       return readAddress(annotations, key, family);
     } catch (error) {
-      if (error instanceof AnnotationError) throw badSetting(key, `an IPv${family} address`, error);
+      if (error instanceof AnnotationError)
+        throw badSetting(key, `an IPv${family} address`, annotations.get(key) ?? "", error);
       throw error;
     }
   };
   const [pattern, mtu] = [set(keys.ifaceRegex), set(keys.mtu)];
   if (pattern !== undefined && !isPattern(pattern)) {
-    throw badSetting(keys.ifaceRegex, "a regular expression");
+    throw badSetting(keys.ifaceRegex, "a regular expression", pattern);
   }
   if (mtu !== undefined && !/^[1-9]\d{2,4}$/.test(mtu)) {
-    throw badSetting(keys.mtu, "a number of bytes");
+    throw badSetting(keys.mtu, "a number of bytes", mtu);
   }
   return {
     publicIp: address(keys.nodePublicIp, 4),
@@ -243,10 +244,10 @@ function shortName(key: string): string {
   return `its annotation ${key.slice(key.indexOf("/") + 1)}`;
 }
 
-function badSetting(key: string, wanted: string, cause?: unknown): Failure {
+function badSetting(key: string, wanted: string, text: string, cause?: unknown): Failure {
   return new Failure(
     "invalid",
-    `Cannot use the annotation ${key} of this node: it must be ${wanted}.`,
+    `Cannot use the annotation ${key} of this node: it must be ${wanted} (got ${quote(text)}).`,
     "Correct the annotation (kubectl annotate node --overwrite).",
     { cause },
   );

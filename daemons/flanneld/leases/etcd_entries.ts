@@ -100,7 +100,7 @@ function addressAt(object: JsonObject, key: string, family: Family): Address | u
 function textAt(object: JsonObject, key: string): string {
   const value: Json | undefined = object[key];
   if (value === undefined || typeof value === "string") return value ?? "";
-  throw new EntryError(`its ${key} must be a text`);
+  throw new EntryError(`its ${key} must be a string (got ${quote(JSON.stringify(value))})`);
 }
 
 function dataAt(object: JsonObject, key: string): Json | undefined {

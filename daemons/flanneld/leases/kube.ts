@@ -128,7 +128,7 @@ export class KubeLeaseManager implements LeaseManager {
       return { backendData, backendV6Data };
     } catch (error) {
       if (!(error instanceof AnnotationError)) throw error;
-      this.#log.warn(`The annotations of this node are of no use: ${error.message}.`);
+      this.#log.warn(`The annotations of this node cannot be used: ${error.message}.`);
       return undefined;
     }
   }
@@ -245,7 +245,7 @@ export class KubeLeaseManager implements LeaseManager {
         if (this.#attributes === undefined || lease === undefined) return;
         const attributes = await this.#annotate(node, this.#attributes, signal);
         this.#lease = { ...lease, ...subnets, attributes };
-        if (isAnew) this.#log.info("This node was made anew; its annotations are back.");
+        if (isAnew) this.#log.info("This node was recreated; its annotations are set again.");
         if (isAnew) this.#listener?.onOwn(this.#lease);
       });
       if (isAnew && this.#isReady) await this.reportReady(signal);

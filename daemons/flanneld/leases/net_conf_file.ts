@@ -13,7 +13,7 @@ export function readNetConfFile(path: string): string {
   throw new Failure(
     "missing",
     `Cannot read the network's config: there is no ${path}.`,
-    "It is the net-conf.json of the ConfigMap kube-flannel-cfg, mounted there.",
+    "Mount net-conf.json of the ConfigMap kube-flannel-cfg there.",
     { cause },
   );
 }

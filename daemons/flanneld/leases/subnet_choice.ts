@@ -50,7 +50,7 @@ export function keepOrChooseSubnets(
   if (chosen !== undefined) return chosen;
   throw new Failure(
     "conflict",
-    `Cannot get a subnet: none of the network's is free, ${taken.length} are taken.`,
+    `Cannot get a subnet: the network has none free (${taken.length} are taken).`,
     "Make the network larger or SubnetLen longer, or delete the keys of nodes that are gone.",
   );
 }

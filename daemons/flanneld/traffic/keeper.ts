@@ -186,9 +186,7 @@ export class TrafficKeeper {
       if (isOwn || !this.#watch.isThere(place)) continue;
       try {
         await removeRules(this.#firewall, place);
-        this.#options.log.info(
-          `Removed flannel's rules of IPv${place.family} in ${nameOf(place)}.`,
-        );
+        this.#options.log.info(`Removed flannel's IPv${place.family} rules in ${nameOf(place)}.`);
       } catch (error) {
         if (!(error instanceof Failure)) throw error;
         this.#options.log.warn(`${error.message} ${error.advice}`);

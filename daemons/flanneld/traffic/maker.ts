@@ -102,7 +102,7 @@ export class RuleMaker {
       if (!isUnknown || !this.#randomFully) throw error;
       this.#randomFully = false;
       this.#log.warn(
-        "This iptables knows no --random-fully: connections that are masqueraded at once may get one port.",
+        "This iptables does not support --random-fully: connections that start at the same time may get the same port.",
       );
     }
   }

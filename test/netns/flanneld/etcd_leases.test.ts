@@ -1,44 +1,15 @@
 /** flanneld with etcd: leases, subnet.env, readiness, outages. */
 import { describe, expect, test } from "vitest";
-import { createFabric, type Fabric, type FabricNode } from "../../lab/fabric.ts";
-import { startEtcd, startFlanneld, until, type Daemon, type Etcd } from "../../helpers/flanneld.ts";
+import { startEtcd, until, type Etcd } from "../../helpers/flanneld.ts";
 import {
-  netConf,
-  nodesOf,
-  readiness,
+  createEtcdNodes,
+  startOnEtcd,
   subnetEnv,
-  vxlan,
+  whenReady,
   whenWritten,
-} from "../../helpers/flanneld_node.ts";
-
-interface EtcdCluster extends AsyncDisposable {
-  readonly fabric: Fabric;
-  readonly etcd: Etcd;
-  readonly start: (node: FabricNode, ...args: readonly string[]) => Daemon;
-}
+} from "../../helpers/flanneld_nodes.ts";
 
 const prefix = "/coreos.com/network";
-
-async function etcdFabric(conf: object | null = vxlan, count = 2): Promise<EtcdCluster> {
-  const numbers = Array.from({ length: count }, (_, at) => ({
-    name: `n${at + 1}`,
-    number: at + 1,
-  }));
-  const fabric = await createFabric(numbers);
-  const url = "http://10.77.0.1:2379";
-  const etcd = await startEtcd(fabric.router, { url });
-  if (conf !== null) await etcd.ctl("put", `${prefix}/config`, netConf(conf));
-  const start = (node: FabricNode, ...args: readonly string[]) =>
-    startFlanneld(node.sandbox, [
-      ...[
-        `-etcd-endpoints=http://10.77.0.1:1,${url}`,
-        "-iface=eth0",
-        "-healthz-port=8081",
-        ...args,
-      ],
-    ]);
-  return { fabric, etcd, start, [Symbol.asyncDispose]: async () => fabric.close() };
-}
 
 async function subnets(etcd: Etcd) {
   return etcd.entries(`${prefix}/subnets/`);
@@ -50,11 +21,11 @@ async function leaseCount(etcd: Etcd): Promise<number> {
 
 describe.concurrent("with etcd", () => {
   test("nodes choose subnets, keep them and one lease over restarts, and follow their address", async () => {
-    await using cluster = await etcdFabric();
-    const { fabric, etcd, start } = cluster;
-    const [n1, n2] = nodesOf(fabric);
-    let first = start(n1);
-    const second = start(n2);
+    await using cluster = await createEtcdNodes();
+    const { fabric, etcd } = cluster;
+    const [n1, n2] = [cluster.node(1), cluster.node(2)];
+    let first = startOnEtcd(n1);
+    const second = startOnEtcd(n2);
     const env = await whenWritten(n1, first);
     await whenWritten(n2, second);
     const [, third = ""] = /^FLANNEL_SUBNET=10\.244\.(\d+)\.1\/24$/m.exec(env) ?? [];
@@ -74,8 +45,8 @@ describe.concurrent("with etcd", () => {
 
     for (const signal of ["SIGTERM", "SIGKILL"] as const) {
       await first.end(signal);
-      first = start(n1);
-      await until("readiness", async () => (await readiness(n1)).includes(" 200 "), first);
+      first = startOnEtcd(n1);
+      await whenReady(n1, first);
       expect(await subnetEnv(n1)).toBe(env);
     }
     expect((await subnets(etcd)).find(({ key }) => key === before?.key)).toEqual(before);
@@ -93,7 +64,7 @@ describe.concurrent("with etcd", () => {
       `);
     };
     await move("10.77.0.11", "10.77.0.91");
-    first = start(n1);
+    first = startOnEtcd(n1);
     await until(
       "the new address",
       async () => {
@@ -117,12 +88,12 @@ describe.concurrent("with etcd", () => {
   });
 
   test("pain 31, seen 22: a reservation stays one, and a deleted or taken key is acquired again", async () => {
-    await using cluster = await etcdFabric({ Backend: { Type: "host-gw" } });
-    const { fabric, etcd, start } = cluster;
-    const [n1] = nodesOf(fabric);
+    await using cluster = await createEtcdNodes(2, { Backend: { Type: "host-gw" } });
+    const { etcd } = cluster;
+    const n1 = cluster.node(1);
     const key = `${prefix}/subnets/10.244.77.0-24`;
     await etcd.ctl("put", key, '{"PublicIP":"10.77.0.11"}');
-    const daemon = start(n1);
+    const daemon = startOnEtcd(n1);
     expect(await whenWritten(n1, daemon)).toContain("FLANNEL_SUBNET=10.244.77.1/24");
     const value = '{"PublicIP":"10.77.0.11","PublicIPv6":null,"BackendType":"host-gw"}';
     expect(await subnets(etcd)).toEqual([{ key, value, lease: "0" }]);
@@ -147,9 +118,9 @@ describe.concurrent("with etcd", () => {
   });
 
   test("pain 32: five nodes that start at once for four subnets: four get one each, one says why not", async () => {
-    await using cluster = await etcdFabric(null, 5);
-    const { fabric, etcd, start } = cluster;
-    const daemons = fabric.nodes.map((node) => start(node));
+    await using cluster = await createEtcdNodes(5, null);
+    const { fabric, etcd } = cluster;
+    const daemons = fabric.nodes.map((node) => startOnEtcd(node));
     await until(
       "the wait for a config",
       () =>
@@ -192,10 +163,10 @@ describe.concurrent("with etcd", () => {
   });
 
   test("pain 30: an etcd that was down, is compacted or restarted is followed again", async () => {
-    await using cluster = await etcdFabric();
-    const { fabric, etcd, start } = cluster;
-    const [n1] = nodesOf(fabric);
-    const daemon = start(n1);
+    await using cluster = await createEtcdNodes();
+    const { fabric, etcd } = cluster;
+    const n1 = cluster.node(1);
+    const daemon = startOnEtcd(n1);
     await whenWritten(n1, daemon);
     const put = async (third: number) =>
       etcd.ctl(

@@ -1,56 +1,30 @@
 /** flanneld with the Kubernetes API: leases, subnet.env, readiness, outages. */
 import { describe, expect, test } from "vitest";
-import { createFabric, type FabricNode } from "../../lab/fabric.ts";
-import { startFlanneld, startKubeApi, until, type Daemon } from "../../helpers/flanneld.ts";
+import { until } from "../../helpers/flanneld.ts";
 import {
   answer,
+  createKubeNodes,
   netConf,
-  nodesOf,
-  readiness,
+  prefix,
+  startOnKube,
   vxlan,
+  whenReady,
   whenWritten,
-} from "../../helpers/flanneld_node.ts";
-
-const f = "flannel.alpha.coreos.com/";
-
-/** As flannel's manifest does. */
-function startWithKube(node: FabricNode, ...args: readonly string[]): Daemon {
-  return startFlanneld(
-    node.sandbox,
-    [
-      ...["-kube-subnet-mgr", "-kube-api-url=http://10.77.0.1:6443", "-iface=eth0", "-ip-masq"],
-      ...["-net-config-path=/run/net-conf.json", "-healthz-port=8081", ...args],
-    ],
-    { NODE_NAME: node.name },
-  );
-}
-
-async function kubeFabric(conf: object = vxlan, count = 2) {
-  const numbers = Array.from({ length: count }, (_, at) => ({
-    name: `n${at + 1}`,
-    number: at + 1,
-  }));
-  const fabric = await createFabric(numbers);
-  const api = await startKubeApi(fabric.router, { host: "10.77.0.1", port: 6443 });
-  for (const node of fabric.nodes) {
-    await node.sandbox.writeFile("/run/net-conf.json", netConf(conf));
-  }
-  return { fabric, api, start: startWithKube, [Symbol.asyncDispose]: async () => fabric.close() };
-}
+} from "../../helpers/flanneld_nodes.ts";
 
 describe.concurrent("with the Kubernetes API", () => {
   test("pain 35, seen 3: two nodes get their subnets, write subnet.env, and have routes to each other", async () => {
-    await using cluster = await kubeFabric();
-    const { fabric, api, start } = cluster;
-    const [n1, n2] = nodesOf(fabric);
+    await using cluster = await createKubeNodes();
+    const { api } = cluster;
+    const [n1, n2] = [cluster.node(1), cluster.node(2)];
     await api.call("setNode", "n1", { podCIDRs: ["10.244.1.0/24"] });
     await api.call("setNode", "n2", { podCIDRs: ["10.244.2.0/24"] });
-    const [first, second] = [start(n1), start(n2)];
+    const [first, second] = [startOnKube(n1), startOnKube(n2)];
     expect(await whenWritten(n1, first)).toBe(
       "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n",
     );
     expect(await n1.sandbox.mode("/run/flannel/subnet.env")).toBe(0o644);
-    await until("n2's readiness", async () => (await readiness(n2)).includes(" 200 "), second);
+    await whenReady(n2, second);
     await until(
       "the route",
       async () => {
@@ -63,10 +37,10 @@ describe.concurrent("with the Kubernetes API", () => {
     );
     const node = await api.call("node", "n1");
     expect(node?.metadata.annotations).toMatchObject({
-      [`${f}kube-subnet-manager`]: "true",
-      [`${f}backend-type`]: "vxlan",
-      [`${f}backend-data`]: expect.stringMatching(/^\{"VNI":1,"VtepMAC":"[\da-f:]{17}"\}$/),
-      [`${f}public-ip`]: "10.77.0.11",
+      [`${prefix}kube-subnet-manager`]: "true",
+      [`${prefix}backend-type`]: "vxlan",
+      [`${prefix}backend-data`]: expect.stringMatching(/^\{"VNI":1,"VtepMAC":"[\da-f:]{17}"\}$/),
+      [`${prefix}public-ip`]: "10.77.0.11",
     });
     expect(node?.status.conditions[0]).toMatchObject({
       type: "NetworkUnavailable",
@@ -75,26 +49,26 @@ describe.concurrent("with the Kubernetes API", () => {
     expect(await answer(n1, "/healthz")).toContain("flanneld is running");
     expect(await answer(n1, "/metrics")).toMatch(/^flanneld_routes_programmed 1$/m);
 
-    const mac = node?.metadata.annotations[`${f}backend-data`];
+    const mac = node?.metadata.annotations[`${prefix}backend-data`];
     expect(await first.end()).toBe(0);
     await n1.sandbox.output("ip", ["link", "delete", "flannel.1"]);
-    const again = start(n1);
-    await until("n1's readiness", async () => (await readiness(n1)).includes(" 200 "), again);
+    const again = startOnKube(n1);
+    await whenReady(n1, again);
     const after = await api.call("node", "n1");
-    expect(after?.metadata.annotations[`${f}backend-data`]).toBe(mac);
+    expect(after?.metadata.annotations[`${prefix}backend-data`]).toBe(mac);
     expect(await again.end("SIGINT")).toBe(0);
     expect(await second.end()).toBe(0);
   });
 
   test("seen 26: a node without a subnet, or with hostile peers, waits or refuses, and says so", async () => {
-    await using cluster = await kubeFabric();
-    const { fabric, api, start } = cluster;
-    const [n1] = nodesOf(fabric);
+    await using cluster = await createKubeNodes();
+    const { api } = cluster;
+    const n1 = cluster.node(1);
     const peer = {
-      [`${f}kube-subnet-manager`]: "true",
-      [`${f}backend-type`]: "vxlan",
-      [`${f}backend-data`]: '{"VNI":1,"VtepMAC":"02:00:00:00:00:02"}',
-      [`${f}public-ip`]: "10.77.0.12",
+      [`${prefix}kube-subnet-manager`]: "true",
+      [`${prefix}backend-type`]: "vxlan",
+      [`${prefix}backend-data`]: '{"VNI":1,"VtepMAC":"02:00:00:00:00:02"}',
+      [`${prefix}public-ip`]: "10.77.0.12",
     };
     const hostile = { foreign: "192.168.7.0/24", ours: "10.244.1.0/24", fabric: "10.77.0.0/24" };
     for (const [name, cidr] of Object.entries(hostile)) {
@@ -102,20 +76,20 @@ describe.concurrent("with the Kubernetes API", () => {
     }
     await api.call("setNode", "broken", {
       podCIDRs: ["10.244.5.0/24"],
-      annotations: { ...peer, [`${f}public-ip`]: "nowhere" },
+      annotations: { ...peer, [`${prefix}public-ip`]: "nowhere" },
     });
     await api.call("setNode", "bare", {});
     await api.call("setNode", "n1", {});
     const routes = await n1.sandbox.output("ip", ["route"]);
-    const daemon = start(n1);
+    const daemon = startOnKube(n1);
     await until(
       "the wait",
-      async () => (await readiness(n1)).includes("no IPv4 podCIDR yet"),
+      async () => (await answer(n1, "/readyz")).includes("no IPv4 podCIDR yet"),
       daemon,
     );
-    expect(await readiness(n1)).toContain(" 503 ");
+    expect(await answer(n1, "/readyz")).toContain(" 503 ");
     await api.call("setNode", "n1", { podCIDRs: ["10.244.1.0/24"] });
-    await until("the readiness", async () => (await readiness(n1)).includes(" 200 "), daemon);
+    await whenReady(n1, daemon);
     for (const name of ["foreign", "ours", "fabric", "broken"]) {
       const refusal = new RegExp(`The peer ${name} is refused: .*\\.\n`);
       await until(`the refusal of ${name}`, () => refusal.test(daemon.log()), daemon);
@@ -126,19 +100,19 @@ describe.concurrent("with the Kubernetes API", () => {
   });
 
   test("an outage, a forgotten version and a killed daemon take no route away", async () => {
-    await using cluster = await kubeFabric();
-    const { fabric, api, start } = cluster;
-    const [n1] = nodesOf(fabric);
+    await using cluster = await createKubeNodes();
+    const { api } = cluster;
+    const n1 = cluster.node(1);
     await api.call("setNode", "n1", { podCIDRs: ["10.244.1.0/24"] });
     await api.call(
       "setNodes",
       20,
       "p",
       {
-        [`${f}kube-subnet-manager`]: "true",
-        [`${f}backend-type`]: "vxlan",
-        [`${f}backend-data`]: '{"VNI":1,"VtepMAC":"%mac"}',
-        [`${f}public-ip`]: "%ip",
+        [`${prefix}kube-subnet-manager`]: "true",
+        [`${prefix}backend-type`]: "vxlan",
+        [`${prefix}backend-data`]: '{"VNI":1,"VtepMAC":"%mac"}',
+        [`${prefix}public-ip`]: "%ip",
       },
       0,
     );
@@ -147,11 +121,11 @@ describe.concurrent("with the Kubernetes API", () => {
     await api.call("setNode", "n1", { podCIDRs: ["10.244.1.0/24"] });
     const count = async () =>
       (await n1.sandbox.routes(4)).filter(({ dev }) => dev === "flannel.1").length;
-    let daemon = start(n1);
+    let daemon = startOnKube(n1);
     await until("20 routes", async () => (await count()) === 20, daemon);
     await api.call("stop");
     await daemon.end("SIGKILL");
-    daemon = start(n1);
+    daemon = startOnKube(n1);
     await until("the waiting", () => daemon.log().includes("Cannot"), daemon);
     expect(await count()).toBe(20);
     await api.call("deleteNode", "p3");

@@ -12,8 +12,6 @@ import {
 } from "../../helpers/flanneld_nodes.ts";
 import type { FabricNode } from "../../lab/fabric.ts";
 
-const vxlan = { Network: "10.244.0.0/16", Backend: { Type: "vxlan" } };
-
 /** What a peer that is no more than a Node object says of itself. */
 function told(last: number): Record<string, string> {
   return {
@@ -50,7 +48,7 @@ describe("two nodes", () => {
   };
 
   beforeAll(async () => {
-    cluster = await createKubeNodes(2, vxlan);
+    cluster = await createKubeNodes();
     for (const number of [1, 2]) {
       const podCIDRs = [`10.244.${number}.0/24`];
       await cluster.api.call("setNode", `n${number}`, { podCIDRs });
@@ -80,7 +78,7 @@ describe("two nodes", () => {
       async () => (await subnetEnv(cluster.node(2))).includes("10.244.22.1/24"),
       ...daemons,
     );
-    expect(second?.log()).toContain("This node was made anew; its annotations are back.");
+    expect(second?.log()).toContain("This node was recreated; its annotations are set again.");
     const conditions = (await api.call("node", "n2"))?.status.conditions;
     await until("the condition", () => conditions?.[0]?.["type"] === "NetworkUnavailable");
   });

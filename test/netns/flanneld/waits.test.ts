@@ -6,14 +6,14 @@ import {
   answer,
   createEtcdNodes,
   createKubeNodes,
+  netConf,
   startOnEtcd,
   startOnKube,
   subnetEnv,
+  vxlan,
   whenReady,
   type KubeNodes,
 } from "../../helpers/flanneld_nodes.ts";
-
-const vxlan = { Network: "10.244.0.0/16", Backend: { Type: "vxlan" } };
 
 async function whenSaid(daemon: Daemon, text: string): Promise<void> {
   await until(`"${text}"`, () => daemon.log().includes(text), daemon);
@@ -26,7 +26,7 @@ function countOf(daemon: Daemon, text: string): number {
 describe("on a node of the Kubernetes API", () => {
   let cluster: KubeNodes;
   beforeAll(async () => {
-    cluster = await createKubeNodes(1, vxlan);
+    cluster = await createKubeNodes(1);
   });
   afterAll(async () => {
     await cluster?.[Symbol.asyncDispose]();
@@ -122,7 +122,7 @@ describe("on a node of the Kubernetes API", () => {
       await sandbox.sh("umount /proc/sys/net/bridge");
     });
     await sandbox.sh("mount -t tmpfs none /proc/sys/net/bridge");
-    const conf = JSON.stringify({ ...vxlan, EnableNFTables: true });
+    const conf = netConf({ ...vxlan, EnableNFTables: true });
     await sandbox.writeFile("/run/nftables.json", conf);
     const daemon = startOnKube(cluster.node(1), "-net-config-path=/run/nftables.json");
     await whenReady(cluster.node(1), daemon);
@@ -149,7 +149,7 @@ describe("on a node of the Kubernetes API", () => {
       }),
     );
     for (const [at, daemon] of daemons.entries()) await whenSaid(daemon, wrong[at]?.[1] ?? "");
-    await sandbox.writeFile("/run/0.json", JSON.stringify(vxlan));
+    await sandbox.writeFile("/run/0.json", netConf(vxlan));
     const [mended, ...waiting] = daemons;
     if (mended === undefined) throw new Error("there are four");
     await until("subnet.env", async () => sandbox.exists("/run/0/env"), mended);
@@ -177,8 +177,7 @@ test("pain 44, seen 20, seen 21: etcd is down, has no config, or one that cannot
   await whenSaid(daemon, "Cannot read /coreos.com/network/config in etcd: connect");
   await startEtcd(fabric.router, { url: "http://10.77.0.1:2379" });
   await whenSaid(daemon, "there is no key /coreos.com/network/config in etcd");
-  const put = async (conf: object) =>
-    etcd.ctl("put", "/coreos.com/network/config", JSON.stringify(conf));
+  const put = async (conf: object) => etcd.ctl("put", "/coreos.com/network/config", netConf(conf));
   await put({ ...vxlan, SubnetMin: "10.244.5.7" });
   await whenSaid(daemon, "SubnetMin");
   expect(await answer(node, "/readyz")).toContain("SubnetMin");

@@ -118,12 +118,12 @@ describe("chooseInterface", () => {
 
   it.each<[Flags, typeof v4, Partial<ObservedInterfaces>, string]>([
     [{}, v4, { defaults: { 4: [], 6: [2] } }, "there is no default route"],
-    [{}, dual, { defaults: { 4: [2], 6: [] } }, "there is no default route of IPv6"],
+    [{}, dual, { defaults: { 4: [2], 6: [] } }, "there is no IPv6 default route"],
     [
       {},
       dual,
       { defaults: { 4: [2], 6: [3] } },
-      "the default routes lead through eth0 and, of IPv6, eth1",
+      "the IPv4 default route leads through eth0, the IPv6 one through eth1",
     ],
     [{ iface: ["eth7", "bare0"] }, v4, {}, "there is no interface eth7; bare0 has no IPv4 address"],
     [{ iface: ["10.9.9.9"] }, v4, {}, "no interface has the address 10.9.9.9"],

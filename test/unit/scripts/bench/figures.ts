@@ -37,4 +37,5 @@ export const run: Run = {
     row("chain, 1 mapping", "chain", verb),
     row("chain, 16 at once", "chain", verb),
   ]),
+  daemons: [],
 };

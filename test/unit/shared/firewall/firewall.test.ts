@@ -90,7 +90,7 @@ describe("the tools", () => {
   ])("that wait too long for the lock are to be called again (%j)", (answer) => {
     const { firewall } = node(answer, { XTABLES_LOCKFILE: "/nowhere/lock" });
     const message =
-      "iptables-restore did not get the xtables lock in 10 seconds, which another process holds";
+      "iptables-restore did not get the xtables lock in 10 seconds; another process holds it";
     expect(() => {
       firewall.restore(4, "");
     }).toThrow(failure("busy", message));

@@ -144,17 +144,17 @@ describe("vxlan", () => {
   });
 
   it.each<[Json | undefined, string]>([
-    [undefined, "tells no VTEP MAC"],
-    [null, "tells no VTEP MAC"],
-    [{}, "tells no VTEP MAC"],
-    [{ VtepMAC: 5 }, "tells no VTEP MAC"],
-    [{ VtepMAC: "" }, 'tells the VTEP MAC ""'],
-    [{ VtepMAC: "zz:00:00:00:00:12" }, "which is no station's"],
-    [{ VtepMAC: "00:00:00:00:00:00" }, "which is no station's"],
-    [{ VtepMAC: "ff:ff:ff:ff:ff:ff" }, "which is no station's"],
-    [{ VtepMAC: "01:00:5e:00:00:01" }, "which is no station's"],
-    [{ VtepMAC: macs.ipv4 }, "which is this node's own"],
-    [{ VNI: 2, VtepMAC: "02:00:00:00:00:12" }, "has the VNI 2, and this node has 1"],
+    [undefined, "publishes no VTEP MAC"],
+    [null, "publishes no VTEP MAC"],
+    [{}, "publishes no VTEP MAC"],
+    [{ VtepMAC: 5 }, "publishes no VTEP MAC"],
+    [{ VtepMAC: "" }, 'must publish the VTEP MAC of one station (got "")'],
+    [{ VtepMAC: "zz:00:00:00:00:12" }, "must publish the VTEP MAC of one station"],
+    [{ VtepMAC: "00:00:00:00:00:00" }, "must publish the VTEP MAC of one station"],
+    [{ VtepMAC: "ff:ff:ff:ff:ff:ff" }, "must publish the VTEP MAC of one station"],
+    [{ VtepMAC: "01:00:5e:00:00:01" }, "must publish the VTEP MAC of one station"],
+    [{ VtepMAC: macs.ipv4 }, "has this node's own VTEP MAC"],
+    [{ VNI: 2, VtepMAC: "02:00:00:00:00:12" }, "has the VNI 2, but this node has 1"],
   ])("refuses a peer that says %j", (backendData, why) => {
     expect(join({}, peer({ backendData }))).toContain(why);
   });
@@ -218,7 +218,7 @@ describe("while the backend is being changed in a cluster", () => {
     const [device] = backend.devices(own, external, macs);
     expect(backend.join(foreign, { external, device, nextHop: onLink })).toEqual(plain);
     const far = backend.join(foreign, { external, device, nextHop: behindRouter });
-    expect(far).toBe(`has the backend ${backendType}, and is on no network of this node`);
+    expect(far).toBe(`has the backend ${backendType}, but is on no network of this node`);
   });
 
   it("peers of yet another backend are not its own", () => {
@@ -269,7 +269,7 @@ describe("the backend that a config names", () => {
       expect(() => chooseBackend(conf(name))).toThrow(
         expect.objectContaining({
           kind: "invalid",
-          message: `Cannot use the backend ${name}: flanneld has no such.`,
+          message: `Cannot use the backend ${name}: flanneld does not have it.`,
           advice: expect.stringContaining("vxlan"),
         }),
       );
@@ -278,7 +278,7 @@ describe("the backend that a config names", () => {
 
   it("of no known name is refused", () => {
     expect(() => chooseBackend(conf("vxlna"))).toThrow(
-      'Cannot use the backend "vxlna": there is none of that name.',
+      'Cannot use the backend "vxlna": flanneld does not know it.',
     );
   });
 });

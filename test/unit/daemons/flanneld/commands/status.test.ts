@@ -16,7 +16,7 @@ const well: Snapshot = {
   mtu: 1430,
   leases: { lastEvent: now - 3000, errors: 0 },
   overlay: {
-    ...{ wanted: 4, programmed: 4, ignored: 0, repairs: 0, failed: [], refused: [] },
+    ...{ wanted: 4, programmed: 4, ignored: 0, repairs: 0, losses: 0, failed: [], refused: [] },
     ...{ devices: ["flannel.1", "flannel-v6.1"], problems: [], complete: true },
     ...{ failure: undefined, lastSync: now },
   },
@@ -28,9 +28,17 @@ const ill: Snapshot = {
   waitsFor: "this node has no subnet yet",
   leases: { problem: "Cannot reach the API.", errors: 7 },
   overlay: {
-    ...{ wanted: 2, programmed: 1, ignored: 0, repairs: 0, devices: [], complete: false },
+    ...{
+      wanted: 2,
+      programmed: 1,
+      ignored: 0,
+      repairs: 0,
+      losses: 0,
+      devices: [],
+      complete: false,
+    },
     failed: [{ id: "n2", subnet: "10.244.2.0/24", problem: "the kernel says no", attempts: 3 }],
-    refused: [{ id: "n3", subnet: "10.244.3.0/24", problem: "tells no VTEP MAC", attempts: 0 }],
+    refused: [{ id: "n3", subnet: "10.244.3.0/24", problem: "publishes no VTEP MAC", attempts: 0 }],
     ...{ problems: ["There is no eth0."], failure: undefined, lastSync: undefined },
   },
   refused: [{ id: "n4", problem: "its subnet is outside" }],
@@ -62,7 +70,7 @@ Rules      in place
       "! There is no eth0.",
       "! n2 (10.244.2.0/24): the kernel says no",
       "! n4 is refused: its subnet is outside",
-      "! n3 is refused: tells no VTEP MAC",
+      "! n3 is refused: publishes no VTEP MAC",
     ]);
     expect(daemonFindings(ill)).toEqual([
       "The node's network is not up: this node has no subnet yet.",
@@ -70,7 +78,7 @@ Rules      in place
       "There is no eth0.",
       "n2 cannot be reached: the kernel says no",
       "n4 is refused: its subnet is outside.",
-      "n3 is refused: tells no VTEP MAC.",
+      "n3 is refused: publishes no VTEP MAC.",
       "iptables-restore is not installed.",
     ]);
     expect(daemonFindings(undefined)).toHaveLength(1);

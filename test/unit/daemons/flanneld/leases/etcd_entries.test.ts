@@ -60,11 +60,11 @@ describe("an entry", () => {
   it.each([
     ["", "its value must be a JSON object"],
     ["[]", "its value must be a JSON object"],
-    ['{"PublicIP":7}', "its PublicIP must be a text"],
+    ['{"PublicIP":7}', "its PublicIP must be a string"],
     ['{"PublicIP":"10.0.0.256"}', "its PublicIP must be an IPv4 address"],
     ['{"PublicIPv6":"10.0.0.1"}', "its PublicIPv6 must be an IPv6 address"],
     [`{"BackendData":${"[".repeat(9)}${"]".repeat(9)}}`, "its BackendData is nested too deep"],
-    ['{"BackendType":{}}', "its BackendType must be a text"],
+    ['{"BackendType":{}}', "its BackendType must be a string"],
   ])("is refused for its value: %s", (value, why) => {
     expect(() => parseAttributes(value)).toThrow(why);
   });
@@ -155,7 +155,7 @@ describe("the choice of a subnet", () => {
       "10.1.3.0/24",
     );
     expect(() => keepOrChooseSubnets(small, earlier, [subnets("10.0.0.0/8")])).toThrow(
-      "Cannot get a subnet: none of the network's is free, 1 are taken.",
+      "Cannot get a subnet: the network has none free (1 are taken).",
     );
   });
 

@@ -424,6 +424,33 @@ describe("a failing API", () => {
     expect(seen.every((now) => now.length === 2)).toBe(true);
   });
 
+  test("that says nothing more is asked anew, and nobody goes meanwhile", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    const timers = vi.spyOn(globalThis, "setTimeout");
+    onTestFinished(() => {
+      timers.mockRestore();
+      vi.useRealTimers();
+    });
+    const { api, peers, lines } = await withTwo();
+    const isAnswered = () => timers.mock.calls.some(([, milliseconds]) => milliseconds === 150_000);
+    await eventually(() => expect(isAnswered()).toBe(true));
+    api.silence();
+    api.setNode("n4", { podCIDRs: ["10.244.4.0/24"], annotations: peer2 });
+    vi.advanceTimersByTime(150_000);
+    await eventually(() => expect(names(peers)).toEqual(["n2", "n3", "n4"]));
+    expect(lines.join("\n")).toContain("nothing came for 150 s");
+    expect(lists(api)).toHaveLength(1);
+
+    api.fail({ match: "nodes\\?resourceVersion", stall: 700 });
+    api.expire();
+    await eventually(() => expect(lists(api)).toHaveLength(2));
+    api.deleteNode("n3");
+    expect(names(peers)).toEqual(["n2", "n3", "n4"]);
+    vi.advanceTimersByTime(30_000);
+    await eventually(() => expect(names(peers)).toEqual(["n2", "n4"]));
+    expect(lines.join("\n")).toContain("nothing came for 30 s");
+  });
+
   test("that restarts is watched from where it was", async () => {
     const { api, peers } = await withTwo();
     await api.stop();
