@@ -26,7 +26,7 @@ export function allocate(
   for (const mapping of forward.mappings) {
     for (const owner of store.ownersOf(mapping)) {
       const clashes = owner.forward.mappings.some((taken) => overlap(mapping, taken));
-      // Of what an earlier version took from rules, the rules say more.
+      // Of records that an earlier version read from rules, the rules themselves tell more.
       if (owner.foreign || isSameAttachment(owner, record) || !clashes) continue;
       if (owner.forward.containerId === forward.containerId) {
         warn(
@@ -45,7 +45,9 @@ export function allocate(
   return [...evicted.values()];
 }
 
-/** Writes a record, so that those it takes the place of are restored by nobody. */
+/**
+ * Writes a record, and first marks those that it replaces, so that no call restores their rules.
+ */
 function claim(store: PortStore, record: PortRecord, evicted: readonly PortRecord[]): void {
   for (const previous of evicted) {
     if (isSameAttachment(previous, record)) store.remove(previous);
@@ -59,7 +61,7 @@ function claim(store: PortStore, record: PortRecord, evicted: readonly PortRecor
   }
 }
 
-/** Takes back what was written before the disk failed, as far as it lets that be done. */
+/** Undoes what was written before the disk failed, as far as possible. */
 function withdraw(store: PortStore, record: PortRecord): void {
   try {
     store.remove(record);
@@ -94,7 +96,7 @@ export function describeOwner(
   );
 }
 
-/** The same for a holder of which less is known. */
+/** The same for an owner of which less is known. */
 export function describeHolder(
   mapping: PortMapping,
   containerId: string,

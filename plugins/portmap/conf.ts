@@ -20,7 +20,7 @@ export interface PortmapConfig {
   readonly options: PortForwardOptions;
   /** undefined for whichever the node has. */
   readonly backend: Backend | undefined;
-  /** Whether a port that a process of the host listens on is refused, not just said. */
+  /** Whether a port that a process of the host listens on is refused, and not just warned about. */
   readonly refuseListeners: boolean;
   readonly mappings: readonly PortMapping[];
 }
@@ -32,9 +32,9 @@ const defaultMarkBit = 13;
 const chainNameMax = 28;
 
 /**
- * Reads the config. DEL and GC go by ids, so nothing that is wrong in it keeps them, and the plugins
- * after them, from their work. CHECK does without what tells an ADD whether to go on.
- * @param skip is told of what is wrong, where the verb goes on without it.
+ * Reads the config. DEL and GC go by ids, so nothing wrong in it stops them, or the plugins after
+ * them. CHECK ignores options that only decide whether an ADD goes on.
+ * @param skip is told what is wrong if the verb goes on without it.
  * @throws CniError InvalidNetworkConfig
  */
 export function parsePortmapConf(
@@ -180,7 +180,7 @@ function readMappings(conf: PortmapConf): PortMapping[] {
   for (const [at, entry] of (conf.runtimeConfig?.portMappings ?? []).entries()) {
     const path = `runtimeConfig.portMappings[${at}]`;
     const mapping = readMapping(entry, path);
-    // What is given twice stays so: the reference's CHECK looks for the rules of each.
+    // A repeated mapping stays: the reference's CHECK looks for the rules of each.
     if (mappings.some((earlier) => contradicts(mapping, earlier))) {
       const port = `${mapping.hostPort}/${mapping.protocol}`;
       throw badConfig(
@@ -219,8 +219,8 @@ function readHostIP(text: string, path: string): Address {
 }
 
 /**
- * Whether two mappings send the same packets to different ports. One for an address of the host goes
- * before one for all of them.
+ * Whether two mappings send the same packets to different ports. A mapping for one address of the
+ * host takes precedence over one for all.
  */
 function contradicts(a: PortMapping, b: PortMapping): boolean {
   return (

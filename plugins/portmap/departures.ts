@@ -9,9 +9,9 @@ import { keptResultName, resultsFolder } from "../../shared/files/paths.ts";
 import type { Attachment } from "../../shared/cni/request.ts";
 
 /**
- * Marks of attachments whose DEL is past, while their results are kept still: a runtime removes a result
- * after the last plugin's DEL. Until then the attachment looks as one whose rules and record something
- * has removed, and the mark says that nobody may restore them.
+ * Marks attachments whose DEL is done while their cached results still exist: a runtime removes a
+ * result after the last plugin's DEL. Until then it looks as if something else had removed the
+ * rules and the record, and the mark keeps them from being restored.
  */
 export class Departures {
   readonly #folder: string;
@@ -31,12 +31,12 @@ export class Departures {
   }
 
   /**
-   * Whether an attachment is there, by its kept result, and no DEL of it has begun. Called with the
-   * records locked: a DEL that comes later finds what is made meanwhile.
+   * Whether an attachment exists, by its cached result, and its DEL has not begun. Called with the
+   * records locked: a later DEL finds what is made meanwhile.
    */
   isStaying(network: string, attachment: Attachment): boolean {
     const name = keptResultName(network, attachment);
-    // In this order, for a mark goes after the result.
+    // In this order, because a mark is removed after the result.
     return !isPresent(`${this.#folder}/${name}`) && isPresent(`${this.#results}/${name}`);
   }
 

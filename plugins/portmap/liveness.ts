@@ -7,18 +7,18 @@ import { findNamespaces } from "../../shared/node/namespaces.ts";
 import type { Node } from "../../shared/node/node.ts";
 import type { PortRecord } from "./record.ts";
 
-/** What tells whether a container is there: what its host ports are allowed to depend on. */
+/** What the plugin asks to tell whether a container exists. */
 export interface Surveyor {
   readonly node: Node;
-  /** The namespace of the container that asks, which is no other's. */
+  /** The namespace of the calling container. It cannot be another container's. */
   readonly netns: string;
-  /** Where host-local keeps its reservations, unless told. */
+  /** host-local's folder of reservations, if it is not the usual one. */
   readonly reservations?: string;
-  /** Where libcni keeps results, unless told. */
+  /** libcni's folder of results, if it is not the usual one. */
   readonly results?: string;
 }
 
-/** What can be seen of a container at its ADD, so that it can be told later whether it is there. */
+/** What is seen of a container at its ADD, to tell later whether it still exists. */
 export function observe(
   forward: PortForward,
   { netns, reservations }: Pick<Surveyor, "netns" | "reservations">,
@@ -48,15 +48,15 @@ export function isGone(
   if (reserved && !isReserved) return true;
   if (inodeOf(netns) === inode) return false;
   const own = inodeOf(asking);
-  // The number of a namespace that has gone is given again: the address tells whose it is.
+  // Inode numbers of deleted namespaces are used again: the address tells whose it is.
   return !findNamespaces(node, (found) => found === inode && found !== own).some((found) =>
     addresses.some(({ address }) => isIn(address, found.addresses)),
   );
 }
 
 /**
- * Whether the container of rules that nothing is recorded of has gone. What cannot be told from a
- * reservation is told by its address: while a namespace has it, it is there.
+ * Whether the container of unrecorded rules has gone. If no reservation tells, its address does:
+ * while a namespace has it, the container exists.
  */
 export function isForeignGone(
   { network, containerId, isCut, address }: ListedHostPort,
@@ -74,8 +74,8 @@ export function isForeignGone(
 }
 
 /**
- * Whether a container whose rules name no network is known to be attached to others than one: by
- * host-local's reservations, or by what libcni keeps of the runtime's calls.
+ * Whether a container whose rules name no network is known to be attached to networks other than
+ * this one: by host-local's reservations, or by libcni's cached results.
  */
 export function isElsewhere(
   { containerId, isCut, address }: ListedHostPort,
@@ -103,7 +103,7 @@ function isIn(address: Address, addresses: readonly { address: Address }[]): boo
   return addresses.some((candidate) => sameAddress(candidate.address, address));
 }
 
-/** Whom host-local has given an address, in a network or in any. */
+/** The containers that host-local has given an address, in one network or in all. */
 function holdersOf(
   address: Address,
   network: string | undefined,

@@ -34,11 +34,11 @@ export function localnetLink(
 ): string | undefined {
   const own = addressOf(forward, 4);
   const link = own && forward.options.snat ? node.host.linkTo(own.address) : undefined;
-  // The firewalls would take other names for patterns, or for more than a name.
+  // The firewalls would read other names as patterns, or as more than a name.
   return link === undefined || link === "lo" || plainIfname(link) !== link ? undefined : link;
 }
 
-/** Lets the node reach a record's host ports by 127.0.0.1. What fails is said. */
+/** Lets the node reach a record's host ports by 127.0.0.1. Failures are only warned about. */
 export function openLocalnet(env: PortmapEnv, { localnetLink: link, backend }: PortRecord): void {
   if (link === undefined) return;
   try {
@@ -57,7 +57,7 @@ export function openLocalnet(env: PortmapEnv, { localnetLink: link, backend }: P
   }
 }
 
-/** Makes the rules that drop, where they are not as they were made. @throws Failure firewall, busy */
+/** Makes the dropping rules again if they have changed. @throws Failure firewall, busy */
 function guard(env: PortmapEnv, link: string, backend: Backend): void {
   const driver = driverOf(env.firewall, backend);
   const ruleset = localnetRuleset(link, env.node.sys.sha512);
@@ -69,7 +69,7 @@ function guard(env: PortmapEnv, link: string, backend: Backend): void {
   env.store.rememberState(driver.ownState(4, ruleset));
 }
 
-/** Whether the rules are known to be as they were made: asked of the kernel, in microseconds. */
+/** Whether the rules are unchanged since they were made. The kernel tells in microseconds. */
 function isGuarded({ store }: PortmapEnv, driver: FirewallDriver, ruleset: Ruleset): boolean {
   return driver.has(4, ruleset) && store.isKnownState(driver.ownState(4, ruleset));
 }
@@ -96,9 +96,9 @@ function setSysctl({ node, warn }: PortmapEnv, link: string, value: "0" | "1"): 
 }
 
 /**
- * Takes back what no host port needs any more: the sysctl where the first host port has turned it
- * on, and the rules once it is off. What fails is said, and tried again by calls to come.
- * @param listed links that have rules, besides those that are written down.
+ * Undoes what no host port needs any more: the sysctl if the first host port turned it on, and the
+ * rules once it is off. Failures are only warned about; later calls try again.
+ * @param listed links that have rules, besides the recorded ones.
  */
 export function closeLocalnets(env: PortmapEnv, listed: readonly string[] = []): void {
   for (const link of new Set([...env.store.localnets(), ...listed])) {
@@ -127,7 +127,7 @@ function close(env: PortmapEnv, link: string): void {
   env.store.forgetLocalnet(link);
 }
 
-/** Whether there are host ports that nothing is recorded of: the reference's need route_localnet. */
+/** Whether there are unrecorded host ports: the reference's need route_localnet. */
 function hasUnrecorded(env: PortmapEnv): boolean {
   const known = new Set(
     env.store
@@ -138,7 +138,7 @@ function hasUnrecorded(env: PortmapEnv): boolean {
   return [...hostPortOwners(env.firewall, 4)].some((owner) => !known.has(owner));
 }
 
-/** Makes again what something has flushed, and removes what a killed call has left. */
+/** Restores what something has flushed, and removes what a killed call has left. */
 export function restoreLocalnets(env: PortmapEnv): void {
   try {
     for (const [link, backend] of guardedLinks(env)) {

@@ -32,8 +32,9 @@ export function isSameAttachment({ forward: a }: PortRecord, { forward: b }: Por
 }
 
 /**
- * The other records that have rules by the same owner in a firewall.
- * @param among where to look; by default what the index names, which is all that this version wrote.
+ * The other records whose rules have the same owner in a firewall.
+ * @param among the records to search; by default those in the index, which are all that this
+ *   version wrote.
  */
 export function siblingsOf(
   env: OwnerEnv,
@@ -52,8 +53,8 @@ export function siblingsOf(
 }
 
 /**
- * The rules of records with one owner; without any, the owner alone.
- * @param maker "reference" for no more than the reference plugin makes.
+ * The rules of records with one owner; without records, the owner alone.
+ * @param maker "reference" for only those that the reference plugin makes.
  */
 export function rulesetOf(
   { node }: Pick<PortmapEnv, "node">,

@@ -57,11 +57,14 @@ export const portmap: Plugin<PortmapConfig> = {
     return prevResult;
   },
 
-  /** Never keeps the plugins after it from their DEL: what could not be removed is tried again. */
+  /**
+   * Never fails, so that the next plugins' DEL runs: later calls try again what could not be
+   * removed.
+   */
   async del(context) {
     const env = envOf(context);
     const own = recordsOf(env, context);
-    // What one could not remove just now, and perhaps waited for, the others could not either.
+    // If a lock or a tool has stopped this removal, it would stop the next ones as well.
     const isDone = own.length === 0 || tearDown(env, own);
     if (own.length === 0) tearDownUnrecorded(env, context);
     if (isDone) retryLeftovers(env);
@@ -75,7 +78,7 @@ export const portmap: Plugin<PortmapConfig> = {
     const own = env.store.read(conf.network, request);
     const backend = own?.backend ?? chooseBackend(context);
     const forward = asAdded(portForwardOf(context, prevResult), own);
-    // Of a container without a record, the reference plugin may have made the rules.
+    // If the container has no record, the reference plugin may have made its rules.
     const ruleset = rulesetOf(env, forward, [{ forward }], own === undefined ? "reference" : "us");
     const driver = driverOf(context.firewall, backend);
     const missingOf = (family: Family): string | undefined =>
@@ -110,14 +113,14 @@ export const portmap: Plugin<PortmapConfig> = {
     sweepRecords(env);
   },
 
-  /** Makes the rules again, and those that others have lost with them. */
+  /** Makes the rules again, and other containers' rules that were lost with them. */
   async repair(context, dryRun) {
     const { conf, prevResult, request } = context;
     if (prevResult === undefined || conf.mappings.length === 0) return [];
     const env = envOf(context);
     const own = env.store.read(conf.network, request);
     const isStaying = (): boolean => env.store.departures.isStaying(conf.network, request);
-    // A DEL is under way, or has left rules that are removed with the next one.
+    // A DEL is under way, or has left rules for the next DEL.
     if (own === undefined ? !isStaying() : !hasRules(own)) return [];
     const forward = asAdded(portForwardOf(context, prevResult), own);
     const driver = driverOf(context.firewall, own?.backend ?? chooseBackend(context));
@@ -164,7 +167,7 @@ function asAdded(forward: PortForward, own: PortRecord | undefined): PortForward
 }
 
 /**
- * Takes over what another plugin has made, and something has removed.
+ * Takes over rules that another plugin has made and something has removed.
  * @throws CniError UnknownContainer if a DEL has begun.
  */
 function addUnrecorded(
@@ -196,7 +199,7 @@ function recordsOf(env: PortmapEnv, { conf, request }: Context<PortmapConfig>): 
   const own = read();
   if (own.length > 0 || mappings.length === 0 || !departures.isStaying(network, request))
     return own;
-  // A repair may be about to record what another plugin has made.
+  // A repair may be about to record another plugin's rules.
   try {
     return env.store.locked(() => {
       departures.mark(network, request);
@@ -260,7 +263,7 @@ function chooseBackend({ conf, node }: Context<PortmapConfig>): Backend {
   return node.hasCommand("iptables-restore") || !node.hasCommand("nft") ? "iptables" : "nftables";
 }
 
-/** @throws CniError Conflict where the config asks for it. */
+/** @throws CniError Conflict if the config says "refuse". */
 function checkListeners({ conf, node, warn }: Context<PortmapConfig>, forward: PortForward): void {
   const warned = new Set<string>();
   const own = familiesOf(forward);

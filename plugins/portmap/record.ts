@@ -15,7 +15,7 @@ export interface PortRecord {
   readonly forward: PortForward;
   /** The firewall that has its rules. */
   readonly backend: Backend;
-  /** The namespace's path and inode number, which tell whether the container is there still. */
+  /** The namespace's path and inode number, which tell whether the container still exists. */
   readonly netns: string;
   readonly inode: number;
   /** Whether host-local had a reservation of it, in its usual folder, at ADD. */
@@ -23,13 +23,13 @@ export interface PortRecord {
   /** The link that needs route_localnet, so that the node reaches the host ports by 127.0.0.1. */
   readonly localnetLink: string | undefined;
   /**
-   * What is being done: an ADD makes its rules, or a DEL removes them. Only the call that does so
-   * touches them then; where it was killed, the rules are nobody's.
+   * What is being done: an ADD makes its rules, or a DEL removes them. Meanwhile only that call may
+   * touch them. If it was killed, the rules belong to nobody.
    */
   readonly phase: Phase;
-  /** Whether rules of it could not be removed. */
+  /** Whether some of its rules could not be removed. */
   readonly leftover: boolean;
-  /** Whether an earlier version took it from the rules of another plugin. */
+  /** Whether an earlier version read it from another plugin's rules. */
   readonly foreign: boolean;
 }
 

@@ -15,7 +15,7 @@ import type { PortmapEnv } from "./store.ts";
 import { removeRules } from "./teardown.ts";
 import { goneClaimants } from "./unrecorded.ts";
 
-/** What an ADD writes rules of, and who is in the way. */
+/** The record to make rules for, and the records in its way. */
 interface Task {
   readonly record: PortRecord;
   readonly evicted: readonly PortRecord[];
@@ -23,8 +23,8 @@ interface Task {
 }
 
 /**
- * Makes the rules of a record, and removes those of records that are evicted, the interface's own of
- * an earlier ADD among them. One transaction a family.
+ * Makes the rules of a record and removes those of evicted records, which include an earlier one of
+ * the same interface. One transaction for each family.
  * @throws Failure firewall, busy; CniError Conflict
  */
 export function setUp(env: PortmapEnv, task: Task): void {
@@ -37,7 +37,7 @@ export function setUp(env: PortmapEnv, task: Task): void {
     );
   const rest = evicted.length === 0 ? addOwnOf(own) : own;
   for (const family of rest) {
-    // Where another call has made the shared rules meanwhile, nobody has to wait for this one.
+    // If another call has made the shared rules meanwhile, the exclusive lock is not needed.
     const isDone = store.withAllRules(firewall, () => {
       if (evicted.length === 0 && isInOrder(env, record, family)) return false;
       replaceRules(env, task, family);
@@ -52,7 +52,7 @@ export function setUp(env: PortmapEnv, task: Task): void {
   commit(env, task);
 }
 
-/** Removes evicted rules where the record has none. */
+/** Removes evicted rules from firewalls and families that the record has no rules in. */
 function removeOthers(env: PortmapEnv, { record, evicted }: Task): void {
   if (evicted.length === 0) return;
   const own = familiesOf(record.forward);
@@ -67,8 +67,8 @@ function removeOthers(env: PortmapEnv, { record, evicted }: Task): void {
 }
 
 /**
- * Says in the record that its rules are made.
- * @throws Failure busy if a DEL or a GC has come in between, which has not seen all of them.
+ * Notes in the record that its rules are made.
+ * @throws Failure busy if a DEL or GC that did not see all of them came in between.
  */
 function commit(env: PortmapEnv, { record, evicted }: Task): void {
   const { store } = env;
@@ -87,7 +87,7 @@ function commit(env: PortmapEnv, { record, evicted }: Task): void {
   if (evicted.length > 0) closeLocalnets(env);
 }
 
-/** @returns false where more than the container's own rules has to be looked at. */
+/** @returns false if more than the container's own rules has to be checked. */
 function addOwn(env: PortmapEnv, task: Task, family: Family): boolean {
   const { record } = task;
   const driver = driverOf(env.firewall, record.backend);
@@ -96,13 +96,13 @@ function addOwn(env: PortmapEnv, task: Task, family: Family): boolean {
   if (state !== undefined && !env.store.isKnownState(state)) return false;
   const removed = unrecorded(env, driver, task, family);
   if (removed.length === 0 && driver.add([family], wanted)) return true;
-  // Where the state is not known, it may be the shared rules that are missing.
+  // If the state is unknown, shared rules may be missing.
   if (state === undefined) return false;
   driver.reconcile([family], wanted, removed);
   return true;
 }
 
-/** Makes a record's rules in the place of others', after a look at everything. */
+/** Makes a record's rules in place of others', after reading all rules. */
 function replaceRules(env: PortmapEnv, task: Task, family: Family): void {
   const { record, evicted } = task;
   const driver = driverOf(env.firewall, record.backend);
@@ -111,8 +111,8 @@ function replaceRules(env: PortmapEnv, task: Task, family: Family): void {
 }
 
 /**
- * Removes unrecorded rules for a record's host ports from the firewalls that it is not in.
- * @returns those in the one that it is in, to be removed with the same change.
+ * Removes unrecorded rules for a record's host ports from the firewalls that do not have its rules.
+ * @returns those in the firewall that does, to be removed in the same transaction.
  */
 function unrecorded(
   env: PortmapEnv,
@@ -129,7 +129,7 @@ function unrecorded(
   return own;
 }
 
-/** A record's rules, with those that cannot be told from them. */
+/** A record's rules, with those of the same owner. */
 function withSiblings(env: PortmapEnv, driver: FirewallDriver, record: PortRecord): Ruleset {
   const siblings = siblingsOf(env, driver.backend, record);
   return rulesetOf(env, record.forward, [record, ...siblings]);
@@ -139,14 +139,17 @@ function rulesOf(env: PortmapEnv, record: PortRecord): Ruleset {
   return rulesetOf(env, record.forward, [record]);
 }
 
-/** Whether the shared rules are as they were when they were made, or will be seen to. */
+/** Whether the shared rules are unchanged, or are checked by the driver itself. */
 function isInOrder(env: PortmapEnv, record: PortRecord, family: Family): boolean {
   const driver = driverOf(env.firewall, record.backend);
   const state = driver.sharedState(family, [rulesOf(env, record)]);
   return state === undefined || env.store.isKnownState(state);
 }
 
-/** Makes records' rules and the shared ones, and everybody else's where the shared ones were gone. */
+/**
+ * Makes records' rules and the shared ones. If the shared ones were missing, also makes all other
+ * records' rules.
+ */
 function reconcile(
   env: PortmapEnv,
   driver: FirewallDriver,
@@ -182,8 +185,8 @@ function isRestorable({ node }: PortmapEnv, record: PortRecord): boolean {
 }
 
 /**
- * Makes again the rules of a network's containers that something has flushed, a reload of the node's
- * firewall for one: what they should be is recorded. What does not work is said.
+ * Restores rules of a network's containers from their records, after something such as a reload of
+ * the firewall has flushed them. Failures are only warned about.
  */
 export function restore(env: PortmapEnv, network: string): void {
   for (const family of families) {
@@ -219,7 +222,7 @@ function restoreIn(env: PortmapEnv, driver: FirewallDriver, family: Family, netw
         .filter((record) => familiesOf(record.forward).includes(family))
         .filter((record) => isRestorable(env, record)),
     );
-  // Nearly always there is nothing to do, and then nobody has to wait.
+  // Usually there is nothing to do, and then no lock is needed.
   if (lost().length === 0) return;
   env.store.withAllRules(env.firewall, () => {
     const records = lost();
@@ -227,7 +230,7 @@ function restoreIn(env: PortmapEnv, driver: FirewallDriver, family: Family, netw
   });
 }
 
-/** Those records that have no rules, or all of them if the rules that they share are not in order. */
+/** The records without rules, or all of them if the shared rules have changed. */
 function lostOf(
   env: PortmapEnv,
   driver: FirewallDriver,

@@ -20,7 +20,7 @@ import { StoreFiles } from "./store_files.ts";
  */
 const defaultFolder = `${runFolder}/portmap`;
 
-/** Milliseconds to wait for another call's turn; each takes a few at the most. */
+/** Milliseconds to wait for a lock, which a call holds for a few at most. */
 const lockTimeout = 10_000;
 /** How many states of rules are remembered: one for each network or link, backend and family. */
 const statesMax = 256;
@@ -62,9 +62,9 @@ export class PortStore {
   }
 
   /**
-   * Runs an action that changes no rules in the firewall but those of a container, while no other
-   * call changes these. What the records say has to be read in it. The action may lock the records;
-   * whoever has locked the records may not lock rules.
+   * Runs an action that changes only a container's rules in the firewall, while no other call
+   * changes them. Records must be read inside the action. It may lock the records, but a call that
+   * has locked the records must not lock rules.
    * @throws Failure busy
    */
   withRulesOf<T>(firewall: Firewall, { containerId }: Container, action: () => T): T {
@@ -72,7 +72,7 @@ export class PortStore {
   }
 
   /**
-   * Runs an action that changes what is for all host ports of a link, while no other call does. See
+   * Runs an action that changes what all host ports of a link share, while no other call does. See
    * {@link withRulesOf}.
    * @throws Failure busy
    */
@@ -85,8 +85,8 @@ export class PortStore {
   }
 
   /**
-   * Runs an action that changes the rules of any container, or those that all share, while no other
-   * call changes any. See {@link withRulesOf}.
+   * Runs an action that changes shared rules, or those of any container, while no other call
+   * changes rules. See {@link withRulesOf}.
    * @throws Failure busy
    */
   withAllRules<T>(firewall: Firewall, action: () => T): T {
@@ -109,7 +109,7 @@ export class PortStore {
     return this.#files.readLines("shared").includes(this.#digest(state));
   }
 
-  /** Remembers a state of the shared rules in which they are in order. @throws CniError IoFailure */
+  /** Remembers a state in which the shared rules are in order. @throws CniError IoFailure */
   rememberState(state: string): void {
     const digest = this.#digest(state);
     this.locked(() => {
@@ -128,7 +128,10 @@ export class PortStore {
     return this.#readAll(this.#files.list("containers"));
   }
 
-  /** The records whose rules could not be removed. They are named apart, for every call asks. */
+  /**
+   * The records whose rules could not be removed. They have a folder of their own, because every
+   * call asks for them.
+   */
   leftovers(): PortRecord[] {
     return this.#readAll(this.#files.list("leftovers"));
   }
@@ -154,8 +157,8 @@ export class PortStore {
   }
 
   /**
-   * Keeps what route_localnet of a link is before it is turned on. On already, it may be the first
-   * host port's doing, which is kept.
+   * Records the value of route_localnet of a link before it is turned on. If it is on and a value
+   * is recorded, a host port may have turned it on, so the recorded value stays.
    * @throws CniError IoFailure
    */
   keepLocalnet(link: string, value: string): void {
@@ -226,14 +229,14 @@ export class PortStore {
   }
 
   #readFile(name: string): PortRecord | undefined {
-    // What an index says could be a path.
+    // The index might have been changed to name a path.
     if (!/^[0-9a-f]{40}$/.test(name)) return undefined;
     const text = this.#files.read(`containers/${name}`);
     if (text === undefined) return undefined;
     try {
       return parseRecord(text);
     } catch {
-      // Replaced in one step and read by us alone: only a broken disk brings this about.
+      // Files are replaced in one step, so only a broken disk can cause this.
       return undefined;
     }
   }

@@ -9,10 +9,13 @@ import {
   replaceFileBy,
 } from "../../shared/files/files.ts";
 
-/** The store's folder. Names are relative to it, each method throws CniError IoFailure. */
+/**
+ * The files in the store's folder. Names are relative to it. Every method throws CniError
+ * IoFailure.
+ */
 export class StoreFiles {
   readonly #folder: string;
-  /** What a file is written to before it gets its name: one for all, for one call at a time writes. */
+  /** The temporary file: one for all files, because only one call writes at a time. */
   readonly #temporary: string;
 
   constructor(folder: string) {

@@ -17,13 +17,12 @@ import type { PortRecord } from "./record.ts";
 import type { PortmapEnv } from "./store.ts";
 import { invalidOwners } from "./unrecorded.ts";
 
-/** Removing host ports, as far as that can be done just now. The rest is said, and tried again. */
+/** Removes host ports as far as possible. Failures are only warned about; later calls try again. */
 
 /**
- * Removes records' rules, then the records. What fails is said, kept in the records, and tried again
- * by calls to come.
- *
- * The records are marked before any rule is touched, so that nobody restores what is leaving.
+ * Removes records' rules, then the records. Failures are warned about and noted in the records, and
+ * later calls try again. The records are marked before any rule is touched, so that no call
+ * restores the rules.
  * @returns whether nothing failed.
  */
 export function tearDown(env: PortmapEnv, records: readonly PortRecord[]): boolean {
@@ -35,7 +34,7 @@ export function tearDown(env: PortmapEnv, records: readonly PortRecord[]): boole
         removeRules(env, records, family);
       });
     });
-    // There is one lock for both families: the call would only wait again.
+    // Both families have one lock, so the call would only wait again.
     if (isBusy) break;
   }
   for (const { forward } of records) forgetFlows(env, forward);
@@ -47,7 +46,7 @@ export function tearDown(env: PortmapEnv, records: readonly PortRecord[]): boole
   return forget(env, records, failures.length > 0);
 }
 
-/** @returns whether the records can be changed just now. On a full disk they can be removed. */
+/** @returns whether the records can be changed now. On a full disk they can still be removed. */
 function markLeaving({ store, warn }: PortmapEnv, records: readonly PortRecord[]): boolean {
   try {
     store.locked(() => {
@@ -64,7 +63,7 @@ function markLeaving({ store, warn }: PortmapEnv, records: readonly PortRecord[]
   }
 }
 
-/** Does a part of the work, and keeps in mind what fails. @returns whether a lock was not had. */
+/** Does a part of the work, and notes what fails. @returns whether a lock was not available. */
 function attempt(failures: string[], action: () => void): boolean {
   try {
     action();
@@ -75,14 +74,14 @@ function attempt(failures: string[], action: () => void): boolean {
   }
 }
 
-/** Removes the records, or marks them where rules are left. */
+/** Removes the records, or marks those whose rules are left. */
 function forget(env: PortmapEnv, records: readonly PortRecord[], areLeft: boolean): boolean {
   const { store } = env;
   try {
     store.locked(() => {
       for (const record of records) {
         const now = store.read(record.forward.network, record.forward);
-        // An ADD has come in between, and its record is this one's no longer.
+        // An ADD has come in between and has written a new record.
         if (now !== undefined && now.phase !== "leaving" && !areLeft) continue;
         if (areLeft) store.write({ ...record, phase: "leaving", leftover: true });
         else store.remove(record);
@@ -114,7 +113,8 @@ function withRulesOf<T>(
 }
 
 /**
- * Removes records' rules in a family, but not those of their siblings. Called with the rules locked.
+ * Removes records' rules in a family, but not those of other records with the same owner. Called
+ * with the rules locked.
  * @throws Failure firewall, busy
  */
 export function removeRules(env: PortmapEnv, records: readonly PortRecord[], family: Family): void {
@@ -132,12 +132,12 @@ export function removeRules(env: PortmapEnv, records: readonly PortRecord[], fam
     }
     if (shared.length > 0) driver.reconcile([family], shared);
     if (alone.length === 0) continue;
-    // Of what another plugin has made, or a call has half removed, no record says the very words.
+    // Rules that another plugin has made, or a call has half removed, may differ from the record.
     const known = alone.filter(
       (record) =>
         !record.foreign && !record.leftover && record.backend === backend && backend === "iptables",
     );
-    // Where these are not there as they were made, they are looked for.
+    // If these have changed since they were made, the listing below finds them.
     if (known.length > 0) {
       driver.add(
         [family],
@@ -152,7 +152,7 @@ export function removeRules(env: PortmapEnv, records: readonly PortRecord[], fam
   }
 }
 
-/** Removes the rules of a container that there is no record of: another plugin has made them. */
+/** Removes the rules of a container without a record: another plugin has made them. */
 export function tearDownUnrecorded(
   env: PortmapEnv,
   { conf, request }: { conf: PortmapConfig; request: Request },
@@ -176,7 +176,7 @@ export function tearDownUnrecorded(
   forgetFlows(env, forward);
 }
 
-/** Of a container that nothing is known of but its id. */
+/** For a container of which only the id is known. */
 const noRecord: Omit<PortRecord, "forward"> = {
   backend: "iptables",
   netns: "",
@@ -188,25 +188,25 @@ const noRecord: Omit<PortRecord, "forward"> = {
   foreign: true,
 };
 
-/** What is known of a container without a record: its config's mappings, of either family. */
+/** The host ports of a container without a record: its config's mappings, in both families. */
 function anyForward(conf: PortmapConfig, request: Request): PortForward {
   const { containerId, ifname } = request;
   const { network, mappings, options } = conf;
   return { network, containerId, ifname, mappings, options, addresses: unspecified };
 }
 
-/** Stands for both families, where no address is known. */
+/** Stands for both families if no address is known. */
 const unspecified: PortForward["addresses"] = families.map((family) => ({
   address: { family, value: 0n },
   prefix: 0,
 }));
 
-/** Tries once more to remove what earlier calls could not, up to the first that fails again. */
+/** Tries again to remove what earlier calls could not, until one fails again. */
 export function retryLeftovers(env: PortmapEnv): void {
   env.store.leftovers().every((record) => tearDown(env, [record]));
 }
 
-/** Removes what was of use to calls that have ended, or were killed; what fails is said. */
+/** Removes files of calls that have ended or were killed. Failures are only warned about. */
 export function sweepRecords({ store, warn }: Pick<PortmapEnv, "store" | "warn">): void {
   try {
     store.departures.sweep();
@@ -219,9 +219,9 @@ export function sweepRecords({ store, warn }: Pick<PortmapEnv, "store" | "warn">
   }
 }
 
-/** Forgets UDP flows to the host ports, that would go on to where they went before. */
+/** Deletes tracked UDP flows to the host ports, which would keep their old destination. */
 export function forgetFlows({ node, firewall, warn }: PortmapEnv, forward: PortForward): void {
-  // Packets to an address of the node's own go to the node itself.
+  // Packets to one of the node's own addresses go to the node itself.
   const isLocal = (address: Address): boolean => node.host.linkTo(address) === "lo";
   const flows = forward.addresses.map(({ address }) => ({
     family: address.family,
@@ -240,7 +240,7 @@ export function forgetFlows({ node, firewall, warn }: PortmapEnv, forward: PortF
   }
 }
 
-/** Removes rules of a network's containers that are not valid, and that nothing is recorded of. */
+/** Removes unrecorded rules of a network's containers that are not valid. */
 export function collectUnrecorded(
   env: PortmapEnv,
   network: string,

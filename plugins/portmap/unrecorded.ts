@@ -14,8 +14,8 @@ import type { PortRecord } from "./record.ts";
 import type { PortmapEnv } from "./store.ts";
 
 /**
- * Rules that nothing is recorded of: the reference plugin's, and those of a firewall tool that went
- * on after its plugin was killed.
+ * Rules without a record: the reference plugin's, and those of a firewall tool that went on after
+ * its plugin was killed.
  */
 
 /** An owner of rules in a firewall. */
@@ -25,10 +25,10 @@ export interface RuleOwner {
 }
 
 /**
- * The owners of unrecorded rules for a record's host ports, which have to go: their containers are
- * gone. Called with the record's rules locked.
- * @param evicted records whose rules go as well.
- * @throws CniError Conflict if such a container is there; Failure firewall, kernel
+ * The owners of unrecorded rules for a record's host ports whose containers are gone, so that the
+ * rules must be removed. Called with the record's rules locked.
+ * @param evicted records whose rules are removed as well.
+ * @throws CniError Conflict if such a container exists; Failure firewall, kernel
  */
 export function goneClaimants(
   env: PortmapEnv,
@@ -84,13 +84,13 @@ export function invalidOwners(
       ...valid.map(({ containerId }) => ownerOf(env, backend, { network, containerId })),
     ]),
   );
-  // Nearly always all are known, and then nothing has to be listed.
+  // Usually all owners are known, and then nothing has to be listed.
   if ([...hostPortOwners(env.firewall, family)].every((owner) => kept.has(owner))) return [];
   const gone = new Map<string, RuleOwner>();
   for (const { backend, listed } of listAll(env, family)) {
     const { owner, containerId, isCut } = listed;
     if (kept.has(owner) || isOthers(listed, network)) continue;
-    // What only looks like rules of this network is another program's.
+    // Rules that only look like this network's belong to another program.
     if (!isCut && ownerOf(env, backend, { network, containerId }) !== owner) continue;
     gone.set(`${backend} ${owner}`, { backend, owner });
   }

@@ -37,22 +37,22 @@ const rt = {
 };
 
 /** A runtime whose plugins answer with their names, except for one that fails. */
-function runtime(failing?: string, readOnly = false) {
+function setUp(failing?: string, readOnly = false) {
   const calls: PluginCall[] = [];
   const invoke = (call: PluginCall): JsonObject | undefined => {
     calls.push(call);
     if (call.type === failing) throw new CniError(Code.Kernel, `${failing} fails`, "");
     return call.verb === "ADD" ? { cniVersion: "1.1.0", dns: { domain: call.type } } : undefined;
   };
-  return { calls, it: new Runtime(invoke, new Cache(folder, readOnly)) };
+  return { calls, runtime: new Runtime(invoke, new Cache(folder, readOnly)) };
 }
 
 const seen = (calls: readonly PluginCall[]) => calls.map(({ verb, type }) => `${verb} ${type}`);
 
 describe("ADD", () => {
   it("hands each plugin the result of the one before it", () => {
-    const { calls, it: own } = runtime();
-    const result = own.add(network, rt);
+    const { calls, runtime } = setUp();
+    const result = runtime.add(network, rt);
     expect(result).toEqual({ cniVersion: "1.1.0", dns: { domain: "two" } });
     expect(calls).toEqual([
       {
@@ -80,7 +80,7 @@ describe("ADD", () => {
   });
 
   it("keeps the result in libcni's format", () => {
-    runtime().it.add(network, rt);
+    setUp().runtime.add(network, rt);
     expect(readdirSync(folder)).toEqual(["n-c1-eth0"]);
     expect(JSON.parse(readFileSync(join(folder, "n-c1-eth0"), "utf8"))).toEqual({
       kind: "cniCacheV1",
@@ -96,62 +96,62 @@ describe("ADD", () => {
   });
 
   it("keeps nothing when a plugin fails", () => {
-    expect(() => runtime("two").it.add(network, rt)).toThrow("two fails");
+    expect(() => setUp("two").runtime.add(network, rt)).toThrow("two fails");
     expect(readdirSync(folder)).toEqual([]);
   });
 
   it("writes nothing when it is only to be looked at", () => {
-    runtime(undefined, true).it.add(network, rt);
+    setUp(undefined, true).runtime.add(network, rt);
     expect(readdirSync(folder)).toEqual([]);
   });
 });
 
 describe("CHECK", () => {
   it("hands all plugins the kept result", () => {
-    const { calls, it: own } = runtime();
-    own.add(network, rt);
-    own.check(network, rt);
+    const { calls, runtime } = setUp();
+    runtime.add(network, rt);
+    runtime.check(network, rt);
     expect(seen(calls.slice(2))).toEqual(["CHECK one", "CHECK two"]);
     expect(calls[2]?.conf["prevResult"]).toEqual({ cniVersion: "1.1.0", dns: { domain: "two" } });
   });
 
   it("is not for what was never added, nor for old versions", () => {
     expect(() => {
-      runtime().it.check(network, rt);
+      setUp().runtime.check(network, rt);
     }).toThrow("has no result of an ADD of c1 and eth0");
     expect(() => {
-      runtime().it.check({ ...network, cniVersion: "0.3.1" }, rt);
+      setUp().runtime.check({ ...network, cniVersion: "0.3.1" }, rt);
     }).toThrow('cniVersion must be 0.4.0 or later (got "0.3.1")');
   });
 
   it("does nothing where it is disabled", () => {
-    const { calls, it: own } = runtime();
-    own.check({ ...network, disableCheck: true }, rt);
+    const { calls, runtime } = setUp();
+    runtime.check({ ...network, disableCheck: true }, rt);
     expect(calls).toEqual([]);
   });
 
   it("hands on the result in the version that the network has now", () => {
-    const { calls, it: own } = runtime();
-    own.add(network, rt);
-    own.check({ ...network, cniVersion: "0.4.0" }, rt);
+    const { calls, runtime } = setUp();
+    runtime.add(network, rt);
+    runtime.check({ ...network, cniVersion: "0.4.0" }, rt);
     expect(calls[2]?.conf["prevResult"]).toMatchObject({ cniVersion: "0.4.0" });
   });
 });
 
 describe("DEL", () => {
   it("goes backwards, with the kept result, and forgets it", () => {
-    const { calls, it: own } = runtime();
-    own.add(network, rt);
-    own.del(network, rt);
+    const { calls, runtime } = setUp();
+    runtime.add(network, rt);
+    runtime.del(network, rt);
     expect(seen(calls.slice(2))).toEqual(["DEL two", "DEL one"]);
     expect(calls[3]?.conf["prevResult"]).toEqual({ cniVersion: "1.1.0", dns: { domain: "two" } });
     expect(readdirSync(folder)).toEqual([]);
   });
 
   it("keeps the result when a plugin fails, for the next try", () => {
-    runtime().it.add(network, rt);
+    setUp().runtime.add(network, rt);
     expect(() => {
-      runtime("one").it.del(network, rt);
+      setUp("one").runtime.del(network, rt);
     }).toThrow("one fails");
     expect(readdirSync(folder)).toEqual(["n-c1-eth0"]);
   });
@@ -160,8 +160,8 @@ describe("DEL", () => {
     "goes on without a result where %s is kept",
     (text) => {
       writeFileSync(join(folder, "n-c1-eth0"), text);
-      const { calls, it: own } = runtime();
-      own.del(network, rt);
+      const { calls, runtime } = setUp();
+      runtime.del(network, rt);
       expect(seen(calls)).toEqual(["DEL two", "DEL one"]);
       expect(calls[0]?.conf["prevResult"]).toBeUndefined();
       expect(readdirSync(folder)).toEqual([]);
@@ -169,17 +169,17 @@ describe("DEL", () => {
   );
 
   it("hands no result to a network of a version before 0.4.0", () => {
-    const { calls, it: own } = runtime();
-    own.add({ ...network, cniVersion: "0.3.1" }, rt);
-    own.del({ ...network, cniVersion: "0.3.1" }, rt);
+    const { calls, runtime } = setUp();
+    runtime.add({ ...network, cniVersion: "0.3.1" }, rt);
+    runtime.del({ ...network, cniVersion: "0.3.1" }, rt);
     expect(calls[2]?.conf["prevResult"]).toBeUndefined();
     expect(readdirSync(folder)).toEqual([]);
   });
 });
 
 function addOthers(): void {
-  for (const containerId of ["c1", "c2"]) runtime().it.add(network, { ...rt, containerId });
-  runtime().it.add({ ...network, name: "other" }, rt);
+  for (const containerId of ["c1", "c2"]) setUp().runtime.add(network, { ...rt, containerId });
+  setUp().runtime.add({ ...network, name: "other" }, rt);
 }
 
 describe("GC", () => {
@@ -187,8 +187,8 @@ describe("GC", () => {
 
   it("deletes what is kept and not valid, then asks each plugin", () => {
     addOthers();
-    const { calls, it: own } = runtime();
-    own.gc(network, valid);
+    const { calls, runtime } = setUp();
+    runtime.gc(network, valid);
     expect(seen(calls)).toEqual(["DEL two", "DEL one", "GC one", "GC two"]);
     expect(calls[0]).toMatchObject({
       env: { CNI_CONTAINERID: "c1", CNI_NETNS: "/run/netns/c1", CNI_ARGS: "K8S_POD_NAME=web" },
@@ -212,9 +212,9 @@ describe("GC", () => {
 
   it("goes on after what fails, and says all of it", () => {
     addOthers();
-    const { calls, it: own } = runtime("one");
+    const { calls, runtime } = setUp("one");
     expect(() => {
-      own.gc(network, []);
+      runtime.gc(network, []);
     }).toThrow("one fails; one fails; one fails");
     expect(seen(calls)).toEqual([
       ...["DEL two", "DEL one", "DEL two", "DEL one"],
@@ -224,14 +224,14 @@ describe("GC", () => {
 
   it("does nothing where it is disabled", () => {
     addOthers();
-    const { calls, it: own } = runtime();
-    own.gc({ ...network, disableGC: true }, []);
+    const { calls, runtime } = setUp();
+    runtime.gc({ ...network, disableGC: true }, []);
     expect(calls).toEqual([]);
   });
 
   it("asks the plugins of an older network that speak it, and no other", () => {
-    const { calls, it: own } = runtime();
-    own.gc({ ...network, cniVersion: "1.0.0" }, [], (type) => type === "two");
+    const { calls, runtime } = setUp();
+    runtime.gc({ ...network, cniVersion: "1.0.0" }, [], (type) => type === "two");
     expect(seen(calls)).toEqual(["GC two"]);
     expect(calls[0]?.conf["cniVersion"]).toBe("1.1.0");
   });
@@ -239,16 +239,16 @@ describe("GC", () => {
 
 describe("STATUS", () => {
   it("asks each plugin up to the first that is not ready", () => {
-    const { calls, it: own } = runtime("one");
-    expect(() => own.status(network)).toThrow("one fails");
+    const { calls, runtime } = setUp("one");
+    expect(() => runtime.status(network)).toThrow("one fails");
     expect(seen(calls)).toEqual(["STATUS one"]);
   });
 
   it("is not asked for before 1.1.0", () => {
-    const { calls, it: own } = runtime();
-    expect(own.status({ ...network, cniVersion: "1.0.0" })).toBe(false);
+    const { calls, runtime } = setUp();
+    expect(runtime.status({ ...network, cniVersion: "1.0.0" })).toBe(false);
     expect(calls).toEqual([]);
-    expect(own.status(network)).toBe(true);
+    expect(runtime.status(network)).toBe(true);
   });
 });
 
