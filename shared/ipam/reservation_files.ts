@@ -35,6 +35,9 @@ const bootAttribute = "user.flannel-cni.boot";
 /** Bytes of a reservation's file. An id and an interface's name have less than 300. */
 const maxBytes = 4096;
 
+/** As the reference's newer versions: which pods there are is nobody else's business. */
+const fileMode = 0o600;
+
 /** An address and the name of its file. */
 interface AddressFile {
   readonly file: string;
@@ -119,7 +122,7 @@ export class ReservationFiles {
   create(address: Address, attachment: Attachment): Reservation | undefined {
     const made = this.#reservation(address, attachment);
     const isOurs = this.attempt(() =>
-      createFile(this.path(made.file), made.text, 0o644, this.#mark),
+      createFile(this.path(made.file), made.text, fileMode, this.#mark),
     );
     return isOurs ? made : undefined;
   }
@@ -128,7 +131,7 @@ export class ReservationFiles {
   replace(address: Address, attachment: Attachment): Reservation {
     const made = this.#reservation(address, attachment);
     this.attempt(() => {
-      replaceFile(this.path(made.file), made.text, 0o644, this.#mark);
+      replaceFile(this.path(made.file), made.text, fileMode, this.#mark);
     });
     return made;
   }
@@ -148,7 +151,7 @@ export class ReservationFiles {
     const path = this.path(lastReservedFile(rangeSet));
     this.attempt(() => {
       try {
-        replaceFile(path, formatAddress(address), 0o644);
+        replaceFile(path, formatAddress(address), fileMode);
       } catch (cause) {
         if (errnoOf(cause) !== "EISDIR") throw cause;
         throw new Failure(

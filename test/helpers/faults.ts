@@ -359,7 +359,7 @@ export const FAULTS: readonly Fault[] = [
         "ipam":{"type":"host-local","dataDir":"/run/other","ranges":[[{"subnet":"10.77.0.0/24"}]]}}]}' > /run/b.conflist
       mkdir /run/b && mv /run/b.conflist /run/b
       NETCONFPATH=/run/b /opt/cni/bin/cnitool add --container-id pod1 -i net1 cbr0 /run/netns/pod1
-      ip netns exec pod1 sh -c 'echo 1 > /proc/sys/net/ipv4/conf/net1/rp_filter'`,
+      ip netns exec pod1 sh -c 'cd /proc/sys/net/ipv4/conf; for link in all net1; do echo 1 > $link/rp_filter; done'`,
     message: "pod1 (net1)",
     isFixed: true,
   },

@@ -95,9 +95,9 @@ async function modesIn(sandbox: Sandbox): Promise<Record<string, string>> {
 }
 
 /** Newer references let root alone read what they write. */
-function readable(modes: Readonly<Record<string, string>>): Record<string, string> {
+function forRootAlone(modes: Readonly<Record<string, string>>): Record<string, string> {
   return Object.fromEntries(
-    Object.entries(modes).map(([path, mode]) => [path, mode === "600" ? "644" : mode]),
+    Object.entries(modes).map(([path, mode]) => [path, mode === "644" ? "600" : mode]),
   );
 }
 
@@ -116,7 +116,10 @@ describe.concurrent("host-local and the reference", () => {
       expect(played.results.map(withoutEmptyDns)).toEqual(expected.results.map(withoutEmptyDns));
       expect(played.files).toEqual(expected.files);
       // S1: whoever can open the lock can keep it.
-      expect(played.modes).toEqual({ ...readable(expected.modes), [`${directory}/lock`]: "600" });
+      expect(played.modes).toEqual({
+        ...forRootAlone(expected.modes),
+        [`${directory}/lock`]: "600",
+      });
     },
   );
 

@@ -76,7 +76,8 @@ function strictInterfaces({ pods }: View): Finding[] {
       what: `Pods with several networks drop packets that arrive by one interface and would be answered by another: ${some(names)} (net.ipv4.conf.*.rp_filter is 1).`,
       means:
         "Host ports of that network do not work, and nothing from outside its subnet reaches these pods.",
-      fix: `${enter} sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.${ifname}.rp_filter=2 (or give the pod a route back)`,
+      // The larger of that and the one of all counts, and 2 is loose.
+      fix: `${enter} sysctl -w net.ipv4.conf.${ifname}.rp_filter=2 (or give the pod a route back; for pods to come, add this plugin to the network: {"type": "tuning", "sysctl": {"net.ipv4.conf.IFNAME.rp_filter": "2"}})`,
     },
   ];
 }

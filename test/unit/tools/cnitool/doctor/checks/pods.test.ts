@@ -36,7 +36,7 @@ testFaults([
     id: "strict-rp-filter",
     changes: { pods: [pod("pod1", "10.244.1.2", { strictInterfaces: ["net1"] })] },
     what: "pod1 (net1)",
-    fix: "nsenter --net=/run/netns/pod1 sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.net1.rp_filter=2",
+    fix: "nsenter --net=/run/netns/pod1 sysctl -w net.ipv4.conf.net1.rp_filter=2",
   },
   {
     name: "a pod's network has changed",
