@@ -47,6 +47,13 @@ describe("two nodes", () => {
     return ways.trim().split("\n").length === 3;
   };
 
+  const untilGone = async (subnet: string, address: string): Promise<void> =>
+    until(
+      `the end of the ways to ${subnet}`,
+      async () => (await waysTo(cluster.node(1), subnet, address)).trim() === "",
+      ...daemons,
+    );
+
   beforeAll(async () => {
     cluster = await createKubeNodes();
     for (const number of [1, 2]) {
@@ -66,11 +73,7 @@ describe("two nodes", () => {
     const address = await mac("n2");
     await until("the ways", async () => hasWaysTo("10.244.2.0", address), ...daemons);
     await api.call("deleteNode", "n2");
-    await until(
-      "their end",
-      async () => (await waysTo(cluster.node(1), "10.244.2.0", address)).trim() === "",
-      ...daemons,
-    );
+    await untilGone("10.244.2.0", address);
     await api.call("setNode", "n2", { podCIDRs: ["10.244.22.0/24"] });
     await until("the new ways", async () => hasWaysTo("10.244.22.0", address), ...daemons);
     await until(
@@ -96,6 +99,7 @@ describe("two nodes", () => {
     await api.call("deleteNode", "n2");
     await until("the heir's", async () => hasWaysTo("10.244.22.0", "02:00:00:00:00:66"));
     await api.call("deleteNode", "late");
+    await untilGone("10.244.22.0", "02:00:00:00:00:66");
     await api.call("setNode", "n2", { podCIDRs: ["10.244.2.0/24"] });
     await until("the ways", async () => hasWaysTo("10.244.2.0", await mac("n2")), ...daemons);
   });
@@ -111,6 +115,7 @@ describe("two nodes", () => {
     await api.call("start");
     await until("the ways", async () => hasWaysTo("10.244.7.0", "02:00:00:00:00:17"), ...daemons);
     await api.call("deleteNode", "n7");
+    await untilGone("10.244.7.0", "02:00:00:00:00:17");
   });
 
   test("seen 1: SIGTERM ends flanneld, and nothing else", async () => {
