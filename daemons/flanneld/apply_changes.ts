@@ -109,6 +109,7 @@ class ApplyRun implements Applied {
 
   #fail(owner: PeerState, message: string): void {
     if (owner.failure === undefined) this.failed.set(owner, message);
+    this.#state.book.failing.add(owner);
     owner.failure = nextFailure(owner.failure, message, performance.now());
   }
 
@@ -116,6 +117,7 @@ class ApplyRun implements Applied {
     if (this.#state.book.familyOf(owner)?.isProgrammed(owner) !== true) return;
     if (owner.failure !== undefined && !this.failed.delete(owner)) this.recovered.push(owner);
     owner.failure = undefined;
+    this.#state.book.failing.delete(owner);
     owner.wasProgrammed = true;
   }
 

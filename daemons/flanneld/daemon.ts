@@ -318,7 +318,7 @@ export class Flanneld {
     this.#admitted = admitted;
     this.#refusals.update(admitted.refused);
     this.#manager.confirm(setup.admission.takeConflicts(), signal);
-    setup.reconciler.setPeers(admitted.leases, admitted.complete);
+    setup.reconciler.setPeers(admitted.leases, admitted.complete, admitted.changed);
   }
 
   #writeFile(): void {

@@ -32,6 +32,8 @@ interface Entry {
 export class PeerBook {
   readonly #backend: Backend;
   readonly #families: ReadonlyMap<Family, { readonly network: Cidr; readonly state: FamilyState }>;
+  /** Peers of which the kernel refuses something. */
+  readonly failing = new Set<PeerState>();
   readonly #entries = new Map<string, Entry>();
   /** Peers refused because of another peer, until that one goes. */
   readonly #rivals = new Set<PeerState>();
@@ -76,19 +78,18 @@ export class PeerBook {
    * Takes over the leases of all peers. Releases what is no longer needed before it claims what is.
    * It is a generator, so that others get their turn after each slice; the kernel must not be
    * changed before it ends.
+   * @param ids of leases that may be new, changed or gone; undefined for any.
    * @returns by yielding, the peers that are new or have changed.
    */
-  *update(leases: ReadonlyMap<string, Lease>): Generator<readonly PeerState[]> {
+  *update(
+    leases: ReadonlyMap<string, Lease>,
+    ids?: ReadonlySet<string>,
+  ): Generator<readonly PeerState[]> {
     const changed: Lease[] = [];
-    for (const [id, { lease, states }] of this.#entries) {
-      const now = leases.get(id);
-      if (now === lease) continue;
-      if (now === undefined) this.#remove(id, states);
-      else if (this.#isSame(now, states)) this.#entries.set(id, { lease: now, states });
-      else this.#releaseAll(states);
-    }
-    for (const [id, lease] of leases) {
-      if (this.#entries.get(id)?.lease !== lease) changed.push(lease);
+    for (const id of ids ?? this.#entries.keys()) this.#release(id, leases.get(id));
+    for (const id of ids ?? leases.keys()) {
+      const lease = leases.get(id);
+      if (lease !== undefined && this.#entries.get(id)?.lease !== lease) changed.push(lease);
     }
     for (let at = 0; at < changed.length; at += slice) {
       const made = changed.slice(at, at + slice).flatMap((lease) => this.#enter(lease));
@@ -132,6 +133,16 @@ export class PeerBook {
     }
   }
 
+  /** Releases what a peer needs no longer, as its lease is another now, or gone. */
+  #release(id: string, now: Lease | undefined): void {
+    const entry = this.#entries.get(id);
+    if (entry === undefined || now === entry.lease) return;
+    const { states } = entry;
+    if (now === undefined) this.#remove(id, states);
+    else if (this.#isSame(now, states)) this.#entries.set(id, { lease: now, states });
+    else this.#releaseAll(states);
+  }
+
   #remove(id: string, states: readonly PeerState[]): void {
     this.#releaseAll(states);
     this.#leave(states);
@@ -141,6 +152,7 @@ export class PeerBook {
   #leave(states: readonly PeerState[]): void {
     for (const state of states) {
       this.#rivals.delete(state);
+      this.failing.delete(state);
       const { value } = state.peer.publicIp;
       const left = (this.#addresses.get(value) ?? 1) - 1;
       if (left > 0) {

@@ -3,6 +3,7 @@ import { Churn } from "../../shared/daemon/churn.ts";
 import type { Lease } from "../../shared/flannel/lease.ts";
 import type { Subscription, Sys } from "../../shared/runtime/sys.ts";
 import { listenToKernel } from "../../shared/netlink/events.ts";
+import { ChangedIds } from "./leases/changed_ids.ts";
 import { applyChanges } from "./apply_changes.ts";
 import type { Applied } from "./apply_changes.ts";
 import { eventHandlers } from "./kernel_events.ts";
@@ -53,6 +54,7 @@ export class Reconciler {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
   #leases: ReadonlyMap<string, Lease> | undefined;
+  readonly #changed = new ChangedIds();
   #isComplete = false;
   #concern: Concern = "all";
   /** When a look at everything is allowed again. */
@@ -105,9 +107,15 @@ export class Reconciler {
    * Says what leases peers have.
    * @param leases may be changed by the caller, who then calls again.
    * @param isComplete whether they are all: nothing is taken away before.
+   * @param changed the ids of those that are new, other or gone since the last call; any, unless told.
    */
-  setPeers(leases: ReadonlyMap<string, Lease>, isComplete: boolean): void {
+  setPeers(
+    leases: ReadonlyMap<string, Lease>,
+    isComplete: boolean,
+    changed?: ReadonlySet<string>,
+  ): void {
     this.#leases = leases;
+    this.#changed.addAll(changed);
     this.#isComplete = isComplete;
     void this.#run();
   }
@@ -193,6 +201,8 @@ export class Reconciler {
     const failure = messageOf(error);
     if (failure !== this.#failure) this.#options.log.warn(`${failure} ${error.advice}`);
     this.#failure = failure;
+    // The round may have ended before it came to them.
+    this.#changed.addAll(undefined);
     this.#wake(pause(++this.#failures), "all");
   }
 
@@ -201,8 +211,10 @@ export class Reconciler {
     const leases = this.#leases;
     // Not what comes later in the round: of those peers nothing is known here yet.
     const isComplete = this.#isComplete;
-    if (leases !== undefined)
-      for (const made of this.#state.book.update(leases)) await this.#breathe(made.length);
+    if (leases !== undefined) {
+      const updates = this.#state.book.update(leases, this.#changed.take());
+      for (const made of updates) await this.#breathe(made.length);
+    }
     if (this.#state.own === undefined) return;
     await this.#lookAround(isComplete);
     const { kernel } = this.#options;
@@ -268,7 +280,7 @@ export class Reconciler {
 
   #wakeForRetries(): void {
     let at = Number.POSITIVE_INFINITY;
-    for (const { failure } of this.#state.book.states()) {
+    for (const { failure } of this.#state.book.failing) {
       if (failure !== undefined) at = Math.min(at, failure.retryAt);
     }
     if (at < Number.POSITIVE_INFINITY) {

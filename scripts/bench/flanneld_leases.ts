@@ -7,8 +7,8 @@ export interface LeaseSource {
   readonly args: readonly string[];
   /** Makes a node as it is before its flanneld's first start. */
   readonly renew: (node: FabricNode) => Promise<void>;
-  /** One peer more. Its subnet's route is 10.250.NUMBER.0/24. */
-  readonly addPeer: (number: number) => Promise<void>;
+  /** One peer more, with a route to 10.250.NUMBER.0/24. @returns when, in milliseconds since the epoch. */
+  readonly addPeer: (number: number) => Promise<number>;
   readonly removePeer: (number: number) => Promise<void>;
   /** A heartbeat of a peer: nothing of what flanneld looks at. */
   readonly touch: (number: number) => Promise<void>;
@@ -59,6 +59,7 @@ async function startApi({ router, nodes }: Fabric, peers: number): Promise<Lease
       };
       const podCIDRs = [`10.250.${number}.0/24`];
       await api.call("setNode", `new${number}`, { podCIDRs, annotations: own, ballast: nodeBytes });
+      return api.call("lastPublished");
     },
     removePeer: async (number) => api.call("deleteNode", `new${number}`),
     touch: async (number) => api.call("touch", `p${number % peers}`),
@@ -88,6 +89,7 @@ async function startStore({ router }: Fabric, peers: number): Promise<LeaseSourc
     },
     addPeer: async (number) => {
       await etcd.ctl("put", keyOf(250, number), valueOf(`10.98.0.${number}`, 0xfe00 + number));
+      return performance.timeOrigin + performance.now();
     },
     removePeer: async (number) => {
       await etcd.ctl("del", keyOf(250, number));

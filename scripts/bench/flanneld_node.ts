@@ -85,8 +85,7 @@ export class FlanneldNode {
       await delay(500);
       const times: number[] = [];
       for (const number of numbers) {
-        const began = now();
-        await this.#source.addPeer(number);
+        const began = await this.#source.addPeer(number);
         const route = `10.250.${number}.0/24`;
         await this.#until(`the route ${route}`, 5, () => seen.has(route));
         times.push((seen.get(route) ?? Number.NaN) - began);

@@ -86,6 +86,7 @@ export class KubeApi {
   #version = 100;
   #oldest = 0;
   #uid = 0;
+  #published = 0;
   #server: Server | undefined;
   readonly #options: KubeApiOptions;
   #port: number;
@@ -247,6 +248,11 @@ export class KubeApi {
     for (const name of who) this.allowed.add(name);
   }
 
+  /** When the last change was told, in milliseconds since the epoch. */
+  lastPublished(): number {
+    return this.#published;
+  }
+
   #newNode(name: string, { uid, created, ballast }: NodeSpec): NodeObject {
     return {
       metadata: {
@@ -269,6 +275,7 @@ export class KubeApi {
     const copy = structuredClone({ ...node, status: { conditions: node.status.conditions } });
     this.#events.push({ version: this.#version, type, node: copy });
     if (this.#events.length > 20_000) this.#oldest = this.#events.shift()?.version ?? 0;
+    this.#published = performance.timeOrigin + performance.now();
     for (const watcher of this.#watchers) watcher.response.write(eventText(type, node, watcher));
   }
 

@@ -10,6 +10,7 @@ import type { Address } from "../../../shared/net/address.ts";
 import { contains, formatCidr, overlaps } from "../../../shared/net/cidr.ts";
 import type { Cidr } from "../../../shared/net/cidr.ts";
 import { isWithin } from "../../../shared/net/subnets.ts";
+import { ChangedIds } from "./changed_ids.ts";
 import type { PeerLeases } from "./lease_manager.ts";
 import { SubnetClaims } from "./subnet_claims.ts";
 
@@ -32,6 +33,8 @@ export interface Admission {
   /** Why not, by the lease's id: a clause to follow a colon. */
   readonly refused: ReadonlyMap<string, string>;
   readonly complete: boolean;
+  /** The ids of leases that are new, other or gone since the last update; undefined for any. */
+  readonly changed: ReadonlySet<string> | undefined;
 }
 
 /**
@@ -115,6 +118,9 @@ export class PeerAdmission {
   readonly #conflicts = new Map<string, Lease>();
   readonly #contradicting = new Set<string>();
   #claims = new SubnetClaims();
+  readonly #changed = new ChangedIds();
+  /** Whether nothing has been decided yet in this context. */
+  #isAnew = true;
 
   constructor(context: AdmissionContext, churn: Churn) {
     this.#context = context;
@@ -129,16 +135,21 @@ export class PeerAdmission {
     this.#refused.clear();
     this.#conflicts.clear();
     this.#claims = new SubnetClaims();
+    this.#changed.addAll(undefined);
+    this.#isAnew = true;
   }
 
-  update({ leases, unreadable, complete }: PeerLeases): Admission {
-    for (const [id, lease] of this.#notAsTold) if (leases.get(id) !== lease) this.#forget(id);
-    for (const [id, lease] of this.#admitted) {
-      if (!this.#notAsTold.has(id) && leases.get(id) !== lease) this.#forget(id);
+  update({ leases, unreadable, complete, changed }: PeerLeases): Admission {
+    const ids = this.#isAnew ? undefined : changed;
+    this.#isAnew = false;
+    for (const id of ids ?? [...this.#notAsTold.keys(), ...this.#admitted.keys()]) {
+      const before = this.#notAsTold.get(id) ?? this.#admitted.get(id);
+      if (before !== undefined && leases.get(id) !== before) this.#forget(id);
     }
     const candidates = [...this.#conflicts.values()];
-    for (const [id, lease] of leases) {
-      if (this.#notAsTold.has(id) || this.#admitted.has(id)) continue;
+    for (const id of ids ?? leases.keys()) {
+      const lease = leases.get(id);
+      if (lease === undefined || this.#notAsTold.has(id) || this.#admitted.has(id)) continue;
       this.#churn.add(1);
       const admitted = admit(lease, this.#context);
       if (admitted !== lease) this.#notAsTold.set(id, lease);
@@ -150,7 +161,7 @@ export class PeerAdmission {
       this.#settle(lease);
     }
     const refused = new Map([...this.#refused, ...unreadable]);
-    return { leases: this.#admitted, refused, complete };
+    return { leases: this.#admitted, refused, complete, changed: this.#changed.take() };
   }
 
   /** The peers whose subnets have overlapped since the last call. */
@@ -166,8 +177,7 @@ export class PeerAdmission {
     this.#conflicts.delete(id);
     const admitted = this.#admitted.get(id);
     if (admitted === undefined) return;
-    this.#admitted.delete(id);
-    this.#claims.remove(admitted);
+    this.#withdraw(admitted);
   }
 
   /** The oldest peer keeps the subnet: a newcomer cannot take it over. */
@@ -179,15 +189,21 @@ export class PeerAdmission {
       return;
     }
     for (const rival of rivals) {
-      this.#claims.remove(rival);
-      this.#admitted.delete(rival.id);
+      this.#withdraw(rival);
       this.#lose(rival, lease);
     }
     this.#conflicts.delete(lease.id);
     this.#refused.delete(lease.id);
     this.#claims.add(lease);
     this.#admitted.set(lease.id, lease);
+    this.#changed.add(lease.id);
     if (this.#notAsTold.get(lease.id) === lease) this.#notAsTold.delete(lease.id);
+  }
+
+  #withdraw(lease: Lease): void {
+    this.#claims.remove(lease);
+    this.#admitted.delete(lease.id);
+    this.#changed.add(lease.id);
   }
 
   #lose(lease: Lease, to: Lease): void {

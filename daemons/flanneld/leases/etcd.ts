@@ -328,8 +328,10 @@ export class EtcdLeaseManager implements LeaseManager {
   #settle(isChanged = true): void {
     this.#record.hear();
     this.#warnings.clear();
-    const { leases, unreadable } = this.#peers;
-    if (isChanged) this.#listener?.onPeers({ leases, unreadable, complete: this.#complete });
+    if (!isChanged) return;
+    const { leases, unreadable, changed } = this.#peers;
+    const complete = this.#complete;
+    this.#listener?.onPeers({ leases, unreadable, complete, changed: changed.take() });
   }
 
   /** Keeps the own etcd lease alive. */

@@ -1,5 +1,6 @@
 import type { KeyValue } from "../../../shared/etcd/messages.ts";
 import type { Lease } from "../../../shared/flannel/lease.ts";
+import { ChangedIds } from "./changed_ids.ts";
 import { EntryError, formatAttributes, readLease } from "./etcd_entries.ts";
 
 /** The peers, by the keys in etcd. */
@@ -7,6 +8,7 @@ export class EtcdPeers {
   readonly leases = new Map<string, Lease>();
   /** What is wrong with keys that cannot be read. */
   readonly unreadable = new Map<string, string>();
+  readonly changed = new ChangedIds();
 
   get ids(): string[] {
     return [...this.leases.keys(), ...this.unreadable.keys()];
@@ -20,16 +22,19 @@ export class EtcdPeers {
     try {
       const known = this.leases.get(id);
       const lease = readLease(id, kv);
-      if (known === undefined || !sameLease(known, lease)) this.leases.set(id, lease);
       this.unreadable.delete(id);
+      if (known !== undefined && sameLease(known, lease)) return;
+      this.leases.set(id, lease);
+      this.changed.add(id);
     } catch (error) {
       if (!(error instanceof EntryError)) throw error;
-      this.leases.delete(id);
+      this.delete(id);
       this.unreadable.set(id, error.message);
     }
   }
 
   delete(id: string): void {
+    this.changed.add(id);
     this.leases.delete(id);
     this.unreadable.delete(id);
   }

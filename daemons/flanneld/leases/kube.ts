@@ -213,9 +213,9 @@ export class KubeLeaseManager implements LeaseManager {
     this.#lookUps.start(signal);
     if (!this.#changed) return;
     this.#changed = false;
-    const { leases, unreadable, unknown } = this.#peers;
+    const { leases, unreadable, unknown, changed } = this.#peers;
     const complete = this.#complete && unknown.size === 0 && !this.#lookUps.isRunning;
-    this.#listener?.onPeers({ leases, unreadable, complete });
+    this.#listener?.onPeers({ leases, unreadable, complete, changed: changed.take() });
   }
 
   /** This node has been seen by the watch: somebody may have changed or recreated it. */

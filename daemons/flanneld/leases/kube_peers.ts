@@ -4,6 +4,7 @@ import { formatCidr } from "../../../shared/net/cidr.ts";
 import type { ObjectMetadata } from "../../../shared/kube/metadata.ts";
 import { AnnotationError, readLease } from "./annotations.ts";
 import type { AnnotationKeys } from "./annotations.ts";
+import { ChangedIds } from "./changed_ids.ts";
 
 /** What was seen of a node, to tell what has changed. */
 interface Known {
@@ -32,6 +33,7 @@ export class KubePeers {
   readonly unreadable = new Map<string, string>();
   /** Nodes whose spec has to be looked at for their subnets. */
   readonly unknown = new Set<string>();
+  readonly changed = new ChangedIds();
   readonly #keys: AnnotationKeys;
   readonly #candidates = new Map<string, Candidate>();
   /** The known nodes that the list being read has not named yet. */
@@ -82,6 +84,7 @@ export class KubePeers {
 
   /** @returns whether there was such a peer. */
   delete(name: string): boolean {
+    this.changed.add(name);
     this.#candidates.delete(name);
     this.unknown.delete(name);
     const wasUnreadable = this.unreadable.delete(name);
@@ -100,6 +103,7 @@ export class KubePeers {
 
   #read(node: ObjectMetadata, podCidrs: readonly string[], known: Known): void {
     const { name, annotations, created } = node;
+    this.changed.add(name);
     try {
       const lease = readLease(this.#keys, name, annotations, podCidrs, created);
       this.leases.set(name, { ...lease, ...known });

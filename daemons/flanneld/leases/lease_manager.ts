@@ -32,6 +32,8 @@ export interface PeerLeases {
   readonly unreadable: ReadonlyMap<string, string>;
   /** Whether the whole list has been read once. Until then nothing may be removed. */
   readonly complete: boolean;
+  /** The ids of leases that are new, other or gone since the last call; undefined for any. */
+  readonly changed: ReadonlySet<string> | undefined;
 }
 
 /** Who wants to know what the lease manager learns. */

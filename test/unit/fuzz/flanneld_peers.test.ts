@@ -254,7 +254,8 @@ describe("what this node wants of the kernel", () => {
           push(splitter, stream);
           if (splitter.isWhole) peers.endList();
         }, StreamError);
-        return { leases: peers.leases, unreadable: peers.unreadable, complete: true };
+        const { leases, unreadable, changed } = peers;
+        return { leases, unreadable, complete: true, changed: changed.take() };
       });
     },
     whole,
@@ -278,7 +279,8 @@ describe("what this node wants of the kernel", () => {
           });
           push(splitter, stream);
         }, StreamError);
-        return { leases: peers.leases, unreadable: peers.unreadable, complete: true };
+        const { leases, unreadable, changed } = peers;
+        return { leases, unreadable, complete: true, changed: changed.take() };
       });
     },
     whole,
@@ -305,7 +307,8 @@ describe("what this node wants of the kernel", () => {
             ...{ createRevision: 1, modRevision: at + 1 },
           });
         }
-        return { leases: peers.leases, unreadable: peers.unreadable, complete: true };
+        const { leases, unreadable, changed } = peers;
+        return { leases, unreadable, complete: true, changed: changed.take() };
       });
     },
     (text): [string, string][] => [["10.244.2.0-24", text]],
@@ -333,7 +336,8 @@ describe("what this node wants of the kernel", () => {
           for (const kv of readRange(message).kvs) peers.set(kv.key.slice(28), kv);
           for (const { kv } of readWatch(message).events) peers.set(kv.key.slice(28), kv);
         }, ProtobufError);
-        return { leases: peers.leases, unreadable: peers.unreadable, complete: true };
+        const { leases, unreadable, changed } = peers;
+        return { leases, unreadable, complete: true, changed: changed.take() };
       });
     },
     (text) => Buffer.from(text.trim(), "hex"),

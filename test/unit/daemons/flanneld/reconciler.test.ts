@@ -1,4 +1,4 @@
-import { describe, expect, it, onTestFinished } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 
 import type { ExternalInterface } from "../../../../daemons/flanneld/backends/backend.ts";
 import { readVxlanOptions, vxlan } from "../../../../daemons/flanneld/backends/vxlan.ts";
@@ -8,7 +8,7 @@ import { isDone } from "../../../../shared/netlink/overlay_change.ts";
 import type { OverlayChange } from "../../../../shared/netlink/overlay_change.ts";
 import type { Lease } from "../../../../shared/flannel/lease.ts";
 import { parseAddress } from "../../../../shared/net/address.ts";
-import { parseCidr } from "../../../../shared/net/cidr.ts";
+import { formatCidr, parseCidr } from "../../../../shared/net/cidr.ts";
 import { fakeSys } from "../../shared/runtime/fake_sys.ts";
 import { KernelModel } from "./kernel_model.ts";
 
@@ -93,6 +93,30 @@ describe("the reconciler", () => {
     reconciler.setPeers(new Map(peers), true);
     await Promise.resolve();
     expect(made).toHaveLength(count);
+  });
+
+  it("follows what it is told has changed, and looks at no other peer", async () => {
+    const model = new KernelModel();
+    const { reconciler, made } = node(model);
+    const leases = new Map(peers);
+    reconciler.setPeers(leases, true);
+    await reconciler.whenSynced();
+    made.length = 0;
+    leases.set("n4", lease(4)).delete("n2");
+    // Not told of.
+    leases.set("n3", { ...lease(3), subnet: parseCidr("10.244.9.0/24") });
+    reconciler.setPeers(leases, true, new Set(["n4", "n2"]));
+    await vi.waitFor(() => {
+      expect(made.map(({ kind }) => kind)).toEqual([
+        ...["set-fdb", "set-neighbour", "set-route"],
+        ...["delete-route", "delete-neighbour", "delete-fdb"],
+      ]);
+    });
+    reconciler.setPeers(leases, true);
+    await vi.waitFor(() => {
+      const routes = model.routes.map(({ dst }) => formatCidr(dst));
+      expect(routes.toSorted()).toEqual(["10.244.4.0/24", "10.244.9.0/24"]);
+    });
   });
 
   it("takes nothing away when the peers become known while it looks at what is there", async () => {

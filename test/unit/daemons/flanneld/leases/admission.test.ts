@@ -104,17 +104,25 @@ describe("admit", () => {
 
 function admission() {
   const leases = new Map<string, Lease>();
+  /** What who goes by the changes alone knows of. */
+  const followed = new Map<string, Lease>();
   const admitting = new PeerAdmission(here, new Churn(() => undefined));
   const update = (...changes: readonly (Lease | string)[]) => {
     for (const change of changes) {
       if (typeof change === "string") leases.delete(change);
       else leases.set(change.id, change);
     }
-    const { leases: admitted, refused } = admitting.update({
-      leases,
-      unreadable: new Map(),
-      complete: true,
-    });
+    const told = {
+      ...{ leases, unreadable: new Map<string, string>(), complete: true },
+      changed: new Set(changes.map((change) => (typeof change === "string" ? change : change.id))),
+    };
+    const { leases: admitted, refused, changed } = admitting.update(told);
+    for (const id of changed ?? new Set([...followed.keys(), ...admitted.keys()])) {
+      const lease = admitted.get(id);
+      if (lease === undefined) followed.delete(id);
+      else followed.set(id, lease);
+    }
+    expect(new Set(followed.values())).toEqual(new Set(admitted.values()));
     return { admitted: [...admitted.keys()].toSorted(), refused: Object.fromEntries(refused) };
   };
   return { admitting, update };
