@@ -37,7 +37,7 @@ export function setUp(env: PortmapEnv, task: Task): void {
     );
   const rest = evicted.length === 0 ? addOwnOf(own) : own;
   for (const family of rest) {
-    // If another call has made the shared rules meanwhile, the exclusive lock is not needed.
+    // If another call has made the shared rules meanwhile, the container's own lock will do.
     const isDone = store.withAllRules(firewall, () => {
       if (evicted.length === 0 && isInOrder(env, record, family)) return false;
       replaceRules(env, task, family);

@@ -137,7 +137,7 @@ export function removeRules(env: PortmapEnv, records: readonly PortRecord[], fam
       (record) =>
         !record.foreign && !record.leftover && record.backend === backend && backend === "iptables",
     );
-    // If these have changed since they were made, the listing below finds them.
+    // If some of these have changed since they were made, remove() below finds them.
     if (known.length > 0) {
       driver.add(
         [family],
@@ -248,7 +248,7 @@ export function collectUnrecorded(
 ): void {
   for (const family of families) {
     try {
-      // Nearly always there are none, and then nobody has to wait.
+      // Usually there are none, and then no lock is needed.
       if (invalidOwners(env, network, valid, family).length === 0) continue;
       env.store.withAllRules(env.firewall, () => {
         for (const { backend, owner } of invalidOwners(env, network, valid, family)) {

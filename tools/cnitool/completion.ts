@@ -44,7 +44,7 @@ export function completionFor(commands: readonly Command[]): Command {
   return command;
 }
 
-/** What prints the names of the networks, for a shell. */
+/** The command that prints the networks' names, for the shell. */
 const printNetworks = "cnitool completion --networks 2>/dev/null";
 
 /** The options of a command as they are typed. */
@@ -112,7 +112,7 @@ complete -F _cnitool cnitool
 `;
 }
 
-/** The options that the next word is the value of. */
+/** The options that take the next word as their value. */
 function valued(commands: readonly Command[]): string[] {
   const found = commands.flatMap(({ options }) =>
     Object.entries(options)

@@ -94,7 +94,10 @@ function readValid({ tool, flags }: Call): Attachment[] {
   return [...given.map(readEntry), ...listed];
 }
 
-/** What should have written to the pipe may have failed. @throws UsageError if anything is attached. */
+/**
+ * Refuses an empty list: the command that should have written it may have failed.
+ * @throws UsageError if anything is attached.
+ */
 function refuseIfAttached(tool: Tool): void {
   const attached = validAttachments(observeAttachments(tool, tool.node.host.links()));
   if (attached.length === 0) return;
@@ -129,7 +132,7 @@ function speaksGc({ tool }: Call, type: string): boolean {
   return isJsonArray(versions) && versions.includes("1.1.0");
 }
 
-/** Says what a GC would remove, as far as this executable knows the plugins' ways. */
+/** Prints what a GC would remove, as far as this executable knows how the plugins work. */
 async function dryRun(call: Call, list: NetworkList, valid: readonly Attachment[]): Promise<void> {
   const { tool } = call;
   const lines: string[] = [];

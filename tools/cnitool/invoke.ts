@@ -23,7 +23,7 @@ export function findPlugin(tool: Tool, type: string): string {
   );
 }
 
-/** Executes plugins as a runtime does. What they say on stderr is handed on. */
+/** Executes plugins as a runtime does, and passes their stderr on. */
 export function executor(tool: Tool): Invoke {
   const { sys } = tool.node;
   return ({ verb, type, env, conf }) => {
@@ -50,7 +50,7 @@ export function explainer(tool: Tool): Invoke {
   };
 }
 
-/** A call in the words of a shell, so that it can be copied and run. */
+/** A call as a shell command that can be copied and run. */
 function explanation(tool: Tool, call: PluginCall, before: string | undefined): string[] {
   const { verb, type, env, conf } = call;
   const variables = { CNI_COMMAND: verb, ...env, CNI_PATH: pluginPath(tool).join(":") };

@@ -197,7 +197,7 @@ function explain(
   else runtime.del(list, rt);
 }
 
-/** The same call with another command, in the words of a shell. */
+/** The same call with another command, as a shell command. */
 function again({ operands, flags }: Call, command: string): string {
   const options = ["ifname", "container-id"].flatMap((name) => {
     const value = flags.last(name);

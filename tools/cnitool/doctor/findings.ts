@@ -10,7 +10,7 @@ import { checkPods } from "./checks/pods.ts";
 import { checkResults } from "./checks/results.ts";
 import type { View } from "./view.ts";
 
-/** The checks, in the order in which what they look at is needed by what comes after. */
+/** The checks, in order: each looks at what the later ones depend on. */
 const checks: readonly ((view: View) => Finding[])[] = [
   checkConfigs,
   checkPlugins,
@@ -24,7 +24,7 @@ const checks: readonly ((view: View) => Finding[])[] = [
   checkFailures,
 ];
 
-/** All that is wrong, errors first. A precondition that a plugin's STATUS has named is there once. */
+/** All findings, errors first. A precondition that a plugin's STATUS also names appears once. */
 export function findingsOf(view: View): Finding[] {
   const found = new Map<string, Finding>();
   for (const finding of checks.flatMap((check) => check(view))) {

@@ -16,8 +16,8 @@ import { allReservations, isRecent } from "./reservations.ts";
 import type { NetworkReservation } from "./reservations.ts";
 
 /**
- * Whether a container is there. "unknown" where nothing tells where its namespace is, or was: it
- * counts as there, for what is not known to be gone must not be collected.
+ * Whether a container exists. It is "unknown" if nothing tells where its namespace is or was. Then
+ * it counts as existing: only what is known to be gone may be collected.
  */
 export type State = "alive" | "gone" | "unknown";
 
@@ -36,13 +36,13 @@ const keptResult = { what: "the kept result", advice: "Delete and recreate the p
 
 /** An attachment whose kept result cannot be read. It is taken for alive. */
 export interface DamagedAttachment extends DamagedFile {
-  /** The attachments that it can be, by the file's name and the reservations there are. */
+  /** The attachments that it may belong to, by the file's name and the reservations. */
   readonly candidates: readonly (Attachment & { readonly network: string })[];
   /** The addresses that are reserved for it. */
   readonly reserved: readonly NetworkReservation[];
 }
 
-/** An attachment that no result is kept of, but that has an address, or is just being given one. */
+/** An attachment without a result that has an address, or is just getting one. */
 export interface UnrecordedAttachment extends NetworkReservation {
   /** The namespace that has the address; undefined while an ADD may be under way. */
   readonly namespace: FoundNamespace | undefined;
@@ -53,7 +53,7 @@ export interface Attachments {
   readonly cached: readonly CachedAttachment[];
   readonly damaged: readonly DamagedAttachment[];
   readonly unrecorded: readonly UnrecordedAttachment[];
-  /** Finds the namespaces of none of the cached attachments, once. @throws Failure kernel */
+  /** Finds the namespaces that belong to no cached attachment, once. @throws Failure kernel */
   readonly strangers: () => readonly FoundNamespace[];
 }
 
@@ -103,7 +103,7 @@ export function observeAttachments(tool: Tool, hostLinks: readonly Link[]): Atta
   return { cached, damaged, unrecorded, strangers };
 }
 
-/** Two files may say the same attachment: that with libcni's name comes first. */
+/** Two files may name the same attachment: the one with libcni's file name takes precedence. */
 function unique(entries: readonly CachedFile[]): CachedFile[] {
   const found = new Map<string, CachedFile>();
   for (const entry of entries) {
@@ -114,7 +114,7 @@ function unique(entries: readonly CachedFile[]): CachedFile[] {
   return [...found.values()];
 }
 
-/** The state of an attachment whose namespace's path leads nowhere: its links may be there still. */
+/** The state of an attachment whose namespace path leads nowhere: its links may still exist. */
 function stateOf(
   { netns, ifname }: CachedFile,
   result: Result | undefined,
@@ -124,7 +124,7 @@ function stateOf(
   const interfaces = result?.interfaces ?? [];
   const hasHostEnd = interfaces.some(({ name, mac, sandbox }) => {
     const link = (sandbox ?? "") === "" ? hostLinks.get(name) : undefined;
-    // The bridge is there for all, and stays.
+    // The bridge belongs to all pods, and stays.
     return link?.kind === "veth" && mac === link.mac;
   });
   if (hasHostEnd) return "alive";
@@ -140,7 +140,10 @@ function stateOf(
   return netns === "" ? "unknown" : "gone";
 }
 
-/** Whose a damaged file is: of the readings of its name, those that an address is reserved for. */
+/**
+ * The attachments that a damaged file may belong to: by its name, and preferably with a reserved
+ * address.
+ */
 function identify(
   entry: DamagedFile,
   reservations: readonly NetworkReservation[],
@@ -163,7 +166,7 @@ function identify(
   };
 }
 
-/** Those that count as there, as GC's list of valid attachments has them, each once. */
+/** The attachments that count as existing, each once, as in GC's list of valid attachments. */
 export function validAttachments({ cached, damaged, unrecorded }: Attachments): Attachment[] {
   const all: readonly Attachment[] = [
     ...cached.filter(({ state }) => state !== "gone"),
@@ -176,7 +179,7 @@ export function validAttachments({ cached, damaged, unrecorded }: Attachments): 
   return [...byLine.values()];
 }
 
-/** A function that works each of its answers out once. */
+/** A function that computes each answer once. */
 function remember<T>(action: (key: string) => T): (key: string) => T {
   const known = new Map<string, { readonly value: T }>();
   return (key) => {

@@ -10,8 +10,8 @@ import type { Sys } from "../../../shared/runtime/sys.ts";
 import type { Tool } from "../command.ts";
 
 /**
- * Runs what looks at many attachments in a row: the firewall, the node's links and its settings are
- * listed once for all of them.
+ * Runs an action that looks at many attachments: the firewall's rules, the node's links and its
+ * sysctls are listed once for all of them.
  */
 export async function withCaches<T>(tool: Tool, look: (tool: Tool) => Promise<T>): Promise<T> {
   using firewall = new CachingFirewall(tool.node.sys);
@@ -77,7 +77,7 @@ function jumpOf(line: string, option: "-A" | "-C"): string | undefined {
 class CachingFirewall extends Firewall {
   readonly #listings = new Map<string, string | undefined>();
 
-  /** A second look would be at the same listing. */
+  /** A second look would see the same listing. */
   override consistent<T>(look: () => T): T {
     return look();
   }
@@ -91,7 +91,9 @@ class CachingFirewall extends Firewall {
     return this.#list(what.join(" "), () => super.nftList(what));
   }
 
-  /** Answers by the listing where that will do: one process less for each attachment and family. */
+  /**
+   * Answers from the listing where possible, which saves a process for each attachment and family.
+   */
   override refusedLine(family: Family, text: string): number | undefined {
     const saved = this.save(family, "nat");
     if (saved === undefined || !text.startsWith("*nat\n")) return super.refusedLine(family, text);
@@ -101,7 +103,7 @@ class CachingFirewall extends Firewall {
       .findIndex((line) => line.startsWith("-C ") && !listed.has(`-A ${line.slice(3)}`));
     if (at === -1) return undefined;
     const jump = jumpOf(text.split("\n")[at] ?? "", "-C");
-    // A rule may be listed in other words, but leads from the same chain to the same target.
+    // A rule may be spelled differently in a listing, but its chain and target are the same.
     const mayBeThere = jump === undefined || jumpsIn(saved).has(jump);
     return mayBeThere ? super.refusedLine(family, text) : at + 1;
   }

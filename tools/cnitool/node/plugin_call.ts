@@ -7,7 +7,7 @@ import { validatePortmap } from "../../../schemas/generated/validators.js";
 import type { CachedAttachment } from "./attachments.ts";
 import { withExactKeys } from "../../../shared/base/json_keys.ts";
 
-/** What plugins are called with for an attachment, and what people call it. */
+/** What plugins are called with for an attachment, and its name for people. */
 
 /** A host port as the runtime has asked for it. */
 export interface HostPort {
@@ -44,7 +44,7 @@ export function requestFor({ containerId, ifname, netns, args }: CachedAttachmen
   };
 }
 
-/** The pod that Kubernetes calls it, as "namespace/name", if a runtime has said that. */
+/** The pod's name in Kubernetes, as "namespace/name", if the runtime has passed it. */
 export function podOf({ args }: CachedAttachment): string | undefined {
   const known = new Map(args);
   const name = known.get("K8S_POD_NAME");
@@ -57,7 +57,7 @@ export function hostPortsOf({ capabilityArgs }: CachedAttachment): HostPort[] {
   const list = runtimeConfig["portMappings"];
   if (!isJsonArray(list)) return [];
   return list.flatMap((entry) => {
-    // Runtimes pass what a pod only declares with 0.
+    // Runtimes pass ports that a pod only declares with hostPort 0.
     if (!isJsonObject(entry) || entry["hostPort"] === 0) return [];
     const conf: unknown = { name: "portmap", runtimeConfig: { portMappings: [entry] } };
     const [mapping] = validatePortmap(conf) ? (conf.runtimeConfig?.portMappings ?? []) : [];

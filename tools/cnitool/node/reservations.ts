@@ -20,7 +20,7 @@ import type { Tool } from "../command.ts";
 import { netFolder } from "../settings.ts";
 import type { DelegateConf } from "./delegate_chain.ts";
 
-/** Milliseconds that an ADD may take: until then a reservation may be without a kept result. */
+/** Milliseconds that an ADD may take. Until then a reservation may have no result. */
 const longestAdd = 120_000;
 
 /** What host-local has reserved for a network. */

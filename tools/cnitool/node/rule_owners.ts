@@ -9,7 +9,7 @@ import { iptablesCommand, savedTable, variants } from "./iptables_tables.ts";
 export interface LocatedOwner {
   /** Undefined where the rule does not say it. */
   readonly network: string | undefined;
-  /** Cut where the firewall allows no longer comment. */
+  /** Truncated where the firewall limits comments. */
   readonly containerId: string;
   /** In words, with how to look at them. */
   readonly where: string;
@@ -22,7 +22,7 @@ interface Owner {
 
 const families: readonly Family[] = [4, 6];
 
-/** Whose rules of bridge and portmap this node has. @throws Failure firewall */
+/** The owners of bridge's and portmap's rules on this node. @throws Failure firewall */
 export function ruleOwners(firewall: Firewall): LocatedOwner[] {
   const found = new Map<string, LocatedOwner>();
   const add = (owners: readonly Owner[], where: string): void => {

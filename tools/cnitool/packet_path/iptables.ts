@@ -5,7 +5,7 @@ import { NetError } from "../../../shared/net/error.ts";
 import { every, matchLink, not } from "./walk.ts";
 import type { Action, Match, Packet, Rule, Ruleset } from "./walk.ts";
 
-/** Marks that kube-proxy gives to packets of services, which a pod's own have not. */
+/** Marks that kube-proxy gives to packets of services. Other packets of pods do not have them. */
 const kubernetesMarks: ReadonlySet<string> = new Set(["0x4000/0x4000", "0x8000/0x8000"]);
 
 /** Targets after which a packet goes on with the next rule. */
@@ -87,11 +87,11 @@ function actionOf(option: string, target: string): Action {
   const known = Object.hasOwn(targets, target) ? targets[target] : undefined;
   if (known !== undefined) return known;
   if (passing.has(target)) return { kind: "continue" };
-  // Others in capitals may be targets of the kernel's, or a user's chains.
+  // Other names in capitals may be targets of the kernel or user-defined chains.
   return { kind: option === "-g" ? "goto" : "jump", chain: target };
 }
 
-/** @returns undefined for what is no condition. */
+/** @returns undefined if it is not a condition. */
 function conditionOf(option: string, value: string): ((packet: Packet) => Match) | undefined {
   switch (option) {
     case "-m":
@@ -114,7 +114,7 @@ function conditionOf(option: string, value: string): ((packet: Packet) => Match)
       return () => (kubernetesMarks.has(value) ? "no" : "maybe");
     case "--src-type":
     case "--dst-type":
-      // Neither end of what is forwarded is the node's.
+      // Neither address of a forwarded packet is the node's.
       return () => (value === "LOCAL" ? "no" : "maybe");
     default:
       return () => "maybe";

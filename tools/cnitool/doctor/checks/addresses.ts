@@ -4,10 +4,10 @@ import type { Finding } from "../../../../shared/preconditions/finding.ts";
 import { collecting, keepsResults, some } from "../view.ts";
 import type { View } from "../view.ts";
 
-/** Percent of a range from which on it is said how full it is. */
+/** Percent of a range. From then on doctor says how full it is. */
 const nearlyFull = 90;
 
-/** Addresses: how many are left, and which are nobody's. */
+/** Addresses: how many are left, and which belong to no container. */
 export function checkAddresses(view: View): Finding[] {
   return [...fullness(view), ...leaked(view)];
 }
@@ -41,12 +41,12 @@ function fullness({ reservations }: View): Finding[] {
   });
 }
 
-/** Reservations of containers that are nowhere, and that no ADD may be making. */
+/** Reservations of containers that do not exist, and that no running ADD can have made. */
 function leaked(view: View): Finding[] {
   const { reservations, cached, damaged, unrecorded, starting, configs } = view;
   const { network } = configs;
   if (reservations === undefined || network === undefined || !keepsResults(view)) return [];
-  // Not those of another network: containerd keeps a result for each pod's loopback, too.
+  // Only those of this network: containerd keeps a result for each pod's loopback as well.
   const attachments = [
     ...cached.filter((attachment) => attachment.network === network.name),
     ...damaged.flatMap(({ candidates }) => candidates),

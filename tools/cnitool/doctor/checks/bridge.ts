@@ -59,12 +59,12 @@ function state({ name, up }: Link): Finding[] {
   ];
 }
 
-/** The gateways that pods have, and what else the bridge has of their families. */
+/** The pods' gateways, and other addresses of the bridge in their families. */
 function addresses(view: View, { name, conf, addresses: all }: BridgeView): Finding[] {
   const rangeSets = view.reservations?.conf.rangeSets ?? [];
-  // With a VLAN the gateway's addresses are on a link of their own.
+  // With a VLAN, the gateway's addresses are on a separate link.
   if (!isGateway(view) || (conf["vlan"] ?? 0) !== 0) return [];
-  // What the bridge should have is not known as long as the config contradicts itself.
+  // While the config contradicts itself, nobody knows what the bridge should have.
   if (gatewaysOutside(rangeSets, "").length > 0) return [];
   const has = all.filter(({ address }) => !isLinkLocal(address));
   const wanted = rangeSets.flat().map(({ gateway, subnet }): Cidr => {
@@ -107,7 +107,7 @@ function addresses(view: View, { name, conf, addresses: all }: BridgeView): Find
   ];
 }
 
-/** How to remove an address that is foreign. Pods that have it for their gateway need it still. */
+/** How to remove a foreign address. Pods that use it as their gateway still need it. */
 function wayOutOf({ pods }: View, name: string, cidr: Cidr, wanted: readonly Cidr[]): string {
   const command = `ip address delete ${formatCidr(cidr)} dev ${name}`;
   if (wanted.some(({ address }) => sameAddress(address, cidr.address))) return command;
@@ -143,7 +143,10 @@ function mtu({ links }: View, { conf }: BridgeView, link: Link): Finding[] {
   ];
 }
 
-/** Ports that no attachment has. What leads to another namespace may be a pod, and is not deleted. */
+/**
+ * Ports without an attachment. A port that leads to another namespace may be a pod's, so doctor
+ * does not suggest deleting it.
+ */
 function strayPorts(view: View, { name, strayPorts: ports }: BridgeView): Finding[] {
   if (!keepsResults(view) || isAddUnderWay(view)) return [];
   const left = ports.filter(({ peer }) => peer === "node");

@@ -11,7 +11,7 @@ import { quoted } from "../../shell.ts";
 import { isGateway, some } from "../view.ts";
 import type { View } from "../view.ts";
 
-/** Restarts what writes flannel's network config. */
+/** How to restart what writes flannel's network config. */
 const rewriteConfig = "kubectl -n kube-flannel rollout restart daemonset/kube-flannel-ds";
 
 /** The network configs: whether there is one, which is used, and what is in it. */
@@ -54,7 +54,7 @@ function brokenFiles({ configs: { files, network } }: View): Finding[] {
   });
 }
 
-/** How to repair a broken config. The only one is never taken away. */
+/** How to repair a broken config. doctor never suggests removing the only one. */
 function wayOutOf(file: string, problem: CniError, hasOther: boolean): string {
   const aside = `mv ${quoted(file)} ${quoted(`${file}.broken`)}`;
   if (problem instanceof MisnamedList) {
@@ -63,7 +63,7 @@ function wayOutOf(file: string, problem: CniError, hasOther: boolean): string {
   return hasOther ? aside : `correct ${file}, or let flannel write it again: ${rewriteConfig}`;
 }
 
-/** What a config says that cannot be, whatever the node is like. */
+/** What is wrong with a config on any node. */
 function contradictions(view: View, network: NetworkList): Finding[] {
   const rangeSets = view.reservations?.conf.rangeSets ?? [];
   return [
@@ -157,10 +157,10 @@ function isFlannel({ plugins }: NetworkList): boolean {
   return plugins.some(({ type }) => type === "flannel");
 }
 
-/** What the plugins themselves say of whether they could add a pod. */
+/** Why an ADD would fail, according to the plugins' STATUS. */
 function unready({ configs: { chains, network } }: View): Finding[] {
   return chains.flatMap(({ chain, problem }): Finding[] => {
-    // A range that is full is among the findings on addresses.
+    // A full range is reported with the addresses.
     if (problem === undefined || problem.code === Code.LimitedConnectivity) return [];
     if (problem instanceof NotReady) return [problem.finding];
     const type = chain.at(-1)?.type ?? "";

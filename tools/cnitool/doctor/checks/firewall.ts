@@ -4,7 +4,7 @@ import { noFirewallTool, noMarkChain } from "../../../../shared/preconditions/fi
 import { bridgeLink, collecting, keepsResults, some } from "../view.ts";
 import type { PathView, View } from "../view.ts";
 
-/** The firewall: its commands, what it does with pods' packets, and rules of no pod. */
+/** The firewall: its commands, what it does with pods' packets, and rules that belong to no pod. */
 export function checkFirewall(view: View): Finding[] {
   const { markChain, commands } = view.firewall;
   const noTool = needsFirewall(view) ? noFirewallTool(commands) : undefined;
@@ -24,7 +24,10 @@ function needsFirewall({ bridge, configs: { network } }: View): boolean {
   return bridge?.conf["ipMasq"] === true || hasPortmap;
 }
 
-/** Rules in both iptables, of which packets pass both, and the tools see one. */
+/**
+ * Rules in both iptables-nft and iptables-legacy. Packets pass both, but each command sees only
+ * one.
+ */
 function bothVariants({ firewall: { bothVariants: hasBoth, variant } }: View): Finding[] {
   if (!hasBoth) return [];
   return [
@@ -39,7 +42,7 @@ function bothVariants({ firewall: { bothVariants: hasBoth, variant } }: View): F
   ];
 }
 
-/** What pods send, or what comes for their host ports, is dropped on its way. */
+/** The firewall drops what pods send, or packets for their host ports. */
 function dropped(view: View): Finding[] {
   const bridge = bridgeLink(view)?.name;
   if (bridge === undefined) return [];
@@ -50,7 +53,7 @@ function dropped(view: View): Finding[] {
       outcome.verdict === "drop" &&
       (packet === "outbound" || (packet === "inbound" && hasPorts)),
   );
-  // One for each base chain, whatever it drops.
+  // One finding for each base chain.
   const chains = Map.groupBy(paths, ({ tool, table, family }) => `${tool} ${table} ${family}`);
   return [...chains.values()].flatMap(([path]) =>
     path === undefined
@@ -86,7 +89,7 @@ function letThrough({ tool, table }: PathView, bridge: string): string {
   return `${insert} -i ${bridge} -j ACCEPT; ${insert} -o ${bridge} -j ACCEPT`;
 }
 
-/** What pods send to pods gets another source, by a rule that is not flannel's or ours. */
+/** A rule that is neither flannel's nor ours masquerades what pods send to pods. */
 function masqueraded(view: View): Finding[] {
   const path = view.firewall.paths.find(
     ({ hook, outcome }) =>
@@ -112,12 +115,12 @@ function masqueraded(view: View): Finding[] {
   ];
 }
 
-/** Rules of containers that are not there. */
+/** Rules of containers that do not exist. */
 function stale(view: View): Finding[] {
   const { firewall, configs, cached, damaged, unrecorded, starting } = view;
   const { network } = configs;
   if (network === undefined || !keepsResults(view)) return [];
-  // Those of a pod which has gone are among what it has left.
+  // The rules of a gone pod are reported with the pod.
   const known = new Set([
     ...[...cached, ...unrecorded].map(({ containerId }) => containerId),
     ...damaged.flatMap(({ candidates }) => candidates.map(({ containerId }) => containerId)),

@@ -84,7 +84,7 @@ function routeLocalnet({ kernel, configs, pods }: View, bridge: string): Finding
   ];
 }
 
-/** A node that forwards takes no router advertisements, unless it is told to. */
+/** A node that forwards ignores router advertisements unless accept_ra is 2. */
 function advertisements({ kernel: { sysctls, advertised } }: View): Finding[] {
   if (sysctls[forwardingKey(6)] !== "1") return [];
   const deaf = advertised.filter((link) => sysctls[acceptRaKey(link)] === "1");

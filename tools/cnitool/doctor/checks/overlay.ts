@@ -9,12 +9,12 @@ import type { View } from "../view.ts";
 /** Bytes of the outer headers: IP, UDP, VXLAN and the inner Ethernet header. */
 const overhead = { 4: 20 + 8 + 8 + 14, 6: 40 + 8 + 8 + 14 } as const;
 
-/** So many packets with a wrong checksum are no accident. */
+/** So many wrong checksums are not a coincidence. */
 const manyWrongChecksums = 100;
 
 const restart = "restart flanneld on this node, and read its log: it puts back what is missing";
 
-/** What joins this node to the others. */
+/** What connects this node to the others. */
 export function checkOverlay({ overlay }: View): Finding[] {
   if (overlay === undefined) return [];
   return [
@@ -60,7 +60,10 @@ function mtu({ link, parent }: OverlayDevice): Finding[] {
   ];
 }
 
-/** Routes through the device whose gateway has no MAC, or a MAC that is behind no address. */
+/**
+ * Routes through the device whose gateway has no neighbour entry, or whose MAC has no forwarding
+ * entry.
+ */
 function entries(device: OverlayDevice): Finding[] {
   const { link } = device;
   const lacking = device.routes.filter(
@@ -89,7 +92,7 @@ function isReachable({ gateway }: TableRoute, { neighbours, fdb }: OverlayDevice
   return mac !== undefined && fdb.some((entry) => entry.mac === mac && entry.dst !== undefined);
 }
 
-/** Neighbours to which no route leads: the kernel removes routes where a device was down. */
+/** Neighbours without a route: the kernel removes routes while a device is down. */
 function routes({ link, neighbours, routes: all }: OverlayDevice): Finding[] {
   const lacking = neighbours.filter(
     ({ address }) =>
@@ -108,7 +111,7 @@ function routes({ link, neighbours, routes: all }: OverlayDevice): Finding[] {
   ];
 }
 
-/** Nodes that say the same MAC of themselves: only one of them can be reached. */
+/** Nodes that publish the same MAC: only one of them can be reached. */
 function macs({ link, neighbours, fdb }: OverlayDevice): Finding[] {
   const count = new Map<string, number>();
   for (const { mac = "" } of neighbours) count.set(mac, (count.get(mac) ?? 0) + 1);
@@ -146,7 +149,7 @@ function refused({ refused: peers }: OverlayView): Finding[] {
   ];
 }
 
-/** Peers that answer at their own address, and not through the tunnel. */
+/** Peers that answer at their own address, but not through the tunnel. */
 function blocked({ probes }: OverlayView): Finding[] {
   const silent = probes.filter((probe) => probe.answersDirectly && !probe.answersByTunnel);
   const [first] = silent;
@@ -167,7 +170,10 @@ function nodeOf({ publicIp, subnet }: Probe): string {
   return `${formatAddress(publicIp)} (${formatCidr(subnet)})`;
 }
 
-/** Network cards that are known to spoil what is in a tunnel, and what came out of one. */
+/**
+ * Network cards that are known to spoil tunnelled packets, and packets that arrived with a wrong
+ * checksum.
+ */
 function checksums({ devices, wrongChecksums }: OverlayView): Finding[] {
   const [device] = devices;
   if (device === undefined) return [];

@@ -6,7 +6,10 @@ import { isOurs } from "../observe/plugins.ts";
 import { some } from "../view.ts";
 import type { PluginFile, PluginsView, View } from "../view.ts";
 
-/** The executables: whether they are there, are what they are called, and speak the network's version. */
+/**
+ * The executables: whether they exist, are the plugins that they are named after, and speak the
+ * network's version.
+ */
 export function checkPlugins({ plugins, configs: { network } }: View): Finding[] {
   if (network === undefined) return [];
   const findings = plugins.called.flatMap((file): Finding[] => {
@@ -17,13 +20,16 @@ export function checkPlugins({ plugins, configs: { network } }: View): Finding[]
   return [...findings, ...mixture(plugins)];
 }
 
-/** The command that puts this executable in a plugin's place: a link, or a copy where none can be. */
+/**
+ * The command that installs this executable as a plugin: by a link, or by a copy where links are
+ * impossible.
+ */
 function installing({ self }: PluginsView, path: string): string {
   const names = [self, path].map(quoted).join(" ");
   return `ln -f ${names} || install -m 755 ${names}`;
 }
 
-/** The command that puts a plugin where it should be, if this executable is such a one. */
+/** The command that installs a plugin, if this executable has it. */
 function wayTo(plugins: PluginsView, { type, path }: PluginFile): string {
   const [folder = binFolder] = plugins.folders;
   return plugins.builtins.has(type)
@@ -57,7 +63,7 @@ function broken(plugins: PluginsView, file: PluginFile): Finding | undefined {
   };
 }
 
-/** A plugin that says it is another one, as after a copy into one of several hard links. */
+/** A name that leads to another plugin, as after a copy over one of several hard links. */
 function misnamed(plugins: PluginsView, file: PluginFile): Finding | undefined {
   const { type, path = "", about } = file;
   const named = nameIn(about);
@@ -72,7 +78,7 @@ function misnamed(plugins: PluginsView, file: PluginFile): Finding | undefined {
   };
 }
 
-/** The name in what the reference's and flannel's own plugins say of themselves. */
+/** The name in the text that the reference's and flannel's plugins print about themselves. */
 function nameIn(about: string): string | undefined {
   const [, before, after] = /^CNI (?:plugin ([\w-]+)|([\w-]+) plugin)\b/i.exec(about) ?? [];
   return before ?? after;
@@ -96,7 +102,7 @@ function speaks(
   ];
 }
 
-/** Plugins of more than one suite or version, where one of them is ours. */
+/** Plugins of more than one suite or version, one of which is ours. */
 function mixture(plugins: PluginsView): Finding[] {
   const known = plugins.called.filter(
     ({ type, versions }) => versions !== undefined && plugins.builtins.has(type),

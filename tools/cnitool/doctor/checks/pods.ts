@@ -46,7 +46,7 @@ function ruleErrors({ pods }: View): Finding[] {
   ];
 }
 
-/** Host ports that a process of the node listens on, too. */
+/** Host ports that a process of the node also listens on. */
 function portsInUse({ pods }: View): Finding[] {
   return pods.flatMap(({ name, portsInUse: ports }) =>
     ports.map(({ port: { hostPort, protocol }, process }): Finding => {
@@ -61,7 +61,9 @@ function portsInUse({ pods }: View): Finding[] {
   );
 }
 
-/** Interfaces of pods that drop what comes in by them, for the answer would leave by another. */
+/**
+ * Interfaces of pods that drop incoming packets, because answers would leave by another interface.
+ */
 function strictInterfaces({ pods }: View): Finding[] {
   const strict = pods.filter((pod) => pod.strictInterfaces.length > 0);
   const [first] = strict;
@@ -84,7 +86,7 @@ function strictInterfaces({ pods }: View): Finding[] {
 
 /** Pods whose network is not as ADD made it. */
 function broken(view: View): Finding[] {
-  // Without the bridge all would say the same.
+  // Without the bridge all pods would have the same problem.
   if (view.bridge !== undefined && bridgeLink(view) === undefined) return [];
   const found = view.pods.filter(({ problem }) => problem !== undefined);
   if (found.length === 0) return [];

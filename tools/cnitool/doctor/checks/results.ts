@@ -5,7 +5,7 @@ import { quoted } from "../../shell.ts";
 import { collecting, keepsResults, some } from "../view.ts";
 import type { View } from "../view.ts";
 
-/** The results that runtimes keep, and what portmap keeps. */
+/** The results that runtimes keep, and portmap's records. */
 export function checkResults(view: View): Finding[] {
   return [
     ...notWritable(view),
@@ -29,7 +29,7 @@ function notWritable({ results: { folder, problem } }: View): Finding[] {
   ];
 }
 
-/** Results that cannot be read: of pods that may be running, or of nothing that is there. */
+/** Results that cannot be read: of pods that may be running, or of none that exists. */
 function damaged(view: View): Finding[] {
   const [alive, dead] = split(view.damaged, (entry) => mayBeAlive(view, entry));
   const [first] = dead;
@@ -60,7 +60,10 @@ function damaged(view: View): Finding[] {
   ];
 }
 
-/** Whether a damaged result can be of a pod that runs: it has an address, or there is a pod too many. */
+/**
+ * Whether a damaged result may belong to a running pod: an address is reserved for it, or there is
+ * a pod without a result.
+ */
 function mayBeAlive({ bridge }: View, { reserved, candidates }: DamagedAttachment): boolean {
   if (candidates.length === 0) return false;
   return reserved.length > 0 || (bridge?.strayPorts ?? []).some(({ peer }) => peer !== "node");
@@ -70,7 +73,7 @@ function listed(files: readonly DamagedAttachment[]): string {
   return some(files.map(({ file, problem }) => `${file} (it ${problem})`));
 }
 
-/** Pods that have an address, and of which no result is kept. */
+/** Pods with an address but without a result. */
 function unrecorded(view: View): Finding[] {
   if (!keepsResults(view)) return [];
   const found = view.unrecorded.filter(({ namespace }) => namespace !== undefined);

@@ -8,7 +8,7 @@ import { subnetsOf } from "../../node/reservations.ts";
 import { netFolder } from "../../settings.ts";
 import type { ConfigsView } from "../view.ts";
 
-/** Reads the network configs, and has the plugins say what they make of them. @throws CniError */
+/** Reads the network configs, and asks the plugins about them. @throws CniError */
 export async function observeConfigs(tool: Tool): Promise<ConfigsView> {
   const folder = netFolder(tool);
   const files = listNetworks(folder);

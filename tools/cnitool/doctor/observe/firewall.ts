@@ -19,7 +19,7 @@ import type { Packet, Ruleset } from "../../packet_path/walk.ts";
 import { bridgeLink } from "../view.ts";
 import type { BridgeView, ConfigsView, FirewallView, PathView } from "../view.ts";
 
-/** What stands for the firewall where it could not be looked at. */
+/** The view of a firewall that could not be looked at. */
 export const noFirewall: FirewallView = {
   commands: { iptables: true, nft: true },
   variant: "nft",
@@ -36,7 +36,10 @@ interface Observed {
   readonly reservations: Reservations | undefined;
 }
 
-/** Looks at the firewall: its commands, what it does with pods' packets, and whose rules it has. */
+/**
+ * Looks at the firewall: its commands, what it does with pods' packets, and the owners of its
+ * rules.
+ */
 export function observeFirewall(tool: Tool, observed: Observed): FirewallView {
   const { node, firewall } = tool;
   const rangeSets = observed.reservations?.conf.rangeSets ?? [];
@@ -53,7 +56,7 @@ export function observeFirewall(tool: Tool, observed: Observed): FirewallView {
   };
 }
 
-/** The chain that portmap is told to mark with, and the families whose nat table lacks it. */
+/** The chain of portmap's externalSetMarkChain, and the families whose nat table lacks it. */
 function observeMarkChain(
   firewall: Firewall,
   { network }: ConfigsView,
@@ -75,7 +78,7 @@ interface Hook {
   readonly ruleset: Ruleset;
 }
 
-/** The packets of pods that a base chain drops, or gives another source. */
+/** The packets of pods that a base chain drops or masquerades. */
 function observePaths(
   tool: Tool,
   { links, bridge, reservations }: Observed,
@@ -87,7 +90,7 @@ function observePaths(
   // Before the first pod there is no bridge, and no program has made rules for pods.
   if (link === undefined || range === undefined) return [];
   const { host } = tool.node;
-  // An address that rules for single pods do not name.
+  // An address that no rule for a single pod names.
   const pod = range.end;
   const outside = parseAddress(family === 4 ? "1.1.1.1" : "2606:4700:4700::1111");
   const uplink = host.linkTo(outside) ?? "";
@@ -161,7 +164,7 @@ function hooksOf(firewall: Firewall, family: Family): Hook[] {
   return [...iptables, ...nftHooks(firewall, family, seen)];
 }
 
-/** Tables of this suite, whose rules are not those of others, and thousands on a full node. */
+/** Tables of this suite. They have no foreign rules, but thousands of their own on a full node. */
 const ownTables: ReadonlySet<string> = new Set(
   [...hostPortKind.nftables, ...masqueradeKind.nftables].map(({ name }) => name),
 );

@@ -23,22 +23,22 @@ function sysctlKeys(bridge: string): string[] {
   ];
 }
 
-/** What shows the firewall the packets that pass a bridge. */
+/** The sysctls that make bridged packets pass the firewall. */
 export function bridgeNetfilterKey(family: Family): string {
   return `net/bridge/bridge-nf-call-ip${family === 4 ? "" : "6"}tables`;
 }
 
-/** What lets packets from 127.0.0.1 leave by a link. */
+/** The sysctl that lets packets from 127.0.0.1 leave by a link. */
 export function routeLocalnetKey(link: string): string {
   return `net/ipv4/conf/${link}/route_localnet`;
 }
 
-/** How many entries the neighbour table of a family has at the most. */
+/** The sysctl for the size of a family's neighbour table. */
 export function neighbourLimitKey(family: Family): string {
   return `net/ipv${family}/neigh/default/gc_thresh3`;
 }
 
-/** What makes a link take router advertisements: 2 for a node that forwards, too. */
+/** The sysctl that makes a link accept router advertisements; with 2 even if the node forwards. */
 export function acceptRaKey(link: string): string {
   return `net/ipv6/conf/${link}/accept_ra`;
 }
@@ -60,7 +60,7 @@ export function observeKernel({ node }: Tool, bridge: string, links: readonly Li
   };
 }
 
-/** Links with an IPv6 default route, or where there is none an address, of a router's. */
+/** Links whose IPv6 default route, or else an address, is from a router advertisement. */
 function advertisedLinks(host: Tool["node"]["host"], links: readonly Link[]): string[] {
   const defaults = host.routes().filter(({ dst }) => dst.address.family === 6 && dst.prefix === 0);
   const byRoute = new Set(

@@ -16,9 +16,9 @@ import { observePlugins } from "./plugins.ts";
 import { observePods } from "./pods.ts";
 
 /**
- * Looks at the node, once. A part that cannot be looked at is a failure in the view; the others are
- * looked at all the same.
- * @throws CniError Failure what keeps the node from being looked at at all.
+ * Looks at the node once. If a part cannot be looked at, the view has a failure for it and the
+ * other parts.
+ * @throws CniError Failure if the node cannot be looked at at all.
  */
 export async function observe(tool: Tool): Promise<View> {
   const { node } = tool;

@@ -20,10 +20,13 @@ import type {
   RefusedPeer,
 } from "../overlay_view.ts";
 
-/** Peers that are asked for an answer: which of them does not matter. */
+/** How many peers are pinged. */
 const mostProbes = 3;
 
-/** What joins the node to others; undefined where there is no device of flanneld's. @throws Failure kernel */
+/**
+ * What connects the node to others; undefined without a device of flanneld.
+ * @throws Failure kernel
+ */
 export async function observeOverlay(
   sys: Sys,
   links: readonly Link[],
@@ -58,7 +61,7 @@ function withDriver(link: Link): ParentLink {
   }
 }
 
-/** Those of this project's flanneld; the Go program says nothing of the kind. */
+/** Only this project's flanneld tells; the Go program does not. */
 async function refusedPeers(): Promise<readonly RefusedPeer[]> {
   const status = parseJson((await askStatus(statusSocket(subnetFile))) ?? "");
   if (!isJsonObject(status)) return [];
@@ -81,7 +84,7 @@ async function probeSome(sys: Sys, devices: readonly OverlayDevice[]): Promise<P
     ping(sys, formatAddress(gateway)),
   ]);
   const heard = await Promise.all(answers);
-  // Without ping nothing can be said.
+  // Without ping nothing is known.
   if (heard.includes(undefined)) return [];
   return probes.map(({ device, port, subnet, publicIp }, at) => ({
     ...{ device, port, subnet, publicIp },
@@ -100,7 +103,7 @@ function targetsOf({ link, routes, neighbours, fdb }: OverlayDevice) {
   });
 }
 
-/** @returns whether there was an answer; undefined where there is no ping. */
+/** @returns whether there was an answer; undefined if ping is not installed. */
 async function ping(sys: Sys, address: string): Promise<boolean | undefined> {
   const { status, failure } = await sys.start(
     "ping",

@@ -4,7 +4,7 @@ import type { Tool } from "../../command.ts";
 import { pluginPath } from "../../settings.ts";
 import type { ConfigsView, PluginFile, PluginsView } from "../view.ts";
 
-/** Milliseconds for a plugin to say its version. */
+/** Milliseconds in which a plugin must print its version. */
 const timeout = 10_000;
 /** Bytes of what it may say. */
 const maxOutput = 65_536;
@@ -15,7 +15,7 @@ export function observePlugins(tool: Tool, { network, chains }: ConfigsView): Pl
   const builtins = new Set(tool.builtins.keys());
   const own = (network?.plugins ?? []).map(({ type }) => lookAt(tool, type, folders));
   const delegated = chains.flatMap(({ chain }) => chain.slice(1).map(({ type }) => type));
-  // What ours delegates to it holds itself.
+  // Our plugins have their delegates built in.
   const outside = own.every(({ about }) => isOurs(about))
     ? delegated.filter((type) => !builtins.has(type))
     : delegated;
@@ -27,7 +27,7 @@ export function observePlugins(tool: Tool, { network, chains }: ConfigsView): Pl
   return { folders, called, builtins, self: process.execPath };
 }
 
-/** Whether what an executable says of itself is what ours says. */
+/** Whether an executable's text about itself is ours. */
 export function isOurs(about: string): boolean {
   return about.startsWith("flannel-cni ");
 }

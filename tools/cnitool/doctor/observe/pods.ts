@@ -15,7 +15,7 @@ import type { ConfigsView, PodView } from "../view.ts";
 
 const mainTable = 254;
 
-/** Looks at the pods of the network, one after another: each one's namespace is closed again. */
+/** Looks at the pods of the network one after another, and closes each namespace again. */
 export async function observePods(
   tool: Tool,
   { network }: ConfigsView,
@@ -96,8 +96,8 @@ function portInUse(
 }
 
 /**
- * The interfaces of a container with several attachments that drop what comes in by them from
- * outside: reverse path filtering is strict, and the default route leads through another.
+ * The interfaces of a container with several attachments that drop packets from outside: reverse
+ * path filtering is strict, and the default route leads through another interface.
  */
 function strictInterfaces(
   { node }: Tool,
@@ -108,7 +108,7 @@ function strictInterfaces(
     const filter = (link: string): number =>
       Number(container.sysctl(`net/ipv4/conf/${link}/rp_filter`) ?? 0);
     const all = filter("all");
-    // The larger of the two counts, and 2 is loose.
+    // The larger of the two applies; 2 is loose.
     const strict = attachments.filter(({ ifname }) => Math.max(all, filter(ifname)) === 1);
     if (strict.length === 0) return [];
     const byDefault = container
