@@ -16,13 +16,13 @@ export function checkContainer(context: Context<BridgeConfig>, container: Namesp
   const { conf, node, request } = context;
   const result = context.prevResult;
   if (result === undefined) return;
-  const own = result.interfaces.find(
+  const containerInterface = result.interfaces.find(
     ({ name, sandbox }) => name === request.ifname && sandbox === request.netns,
   );
-  if (own === undefined) throw missing(`${request.ifname} in prevResult`);
+  if (containerInterface === undefined) throw missing(`${request.ifname} in prevResult`);
   const bridge = seen(node.host, { name: conf.bridge });
   if (bridge.kind !== "bridge") throw different(conf.bridge, "kind", bridge.kind, "bridge");
-  const inside = seen(container, own);
+  const inside = seen(container, containerInterface);
   const outside = hostEnd(node.host, result, conf, inside);
   if (outside.master !== bridge.index) {
     throw different(outside.name, "bridge", `link ${String(outside.master)}`, conf.bridge);

@@ -122,7 +122,7 @@ export function removeMasquerade(env: Env, masquerade: Masquerade): void {
  */
 export function collectMasquerade(env: Env, network: string, valid: readonly Attachment[]): void {
   const digest = env.node.sys.sha512;
-  const own = `${networkTag(digest, network)}-`;
+  const tagPrefix = `${networkTag(digest, network)}-`;
   const tags = new Set(
     valid.map(({ containerId, ifname }) => masqueradeTag(digest, network, ifname, containerId)),
   );
@@ -134,7 +134,7 @@ export function collectMasquerade(env: Env, network: string, valid: readonly Att
       .filter((owner) =>
         owner.tag === undefined
           ? owner.network === network && !ids.has(owner.containerId ?? "")
-          : owner.tag.startsWith(own) && !tags.has(owner.tag),
+          : owner.tag.startsWith(tagPrefix) && !tags.has(owner.tag),
       );
     driver.remove(
       families,

@@ -87,13 +87,13 @@ export function planAdd(
     ...(usesVlanLink ? planVlanLink(conf, observed, vlanPair, net.gateways) : []),
     ...planGateways(conf, net.gateways, observed),
   ];
-  const own = [
+  const portChanges = [
     ...planNeighbours(conf, net, observed),
     ...planPort(conf, pair.hostVeth, defaultVlanOf(bridge)),
   ];
   return {
     changesCommon: common.length > 0,
-    attach: [{ in: "host", changes: [...common, ...own] }],
+    attach: [{ in: "host", changes: [...common, ...portChanges] }],
     configure: [
       { in: "container", changes: planContainer(conf, ifname, net) },
       { in: "host", changes: planForwarding(net, observed) },
@@ -216,7 +216,7 @@ function planTraffic(
 ): Phase[] {
   const mustWait = bridge === undefined || (bridge.up && !bridge.carrier);
   const carriers = [hostVeth, ...(mustWait ? [conf.bridge] : [])];
-  const own = net.ips.map(({ address }) => address);
+  const addresses = net.ips.map(({ address }) => address);
   return [
     ...(conf.leaveDown
       ? []
@@ -227,7 +227,7 @@ function planTraffic(
         ]),
     ...(conf.detectDuplicates ? [{ in: "container", duplicateDetectionOf: ifname } as const] : []),
     ...waitForLocalRoutes("host", gatewayLink(conf), net.gateways),
-    ...(conf.leaveDown ? [] : waitForLocalRoutes("container", ifname, own)),
+    ...(conf.leaveDown ? [] : waitForLocalRoutes("container", ifname, addresses)),
   ];
 }
 

@@ -99,8 +99,8 @@ export function findState(
   const first = `${dataDir}/${attachment.containerId}`;
   const ifname = node.attribute(first, ifnameAttribute) ?? attachment.ifname;
   const shared = ifname === attachment.ifname ? readState(first) : undefined;
-  const own = readState(`${first}:${attachment.ifname}`) ?? shared;
-  return own?.config === undefined || own.config["name"] === network ? own : undefined;
+  const state = readState(`${first}:${attachment.ifname}`) ?? shared;
+  return state?.config === undefined || state.config["name"] === network ? state : undefined;
 }
 
 /** Removes a state file, if it is there. @throws CniError IoFailure */
@@ -122,8 +122,9 @@ export function sweepStates(
   if (node.attribute(first, ifnameAttribute) === ifname) removeState(first);
   attempt(`clear the state files in ${dataDir}`, () => {
     for (const name of listIfPresent(dataDir)) {
-      const own = name.startsWith(`.${containerId}.`) || name.startsWith(`.${containerId}:`);
-      if (own && isAbandoned(name)) removeIfPresent(`${dataDir}/${name}`);
+      const isContainers =
+        name.startsWith(`.${containerId}.`) || name.startsWith(`.${containerId}:`);
+      if (isContainers && isAbandoned(name)) removeIfPresent(`${dataDir}/${name}`);
     }
   });
 }

@@ -41,8 +41,11 @@ async function add(call: Call): Promise<Result> {
   const store = new Store(conf.folder, call.node);
   const ips = store.exclusive(() => {
     store.tidy();
-    const own = store.ownedBy(request, (address) => setOf(conf.rangeSets, address) !== undefined);
-    refuseSecond(own, request);
+    const reserved = store.ownedBy(
+      request,
+      (address) => setOf(conf.rangeSets, address) !== undefined,
+    );
+    refuseSecond(reserved, request);
     return conf.rangeSets.map((set, index) =>
       reserveOne(call, store, { set, index, requested: wanted[index] }),
     );
@@ -58,8 +61,8 @@ async function del({ conf, request, node }: Call): Promise<void> {
 }
 
 async function check({ conf, request, prevResult, node }: Call): Promise<void> {
-  const own = new Store(conf.folder, node).ownedBy(request);
-  checkReserved(conf, request, prevResult?.ips ?? [], own);
+  const reserved = new Store(conf.folder, node).ownedBy(request);
+  checkReserved(conf, request, prevResult?.ips ?? [], reserved);
 }
 
 async function gc({ conf, node }: Call, valid: readonly Attachment[]): Promise<void> {
@@ -130,9 +133,9 @@ function reserveOne(call: Call, store: Store, { set, index, requested }: Wanted)
   );
 }
 
-function refuseSecond(own: readonly Reservation[], { containerId, ifname }: Attachment): void {
-  if (own.length === 0) return;
-  const addresses = own.map(({ address }) => formatAddress(address)).join(", ");
+function refuseSecond(reserved: readonly Reservation[], { containerId, ifname }: Attachment): void {
+  if (reserved.length === 0) return;
+  const addresses = reserved.map(({ address }) => formatAddress(address)).join(", ");
   throw new CniError(
     Code.AlreadyAllocated,
     `Cannot give container ${containerId} an address for ${ifname}: it already has ${addresses}.`,

@@ -21,8 +21,10 @@ export function allocate(
   surveyor: Surveyor,
 ): PortRecord[] {
   const { forward } = record;
-  const own = store.read(forward.network, forward);
-  const evicted = new Map<string, PortRecord>(own === undefined ? [] : [[keyOf(own), own]]);
+  const earlier = store.read(forward.network, forward);
+  const evicted = new Map<string, PortRecord>(
+    earlier === undefined ? [] : [[keyOf(earlier), earlier]],
+  );
   for (const mapping of forward.mappings) {
     for (const owner of store.ownersOf(mapping)) {
       const clashes = owner.forward.mappings.some((taken) => overlap(mapping, taken));

@@ -47,9 +47,9 @@ export function isGone(
   );
   if (reserved && !isReserved) return true;
   if (inodeOf(netns) === inode) return false;
-  const own = inodeOf(asking);
+  const callerInode = inodeOf(asking);
   // Inode numbers of deleted namespaces are used again: the address tells whose it is.
-  return !findNamespaces(node, (found) => found === inode && found !== own).some((found) =>
+  return !findNamespaces(node, (found) => found === inode && found !== callerInode).some((found) =>
     addresses.some(({ address }) => isIn(address, found.addresses)),
   );
 }
@@ -67,8 +67,8 @@ export function isForeignGone(
   const holders = holdersOf(address, network, reservations).map(({ id }) => id);
   if (holders.some((id) => isId(containerId, isCut, id))) return false;
   if (holders.length > 0) return true;
-  const own = inodeOf(netns);
-  return !findNamespaces(node, (inode) => inode !== own).some((found) =>
+  const callerInode = inodeOf(netns);
+  return !findNamespaces(node, (inode) => inode !== callerInode).some((found) =>
     isIn(address, found.addresses),
   );
 }

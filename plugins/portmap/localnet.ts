@@ -32,8 +32,9 @@ export function localnetLink(
   { node }: Pick<PortmapEnv, "node">,
   forward: PortForward,
 ): string | undefined {
-  const own = addressOf(forward, 4);
-  const link = own && forward.options.snat ? node.host.linkTo(own.address) : undefined;
+  const podAddress = addressOf(forward, 4);
+  const link =
+    podAddress && forward.options.snat ? node.host.linkTo(podAddress.address) : undefined;
   // The firewalls would read other names as patterns, or as more than a name.
   return link === undefined || link === "lo" || plainIfname(link) !== link ? undefined : link;
 }

@@ -63,10 +63,10 @@ export const portmap: Plugin<PortmapConfig> = {
    */
   async del(context) {
     const env = envOf(context);
-    const own = recordsOf(env, context);
+    const records = recordsOf(env, context);
     // If a lock or a tool has stopped this removal, it would stop the next ones as well.
-    const isDone = own.length === 0 || tearDown(env, own);
-    if (own.length === 0) tearDownUnrecorded(env, context);
+    const isDone = records.length === 0 || tearDown(env, records);
+    if (records.length === 0) tearDownUnrecorded(env, context);
     if (isDone) retryLeftovers(env);
     sweepRecords(env);
   },
@@ -75,15 +75,20 @@ export const portmap: Plugin<PortmapConfig> = {
     const { conf, prevResult, request } = context;
     if (prevResult === undefined || conf.mappings.length === 0) return;
     const env = envOf(context);
-    const own = env.store.read(conf.network, request);
-    const backend = own?.backend ?? chooseBackend(context);
-    const forward = asAdded(portForwardOf(context, prevResult), own);
+    const record = env.store.read(conf.network, request);
+    const backend = record?.backend ?? chooseBackend(context);
+    const forward = asAdded(portForwardOf(context, prevResult), record);
     // If the container has no record, the reference plugin may have made its rules.
-    const ruleset = rulesetOf(env, forward, [{ forward }], own === undefined ? "reference" : "us");
+    const ruleset = rulesetOf(
+      env,
+      forward,
+      [{ forward }],
+      record === undefined ? "reference" : "us",
+    );
     const driver = driverOf(context.firewall, backend);
     const missingOf = (family: Family): string | undefined =>
       driver.missing(family, ruleset) ??
-      (family === 4 && own !== undefined ? missingGuard(env, own) : undefined);
+      (family === 4 && record !== undefined ? missingGuard(env, record) : undefined);
     for (const family of familiesOf(forward)) {
       const missing = missingOf(family);
       if (missing === undefined) continue;
@@ -118,26 +123,26 @@ export const portmap: Plugin<PortmapConfig> = {
     const { conf, prevResult, request } = context;
     if (prevResult === undefined || conf.mappings.length === 0) return [];
     const env = envOf(context);
-    const own = env.store.read(conf.network, request);
+    const record = env.store.read(conf.network, request);
     const isStaying = (): boolean => env.store.departures.isStaying(conf.network, request);
     // A DEL is under way, or has left rules for the next DEL.
-    if (own === undefined ? !isStaying() : !hasRules(own)) return [];
-    const forward = asAdded(portForwardOf(context, prevResult), own);
-    const driver = driverOf(context.firewall, own?.backend ?? chooseBackend(context));
+    if (record === undefined ? !isStaying() : !hasRules(record)) return [];
+    const forward = asAdded(portForwardOf(context, prevResult), record);
+    const driver = driverOf(context.firewall, record?.backend ?? chooseBackend(context));
     const ruleset = rulesetOf(env, forward, [{ forward }]);
     const lost = familiesOf(forward).filter(
       (family) => driver.missing(family, ruleset) !== undefined,
     );
     if (lost.length > 0 && !dryRun) {
-      if (own === undefined) addUnrecorded(context, forward, isStaying);
-      else restoreHostPorts(env, own);
+      if (record === undefined) addUnrecorded(context, forward, isStaying);
+      else restoreHostPorts(env, record);
     }
-    const isOpen = own !== undefined && missingGuard(env, own) !== undefined;
-    if (isOpen && !dryRun) openLocalnet(env, own);
+    const isOpen = record !== undefined && missingGuard(env, record) !== undefined;
+    if (isOpen && !dryRun) openLocalnet(env, record);
     const ports = [...new Set(conf.mappings.map(describeMapping))].join(", ");
     return [
       ...lost.map((family) => `host ports ${ports} for IPv${family}`),
-      ...(isOpen ? [`drop of packets from ${own.localnetLink} to 127.0.0.0/8`] : []),
+      ...(isOpen ? [`drop of packets from ${record.localnetLink} to 127.0.0.0/8`] : []),
     ];
   },
 
@@ -162,8 +167,8 @@ export const portmap: Plugin<PortmapConfig> = {
 };
 
 /** Host ports with the options of their ADD: the network config may have changed since. */
-function asAdded(forward: PortForward, own: PortRecord | undefined): PortForward {
-  return own === undefined ? forward : { ...forward, options: own.forward.options };
+function asAdded(forward: PortForward, record: PortRecord | undefined): PortForward {
+  return record === undefined ? forward : { ...forward, options: record.forward.options };
 }
 
 /**
@@ -196,9 +201,9 @@ function recordsOf(env: PortmapEnv, { conf, request }: Context<PortmapConfig>): 
     [request, { ...request, ifname: "" }].flatMap(
       (attachment) => env.store.read(network, attachment) ?? [],
     );
-  const own = read();
-  if (own.length > 0 || mappings.length === 0 || !departures.isStaying(network, request))
-    return own;
+  const records = read();
+  if (records.length > 0 || mappings.length === 0 || !departures.isStaying(network, request))
+    return records;
   // A repair may be about to record another plugin's rules.
   try {
     return env.store.locked(() => {
@@ -207,7 +212,7 @@ function recordsOf(env: PortmapEnv, { conf, request }: Context<PortmapConfig>): 
     });
   } catch (error) {
     env.warn(asCniError(error).message);
-    return own;
+    return records;
   }
 }
 
@@ -266,12 +271,12 @@ function chooseBackend({ conf, node }: Context<PortmapConfig>): Backend {
 /** @throws CniError Conflict if the config says "refuse". */
 function checkListeners({ conf, node, warn }: Context<PortmapConfig>, forward: PortForward): void {
   const warned = new Set<string>();
-  const own = familiesOf(forward);
+  const podFamilies = familiesOf(forward);
   for (const mapping of forward.mappings) {
     const { protocol, hostPort, hostIP, family: only } = mapping;
     const listeners = node.listeners({ protocol, port: hostPort, address: hostIP });
     for (const [family, inodes] of listeners) {
-      if (!own.includes(family) || (only ?? family) !== family) continue;
+      if (!podFamilies.includes(family) || (only ?? family) !== family) continue;
       const who = node.listenerName(inodes) ?? "a process";
       const conflict = `${describeMapping(mapping)} is used by ${who} of the host, whose IPv${family} traffic the container would get`;
       if (conf.refuseListeners) {

@@ -13,12 +13,12 @@ export function portForwardOf(
 ): PortForward {
   const { network, mappings, options } = conf;
   const { containerId, ifname } = request;
-  const own = result.ips.filter((ip) => {
+  const podIps = result.ips.filter((ip) => {
     const link = ip.interface === undefined ? undefined : result.interfaces[ip.interface];
     return link === undefined || (link.name === ifname && (link.sandbox ?? "") !== "");
   });
   const addresses = families.flatMap((family) => {
-    const first = own.find(({ address }) => address.address.family === family)?.address;
+    const first = podIps.find(({ address }) => address.address.family === family)?.address;
     const isMapped = mappings.some((mapping) => (mapping.family ?? family) === family);
     return first === undefined || !isMapped ? [] : [first];
   });

@@ -30,13 +30,13 @@ interface Task {
 export function setUp(env: PortmapEnv, task: Task): void {
   const { firewall, store } = env;
   const { record, evicted } = task;
-  const own = familiesOf(record.forward);
+  const podFamilies = familiesOf(record.forward);
   const addOwnOf = (some: readonly Family[]): Family[] =>
     store.withRulesOf(firewall, record.forward, () =>
       some.filter((family) => !addOwn(env, task, family)),
     );
-  const rest = evicted.length === 0 ? addOwnOf(own) : own;
-  for (const family of rest) {
+  const unfinished = evicted.length === 0 ? addOwnOf(podFamilies) : podFamilies;
+  for (const family of unfinished) {
     // If another call has made the shared rules meanwhile, the container's own lock will do.
     const isDone = store.withAllRules(firewall, () => {
       if (evicted.length === 0 && isInOrder(env, record, family)) return false;
@@ -55,11 +55,11 @@ export function setUp(env: PortmapEnv, task: Task): void {
 /** Removes evicted rules from firewalls and families that the record has no rules in. */
 function removeOthers(env: PortmapEnv, { record, evicted }: Task): void {
   if (evicted.length === 0) return;
-  const own = familiesOf(record.forward);
+  const podFamilies = familiesOf(record.forward);
   env.store.withAllRules(env.firewall, () => {
     for (const family of families) {
       const elsewhere = evicted.filter(
-        ({ backend }) => backend !== record.backend || !own.includes(family),
+        ({ backend }) => backend !== record.backend || !podFamilies.includes(family),
       );
       removeRules(env, elsewhere, family);
     }
@@ -120,13 +120,13 @@ function unrecorded(
   { record, evicted, surveyor }: Task,
   family: Family,
 ): Ruleset[] {
-  const own: Ruleset[] = [];
+  const removed: Ruleset[] = [];
   for (const { backend, owner } of goneClaimants(env, record, evicted, family, surveyor)) {
     const ruleset = listedHostPorts(backend, owner);
-    if (backend === driver.backend) own.push(ruleset);
+    if (backend === driver.backend) removed.push(ruleset);
     else driverOf(env.firewall, backend).remove([family], [ruleset]);
   }
-  return own;
+  return removed;
 }
 
 /** A record's rules, with those of the same owner. */

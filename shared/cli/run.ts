@@ -48,8 +48,8 @@ export async function runProgram<Tool>(
   const wanted = isHelp ? rest[0] : word;
   const command = commands.find((known) => known.name === wanted);
   if (command !== undefined) {
-    const own = isHelp ? ["--help"] : rest;
-    return runCommand(command, own, session, `${name} `);
+    const commandArgs = isHelp ? ["--help"] : rest;
+    return runCommand(command, commandArgs, session, `${name} `);
   }
   return guarded(name, session, async () => {
     if (isVersion) terminal.line(`${name} ${version} (flannel-cni)`);

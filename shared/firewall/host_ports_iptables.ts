@@ -37,19 +37,21 @@ export function hostPortRulesOfIptables(
   digest: Digest,
 ): IptablesRules {
   const chain = hostPortChain(digest, network, containerId);
-  const own = forwards.filter((forward) => addressOf(forward, family) !== undefined);
+  const familyForwards = forwards.filter((forward) => addressOf(forward, family) !== undefined);
   return {
     table: "nat",
     chain,
     oldChains: [oldHostPortChain(digest, network, containerId)],
     entryChain: dnatChain,
     rules: [
-      ...own.flatMap((forward) => dnatRules(forward, family)).map((rule) => ({ chain, rule })),
-      ...own
+      ...familyForwards
+        .flatMap((forward) => dnatRules(forward, family))
+        .map((rule) => ({ chain, rule })),
+      ...familyForwards
         .flatMap((forward) => entryRules(forward, family))
         .map((rule) => ({ chain: dnatChain, rule: `${rule} -j ${chain}` })),
     ],
-    shared: sharedRules(own.map(({ options }) => options)),
+    shared: sharedRules(familyForwards.map(({ options }) => options)),
   };
 }
 
@@ -122,13 +124,13 @@ function groups(ports: readonly number[]): number[][] {
 
 /** The rules of a container's chain. */
 function dnatRules(forward: PortForward, family: Family): string[] {
-  const own = addressOf(forward, family);
-  if (own === undefined) return [];
+  const podAddress = addressOf(forward, family);
+  if (podAddress === undefined) return [];
   const { options } = forward;
   const mark = options.externalSetMarkChain ?? markChain;
   // iptables-save leaves out a source that is everything.
-  const source = options.masqAll ? "" : `-s ${formatCidr(subnetOf(own))} `;
-  const address = formatAddress(own.address);
+  const source = options.masqAll ? "" : `-s ${formatCidr(subnetOf(podAddress))} `;
+  const address = formatAddress(podAddress.address);
   const pod = family === 6 ? `[${address}]` : address;
   const mappings = addressesFirst(mappingsOf(forward, family));
   return mappings.flatMap(({ protocol, hostPort, hostIP, containerPort }) => {
@@ -150,10 +152,10 @@ export function hostPortsInIptables(saved: string, family: Family): ListedHostPo
     const entry = readEntry(line);
     if (entry === undefined) return [];
     const { owner, protocol, ports, ...container } = entry;
-    const own = lines.filter((text) => text.startsWith(`-A ${owner} `));
+    const chainRules = lines.filter((text) => text.startsWith(`-A ${owner} `));
     return ports.flatMap((hostPort) => {
       const common = { owner, ...container, family, protocol, hostPort };
-      const targets = own.flatMap((text) => readDnat(text, protocol, hostPort));
+      const targets = chainRules.flatMap((text) => readDnat(text, protocol, hostPort));
       return targets.length === 0
         ? [{ ...common, hostIP: undefined, address: undefined }]
         : targets.map((target) => ({ ...common, ...target }));

@@ -81,10 +81,10 @@ export function hostPortRulesOfNftables(
 }
 
 function rulesOf(forward: PortForward, family: Family, maker: "us" | "reference"): NftablesRule[] {
-  const own = addressOf(forward, family);
-  if (own === undefined) return [];
+  const podAddress = addressOf(forward, family);
+  if (podAddress === undefined) return [];
   const ip = wordOf(family);
-  const address = formatAddress(own.address);
+  const address = formatAddress(podAddress.address);
   const pod = family === 6 ? `[${address}]` : address;
   // In the containers' rules, for other networks have conditions of their own, or none.
   const when = forward.options.conditions[family].map((condition) => `${condition} `).join("");
@@ -95,8 +95,8 @@ function rulesOf(forward: PortForward, family: Family, maker: "us" | "reference"
     return { chain: hostPortsChain, rule: `${toAddress(mapping, ip)}${dnat}`, when };
   });
   if (!forward.options.snat) return rules;
-  const marks = maker === "us" ? markRules(forward, own, when) : [];
-  return [...marks, ...rules, ...masqueradeRules(forward, own, maker)];
+  const marks = maker === "us" ? markRules(forward, podAddress, when) : [];
+  return [...marks, ...rules, ...masqueradeRules(forward, podAddress, maker)];
 }
 
 function wordOf(family: Family): "ip" | "ip6" {
@@ -118,10 +118,10 @@ function markOf({ markMasqBit }: PortForwardOptions): string {
  * answer them directly; with masqAll, what anyone sends. That a packet was DNATed to the container
  * would not tell: one to a service was, too, and has to keep its source.
  */
-function markRules(forward: PortForward, own: Cidr, when: string): NftablesRule[] {
-  const { family } = own.address;
+function markRules(forward: PortForward, podAddress: Cidr, when: string): NftablesRule[] {
+  const { family } = podAddress.address;
   const ip = wordOf(family);
-  const from = forward.options.masqAll ? "" : `${ip} saddr ${subnetText(own)} `;
+  const from = forward.options.masqAll ? "" : `${ip} saddr ${subnetText(podAddress)} `;
   const groups = Map.groupBy(
     mappingsOf(forward, family),
     (mapping) => `${toAddress(mapping, ip)}${mapping.protocol}`,
@@ -137,17 +137,17 @@ function markRules(forward: PortForward, own: Cidr, when: string): NftablesRule[
 /** Masquerades what would not find its way back otherwise. */
 function masqueradeRules(
   { options }: PortForward,
-  own: Cidr,
+  podAddress: Cidr,
   maker: "us" | "reference",
 ): NftablesRule[] {
-  const ip = wordOf(own.address.family);
-  const address = formatAddress(own.address);
+  const ip = wordOf(podAddress.address.family);
+  const address = formatAddress(podAddress.address);
   const to = `${ip} daddr ${address}`;
   const mark = markOf(options);
   // nft lists the highest bit as a prefix.
   const isMarked = options.markMasqBit === 31 ? `${mark}/1` : `& ${mark} == ${mark}`;
   const marked = maker === "us" ? [`${to} meta mark ${isMarked} masquerade`] : [];
-  const local = own.address.family === 4 ? [`ip saddr 127.0.0.1 ${to} masquerade`] : [];
+  const local = podAddress.address.family === 4 ? [`ip saddr 127.0.0.1 ${to} masquerade`] : [];
   // With masqAll these packets are marked too. The reference's CHECK counts the rules.
   const optional = maker === "us" && options.masqAll;
   return [

@@ -198,13 +198,14 @@ export class IptablesDriver implements FirewallDriver {
       );
       return ["iptables-legacy", family, ...contents].join(" ");
     }
-    const states = withRules(rulesOf([ruleset], family)).flatMap(({ chain: own, table, rules }) =>
-      [...new Set(rules.map(({ chain }) => chain))].map((chain) => {
-        const found = this.#firewall
-          .rules(family, table, chain, chain === own ? undefined : own)
-          .filter((rule) => chain === own || rule.names(own));
-        return `${chain} ${found.map(({ expressions }) => stateOf(expressions)).join(" ")}`;
-      }),
+    const states = withRules(rulesOf([ruleset], family)).flatMap(
+      ({ chain: ownerChain, table, rules }) =>
+        [...new Set(rules.map(({ chain }) => chain))].map((chain) => {
+          const found = this.#firewall
+            .rules(family, table, chain, chain === ownerChain ? undefined : ownerChain)
+            .filter((rule) => chain === ownerChain || rule.names(ownerChain));
+          return `${chain} ${found.map(({ expressions }) => stateOf(expressions)).join(" ")}`;
+        }),
     );
     return ["iptables-nft", family, ...states].join(" ");
   }

@@ -31,10 +31,16 @@ export function removeLines({ chain, rules }: IptablesRules): string[] {
  */
 export function removeListedLines({ chain, oldChains }: IptablesRules, saved: string): string[] {
   const lines = saved.split("\n");
-  return [chain, ...oldChains].flatMap((own) => {
-    const jumps = lines.filter((line) => line.startsWith("-A ") && line.endsWith(` -j ${own}`));
-    if (jumps.length === 0 && !lines.some((line) => line.startsWith(`:${own} `))) return [];
-    return [newChain(own), ...jumps.map((line) => line.replace("-A ", "-D ")), `-X ${own}`];
+  return [chain, ...oldChains].flatMap((ownerChain) => {
+    const jumps = lines.filter(
+      (line) => line.startsWith("-A ") && line.endsWith(` -j ${ownerChain}`),
+    );
+    if (jumps.length === 0 && !lines.some((line) => line.startsWith(`:${ownerChain} `))) return [];
+    return [
+      newChain(ownerChain),
+      ...jumps.map((line) => line.replace("-A ", "-D ")),
+      `-X ${ownerChain}`,
+    ];
   });
 }
 

@@ -69,10 +69,10 @@ export function masqueradeRuleset(
         ownChains: [],
         rules: families.flatMap(ownOf).map((address) => {
           const ip = address.address.family === 4 ? "ip" : "ip6";
-          const own = formatAddress(address.address);
+          const podAddress = formatAddress(address.address);
           return {
             chain: masqueradeChecksChain,
-            rule: `${ip} saddr ${own} ${ip} daddr != ${subnetText(address)} masquerade`,
+            rule: `${ip} saddr ${podAddress} ${ip} daddr != ${subnetText(address)} masquerade`,
           };
         }),
       },

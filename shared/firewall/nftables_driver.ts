@@ -112,11 +112,11 @@ export class NftablesDriver implements FirewallDriver {
     const tables = [...new Set(rulesOf(rulesets, [family]).map(({ table }) => table))];
     const states = tables.flatMap((table) =>
       table.chains.map(({ name, rules }) => {
-        const { family: tableFamily, name: own } = table;
+        const { family: tableFamily, name: tableName } = table;
         // Of a chain that owners' rules stand in, it is enough that it is there.
         if (rules === undefined)
-          return `${name} ${this.#firewall.hasChain(tableFamily, own, name)}`;
-        const found = this.#firewall.rules(tableFamily, own, name);
+          return `${name} ${this.#firewall.hasChain(tableFamily, tableName, name)}`;
+        const found = this.#firewall.rules(tableFamily, tableName, name);
         return `${name} ${found.map(({ expressions }) => stateOf(expressions)).join(" ")}`;
       }),
     );

@@ -87,10 +87,10 @@ export function missingRule(wanted: NftablesRules, listing: string): string | un
     if (formerRules === undefined || unlisted(formerRules, listing) !== undefined) return shared;
   }
   const formerNames = new Map(table.chains.map(({ name, formerName }) => [name, formerName]));
-  const own = rules
+  const required = rules
     .filter(({ optional }) => optional !== true)
     .map(({ chain, rule }) => ({ chain, rule: `${rule} comment "${comment}"` }));
-  return unlisted(own, listing, formerNames);
+  return unlisted(required, listing, formerNames);
 }
 
 /** The first of the rules that owners share that a listing of the table lacks. */

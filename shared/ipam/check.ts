@@ -10,16 +10,16 @@ import type { Reservation } from "./reservation.ts";
 /**
  * Checks that the addresses of an attachment's result are reserved, as far as they are of the ranges,
  * and that any is.
- * @param own the attachment's reservations.
+ * @param reserved the attachment's reservations.
  * @throws CniError CheckFailed
  */
 export function checkReserved(
   conf: HostLocalConfig,
   attachment: Attachment,
   ips: readonly IpConfig[],
-  own: readonly Reservation[],
+  reserved: readonly Reservation[],
 ): void {
-  const taken = own.filter(isTaken);
+  const taken = reserved.filter(isTaken);
   if (taken.length === 0) throw notReserved(conf, attachment, "any address");
   for (const { address } of ips) {
     if (setOf(conf.rangeSets, address.address) === undefined) continue;

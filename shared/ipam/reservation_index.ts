@@ -79,8 +79,8 @@ export class ReservationIndex {
       index.#count++;
       lines.get(partOf(reservation.owner?.containerId ?? ""))?.push(line);
     }
-    for (const [part, own] of lines) {
-      index.#texts.set(part, ["", ...own, ""].join("\n"));
+    for (const [part, partLines] of lines) {
+      index.#texts.set(part, ["", ...partLines, ""].join("\n"));
       index.#changed.add(part);
     }
     return index;

@@ -129,11 +129,11 @@ function readBoolean(raw: JsonObject, key: string, what: string, advice: string)
 
 /** The highest of cniVersion and cniVersions that libcni takes. */
 function highestVersion({ cniVersion, cniVersions }: Conflist): string {
-  const own = cniVersion ?? "";
-  const all = [...(cniVersions ?? []), own]
+  const fallback = cniVersion ?? "";
+  const all = [...(cniVersions ?? []), fallback]
     .filter((version) => version !== "" && compareVersions(version, newest) <= 0)
     .toSorted(compareVersions);
-  return (cniVersions ?? []).length === 0 ? own : (all.at(-1) ?? own);
+  return (cniVersions ?? []).length === 0 ? fallback : (all.at(-1) ?? fallback);
 }
 
 /** Orders versions by their numbers. @throws CniError InvalidNetworkConfig for what is no version. */

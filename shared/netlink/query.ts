@@ -103,8 +103,8 @@ export function listPortVlans(socket: NetlinkSocket, index: number): PortVlans[]
   });
   const found = socket.dump(request);
   return understood("its VLANs", () => {
-    const own = found.filter(({ body }) => readS32(body, 4) === index);
-    const specs = own.map(({ body }) => attributes(body, 16).get(IFLA_AF_SPEC));
+    const portMessages = found.filter(({ body }) => readS32(body, 4) === index);
+    const specs = portMessages.map(({ body }) => attributes(body, 16).get(IFLA_AF_SPEC));
     return specs.flatMap((spec) => (spec === undefined ? [] : readPortVlans(spec)));
   });
 }

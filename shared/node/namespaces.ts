@@ -69,10 +69,10 @@ function statIfAny(path: string): Stats | undefined {
  * @throws Failure kernel
  */
 export function findNamespaces(node: Node, isWanted: (inode: number) => boolean): FoundNamespace[] {
-  const own = statSync(ownNetns).ino;
+  const nodeInode = statSync(ownNetns).ino;
   const found = new Map<number, { path: string; pids: number[] }>();
   const note = (inode: number | undefined, path: string, pid?: number): void => {
-    if (inode === undefined || inode === own || !isWanted(inode)) return;
+    if (inode === undefined || inode === nodeInode || !isWanted(inode)) return;
     const entry = found.get(inode) ?? { path, pids: [] };
     if (pid !== undefined) entry.pids.push(pid);
     found.set(inode, entry);

@@ -64,12 +64,14 @@ function boundSockets(
 
 /** The families of packets to an address, or to any, that a socket gets. */
 function familiesOf(socket: BoundSocket, address: Address | undefined): Family[] {
-  const own = unmapped(socket.address);
+  const boundAddress = unmapped(socket.address);
   const families: readonly Family[] =
-    socket.family === 6 && isUnspecified(own) && !socket.isIPv6Only ? [4, 6] : [own.family];
+    socket.family === 6 && isUnspecified(boundAddress) && !socket.isIPv6Only
+      ? [4, 6]
+      : [boundAddress.family];
   if (address === undefined) return [...families];
   if (!families.includes(address.family)) return [];
-  return isUnspecified(own) || sameAddress(own, address) ? [address.family] : [];
+  return isUnspecified(boundAddress) || sameAddress(boundAddress, address) ? [address.family] : [];
 }
 
 /** The IPv4 address that an IPv6 one stands for. */

@@ -44,9 +44,9 @@ export function ipv6Off(
   families: readonly Family[],
 ): Finding | undefined {
   if (!families.includes(6)) return undefined;
-  const own = ownIpv6(bridge);
+  const bridgeKey = ownIpv6(bridge);
   // A bridge that is still to be made gets the default.
-  const key = sysctls[own] === undefined ? defaultIpv6 : own;
+  const key = sysctls[bridgeKey] === undefined ? defaultIpv6 : bridgeKey;
   const value = sysctls[key];
   if (value === "0") return undefined;
   const isAbsent = value === undefined;
@@ -59,7 +59,7 @@ export function ipv6Off(
     means: "No pod can start: the bridge cannot get an IPv6 address.",
     fix: isAbsent
       ? "boot the kernel without ipv6.disable=1, or make the network IPv4 only"
-      : `sysctl -w ${dotted(defaultIpv6)}=0${key === own ? ` ${dotted(own)}=0` : ""}`,
+      : `sysctl -w ${dotted(defaultIpv6)}=0${key === bridgeKey ? ` ${dotted(bridgeKey)}=0` : ""}`,
   };
 }
 
