@@ -121,12 +121,17 @@ export interface NodeNetworks {
  * the pods', as 10.0.0.0/8 contains 10.244.0.0/16; every other network on a link belongs to this
  * node.
  * @param network that of all pods.
+ * @param ownSubnet this node's part of it.
  */
 export function subnetConflict(
   subnet: Cidr,
   network: Cidr,
+  ownSubnet: Cidr | undefined,
   { connected, addresses }: NodeNetworks,
 ): string | undefined {
+  if (ownSubnet !== undefined && overlaps(ownSubnet, subnet)) {
+    return `has the subnet ${formatCidr(subnet)}, which overlaps this node's ${formatCidr(ownSubnet)}`;
+  }
   const taken = connected.find(
     (known) => overlaps(known, subnet) && (isWithin(known, subnet) || !isWithin(network, known)),
   );

@@ -4,6 +4,8 @@ import { errnoOf, Failure, messageOf } from "../../shared/base/failure.ts";
 import { Churn } from "../../shared/daemon/churn.ts";
 import type { Address, Family } from "../../shared/net/address.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
+import { listInterfaceAddresses } from "../../shared/netlink/interface_address.ts";
+import type { InterfaceAddress } from "../../shared/netlink/interface_address.ts";
 import { listFdb, listNeighbours } from "../../shared/netlink/neighbour.ts";
 import type { ListedFdbEntry, NeighbourEntry } from "../../shared/netlink/neighbour.ts";
 import { describeOverlay, encodeOverlay, isDone } from "../../shared/netlink/overlay_change.ts";
@@ -66,6 +68,11 @@ export class OverlayKernel implements Disposable {
 
   addresses(link: number): Cidr[] {
     return listAddresses(this.#socket, link);
+  }
+
+  /** The addresses of all links. */
+  interfaceAddresses(family: Family): InterfaceAddress[] {
+    return listInterfaceAddresses(this.#socket, family);
   }
 
   neighbours(family: Family, link: number): NeighbourEntry[] {

@@ -1,5 +1,6 @@
-import { overlaps } from "../../shared/net/cidr.ts";
+import { overlaps, sameCidr, subnetOf as networkOf } from "../../shared/net/cidr.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
+import { widthOf } from "../../shared/net/address.ts";
 import type { Address, Family } from "../../shared/net/address.ts";
 import { RouteProtocol } from "../../shared/netlink/route.ts";
 import type { TableRoute } from "../../shared/netlink/route.ts";
@@ -17,6 +18,7 @@ import { FamilyState } from "./family_state.ts";
 import type { NodeNetworks, RouteOwnership } from "./node_routes.ts";
 import type { OverlayKernel } from "./overlay_kernel.ts";
 import { PeerBook } from "./peer_book.ts";
+import type { BookFamily } from "./peer_book.ts";
 
 /** This node's lease, interface and MACs, which its peers are told. */
 export interface OwnSide {
@@ -35,11 +37,6 @@ export interface OverlaySettings {
   readonly blackholes: boolean;
 }
 
-interface FamilyParts {
-  readonly network: Cidr;
-  readonly state: FamilyState;
-}
-
 const noDevices: DevicesSeen = {
   indexes: new Map(),
   all: new Set(),
@@ -50,7 +47,7 @@ const noDevices: DevicesSeen = {
 /** What the kernel must have and what it has, for devices and each family. */
 export class OverlayState {
   readonly book: PeerBook;
-  readonly families: ReadonlyMap<Family, FamilyParts>;
+  readonly families: ReadonlyMap<Family, BookFamily>;
   readonly #settings: OverlaySettings;
   #own: OwnSide | undefined;
   #wantedDevices: readonly WantedDevice[] = [];
@@ -62,14 +59,18 @@ export class OverlayState {
   constructor(settings: OverlaySettings) {
     this.#settings = settings;
     const { ipv4, ipv6 } = settings.networks;
-    const families = new Map<Family, FamilyParts>();
+    const families = new Map<Family, BookFamily>();
     for (const [family, network] of [
       [4, ipv4],
       [6, ipv6],
     ] as const) {
       if (network === undefined) continue;
+      const ownSubnet = () => this.#own && subnetOf(this.#own, family);
       families.set(family, {
         network,
+        get ownSubnet() {
+          return ownSubnet();
+        },
         state: new FamilyState(family, this.#ownership(family, network)),
       });
     }
@@ -145,6 +146,31 @@ export class OverlayState {
       yield;
     }
     yield* this.#join();
+  }
+
+  /**
+   * Notices networks on links that the kernel's events have not told of yet, for a peer may announce
+   * the very same.
+   * @returns whether there are any.
+   * @throws Failure kernel
+   */
+  noticeNetworks(): boolean {
+    const { kernel } = this.#settings;
+    let isAny = false;
+    for (const [family, { network, state }] of this.families) {
+      const known = this.#nodeNetworks.get(family)?.connected;
+      if (known === undefined) continue;
+      const isNew = kernel.interfaceAddresses(family).some(({ link, address }) => {
+        // Nothing else is on the link of an address alone.
+        if (this.#seen.all.has(link) || address.prefix === widthOf(family)) return false;
+        const connected = networkOf(address);
+        return overlaps(network, connected) && !known.some((seen) => sameCidr(seen, connected));
+      });
+      if (!isNew) continue;
+      this.#learnRoutes(state, kernel.routes(family));
+      isAny = true;
+    }
+    return isAny;
   }
 
   /** Deletes devices of flannel's that nobody needs. @returns their names. */

@@ -3,7 +3,7 @@ import type { Address, Family } from "../../shared/net/address.ts";
 import { sameAddress } from "../../shared/net/address.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
 import type { NextHop } from "../../shared/netlink/route.ts";
-import type { Backend, ExternalInterface, WantedDevice } from "./backends/backend.ts";
+import type { Backend, ExternalInterface, PeerObjects, WantedDevice } from "./backends/backend.ts";
 import type { FamilyState } from "./family_state.ts";
 import { subnetConflict } from "./node_routes.ts";
 import type { NodeNetworks } from "./node_routes.ts";
@@ -23,6 +23,15 @@ export interface NodeSide {
   readonly nextHops: (addresses: readonly Address[]) => readonly (NextHop | undefined)[];
 }
 
+/** What all peers of a family have to do with. */
+export interface BookFamily {
+  /** That of all pods. */
+  readonly network: Cidr;
+  /** This node's part of it, as far as it is known. */
+  readonly ownSubnet: Cidr | undefined;
+  readonly state: FamilyState;
+}
+
 interface Entry {
   readonly lease: Lease;
   readonly states: readonly PeerState[];
@@ -31,7 +40,7 @@ interface Entry {
 /** All peers and what each needs to be reachable. Passes that on to the tables of its family. */
 export class PeerBook {
   readonly #backend: Backend;
-  readonly #families: ReadonlyMap<Family, { readonly network: Cidr; readonly state: FamilyState }>;
+  readonly #families: ReadonlyMap<Family, BookFamily>;
   /** Peers of which the kernel refuses something. */
   readonly failing = new Set<PeerState>();
   readonly #entries = new Map<string, Entry>();
@@ -42,10 +51,7 @@ export class PeerBook {
   readonly #addresses = new Map<bigint, number>();
   #side: NodeSide | undefined;
 
-  constructor(
-    backend: Backend,
-    families: ReadonlyMap<Family, { readonly network: Cidr; readonly state: FamilyState }>,
-  ) {
+  constructor(backend: Backend, families: ReadonlyMap<Family, BookFamily>) {
     this.#backend = backend;
     this.#families = families;
   }
@@ -104,15 +110,19 @@ export class PeerBook {
     this.#side = side;
     this.#nextHops.clear();
     const states = [...this.states()];
+    const before = states.map(({ objects }) => objects);
     this.#rivals.clear();
     this.#releaseAll(states);
     // The kernel may now accept what it has refused before.
     for (const state of states) {
       if (state.failure !== undefined) state.failure = { ...state.failure, retryAt: 0 };
-      state.wasProgrammed = false;
     }
     for (let at = 0; at < states.length; at += slice) {
-      this.#joinAll(states.slice(at, at + slice));
+      const part = states.slice(at, at + slice);
+      this.#joinAll(part);
+      for (const [index, state] of part.entries()) {
+        if (!sameObjects(before[at + index], state.objects)) state.wasProgrammed = false;
+      }
       yield;
     }
   }
@@ -213,7 +223,9 @@ export class PeerBook {
     if (own === undefined) return;
     const taken = side.networks.get(family);
     const joined =
-      (taken === undefined ? undefined : subnetConflict(peer.subnet, own.network, taken)) ??
+      (taken === undefined
+        ? undefined
+        : subnetConflict(peer.subnet, own.network, own.ownSubnet, taken)) ??
       this.#backend.join(peer, {
         external: side.external,
         device: side.devices.find((device) => device.family === family),
@@ -248,6 +260,11 @@ export class PeerBook {
       return !sameNextHop(before, now);
     });
   }
+}
+
+function sameObjects(a: PeerObjects | undefined, b: PeerObjects | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  return a.vtepMac === b.vtepMac && a.link === b.link && sameAddress(a.gateway, b.gateway);
 }
 
 function sameNextHop(a: NextHop | undefined, b: NextHop | undefined): boolean {

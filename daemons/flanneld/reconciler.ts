@@ -56,6 +56,7 @@ export class Reconciler {
   #leases: ReadonlyMap<string, Lease> | undefined;
   readonly #changed = new ChangedIds();
   #isComplete = false;
+  #arePeersNew = false;
   #concern: Concern = "all";
   /** When a look at everything is allowed again. */
   #lookAllAt = 0;
@@ -117,6 +118,7 @@ export class Reconciler {
     this.#leases = leases;
     this.#changed.addAll(changed);
     this.#isComplete = isComplete;
+    this.#arePeersNew = true;
     void this.#run();
   }
 
@@ -211,6 +213,10 @@ export class Reconciler {
     const leases = this.#leases;
     // Not what comes later in the round: of those peers nothing is known here yet.
     const isComplete = this.#isComplete;
+    if (this.#arePeersNew) {
+      this.#arePeersNew = false;
+      if (this.#state.noticeNetworks()) this.#wake(0, "all");
+    }
     if (leases !== undefined) {
       const updates = this.#state.book.update(leases, this.#changed.take());
       for (const made of updates) await this.#breathe(made.length);

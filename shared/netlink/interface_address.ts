@@ -1,5 +1,5 @@
 import { addressFromBytes } from "../net/address.ts";
-import type { Address } from "../net/address.ts";
+import type { Address, Family } from "../net/address.ts";
 import type { Cidr } from "../net/cidr.ts";
 import { addressMessage, attributes, Flag, readU32, Type } from "./codec.ts";
 import type { Received } from "./codec.ts";
@@ -34,11 +34,15 @@ const AF_INET = 2;
 const AF_INET6 = 10;
 const RT_SCOPE_UNIVERSE = 0;
 
-/** The addresses of all interfaces, as the kernel lists them. @throws Failure kernel */
-export function listInterfaceAddresses(socket: NetlinkSocket): InterfaceAddress[] {
+/**
+ * The addresses of all interfaces, as the kernel lists them.
+ * @param family of both unless told.
+ * @throws Failure kernel
+ */
+export function listInterfaceAddresses(socket: NetlinkSocket, family?: Family): InterfaceAddress[] {
   const found = socket.dump(
     addressMessage(Type.GETADDR, Flag.DUMP, {
-      family: AF_UNSPEC,
+      family: family === undefined ? AF_UNSPEC : family === 4 ? AF_INET : AF_INET6,
       prefixlen: 0,
       scope: 0,
       index: 0,

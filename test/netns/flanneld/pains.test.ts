@@ -2,7 +2,7 @@
  * What has hurt users of flannel, as far as the ways between nodes are concerned. The numbers of
  * "pain" and "seen" are those of test/unit/test/netns/flanneld.test.ts.
  */
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import {
   createCluster,
   lostDuring,
@@ -228,12 +228,18 @@ describe.concurrent("hostile peers", () => {
       broken: { subnet: "10.244.25.0/24", publicIp: "10.77.0.66", data: "{" },
       foreign: { subnet: "10.244.26.0/24", publicIp: "10.77.0.66", type: "wireguard", data: {} },
     };
+    const script = "echo $$ > /run/monitor; exec ip -4 monitor route";
+    const monitoring = node.sandbox.exec("sh", ["-c", script], { timeout: 100_000 });
+    await vi.waitFor(async () => expect(await node.sandbox.exists("/run/monitor")).toBe(true));
     await cluster.tell(node, (peers) => {
       Object.assign(peers, hostile);
     });
-    // The pods' bridge is so new here that flanneld may hear of it after the peers.
     await expectOverlay(node, before);
     expect(await node.sandbox.sh("ip route")).toBe(routes);
+    await node.sandbox.sh("kill $(cat /run/monitor)");
+    // Not for a moment.
+    const { stdout } = await monitoring;
+    expect(stdout).not.toMatch(/10\.244\.(?:1|2\d)\.0\/24/);
     const { refused, ignored } = await node.daemon.ask();
     expect(refused.map(({ id }) => id).toSorted()).toEqual(
       Object.keys(hostile)

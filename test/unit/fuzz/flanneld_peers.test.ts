@@ -120,7 +120,7 @@ function familyOf(family: Family) {
     isDevice: () => false,
     isPeer: () => false,
   });
-  return { network, state };
+  return { network, state, ownSubnet: family === 4 ? own.subnet : own.subnetV6 };
 }
 
 const f = "flannel.alpha.coreos.com/";

@@ -157,8 +157,22 @@ describe("a peer's subnet", () => {
     ["10.244.0.0/16", "10.244.0.0/16", node(["10.244.3.0/24"]), "overlaps 10.244.3.0/24"],
     ["10.1.2.0/24", "10.0.0.0/8", node(["10.0.0.0/8"], ["10.1.2.3"]), "an address or a gateway"],
   ])("%s in %s is the node's own", (subnet, all, taken, why) => {
-    expect(subnetConflict(parseCidr(subnet), parseCidr(all), taken)).toContain(why);
+    expect(subnetConflict(parseCidr(subnet), parseCidr(all), undefined, taken)).toContain(why);
   });
+
+  it.each(["10.244.1.0/24", "10.244.1.128/25", "10.244.0.0/23"])(
+    "%s overlaps this node's",
+    (subnet) => {
+      const ownSubnet = parseCidr("10.244.1.0/24");
+      const why = subnetConflict(
+        parseCidr(subnet),
+        parseCidr("10.244.0.0/16"),
+        ownSubnet,
+        node([]),
+      );
+      expect(why).toBe(`has the subnet ${subnet}, which overlaps this node's 10.244.1.0/24`);
+    },
+  );
 
   it.each([
     ["10.244.2.0/24", "10.244.0.0/16", node(["10.77.0.0/24"], ["10.77.0.11", "10.77.0.1"])],
@@ -166,6 +180,6 @@ describe("a peer's subnet", () => {
     ["10.244.2.0/24", "10.0.0.0/8", node(["10.0.0.0/8"], ["10.1.2.3"])],
     ["fd00:1:2::/64", "fd00:1::/48", node(["fd77::/64", "10.0.0.0/8"], ["fd77::11"])],
   ])("%s in %s is the peer's", (subnet, all, taken) => {
-    expect(subnetConflict(parseCidr(subnet), parseCidr(all), taken)).toBeUndefined();
+    expect(subnetConflict(parseCidr(subnet), parseCidr(all), undefined, taken)).toBeUndefined();
   });
 });

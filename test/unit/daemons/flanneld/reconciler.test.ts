@@ -4,6 +4,8 @@ import type { ExternalInterface } from "../../../../daemons/flanneld/backends/ba
 import { readVxlanOptions, vxlan } from "../../../../daemons/flanneld/backends/vxlan.ts";
 import type { OverlayKernel } from "../../../../daemons/flanneld/overlay_kernel.ts";
 import { Reconciler } from "../../../../daemons/flanneld/reconciler.ts";
+import type { InterfaceAddress } from "../../../../shared/netlink/interface_address.ts";
+import { RouteProtocol } from "../../../../shared/netlink/route.ts";
 import { isDone } from "../../../../shared/netlink/overlay_change.ts";
 import type { OverlayChange } from "../../../../shared/netlink/overlay_change.ts";
 import type { Lease } from "../../../../shared/flannel/lease.ts";
@@ -49,6 +51,10 @@ function node(model: KernelModel, whileRead: () => void = () => {}) {
       whileRead();
       return model.routes;
     },
+    interfaceAddresses: () =>
+      model.routes
+        .filter(({ protocol }) => protocol === RouteProtocol.kernel)
+        .map(({ dst, link }) => ({ link, address: dst }) as InterfaceAddress),
     nextHops: (addresses) => addresses.map(() => undefined),
     sysctl: () => "0",
     execute: (changes) =>
@@ -71,11 +77,12 @@ function node(model: KernelModel, whileRead: () => void = () => {}) {
   onTestFinished(() => {
     reconciler.close();
   });
-  reconciler.configure({
+  const own = {
     ...{ lease: lease(1), external },
     macs: { ipv4: "02:00:00:00:00:01", ipv6: "02:00:00:00:00:01" },
-  });
-  return { reconciler, made };
+  };
+  reconciler.configure(own);
+  return { reconciler, made, own };
 }
 
 const deletions = (made: readonly OverlayChange[]) =>
@@ -136,6 +143,40 @@ describe("the reconciler", () => {
     expect(isKnown).toBe(true);
     expect(deletions(second.made)).toEqual([]);
     expect(second.made).toEqual([]);
+  });
+
+  it("counts what was taken away as repaired, also after a change that changed nothing", async () => {
+    const model = new KernelModel();
+    const { reconciler, own } = node(model);
+    reconciler.setPeers(peers, true);
+    await reconciler.whenSynced();
+    const { lastSync } = reconciler.status;
+    reconciler.configure(own);
+    await vi.waitFor(() => expect(reconciler.status.lastSync).toBeGreaterThan(lastSync ?? 0));
+    model.routes.splice(0);
+    reconciler.configure(own);
+    await vi.waitFor(() => expect(reconciler.status.repairs).toBe(2));
+  });
+
+  it("sends nobody what is on this node, whatever the kernel has told of it", async () => {
+    const model = new KernelModel();
+    const { reconciler, made } = node(model);
+    reconciler.setPeers(new Map([["n2", lease(2)]]), true);
+    await reconciler.whenSynced();
+    // A bridge is new, and its event is on its way.
+    model.routes.push({
+      ...{ dst: parseCidr("10.244.3.0/24"), link: 9, gateway: undefined, onlink: false },
+      ...{ protocol: RouteProtocol.kernel, type: "unicast", metric: 0, multipath: false },
+    });
+    const before = made.length;
+    const thief = { ...lease(1), id: "thief" };
+    reconciler.setPeers(new Map([...peers, ["thief", thief]]), true);
+    await vi.waitFor(() => expect(reconciler.status.refused).toHaveLength(2));
+    expect(reconciler.status.refused.map(({ problem }) => problem)).toEqual([
+      "has the subnet 10.244.3.0/24, which overlaps 10.244.3.0/24 on a link of this node",
+      "has the subnet 10.244.1.0/24, which overlaps this node's 10.244.1.0/24",
+    ]);
+    expect(made.slice(before)).toEqual([]);
   });
 
   it("takes away what is left of peers that have gone, as soon as all are known", async () => {
