@@ -39,8 +39,10 @@ export interface TrafficStatus {
   readonly repairs: number;
 }
 
-/** Milliseconds between two quick looks, which take a few microseconds each. */
-const lookInterval = 500;
+/** Milliseconds between two quick looks. Each wakes the process; what is gone must be back within a second. */
+const lookInterval = 750;
+/** Milliseconds between two thorough looks where the quick ones miss nothing. */
+const longestLook = 60_000;
 /** Milliseconds after a failure, doubled up to the second with each further one. */
 const [firstPause, longestPause] = [250, 10_000];
 
@@ -147,12 +149,13 @@ export class TrafficKeeper {
     const before = this.#seen;
     if (this.#isRunning || this.#problem !== undefined || before === undefined) return;
     const now = performance.now();
-    const stamp = this.#watch.stamp(this.#places());
-    const isThorough = now - this.#lookedAt >= this.#options.resync * 1000;
-    if (stamp === before.stamp && !isThorough) return;
+    const places = this.#places();
+    const stamp = this.#watch.stamp(places);
+    const resync = this.#options.resync * 1000;
+    const pause = this.#watch.isExact(places) ? Math.max(resync, longestLook) : resync;
+    if (stamp === before.stamp && now - this.#lookedAt < pause) return;
     this.#lookedAt = now;
     this.#seen = { ...before, stamp };
-    const places = this.#places();
     if (places.every((place, at) => this.#watch.content(place) === before.contents[at])) return;
     this.#repairs++;
     this.#options.log.warn("Something else has changed flannel's rules. They are put right.");

@@ -50,6 +50,11 @@ export class RuleWatch implements Disposable {
     return `${isNft ? (this.generation() ?? "") : ""} ${stamps.join(" ")}`;
   }
 
+  /** Whether the stamp changes with every change: nf_tables counts them, and legacy iptables does not. */
+  isExact(places: readonly RulePlace[]): boolean {
+    return places.every(({ mode }) => mode !== "legacy");
+  }
+
   /** Whether flannel has anything in a place. @throws Failure kernel */
   isThere({ family, mode }: RulePlace): boolean {
     if (mode === "nftables") return hasTable(this.#netfilter, family, flannelTable(family));
