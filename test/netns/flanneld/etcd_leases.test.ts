@@ -149,7 +149,7 @@ describe.concurrent("with etcd", () => {
       ...daemons,
     );
     await until("the reason", () =>
-      daemons.some(({ log }) => log().includes("none of the network's is free")),
+      daemons.some(({ log }) => log().includes("the network has none free")),
     );
     const envs = await Promise.all(fabric.nodes.map(subnetEnv));
     const own = envs.flatMap((env) => /^FLANNEL_SUBNET=.*$/m.exec(env)?.[0] ?? []);
