@@ -57,6 +57,8 @@ export class Reconciler {
   readonly #changed = new ChangedIds();
   #isComplete = false;
   #arePeersNew = false;
+  /** Whether devices that nobody needs have to be looked for. */
+  #areDevicesUnseen = true;
   #concern: Concern = "all";
   /** When a look at everything is allowed again. */
   #lookAllAt = 0;
@@ -222,11 +224,12 @@ export class Reconciler {
       for (const made of updates) await this.#breathe(made.length);
     }
     if (this.#state.own === undefined) return;
-    await this.#lookAround(isComplete);
+    await this.#lookAround();
     const { kernel } = this.#options;
     const applied = await applyChanges(this.#state, kernel, isComplete, (changes) =>
       this.#breathe(changes),
     );
+    if (isComplete && this.#areDevicesUnseen) this.#deleteStaleDevices();
     this.#conclude(applied, isComplete);
   }
 
@@ -245,7 +248,7 @@ export class Reconciler {
     this.#synced.resolve(undefined);
   }
 
-  async #lookAround(isComplete: boolean): Promise<void> {
+  async #lookAround(): Promise<void> {
     const concern = this.#concern;
     this.#concern = "changes";
     if (concern === "changes") return;
@@ -257,7 +260,7 @@ export class Reconciler {
       return;
     }
     for (const _ of this.#state.learn()) await this.#breathe(lookChurn);
-    if (isComplete) this.#sayDeleted(this.#state.deleteStaleDevices());
+    this.#areDevicesUnseen = true;
     const end = performance.now();
     this.#lookAllAt = end + (end - now) * (1 / share - 1);
   }
@@ -276,7 +279,10 @@ export class Reconciler {
     return isMore;
   }
 
-  #sayDeleted(devices: readonly string[]): void {
+  /** Only now, as packets have other ways. */
+  #deleteStaleDevices(): void {
+    const devices = this.#state.deleteStaleDevices();
+    this.#areDevicesUnseen = false;
     if (devices.length > 0) {
       this.#options.log.info(
         `Deleted ${devices.join(" and ")}, which this network has no use for.`,

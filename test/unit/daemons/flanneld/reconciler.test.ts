@@ -12,7 +12,7 @@ import type { Lease } from "../../../../shared/flannel/lease.ts";
 import { parseAddress } from "../../../../shared/net/address.ts";
 import { formatCidr, parseCidr } from "../../../../shared/net/cidr.ts";
 import { fakeSys } from "../../shared/runtime/fake_sys.ts";
-import { KernelModel } from "./kernel_model.ts";
+import { KernelModel, vxlanLink } from "./kernel_model.ts";
 
 const network = parseCidr("10.244.0.0/16");
 const external: ExternalInterface = {
@@ -143,6 +143,26 @@ describe("the reconciler", () => {
     expect(isKnown).toBe(true);
     expect(deletions(second.made)).toEqual([]);
     expect(second.made).toEqual([]);
+  });
+
+  it("deletes a device that nobody needs when all peers are known, and have their routes", async () => {
+    const model = new KernelModel();
+    const options = { vni: 7, parent: 2, local: parseAddress("10.77.0.11"), port: 8472 };
+    model.links.push(
+      vxlanLink({
+        ...{ index: 77, name: "flannel.7", mac: "02:00:00:00:00:77" },
+        vxlan: { ...options, learning: false, gbp: false, l2miss: false, external: false },
+      }),
+    );
+    model.addresses.set(77, [parseCidr("10.244.1.0/32")]);
+    const { reconciler, made } = node(model);
+    reconciler.setPeers(new Map(), false);
+    await vi.waitFor(() => expect(reconciler.status.devices).toEqual(["flannel.1"]));
+    expect(deletions(made)).toEqual([]);
+    reconciler.setPeers(peers, true);
+    await reconciler.whenSynced();
+    expect(model.links.map(({ name }) => name)).toEqual(["flannel.1"]);
+    expect(made.at(-1)?.kind).toBe("delete-device");
   });
 
   it("counts what was taken away as repaired, also after a change that changed nothing", async () => {
