@@ -29,6 +29,7 @@ export class DeltaTable<Key, Wanted, Present> {
   /** The most entries that the pending set has had since it was empty. */
   #mostPending = 0;
   readonly #comparison: Comparison<Wanted, Present>;
+  #revision = 0;
 
   constructor(comparison: Comparison<Wanted, Present>) {
     this.#comparison = comparison;
@@ -37,6 +38,11 @@ export class DeltaTable<Key, Wanted, Present> {
   /** The keys at which something is to be done. */
   get pending(): ReadonlySet<Key> {
     return this.#pending;
+  }
+
+  /** Grows whenever something is wanted or learned. */
+  get revision(): number {
+    return this.#revision;
   }
 
   get(key: Key): Delta<Wanted, Present> | undefined {
@@ -93,6 +99,7 @@ export class DeltaTable<Key, Wanted, Present> {
   }
 
   #settle(key: Key, wanted: Wanted | undefined, present: Present | undefined): void {
+    this.#revision++;
     const { isRight, isAsMade } = this.#comparison;
     const right = isRight({ wanted, present });
     if (right) this.#done(key);

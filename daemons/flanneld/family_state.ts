@@ -54,6 +54,11 @@ export class FamilyState {
     this.routes.wantBlackholes(subnets);
   }
 
+  /** Grows whenever something is wanted or learned. */
+  get revision(): number {
+    return this.tunnel.revision + this.routes.revision;
+  }
+
   /** Whether anything differs from what is wanted, whenever it is to be changed. */
   get hasPending(): boolean {
     return this.tunnel.hasPending || this.routes.hasPending;

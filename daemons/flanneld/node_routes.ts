@@ -142,3 +142,17 @@ export function subnetConflict(
   if (address === undefined) return undefined;
   return `has the subnet ${formatCidr(subnet)}, but an address or a gateway of this node is in it`;
 }
+
+/** Whether they are the same networks and addresses, in any order. */
+export function sameNetworks(a: NodeNetworks, b: NodeNetworks): boolean {
+  return networksText(a) === networksText(b);
+}
+
+/** The same for the same networks in any order. */
+function networksText({ connected, addresses }: NodeNetworks): string {
+  const all = [
+    ...connected.map(({ address, prefix }) => `${address.value}/${prefix}`),
+    ...addresses.map(({ value }) => `${value}`),
+  ];
+  return all.toSorted().join(" ");
+}

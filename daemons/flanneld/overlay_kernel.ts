@@ -6,13 +6,14 @@ import type { Address, Family } from "../../shared/net/address.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
 import { listInterfaceAddresses } from "../../shared/netlink/interface_address.ts";
 import type { InterfaceAddress } from "../../shared/netlink/interface_address.ts";
-import { listFdb, listNeighbours } from "../../shared/netlink/neighbour.ts";
+import { DumpDigest } from "../../shared/netlink/dump_digest.ts";
+import { fdbDump, listFdb, listNeighbours, neighbourDump } from "../../shared/netlink/neighbour.ts";
 import type { ListedFdbEntry, NeighbourEntry } from "../../shared/netlink/neighbour.ts";
 import { describeOverlay, encodeOverlay, isDone } from "../../shared/netlink/overlay_change.ts";
 import type { OverlayChange } from "../../shared/netlink/overlay_change.ts";
 import { getLinks, listAddresses, listLinks } from "../../shared/netlink/query.ts";
 import type { Link } from "../../shared/netlink/query.ts";
-import { listMainRoutes, nextHops } from "../../shared/netlink/route.ts";
+import { listMainRoutes, mainRouteDump, nextHops } from "../../shared/netlink/route.ts";
 import type { NextHop, TableRoute } from "../../shared/netlink/route.ts";
 import { errnoText, NetlinkSocket } from "../../shared/netlink/socket.ts";
 import { listVxlans } from "../../shared/netlink/vxlan.ts";
@@ -42,9 +43,12 @@ export interface Outcome {
 /** What the kernel has for the overlay, and how it is changed. */
 export class OverlayKernel implements Disposable {
   readonly #socket: NetlinkSocket;
+  readonly #sys: Sys;
+  #dumpDigest: DumpDigest | undefined;
 
   /** In the network namespace that the thread is in. @throws Failure kernel */
   constructor(sys: Sys) {
+    this.#sys = sys;
     const churn = new Churn(sys.collectYoung);
     const recv: Sys["recv"] = (fd, into, flags) => {
       const got = sys.recv(fd, into, flags);
@@ -85,6 +89,23 @@ export class OverlayKernel implements Disposable {
 
   routes(family: Family): TableRoute[] {
     return listMainRoutes(this.#socket, family);
+  }
+
+  /**
+   * A text that is another when a link's neighbours or forwarding entries, or the family's routes, are.
+   * @param link 0 for none.
+   * @returns undefined if something was changing.
+   */
+  digest(family: Family, link: number): string | undefined {
+    this.#dumpDigest ??= new DumpDigest(this.#sys);
+    const entries = link === 0 ? [] : [neighbourDump(family, link), fdbDump(link)];
+    const parts: string[] = [];
+    for (const dump of [...entries, mainRouteDump(family)]) {
+      const part = this.#dumpDigest.digest(dump);
+      if (part === undefined) return undefined;
+      parts.push(part);
+    }
+    return `${link} ${parts.join("\n")}`;
   }
 
   nextHops(addresses: readonly Address[]): (NextHop | undefined)[] {
@@ -139,6 +160,8 @@ export class OverlayKernel implements Disposable {
   }
 
   close(): void {
+    this.#dumpDigest?.close();
+    this.#dumpDigest = undefined;
     this.#socket.close();
   }
 

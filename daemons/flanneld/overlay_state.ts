@@ -15,6 +15,8 @@ import type {
 import { deleteStaleDevices, keepDevices } from "./device_keeper.ts";
 import type { DevicesSeen } from "./device_keeper.ts";
 import { FamilyState } from "./family_state.ts";
+import { LastLook } from "./last_look.ts";
+import { sameNetworks } from "./node_routes.ts";
 import type { NodeNetworks, RouteOwnership } from "./node_routes.ts";
 import type { OverlayKernel } from "./overlay_kernel.ts";
 import { PeerBook } from "./peer_book.ts";
@@ -55,6 +57,9 @@ export class OverlayState {
   readonly #nodeNetworks = new Map<Family, NodeNetworks>();
   /** Whether all peers have to be joined again, because the device or the interface has changed. */
   #isMoved = false;
+  /** Grows whenever this node's own side is another. */
+  #ownRevision = 0;
+  readonly #lastLook: LastLook;
 
   constructor(settings: OverlaySettings) {
     this.#settings = settings;
@@ -76,6 +81,10 @@ export class OverlayState {
     }
     this.families = families;
     this.book = new PeerBook(settings.backend, families);
+    this.#lastLook = new LastLook(
+      () => this.#digest(),
+      () => this.#revision(),
+    );
   }
 
   get own(): OwnSide | undefined {
@@ -94,6 +103,7 @@ export class OverlayState {
     const { backend, blackholes } = this.#settings;
     const own = { ...given, external: keepAddresses(given.external, this.#own?.external) };
     this.#own = own;
+    this.#ownRevision++;
     this.#isMoved = true;
     this.#wantedDevices = backend.devices(own.lease, own.external, own.macs);
     for (const [family, { state }] of this.families) {
@@ -125,7 +135,9 @@ export class OverlayState {
     const isSame = this.#wantedDevices.every(
       ({ name }) => before.indexes.get(name) === this.#seen.indexes.get(name),
     );
-    return !isSame || this.#seen.changes.length > 0;
+    const isMore = !isSame || this.#seen.changes.length > 0;
+    if (isMore) this.#ownRevision++;
+    return isMore;
   }
 
   /**
@@ -133,6 +145,10 @@ export class OverlayState {
    * @throws Failure kernel
    */
   *learn(): Generator<void> {
+    if (this.#lastLook.begin()) {
+      yield* this.#join();
+      return;
+    }
     const { kernel } = this.#settings;
     for (const { state } of this.families.values()) {
       const device = this.#deviceOf(state.family);
@@ -146,6 +162,20 @@ export class OverlayState {
       yield;
     }
     yield* this.#join();
+    this.#lastLook.end();
+  }
+
+  #digest(): string | undefined {
+    const digests = [...this.families.keys()].map((family) =>
+      this.#settings.kernel.digest(family, this.#deviceOf(family)),
+    );
+    return digests.includes(undefined) ? undefined : digests.join("\n");
+  }
+
+  #revision(): number {
+    let revision = this.#ownRevision + this.book.revision;
+    for (const { state } of this.families.values()) revision += state.revision;
+    return revision;
   }
 
   /**
@@ -286,17 +316,4 @@ function keepAddresses(
 
 function subnetOf({ lease }: OwnSide, family: Family): Cidr | undefined {
   return family === 4 ? lease.subnet : lease.subnetV6;
-}
-
-function sameNetworks(a: NodeNetworks, b: NodeNetworks): boolean {
-  return networksText(a) === networksText(b);
-}
-
-/** The same for the same networks in any order. */
-function networksText({ connected, addresses }: NodeNetworks): string {
-  const all = [
-    ...connected.map(({ address, prefix }) => `${address.value}/${prefix}`),
-    ...addresses.map(({ value }) => `${value}`),
-  ];
-  return all.toSorted().join(" ");
 }

@@ -50,10 +50,16 @@ export class PeerBook {
   /** How many peers have a public address. */
   readonly #addresses = new Map<bigint, number>();
   #side: NodeSide | undefined;
+  #revision = 0;
 
   constructor(backend: Backend, families: ReadonlyMap<Family, BookFamily>) {
     this.#backend = backend;
     this.#families = families;
+  }
+
+  /** Grows whenever a peer is another. */
+  get revision(): number {
+    return this.#revision;
   }
 
   get size(): number {
@@ -160,6 +166,7 @@ export class PeerBook {
   }
 
   #leave(states: readonly PeerState[]): void {
+    this.#revision++;
     for (const state of states) {
       this.#rivals.delete(state);
       this.failing.delete(state);

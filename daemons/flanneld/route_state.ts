@@ -49,6 +49,11 @@ export class RouteState {
     });
   }
 
+  /** Grows whenever something is wanted or learned. */
+  get revision(): number {
+    return this.#routes.revision;
+  }
+
   get hasPending(): boolean {
     return this.#routes.pending.size > 0;
   }

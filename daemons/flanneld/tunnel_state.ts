@@ -43,6 +43,11 @@ export class TunnelState {
     return this.#device;
   }
 
+  /** Grows whenever something is wanted or learned. */
+  get revision(): number {
+    return this.#fdb.revision + this.#neighbours.revision;
+  }
+
   get hasPending(): boolean {
     return this.#fdb.pending.size > 0 || this.#neighbours.pending.size > 0;
   }

@@ -95,16 +95,26 @@ export function listNeighbours(
   family: Family,
   ifindex: number,
 ): NeighbourEntry[] {
-  return socket.list(dumpOf(familyNumber(family), ifindex), (received) =>
+  return socket.list(neighbourDump(family, ifindex), (received) =>
     linkOf(received) === ifindex ? readNeighbour(received) : undefined,
   );
 }
 
 /** The forwarding database of one vxlan device. @throws Failure kernel */
 export function listFdb(socket: NetlinkSocket, ifindex: number): ListedFdbEntry[] {
-  return socket.list(dumpOf(AF_BRIDGE, ifindex), (received) =>
+  return socket.list(fdbDump(ifindex), (received) =>
     linkOf(received) === ifindex ? readFdbEntry(received) : undefined,
   );
+}
+
+/** The request for the neighbours of one link and family. */
+export function neighbourDump(family: Family, ifindex: number): Message {
+  return dumpOf(familyNumber(family), ifindex);
+}
+
+/** The request for the forwarding database of one vxlan device. */
+export function fdbDump(ifindex: number): Message {
+  return dumpOf(AF_BRIDGE, ifindex);
 }
 
 /** The index of the link that a message about a neighbour is of. */

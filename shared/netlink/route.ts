@@ -103,7 +103,12 @@ export function deleteRoute(route: TableRoute): Message {
 
 /** The routes of a family in the main table. @throws Failure kernel */
 export function listMainRoutes(socket: NetlinkSocket, family: Family): TableRoute[] {
-  const request = routeMessage(Type.GETROUTE, Flag.DUMP, {
+  return socket.list(mainRouteDump(family), readMainRoute);
+}
+
+/** The request for the routes of a family in the main table. */
+export function mainRouteDump(family: Family): Message {
+  return routeMessage(Type.GETROUTE, Flag.DUMP, {
     family: familyNumber(family),
     dstLen: 0,
     table: RT_TABLE_MAIN,
@@ -112,7 +117,6 @@ export function listMainRoutes(socket: NetlinkSocket, family: Family): TableRout
     type: 0,
     attrs: { table: RT_TABLE_MAIN },
   });
-  return socket.list(request, readMainRoute);
 }
 
 /** Reads a route of the main table; undefined for one of another. */

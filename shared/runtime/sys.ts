@@ -50,8 +50,8 @@ export interface Sys {
    */
   readonly shrink: () => void;
 
-  /** The SHA-512 of a text, as 128 hexadecimal digits. */
-  readonly sha512: (text: string) => string;
+  /** The SHA-512 of a text or of bytes, as 128 hexadecimal digits. */
+  readonly sha512: (data: string | Uint8Array) => string;
 
   /** Runs a command to its end, or kills it when it takes too long or prints too much. */
   run(command: string, args: readonly string[], options: RunOptions): RunResult;

@@ -77,7 +77,7 @@ export const sys: Sys = {
     dropExecutablePages();
   },
 
-  sha512: (text) => new Bun.CryptoHasher("sha512").update(text).digest("hex"),
+  sha512: (data) => new Bun.CryptoHasher("sha512").update(data).digest("hex"),
 
   run: spawn,
   start,

@@ -76,7 +76,7 @@ export const sys: Sys = {
   limitReadahead: () => undefined,
   shrink: () => undefined,
 
-  sha512: (text) => process.getBuiltinModule("node:crypto").hash("sha512", text),
+  sha512: (data) => process.getBuiltinModule("node:crypto").hash("sha512", data),
 
   run,
   start,

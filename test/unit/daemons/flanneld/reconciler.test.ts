@@ -55,6 +55,7 @@ function node(model: KernelModel, whileRead: () => void = () => {}) {
       model.routes
         .filter(({ protocol }) => protocol === RouteProtocol.kernel)
         .map(({ dst, link }) => ({ link, address: dst }) as InterfaceAddress),
+    digest: () => undefined,
     nextHops: (addresses) => addresses.map(() => undefined),
     sysctl: () => "0",
     execute: (changes) =>

@@ -1,0 +1,35 @@
+/** What the last look at everything has found, so that one that would find the same can be left out. */
+export class LastLook {
+  readonly #digest: () => string | undefined;
+  readonly #revision: () => number;
+  #known: { readonly digest: string; readonly revision: number } | undefined;
+  #before: string | undefined;
+  #isFirst = true;
+
+  /**
+   * @param digest of what the kernel has; undefined where there is none.
+   * @param revision another number after each change of what is believed or wanted.
+   */
+  constructor(digest: () => string | undefined, revision: () => number) {
+    this.#digest = digest;
+    this.#revision = revision;
+  }
+
+  /** Begins a look. @returns whether it would find what the last one has found. */
+  begin(): boolean {
+    // Nothing to compare the first one with.
+    this.#before = this.#isFirst ? undefined : this.#digest();
+    this.#isFirst = false;
+    const known = this.#known;
+    return (
+      known !== undefined && known.digest === this.#before && known.revision === this.#revision()
+    );
+  }
+
+  /** Ends a look: what it has found is known, unless the kernel has changed meanwhile. */
+  end(): void {
+    const digest = this.#before;
+    const isKnown = digest !== undefined && digest === this.#digest();
+    this.#known = isKnown ? { digest, revision: this.#revision() } : undefined;
+  }
+}
