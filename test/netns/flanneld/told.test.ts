@@ -1,0 +1,118 @@
+/**
+ * What flanneld tells the peers, the Kubernetes API and the plugin, beside what the Go flanneld 0.28
+ * tells with the same config: annotations, the condition, values in etcd, and subnet.env.
+ */
+import { readFileSync } from "node:fs";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { until } from "../../helpers/flanneld.ts";
+import {
+  createEtcdNodes,
+  createKubeNodes,
+  netConf,
+  prefix,
+  startOnEtcd,
+  startOnKube,
+  subnetEnv,
+  whenReady,
+  type EtcdNodes,
+  type KubeNodes,
+} from "../../helpers/flanneld_nodes.ts";
+
+interface Told {
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly condition: Readonly<Record<string, string>>;
+  readonly subnetEnv: readonly string[];
+  readonly etcd?: string;
+}
+
+const goldens = JSON.parse(readFileSync("test/golden/flanneld/told.json", "utf8")) as Readonly<
+  Record<string, Told>
+>;
+const networks6 = { EnableIPv6: true, IPv6Network: "fd00:244::/48" };
+const vxlan = { Type: "vxlan" };
+const configs: Readonly<Record<string, object>> = {
+  vxlan: { Backend: vxlan },
+  "vxlan-options": {
+    Backend: { ...vxlan, VNI: 4096, Port: 4789, MTU: 1400, GBP: true, Learning: true },
+  },
+  "vxlan-direct": { Backend: { ...vxlan, DirectRouting: true } },
+  "vxlan-dual": { ...networks6, Backend: vxlan },
+  "vxlan-ipv6": { ...networks6, EnableIPv4: false, Backend: vxlan },
+  "host-gw": { Backend: { Type: "host-gw" } },
+  "host-gw-dual": { ...networks6, Backend: { Type: "host-gw" } },
+  alloc: { Backend: { Type: "alloc" } },
+  nftables: { EnableNFTables: true, Backend: vxlan },
+  blackhole: { Backend: vxlan },
+};
+
+function goldenOf(name: string): Told {
+  const golden = goldens[name];
+  if (golden === undefined) throw new Error(`there is no golden ${name}`);
+  return golden;
+}
+
+const withoutMacs = (text: string): string =>
+  text.replaceAll(/(?:[\da-f]{2}:){5}[\da-f]{2}/g, "MAC");
+
+/** The Go program tells the pods an MTU that its device for IPv6 has no room for. */
+function withRoom(lines: readonly string[]): string[] {
+  const isIpv6 = lines.some((line) => line.includes("IPV6"));
+  return lines.map((line) => (isIpv6 ? line.replace("MTU=1450", "MTU=1430") : line));
+}
+
+let kube: KubeNodes;
+let etcd: EtcdNodes;
+beforeAll(async () => {
+  [kube, etcd] = await Promise.all([createKubeNodes(1), createEtcdNodes(1, null)]);
+});
+afterAll(async () => {
+  await Promise.all([kube?.[Symbol.asyncDispose](), etcd?.[Symbol.asyncDispose]()]);
+});
+
+test.for(Object.keys(configs))("with the Kubernetes API: %s", async (name) => {
+  const { api } = kube;
+  const node = kube.node(1);
+  const golden = goldenOf(name);
+  await node.sandbox.writeFile("/run/net-conf.json", netConf(configs[name] ?? {}));
+  const podCIDRs = ["10.244.1.0/24", "fd00:244:0:1::/64"].filter((cidr) =>
+    golden.subnetEnv.join(" ").includes(cidr.includes(":") ? "IPV6" : "_SUBNET=10."),
+  );
+  await api.call("deleteNode", "n1");
+  await api.call("setNode", "n1", { podCIDRs });
+  const daemon = startOnKube(node, ...(name === "blackhole" ? ["-ip-blackhole-route"] : []));
+  await whenReady(node, daemon);
+  await until("the condition", async () => {
+    const conditions = (await api.call("node", "n1"))?.status.conditions;
+    return conditions?.[0]?.["type"] === "NetworkUnavailable";
+  });
+  const { metadata, status } = (await api.call("node", "n1")) ?? expect.fail();
+  const annotations = Object.entries(metadata.annotations).flatMap(([key, value]) =>
+    key.startsWith(prefix) ? [[key.slice(prefix.length), withoutMacs(value)]] : [],
+  );
+  expect(Object.fromEntries(annotations)).toEqual(golden.annotations);
+  expect(status.conditions[0]).toMatchObject(golden.condition);
+  expect(await subnetEnv(node)).toBe(`${withRoom(golden.subnetEnv).join("\n")}\n`);
+  expect(await node.sandbox.mode("/run/flannel/subnet.env")).toBe(0o644);
+  await daemon.end();
+});
+
+test.for(["vxlan", "vxlan-dual", "host-gw"])("with etcd: %s", async (name) => {
+  const node = etcd.node(1);
+  const { ctl, entries } = etcd.etcd;
+  await ctl("del", "/my/prefix", "--prefix");
+  await ctl("put", "/my/prefix/config", netConf(configs[name] ?? {}));
+  const daemon = startOnEtcd(node, "-etcd-prefix=/my/prefix");
+  await whenReady(node, daemon);
+  const [entry, ...more] = await entries("/my/prefix/subnets/");
+  expect(more).toEqual([]);
+  expect(entry?.key).toMatch(
+    name === "vxlan-dual"
+      ? /^\/my\/prefix\/subnets\/10\.244\.\d+\.0-24&fd00:244:0:[\da-f]+::-64$/
+      : /^\/my\/prefix\/subnets\/10\.244\.\d+\.0-24$/,
+  );
+  expect(withoutMacs(entry?.value ?? "")).toBe(goldenOf(name).etcd);
+  expect(await ctl("lease", "timetolive", entry?.lease ?? "")).toContain(
+    "granted with TTL(86400s)",
+  );
+  await daemon.end();
+});
