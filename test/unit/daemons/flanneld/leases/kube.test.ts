@@ -36,9 +36,13 @@ interface Setup {
   readonly own?: NodeSpec | undefined;
   readonly args?: readonly string[];
   readonly env?: Record<string, string>;
+  /** That of the test's own context, where it runs beside others. */
+  readonly atEnd?: typeof onTestFinished;
 }
 
-async function setUp({ conf, own = { podCIDRs: ["10.244.1.0/24"] }, args = [], env }: Setup = {}) {
+async function setUp(setup: Setup = {}) {
+  const { conf, own = { podCIDRs: ["10.244.1.0/24"] }, args = [], env } = setup;
+  const { atEnd = onTestFinished } = setup;
   const folder = mkdtempSync(join(tmpdir(), "kube-test-"));
   const netConf = join(folder, "net-conf.json");
   writeFileSync(
@@ -48,7 +52,7 @@ async function setUp({ conf, own = { podCIDRs: ["10.244.1.0/24"] }, args = [], e
   const api = new KubeApi();
   await api.start();
   const controller = new AbortController();
-  onTestFinished(async () => {
+  atEnd(async () => {
     controller.abort();
     await api.stop();
     rmSync(folder, { recursive: true });
@@ -110,9 +114,11 @@ function annotationsOf(api: KubeApi): Record<string, string> {
 const names = (peers: { last: PeerLeases | undefined }) =>
   [...(peers.last?.leases.keys() ?? [])].toSorted();
 
-describe("the own lease", () => {
-  test("is what the node's podCIDR says, told to the peers by annotations", async () => {
-    const { api, acquire } = await setUp();
+describe.concurrent("the own lease", () => {
+  test("is what the node's podCIDR says, told to the peers by annotations", async ({
+    onTestFinished: atEnd,
+  }) => {
+    const { api, acquire } = await setUp({ atEnd });
     const lease = await acquire();
     expect([lease.id, lease.subnet && formatCidr(lease.subnet), lease.subnetV6]).toEqual([
       "n1",
@@ -127,7 +133,7 @@ describe("the own lease", () => {
     });
   });
 
-  test("is of both families, or of IPv6 alone", async () => {
+  test("is of both families, or of IPv6 alone", async ({ onTestFinished: atEnd }) => {
     const v6 = { EnableIPv6: true, IPv6Network: "fd00:244::/48" };
     const own = { podCIDRs: ["fd00:244:0:1::/64", "10.244.1.0/24"] };
     const attributes = {
@@ -135,7 +141,7 @@ describe("the own lease", () => {
       publicIpv6: parseAddress("fd77::11"),
       backendV6Data: { VNI: 1, VtepMAC: "66:51:f4:06:c8:84" },
     };
-    const dual = await setUp({ conf: v6, own });
+    const dual = await setUp({ atEnd, conf: v6, own });
     const lease = await dual.acquire(attributes);
     expect([lease.subnet, lease.subnetV6].map((cidr) => cidr && formatCidr(cidr))).toEqual([
       "10.244.1.0/24",
@@ -146,7 +152,7 @@ describe("the own lease", () => {
       "public-ipv6": "fd77::11",
       "public-ip": "10.77.0.11",
     });
-    const only6 = await setUp({ conf: { ...v6, EnableIPv4: false }, own });
+    const only6 = await setUp({ atEnd, conf: { ...v6, EnableIPv4: false }, own });
     await only6.acquire({ ...attributes, publicIp: undefined, backendData: undefined });
     expect(Object.keys(annotationsOf(only6.api)).toSorted()).toEqual([
       "backend-type",
@@ -156,14 +162,16 @@ describe("the own lease", () => {
     ]);
   });
 
-  test("of a backend without data has null for it", async () => {
-    const { api, acquire } = await setUp();
+  test("of a backend without data has null for it", async ({ onTestFinished: atEnd }) => {
+    const { api, acquire } = await setUp({ atEnd });
     await acquire({ ...vxlan4, backendType: "host-gw", backendData: undefined });
     expect(annotationsOf(api)).toMatchObject({ "backend-type": "host-gw", "backend-data": "null" });
   });
 
-  test("is waited for: no podCIDR, no node, no API, no config; each said once", async () => {
-    const { api, acquire, lines, manager } = await setUp({ own: {} });
+  test("is waited for: no podCIDR, no node, no API, no config; each said once", async ({
+    onTestFinished: atEnd,
+  }) => {
+    const { api, acquire, lines, manager } = await setUp({ atEnd, own: {} });
     api.deleteNode("n1");
     const acquired = acquire();
     await eventually(() => expect(lines.join("\n")).toContain("the API answered 404"));
@@ -185,8 +193,10 @@ describe("the own lease", () => {
     expect(lines.filter((line) => line.includes("no IPv4 podCIDR"))).toHaveLength(1);
   });
 
-  test("is not patched where nothing has changed, and keeps what an earlier run published", async () => {
-    const { api, acquire, manager, signal } = await setUp();
+  test("is not patched where nothing has changed, and keeps what an earlier run published", async ({
+    onTestFinished: atEnd,
+  }) => {
+    const { api, acquire, manager, signal } = await setUp({ atEnd });
     await acquire();
     api.requests.length = 0;
     expect(await manager.earlier(undefined, signal)).toEqual({
@@ -199,7 +209,9 @@ describe("the own lease", () => {
     expect(annotationsOf(api)["public-ip"]).toBe("10.77.0.99");
   });
 
-  test("tells the peers what the administrator has set instead", async () => {
+  test("tells the peers what the administrator has set instead", async ({
+    onTestFinished: atEnd,
+  }) => {
     const own = {
       podCIDRs: ["10.244.1.0/24"],
       annotations: {
@@ -210,7 +222,7 @@ describe("the own lease", () => {
         [`${f}mtu`]: "1400",
       },
     };
-    const { api, acquire, manager, signal } = await setUp({ own });
+    const { api, acquire, manager, signal } = await setUp({ atEnd, own });
     await manager.config(signal);
     expect(await manager.settings(signal)).toEqual({
       publicIp: parseAddress("10.77.0.1"),
@@ -224,8 +236,11 @@ describe("the own lease", () => {
     expect(annotationsOf(api)["public-ip"]).toBe("203.0.113.7");
   });
 
-  test("has another prefix where one is given", async () => {
-    const { api, acquire } = await setUp({ args: ["-kube-annotation-prefix=example.com/net"] });
+  test("has another prefix where one is given", async ({ onTestFinished: atEnd }) => {
+    const { api, acquire } = await setUp({
+      atEnd,
+      args: ["-kube-annotation-prefix=example.com/net"],
+    });
     await acquire();
     expect(api.node("n1")?.metadata.annotations).toMatchObject({
       "example.com/net-backend-type": "vxlan",
@@ -233,8 +248,10 @@ describe("the own lease", () => {
     });
   });
 
-  test("comes back on a node that was made anew, or that somebody has cleaned", async () => {
-    const { api, acquire, watch, peers, manager, signal } = await setUp();
+  test("comes back on a node that was made anew, or that somebody has cleaned", async ({
+    onTestFinished: atEnd,
+  }) => {
+    const { api, acquire, watch, peers, manager, signal } = await setUp({ atEnd });
     await acquire();
     watch();
     await manager.reportReady(signal);
@@ -253,22 +270,25 @@ describe("the own lease", () => {
     );
   });
 
-  test("is of the node that the pod is on", async () => {
-    const { api, acquire, lines } = await setUp({ env: { POD_NAMESPACE: "s", POD_NAME: "p" } });
+  test("is of the node that the pod is on", async ({ onTestFinished: atEnd }) => {
+    const { api, acquire, lines } = await setUp({
+      atEnd,
+      env: { POD_NAMESPACE: "s", POD_NAME: "p" },
+    });
     const acquired = acquire();
     await eventually(() => expect(lines.join("\n")).toContain("Cannot read the pod s/p"));
     api.setPod("s", "p", "n1");
     expect((await acquired).id).toBe("n1");
   });
 
-  test("cannot be without a name", async () => {
-    await expect(setUp({ env: {} })).rejects.toThrow("Cannot tell which node this is");
+  test("cannot be without a name", async ({ onTestFinished: atEnd }) => {
+    await expect(setUp({ atEnd, env: {} })).rejects.toThrow("Cannot tell which node this is");
   });
 });
 
-describe("the condition", () => {
-  test("is told, and tried again until it is", async () => {
-    const { api, manager, signal } = await setUp();
+describe.concurrent("the condition", () => {
+  test("is told, and tried again until it is", async ({ onTestFinished: atEnd }) => {
+    const { api, manager, signal } = await setUp({ atEnd });
     api.fail({ match: "^PATCH", status: 500, times: 2 });
     await manager.reportReady(signal);
     expect(api.node("n1")?.status.conditions[0]).toEqual({
@@ -281,16 +301,21 @@ describe("the condition", () => {
     });
   });
 
-  test("is left alone with -set-node-network-unavailable=false", async () => {
-    const { api, manager, signal } = await setUp({ args: ["-set-node-network-unavailable=false"] });
+  test("is left alone with -set-node-network-unavailable=false", async ({
+    onTestFinished: atEnd,
+  }) => {
+    const { api, manager, signal } = await setUp({
+      atEnd,
+      args: ["-set-node-network-unavailable=false"],
+    });
     await manager.reportReady(signal);
     expect(api.requests).toEqual([]);
   });
 });
 
-describe("the peers", () => {
-  test("come, change and go", async () => {
-    const { api, watch, peers } = await setUp();
+describe.concurrent("the peers", () => {
+  test("come, change and go", async ({ onTestFinished: atEnd }) => {
+    const { api, watch, peers } = await setUp({ atEnd });
     api.setNode("n2", { podCIDRs: ["10.244.2.0/24"], annotations: peer2 });
     api.setNode("stranger", { podCIDRs: ["10.244.7.0/24"] });
     watch();
@@ -318,8 +343,10 @@ describe("the peers", () => {
     expect(api.requests.filter((line) => line.includes("/nodes/"))).toEqual([]);
   });
 
-  test("are looked up where managedFields do not name their subnet", async () => {
-    const { api, watch, peers } = await setUp();
+  test("are looked up where managedFields do not name their subnet", async ({
+    onTestFinished: atEnd,
+  }) => {
+    const { api, watch, peers } = await setUp({ atEnd });
     for (let at = 2; at < 12; at++) {
       const podCIDRs = [`10.244.${at}.0/24`];
       api.setNode(`n${at}`, { podCIDRs, annotations: peer2, managedFields: false });
@@ -331,8 +358,8 @@ describe("the peers", () => {
     expect(peers.last?.leases.get("n3")?.subnet?.address).toEqual(parseAddress("10.244.3.0"));
   });
 
-  test("that are made anew have their new subnet", async () => {
-    const { api, watch, peers } = await setUp();
+  test("that are made anew have their new subnet", async ({ onTestFinished: atEnd }) => {
+    const { api, watch, peers } = await setUp({ atEnd });
     api.setNode("n2", { podCIDRs: ["10.244.2.0/24"], annotations: peer2, managedFields: false });
     watch();
     await eventually(() => expect(names(peers)).toEqual(["n2"]));
@@ -347,8 +374,10 @@ describe("the peers", () => {
     );
   });
 
-  test("whose managedFields lie are found out when somebody doubts them", async () => {
-    const { api, watch, peers, manager, signal } = await setUp();
+  test("whose managedFields lie are found out when somebody doubts them", async ({
+    onTestFinished: atEnd,
+  }) => {
+    const { api, watch, peers, manager, signal } = await setUp({ atEnd });
     const lie = [{ fieldsV1: { "f:spec": { "f:podCIDRs": { 'v:"10.244.2.0/24"': {} } } } }];
     api.setNode("liar", { podCIDRs: ["10.244.9.0/24"], annotations: peer2, managedFields: lie });
     api.setNode("n2", { podCIDRs: ["10.244.2.0/24"], annotations: peer2 });
@@ -364,29 +393,32 @@ describe("the peers", () => {
     expect(api.requests).toHaveLength(looked);
   });
 
-  test.each([
+  test.for<[Record<string, string>, string]>([
     [{ [`${f}public-ip`]: "10.0.0.300" }, "its annotation public-ip must be an IPv4 address"],
     [{ [`${f}public-ip`]: "fd00::1" }, "its annotation public-ip must be an IPv4 address"],
     [{ [`${f}backend-data`]: "{" }, "its annotation backend-data must be JSON"],
     [{ [`${f}backend-data`]: "[".repeat(9) + "]".repeat(9) }, "backend-data is nested too deep"],
     [{ [`${f}backend-v6-data`]: "\u0000" }, "its annotation backend-v6-data must be JSON"],
-  ])("that make no sense are told apart: %j", async (annotations, why) => {
-    const { api, watch, peers } = await setUp();
-    api.setNode("n2", { podCIDRs: ["10.244.2.0/24"], annotations: { ...peer2, ...annotations } });
-    watch();
-    await eventually(() => expect(peers.last?.complete).toBe(true));
-    expect(names(peers)).toEqual([]);
-    expect(peers.last?.unreadable.get("n2")).toContain(why);
-    api.setNode("n2", { annotations: peer2 });
-    if (!(`${f}backend-v6-data` in annotations)) {
-      await eventually(() => expect(names(peers)).toEqual(["n2"]));
-      expect(peers.last?.unreadable.size).toBe(0);
-    }
-  });
+  ])(
+    "that make no sense are told apart: %j",
+    async ([annotations, why], { onTestFinished: atEnd }) => {
+      const { api, watch, peers } = await setUp({ atEnd });
+      api.setNode("n2", { podCIDRs: ["10.244.2.0/24"], annotations: { ...peer2, ...annotations } });
+      watch();
+      await eventually(() => expect(peers.last?.complete).toBe(true));
+      expect(names(peers)).toEqual([]);
+      expect(peers.last?.unreadable.get("n2")).toContain(why);
+      api.setNode("n2", { annotations: peer2 });
+      if (!(`${f}backend-v6-data` in annotations)) {
+        await eventually(() => expect(names(peers)).toEqual(["n2"]));
+        expect(peers.last?.unreadable.size).toBe(0);
+      }
+    },
+  );
 });
 
-async function withTwo() {
-  const all = await setUp();
+async function withTwo(atEnd?: typeof onTestFinished) {
+  const all = await setUp(atEnd === undefined ? {} : { atEnd });
   all.api.setNode("n2", { podCIDRs: ["10.244.2.0/24"], annotations: peer2 });
   all.api.setNode("n3", { podCIDRs: ["10.244.3.0/24"], annotations: peer2 });
   all.watch();
@@ -398,9 +430,11 @@ function lists(api: KubeApi): string[] {
   return api.requests.filter((line) => line.startsWith("GET /api/v1/nodes?resourceVersion"));
 }
 
-describe("a failing API", () => {
-  test("that has forgotten the version is asked for all again, and what is gone goes", async () => {
-    const { api, peers } = await withTwo();
+describe.concurrent("a failing API", () => {
+  test("that has forgotten the version is asked for all again, and what is gone goes", async ({
+    onTestFinished: atEnd,
+  }) => {
+    const { api, peers } = await withTwo(atEnd);
     await api.stop();
     api.deleteNode("n2");
     api.expire();
@@ -410,8 +444,8 @@ describe("a failing API", () => {
     expect(lists(api)[0]).toContain("resourceVersion=0");
   });
 
-  test("whose list is cut off takes nobody away", async () => {
-    const { api, peers } = await withTwo();
+  test("whose list is cut off takes nobody away", async ({ onTestFinished: atEnd }) => {
+    const { api, peers } = await withTwo(atEnd);
     api.fail({ match: "nodes\\?resourceVersion", cut: 700, times: 3 });
     api.fail({ match: "watch=true", status: 410, reason: "Expired", times: 1 });
     const seen: string[][] = [];
@@ -424,35 +458,8 @@ describe("a failing API", () => {
     expect(seen.every((now) => now.length === 2)).toBe(true);
   });
 
-  test("that says nothing more is asked anew, and nobody goes meanwhile", async () => {
-    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
-    const timers = vi.spyOn(globalThis, "setTimeout");
-    onTestFinished(() => {
-      timers.mockRestore();
-      vi.useRealTimers();
-    });
-    const { api, peers, lines } = await withTwo();
-    const isAnswered = () => timers.mock.calls.some(([, milliseconds]) => milliseconds === 150_000);
-    await eventually(() => expect(isAnswered()).toBe(true));
-    api.silence();
-    api.setNode("n4", { podCIDRs: ["10.244.4.0/24"], annotations: peer2 });
-    vi.advanceTimersByTime(150_000);
-    await eventually(() => expect(names(peers)).toEqual(["n2", "n3", "n4"]));
-    expect(lines.join("\n")).toContain("nothing came for 150 s");
-    expect(lists(api)).toHaveLength(1);
-
-    api.fail({ match: "nodes\\?resourceVersion", stall: 700 });
-    api.expire();
-    await eventually(() => expect(lists(api)).toHaveLength(2));
-    api.deleteNode("n3");
-    expect(names(peers)).toEqual(["n2", "n3", "n4"]);
-    vi.advanceTimersByTime(30_000);
-    await eventually(() => expect(names(peers)).toEqual(["n2", "n4"]));
-    expect(lines.join("\n")).toContain("nothing came for 30 s");
-  });
-
-  test("that restarts is watched from where it was", async () => {
-    const { api, peers } = await withTwo();
+  test("that restarts is watched from where it was", async ({ onTestFinished: atEnd }) => {
+    const { api, peers } = await withTwo(atEnd);
     await api.stop();
     api.setNode("n4", { podCIDRs: ["10.244.4.0/24"], annotations: peer2 });
     api.fail({ match: "watch", status: 403, reason: "Forbidden", times: 2 });
@@ -461,8 +468,10 @@ describe("a failing API", () => {
     expect(lists(api)).toHaveLength(1);
   });
 
-  test("that answers nonsense is asked again, and no more often than the waits allow", async () => {
-    const { api, peers, lines } = await withTwo();
+  test("that answers nonsense is asked again, and no more often than the waits allow", async ({
+    onTestFinished: atEnd,
+  }) => {
+    const { api, peers, lines } = await withTwo(atEnd);
     api.fail({ match: "watch=true", body: "nonsense}" });
     api.fail({ match: "watch=true", body: "" });
     api.fail({ match: "watch=true", body: '{"type":1}' });
@@ -473,12 +482,39 @@ describe("a failing API", () => {
     expect(lines.join("\n")).toContain("there is a bracket too many");
   });
 
-  test("that is busy says when to come back", async () => {
-    const { api, watch, peers } = await setUp();
+  test("that is busy says when to come back", async ({ onTestFinished: atEnd }) => {
+    const { api, watch, peers } = await setUp({ atEnd });
     api.fail({ match: "resourceVersion", status: 429, headers: { "retry-after": "1" } });
     const started = Date.now();
     watch();
     await eventually(() => expect(peers.last?.complete).toBe(true));
     expect(Date.now() - started).toBeGreaterThanOrEqual(1000);
   });
+});
+
+test("an API that says nothing more is asked anew, and nobody goes meanwhile", async () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  const timers = vi.spyOn(globalThis, "setTimeout");
+  onTestFinished(() => {
+    timers.mockRestore();
+    vi.useRealTimers();
+  });
+  const { api, peers, lines } = await withTwo();
+  const isAnswered = () => timers.mock.calls.some(([, milliseconds]) => milliseconds === 150_000);
+  await eventually(() => expect(isAnswered()).toBe(true));
+  api.silence();
+  api.setNode("n4", { podCIDRs: ["10.244.4.0/24"], annotations: peer2 });
+  vi.advanceTimersByTime(150_000);
+  await eventually(() => expect(names(peers)).toEqual(["n2", "n3", "n4"]));
+  expect(lines.join("\n")).toContain("nothing came for 150 s");
+  expect(lists(api)).toHaveLength(1);
+
+  api.fail({ match: "nodes\\?resourceVersion", stall: 700 });
+  api.expire();
+  await eventually(() => expect(lists(api)).toHaveLength(2));
+  api.deleteNode("n3");
+  expect(names(peers)).toEqual(["n2", "n3", "n4"]);
+  vi.advanceTimersByTime(30_000);
+  await eventually(() => expect(names(peers)).toEqual(["n2", "n4"]));
+  expect(lines.join("\n")).toContain("nothing came for 30 s");
 });
