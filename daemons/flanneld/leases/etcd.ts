@@ -13,6 +13,7 @@ import type { Entry, OwnEntry, Subnets } from "./etcd_entries.ts";
 import { followEntries } from "./etcd_follow.ts";
 import { EtcdPeers } from "./etcd_peers.ts";
 import { EtcdRegistry, LostRace } from "./etcd_registry.ts";
+import type { Taken } from "./etcd_registry.ts";
 import { RenewalTimer, renewalDelay } from "./etcd_renewal.ts";
 import { readLeaseState, writeLeaseState } from "./etcd_state_file.ts";
 import { HealthRecord } from "./health_record.ts";
@@ -103,8 +104,8 @@ export class EtcdLeaseManager implements LeaseManager {
     signal: AbortSignal,
   ): Promise<EarlierLease | undefined> {
     return this.#record.untilDone("lease", signal, async () => {
-      const entries = await this.#registry.list(signal);
-      const attributes = this.#findOwn(entries, publicIp)?.attributes;
+      const { own } = await this.#list(publicIp, signal);
+      const attributes = own?.attributes;
       if (attributes === undefined) return undefined;
       const { backendData, backendV6Data } = attributes;
       return { backendData, backendV6Data };
@@ -160,8 +161,7 @@ export class EtcdLeaseManager implements LeaseManager {
   async #tryAcquire(attributes: LeaseAttributes, signal: AbortSignal): Promise<Lease> {
     const conf = this.#conf;
     if (conf === undefined) throw new Error("acquire comes after config");
-    const entries = await this.#registry.list(signal);
-    const known = this.#findOwn(entries, attributes.publicIp);
+    const { own: known, taken } = await this.#list(attributes.publicIp, signal);
     if (known !== undefined && fits(known.subnets, conf)) {
       return this.#adopt(known, attributes, signal);
     }
@@ -171,13 +171,20 @@ export class EtcdLeaseManager implements LeaseManager {
       );
       await this.#registry.delete(known, signal);
     }
-    const taken = entries.filter((entry) => entry !== known).map(({ subnets }) => subnets);
+    const peerSubnets = taken.filter(({ id }) => id !== known?.id).map(({ subnets }) => subnets);
     const earlier = this.#own?.subnets ?? this.#memory.earlier;
-    return this.#create(keepOrChooseSubnets(conf, earlier, taken), attributes, signal);
+    return this.#create(keepOrChooseSubnets(conf, earlier, peerSubnets), attributes, signal);
   }
 
-  #findOwn(entries: readonly Entry[], publicIp: Address | undefined): Entry | undefined {
-    return findOwnEntry(entries, readLeaseState(this.#memory.stateFile), publicIp);
+  /** Lists what is taken, and finds this node's own entry. @throws Failure io */
+  async #list(
+    publicIp: Address | undefined,
+    signal: AbortSignal,
+  ): Promise<{ readonly own: Entry | undefined; readonly taken: readonly Taken[] }> {
+    const state = readLeaseState(this.#memory.stateFile);
+    const isCandidate = (entry: Entry) => findOwnEntry([entry], state, publicIp) !== undefined;
+    const { taken, candidates } = await this.#registry.list(isCandidate, signal);
+    return { own: findOwnEntry(candidates, state, publicIp), taken };
   }
 
   /** Takes an entry over, with its etcd lease if that still exists. */

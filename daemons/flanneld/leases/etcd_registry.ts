@@ -13,6 +13,9 @@ export const leaseTtl = 86_400;
 /** Entries that are read at once. */
 const pageSize = 500;
 
+/** Subnets that a node has, or may have. */
+export type Taken = Pick<Entry, "id" | "subnets" | "createRevision">;
+
 /** Another node was quicker: it can be tried again at once. */
 export class LostRace extends Error {}
 
@@ -51,14 +54,26 @@ export class EtcdRegistry {
     );
   }
 
-  /** All entries whose keys name subnets, as they are at one revision. @throws Failure io */
-  async list(signal: AbortSignal): Promise<readonly Entry[]> {
-    const entries: Entry[] = [];
+  /**
+   * Lists who has which subnets, at one revision. Thousands of whole entries would be most of the memory
+   * that a start needs.
+   * @param isCandidate whether an entry may be the own one, and is returned whole.
+   * @throws Failure io
+   */
+  async list(
+    isCandidate: (entry: Entry) => boolean,
+    signal: AbortSignal,
+  ): Promise<{ readonly taken: readonly Taken[]; readonly candidates: readonly Entry[] }> {
+    const taken: Taken[] = [];
+    const candidates: Entry[] = [];
     await this.readAll((id, kv) => {
       const entry = readEntry(id, kv);
-      if (entry !== undefined) entries.push(entry);
+      if (entry === undefined) return;
+      const { subnets, createRevision } = entry;
+      taken.push({ id, subnets, createRevision });
+      if (isCandidate(entry)) candidates.push(entry);
     }, signal);
-    return entries;
+    return { taken, candidates };
   }
 
   /** Reads all entries, as they are at one revision. @returns the revision. @throws Failure io */
@@ -113,8 +128,8 @@ export class EtcdRegistry {
 
   /** Whether an older entry overlaps: with another key, both could be made. */
   async #overlapsOlder({ subnets, createRevision }: OwnEntry, signal: AbortSignal) {
-    const entries = await this.list(signal);
-    const older = entries.filter((entry) => entry.createRevision < createRevision);
+    const { taken } = await this.list(() => false, signal);
+    const older = taken.filter((entry) => entry.createRevision < createRevision);
     return isTaken(
       subnets,
       older.map((entry) => entry.subnets),
