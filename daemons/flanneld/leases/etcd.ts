@@ -246,7 +246,7 @@ export class EtcdLeaseManager implements LeaseManager {
     return followEntries(
       this.#registry,
       {
-        list: async () => this.#listPeers(signal),
+        list: async (isRestored) => this.#listPeers(isRestored, signal),
         onEvents: (events) => {
           this.#take(events, signal);
         },
@@ -263,7 +263,7 @@ export class EtcdLeaseManager implements LeaseManager {
   }
 
   /** Reads all entries again. Peers that have disappeared are removed after all have been read. */
-  async #listPeers(signal: AbortSignal): Promise<number> {
+  async #listPeers(isRestored: boolean, signal: AbortSignal): Promise<number> {
     const gone = new Set(this.#peers.ids);
     let hasOwn = this.#own === undefined;
     const revision = await this.#registry.readAll((id, kv) => {
@@ -271,10 +271,10 @@ export class EtcdLeaseManager implements LeaseManager {
       if (id === this.#own?.id) hasOwn = true;
       this.#setPeer(id, kv);
     }, signal);
-    for (const id of gone) this.#peers.delete(id);
+    if (!isRestored) for (const id of gone) this.#peers.delete(id);
     this.#complete = true;
     this.#settle();
-    if (!hasOwn) this.#reacquire(signal);
+    if (!hasOwn || isRestored) this.#reacquire(signal);
     return revision;
   }
 

@@ -5,8 +5,13 @@ import type { EtcdRegistry } from "./etcd_registry.ts";
 
 /** Who wants to know about the entries. */
 export interface EntryFollower {
-  /** Reads all entries. @returns the revision that they are of. @throws Failure */
-  readonly list: () => Promise<number>;
+  /**
+   * Reads all entries.
+   * @param isRestored whether etcd has an older state than before. What is missing may come again.
+   * @returns the revision that they are of.
+   * @throws Failure
+   */
+  readonly list: (isRestored: boolean) => Promise<number>;
   /** What has changed since. An empty list is a sign of life. */
   readonly onEvents: (events: WatchResponse["events"]) => void;
   /** A request has failed; it is made again. */
@@ -14,10 +19,13 @@ export interface EntryFollower {
 }
 
 const limits = { first: 100, most: 5000 };
+/** Milliseconds in which the nodes write again what a restored etcd has lost. */
+const restoreTime = 30_000;
 
 /**
- * Follows the entries until aborted: lists them once, then watches from there, and lists them again
- * only where etcd has forgotten what came in between.
+ * Follows the entries until aborted: lists them once, then watches from there. It lists them again
+ * where etcd has forgotten what came in between, and twice where etcd was restored from a backup or
+ * has lost its data: at once, and when all nodes have had the time to write their entries again.
  */
 export async function followEntries(
   registry: Pick<EtcdRegistry, "watch">,
@@ -26,13 +34,22 @@ export async function followEntries(
 ): Promise<never> {
   const backoff = new Backoff(limits);
   let next: number | undefined;
+  /** Aborted when a restored etcd should have all entries again. */
+  let restored: AbortSignal | undefined;
   for (;;) {
+    if (restored?.aborted === true) [next, restored] = [undefined, undefined];
     try {
-      next ??= (await follower.list()) + 1;
+      next ??= (await follower.list(restored !== undefined)) + 1;
+      const from = next;
       await registry.watch(
-        next,
-        ({ revision, compactRevision, canceled, cancelReason, events }) => {
+        from,
+        ({ revision, created, compactRevision, canceled, cancelReason, events }) => {
           backoff.reset();
+          if (created && revision > 0 && revision < from - 1) {
+            next = undefined;
+            restored = AbortSignal.any([signal, AbortSignal.timeout(restoreTime)]);
+            throw watchEnded(`etcd is back at revision ${revision}`);
+          }
           if (compactRevision > 0) {
             next = undefined;
             throw watchEnded(`etcd has forgotten what came before ${compactRevision}`);
@@ -41,10 +58,11 @@ export async function followEntries(
           follower.onEvents(events);
           if (revision > 0) next = Math.max(next ?? 0, revision + 1);
         },
-        signal,
+        restored ?? signal,
       );
     } catch (error) {
       signal.throwIfAborted();
+      if (restored?.aborted === true) continue;
       if (!(error instanceof Failure)) throw error;
       follower.onFailure(error);
     }

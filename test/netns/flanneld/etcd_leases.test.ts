@@ -162,6 +162,38 @@ describe.concurrent("with etcd", () => {
     await Promise.all(daemons.map(async (daemon) => daemon.end()));
   });
 
+  test("an etcd that has lost its data gets them back, and no route goes", async () => {
+    await using cluster = await createEtcdNodes();
+    const { fabric, etcd } = cluster;
+    const [n1, n2] = [cluster.node(1), cluster.node(2)];
+    const daemons = [startOnEtcd(n1), startOnEtcd(n2)] as const;
+    await Promise.all([whenReady(n1, daemons[0]), whenReady(n2, daemons[1])]);
+    const routes = async () => n1.sandbox.sh("ip route show dev flannel.1");
+    await until("the route", async () => (await routes()) !== "", ...daemons);
+    const before = await subnets(etcd);
+    const command = "echo $$ > /run/monitor; exec ip -4 monitor route";
+    const monitoring = n1.sandbox.exec("sh", ["-c", command], { timeout: 100_000 });
+    await until("the monitor", async () => n1.sandbox.exists("/run/monitor"));
+    await etcd.daemon.end("SIGKILL");
+    await fabric.router.sh("rm -r /run/etcd");
+    await startEtcd(fabric.router, { url: "http://10.77.0.1:2379" });
+    const keysAndValues = (entries: typeof before) => entries.map(({ key, value }) => [key, value]);
+    await until(
+      "the entries",
+      async () => (await subnets(etcd)).length === before.length,
+      ...daemons,
+    );
+    expect(keysAndValues(await subnets(etcd))).toEqual(keysAndValues(before));
+    // A node that joins now has an entry of a revision that has been before.
+    const value =
+      '{"PublicIP":"10.77.0.13","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:13"}}';
+    await etcd.ctl("put", `${prefix}/subnets/10.244.254.0-24`, value);
+    await until("the new node", async () => (await routes()).includes("10.244.254.0"), ...daemons);
+    await n1.sandbox.sh("kill $(cat /run/monitor)");
+    expect((await monitoring).stdout).not.toContain("Deleted");
+    for (const daemon of daemons) expect(await daemon.end()).toBe(0);
+  });
+
   test("pain 30: an etcd that was down, is compacted or restarted is followed again", async () => {
     await using cluster = await createEtcdNodes();
     const { fabric, etcd } = cluster;

@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 
 import { followEntries } from "../../../../../daemons/flanneld/leases/etcd_follow.ts";
 import { Failure } from "../../../../../shared/base/failure.ts";
@@ -20,7 +20,11 @@ const broken = () => new Failure("io", "Cannot reach etcd.", "Start it.");
  * Follows entries whose watches answer with these, each until it ends, and stops after the last.
  * @returns what was asked of etcd and told to the follower.
  */
-async function follow(watches: readonly (readonly WatchResponse[])[], failingLists = 0) {
+async function follow(
+  watches: readonly (readonly WatchResponse[])[],
+  failingLists = 0,
+  onEvents: () => void = () => undefined,
+) {
   const controller = new AbortController();
   const log: string[] = [];
   let lists = 0;
@@ -36,12 +40,15 @@ async function follow(watches: readonly (readonly WatchResponse[])[], failingLis
       },
     },
     {
-      list: async () => {
-        log.push("list");
+      list: async (isRestored) => {
+        log.push(isRestored ? "list what was restored" : "list");
         if (lists++ < failingLists) throw broken();
         return 10 * lists;
       },
-      onEvents: (events) => log.push(`${events.length} events`),
+      onEvents: (events) => {
+        log.push(`${events.length} events`);
+        onEvents();
+      },
       onFailure: ({ message }) => log.push(message),
     },
     controller.signal,
@@ -74,6 +81,20 @@ test("lists again where etcd has forgotten what came in between, and only there"
     ...["list", "watch from 11"],
     "Cannot watch the subnets in etcd: etcd has forgotten what came before 40.",
     ...["list", "watch from 21", "Cannot watch the subnets in etcd: x.", "watch from 21"],
+  ]);
+});
+
+test("lists again at once where etcd is back at an earlier state, and once more later", async () => {
+  const later = new AbortController();
+  const timeout = vi.spyOn(AbortSignal, "timeout").mockReturnValue(later.signal);
+  onTestFinished(() => {
+    timeout.mockRestore();
+  });
+  const watches = [[answer({ created: true, revision: 9 })], [answer({ revision: 21 })], []];
+  expect(await follow(watches, 0, () => later.abort())).toEqual([
+    ...["list", "watch from 11", "Cannot watch the subnets in etcd: etcd is back at revision 9."],
+    ...["list what was restored", "watch from 21", "0 events"],
+    ...["list", "watch from 31", failed, "watch from 31"],
   ]);
 });
 
