@@ -15,6 +15,6 @@ export const bunArguments: readonly string[] = [
   // Otherwise the executable reads .env and bunfig.toml in its current folder, and runs as root what
   // a bunfig.toml preloads.
   ...["--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig"],
-  // A plugin lives for milliseconds, so only the hottest loops are worth compiling.
-  "--compile-jit-policy=200",
+  // A plugin lives for milliseconds, so only the hottest loops are worth compiling; a tool for seconds.
+  "--compile-jit-policy=50",
 ];

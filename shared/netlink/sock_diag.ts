@@ -2,6 +2,7 @@ import { addressFromBytes } from "../net/address.ts";
 import type { Address, Family } from "../net/address.ts";
 import type { Sys } from "../runtime/sys.ts";
 import { attributes, readU32 } from "./codec.ts";
+import type { Message } from "./codec.ts";
 import { NetlinkSocket } from "./socket.ts";
 
 /**
@@ -16,11 +17,13 @@ const AF_INET6 = 10;
 const requestBytes = 56;
 const statesAt = 4;
 const portAt = 8;
+const anyPort = 0;
 const cookieAt = 48;
 /** INET_DIAG_NOCOOKIE, twice: no particular socket. */
 const anyCookie = Buffer.alloc(8, 0xff);
 /** Bytes of struct inet_diag_msg, and where its parts are. */
 const answerBytes = 72;
+const answerPortAt = 4;
 const addressAt = 8;
 const inodeAt = 68;
 const INET_DIAG_SKV6ONLY = 11;
@@ -51,18 +54,34 @@ export function listBoundSockets(
   protocol: keyof typeof protocols,
   port: number,
 ): BoundSocket[] {
-  return [AF_INET, AF_INET6].flatMap((family) => {
-    const { number, state } = protocols[protocol];
-    const body = Buffer.alloc(requestBytes);
-    body[0] = family;
-    body[1] = number;
-    body.writeUInt32LE(2 ** state, statesAt);
-    body.writeUInt16BE(port, portAt);
-    anyCookie.copy(body, cookieAt);
-    return socket.list({ type: SOCK_DIAG_BY_FAMILY, flags: 0, body }, ({ body: answer }) =>
-      readSocket(answer, family),
-    );
-  });
+  return [AF_INET, AF_INET6].flatMap((family) =>
+    socket.list(requestFor(family, protocol, port), ({ body }) => readSocket(body, family)),
+  );
+}
+
+/** The ports to which any socket waits for packets. @throws Failure kernel */
+export function listBoundPorts(
+  socket: NetlinkSocket,
+  protocol: keyof typeof protocols,
+): Set<number> {
+  return new Set(
+    [AF_INET, AF_INET6].flatMap((family) =>
+      socket.list(requestFor(family, protocol, anyPort), ({ body }) =>
+        body.readUInt16BE(answerPortAt),
+      ),
+    ),
+  );
+}
+
+function requestFor(family: number, protocol: keyof typeof protocols, port: number): Message {
+  const { number, state } = protocols[protocol];
+  const body = Buffer.alloc(requestBytes);
+  body[0] = family;
+  body[1] = number;
+  body.writeUInt32LE(2 ** state, statesAt);
+  body.writeUInt16BE(port, portAt);
+  anyCookie.copy(body, cookieAt);
+  return { type: SOCK_DIAG_BY_FAMILY, flags: 0, body };
 }
 
 function readSocket(answer: Buffer, family: number): BoundSocket {

@@ -1,11 +1,15 @@
 import { openSync } from "node:fs";
+import { isFailure } from "../../../shared/base/failure.ts";
 import { ownNetns } from "../../../shared/files/paths.ts";
 import { Firewall } from "../../../shared/firewall/firewall.ts";
 import type { Variant } from "../../../shared/firewall/firewall.ts";
 import { linesIn, parsedOnce } from "../../../shared/firewall/listing.ts";
 import type { Family } from "../../../shared/net/address.ts";
+import type { NfFamily, NfRule } from "../../../shared/netlink/nf_tables.ts";
+import { listBoundPorts, sockDiagSocket } from "../../../shared/netlink/sock_diag.ts";
 import { Namespace, Node } from "../../../shared/node/node.ts";
 import type { Link } from "../../../shared/node/node.ts";
+import type { Listeners, Port } from "../../../shared/node/port_in_use.ts";
 import type { Sys } from "../../../shared/runtime/sys.ts";
 import type { Tool } from "../command.ts";
 
@@ -21,16 +25,43 @@ export async function withCaches<T>(tool: Tool, look: (tool: Tool) => Promise<T>
 
 /** A node that is only looked at, and does not change meanwhile. */
 class CachingNode extends Node {
+  readonly #boundPorts = new Map<"tcp" | "udp", ReadonlySet<number> | undefined>();
   #host: CachingHost | undefined;
 
   override get host(): CachingHost {
     return (this.#host ??= new CachingHost(this.sys));
   }
 
+  override listeners(port: Port): Listeners {
+    if (port.protocol !== "sctp" && this.#portsOf(port.protocol)?.has(port.port) === false) {
+      return new Map();
+    }
+    return super.listeners(port);
+  }
+
+  /** The ports of a protocol that are in use; undefined where the kernel does not list them. */
+  #portsOf(protocol: "tcp" | "udp"): ReadonlySet<number> | undefined {
+    if (!this.#boundPorts.has(protocol)) {
+      this.#boundPorts.set(protocol, boundPorts(this.sys, protocol));
+    }
+    return this.#boundPorts.get(protocol);
+  }
+
   override close(): void {
     super.close();
     this.#host?.close();
     this.#host = undefined;
+  }
+}
+
+function boundPorts(sys: Sys, protocol: "tcp" | "udp"): ReadonlySet<number> | undefined {
+  try {
+    using socket = sockDiagSocket(sys);
+    return listBoundPorts(socket, protocol);
+  } catch (error) {
+    // A kernel without inet_diag.
+    if (isFailure(error, "kernel")) return undefined;
+    throw error;
   }
 }
 
@@ -76,6 +107,8 @@ function jumpOf(line: string, option: "-A" | "-C"): string | undefined {
 /** A firewall that is only looked at, and does not change meanwhile. */
 class CachingFirewall extends Firewall {
   readonly #listings = new Map<string, string | undefined>();
+  readonly #chains = new Map<string, boolean>();
+  readonly #rules = new Map<string, NfRule[]>();
 
   /** A second look would see the same listing. */
   override consistent<T>(look: () => T): T {
@@ -89,6 +122,26 @@ class CachingFirewall extends Firewall {
 
   override nftList(what: readonly string[]): string | undefined {
     return this.#list(what.join(" "), () => super.nftList(what));
+  }
+
+  override hasChain(family: NfFamily, table: string, chain: string): boolean {
+    const key = `${family} ${table} ${chain}`;
+    const isThere = this.#chains.get(key) ?? super.hasChain(family, table, chain);
+    this.#chains.set(key, isThere);
+    return isThere;
+  }
+
+  override rules(
+    family: NfFamily,
+    table: string,
+    chain: string,
+    having?: string | Buffer,
+  ): NfRule[] {
+    const text = typeof having === "string" ? having : having?.toString("hex");
+    const key = `${family} ${table} ${chain} ${text}`;
+    const found = this.#rules.get(key) ?? super.rules(family, table, chain, having);
+    this.#rules.set(key, found);
+    return found;
   }
 
   /**
