@@ -75,6 +75,8 @@ export class Flanneld {
   #applied = "";
   #peers: PeerLeases | undefined;
   #admitted: Admission | undefined;
+  /** Why the reconciler refuses peers that were admitted. */
+  #notJoined: ReadonlyMap<string, string> = new Map();
   readonly #refusals: RefusalLog;
   /** Changes of this node's interface and lease are made one after another. */
   #turn: Promise<void> = Promise.resolve();
@@ -121,7 +123,7 @@ export class Flanneld {
           flanneldMetrics({
             leases: this.#manager.health,
             admission: this.#admitted,
-            refusals: this.#refusals.count,
+            refusals: this.#refusals,
             overlay: this.#setup?.reconciler.status,
             isReady: this.#readiness.problem === undefined,
             mtu: this.#mtu,
@@ -207,6 +209,10 @@ export class Flanneld {
       blackholes: this.#options.traffic.blackholeRoute,
       onExternalChange: () => {
         this.#follow(signal);
+      },
+      onRefusals: (refusals) => {
+        this.#notJoined = refusals;
+        this.#logRefusals();
       },
     });
     const traffic = new TrafficKeeper({
@@ -316,9 +322,13 @@ export class Flanneld {
     if (setup === undefined || peers === undefined) return;
     const admitted = setup.admission.update(peers);
     this.#admitted = admitted;
-    this.#refusals.update(admitted.refused);
+    this.#logRefusals();
     this.#manager.confirm(setup.admission.takeConflicts(), signal);
     setup.reconciler.setPeers(admitted.leases, admitted.complete, admitted.changed);
+  }
+
+  #logRefusals(): void {
+    this.#refusals.update(new Map([...this.#notJoined, ...(this.#admitted?.refused ?? [])]));
   }
 
   #writeFile(): void {

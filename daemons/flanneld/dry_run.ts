@@ -60,13 +60,13 @@ export async function dryRun(sys: Sys, options: Options, manager: LeaseManager):
     const context = admissionContext(sys, conf, lease, external);
     const admission = new PeerAdmission(context, new Churn(sys.collectYoung));
     const admitted = admission.update(peers);
-    await planOverlay(
+    const notJoined = await planOverlay(
       { sys, conf, backend, kernel, env, options },
       { lease, external, macs },
       admitted,
     );
     for (const change of kernel.planned) say(`Would ${describeOverlay(change)}.`);
-    for (const [id, why] of admitted.refused) say(`Would refuse ${id}: ${why}.`);
+    for (const [id, why] of [...admitted.refused, ...notJoined]) say(`Would refuse ${id}: ${why}.`);
     for (const text of await plannedRules(sys, conf, options, lease)) say(text.trimEnd());
     const file = formatSubnetEnv({
       ...env,
@@ -128,20 +128,25 @@ async function planOverlay(
   },
   own: { readonly lease: Lease; readonly external: ExternalInterface; readonly macs: DeviceMacs },
   admitted: Admission,
-): Promise<void> {
+): Promise<ReadonlyMap<string, string>> {
   const { sys, conf, backend, kernel, env, options } = on;
   const say = (text: string): void => {
     sys.write(2, `${text}\n`);
   };
+  let notJoined: ReadonlyMap<string, string> = new Map();
   const reconciler = new Reconciler({
     ...{ sys, kernel, backend, log: { info: say, warn: say } },
     networks: { ipv4: conf.network, ipv6: conf.ipv6Network },
     previousNetworks: env.networks,
     blackholes: options.traffic.blackholeRoute,
     onExternalChange: () => {},
+    onRefusals: (refusals) => {
+      notJoined = refusals;
+    },
   });
   await reconciler.plan(own, admitted.leases);
   reconciler.close();
+  return notJoined;
 }
 
 /**

@@ -1,13 +1,13 @@
 import { formatMetrics } from "../../shared/daemon/metrics.ts";
 import type { Admission } from "./leases/admission.ts";
 import type { LeaseManagerHealth } from "./leases/lease_manager.ts";
+import type { RefusalLog } from "./refusal_log.ts";
 import type { ReconcilerStatus } from "./reconciler_status.ts";
 
 export interface FlanneldState {
   readonly leases: LeaseManagerHealth;
   readonly admission: Admission | undefined;
-  /** Peers refused so far. */
-  readonly refusals: number;
+  readonly refusals: Pick<RefusalLog, "count" | "size">;
   readonly overlay: ReconcilerStatus | undefined;
   readonly isReady: boolean;
   readonly mtu: number | undefined;
@@ -36,13 +36,13 @@ export function flanneldMetrics(state: FlanneldState): string {
       name: "flanneld_peers_refused",
       help: "Other nodes whose lease does not fit in.",
       type: "gauge",
-      value: admission?.refused.size,
+      value: admission === undefined ? undefined : state.refusals.size,
     },
     {
       name: "flanneld_peer_refusals_total",
       help: "Times that a lease was found not to fit in.",
       type: "counter",
-      value: state.refusals,
+      value: state.refusals.count,
     },
     {
       name: "flanneld_routes_wanted",

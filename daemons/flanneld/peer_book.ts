@@ -43,6 +43,8 @@ export class PeerBook {
   readonly #families: ReadonlyMap<Family, BookFamily>;
   /** Peers of which the kernel refuses something. */
   readonly failing = new Set<PeerState>();
+  /** Peers that cannot be joined. */
+  readonly #refused = new Set<PeerState>();
   readonly #entries = new Map<string, Entry>();
   /** Peers refused because of another peer, until that one goes. */
   readonly #rivals = new Set<PeerState>();
@@ -68,6 +70,17 @@ export class PeerBook {
 
   *states(): Iterable<PeerState> {
     for (const { states } of this.#entries.values()) yield* states;
+  }
+
+  /** Why peers cannot be joined, by the leases' ids. */
+  get refusals(): ReadonlyMap<string, string> {
+    const refusals = new Map<string, string>();
+    for (const { peer, refusal } of this.#refused) {
+      const before = refusals.get(peer.id);
+      if (refusal === undefined || refusal === before) continue;
+      refusals.set(peer.id, before === undefined ? refusal : `${before}, and ${refusal}`);
+    }
+    return refusals;
   }
 
   familyOf(state: PeerState): FamilyState | undefined {
@@ -169,6 +182,7 @@ export class PeerBook {
     this.#revision++;
     for (const state of states) {
       this.#rivals.delete(state);
+      this.#refused.delete(state);
       this.failing.delete(state);
       const { value } = state.peer.publicIp;
       const left = (this.#addresses.get(value) ?? 1) - 1;
@@ -240,12 +254,15 @@ export class PeerBook {
       });
     state.objects = typeof joined === "string" ? undefined : joined;
     state.refusal = typeof joined === "string" ? joined : undefined;
+    if (state.refusal === undefined) this.#refused.delete(state);
+    else this.#refused.add(state);
     this.#rivals.delete(state);
     const rival = state.objects === undefined ? undefined : own.state.claim(state);
     if (rival === undefined) return;
     state.objects = undefined;
     state.refusal = `has the subnet or the VTEP MAC of ${rival.peer.id}`;
     this.#rivals.add(state);
+    this.#refused.add(state);
   }
 
   #askNew(states: readonly PeerState[], side: NodeSide): void {

@@ -21,6 +21,8 @@ export interface ReconcilerOptions extends OverlaySettings {
   readonly log: ReconcilerLog;
   /** The external interface, or one of its addresses, is not what it was. */
   readonly onExternalChange: () => void;
+  /** Called after each round with why peers cannot be joined, by the leases' ids. */
+  readonly onRefusals: (refusals: ReadonlyMap<string, string>) => void;
 }
 
 /** Each includes those before it. */
@@ -235,6 +237,7 @@ export class Reconciler {
 
   #conclude(applied: Applied, isComplete: boolean): void {
     logApplied(this.#options.log, applied);
+    this.#options.onRefusals(this.#state.book.refusals);
     const { deletionProblem, isLinkLost, isSurprised, repaired } = applied;
     for (const count of repaired.values()) this.#repairs += count;
     this.#lostLinks = isLinkLost ? this.#lostLinks + 1 : 0;

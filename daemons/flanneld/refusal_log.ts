@@ -13,6 +13,11 @@ export class RefusalLog {
     this.#log = log;
   }
 
+  /** How many peers are refused. */
+  get size(): number {
+    return this.#logged.size;
+  }
+
   /** How many peers have been refused, again where the reason has changed. */
   get count(): number {
     return this.#count;

@@ -95,6 +95,7 @@ export async function staticDaemon(sys: Sys): Promise<void> {
     onExternalChange: () => {
       void configure();
     },
+    onRefusals: () => {},
   });
   const traffic = new TrafficKeeper({
     ...{ sys, log, nftables: conf.enableNftables, randomFully: true, resync: 3600 },

@@ -1,5 +1,6 @@
 /** flanneld with the Kubernetes API: leases, subnet.env, readiness, outages. */
 import { describe, expect, test } from "vitest";
+import { binDir } from "../../helpers/executables.ts";
 import { until } from "../../helpers/flanneld.ts";
 import {
   answer,
@@ -96,6 +97,63 @@ describe.concurrent("with the Kubernetes API", () => {
     }
     expect(await answer(n1, "/metrics")).toMatch(/^flanneld_peers_refused 4$/m);
     expect(await n1.sandbox.output("ip", ["route"])).toBe(routes);
+    await daemon.end();
+  });
+
+  test("seen 28: a peer that cannot be joined has a line in the log, counts, and is told of by the plan", async () => {
+    await using cluster = await createKubeNodes();
+    const { api } = cluster;
+    const n1 = cluster.node(1);
+    await api.call("setNode", "n1", { podCIDRs: ["10.244.1.0/24"] });
+    const daemon = startOnKube(n1);
+    await whenReady(n1, daemon);
+    const own = (await api.call("node", "n1"))?.metadata.annotations[`${prefix}backend-data`];
+    const rivalMac = '{"VNI":1,"VtepMAC":"02:00:00:00:00:02"}';
+    const data: Readonly<Record<string, string | undefined>> = {
+      n2: rivalMac,
+      "another-vni": '{"VNI":7,"VtepMAC":"02:00:00:00:00:03"}',
+      "broken-mac": '{"VNI":1,"VtepMAC":"two"}',
+      "broadcast-mac": '{"VNI":1,"VtepMAC":"ff:ff:ff:ff:ff:ff"}',
+      "no-data": undefined,
+      "own-mac": own,
+      "rival-mac": rivalMac,
+    };
+    const set = async (name: string, backendData: string | undefined): Promise<void> => {
+      const at = Object.keys(data).indexOf(name) + 2;
+      await api.call("setNode", name, {
+        podCIDRs: [`10.244.${at}.0/24`],
+        annotations: {
+          [`${prefix}kube-subnet-manager`]: "true",
+          [`${prefix}backend-type`]: "vxlan",
+          [`${prefix}public-ip`]: `10.77.0.${at + 10}`,
+          ...(backendData === undefined ? {} : { [`${prefix}backend-data`]: backendData }),
+        },
+      });
+    };
+    for (const [name, backendData] of Object.entries(data)) await set(name, backendData);
+    const [, ...refused] = Object.keys(data);
+    for (const name of refused) {
+      const refusal = new RegExp(`The peer ${name} is refused: .*\\.\n`);
+      await until(`the refusal of ${name}`, () => refusal.test(daemon.log()), daemon);
+    }
+    const metrics = await answer(n1, "/metrics");
+    expect(metrics).toMatch(/^flanneld_peers_refused 6$/m);
+    expect(metrics).toMatch(/^flanneld_peer_refusals_total 6$/m);
+    const plan = await n1.sandbox.exec(
+      `${binDir()}/flanneld`,
+      [
+        ...["-kube-subnet-mgr", "-kube-api-url=http://10.77.0.1:6443", "-iface=eth0"],
+        ...["-net-config-path=/run/net-conf.json", "-dry-run"],
+      ],
+      { env: { NODE_NAME: "n1" } },
+    );
+    for (const name of refused) expect(plan.stdout).toContain(`Would refuse ${name}: `);
+    await set("another-vni", '{"VNI":1,"VtepMAC":"02:00:00:00:00:03"}');
+    await until(
+      "the one that has changed",
+      async () => /^flanneld_peers_refused 5$/m.test(await answer(n1, "/metrics")),
+      daemon,
+    );
     await daemon.end();
   });
 

@@ -74,6 +74,7 @@ function node(model: KernelModel, whileRead: () => void = () => {}) {
     blackholes: false,
     log: { info: () => {}, warn: () => {} },
     onExternalChange: () => {},
+    onRefusals: () => {},
   });
   onTestFinished(() => {
     reconciler.close();
