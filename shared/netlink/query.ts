@@ -24,6 +24,7 @@ export interface Link {
   readonly name: string;
   /** "bridge", "veth" and so on; "" for a link without a kind, such as lo. */
   readonly kind: string;
+  /** "" for a link without one, such as a tun device. */
   readonly mac: string;
   /** Bytes. */
   readonly mtu: number;
@@ -204,11 +205,13 @@ export function readLink({ body }: Received): Link {
   const defaultVlan = data?.get(BR.defaultVlan);
   const flags = readU32(body, 8);
   const peerNetns = attrs.get(IFLA.linkNetns);
+  const address = attrs.get(IFLA.address);
   return {
     index: readS32(body, 4),
     name: readString(attrs.get(IFLA.name) ?? Buffer.alloc(0)),
     kind,
-    mac: formatMac(attrs.get(IFLA.address) ?? Buffer.alloc(0)),
+    // A tunnel's is an IP address, or none.
+    mac: address?.length === 6 ? formatMac(address) : "",
     mtu: number(IFLA.mtu),
     up: (flags & IFF_UP) !== 0,
     promiscuous: (flags & IFF_PROMISC) !== 0,

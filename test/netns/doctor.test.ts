@@ -68,6 +68,19 @@ describe.concurrent("a healthy node", () => {
     expect(await cnitoolOk(node, ["doctor"])).toBe("");
   });
 
+  test("with links that have no MAC", async () => {
+    await using node = await createInstalledNode(flannelConflist());
+    await node.sh(`
+      ip tuntap add tun0 mode tun
+      ip address add 10.8.0.1/24 dev tun0
+      ip link set tun0 up
+    `);
+    await addByTool(node, "pod1", 8080);
+    expect(await cnitoolOk(node, ["doctor"])).toBe("");
+    expect(await cnitoolOk(node, ["ps"])).toContain("pod1");
+    expect(await cnitoolOk(node, ["repair"])).toBe("No rule is missing.\n");
+  });
+
   test("of IPv4 alone, with the bridge plugin of its own", async () => {
     const bridge = {
       ...{ type: "bridge", bridge: "br1", isGateway: true, ipMasq: true },

@@ -17,6 +17,10 @@ afterAll(async () => {
 describe("what is taken away from a node is put back at once", () => {
   test.for([
     ["pain 3, seen 6: the device", "ip link delete flannel.1"],
+    [
+      "the device, beside a link without a MAC",
+      "ip tuntap add tun0 mode tun; ip link set tun0 up; ip link delete flannel.1",
+    ],
     ["both devices", "ip link delete flannel.1; ip link delete flannel-v6.1"],
     ["seen 7: the device's being up", "ip link set flannel.1 down"],
     ["pain 4: its being up, for a moment", "ip link set flannel.1 down; ip link set flannel.1 up"],

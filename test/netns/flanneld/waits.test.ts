@@ -27,6 +27,8 @@ describe("on a node of the Kubernetes API", () => {
   let cluster: KubeNodes;
   beforeAll(async () => {
     cluster = await createKubeNodes(1);
+    // A link without a MAC, as a VPN makes it.
+    await cluster.node(1).sandbox.sh("ip tuntap add tun0 mode tun; ip link set tun0 up");
   });
   afterAll(async () => {
     await cluster?.[Symbol.asyncDispose]();
