@@ -21,7 +21,7 @@ const flanneldOnNode = [
 const flanneldTests =
   process.env["FLANNELD_ON_PKG"] === "1"
     ? []
-    : [`test/netns/flanneld/!(${flanneldOnNode}).test.ts`, "test/fault/flanneld.test.ts"];
+    : [`test/netns/flanneld/!(${flanneldOnNode}).test.ts`, "test/fault/flanneld*.test.ts"];
 
 function blackBoxProject(
   name: string,

@@ -66,18 +66,19 @@ export async function createEtcdNodes(count = 2, conf: object | null = vxlan): P
   return { ...nodes, etcd };
 }
 
+/** The flags that flannel's manifest gives, and more. */
+export function kubeArgs(...args: readonly string[]): readonly string[] {
+  const namesInterface = args.some((arg) => arg.startsWith("-iface"));
+  return [
+    ...["-kube-subnet-mgr", "-kube-api-url=http://10.77.0.1:6443", "-ip-masq"],
+    ...(namesInterface ? [] : ["-iface=eth0"]),
+    ...["-net-config-path=/run/net-conf.json", "-healthz-port=8081", ...args],
+  ];
+}
+
 /** Starts flanneld as flannel's manifest does. */
 export function startOnKube(node: FabricNode, ...args: readonly string[]): Daemon {
-  const namesInterface = args.some((arg) => arg.startsWith("-iface"));
-  return startFlanneld(
-    node.sandbox,
-    [
-      ...["-kube-subnet-mgr", "-kube-api-url=http://10.77.0.1:6443", "-ip-masq"],
-      ...(namesInterface ? [] : ["-iface=eth0"]),
-      ...["-net-config-path=/run/net-conf.json", "-healthz-port=8081", ...args],
-    ],
-    { NODE_NAME: node.name },
-  );
+  return startFlanneld(node.sandbox, kubeArgs(...args), { NODE_NAME: node.name });
 }
 
 export function startOnEtcd(node: FabricNode, ...args: readonly string[]): Daemon {
