@@ -57,7 +57,7 @@ async function command(
     }
     case "cleanup": {
       const { cleanup } = await import("./commands/cleanup.ts");
-      return cleanup(sys, subnetFile);
+      return cleanup(sys, subnetFile, words);
     }
     default:
       sys.write(

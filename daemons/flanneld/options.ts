@@ -158,7 +158,7 @@ const immediate = {
 export const usage = `flanneld gives a node its subnet and joins it to the other nodes of a cluster.
 
 Usage: flanneld [flag...]
-       flanneld [flag...] status | check | cleanup
+       flanneld [flag...] status | check | cleanup [--force]
 
 Each flag can be an environment variable: FLANNELD_IP_MASQ=true for --ip-masq.
 

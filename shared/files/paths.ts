@@ -17,6 +17,12 @@ export function statusSocket(file: string): string {
 /** Where mk-docker-opts.sh writes docker's options. */
 export const dockerOptsFile = "/run/docker_opts.env";
 
+/** Where flannel's systemd units let it write them. */
+export const flannelDockerFile = "/run/flannel/docker";
+
+/** Where the wireguard backend of the Go program keeps its private key. */
+export const wireguardKeyFile = "/run/flannel/wgkey";
+
 /** Where runtimes look for network configs. */
 export const netFolder = "/etc/cni/net.d";
 

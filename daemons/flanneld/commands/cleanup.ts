@@ -1,21 +1,30 @@
-import { Failure } from "../../../shared/base/failure.ts";
+import { Failure, messageOf } from "../../../shared/base/failure.ts";
 import { askStatus } from "../../../shared/daemon/status_socket.ts";
-import { removeIfPresent } from "../../../shared/files/files.ts";
-import { statusSocket } from "../../../shared/files/paths.ts";
+import { readIfPresent, removeIfPresent } from "../../../shared/files/files.ts";
+import {
+  dockerOptsFile,
+  flannelDockerFile,
+  statusSocket,
+  wireguardKeyFile,
+} from "../../../shared/files/paths.ts";
 import { AsyncFirewall } from "../../../shared/firewall/async_firewall.ts";
 import type { SubnetEnv } from "../../../shared/flannel/subnet_env.ts";
+import type { Family } from "../../../shared/net/address.ts";
+import { isWithin } from "../../../shared/net/subnets.ts";
 import type { OverlayChange } from "../../../shared/netlink/overlay_change.ts";
 import { describeOverlay } from "../../../shared/netlink/overlay_change.ts";
 import type { TableRoute } from "../../../shared/netlink/route.ts";
 import { RouteProtocol } from "../../../shared/netlink/route.ts";
 import type { Sys } from "../../../shared/runtime/sys.ts";
 import { isDeviceName } from "../device_plan.ts";
-import { isWithin } from "../../../shared/net/subnets.ts";
 import { flannelProtocol } from "../node_routes.ts";
-import { readEarlier } from "../own_node.ts";
 import { batchSize, OverlayKernel } from "../overlay_kernel.ts";
+import { readEarlier } from "../own_node.ts";
+import { isOldRule } from "../traffic/old_rules.ts";
 import { allPlaces, nameOf, removeRules } from "../traffic/removal.ts";
 import { RuleWatch } from "../traffic/watch.ts";
+import type { RulePlace } from "../traffic/watch.ts";
+import { runningFlannelds } from "./running.ts";
 
 /** Devices of flannel's backends that this flanneld does not have, by name and kind. */
 const otherDevices: Readonly<Record<string, string>> = {
@@ -26,68 +35,184 @@ const otherDevices: Readonly<Record<string, string>> = {
 
 /**
  * flanneld cleanup: removes everything that this flanneld or the Go program has made on this node:
- * devices, routes, rules, files. Pods lose their network.
+ * devices, routes, rules, files. Pods lose their network. What cannot be removed delays nothing
+ * else; subnet.env, which names the network that the rest is found by, then stays for the next time.
  * @returns the exit status: 0 if nothing is left.
  */
-export async function cleanup(sys: Sys, subnetFile: string): Promise<number> {
-  const say = (text: string): void => {
-    sys.write(1, `${text}\n`);
-  };
-  if ((await askStatus(statusSocket(subnetFile))) !== undefined) {
-    sys.write(
-      2,
-      "Cannot clean up: flanneld runs on this node and would make it all again. Stop it first.\n",
-    );
+export async function cleanup(
+  sys: Sys,
+  subnetFile: string,
+  words: readonly string[],
+): Promise<number> {
+  const refusal = await refusalOf(subnetFile, words);
+  if (refusal !== undefined) {
+    sys.write(2, `${refusal}\n`);
     return 1;
   }
-  const problems: string[] = [];
-  const kernel = new OverlayKernel(sys);
-  try {
-    removeFromKernel(kernel, readEarlier(subnetFile), say, problems);
-    await removeFromFirewall(sys, say, problems);
-  } catch (error) {
-    if (!(error instanceof Failure)) throw error;
-    problems.push(`${error.message} ${error.advice}`);
-  } finally {
-    kernel.close();
-  }
-  for (const path of [subnetFile, `${subnetFile}.lease`, statusSocket(subnetFile)]) {
-    if (removeIfPresent(path)) say(`Removed ${path}.`);
-  }
-  for (const problem of problems) sys.write(2, `${problem}\n`);
-  return problems.length === 0 ? 0 : 1;
+  const run = new Cleanup(sys, readEarlier(subnetFile));
+  await run.removeFromKernel();
+  await run.removeFromFirewall();
+  const files = [`${subnetFile}.lease`, statusSocket(subnetFile), wireguardKeyFile];
+  for (const path of files) await run.removeFile(path);
+  for (const path of [flannelDockerFile, dockerOptsFile]) await run.removeDockerFile(path);
+  if (run.problems.length === 0) await run.removeFile(subnetFile);
+  for (const problem of run.problems) sys.write(2, `${problem}\n`);
+  return run.problems.length === 0 ? 0 : 1;
 }
 
-function removeFromKernel(
-  kernel: OverlayKernel,
-  env: SubnetEnv | undefined,
-  say: (text: string) => void,
-  problems: string[],
-): void {
-  const devices = kernel
-    .links()
-    .filter(
-      ({ name, kind }) => (isDeviceName(name) && kind === "vxlan") || otherDevices[name] === kind,
+/** Why nothing is to be removed now. */
+async function refusalOf(
+  subnetFile: string,
+  words: readonly string[],
+): Promise<string | undefined> {
+  const unknown = words.find((word) => !isForce(word));
+  if (unknown !== undefined) {
+    return `Cannot clean up: cleanup takes --force and no other word (got ${JSON.stringify(unknown)}).`;
+  }
+  if ((await askStatus(statusSocket(subnetFile))) !== undefined) {
+    return "Cannot clean up: flanneld runs on this node and would make it all again. Stop it first.";
+  }
+  const running = runningFlannelds();
+  if (running.length === 0 || words.some(isForce)) return undefined;
+  return `Cannot clean up: a flanneld runs on this node (pid ${running.join(", ")}) and would make it all again. Stop it first. If that process is something else, run flanneld cleanup --force.`;
+}
+
+function isForce(word: string): boolean {
+  return word === "--force" || word === "-force";
+}
+
+/** Each part is tried, whatever becomes of the others. */
+class Cleanup {
+  readonly problems: string[] = [];
+  readonly #sys: Sys;
+  readonly #env: SubnetEnv | undefined;
+
+  constructor(sys: Sys, env: SubnetEnv | undefined) {
+    this.#sys = sys;
+    this.#env = env;
+  }
+
+  async removeFromKernel(): Promise<void> {
+    await this.#try(async () => {
+      const kernel = new OverlayKernel(this.#sys);
+      try {
+        await this.#try(async () => {
+          this.#removeDevices(kernel);
+        });
+        for (const family of [4, 6] as const) {
+          await this.#try(async () => {
+            this.#removeRoutes(kernel, family);
+          });
+        }
+      } finally {
+        kernel.close();
+      }
+    });
+  }
+
+  /** Routes through a device go with it. */
+  #removeDevices(kernel: OverlayKernel): void {
+    const devices = kernel
+      .links()
+      .filter(
+        ({ name, kind }) => (isDeviceName(name) && kind === "vxlan") || otherDevices[name] === kind,
+      );
+    this.#execute(
+      kernel,
+      devices.map(({ index, name }) => ({ kind: "delete-device", index, link: name })),
     );
-  const indexes = new Set(devices.map(({ index }) => index));
-  const routes = ([4, 6] as const).flatMap((family) =>
-    kernel
-      .routes(family)
-      // Routes through a device go with it.
-      .filter((route) => !indexes.has(route.link) && isFlannels(route, env)),
-  );
-  const changes: OverlayChange[] = [
-    ...routes.map((route) => ({ kind: "delete-route", route }) as const),
-    ...devices.map(({ index, name }) => ({ kind: "delete-device", index, link: name }) as const),
-  ];
-  for (let at = 0; at < changes.length; at += batchSize) {
-    const batch = changes.slice(at, at + batchSize);
-    for (const [index, { errno, problem }] of kernel.execute(batch).entries()) {
-      const change = batch[index];
-      if (errno !== 0) problems.push(problem);
-      else if (change !== undefined) say(`Done: ${describeOverlay(change)}.`);
+  }
+
+  #removeRoutes(kernel: OverlayKernel, family: Family): void {
+    const routes = kernel.routes(family).filter((route) => isFlannels(route, this.#env));
+    this.#execute(
+      kernel,
+      routes.map((route) => ({ kind: "delete-route", route })),
+    );
+  }
+
+  #execute(kernel: OverlayKernel, changes: readonly OverlayChange[]): void {
+    for (let at = 0; at < changes.length; at += batchSize) {
+      const batch = changes.slice(at, at + batchSize);
+      for (const [index, { errno, problem }] of kernel.execute(batch).entries()) {
+        const change = batch[index];
+        if (errno !== 0) this.problems.push(problem);
+        else if (change !== undefined) this.#say(`Done: ${describeOverlay(change)}.`);
+      }
     }
   }
+
+  async removeFromFirewall(): Promise<void> {
+    const firewall = new AsyncFirewall(this.#sys);
+    const watch = new RuleWatch(this.#sys);
+    try {
+      for (const place of allPlaces) {
+        await this.#try(async () => this.#removeFromPlace(firewall, watch, place));
+      }
+    } finally {
+      watch.close();
+    }
+  }
+
+  async #removeFromPlace(
+    firewall: AsyncFirewall,
+    watch: RuleWatch,
+    place: RulePlace,
+  ): Promise<void> {
+    if (!watch.isThere(place) && !watch.hasBuiltInRules(place)) return;
+    const networks = (this.#env?.networks ?? []).filter(
+      ({ address }) => address.family === place.family,
+    );
+    const isAny = await removeRules(firewall, place, (rule) => isOldRule(rule, networks));
+    if (isAny) this.#say(`Removed the IPv${place.family} rules in ${nameOf(place)}.`);
+  }
+
+  async removeFile(path: string): Promise<void> {
+    await this.#try(async () => {
+      try {
+        if (removeIfPresent(path)) this.#say(`Removed ${path}.`);
+      } catch (cause) {
+        throw fileFailure(path, cause);
+      }
+    });
+  }
+
+  /** Removes what mk-docker-opts.sh has written, and not another program's file of that name. */
+  async removeDockerFile(path: string): Promise<void> {
+    await this.#try(async () => {
+      let text: string | undefined;
+      try {
+        text = readIfPresent(path);
+      } catch (cause) {
+        throw fileFailure(path, cause);
+      }
+      if (text !== undefined && /="? ?--(?:bip|ip-masq|mtu)=/.test(text)) {
+        await this.removeFile(path);
+      }
+    });
+  }
+
+  #say(text: string): void {
+    this.#sys.write(1, `${text}\n`);
+  }
+
+  async #try(part: () => Promise<void>): Promise<void> {
+    try {
+      await part();
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      this.problems.push(`${error.message} ${error.advice}`);
+    }
+  }
+}
+
+function fileFailure(path: string, cause: unknown): Failure {
+  return new Failure(
+    "io",
+    `Cannot remove ${path}: ${messageOf(cause)}.`,
+    "Remove it by hand, and run flanneld cleanup again.",
+    { cause },
+  );
 }
 
 /**
@@ -103,27 +228,4 @@ function isFlannels(
   return (
     protocol === RouteProtocol.boot && isInside && (gateway !== undefined || type === "blackhole")
   );
-}
-
-async function removeFromFirewall(
-  sys: Sys,
-  say: (text: string) => void,
-  problems: string[],
-): Promise<void> {
-  const firewall = new AsyncFirewall(sys);
-  const watch = new RuleWatch(sys);
-  try {
-    for (const place of allPlaces) {
-      if (!watch.isThere(place)) continue;
-      try {
-        await removeRules(firewall, place);
-        say(`Removed the IPv${place.family} rules in ${nameOf(place)}.`);
-      } catch (error) {
-        if (!(error instanceof Failure)) throw error;
-        problems.push(`${error.message} ${error.advice}`);
-      }
-    }
-  } finally {
-    watch.close();
-  }
 }

@@ -75,16 +75,18 @@ function forwardRules(rules: TrafficRules): string[] | undefined {
 /**
  * The input of iptables-restore that puts the rules in place, or undefined if they are.
  * @param rules undefined to remove them.
+ * @param isOld whether a rule of a built-in chain is an older version's, though it has no comment.
  */
 export function planIptables(
   rules: TrafficRules | undefined,
   saved: SavedTables,
   spellings: Spellings,
+  isOld: (rule: string) => boolean = () => false,
 ): string | undefined {
   const parts = sections.flatMap((section) => {
     const wanted = rules && chainRules(rules, section.table);
     const text = saved[section.table];
-    const present = readTable(section, text ?? "");
+    const present = readTable(section, text ?? "", isOld);
     const lines =
       wanted === undefined
         ? removal(section, present)
@@ -105,7 +107,11 @@ interface TableContent {
   readonly strays: readonly string[];
 }
 
-function readTable({ chain, comment }: Section, text: string): TableContent {
+function readTable(
+  { chain, comment }: Section,
+  text: string,
+  isOld: (rule: string) => boolean = () => false,
+): TableContent {
   const lines = text.split("\n");
   const rules = lines.filter((line) => line.startsWith("-A "));
   const outsideChain = rules.filter((line) => !line.startsWith(`-A ${chain} `));
@@ -114,7 +120,9 @@ function readTable({ chain, comment }: Section, text: string): TableContent {
     hasChain: lines.some((line) => line.startsWith(`:${chain} `)),
     rules: rules.filter((line) => line.startsWith(`-A ${chain} `)),
     jumps: outsideChain.filter(isJump),
-    strays: outsideChain.filter((line) => !isJump(line) && line.includes(`--comment "${comment}"`)),
+    strays: outsideChain.filter(
+      (line) => !isJump(line) && (line.includes(`--comment "${comment}"`) || isOld(line)),
+    ),
   };
 }
 

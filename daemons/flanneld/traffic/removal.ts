@@ -13,17 +13,24 @@ export function nameOf({ mode }: RulePlace): string {
   return mode === "nftables" ? mode : `iptables-${mode}`;
 }
 
-/** Removes all of flannel's rules in a place. @throws Failure firewall, busy */
-export async function removeRules(firewall: AsyncFirewall, place: RulePlace): Promise<void> {
-  const { family, mode } = place;
-  if (mode === "nftables") {
-    await firewall.nft(nftablesRemoval(family));
-    return;
-  }
+/**
+ * Removes all of flannel's rules in a place.
+ * @param isOld whether a rule of a built-in chain is an older version's, though it has no comment.
+ * @returns whether there were any.
+ * @throws Failure firewall, busy
+ */
+export async function removeRules(
+  firewall: AsyncFirewall,
+  { family, mode }: RulePlace,
+  isOld?: (rule: string) => boolean,
+): Promise<boolean> {
+  if (mode === "nftables") return firewall.nft(nftablesRemoval(family));
   const [nat, filter] = [
     await firewall.save(family, "nat", mode),
     await firewall.save(family, "filter", mode),
   ];
-  const text = planIptables(undefined, { nat, filter }, new Map());
-  if (text !== undefined) await firewall.restore(family, text, mode);
+  const text = planIptables(undefined, { nat, filter }, new Map(), isOld);
+  if (text === undefined) return false;
+  await firewall.restore(family, text, mode);
+  return true;
 }

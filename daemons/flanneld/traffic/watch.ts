@@ -1,5 +1,6 @@
 import {
   hasLegacyChain,
+  hasLegacyTable,
   legacyContent,
   legacyTableStamp,
 } from "../../../shared/firewall/iptables_legacy.ts";
@@ -62,6 +63,16 @@ export class RuleWatch implements Disposable {
       mode === "legacy"
         ? hasLegacyChain(this.#sys, family, table, chain)
         : hasChain(this.#netfilter, family, table, chain),
+    );
+  }
+
+  /** Whether the built-in chains have rules, which may be an older flannel's. @throws Failure kernel */
+  hasBuiltInRules({ family, mode }: RulePlace): boolean {
+    if (mode === "nftables") return false;
+    return iptablesChains.some(([table, , parent]) =>
+      mode === "legacy"
+        ? hasLegacyTable(family, table)
+        : chainContent(this.#netfilter, family, table, parent).trim() !== "",
     );
   }
 
