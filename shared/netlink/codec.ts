@@ -42,6 +42,7 @@ export const Type = {
   NEWNEIGH: 28,
   DELNEIGH: 29,
   GETNEIGH: 30,
+  GETRULE: 34,
 } as const;
 
 /** Header flags (linux/netlink.h). */

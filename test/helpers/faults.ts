@@ -337,6 +337,72 @@ export const FAULTS: readonly Fault[] = [
     also: ["forward-dropped"],
   },
   {
+    id: "forward-dropped",
+    severity: "warning",
+    name: "packets are dropped before connection tracking",
+    plant: `nft '
+      table ip early {
+        chain pre {
+          type filter hook prerouting priority -300; policy drop;
+          iifname "lo" accept; ip protocol icmp accept;
+        }
+      }'`,
+    message: "IPv4 packets from pods: policy drop in chain pre of nftables' table ip early",
+  },
+  {
+    id: "forward-dropped",
+    severity: "warning",
+    name: "a rule of the raw table drops what pods send",
+    plant: `iptables -t raw -A PREROUTING -i cni+ -j DROP`,
+    message: "-A PREROUTING -i cni+ -j DROP in chain PREROUTING of iptables' table raw",
+    isFixed: true,
+  },
+  {
+    id: "forward-dropped",
+    severity: "warning",
+    name: "a chain of the bridge family drops what pods send each other",
+    plant: `nft '
+      table bridge fw {
+        chain forward { type filter hook forward priority 0; policy drop; ether type arp accept; }
+      }'`,
+    message: "IPv4 packets between pods: policy drop in chain forward of nftables' table bridge fw",
+    also: ["forward-dropped"],
+  },
+  {
+    id: "forward-dropped",
+    severity: "warning",
+    name: "a chain of the bridge's device drops what comes in by it",
+    plant: `nft '
+      table netdev fw {
+        chain lost { type filter hook ingress device "lo" priority 0; policy drop; }
+        chain in { type filter hook ingress device "cni0" priority 0; jump deep; }
+        chain deep { ip6 saddr fc00::/7 drop; }
+      }'`,
+    message: "IPv6 packets from pods",
+  },
+  {
+    id: "input-dropped",
+    severity: "warning",
+    name: "the node takes no packets of pods",
+    plant: `
+      iptables -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+      iptables -A INPUT -i lo -j ACCEPT
+      iptables -A INPUT -p icmp -j ACCEPT
+      iptables -P INPUT DROP`,
+    message: "IPv4 packets from pods to this node: policy drop in chain INPUT",
+    isFixed: true,
+  },
+  ...["blackhole", "prohibit", "unreachable"].map(
+    (action): Fault => ({
+      id: "routing-dropped",
+      severity: "warning",
+      name: `a rule of ip rule is ${action}`,
+      plant: `ip rule add from 10.0.0.0/8 ${action}`,
+      message: `from 10.0.0.0/8 pref 32765 ${action}`,
+      isFixed: true,
+    }),
+  ),
+  {
     id: "foreign-masquerade",
     severity: "warning",
     name: "a rule masquerades what pods send to pods",

@@ -156,17 +156,33 @@ export interface FirewallView {
   readonly owners: readonly LocatedOwner[];
 }
 
-/** What a base chain does with one kind of packet. */
+/** What a base chain, or `ip rule`, does with one kind of packet. */
 export interface PathView {
   readonly family: Family;
-  /** from a pod to the outside, to a pod's host port from there, or between two pods. */
-  readonly packet: "outbound" | "inbound" | "pod-to-pod";
-  readonly hook: "forward" | "postrouting";
-  /** "iptables" and the table, or nft's words for the table. */
+  readonly packet: PacketKind;
+  /** "rule" for `ip rule`. */
+  readonly hook: PacketHook | "rule";
+  /** The table of iptables, or nft's words for the table. */
   readonly table: string;
-  readonly tool: "iptables" | "ip6tables" | "nft";
+  readonly tool: "iptables" | "ip6tables" | "nft" | "ip";
   readonly outcome: Outcome;
 }
+
+/**
+ * A packet that opens a connection: from a pod to the outside, to a pod's host port from there,
+ * between two pods, or between a pod and the node itself.
+ */
+export type PacketKind = "outbound" | "inbound" | "pod-to-pod" | "to-node" | "from-node";
+
+/** A netfilter hook. */
+export type PacketHook =
+  | "ingress"
+  | "prerouting"
+  | "input"
+  | "forward"
+  | "output"
+  | "postrouting"
+  | "egress";
 
 /** The network's families, by the ranges that it gives addresses of. */
 export function familiesOf({ reservations }: View): Family[] {

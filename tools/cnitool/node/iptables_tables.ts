@@ -2,11 +2,15 @@ import type { Firewall, Variant } from "../../../shared/firewall/firewall.ts";
 import type { Family } from "../../../shared/net/address.ts";
 
 /** The built-in chains of each table, of which one is there where the table is. */
-const chains: Readonly<Record<string, readonly string[]>> = {
-  filter: ["FORWARD", "INPUT", "OUTPUT"],
-  nat: ["PREROUTING", "OUTPUT", "POSTROUTING"],
-  mangle: ["FORWARD", "PREROUTING", "POSTROUTING"],
-};
+export const iptablesChains = {
+  raw: ["PREROUTING", "OUTPUT"],
+  mangle: ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"],
+  nat: ["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"],
+  filter: ["INPUT", "FORWARD", "OUTPUT"],
+  security: ["INPUT", "FORWARD", "OUTPUT"],
+} as const;
+
+export type IptablesTable = keyof typeof iptablesChains;
 
 /** The two iptables. */
 export const variants: readonly Variant[] = ["nft", "legacy"];
@@ -15,18 +19,18 @@ export const variants: readonly Variant[] = ["nft", "legacy"];
 function hasIptablesTable(
   firewall: Firewall,
   family: Family,
-  table: string,
+  table: IptablesTable,
   variant: Variant,
 ): boolean {
   if (variant === "legacy") return firewall.hasLegacyTable(family, table);
-  return (chains[table] ?? []).some((chain) => firewall.hasChain(family, table, chain));
+  return iptablesChains[table].some((chain) => firewall.hasChain(family, table, chain));
 }
 
 /** What iptables-save of a variant says of a table, or "" where it is not in use. @throws Failure firewall */
 export function savedTable(
   firewall: Firewall,
   family: Family,
-  table: string,
+  table: IptablesTable,
   variant: Variant,
 ): string {
   if (!hasIptablesTable(firewall, family, table, variant)) return "";

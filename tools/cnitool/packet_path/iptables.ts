@@ -113,17 +113,24 @@ function conditionOf(option: string, value: string): ((packet: Packet) => Match)
     case "--mark":
       return () => (kubernetesMarks.has(value) ? "no" : "maybe");
     case "--src-type":
-    case "--dst-type":
-      // Neither address of a forwarded packet is the node's.
       return () => (value === "LOCAL" ? "no" : "maybe");
+    case "--dst-type":
+      return ({ isToNode }) => addressType(value.toLowerCase(), isToNode === true);
     default:
       return () => "maybe";
   }
 }
 
-function protocol(value: string): Match {
+/** Whether a packet of TCP or UDP is of a protocol, or of all of them. */
+export function protocol(value: string): Match {
   if (value === "all") return "yes";
   return value === "tcp" || value === "udp" ? "maybe" : "no";
+}
+
+/** Whether a destination is of a type, as "local". */
+export function addressType(type: string, isToNode: boolean): Match {
+  if (type !== "local") return "maybe";
+  return isToNode ? "yes" : "no";
 }
 
 /** Whether an address is in a network, as "10.244.0.0/16". */

@@ -1,6 +1,6 @@
 import { isJsonArray, isJsonObject } from "../../../shared/base/json.ts";
 import type { Json, JsonObject } from "../../../shared/base/json.ts";
-import { inNetwork } from "./iptables.ts";
+import { addressType, inNetwork, protocol as protocolMatch } from "./iptables.ts";
 import { every, matchLink, not } from "./walk.ts";
 import type { Action, Match, Packet, Rule, Ruleset } from "./walk.ts";
 
@@ -9,26 +9,52 @@ export interface BaseChain {
   readonly family: string;
   readonly table: string;
   readonly name: string;
+  readonly hook: string;
   readonly policy: "accept" | "drop";
 }
 
-/** The base chains at a hook. @param listing the parsed JSON of nft. */
-export function baseChains(listing: Json | undefined, hook: string): BaseChain[] {
-  return entriesOf(listing, "chain").flatMap((chain) => {
-    const { family, table, name, hook: own, policy } = chain;
-    if (own !== hook || typeof family !== "string") return [];
+/** The base chains of all hooks. @param listing the parsed JSON of nft. */
+export function baseChains(listing: Json | undefined): BaseChain[] {
+  return entriesOf(listing, "chain").flatMap((chain): BaseChain[] => {
+    const { family, table, name, hook, policy } = chain;
+    if (typeof hook !== "string" || typeof family !== "string") return [];
     if (typeof table !== "string" || typeof name !== "string") return [];
-    return [{ family, table, name, policy: policy === "drop" ? "drop" : "accept" }];
+    return [{ family, table, name, hook, policy: policy === "drop" ? "drop" : "accept" }];
   });
 }
 
+/**
+ * The devices of chains at the ingress and egress hooks, by "FAMILY TABLE CHAIN".
+ * @param listing the text of `nft list chains`: older versions leave the devices out of their JSON.
+ */
+export function chainDevices(listing: string): ReadonlyMap<string, readonly string[]> {
+  const found = new Map<string, readonly string[]>();
+  let table = "";
+  let chain = "";
+  for (const line of listing.split("\n")) {
+    table = /^table (\S+ \S+) \{/.exec(line)?.[1] ?? table;
+    chain = /^\s+chain (\S+) \{/.exec(line)?.[1] ?? chain;
+    const [, devices] = / devices? (?:= )?(\{[^}]*\}|\S+)/.exec(line) ?? [];
+    if (devices !== undefined) found.set(`${table} ${chain}`, devices.match(/[^{}",\s]+/g) ?? []);
+  }
+  return found;
+}
+
 /** A base chain with the rules of its table. @param listing the parsed JSON of `nft -j list table`. */
-export function nftRuleset({ name, policy }: BaseChain, listing: Json | undefined): Ruleset {
+export function nftRuleset(
+  { name, policy }: Pick<BaseChain, "name" | "policy">,
+  listing: Json | undefined,
+): Ruleset {
   const byChain = Map.groupBy(entriesOf(listing, "rule"), ({ chain }) => chain);
+  const parsed = new Map<string, readonly Rule[]>();
   return {
     base: name,
     policy,
-    rules: (chain) => (byChain.get(chain) ?? []).map(readRule),
+    rules(chain) {
+      const known = parsed.get(chain) ?? (byChain.get(chain) ?? []).map(readRule);
+      parsed.set(chain, known);
+      return known;
+    },
   };
 }
 
@@ -104,12 +130,20 @@ function matchOf({ op, left, right }: JsonObject, packet: Packet): Match {
 
 function valueMatch(left: Json | undefined, right: Json | undefined, packet: Packet): Match {
   if (!isJsonObject(left)) return "maybe";
-  const { meta, payload, ct } = left;
+  const { meta, payload, ct, fib } = left;
   if (isJsonObject(meta)) return metaMatch(meta["key"], right, packet);
   if (isJsonObject(payload)) return payloadMatch(payload, right, packet);
   if (isJsonObject(ct) && ct["key"] === "state")
     return anyOf(right, (state) => yes(state === "new"));
+  if (isJsonObject(fib)) return fibMatch(fib, right, packet);
   return "maybe";
+}
+
+function fibMatch({ result, flags }: JsonObject, right: Json | undefined, packet: Packet): Match {
+  if (result !== "type" || !isJsonArray(flags) || !flags.includes("daddr")) return "maybe";
+  return anyOf(right, (type) =>
+    typeof type === "string" ? addressType(type, packet.isToNode === true) : "maybe",
+  );
 }
 
 function metaMatch(key: Json | undefined, right: Json | undefined, packet: Packet): Match {
@@ -122,6 +156,13 @@ function metaMatch(key: Json | undefined, right: Json | undefined, packet: Packe
       return anyOf(right, (pattern) =>
         typeof pattern === "string" ? matchLink(pattern, name[key], "*") : "maybe",
       );
+    case "ibrname":
+    case "obrname":
+      return anyOf(right, (pattern) =>
+        typeof pattern === "string" ? matchLink(pattern, packet.bridge ?? "", "*") : "maybe",
+      );
+    case "l4proto":
+      return transport(right);
     case "nfproto":
       return anyOf(right, (family) => yes(family === (packet.family === 4 ? "ipv4" : "ipv6")));
     case "protocol":
@@ -133,6 +174,11 @@ function metaMatch(key: Json | undefined, right: Json | undefined, packet: Packe
 
 function payloadMatch(payload: JsonObject, right: Json | undefined, packet: Packet): Match {
   const { protocol, field } = payload;
+  if (protocol === "icmp" || protocol === "icmpv6" || protocol === "arp") return "no";
+  if (protocol === "ether" && field === "type") {
+    return anyOf(right, (type) => yes(type === (packet.family === 4 ? "ip" : "ip6")));
+  }
+  if (field === "protocol" || field === "nexthdr") return transport(right);
   const isAddress = field === "saddr" || field === "daddr";
   if (!isAddress || (protocol !== "ip" && protocol !== "ip6")) return "maybe";
   if (protocol !== (packet.family === 4 ? "ip" : "ip6")) return "no";
@@ -144,6 +190,11 @@ function payloadMatch(payload: JsonObject, right: Json | undefined, packet: Pack
     if (typeof addr !== "string" || typeof len !== "number") return "maybe";
     return inNetwork(`${addr}/${len}`, address);
   });
+}
+
+/** Whether a packet of TCP or UDP is of one of some protocols. */
+function transport(right: Json | undefined): Match {
+  return anyOf(right, (value) => (typeof value === "string" ? protocolMatch(value) : "maybe"));
 }
 
 /** Whether one of the values of a set, or the only one, is met. Named sets and ranges are not read. */

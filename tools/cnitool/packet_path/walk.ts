@@ -12,6 +12,10 @@ export interface Packet {
   readonly out: string;
   readonly src: Address;
   readonly dst: Address;
+  /** Whether the destination is an address of the node. */
+  readonly isToNode?: boolean;
+  /** The bridge that it passes, for rules of the bridge itself: then `in` and `out` are its ports. */
+  readonly bridge?: string;
 }
 
 export type Match = "yes" | "no" | "maybe";

@@ -1,8 +1,10 @@
+import type { Family } from "../../../../shared/net/address.ts";
 import { formatCidr } from "../../../../shared/net/cidr.ts";
+import type { Cidr } from "../../../../shared/net/cidr.ts";
 import type { Finding } from "../../../../shared/preconditions/finding.ts";
 import { noFirewallTool, noMarkChain } from "../../../../shared/preconditions/firewall.ts";
 import { bridgeLink, collecting, keepsResults, some } from "../view.ts";
-import type { PathView, View } from "../view.ts";
+import type { PacketKind, PathView, View } from "../view.ts";
 
 /** The firewall: its commands, what it does with pods' packets, and rules that belong to no pod. */
 export function checkFirewall(view: View): Finding[] {
@@ -42,35 +44,78 @@ function bothVariants({ firewall: { bothVariants: hasBoth, variant } }: View): F
   ];
 }
 
-/** The firewall drops what pods send, or packets for their host ports. */
+/** What people are told of dropped packets of a kind; the first kind that a chain drops is named. */
+const droppedKinds: Readonly<Record<PacketKind, { id: string; who: string; means: string }>> = {
+  outbound: {
+    id: "forward-dropped",
+    who: "from pods",
+    means:
+      "Pods cannot reach pods on other nodes or the outside. Docker, firewalld and others make such rules. flanneld adds FLANNEL-FWD to let pods through iptables, unless told not to.",
+  },
+  "pod-to-pod": {
+    id: "forward-dropped",
+    who: "between pods",
+    means: "Pods cannot reach each other.",
+  },
+  inbound: {
+    id: "forward-dropped",
+    who: "to pods' host ports",
+    means: "Host ports cannot be reached from other machines.",
+  },
+  "from-node": {
+    id: "output-dropped",
+    who: "from this node to pods",
+    means: "kubelet's probes fail, so pods are restarted or get no traffic.",
+  },
+  "to-node": {
+    id: "input-dropped",
+    who: "from pods to this node",
+    means:
+      "Pods cannot reach what runs on the node itself, such as its DNS cache or an API server.",
+  },
+};
+const kindsByRank = Object.keys(droppedKinds) as PacketKind[];
+
+/** The firewall or `ip rule` drops packets of pods. */
 function dropped(view: View): Finding[] {
   const bridge = bridgeLink(view)?.name;
   if (bridge === undefined) return [];
   const hasPorts = view.pods.some(({ hostPorts }) => hostPorts.length > 0);
-  const paths = view.firewall.paths.filter(
-    ({ hook, packet, outcome }) =>
-      hook === "forward" &&
-      outcome.verdict === "drop" &&
-      (packet === "outbound" || (packet === "inbound" && hasPorts)),
-  );
+  const paths = view.firewall.paths
+    .filter(
+      ({ hook, packet, outcome }) =>
+        outcome.verdict === "drop" && (packet !== "inbound" || hasPorts || hook === "rule"),
+    )
+    .toSorted((a, b) => kindsByRank.indexOf(a.packet) - kindsByRank.indexOf(b.packet));
   // One finding for each base chain.
-  const chains = Map.groupBy(paths, ({ tool, table, family }) => `${tool} ${table} ${family}`);
-  return [...chains.values()].flatMap(([path]) =>
-    path === undefined
-      ? []
-      : [
-          {
-            id: "forward-dropped",
-            severity: "warning",
-            what: `The firewall drops IPv${path.family} packets ${path.packet === "outbound" ? "from pods" : "to pods' host ports"}: ${path.outcome.rule} in chain ${path.outcome.chain} of ${where(path)}.`,
-            means:
-              path.packet === "outbound"
-                ? "Pods cannot reach pods on other nodes or the outside. Docker, firewalld and others make such rules. flanneld adds FLANNEL-FWD to let pods through iptables, unless told not to."
-                : "Host ports cannot be reached from other machines.",
-            fix: letThrough(path, bridge),
-          } as const,
-        ],
+  const chains = Map.groupBy(
+    paths,
+    ({ tool, table, hook, family }) => `${tool} ${table} ${hook} ${family}`,
   );
+  return [...chains.values()].flatMap(([path]) =>
+    path === undefined ? [] : [droppedFinding(view, path, bridge)],
+  );
+}
+
+function droppedFinding(view: View, path: PathView, bridge: string): Finding {
+  const { family, packet, outcome } = path;
+  const { id, who, means } = droppedKinds[packet];
+  if (path.tool === "ip") {
+    return {
+      id: "routing-dropped",
+      severity: "warning",
+      what: `A rule of \`ip -${family} rule\` drops IPv${family} packets ${packet === "inbound" ? "to pods" : who}: ${outcome.rule}.`,
+      means: packet === "inbound" ? "Pods get no answers from the outside." : means,
+      fix: `ip -${family} rule delete ${outcome.rule} (or correct the program that made it)`,
+    };
+  }
+  return {
+    id,
+    severity: "warning",
+    what: `The firewall drops IPv${family} packets ${who}: ${outcome.rule} in chain ${outcome.chain} of ${where(path)}.`,
+    means,
+    fix: letThrough(view, path, bridge),
+  };
 }
 
 function where({ tool, table }: PathView): string {
@@ -78,15 +123,44 @@ function where({ tool, table }: PathView): string {
 }
 
 /** The commands that let pods' packets through a base chain. */
-function letThrough({ tool, table }: PathView, bridge: string): string {
+function letThrough(
+  view: View,
+  { tool, table, hook, packet, family }: PathView,
+  bridge: string,
+): string {
   if (table.endsWith(" firewalld")) {
     return `firewall-cmd --permanent --zone=trusted --add-interface=${bridge}; firewall-cmd --reload`;
   }
+  // Packets to a host port have nothing of the pod's when they come in.
+  const isBare = packet === "inbound" && (hook === "prerouting" || hook === "ingress");
+  const isFromPod = packet !== "inbound" && packet !== "from-node";
   if (tool === "nft") {
-    return `let pods through in table ${table}, before it drops: iifname "${bridge}" accept; oifname "${bridge}" accept (nft list table ${table})`;
+    const [from, to] = table.startsWith("bridge ")
+      ? ["meta ibrname", "meta obrname"]
+      : ["iifname", "oifname"];
+    const accepts =
+      hook === "forward"
+        ? `${from} "${bridge}" accept; ${to} "${bridge}" accept`
+        : `${isFromPod ? from : to} "${bridge}" accept`;
+    return `let ${isBare ? "host ports" : "pods"} through in table ${table}, before it drops${isBare ? "" : `: ${accepts}`} (nft list table ${table})`;
   }
-  const insert = `${tool} ${table === "filter" ? "" : `-t ${table} `}-I FORWARD`;
-  return `${insert} -i ${bridge} -j ACCEPT; ${insert} -o ${bridge} -j ACCEPT`;
+  const option = table === "filter" ? "" : `-t ${table} `;
+  const chain = hook.toUpperCase();
+  const insert = `${tool} ${option}-I ${chain}`;
+  if (hook === "forward") {
+    return `${insert} -i ${bridge} -j ACCEPT; ${insert} -o ${bridge} -j ACCEPT`;
+  }
+  if (isBare) return `let host ports through before that rule (${tool} ${option}-S ${chain})`;
+  if (!isFromPod) return `${insert} -o ${bridge} -j ACCEPT`;
+  // POSTROUTING does not take -i.
+  const subnet = podSubnet(view, family);
+  const isBySource = hook === "postrouting" && subnet !== undefined;
+  return `${insert} ${isBySource ? `-s ${formatCidr(subnet)}` : `-i ${bridge}`} -j ACCEPT`;
+}
+
+function podSubnet({ reservations }: View, family: Family): Cidr | undefined {
+  const ranges = (reservations?.conf.rangeSets ?? []).flat();
+  return ranges.find(({ subnet }) => subnet.address.family === family)?.subnet;
 }
 
 /** A rule that is neither flannel's nor ours masquerades what pods send to pods. */
@@ -100,9 +174,7 @@ function masqueraded(view: View): Finding[] {
   if (path === undefined) return [];
   const routes = view.reservations?.conf.routes ?? [];
   const network = routes.find(({ dst }) => dst.address.family === path.family)?.dst;
-  const ranges = (view.reservations?.conf.rangeSets ?? []).flat();
-  const own = ranges.find(({ subnet }) => subnet.address.family === path.family)?.subnet;
-  const pods = network ?? own;
+  const pods = network ?? podSubnet(view, path.family);
   return [
     {
       id: "foreign-masquerade",

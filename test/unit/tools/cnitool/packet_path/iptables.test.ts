@@ -121,6 +121,12 @@ describe("FORWARD", () => {
     expect(verdict(rules, outbound, policy)).toBe(expected);
   });
 
+  it("tells what the node itself is sent", () => {
+    const rules = ["-A FORWARD -m addrtype --dst-type LOCAL -j DROP"];
+    expect(verdict(rules, { ...outbound, isToNode: true })).toBe("drop");
+    expect(verdict(rules)).toBe("accept");
+  });
+
   it("tells what comes in from what goes out", () => {
     const rules = ["-A FORWARD -i cni0 -j ACCEPT"];
     expect(verdict(rules, outbound, "DROP")).toBe("accept");

@@ -2,7 +2,11 @@
 import { describe, expect, it } from "vitest";
 import type { Json, JsonObject } from "../../../../../shared/base/json.ts";
 import { parseAddress } from "../../../../../shared/net/address.ts";
-import { baseChains, nftRuleset } from "../../../../../tools/cnitool/packet_path/nftables.ts";
+import {
+  baseChains,
+  chainDevices,
+  nftRuleset,
+} from "../../../../../tools/cnitool/packet_path/nftables.ts";
 import { walk } from "../../../../../tools/cnitool/packet_path/walk.ts";
 import type { Packet } from "../../../../../tools/cnitool/packet_path/walk.ts";
 
@@ -22,6 +26,7 @@ const outbound6: Packet = {
 
 const meta = (key: string): Json => ({ meta: { key } });
 const payload = (protocol: string, field: string): Json => ({ payload: { protocol, field } });
+const fib = (...flags: string[]): Json => ({ fib: { result: "type", flags } });
 const ct = (key: string): Json => ({ ct: { key } });
 const match = (left: Json, right: Json, op = "=="): Json => ({ match: { op, left, right } });
 const prefix = (addr: string, len: number): Json => ({ prefix: { addr, len } });
@@ -140,20 +145,86 @@ describe("a chain", () => {
   });
 });
 
+describe("a packet to the node", () => {
+  it.each<[string, readonly Json[], string, string]>([
+    ["by the type of its destination", [match(fib("daddr"), "local"), drop], "drop", "accept"],
+    [
+      "by one of several types",
+      [match(fib("daddr"), { set: ["local", "broadcast"] }), drop],
+      "drop",
+      "accept",
+    ],
+    ["by another type", [match(fib("daddr"), "anycast"), drop], "accept", "accept"],
+    ["by the type of its source", [match(fib("saddr"), "local"), drop], "accept", "accept"],
+  ])("is told %s", (_, rule, local, forwarded) => {
+    expect(verdict([rule], "accept", { ...outbound, isToNode: true })).toBe(local);
+    expect(verdict([rule], "accept")).toBe(forwarded);
+  });
+});
+
+describe("a packet of TCP or UDP", () => {
+  it.each<[string, Json, string]>([
+    ["is not ICMP", match(payload("ip", "protocol"), "icmp"), "drop"],
+    ["has no ICMP type", match(payload("icmp", "type"), "echo-request"), "drop"],
+    ["is not ICMPv6", match(payload("ip6", "nexthdr"), "ipv6-icmp"), "drop"],
+    ["is neither", match(meta("l4proto"), { set: ["icmp", "esp"] }), "drop"],
+    ["may be UDP", match(meta("l4proto"), { set: ["icmp", "udp"] }), "unknown"],
+    ["is not ARP", match(payload("ether", "type"), "arp"), "drop"],
+    ["is IP", match(payload("ether", "type"), "ip"), "accept"],
+  ])("%s", (_, condition, expected) => {
+    expect(verdict([[condition, accept]], "drop")).toBe(expected);
+  });
+});
+
+describe("a packet on a bridge", () => {
+  const bridged: Packet = { ...outbound, in: "", out: "", bridge: "cni0" };
+  it.each<[string, Json, string]>([
+    ["has the bridge's name", match(meta("ibrname"), "cni0"), "accept"],
+    ["has not another's", match(meta("obrname"), "br0"), "drop"],
+    ["may come from any port", match(meta("iifname"), "veth1"), "unknown"],
+  ])("%s", (_, condition, expected) => {
+    expect(verdict([[condition, accept]], "drop", bridged)).toBe(expected);
+  });
+});
+
 describe("the base chains", () => {
-  it("are those of a hook", () => {
+  it("are those with a hook", () => {
     const chain = { family: "inet", table: "t", name: "f", handle: 1 };
     const listing = {
       nftables: [
         { metainfo: { version: "1.0.6" } },
         { chain: { ...chain, type: "filter", hook: "forward", prio: 0, policy: "drop" } },
-        { chain: { ...chain, name: "i", type: "filter", hook: "input", prio: 0, policy: "drop" } },
+        { chain: { ...chain, name: "i", type: "filter", hook: "input", prio: 0 } },
         { chain: { ...chain, name: "plain" } },
       ],
     };
-    expect(baseChains(listing, "forward")).toEqual([
-      { family: "inet", table: "t", name: "f", policy: "drop" },
+    const common = { family: "inet", table: "t" };
+    expect(baseChains(listing)).toEqual([
+      { ...common, name: "f", hook: "forward", policy: "drop" },
+      { ...common, name: "i", hook: "input", policy: "accept" },
     ]);
-    expect(baseChains(undefined, "forward")).toEqual([]);
+    expect(baseChains(undefined)).toEqual([]);
+  });
+
+  it("have devices, as nft lists them", () => {
+    const listing = `table netdev t { # handle 1
+\tchain in { # handle 1
+\t\ttype filter hook ingress device "cni0" priority filter; policy drop;
+\t}
+
+\tchain in2 { # handle 2
+\t\ttype filter hook ingress devices = { cni0, "eth1" } priority filter; policy accept;
+\t}
+}
+table inet x { # handle 2
+\tchain p { # handle 2
+\t\ttype filter hook prerouting priority raw; policy drop;
+\t}
+}
+`;
+    expect([...chainDevices(listing)]).toEqual([
+      ["netdev t in", ["cni0"]],
+      ["netdev t in2", ["cni0", "eth1"]],
+    ]);
   });
 });

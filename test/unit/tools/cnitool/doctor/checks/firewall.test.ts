@@ -51,6 +51,86 @@ testFaults([
     fix: "firewall-cmd --permanent --zone=trusted --add-interface=cni0",
   },
   {
+    name: "the raw table drops what pods send",
+    id: "forward-dropped",
+    changes: { firewall: { paths: [path({ table: "raw", hook: "prerouting" })] } },
+    what: "IPv4 packets from pods",
+    fix: "iptables -t raw -I PREROUTING -i cni0 -j ACCEPT",
+  },
+  {
+    name: "mangle drops what leaves",
+    id: "forward-dropped",
+    changes: { firewall: { paths: [path({ table: "mangle", hook: "postrouting" })] } },
+    what: "iptables' table mangle",
+    fix: "iptables -t mangle -I POSTROUTING -s 10.244.1.0/24 -j ACCEPT",
+  },
+  {
+    name: "a bridge's table drops what pods send each other",
+    id: "forward-dropped",
+    changes: {
+      firewall: { paths: [path({ tool: "nft", table: "bridge fw", packet: "pod-to-pod" })] },
+    },
+    what: "IPv4 packets between pods",
+    fix: 'meta ibrname "cni0" accept; meta obrname "cni0" accept',
+  },
+  {
+    name: "what comes for host ports is dropped before it is one's",
+    id: "forward-dropped",
+    changes: {
+      firewall: {
+        paths: [path({ tool: "nft", table: "ip f", hook: "prerouting", packet: "inbound" })],
+      },
+    },
+    what: "to pods' host ports",
+    fix: "let host ports through in table ip f, before it drops (nft list table ip f)",
+  },
+  {
+    name: "the node takes nothing from pods",
+    id: "input-dropped",
+    changes: { firewall: { paths: [path({ hook: "input", packet: "to-node" })] } },
+    what: "IPv4 packets from pods to this node",
+    fix: "iptables -I INPUT -i cni0 -j ACCEPT",
+  },
+  {
+    name: "the node sends nothing to pods",
+    id: "output-dropped",
+    changes: { firewall: { paths: [path({ hook: "output", packet: "from-node" })] } },
+    what: "IPv4 packets from this node to pods",
+    fix: "iptables -I OUTPUT -o cni0 -j ACCEPT",
+  },
+  {
+    name: "a chain drops packets of several kinds",
+    id: "forward-dropped",
+    changes: {
+      firewall: {
+        paths: (["to-node", "inbound", "outbound"] as const).map((packet) =>
+          path({ hook: "prerouting", table: "raw", packet }),
+        ),
+      },
+    },
+    what: "IPv4 packets from pods:",
+    fix: "-I PREROUTING -i cni0",
+  },
+  ...(["outbound", "inbound"] as const).map((packet) => ({
+    name: `ip rule drops what is ${packet}`,
+    id: "routing-dropped",
+    changes: {
+      pods: [pod("pod2", "10.244.1.3")],
+      firewall: {
+        paths: [
+          path({
+            ...{ hook: "rule", tool: "ip", table: "", packet },
+            outcome: {
+              ...{ verdict: "drop", chain: "0", rule: "from 10.244.0.0/16 pref 9 blackhole" },
+            },
+          }),
+        ],
+      },
+    },
+    what: `\`ip -4 rule\` drops IPv4 packets ${packet === "outbound" ? "from" : "to"} pods: from 10.244`,
+    fix: "ip -4 rule delete from 10.244.0.0/16 pref 9 blackhole",
+  })),
+  {
     name: "a foreign rule masquerades what pods send to pods",
     id: "foreign-masquerade",
     changes: {
