@@ -103,7 +103,8 @@ export class Firewall implements Disposable {
    * @throws Failure firewall
    */
   nftList(what: readonly string[]): string | undefined {
-    const answer = this.#run("nft", ["-a", ...what], "");
+    // nft writes each word by itself: a node with thousands of host ports has 200,000.
+    const answer = this.#run("nft", ["-a", ...what], "", true);
     if (answer.status === 0) return answer.stdout;
     if (answer.failure === "ENOENT" || isAbsent(answer)) return undefined;
     throw this.#failure("nft", answer);
@@ -218,9 +219,15 @@ export class Firewall implements Disposable {
     return toolFailure(this.#sys, command, answer);
   }
 
-  #run(command: string, args: readonly string[], input: string): RunResult {
+  #run(
+    command: string,
+    args: readonly string[],
+    input: string,
+    writesInPieces: boolean = false,
+  ): RunResult {
     return this.#sys.run(command, args, {
       ...toolOptions(this.#sys, input),
+      writesInPieces,
       inherit: this.#locks.flatMap(({ fd }) => fd ?? []),
     });
   }

@@ -1,5 +1,7 @@
+import { closeSync, openSync, readSync } from "node:fs";
+
 import { errnoOf } from "../base/failure.ts";
-import type { SocketHandlers, Subscription } from "./sys.ts";
+import type { RunOptions, RunResult, SocketHandlers, Subscription } from "./sys.ts";
 
 /**
  * Reads a text to its end. A byte order mark at its start is dropped.
@@ -42,6 +44,43 @@ export function writeFully(
       if (errnoOf(error) !== "EAGAIN" || ++refused > 24) throw error;
       wait();
     }
+  }
+}
+
+/**
+ * Runs a command whose output goes through a pipe, or through a file in memory where it is
+ * {@link RunOptions.writesInPieces} and the kernel makes such a file.
+ * @param makeFile returns a descriptor, or the negated errno.
+ * @param run runs the command with its output there.
+ */
+export function withOutput(
+  { writesInPieces, maxOutput }: RunOptions,
+  makeFile: () => number,
+  run: (output: "pipe" | number) => RunResult,
+): RunResult {
+  const file = writesInPieces === true ? makeFile() : -1;
+  if (file < 0) return run("pipe");
+  try {
+    const result = run(file);
+    return result.failure === undefined
+      ? { ...result, stdout: readOutput(file, maxOutput) }
+      : result;
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    return { status: undefined, stdout: "", stderr: "", failure: "output" };
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** @throws RangeError if there are more than `maxBytes`. */
+function readOutput(file: number, maxBytes: number): string {
+  // Opened anew: the command has moved the offset of this descriptor.
+  const fd = openSync(`/proc/self/fd/${file}`, "r");
+  try {
+    return readFully((into) => readSync(fd, into, 0, into.length, null), maxBytes);
+  } finally {
+    closeSync(fd);
   }
 }
 

@@ -80,6 +80,11 @@ export interface RunOptions {
   readonly timeout: number;
   /** Bytes of stdout or of stderr after which it is killed. */
   readonly maxOutput: number;
+  /**
+   * Whether it writes its output a few bytes at a time, so that each write would wake this process.
+   * The output then goes through a file in memory, and is read at the end.
+   */
+  readonly writesInPieces?: boolean;
   /** Open files that it inherits, as 3 and up. */
   readonly inherit?: readonly number[];
 }

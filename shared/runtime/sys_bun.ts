@@ -3,14 +3,16 @@ import { writeSync } from "node:fs";
 import { errnoOf } from "../base/failure.ts";
 import { dropExecutablePages, limitReadahead } from "./executable_bun.ts";
 import { failure as errorOf } from "./fs_error.ts";
-import { killGroup, pollSocket, readFully, writeFully } from "./io.ts";
+import { killGroup, pollSocket, readFully, withOutput, writeFully } from "./io.ts";
 import { answer, cString, libc, ptr } from "./libc_bun.ts";
 import type { RunOptions, RunResult, SocketHandlers, Subscription, Sys } from "./sys.ts";
 
 /** {@link Sys} on Bun: libc through FFI, and Bun.spawnSync. */
 
-/** By its number: each name costs every start, and only a daemon connects. */
+/** By their numbers: each name costs every start, and few calls need them. */
 const SYS_connect = process.arch === "x64" ? 42 : 203;
+const SYS_memfd_create = process.arch === "x64" ? 319 : 279;
+const MFD_CLOEXEC = 1;
 const EAGAIN = 11;
 const POLLIN = 1;
 const POLLOUT = 4;
@@ -106,6 +108,20 @@ function waitFor(fd: number, events: number, timeout: number): void {
 }
 
 function spawn(command: string, args: readonly string[], options: RunOptions): RunResult {
+  return withOutput(options, memoryFile, (output) => spawnTo(output, command, args, options));
+}
+
+function memoryFile(): number {
+  const name = cString("output");
+  return answer(() => libc.syscall(SYS_memfd_create, ptr(name), MFD_CLOEXEC, 0, 0, 0));
+}
+
+function spawnTo(
+  output: "pipe" | number,
+  command: string,
+  args: readonly string[],
+  options: RunOptions,
+): RunResult {
   const ended = (status: number | undefined, failure: string | undefined): RunResult => ({
     status,
     stdout,
@@ -116,7 +132,7 @@ function spawn(command: string, args: readonly string[], options: RunOptions): R
   let stderr = "";
   try {
     const child = Bun.spawnSync([command, ...args], {
-      stdio: [Buffer.from(options.input), "pipe", "pipe", ...(options.inherit ?? [])],
+      stdio: [Buffer.from(options.input), output, "pipe", ...(options.inherit ?? [])],
       env: { ...options.env },
       timeout: options.timeout,
       maxBuffer: options.maxOutput,
@@ -124,7 +140,8 @@ function spawn(command: string, args: readonly string[], options: RunOptions): R
       // Its own process group, so that its children can be killed with it.
       detached: true,
     });
-    stdout = child.stdout.toString();
+    // Its descriptor, against the types, where it is a file.
+    stdout = output === "pipe" ? (child.stdout?.toString() ?? "") : "";
     stderr = child.stderr.toString();
     const cut = child.exitedDueToTimeout === true || child.exitedDueToMaxBuffer === true;
     if (cut) killGroup(child.pid);

@@ -5,17 +5,19 @@
 import { readSync, writeSync } from "node:fs";
 import koffi from "koffi";
 import { errnoOf } from "../base/failure.ts";
-import { killGroup, pollSocket, readFully, writeFully } from "./io.ts";
+import { killGroup, pollSocket, readFully, withOutput, writeFully } from "./io.ts";
 import type { RunOptions, RunResult, Sys } from "./sys.ts";
 
 const libc = koffi.load("libc.so.6");
 const POLLIN = 1;
 const POLLOUT = 4;
 const EINTR = 4;
+const MFD_CLOEXEC = 1;
 /** Milliseconds to wait for a slow reader, each time it accepts nothing. */
 const writeTimeout = 5000;
 
 const poll = systemCall("int poll(void *fds, unsigned long count, int timeout)");
+const memfdCreate = systemCall("int memfd_create(const char *name, unsigned int flags)");
 const setsockopt = systemCall(
   "int setsockopt(int fd, int level, int option, void *value, unsigned int length)",
 );
@@ -83,7 +85,20 @@ export const sys: Sys = {
 };
 
 function run(command: string, args: readonly string[], options: RunOptions): RunResult {
-  const stdio: ("pipe" | number)[] = ["pipe", "pipe", "pipe", ...(options.inherit ?? [])];
+  return withOutput(options, memoryFile, (output) => runTo(output, command, args, options));
+}
+
+function memoryFile(): number {
+  return memfdCreate("output", MFD_CLOEXEC);
+}
+
+function runTo(
+  output: "pipe" | number,
+  command: string,
+  args: readonly string[],
+  options: RunOptions,
+): RunResult {
+  const stdio: ("pipe" | number)[] = ["pipe", output, "pipe", ...(options.inherit ?? [])];
   const settings = {
     input: options.input,
     stdio,
