@@ -136,7 +136,8 @@ async function stay(
     await node.stop();
   }
   for (const [, node] of sides) await node.start(peers);
-  await delay(10_000);
+  // The look of the first minute is still one at everything.
+  await delay(65_000);
   const idle = sides.map(async ([side, node]) => {
     const load = await node.load(async () => delay(idleTime * 1000));
     add(samples, "processor at rest, %", side, load);
