@@ -493,11 +493,14 @@ describe.concurrent("a failing API", () => {
 });
 
 test("an API that says nothing more is asked anew, and nobody goes meanwhile", async () => {
+  const { setTimeout: realSetTimeout } = globalThis;
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
   const timers = vi.spyOn(globalThis, "setTimeout");
   onTestFinished(() => {
     timers.mockRestore();
     vi.useRealTimers();
+    // The spy's end has put the fake one back, for all tests that follow in this worker.
+    globalThis.setTimeout = realSetTimeout;
   });
   const { api, peers, lines } = await withTwo();
   const isAnswered = () => timers.mock.calls.some(([, milliseconds]) => milliseconds === 150_000);
