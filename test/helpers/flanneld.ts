@@ -49,9 +49,16 @@ function startDaemon(
     });
   }
   // nsenter's child, as only that is in the sandbox's PID namespace.
-  const pid = (): number => {
+  const child = (): number | undefined => {
     const own = String(subprocess.pid ?? 0);
-    return Number(readFileSync(`/proc/${own}/task/${own}/children`, "utf8"));
+    const children = readFileSync(`/proc/${own}/task/${own}/children`, "utf8");
+    // A signal to 0 would go to the process group of the tests.
+    return children === "" ? undefined : Number(children);
+  };
+  const pid = (): number => {
+    const found = child();
+    if (found === undefined) throw new Error(`${file} has not started yet`);
+    return found;
   };
   return {
     log: () => output,
@@ -67,6 +74,7 @@ function startDaemon(
       }
     },
     async end(signal = "SIGTERM") {
+      while (child() === undefined) await delay(1);
       process.kill(pid(), signal);
       const { exitCode, signal: by } = await subprocess;
       return exitCode ?? by ?? "";
