@@ -233,7 +233,7 @@ export class Flanneld {
     this.#external = external;
     this.#lease = lease;
     reconciler.start();
-    this.#apply(this.#setup, external, lease, signal);
+    await this.#apply(this.#setup, external, lease, signal);
     await traffic.whenInPlace();
     this.#readiness.done("rules");
     await this.#until("file", signal, async () => this.#writeFile());
@@ -288,7 +288,7 @@ export class Flanneld {
       if (lease === undefined) return;
       const isMoved = interfaceKey(external) !== (this.#external && interfaceKey(this.#external));
       this.#external = external;
-      this.#apply(setup, external, lease, signal);
+      await this.#apply(setup, external, lease, signal);
       if (isMoved) {
         this.#log.info(`The interface ${external.name} has changed; this node follows.`);
         await this.#manager.publish(setup.backend.attributes(external, setup.macs), signal);
@@ -299,9 +299,16 @@ export class Flanneld {
     }
   }
 
-  #apply(setup: Setup, external: ChosenInterface, lease: Lease, signal: AbortSignal): void {
+  async #apply(
+    setup: Setup,
+    external: ChosenInterface,
+    lease: Lease,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { conf, reconciler, traffic, admission, macs } = setup;
-    const context = admissionContext(this.#sys, conf, lease, external);
+    const context = await this.#until("interface", signal, async () =>
+      admissionContext(this.#sys, conf, lease, external),
+    );
     // Most events of the kernel change none of this, and with many peers it is much work.
     const applied = JSON.stringify([
       interfaceKey(external),
