@@ -151,6 +151,7 @@ export class Flanneld {
             mtu: this.#mtu,
             health: this.#manager.health,
             overlay: this.#setup?.reconciler.status,
+            peers: this.#setup?.reconciler.wantedPeers,
             refused: this.#admitted?.refused,
             traffic: this.#setup?.traffic.status,
           }),

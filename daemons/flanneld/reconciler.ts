@@ -13,8 +13,8 @@ import type { OverlaySettings, OwnSide } from "./overlay_state.ts";
 import { logApplied, logRepair } from "./reconciler_log.ts";
 import type { ReconcilerLog } from "./reconciler_log.ts";
 import { RepairPace } from "./repair_pace.ts";
-import { summarize } from "./reconciler_status.ts";
-import type { ReconcilerStatus } from "./reconciler_status.ts";
+import { summarize, wantedPeers } from "./reconciler_status.ts";
+import type { ReconcilerStatus, WantedPeer } from "./reconciler_status.ts";
 
 export interface ReconcilerOptions extends OverlaySettings {
   readonly sys: Sys;
@@ -148,6 +148,10 @@ export class Reconciler {
       losses: this.#losses,
       lastSync: this.#lastSync,
     };
+  }
+
+  get wantedPeers(): readonly WantedPeer[] {
+    return wantedPeers(this.#state);
   }
 
   close(): void {

@@ -1,3 +1,4 @@
+import { formatAddress } from "../../shared/net/address.ts";
 import { formatCidr } from "../../shared/net/cidr.ts";
 import type { OverlayState } from "./overlay_state.ts";
 
@@ -32,6 +33,30 @@ export interface PeerProblem {
   readonly subnet: string;
   readonly problem: string;
   readonly attempts: number;
+}
+
+/** A peer of one family that is to be reachable, and by what. */
+export interface WantedPeer {
+  /** The lease's. */
+  readonly id: string;
+  readonly subnet: string;
+  readonly gateway: string;
+  /** Of its end of the tunnel; undefined where packets are not tunnelled. */
+  readonly vtepMac: string | undefined;
+}
+
+/** What `cnitool doctor` compares with the kernel. */
+export function wantedPeers(state: OverlayState): WantedPeer[] {
+  return [...state.book.states()].flatMap(({ peer, objects, refusal }) =>
+    objects === undefined || refusal !== undefined
+      ? []
+      : [
+          {
+            ...{ id: peer.id, subnet: formatCidr(peer.subnet) },
+            ...{ gateway: formatAddress(objects.gateway), vtepMac: objects.vtepMac },
+          },
+        ],
+  );
 }
 
 type Summary = Omit<ReconcilerStatus, "complete" | "failure" | "lastSync" | "losses" | "repairs">;

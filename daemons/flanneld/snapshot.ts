@@ -3,7 +3,7 @@ import { formatCidr } from "../../shared/net/cidr.ts";
 import type { Lease } from "../../shared/flannel/lease.ts";
 import type { ExternalInterface } from "./backends/backend.ts";
 import type { LeaseManagerHealth } from "./leases/lease_manager.ts";
-import type { PeerProblem, ReconcilerStatus } from "./reconciler_status.ts";
+import type { PeerProblem, ReconcilerStatus, WantedPeer } from "./reconciler_status.ts";
 import type { TrafficStatus } from "./traffic/keeper.ts";
 
 /** The state of flanneld, which `flanneld status` reads from its socket. */
@@ -26,6 +26,7 @@ export interface Snapshot {
     readonly errors: number;
   };
   readonly overlay?: ReconcilerStatus | undefined;
+  readonly peers?: readonly WantedPeer[] | undefined;
   /** Peers whose leases are refused. */
   readonly refused: readonly Omit<PeerProblem, "attempts" | "subnet">[];
   readonly traffic?: TrafficStatus | undefined;
@@ -40,6 +41,7 @@ export interface SnapshotParts {
   readonly mtu: number | undefined;
   readonly health: LeaseManagerHealth;
   readonly overlay: ReconcilerStatus | undefined;
+  readonly peers: readonly WantedPeer[] | undefined;
   readonly refused: ReadonlyMap<string, string> | undefined;
   readonly traffic: TrafficStatus | undefined;
 }
@@ -62,6 +64,7 @@ export function takeSnapshot(parts: SnapshotParts): Snapshot {
     mtu: parts.mtu,
     leases: { problem: health.problem, lastEvent: health.lastEvent, errors: health.errors },
     overlay: parts.overlay,
+    peers: parts.peers,
     refused: [...(refused ?? [])].map(([id, problem]) => ({ id, problem })),
     traffic: parts.traffic,
   };

@@ -1,6 +1,12 @@
 /** Nodes of a fabric, each with flanneld's data path and a pod, that know each other's leases. */
 import type { JsonObject } from "../../shared/base/json.ts";
-import { addFabricPod, createFabric, type FabricNode, type NodeOptions } from "../lab/fabric.ts";
+import {
+  addFabricPod,
+  createFabric,
+  type Fabric,
+  type FabricNode,
+  type NodeOptions,
+} from "../lab/fabric.ts";
 import type { Namespace } from "../lab/namespace.ts";
 import type { StaticConfig, WireLease } from "../static_flanneld/daemon.ts";
 import { startStatic, type StaticFlanneld } from "../static_flanneld/start.ts";
@@ -20,6 +26,7 @@ export interface ClusterNode extends FabricNode {
 
 export interface Cluster {
   readonly nodes: readonly ClusterNode[];
+  readonly router: Fabric["router"];
   /** The node of a number, counted from 1. */
   readonly node: (number: number) => ClusterNode;
   /** Tells a node of its peers' leases, as they are now. */
@@ -93,6 +100,7 @@ export async function createCluster(options: ClusterOptions): Promise<Cluster> {
     await Promise.all(nodes.map(async (node) => tell(node)));
     return {
       nodes,
+      router: fabric.router,
       node: (number) => {
         const found = nodes.find((node) => node.number === number);
         if (found === undefined) throw new Error(`there is no node ${number}`);

@@ -5,13 +5,23 @@ import type { TableRoute } from "../../../shared/netlink/route.ts";
 import type { VxlanLink } from "../../../shared/netlink/vxlan.ts";
 import type { Link } from "../../../shared/node/node.ts";
 
-/** What joins this node to the others: flanneld's vxlan devices, whichever flanneld made them. */
+/** What joins this node to the others: flanneld's vxlan devices, whichever flanneld made them, or routes. */
 export interface OverlayView {
   readonly devices: readonly OverlayDevice[];
+  /** All of the main tables. */
+  readonly routes: readonly TableRoute[];
+  /** Whether a flanneld of this project was here and does not answer. */
+  readonly isStopped: boolean;
+  /** Peers that flanneld wants reachable, where it tells. */
+  readonly wanted: readonly WantedPeer[];
+  /** Peers that the kernel refuses to flanneld, and why. */
+  readonly failed: readonly RefusedPeer[];
   /** Peers that flanneld does not route to, and why. */
   readonly refused: readonly RefusedPeer[];
   /** Some peers that were asked for an answer. */
   readonly probes: readonly Probe[];
+  /** Whether packets of a device's whole MTU arrive at a peer that answers small ones. */
+  readonly pathProbes: readonly PathProbe[];
   /** Packets with a wrong checksum that this node has received since its start. */
   readonly wrongChecksums: number;
 }
@@ -32,6 +42,15 @@ export interface ParentLink extends Link {
   readonly driver: string | undefined;
 }
 
+/** A peer of one family. */
+export interface WantedPeer {
+  readonly id: string;
+  readonly subnet: Cidr;
+  readonly gateway: Address;
+  /** Undefined where packets are not tunnelled. */
+  readonly vtepMac: string | undefined;
+}
+
 export interface RefusedPeer {
   readonly id: string;
   readonly problem: string;
@@ -45,4 +64,12 @@ export interface Probe {
   readonly publicIp: Address;
   readonly answersDirectly: boolean;
   readonly answersByTunnel: boolean;
+}
+
+export interface PathProbe {
+  readonly device: string;
+  readonly publicIp: Address;
+  /** Bytes: the device's MTU. */
+  readonly mtu: number;
+  readonly passes: boolean;
 }

@@ -1,8 +1,8 @@
 import { formatAddress, sameAddress } from "../../../../shared/net/address.ts";
-import { formatCidr } from "../../../../shared/net/cidr.ts";
+import { formatCidr, sameCidr } from "../../../../shared/net/cidr.ts";
 import type { TableRoute } from "../../../../shared/netlink/route.ts";
 import type { Finding } from "../../../../shared/preconditions/finding.ts";
-import type { OverlayDevice, OverlayView, Probe } from "../overlay_view.ts";
+import type { OverlayDevice, OverlayView, Probe, WantedPeer } from "../overlay_view.ts";
 import { some } from "../view.ts";
 import type { View } from "../view.ts";
 
@@ -25,8 +25,12 @@ export function checkOverlay({ overlay }: View): Finding[] {
       ...routes(device),
       ...macs(device),
     ]),
+    ...stopped(overlay),
+    ...missing(overlay),
+    ...failed(overlay),
     ...refused(overlay),
     ...blocked(overlay),
+    ...paths(overlay),
     ...checksums(overlay),
   ];
 }
@@ -44,10 +48,10 @@ function state({ link: { name, up } }: OverlayDevice): Finding[] {
   ];
 }
 
-function mtu({ link, parent }: OverlayDevice): Finding[] {
-  if (parent === undefined) return [];
-  const most = parent.mtu - overhead[link.vxlan.local?.family ?? 4];
-  if (link.mtu <= most) return [];
+function mtu(device: OverlayDevice): Finding[] {
+  const { link, parent } = device;
+  const most = mostMtu(device);
+  if (parent === undefined || most === undefined || link.mtu <= most) return [];
   return [
     {
       id: "overlay-mtu",
@@ -58,6 +62,11 @@ function mtu({ link, parent }: OverlayDevice): Finding[] {
       fix: `ip link set ${link.name} mtu ${most}; restart flanneld, and then the pods`,
     },
   ];
+}
+
+/** What the interface that a device's packets leave by has room for. */
+function mostMtu({ link, parent }: OverlayDevice): number | undefined {
+  return parent && parent.mtu - overhead[link.vxlan.local?.family ?? 4];
 }
 
 /**
@@ -135,6 +144,63 @@ function macs({ link, neighbours, fdb }: OverlayDevice): Finding[] {
   ];
 }
 
+function stopped({ isStopped }: OverlayView): Finding[] {
+  if (!isStopped) return [];
+  return [
+    {
+      id: "flanneld-stopped",
+      severity: "warning",
+      what: "flanneld does not answer on this node.",
+      means: "Nodes that come or change are not reached, and what is deleted does not come back.",
+      fix: "start flanneld, or read its log if it is running",
+    },
+  ];
+}
+
+/** Peers that nothing in the kernel tells of. */
+function missing({ wanted, devices, routes: all }: OverlayView): Finding[] {
+  const lacking = wanted.filter(({ subnet, gateway, vtepMac }) => {
+    const hasRoute = all.some(
+      (route) =>
+        sameCidr(route.dst, subnet) &&
+        route.gateway !== undefined &&
+        sameAddress(route.gateway, gateway),
+    );
+    if (hasRoute || vtepMac === undefined) return !hasRoute;
+    return !devices.some(
+      ({ link, neighbours }) =>
+        !link.up || neighbours.some(({ address }) => sameAddress(address, gateway)),
+    );
+  });
+  if (lacking.length === 0) return [];
+  return [
+    {
+      id: "overlay-peer-missing",
+      severity: "error",
+      what: `flanneld wants ${lacking.length} peers reachable that no route leads to: ${some(lacking.map(peerName))}.`,
+      means: "What pods send to pods on these nodes leaves by the default route, and is lost.",
+      fix: restart,
+    },
+  ];
+}
+
+function peerName({ id, subnet }: WantedPeer): string {
+  return `${id} (${formatCidr(subnet)})`;
+}
+
+function failed({ failed: peers }: OverlayView): Finding[] {
+  if (peers.length === 0) return [];
+  return [
+    {
+      id: "overlay-peer-failed",
+      severity: "error",
+      what: `flanneld cannot reach ${peers.length} peers: ${some(peers.map(({ id, problem }) => `${id} (${problem})`))}.`,
+      means: "Pods of this node and of those do not reach each other.",
+      fix: "remove what is in the way, such as another program's route; flanneld tries again by itself",
+    },
+  ];
+}
+
 function refused({ refused: peers }: OverlayView): Finding[] {
   if (peers.length === 0) return [];
   return [
@@ -160,10 +226,29 @@ function blocked({ probes }: OverlayView): Finding[] {
       id: "overlay-blocked",
       severity: "error",
       what: `${some(silent.map(nodeOf))} answer${silent.length === 1 ? "s" : ""} at the address, but not through ${first.device}.`,
-      means: "Something between the nodes, or on them, drops the tunnel's packets.",
+      means: `UDP port ${first.port} may be blocked: something between the nodes, or on them, drops the tunnel's packets.`,
       fix: `let UDP port ${first.port} pass between the nodes: ${isAll ? "this node's firewall first, then the network's rules" : "that node's firewall first"}`,
     },
   ];
+}
+
+/** Small packets arrive by the tunnel, and those of the device's MTU do not. */
+function paths({ devices, pathProbes }: OverlayView): Finding[] {
+  return pathProbes.flatMap(({ device, publicIp, mtu: size, passes }) => {
+    const link = devices.find((known) => known.link.name === device);
+    const most = link && mostMtu(link);
+    // That the interface has no room is said already.
+    if (passes || (most !== undefined && size > most)) return [];
+    return [
+      {
+        id: "overlay-path-mtu",
+        severity: "warning",
+        what: `Packets of ${size} bytes, the MTU of ${device}, do not arrive at ${formatAddress(publicIp)}, and small ones do.`,
+        means: "Something between the nodes has a smaller MTU: connections between pods hang.",
+        fix: `raise the MTU between the nodes, or set "MTU" in the Backend of net-conf.json, restart flanneld, and then the pods`,
+      },
+    ];
+  });
 }
 
 function nodeOf({ publicIp, subnet }: Probe): string {

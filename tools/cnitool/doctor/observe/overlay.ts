@@ -2,11 +2,13 @@ import { realpathSync } from "node:fs";
 import { isJsonObject, parseJson } from "../../../../shared/base/json.ts";
 import type { Json } from "../../../../shared/base/json.ts";
 import { askStatus } from "../../../../shared/daemon/status_socket.ts";
-import { readIfPresent } from "../../../../shared/files/files.ts";
+import { isPresent, readIfPresent } from "../../../../shared/files/files.ts";
 import { statusSocket, subnetFile } from "../../../../shared/files/paths.ts";
-import { formatAddress, sameAddress } from "../../../../shared/net/address.ts";
+import { formatAddress, parseAddress, sameAddress } from "../../../../shared/net/address.ts";
+import { parseCidr } from "../../../../shared/net/cidr.ts";
 import { listFdb, listNeighbours } from "../../../../shared/netlink/neighbour.ts";
 import { listMainRoutes } from "../../../../shared/netlink/route.ts";
+import type { TableRoute } from "../../../../shared/netlink/route.ts";
 import { NetlinkSocket } from "../../../../shared/netlink/socket.ts";
 import { listVxlans } from "../../../../shared/netlink/vxlan.ts";
 import type { VxlanLink } from "../../../../shared/netlink/vxlan.ts";
@@ -16,37 +18,52 @@ import type {
   OverlayDevice,
   OverlayView,
   ParentLink,
+  PathProbe,
   Probe,
   RefusedPeer,
+  WantedPeer,
 } from "../overlay_view.ts";
 
 /** How many peers are pinged. */
 const mostProbes = 3;
 
+/** What pings with the outer headers of each family have besides their data, in bytes. */
+const pingHeaders = { 4: 20 + 8, 6: 40 + 8 } as const;
+
 /**
- * What connects the node to others; undefined without a device of flanneld.
+ * What connects the node to others; undefined without a device of flanneld, and without a flanneld that
+ * tells.
  * @throws Failure kernel
  */
 export async function observeOverlay(
   sys: Sys,
   links: readonly Link[],
 ): Promise<OverlayView | undefined> {
+  // First, so that what it has just been told of is in the kernel by then.
+  const daemon = await askDaemon();
   using socket = new NetlinkSocket(sys);
+  const routes = [...listMainRoutes(socket, 4), ...listMainRoutes(socket, 6)];
   const devices = listVxlans(socket)
     .filter(({ name }) => /^flannel(?:-v6)?\.\d+$/.test(name))
-    .map((link) => deviceOf(socket, link, links));
-  if (devices.length === 0) return undefined;
-  const [refused, probes] = await Promise.all([refusedPeers(), probeSome(sys, devices)]);
-  return { devices, refused, probes, wrongChecksums: wrongChecksums() };
+    .map((link) => deviceOf(socket, link, links, routes));
+  if (devices.length === 0 && daemon.wanted.length === 0 && !daemon.isStopped) return undefined;
+  const probes = await probeSome(sys, devices);
+  const pathProbes = await probePaths(sys, devices, probes);
+  return { ...daemon, devices, routes, probes, pathProbes, wrongChecksums: wrongChecksums() };
 }
 
-function deviceOf(socket: NetlinkSocket, link: VxlanLink, links: readonly Link[]): OverlayDevice {
+function deviceOf(
+  socket: NetlinkSocket,
+  link: VxlanLink,
+  links: readonly Link[],
+  routes: readonly TableRoute[],
+): OverlayDevice {
   const family = link.name.startsWith("flannel-v6") ? 6 : 4;
   const parent = links.find(({ index }) => index === link.vxlan.parent);
   return {
     link,
     parent: parent && withDriver(parent),
-    routes: listMainRoutes(socket, family).filter((route) => route.link === link.index),
+    routes: routes.filter((route) => route.link === link.index),
     neighbours: listNeighbours(socket, family, link.index).filter(({ permanent }) => permanent),
     fdb: listFdb(socket, link.index),
   };
@@ -62,11 +79,33 @@ function withDriver(link: Link): ParentLink {
 }
 
 /** Only this project's flanneld tells; the Go program does not. */
-async function refusedPeers(): Promise<readonly RefusedPeer[]> {
-  const status = parseJson((await askStatus(statusSocket(subnetFile))) ?? "");
-  if (!isJsonObject(status)) return [];
-  const { refused, overlay } = status;
-  return [...peersIn(refused), ...(isJsonObject(overlay) ? peersIn(overlay["refused"]) : [])];
+async function askDaemon(): Promise<
+  Pick<OverlayView, "failed" | "isStopped" | "refused" | "wanted">
+> {
+  const path = statusSocket(subnetFile);
+  const text = await askStatus(path);
+  const status = parseJson(text ?? "");
+  const isStopped = text === undefined && isPresent(path);
+  if (!isJsonObject(status)) return { isStopped, wanted: [], failed: [], refused: [] };
+  const { refused, overlay, peers } = status;
+  const reconciler = isJsonObject(overlay) ? overlay : {};
+  return {
+    isStopped,
+    wanted: wantedIn(peers),
+    failed: peersIn(reconciler["failed"]),
+    refused: [...peersIn(refused), ...peersIn(reconciler["refused"])],
+  };
+}
+
+function wantedIn(list: Json | undefined): WantedPeer[] {
+  if (!Array.isArray(list)) return [];
+  return list.flatMap((entry: Json) => {
+    const { id, subnet, gateway, vtepMac } = isJsonObject(entry) ? entry : {};
+    if (typeof id !== "string" || typeof subnet !== "string" || typeof gateway !== "string")
+      return [];
+    const mac = typeof vtepMac === "string" ? vtepMac : undefined;
+    return [{ id, subnet: parseCidr(subnet), gateway: parseAddress(gateway), vtepMac: mac }];
+  });
 }
 
 function peersIn(list: Json | undefined): RefusedPeer[] {
@@ -103,16 +142,41 @@ function targetsOf({ link, routes, neighbours, fdb }: OverlayDevice) {
   });
 }
 
-/** @returns whether there was an answer; undefined if ping is not installed. */
-async function ping(sys: Sys, address: string): Promise<boolean | undefined> {
-  const { status, failure } = await sys.start(
+/** Asks one peer of each device for an answer to what no router may cut in pieces. */
+async function probePaths(
+  sys: Sys,
+  devices: readonly OverlayDevice[],
+  probes: readonly Probe[],
+): Promise<PathProbe[]> {
+  const all = devices.map(async (device): Promise<PathProbe[]> => {
+    const { name, mtu } = device.link;
+    const answering = probes.find((probe) => probe.device === name && probe.answersByTunnel);
+    const target = targetsOf(device).find(({ subnet }) => subnet === answering?.subnet);
+    if (target === undefined) return [];
+    const { gateway, publicIp } = target;
+    const size = mtu - pingHeaders[gateway.family];
+    const passes = await ping(sys, formatAddress(gateway), ["-M", "do", "-s", String(size)]);
+    return passes === undefined ? [] : [{ device: name, publicIp, mtu, passes }];
+  });
+  return (await Promise.all(all)).flat();
+}
+
+/** @returns whether there was an answer; undefined if ping is not installed, or lacks an option. */
+async function ping(
+  sys: Sys,
+  address: string,
+  options: readonly string[] = [],
+): Promise<boolean | undefined> {
+  const { status, stdout, failure } = await sys.start(
     "ping",
-    ["-n", "-c", "2", "-i", "0.3", "-W", "1", address],
+    ["-n", "-c", "2", "-i", "0.3", "-W", "1", ...options, address],
     {
       ...{ input: "", env: sys.env, timeout: 5000, maxOutput: 10_000 },
     },
   );
-  return failure === "ENOENT" ? undefined : status === 0;
+  if (failure === "ENOENT") return undefined;
+  if (options.length > 0 && !stdout.includes("transmitted")) return undefined;
+  return status === 0;
 }
 
 /** Of all families and protocols that count them: /proc/net/snmp and snmp6. */

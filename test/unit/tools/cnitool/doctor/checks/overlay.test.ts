@@ -34,7 +34,10 @@ function device(changes: Partial<OverlayDevice> = {}, more: Parameters<typeof li
 
 function overlay(changes: Partial<OverlayView> = {}): { readonly overlay: OverlayView } {
   return {
-    overlay: { devices: [device()], refused: [], probes: [], wrongChecksums: 0, ...changes },
+    overlay: {
+      ...{ devices: [device()], routes: device().routes, isStopped: false, wanted: [], failed: [] },
+      ...{ refused: [], probes: [], pathProbes: [], wrongChecksums: 0, ...changes },
+    },
   };
 }
 
@@ -47,7 +50,85 @@ function probe(number: number, answersByTunnel: boolean, answersDirectly = true)
   };
 }
 
+const wanted = [2, 3].map((number) => ({
+  ...{ id: `n${number}`, subnet: parseCidr(`10.244.${number}.0/24`) },
+  ...{ gateway: parseAddress(`10.244.${number}.0`), vtepMac: mac(number) },
+}));
+
+/** Peers of host-gw. */
+const direct = wanted.map((peer) => ({ ...peer, vtepMac: undefined }));
+
+const tooLarge = {
+  ...{ device: "flannel.1", publicIp: parseAddress("10.77.0.12"), mtu: 1450, passes: false },
+};
+
 testFaults([
+  {
+    name: "a peer lacks all that it needs",
+    id: "overlay-peer-missing",
+    severity: "error",
+    changes: overlay({
+      devices: [
+        device({
+          ...{ routes: whole.routes.slice(0, 1), neighbours: whole.neighbours.slice(0, 1) },
+          fdb: whole.fdb.slice(0, 1),
+        }),
+      ],
+      routes: whole.routes.slice(0, 1),
+      wanted,
+    }),
+    what: "1 peers reachable that no route leads to: n3 (10.244.3.0/24)",
+    fix: "restart flanneld",
+  },
+  {
+    name: "the device is gone",
+    id: "overlay-peer-missing",
+    severity: "error",
+    changes: overlay({ devices: [], routes: [], wanted }),
+    what: "n2 (10.244.2.0/24)",
+    fix: "restart flanneld",
+  },
+  {
+    name: "a peer of host-gw has no route",
+    id: "overlay-peer-missing",
+    severity: "error",
+    changes: overlay({ devices: [], routes: whole.routes.slice(0, 1), wanted: direct }),
+    what: "n3 (10.244.3.0/24)",
+    fix: "restart flanneld",
+  },
+  {
+    name: "a peer of host-gw has another program's route",
+    id: "overlay-peer-missing",
+    severity: "error",
+    changes: overlay({
+      ...{ devices: [], wanted: direct },
+      routes: whole.routes.map((route) => ({ ...route, gateway: parseAddress("10.244.2.0") })),
+    }),
+    what: "n3 (10.244.3.0/24)",
+    fix: "restart flanneld",
+  },
+  {
+    name: "the kernel refuses a peer",
+    id: "overlay-peer-failed",
+    severity: "error",
+    changes: overlay({ failed: [{ id: "n3", problem: "network is unreachable" }] }),
+    what: "n3 (network is unreachable)",
+    fix: "flanneld tries again",
+  },
+  {
+    name: "flanneld has ended without a word",
+    id: "flanneld-stopped",
+    changes: overlay({ devices: [], routes: [], isStopped: true }),
+    what: "flanneld does not answer",
+    fix: "start flanneld",
+  },
+  {
+    name: "the path has no room for the device's MTU",
+    id: "overlay-path-mtu",
+    changes: overlay({ pathProbes: [tooLarge] }),
+    what: "Packets of 1450 bytes, the MTU of flannel.1, do not arrive at 10.77.0.12",
+    fix: "net-conf.json",
+  },
   {
     name: "the device is down",
     id: "overlay-down",
@@ -165,6 +246,9 @@ testFaults([
 ]);
 
 testFine([
+  ["all that flanneld wants", overlay({ wanted })],
+  ["all that flanneld wants of host-gw", overlay({ devices: [], wanted: direct })],
+  ["a path with room", overlay({ pathProbes: [{ ...tooLarge, passes: true }] })],
   ["a whole overlay", overlay()],
   ["a node without an overlay", { overlay: undefined }],
   ["a peer that is down itself", overlay({ probes: [probe(2, false, false), probe(3, true)] })],
