@@ -15,9 +15,15 @@ import { chooseMacs, readVxlanOptions } from "./backends/vxlan.ts";
 import { DryKernel } from "./dry_kernel.ts";
 import { PeerAdmission } from "./leases/admission.ts";
 import type { Admission } from "./leases/admission.ts";
-import type { LeaseManager, PeerLeases } from "./leases/lease_manager.ts";
+import type { KnownLease, LeaseManager, PeerLeases } from "./leases/lease_manager.ts";
 import type { Options } from "./options.ts";
-import { chooseExternal, readEarlier, admissionContext, trafficSubnets } from "./own_node.ts";
+import {
+  chooseExternal,
+  readEarlier,
+  subnetsOf,
+  admissionContext,
+  trafficSubnets,
+} from "./own_node.ts";
 import { Reconciler } from "./reconciler.ts";
 import { planIptables } from "./traffic/iptables.ts";
 import { nftablesRules } from "./traffic/nftables.ts";
@@ -28,93 +34,109 @@ const patience = 30_000;
 
 /**
  * Prints what flanneld would change on this node, and changes nothing: it reads leases and
- * publishes none. It assumes that the node keeps the subnet that subnet.env names.
+ * publishes none. It assumes that the node gets the subnet that it has or had.
+ * @param signal ends it.
  * @returns the exit status.
  * @throws Failure if something that it needs is missing.
  */
-export async function dryRun(sys: Sys, options: Options, manager: LeaseManager): Promise<number> {
-  const say = (text: string): void => {
-    sys.write(1, `${text}\n`);
-  };
+export async function dryRun(
+  sys: Sys,
+  options: Options,
+  manager: LeaseManager,
+  signal: AbortSignal,
+): Promise<number> {
   const stop = new AbortController();
-  const timer = setTimeout(() => {
-    stop.abort();
-  }, patience);
+  const isOver = AbortSignal.any([stop.signal, signal, AbortSignal.timeout(patience)]);
   try {
-    const conf = await manager.config(stop.signal);
-    const backend = chooseBackend(conf);
-    const settings = await manager.settings(stop.signal);
-    const external = chooseExternal(sys, options.interface, settings, conf);
-    say(`It would reach other nodes by ${external.name}, with the backend ${conf.backendType}.`);
-    const env = readEarlier(options.subnetFile);
-    if (env === undefined) {
-      say("It would get a subnet, publish it, and go on from there: there is no subnet.env yet.");
-      return 0;
-    }
-    const kernel = new DryKernel(sys);
-    const earlier = await manager.earlier(external.publicIp, stop.signal);
-    const present = (device: string): string | undefined => kernel.link(device)?.mac;
-    const macs = chooseMacs(readVxlanOptions(conf.backend), earlier, present, randomMac);
-    const lease = ownLease(env, backend, external, macs);
-    const peers = await allPeers(manager, stop);
-    const context = admissionContext(sys, conf, lease, external);
-    const admission = new PeerAdmission(context, new Churn(sys.collectYoung));
-    const admitted = admission.update(peers);
-    const notJoined = await planOverlay(
-      { sys, conf, backend, kernel, env, options },
-      { lease, external, macs },
-      admitted,
+    return await printPlan(sys, options, manager, isOver);
+  } catch (cause) {
+    if (!isOver.aborted || signal.aborted) throw cause;
+    const why = manager.health.problem ?? "Not all leases were known.";
+    throw new Failure(
+      "busy",
+      `Cannot plan what to do within ${patience / 1000} seconds: ${why}`,
+      "Make sure that the Kubernetes API or etcd can be reached, and that what the log says is put right.",
+      { cause },
     );
-    for (const change of kernel.planned) say(`Would ${describeOverlay(change)}.`);
-    for (const [id, why] of [...admitted.refused, ...notJoined]) say(`Would refuse ${id}: ${why}.`);
-    for (const text of await plannedRules(sys, conf, options, lease)) say(text.trimEnd());
-    const file = formatSubnetEnv({
-      ...env,
-      mtu: backend.mtu(external),
-      ipMasq: options.traffic.masquerade,
-    });
-    if (file !== formatSubnetEnv(env)) say(`Would write ${options.subnetFile}:\n${file.trimEnd()}`);
-    return 0;
   } finally {
-    clearTimeout(timer);
     stop.abort();
   }
 }
 
-function ownLease(
-  env: SubnetEnv,
-  backend: Backend,
-  external: ExternalInterface,
-  macs: DeviceMacs,
-): Lease {
-  const subnetOf = (family: Family) => env.subnets.find(({ address }) => address.family === family);
-  const attributes = backend.attributes(external, macs);
-  return { id: "", subnet: subnetOf(4), subnetV6: subnetOf(6), attributes, since: 0 };
+async function printPlan(
+  sys: Sys,
+  options: Options,
+  manager: LeaseManager,
+  signal: AbortSignal,
+): Promise<number> {
+  const say = (text: string): void => {
+    sys.write(1, `${text}\n`);
+  };
+  const conf = await manager.config(signal);
+  const backend = chooseBackend(conf);
+  const settings = await manager.settings(signal);
+  const external = chooseExternal(sys, options.interface, settings, conf);
+  say(`It would reach other nodes by ${external.name}, with the backend ${conf.backendType}.`);
+  const env = readEarlier(options.subnetFile);
+  const known = (await manager.expected(external.publicIp, signal)) ?? (env && leaseIn(env));
+  if (known === undefined) {
+    say("It would choose a subnet, publish it, and go on from there: this node has had none yet.");
+    return 0;
+  }
+  const kernel = new DryKernel(sys);
+  const earlier = await manager.earlier(external.publicIp, signal);
+  const present = (device: string): string | undefined => kernel.link(device)?.mac;
+  const macs = chooseMacs(readVxlanOptions(conf.backend), earlier, present, randomMac);
+  const lease = { ...known, attributes: backend.attributes(external, macs), since: 0 };
+  const peers = withoutOwn(await allPeers(manager, signal), known.id);
+  const context = admissionContext(sys, conf, lease, external);
+  const admission = new PeerAdmission(context, new Churn(sys.collectYoung));
+  const admitted = admission.update(peers);
+  const notJoined = await planOverlay(
+    { sys, conf, backend, kernel, env, options },
+    { lease, external, macs },
+    admitted,
+  );
+  for (const change of kernel.planned) say(`Would ${describeOverlay(change)}.`);
+  for (const [id, why] of [...admitted.refused, ...notJoined]) say(`Would refuse ${id}: ${why}.`);
+  for (const text of await plannedRules(sys, conf, options, lease)) say(text.trimEnd());
+  const file = formatSubnetEnv({
+    networks: [conf.network, conf.ipv6Network].filter((network) => network !== undefined),
+    subnets: subnetsOf(lease),
+    mtu: backend.mtu(external),
+    ipMasq: options.traffic.masquerade,
+  });
+  const isNew = env === undefined || file !== formatSubnetEnv(env);
+  if (isNew) say(`Would write ${options.subnetFile}:\n${file.trimEnd()}`);
+  return 0;
 }
 
-/**
- * The leases of all peers, as soon as they are known.
- * @throws Failure busy if that takes too long.
- */
-async function allPeers(manager: LeaseManager, stop: AbortController): Promise<PeerLeases> {
+function leaseIn(env: SubnetEnv): KnownLease {
+  const subnetOf = (family: Family) => env.subnets.find(({ address }) => address.family === family);
+  return { id: "", subnet: subnetOf(4), subnetV6: subnetOf(6) };
+}
+
+/** In etcd nothing tells a node's own entry from those of peers before it has acquired it. */
+function withoutOwn(peers: PeerLeases, id: string): PeerLeases {
+  const isPeers = ([key]: readonly [string, unknown]): boolean => key !== id;
+  return {
+    ...peers,
+    leases: new Map([...peers.leases].filter(isPeers)),
+    unreadable: new Map([...peers.unreadable].filter(isPeers)),
+  };
+}
+
+/** The leases of all peers, as soon as they are known. @throws the signal's reason */
+async function allPeers(manager: LeaseManager, signal: AbortSignal): Promise<PeerLeases> {
   const { promise, resolve } = Promise.withResolvers<PeerLeases>();
   const onPeers = (peers: PeerLeases): void => {
     if (peers.complete) resolve(peers);
   };
-  const watching = manager.watch({ onPeers, onOwn: () => {} }, stop.signal);
-  const ended = (async (): Promise<PeerLeases> => {
-    try {
-      await watching;
-    } catch (cause) {
-      if (!stop.signal.aborted) throw cause;
-    }
-    throw new Failure(
-      "busy",
-      `Cannot plan: not all leases were known after ${patience / 1000} seconds.`,
-      "See whether the Kubernetes API or etcd can be reached.",
-    );
-  })();
-  return Promise.race([promise, ended]);
+  const watching = async (): Promise<never> => {
+    await manager.watch({ onPeers, onOwn: () => {} }, signal);
+    throw signal.reason;
+  };
+  return Promise.race([promise, watching()]);
 }
 
 async function planOverlay(
@@ -123,7 +145,7 @@ async function planOverlay(
     readonly conf: NetConf;
     readonly backend: Backend;
     readonly kernel: DryKernel;
-    readonly env: SubnetEnv;
+    readonly env: SubnetEnv | undefined;
     readonly options: Options;
   },
   own: { readonly lease: Lease; readonly external: ExternalInterface; readonly macs: DeviceMacs },
@@ -137,7 +159,7 @@ async function planOverlay(
   const reconciler = new Reconciler({
     ...{ sys, kernel, backend, log: { info: say, warn: say } },
     networks: { ipv4: conf.network, ipv6: conf.ipv6Network },
-    previousNetworks: env.networks,
+    previousNetworks: env?.networks ?? [],
     blackholes: options.traffic.blackholeRoute,
     onExternalChange: () => {},
     onRefusals: (refusals) => {

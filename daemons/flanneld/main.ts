@@ -89,7 +89,7 @@ async function run(sys: Sys, options: Options): Promise<number> {
     const manager = await leaseManager(sys, options, log);
     if (options.dryRun) {
       const { dryRun } = await import("./dry_run.ts");
-      return await dryRun(sys, options, manager);
+      return await dryRun(sys, options, manager, stop.signal);
     }
     await new Flanneld(sys, options, log, manager).run(stop.signal);
     return 0;

@@ -19,6 +19,7 @@ import { readLeaseState, writeLeaseState } from "./etcd_state_file.ts";
 import { HealthRecord } from "./health_record.ts";
 import type {
   EarlierLease,
+  KnownLease,
   LeaseListener,
   LeaseManager,
   LeaseManagerHealth,
@@ -109,6 +110,19 @@ export class EtcdLeaseManager implements LeaseManager {
       if (attributes === undefined) return undefined;
       const { backendData, backendV6Data } = attributes;
       return { backendData, backendV6Data };
+    });
+  }
+
+  async expected(
+    publicIp: Address | undefined,
+    signal: AbortSignal,
+  ): Promise<KnownLease | undefined> {
+    return this.#record.untilDone("lease", signal, async () => {
+      const { own } = await this.#list(publicIp, signal);
+      const conf = this.#conf;
+      return own !== undefined && conf !== undefined && fits(own.subnets, conf)
+        ? { id: own.id, ...own.subnets }
+        : undefined;
     });
   }
 

@@ -26,6 +26,7 @@ import { KubePeers } from "./kube_peers.ts";
 import { assignedSubnets } from "./kube_subnets.ts";
 import type {
   EarlierLease,
+  KnownLease,
   LeaseListener,
   LeaseManager,
   LeaseManagerHealth,
@@ -131,6 +132,13 @@ export class KubeLeaseManager implements LeaseManager {
       this.#log.warn(`The annotations of this node cannot be used: ${error.message}.`);
       return undefined;
     }
+  }
+
+  async expected(_publicIp: unknown, signal: AbortSignal): Promise<KnownLease> {
+    return this.#record.untilDone("lease", signal, async () => {
+      const node = await this.#lookAtOwn(signal);
+      return { id: node.name, ...this.#ownSubnets(node) };
+    });
   }
 
   async acquire(attributes: LeaseAttributes, signal: AbortSignal): Promise<Lease> {

@@ -21,6 +21,9 @@ export interface EarlierLease {
   readonly backendV6Data: Json | undefined;
 }
 
+/** A node's lease, as far as it is known before it is acquired. */
+export type KnownLease = Pick<Lease, "id" | "subnet" | "subnetV6">;
+
 /** How far the leases of the peers are known. */
 export interface PeerLeases {
   /**
@@ -52,6 +55,8 @@ export interface LeaseManager {
   settings(signal: AbortSignal): Promise<NodeSettings>;
   /** What this node published before, if anything. */
   earlier(publicIp: Address | undefined, signal: AbortSignal): Promise<EarlierLease | undefined>;
+  /** The lease that this node would get; undefined where it would choose a subnet. */
+  expected(publicIp: Address | undefined, signal: AbortSignal): Promise<KnownLease | undefined>;
   /** Publishes this node's attributes and gets its lease; waits until it can have one. */
   acquire(attributes: LeaseAttributes, signal: AbortSignal): Promise<Lease>;
   /**

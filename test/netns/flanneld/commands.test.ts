@@ -84,6 +84,11 @@ test("pain 20, pain 21: status and check tell how a node is, and cleanup leaves 
   expect(refused.stderr).toContain("flanneld runs on this node");
   await daemon.end("SIGKILL");
 
+  const written = await sandbox.readFile("/run/flannel/subnet.env");
+  await sandbox.remove("/run/flannel/subnet.env");
+  expect(await plan()).toBe(`${nothing}Would write /run/flannel/subnet.env:\n${written}`);
+  await sandbox.writeFile("/run/flannel/subnet.env", written);
+
   await sandbox.sh("ip link delete flannel.1; iptables -t nat -F FLANNEL-POSTRTG");
   const wrecked = await sandbox.snapshot();
   const planned = await plan();
