@@ -30,6 +30,11 @@ export interface TrafficSubnet {
   readonly subnet: Cidr;
 }
 
+interface RulesSeen {
+  readonly stamp: string;
+  readonly contents: readonly string[];
+}
+
 /** How the rules are. */
 export interface TrafficStatus {
   readonly inPlace: boolean;
@@ -68,7 +73,7 @@ export class TrafficKeeper {
   #problem: string | undefined;
   #repairs = 0;
   /** The state of the rules when they were last right. */
-  #seen: { readonly stamp: string; readonly contents: readonly string[] } | undefined;
+  #seen: RulesSeen | undefined;
   #lookedAt = 0;
 
   constructor(options: TrafficKeeperOptions) {
@@ -149,17 +154,33 @@ export class TrafficKeeper {
     const before = this.#seen;
     if (this.#isRunning || this.#problem !== undefined || before === undefined) return;
     const now = performance.now();
+    try {
+      if (this.#isUnchanged(before, now)) return;
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      // What cannot be looked at is made anew.
+      this.#options.log.warn(`${error.message} ${error.advice}`);
+      this.#schedule(this.#pace.next(now));
+      return;
+    }
+    this.#repairs++;
+    this.#options.log.warn("Something else has changed flannel's rules. They are put right.");
+    this.#schedule(this.#pace.next(now));
+  }
+
+  /** @throws Failure kernel */
+  #isUnchanged(before: RulesSeen, now: number): boolean {
     const places = this.#places();
     const stamp = this.#watch.stamp(places);
     const resync = this.#options.resync * 1000;
     const pause = this.#watch.isExact(places) ? Math.max(resync, longestLook) : resync;
-    if (stamp === before.stamp && now - this.#lookedAt < pause) return;
+    if (stamp === before.stamp && now - this.#lookedAt < pause) return true;
+    const isSame = places.every(
+      (place, at) => this.#watch.content(place) === before.contents[at],
+    );
     this.#lookedAt = now;
     this.#seen = { ...before, stamp };
-    if (places.every((place, at) => this.#watch.content(place) === before.contents[at])) return;
-    this.#repairs++;
-    this.#options.log.warn("Something else has changed flannel's rules. They are put right.");
-    this.#schedule(this.#pace.next(now));
+    return isSame;
   }
 
   async #sync(): Promise<void> {
