@@ -3,6 +3,7 @@ import { formatAddress, isLoopback, parseAddress, sameAddress } from "../../shar
 import type { Address, Family } from "../../shared/net/address.ts";
 import { NetError } from "../../shared/net/error.ts";
 import type { InterfaceAddress, RouteSource } from "../../shared/netlink/interface_address.ts";
+import { parseGoPattern } from "./go_pattern.ts";
 import type { Families } from "./leases/annotations.ts";
 import type { InterfaceOptions } from "./options.ts";
 
@@ -126,7 +127,7 @@ function byPattern(
   text: string,
   { enableIpv4, enableIpv6 }: Families,
 ): Candidate {
-  const pattern = new RegExp(text);
+  const pattern = parseGoPattern(text);
   for (const { index } of observed.links) {
     const matching = (family: Family) =>
       usable(observed, index, family).find((address) => pattern.test(formatAddress(address)));

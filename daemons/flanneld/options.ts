@@ -4,6 +4,7 @@ import { parseCidr, subnetOf } from "../../shared/net/cidr.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
 import { NetError } from "../../shared/net/error.ts";
 import { subnetFile } from "../../shared/files/paths.ts";
+import { parseGoPattern, PatternError } from "./go_pattern.ts";
 import { describeFlags, parseFlags, UsageError } from "./flags.ts";
 import type { Flags, Values } from "./flags.ts";
 
@@ -283,10 +284,12 @@ function networks(value: string, flag: string): Cidr[] {
 
 function checkedPattern(pattern: string): string {
   try {
-    return new RegExp(pattern).source;
+    parseGoPattern(pattern);
+    return pattern;
   } catch (cause) {
+    if (!(cause instanceof PatternError)) throw cause;
     throw new UsageError(
-      `Cannot read the flags: --iface-regex must be a regular expression (got ${JSON.stringify(pattern)})`,
+      `Cannot read the flags: --iface-regex ${cause.message} (got ${JSON.stringify(pattern)})`,
       { cause },
     );
   }

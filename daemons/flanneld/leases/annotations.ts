@@ -9,6 +9,7 @@ import type { Address, Family } from "../../../shared/net/address.ts";
 import { parseCidr, subnetOf } from "../../../shared/net/cidr.ts";
 import type { Cidr } from "../../../shared/net/cidr.ts";
 import { NetError } from "../../../shared/net/error.ts";
+import { parseGoPattern, PatternError } from "../go_pattern.ts";
 import type { NodeSettings } from "./lease_manager.ts";
 
 const usualTypes = ["vxlan", "host-gw", "alloc", ""];
@@ -156,16 +157,14 @@ export function readSettings(keys: AnnotationKeys, annotations: Annotations): No
       return readAddress(annotations, key, family);
     } catch (error) {
       if (error instanceof AnnotationError)
-        throw badSetting(key, `an IPv${family} address`, annotations.get(key) ?? "", error);
+        throw badSetting(key, `must be an IPv${family} address`, annotations.get(key) ?? "", error);
       throw error;
     }
   };
   const [pattern, mtu] = [set(keys.ifaceRegex), set(keys.mtu)];
-  if (pattern !== undefined && !isPattern(pattern)) {
-    throw badSetting(keys.ifaceRegex, "a regular expression", pattern);
-  }
+  if (pattern !== undefined) checkPattern(keys.ifaceRegex, pattern);
   if (mtu !== undefined && !/^[1-9]\d{2,4}$/.test(mtu)) {
-    throw badSetting(keys.mtu, "a number of bytes", mtu);
+    throw badSetting(keys.mtu, "must be a number of bytes", mtu);
   }
   return {
     publicIp: address(keys.nodePublicIp, 4),
@@ -232,11 +231,12 @@ function readData(annotations: Annotations, key: string): Json | undefined {
   return data ?? undefined;
 }
 
-function isPattern(text: string): boolean {
+function checkPattern(key: string, pattern: string): void {
   try {
-    return new RegExp(text).source !== "";
-  } catch {
-    return false;
+    parseGoPattern(pattern);
+  } catch (error) {
+    if (!(error instanceof PatternError)) throw error;
+    throw badSetting(key, error.message, pattern, error);
   }
 }
 
@@ -244,10 +244,10 @@ function shortName(key: string): string {
   return `its annotation ${key.slice(key.indexOf("/") + 1)}`;
 }
 
-function badSetting(key: string, wanted: string, text: string, cause?: unknown): Failure {
+function badSetting(key: string, rule: string, text: string, cause?: unknown): Failure {
   return new Failure(
     "invalid",
-    `Cannot use the annotation ${key} of this node: it must be ${wanted} (got ${quote(text)}).`,
+    `Cannot use the annotation ${key} of this node: it ${rule} (got ${quote(text)}).`,
     "Correct the annotation (kubectl annotate node --overwrite).",
     { cause },
   );

@@ -175,9 +175,7 @@ export class TrafficKeeper {
     const resync = this.#options.resync * 1000;
     const pause = this.#watch.isExact(places) ? Math.max(resync, longestLook) : resync;
     if (stamp === before.stamp && now - this.#lookedAt < pause) return true;
-    const isSame = places.every(
-      (place, at) => this.#watch.content(place) === before.contents[at],
-    );
+    const isSame = places.every((place, at) => this.#watch.content(place) === before.contents[at]);
     this.#lookedAt = now;
     this.#seen = { ...before, stamp };
     return isSame;
