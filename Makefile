@@ -11,7 +11,7 @@ SCHEMAS := schemas/generated/types.ts
 BUILD_SCRIPTS := $(wildcard scripts/build/*.ts) package.json $(DEPS)
 SOURCES := $(shell find plugins tools daemons shared schemas -path schemas/generated -prune -o -type f -print)
 
-.PHONY: all build build-pkg test run unit bench bench-docs profile image check lint typecheck fmt clean help soak
+.PHONY: all build build-pkg test run unit bench bench-docs profile image check lint typecheck fmt clean help soak test-mixed
 
 all: build build-pkg ## Make both builds
 
@@ -35,6 +35,11 @@ test: ## Run every check, both builds and all tests (as root)
 	@sh scripts/setup.sh test
 	@$(MAKE) $(SCHEMAS)
 	@$(NODE) scripts/check/test.ts
+
+test-mixed: build ## Run ours and the Go flanneld in one cluster (as root; GO_FLANNELD=FILE)
+	@test -x "$(GO_FLANNELD)" || { echo 'Give the Go flanneld: make test-mixed GO_FLANNELD=FILE'; exit 2; }
+	@sh scripts/setup.sh test
+	@GO_FLANNELD="$(abspath $(GO_FLANNELD))" $(NODE) node_modules/vitest/vitest.mjs run --project bun test/interop/flanneld
 
 soak: ## Run the long form of all tests, on both builds (as root; takes hours)
 	@sh scripts/setup.sh test

@@ -1,6 +1,6 @@
 /**
- * One node with the Go program, and one with ours: GO_FLANNELD names the Go program's executable. It is
- * built by `go build github.com/flannel-io/flannel`, version 0.28.
+ * One node with the Go program, and one with ours: GO_FLANNELD names the Go program's executable.
+ * CONTRIBUTING.md says how to build it.
  */
 import { existsSync } from "node:fs";
 import { describe, expect, test } from "vitest";
@@ -17,12 +17,15 @@ import { addFabricPod, createFabric, type Fabric, type FabricNode } from "../../
 import type { Namespace } from "../../lab/namespace.ts";
 
 const go = process.env["GO_FLANNELD"] ?? "";
-const skipped = existsSync(go) ? "" : " (skipped: GO_FLANNELD names no executable)";
+const skipped = existsSync(go)
+  ? ""
+  : " (skipped: run make test-mixed GO_FLANNELD=FILE, with the Go program's executable)";
 
 interface Member {
   readonly sandbox: FabricNode["sandbox"];
   readonly pod: Namespace;
-  readonly address: string;
+  /** Of the pod, in each family of the network. */
+  readonly addresses: readonly string[];
   daemon: Daemon;
   readonly start: () => Daemon;
 }
@@ -30,14 +33,19 @@ interface Member {
 const backends = ["vxlan", "host-gw"] as const;
 const leases = ["kube", "etcd"] as const;
 const networks = { Network: "10.244.0.0/16" };
+const dualStack = { ...networks, EnableIPv6: true, IPv6Network: "fd00:244::/48" };
 
 /** What gives leases. @returns flags for both programs. */
 async function giveLeases(
   fabric: Fabric,
   kind: (typeof leases)[number],
   type: string,
+  isDualStack: boolean,
 ): Promise<readonly string[]> {
-  const conf = JSON.stringify({ ...networks, Backend: { Type: type } });
+  const conf = JSON.stringify({
+    ...(isDualStack ? dualStack : networks),
+    Backend: { Type: type },
+  });
   if (kind === "etcd") {
     const etcd = await startEtcd(fabric.router, { url: "http://10.77.0.1:2379" });
     await etcd.ctl("put", "/coreos.com/network/config", conf);
@@ -45,7 +53,8 @@ async function giveLeases(
   }
   const api = await startKubeApi(fabric.router, { host: "10.77.0.1", port: 6443 });
   for (const [at, { name, sandbox }] of fabric.nodes.entries()) {
-    await api.call("setNode", name, { podCIDRs: [`10.244.${at + 1}.0/24`] });
+    const cidrs = [`10.244.${at + 1}.0/24`, `fd00:244:0:${at + 1}::/64`];
+    await api.call("setNode", name, { podCIDRs: cidrs.slice(0, isDualStack ? 2 : 1) });
     await sandbox.writeFile("/run/net-conf.json", conf);
   }
   return [
@@ -59,14 +68,15 @@ async function join(node: FabricNode, start: () => Daemon): Promise<Member> {
   const { sandbox } = node;
   const file = "/run/flannel/subnet.env";
   await until("subnet.env", async () => sandbox.exists(file), daemon);
-  const [, third = ""] =
-    /FLANNEL_SUBNET=10\.244\.(\d+)\.1\/24/.exec(await sandbox.readFile(file)) ?? [];
-  const [address, gateway] = [`10.244.${third}.2`, `10.244.${third}.1`];
-  const pod = await addFabricPod(node, {
-    ...{ name: "pod", mtu: 1450 },
-    addresses: [{ address, gateway, prefix: 24 }],
-  });
-  return { sandbox, pod, address, daemon, start };
+  const text = await sandbox.readFile(file);
+  const [, third = ""] = /FLANNEL_SUBNET=10\.244\.(\d+)\.1\/24/.exec(text) ?? [];
+  const addresses = [{ address: `10.244.${third}.2`, gateway: `10.244.${third}.1`, prefix: 24 }];
+  const [, subnet6] = /FLANNEL_IPV6_SUBNET=(\S+)::1\/64/.exec(text) ?? [];
+  if (subnet6 !== undefined) {
+    addresses.push({ address: `${subnet6}::2`, gateway: `${subnet6}::1`, prefix: 64 });
+  }
+  const pod = await addFabricPod(node, { name: "pod", mtu: 1430, addresses });
+  return { sandbox, pod, addresses: addresses.map(({ address }) => address), daemon, start };
 }
 
 function env({ name }: FabricNode) {
@@ -86,19 +96,26 @@ async function members(fabric: Fabric, flags: readonly string[]) {
 
 async function reach(from: Member, to: Member): Promise<void> {
   const daemons = [from.daemon, to.daemon];
-  await until("an answer", async () => from.pod.ping(to.address), ...daemons);
+  for (const address of to.addresses) {
+    await until(`an answer of ${address}`, async () => from.pod.ping(address), ...daemons);
+  }
 }
 
 describe(`a cluster of the Go program and ours${skipped}`, () => {
-  const table = backends.flatMap((backend) => leases.map((kind) => ({ backend, kind })));
+  const table = [
+    ...backends.flatMap((backend) =>
+      leases.map((kind) => ({ backend, kind, families: "IPv4", isDualStack: false })),
+    ),
+    { backend: "vxlan", kind: "kube", families: "both families", isDualStack: true },
+  ] as const;
   test.skipIf(skipped !== "").for(table)(
-    "by $backend and $kind: pods reach each other while either restarts",
-    async ({ backend, kind }) => {
+    "by $backend and $kind, with $families: pods reach each other while either restarts",
+    async ({ backend, kind, isDualStack }) => {
       await using fabric = await createFabric([
         { name: "n1", number: 1 },
         { name: "n2", number: 2 },
       ]);
-      const flags = await giveLeases(fabric, kind, backend);
+      const flags = await giveLeases(fabric, kind, backend, isDualStack);
       const [ours, reference] = await members(fabric, flags);
       await reach(ours, reference);
       await reach(reference, ours);
@@ -107,7 +124,8 @@ describe(`a cluster of the Go program and ours${skipped}`, () => {
         [reference, ours],
       ] as const) {
         for (const restarted of [ours, reference]) {
-          const lost = await lostDuring(from, to.address, async () => {
+          // The last one: the IPv6 address where there is one.
+          const lost = await lostDuring(from, to.addresses.at(-1) ?? "", async () => {
             for (const signal of ["SIGTERM", "SIGKILL"] as const) {
               await restarted.daemon.end(signal);
               restarted.daemon = restarted.start();
