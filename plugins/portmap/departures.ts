@@ -3,7 +3,7 @@ import {
   ensureFolder,
   isPresent,
   listIfPresent,
-  removeIfPresent,
+  removeFileOrEmptyFolder,
 } from "../../shared/files/files.ts";
 import { keptResultName, resultsFolder } from "../../shared/files/paths.ts";
 import type { Attachment } from "../../shared/cni/request.ts";
@@ -42,13 +42,14 @@ export class Departures {
 
   /** Removes the mark of an attachment that is added again. */
   forget(network: string, attachment: Attachment): void {
-    removeIfPresent(`${this.#folder}/${keptResultName(network, attachment)}`);
+    removeFileOrEmptyFolder(`${this.#folder}/${keptResultName(network, attachment)}`);
   }
 
   /** Removes the marks of attachments whose results are gone. */
   sweep(): void {
     for (const name of listIfPresent(this.#folder)) {
-      if (!isPresent(`${this.#results}/${name}`)) removeIfPresent(`${this.#folder}/${name}`);
+      if (isPresent(`${this.#results}/${name}`)) continue;
+      removeFileOrEmptyFolder(`${this.#folder}/${name}`);
     }
   }
 }

@@ -1,4 +1,4 @@
-import { inodeOf, listIfPresent, readIfPresent } from "../../shared/files/files.ts";
+import { inodeOf, isNoUsableFile, listIfPresent, readIfPresent } from "../../shared/files/files.ts";
 import { networksFolder, resultsFolder } from "../../shared/files/paths.ts";
 import type { ListedHostPort, PortForward } from "../../shared/firewall/port_forward.ts";
 import { formatAddress, sameAddress } from "../../shared/net/address.ts";
@@ -42,9 +42,10 @@ export function isGone(
   { node, netns: asking, reservations }: Surveyor,
 ): boolean {
   const { addresses, network, containerId } = forward;
-  const isReserved = addresses.some(
-    ({ address }) => holderOf(address, network, reservations) === containerId,
-  );
+  const isReserved = addresses.some(({ address }) => {
+    const holder = holderOf(address, network, reservations);
+    return holder === containerId || holder === unknownHolder;
+  });
   if (reserved && !isReserved) return true;
   if (inodeOf(netns) === inode) return false;
   const callerInode = inodeOf(asking);
@@ -65,7 +66,7 @@ export function isForeignGone(
   // Its rules lead nowhere.
   if (address === undefined) return true;
   const holders = holdersOf(address, network, reservations).map(({ id }) => id);
-  if (holders.some((id) => isId(containerId, isCut, id))) return false;
+  if (holders.some((id) => id === unknownHolder || isId(containerId, isCut, id))) return false;
   if (holders.length > 0) return true;
   const callerInode = inodeOf(netns);
   return !findNamespaces(node, (inode) => inode !== callerInode).some((found) =>
@@ -116,12 +117,20 @@ function holdersOf(
   });
 }
 
+/** What is in the place of a reservation does not tell the container. No id is empty. */
+const unknownHolder = "";
+
 /** The container that host-local has given an address of a network. */
 function holderOf(
   address: Address,
   network: string,
   reservations: string = networksFolder,
 ): string | undefined {
-  const text = readIfPresent(`${reservations}/${network}/${formatAddress(address)}`);
-  return text?.split(/\r?\n/, 1)[0]?.trim();
+  try {
+    const text = readIfPresent(`${reservations}/${network}/${formatAddress(address)}`);
+    return text?.split(/\r?\n/, 1)[0]?.trim();
+  } catch (error) {
+    if (isNoUsableFile(error)) return unknownHolder;
+    throw error;
+  }
 }

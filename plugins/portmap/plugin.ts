@@ -259,7 +259,7 @@ function restoreHostPorts(env: PortmapEnv, record: PortRecord): void {
 }
 
 function envOf({ node, firewall, warn }: Context<PortmapConfig>): PortmapEnv {
-  return { node, firewall, warn, store: new PortStore(node) };
+  return { node, firewall, warn, store: new PortStore(node, warn) };
 }
 
 /** The config's backend, or the one that the node has, iptables before nftables. */

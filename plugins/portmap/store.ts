@@ -10,7 +10,7 @@ import type { Node } from "../../shared/node/node.ts";
 import { Departures } from "./departures.ts";
 import { formatRecord, parseRecord } from "./record.ts";
 import type { PortRecord } from "./record.ts";
-import { indexFolders, RecordIndex } from "./record_index.ts";
+import { indexFolders, isRecordName, RecordIndex } from "./record_index.ts";
 import { StoreFiles } from "./store_files.ts";
 
 /**
@@ -39,11 +39,19 @@ export class PortStore {
   readonly #index: RecordIndex;
   #hasFolders = false;
 
-  constructor(node: Pick<Node, "sys" | "lock">, folder: string = defaultFolder) {
+  constructor(
+    node: Pick<Node, "sys" | "lock">,
+    warn: (message: string) => void,
+    folder: string = defaultFolder,
+  ) {
     this.#node = node;
     this.#folder = folder;
-    this.#files = new StoreFiles(folder);
-    this.#index = new RecordIndex(this.#files, (text) => this.#digest(text));
+    this.#files = new StoreFiles(folder, warn);
+    this.#index = new RecordIndex(
+      this.#files,
+      (text) => this.#digest(text),
+      () => this.#named(),
+    );
     this.departures = new Departures(`${folder}/departed`);
   }
 
@@ -143,7 +151,7 @@ export class PortStore {
 
   /** Whether a record needs route_localnet of a link. */
   isOnLink(link: string): boolean {
-    return this.#index.onLink(link).length > 0;
+    return this.#index.onLink(link).some((name) => this.#readFile(name) !== undefined);
   }
 
   /** The links that route_localnet was, or was to be, turned on for. */
@@ -200,6 +208,29 @@ export class PortStore {
     return this.#files.isWriting;
   }
 
+  /** Whether something in the place of a file was met that can be removed. */
+  get isDamaged(): boolean {
+    return this.#files.unusable().length > 0;
+  }
+
+  /**
+   * Removes what is no record, and makes the index agree with the records. Called with the records
+   * locked.
+   * @throws CniError IoFailure
+   */
+  mend(): void {
+    for (const name of this.#files.unusable()) {
+      const [folder = "", file = ""] = name.split("/");
+      if (indexFolders.includes(folder)) continue;
+      // Another call may have replaced it.
+      this.#files.trust(name);
+      if (folder === "containers") this.#readFile(file);
+      else this.#files.read(name);
+      if (this.#files.isUnusable(name)) this.#files.remove(name);
+    }
+    this.#index.rebuild();
+  }
+
   /** Removes what a call was writing when it was killed. @throws CniError IoFailure */
   sweep(): void {
     this.#files.sweep();
@@ -224,19 +255,29 @@ export class PortStore {
     return this.#digest(`${network} ${containerId} ${ifname}`);
   }
 
+  #named(): ReadonlyMap<string, PortRecord> {
+    const entries = this.#files.list("containers").flatMap((name) => {
+      const record = this.#readFile(name);
+      return record === undefined ? [] : [[name, record] as const];
+    });
+    return new Map(entries);
+  }
+
   #readAll(names: readonly string[]): PortRecord[] {
     return names.flatMap((name) => this.#readFile(name) ?? []);
   }
 
   #readFile(name: string): PortRecord | undefined {
     // The index might have been changed to name a path.
-    if (!/^[0-9a-f]{40}$/.test(name)) return undefined;
-    const text = this.#files.read(`containers/${name}`);
+    if (!isRecordName(name)) return undefined;
+    const file = `containers/${name}`;
+    const text = this.#files.read(file);
     if (text === undefined) return undefined;
     try {
       return parseRecord(text);
     } catch {
       // Files are replaced in one step, so only a broken disk can cause this.
+      this.#files.distrust(file, "it must be a record of host ports");
       return undefined;
     }
   }

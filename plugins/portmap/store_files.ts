@@ -1,32 +1,54 @@
-import { messageOf } from "../../shared/base/failure.ts";
+import { errnoOf, messageOf } from "../../shared/base/failure.ts";
 import { CniError, Code } from "../../shared/cni/error.ts";
 import {
   ensureFolder,
+  isNoUsableFile,
   isPresent,
   listIfPresent,
   readIfPresent,
-  removeIfPresent,
+  readProblem,
+  removeFileOrEmptyFolder,
   replaceFileBy,
 } from "../../shared/files/files.ts";
 
 /**
  * The files in the store's folder. Names are relative to it. Every method throws CniError
  * IoFailure.
+ *
+ * Whatever is in the place of a file, a pod must be able to go. So a file that cannot be used is
+ * warned about and counts as missing, and whatever can be replaced or removed is.
  */
 export class StoreFiles {
   readonly #folder: string;
+  readonly warn: (message: string) => void;
   /** The temporary file: one for all files, because only one call writes at a time. */
   readonly #temporary: string;
+  readonly #unusable = new Set<string>();
+  readonly #warned = new Set<string>();
 
-  constructor(folder: string) {
+  constructor(folder: string, warn: (message: string) => void) {
     this.#folder = folder;
+    this.warn = warn;
     this.#temporary = `${folder}/.new`;
   }
 
-  /** Makes folders that only root may read. */
+  /** Makes folders that only root may read, also in the place of files. */
   makeFolders(names: readonly string[]): void {
     this.#attempt(() => {
-      for (const name of names) ensureFolder(`${this.#folder}/${name}`, 0o700);
+      for (const name of names) {
+        const path = `${this.#folder}/${name}`;
+        try {
+          ensureFolder(path, 0o700);
+        } catch (error) {
+          const blocked = new Map([
+            ["EEXIST", path],
+            ["ENOTDIR", this.#folder],
+          ]).get(errnoOf(error) ?? "");
+          if (blocked === undefined) throw error;
+          removeFileOrEmptyFolder(blocked);
+          ensureFolder(path, 0o700);
+        }
+      }
     });
   }
 
@@ -35,19 +57,60 @@ export class StoreFiles {
     return this.#attempt(() => listIfPresent(`${this.#folder}/${name}`));
   }
 
+  /** The text of a file, or undefined if there is none, or none that can be read. */
   read(name: string): string | undefined {
-    return this.#attempt(() => readIfPresent(`${this.#folder}/${name}`));
+    return this.#attempt(() => {
+      try {
+        return readIfPresent(`${this.#folder}/${name}`);
+      } catch (error) {
+        if (!isNoUsableFile(error)) throw error;
+        this.distrust(name, readProblem(error));
+        return undefined;
+      }
+    });
   }
 
   readLines(name: string): string[] {
     return this.read(name)?.split("\n").filter(Boolean) ?? [];
   }
 
+  /** Notes that a file cannot be used. */
+  distrust(name: string, problem: string): void {
+    this.#unusable.add(name);
+    if (this.#warned.has(name)) return;
+    this.#warned.add(name);
+    this.warn(
+      `Cannot read ${this.#folder}/${name}: ${problem}. The node's other records are used.`,
+    );
+  }
+
+  /** Takes back what {@link distrust} noted, before a file is looked at again. */
+  trust(name: string): void {
+    this.#unusable.delete(name);
+  }
+
+  isUnusable(name: string): boolean {
+    return this.#unusable.has(name);
+  }
+
+  /** The files that could not be used, and have not been replaced or removed since. */
+  unusable(): readonly string[] {
+    return [...this.#unusable];
+  }
+
   /** Replaces a file in one step. */
   write(name: string, text: string): void {
+    const path = `${this.#folder}/${name}`;
     this.#attempt(() => {
-      replaceFileBy(this.#temporary, `${this.#folder}/${name}`, text, 0o600);
+      try {
+        replaceFileBy(this.#temporary, path, text, 0o600);
+      } catch (error) {
+        if (errnoOf(error) !== "EISDIR") throw error;
+        if (!this.#removed(path)) throw fullFolder(path);
+        replaceFileBy(this.#temporary, path, text, 0o600);
+      }
     });
+    this.#unusable.delete(name);
   }
 
   /** Replaces a file in one step; a file without lines is removed. */
@@ -56,8 +119,15 @@ export class StoreFiles {
     else this.write(name, `${lines.join("\n")}\n`);
   }
 
+  /** Removes a file. Only warns if there is a folder in its place that is not empty. */
   remove(name: string): void {
-    this.#attempt(() => removeIfPresent(`${this.#folder}/${name}`));
+    const path = `${this.#folder}/${name}`;
+    if (this.#attempt(() => this.#removed(path))) {
+      this.#unusable.delete(name);
+      return;
+    }
+    const { message, details } = fullFolder(path);
+    this.warn(`${message} ${details}`);
   }
 
   /** Whether a call was killed while it wrote, or one is writing. */
@@ -67,13 +137,25 @@ export class StoreFiles {
 
   /** Removes what a call was writing when it was killed. */
   sweep(): void {
-    this.#attempt(() => removeIfPresent(this.#temporary));
+    this.#attempt(() => removeFileOrEmptyFolder(this.#temporary));
+  }
+
+  /** @returns false if it is a folder that is not empty. */
+  #removed(path: string): boolean {
+    try {
+      removeFileOrEmptyFolder(path);
+      return true;
+    } catch (error) {
+      if (errnoOf(error) !== "ENOTEMPTY") throw error;
+      return false;
+    }
   }
 
   #attempt<T>(action: () => T): T {
     try {
       return action();
     } catch (cause) {
+      if (cause instanceof CniError) throw cause;
       throw new CniError(
         Code.IoFailure,
         `Cannot keep the record of host ports in ${this.#folder}: ${messageOf(cause)}.`,
@@ -82,4 +164,12 @@ export class StoreFiles {
       );
     }
   }
+}
+
+function fullFolder(path: string): CniError {
+  return new CniError(
+    Code.IoFailure,
+    `Cannot replace ${path}: it must be a regular file (got a folder that is not empty).`,
+    `Remove it: rm -r ${path}.`,
+  );
 }

@@ -209,11 +209,13 @@ export function retryLeftovers(env: PortmapEnv): void {
 /** Removes files of calls that have ended or were killed. Failures are only warned about. */
 export function sweepRecords({ store, warn }: Pick<PortmapEnv, "store" | "warn">): void {
   try {
+    if (store.isWriting || store.isDamaged) {
+      store.locked(() => {
+        store.sweep();
+        if (store.isDamaged) store.mend();
+      });
+    }
     store.departures.sweep();
-    if (!store.isWriting) return;
-    store.locked(() => {
-      store.sweep();
-    });
   } catch (error) {
     warn(`An unfinished record is left: ${asCniError(error).message}`);
   }

@@ -10,6 +10,7 @@ import {
   readdirSync,
   readSync,
   renameSync,
+  rmdirSync,
   statSync,
   unlinkSync,
   writeSync,
@@ -85,17 +86,35 @@ function readOpened(fd: number, path: string, maxBytes: number): string {
 
 /** Whether what {@link readIfPresent} threw says that something other than a file is there. */
 export function isNoUsableFile(error: unknown): boolean {
-  return ["EFTYPE", "EFBIG"].includes(errnoOf(error) ?? "");
+  return error instanceof NoUsableFile;
+}
+
+/**
+ * What is wrong with a file that could not be read, for a sentence that has named it: "it must be a
+ * regular file (got a FIFO)".
+ */
+export function readProblem(error: unknown): string {
+  return error instanceof NoUsableFile ? `it ${error.problem}` : messageOf(error);
+}
+
+/** Something other than a file that can be read is there. */
+class NoUsableFile extends Error {
+  readonly code: string;
+  readonly problem: string;
+
+  constructor(path: string, code: string, problem: string) {
+    super(`${path} ${problem}`);
+    this.code = code;
+    this.problem = problem;
+  }
 }
 
 function wrongType(path: string, kind: string): Error {
-  const message = `${path} must be a regular file (got ${kind})`;
-  return Object.assign(new Error(message), { code: "EFTYPE" });
+  return new NoUsableFile(path, "EFTYPE", `must be a regular file (got ${kind})`);
 }
 
 function tooLong(path: string, maxBytes: number): Error {
-  const message = `${path} must be at most ${String(maxBytes)} bytes long`;
-  return Object.assign(new Error(message), { code: "EFBIG" });
+  return new NoUsableFile(path, "EFBIG", `must be at most ${String(maxBytes)} bytes long`);
 }
 
 /** By the type in a file's mode (inode(7)). */
@@ -132,6 +151,17 @@ export function removeIfPresent(path: string): boolean {
   } catch (error) {
     if (isAbsence(error)) return false;
     throw error;
+  }
+}
+
+/** The same, for what may also be a folder. @throws Error ENOTEMPTY if something is in the folder. */
+export function removeFileOrEmptyFolder(path: string): boolean {
+  try {
+    return removeIfPresent(path);
+  } catch (error) {
+    if (errnoOf(error) !== "EISDIR") throw error;
+    rmdirSync(path);
+    return true;
   }
 }
 
@@ -274,7 +304,7 @@ export function writeNew(path: string, content: Content, mode: number, prepare?:
     fd = openSync(path, "wx", mode);
   } catch (error) {
     if (errnoOf(error) !== "EEXIST") throw error;
-    removeIfPresent(path);
+    removeFileOrEmptyFolder(path);
     fd = openSync(path, "wx", mode);
   }
   try {

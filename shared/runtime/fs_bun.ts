@@ -216,6 +216,15 @@ export function renameSync(from: string, to: string): void {
   );
 }
 
+export function rmdirSync(path: string): void {
+  const at = cString(path);
+  check(
+    answer(() => libc.rmdir(ptr(at))),
+    "rmdir",
+    path,
+  );
+}
+
 export function unlinkSync(path: string): void {
   const at = cString(path);
   check(

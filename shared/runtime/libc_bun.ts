@@ -50,6 +50,7 @@ const signatures = {
   realpath: { args: [pointer, pointer], returns: i64 },
   recv: { args: [i32, pointer, u64, i32], returns: i64 },
   rename: { args: [pointer, pointer], returns: i32 },
+  rmdir: { args: [pointer], returns: i32 },
   send: { args: [i32, pointer, u64, i32], returns: i64 },
   setns: { args: [i32, i32], returns: i32 },
   setsockopt: { args: [i32, i32, i32, pointer, i32], returns: i32 },

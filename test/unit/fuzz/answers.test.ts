@@ -217,7 +217,7 @@ describe("state files", () => {
     likeValues([record]),
     (value) => {
       writeFileSync(join(folder, "portmap", "containers", "x"), JSON.stringify(value));
-      const store = new PortStore(new Node(realSys), join(folder, "portmap"));
+      const store = new PortStore(new Node(realSys), () => {}, join(folder, "portmap"));
       for (const { forward: read } of store.list()) {
         const ruleset = hostPortRuleset(read, [read], digest);
         for (const family of familiesOf(read)) {

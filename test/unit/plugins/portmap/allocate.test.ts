@@ -233,8 +233,9 @@ describe("an index that cannot be written", () => {
   it("leaves neither a record nor a claim", () => {
     using host = node();
     host.ask("a", ["53:53/udp"]);
-    // A folder in the place of the file.
-    mkdirSync(`${host.folder}/ports/tcp-8081`);
+    // In the place of the folder.
+    rmSync(`${host.folder}/ports`, { recursive: true });
+    writeFileSync(`${host.folder}/ports`, "");
     expect(() => host.ask("b", ["8080:80/tcp", "8081:80/tcp"])).toThrow(
       expect.objectContaining({ code: Code.IoFailure }),
     );

@@ -49,7 +49,8 @@ export function temporaryFolder(): Disposable & { readonly path: string } {
   };
 }
 
-/** A store in a folder. */
-export function storeIn(folder: string): PortStore {
-  return new PortStore({ sys, lock: (path, timeout) => takeLock(sys, path, timeout) }, folder);
+/** A store in a folder. @param warn takes what it warns about. */
+export function storeIn(folder: string, warn: (message: string) => void = () => {}): PortStore {
+  const node = { sys, lock: (path: string, timeout: number) => takeLock(sys, path, timeout) };
+  return new PortStore(node, warn, folder);
 }

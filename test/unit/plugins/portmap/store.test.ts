@@ -1,4 +1,13 @@
-import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
@@ -7,6 +16,7 @@ import type { Firewall } from "../../../../shared/firewall/firewall.ts";
 import { anyForward } from "../../shared/firewall/arbitraries.ts";
 import { forward, mapping } from "../../shared/firewall/forwards.ts";
 import { formatRecord } from "../../../../plugins/portmap/record.ts";
+import type { PortStore } from "../../../../plugins/portmap/store.ts";
 import { record, storeIn, temporaryFolder } from "./helpers.ts";
 
 /** A store whose folders are there. */
@@ -368,10 +378,146 @@ describe("an index", () => {
   it("that names a path leads nowhere", () => {
     using fixture = open();
     fixture.store.write(c1);
-    writeFileSync(`${fixture.folder}/secret`, formatRecord(c1));
+    writeFileSync(`${fixture.folder}/secret`, formatRecord(c2));
     writeFileSync(`${fixture.folder}/ports/tcp-8080`, "../secret\n");
-    expect(fixture.owners("8080:80/tcp")).toEqual([]);
+    expect(fixture.owners("8080:80/tcp")).toEqual(["c1"]);
     writeFileSync(`${fixture.folder}/localnet/a b`, "0\n");
     expect(fixture.store.localnets()).toEqual([]);
+  });
+});
+
+/** The ids of those who claim TCP 8080. */
+function ownersIn(store: PortStore): string[] {
+  return store
+    .ownersOf(mapping("8080:80/tcp"))
+    .map((owner) => owner.forward.containerId)
+    .toSorted();
+}
+
+describe("in the place of a file", () => {
+  const intruders: Readonly<Record<string, (path: string) => void>> = {
+    "a FIFO": (path) => execFileSync("mkfifo", [path]),
+    "an empty folder": (path) => mkdirSync(path),
+    "a link to itself": (path) => {
+      symlinkSync(path, path);
+    },
+    "an empty file": (path) => {
+      writeFileSync(path, "");
+    },
+    "a binary file": (path) => {
+      writeFileSync(path, "\0\u00ff{\n");
+    },
+  };
+  /** Both claim a port and a link. */
+  const pair = [c1, c2].map((each) => ({ ...each, localnetLink: "cni0" }));
+  const [first, second] = pair;
+
+  function damaged(path: string, intruder: string) {
+    const fixture = open();
+    for (const each of pair) fixture.store.write(each);
+    rmSync(`${fixture.folder}/${path}`);
+    intruders[intruder]?.(`${fixture.folder}/${path}`);
+    const warnings: string[] = [];
+    const store = storeIn(fixture.folder, (message) => warnings.push(message));
+    return { ...fixture, store, warnings };
+  }
+
+  it.each(Object.keys(intruders))("of an index, %s leaves the records to tell", (intruder) => {
+    for (const path of ["ports/tcp-8080", "links/cni0"]) {
+      using fixture = damaged(path, intruder);
+      const { store, folder } = fixture;
+      expect(ownersIn(store)).toEqual(["c1", "c2"]);
+      expect(store.isOnLink("cni0")).toBe(true);
+      expect(ownersIn(store)).toEqual(["c1", "c2"]);
+      expect(fixture.warnings).toEqual([
+        expect.stringMatching(new RegExp(`^Cannot read ${folder}/${path}: it must .*`)),
+      ]);
+      expect(store.isDamaged).toBe(true);
+      store.locked(() => {
+        store.mend();
+      });
+      expect(store.isDamaged).toBe(false);
+      expect(readFileSync(`${folder}/${path}`, "utf8").split("\n")).toHaveLength(3);
+      for (const each of pair) store.remove(each);
+      expect([...fixture.filesIn("ports"), ...fixture.filesIn("links")]).toEqual([]);
+    }
+  });
+
+  it.each(Object.keys(intruders))("of an index, %s is replaced by the next record", (intruder) => {
+    using fixture = damaged("ports/tcp-8080", intruder);
+    const third = record(forward({ containerId: "c3", mappings: ["192.0.2.1:8080:80/tcp"] }));
+    fixture.store.write(third);
+    expect(ownersIn(storeIn(fixture.folder))).toEqual(["c1", "c2", "c3"]);
+    expect(fixture.store.isDamaged).toBe(false);
+  });
+
+  it.each(Object.keys(intruders))("of a record, %s is removed with its claims", (intruder) => {
+    using fixture = open();
+    for (const each of pair) fixture.store.write(each);
+    const name = fixture.filesIn("containers").find((file) => {
+      return readFileSync(`${fixture.folder}/containers/${file}`, "utf8").includes('"c1"');
+    });
+    const path = `${fixture.folder}/containers/${name}`;
+    rmSync(path);
+    intruders[intruder]?.(path);
+    const warnings: string[] = [];
+    const store = storeIn(fixture.folder, (message) => warnings.push(message));
+    expect(first && store.read("net", first.forward)).toBeUndefined();
+    expect(store.list()).toEqual([second]);
+    expect(warnings).toEqual([expect.stringContaining(`Cannot read ${path}: it must be a `)]);
+    store.locked(() => {
+      store.mend();
+    });
+    expect(fixture.filesIn("containers")).toHaveLength(1);
+    if (second !== undefined) store.remove(second);
+    const left = ["containers", "ports", "ids", "links"].flatMap((kind) => fixture.filesIn(kind));
+    expect(left).toEqual([]);
+  });
+
+  it("of a record, a file that another call has put there since stays", () => {
+    using fixture = damaged("ports/tcp-8080", "a FIFO");
+    const { store, folder } = fixture;
+    const [name = ""] = fixture.filesIn("containers");
+    const text = readFileSync(`${folder}/containers/${name}`, "utf8");
+    writeFileSync(`${folder}/containers/${name}`, "{");
+    expect(store.list()).toHaveLength(1);
+    writeFileSync(`${folder}/containers/${name}`, text);
+    store.mend();
+    expect(store.list()).toHaveLength(2);
+    expect(store.isDamaged).toBe(false);
+  });
+
+  it("a folder with a file is named, with the command that removes it", () => {
+    using fixture = open();
+    fixture.store.write(c1);
+    const [name = ""] = fixture.filesIn("containers");
+    const path = `${fixture.folder}/containers/${name}`;
+    rmSync(path);
+    mkdirSync(`${path}/file`, { recursive: true });
+    const warnings: string[] = [];
+    const store = storeIn(fixture.folder, (message) => warnings.push(message));
+    expect(() => {
+      store.write(c1);
+    }).toThrow(
+      expect.objectContaining({
+        code: Code.IoFailure,
+        message: `Cannot replace ${path}: it must be a regular file (got a folder that is not empty).`,
+        details: `Remove it: rm -r ${path}.`,
+      }),
+    );
+    store.remove(c1);
+    expect(warnings.at(-1)).toContain(`Remove it: rm -r ${path}.`);
+    expect(fixture.filesIn("ports")).toEqual([]);
+  });
+
+  it.each(["ports", "containers"])("of the folder %s, a file is replaced", (name) => {
+    using fixture = open();
+    rmSync(`${fixture.folder}/${name}`, { recursive: true });
+    writeFileSync(`${fixture.folder}/${name}`, "");
+    const store = storeIn(fixture.folder);
+    store.locked(() => {
+      store.write(c1);
+    });
+    expect(store.ownersOf(mapping("8080:80/tcp"))).toEqual([c1]);
   });
 });

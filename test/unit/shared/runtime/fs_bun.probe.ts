@@ -120,6 +120,22 @@ note(() => {
 note(() => {
   fs.unlinkSync(missing);
 });
+note(() => {
+  fs.unlinkSync(folder);
+});
+note(() => {
+  fs.mkdirSync(`${folder}/short`, { recursive: true, mode: 0o700 });
+  fs.rmdirSync(`${folder}/short`);
+});
+note(() => {
+  fs.rmdirSync(missing);
+});
+note(() => {
+  fs.rmdirSync(folder);
+});
+note(() => {
+  fs.rmdirSync(file);
+});
 note(() => fs.readdirSync(folder).toSorted());
 note(() => fs.readdirSync("/dev").includes("null"));
 note(() => fs.readdirSync(missing));
