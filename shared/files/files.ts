@@ -85,7 +85,7 @@ function readOpened(fd: number, path: string, maxBytes: number): string {
 }
 
 /** Whether what {@link readIfPresent} threw says that something other than a file is there. */
-export function isNoUsableFile(error: unknown): boolean {
+export function isNoUsableFile(error: unknown): error is NoUsableFile {
   return error instanceof NoUsableFile;
 }
 
@@ -94,12 +94,13 @@ export function isNoUsableFile(error: unknown): boolean {
  * regular file (got a FIFO)".
  */
 export function readProblem(error: unknown): string {
-  return error instanceof NoUsableFile ? `it ${error.problem}` : messageOf(error);
+  return isNoUsableFile(error) ? `it ${error.problem}` : messageOf(error);
 }
 
 /** Something other than a file that can be read is there. */
 class NoUsableFile extends Error {
   readonly code: string;
+  /** Without the path. */
   readonly problem: string;
 
   constructor(path: string, code: string, problem: string) {

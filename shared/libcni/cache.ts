@@ -10,6 +10,7 @@ import { argProblem, idProblem, ifnameProblem, nulProblem } from "../cni/request
 import type { Attachment } from "../cni/request.ts";
 import {
   ensureFolder,
+  isNoUsableFile,
   listIfPresent,
   readIfPresent,
   removeIfPresent,
@@ -66,7 +67,13 @@ export class Cache {
 
   /** What is cached of an attachment. What cannot be read counts as absent, as in libcni. */
   read(network: string, attachment: Attachment): CachedFile | undefined {
-    return this.#read(keptResultName(network, attachment));
+    const entry = this.entry(network, attachment);
+    return entry !== undefined && "containerId" in entry ? entry : undefined;
+  }
+
+  /** What is cached of an attachment, or why it cannot be read. */
+  entry(network: string, attachment: Attachment): CachedFile | DamagedFile | undefined {
+    return this.#readEntry(keptResultName(network, attachment));
   }
 
   /** All that is cached, in the order of the files' names. */
@@ -113,11 +120,6 @@ export class Cache {
     this.#attempt(() => removeIfPresent(`${this.folder}/${keptResultName(network, attachment)}`));
   }
 
-  #read(name: string): CachedFile | undefined {
-    const entry = this.#readEntry(name);
-    return entry !== undefined && "containerId" in entry ? entry : undefined;
-  }
-
   #readEntry(name: string): CachedFile | DamagedFile | undefined {
     const file = `${this.folder}/${name}`;
     try {
@@ -125,7 +127,7 @@ export class Cache {
       if (text === undefined) return undefined;
       return { ...fromText(text), file, since: statSync(file).mtime };
     } catch (error) {
-      return { file, problem: error instanceof Damage ? error.message : messageOf(error) };
+      return { file, problem: whyUnusable(error) };
     }
   }
 
@@ -157,6 +159,12 @@ function sandboxIn(result: Json | undefined, ifname: string): string {
 
 /** What is wrong with a cached attachment. */
 class Damage extends Error {}
+
+/** Why a cached attachment cannot be used, to follow "it". */
+function whyUnusable(error: unknown): string {
+  if (isNoUsableFile(error)) return error.problem;
+  return error instanceof Damage ? error.message : `cannot be read (${messageOf(error)})`;
+}
 
 /**
  * Reads a cached attachment. Its values become names of files, rules of the firewall and variables

@@ -4,7 +4,7 @@ import { hasVerb, requireVerb, versionOf as versionIn } from "../cni/version.ts"
 import { readResult, writeResult } from "../cni/result_codec.ts";
 import type { Version } from "../cni/version.ts";
 import type { JsonObject } from "../base/json.ts";
-import type { Arg, Cache } from "./cache.ts";
+import type { Arg, Cache, CachedFile, DamagedFile } from "./cache.ts";
 import { pluginConfig } from "./config.ts";
 import type { NetworkList, PluginConf } from "./list.ts";
 
@@ -57,15 +57,29 @@ export class Runtime {
   check(list: NetworkList, rt: RuntimeConf): void {
     requireVerb(versionOf(list), "CHECK", list.file);
     if (list.disableCheck) return;
-    const prevResult = this.#resultOf(list, rt);
-    if (prevResult === undefined) {
+    const entry = this.#cache.entry(list.name, rt);
+    if (entry === undefined) {
       throw new CniError(
         Code.UnknownContainer,
         `Cannot check the container: ${this.#cache.folder} has no result of an ADD of ${rt.containerId} and ${rt.ifname} to ${list.name}.`,
         "Add the container first. cnitool ps lists what is attached.",
       );
     }
+    const prevResult = this.#requireResult(list, entry);
     for (const plugin of list.plugins) this.#call(list, plugin, "CHECK", rt, prevResult);
+  }
+
+  /** @throws CniError IoFailure, InvalidNetworkConfig */
+  #requireResult(list: NetworkList, entry: CachedFile | DamagedFile): JsonObject {
+    const { file } = entry;
+    const problem = "problem" in entry ? entry.problem : "has no result";
+    const result = "problem" in entry ? undefined : entry.result;
+    if (result !== undefined) return resultIn(versionOf(list), result);
+    throw new CniError(
+      Code.IoFailure,
+      `Cannot check the container: the result of its ADD is in ${file}, but it ${problem}.`,
+      cachedResult.advice,
+    );
   }
 
   /** Deletes a container: each plugin in reverse order. @throws CniError of the first that failed. */

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -122,6 +123,31 @@ describe("CHECK", () => {
     expect(() => {
       setUp().runtime.check({ ...network, cniVersion: "0.3.1" }, rt);
     }).toThrow('cniVersion must be 0.4.0 or later (got "0.3.1")');
+  });
+
+  it.each([
+    ["a folder", "mkdir n-c1-eth0", "must be a regular file (got a folder)"],
+    ["a FIFO", "mkfifo n-c1-eth0", "must be a regular file (got a FIFO)"],
+    ["an empty file", ": > n-c1-eth0", "is empty"],
+    ["half a file", "printf '{\"kind\"' > n-c1-eth0", "is not a JSON object"],
+    [
+      "a file without a result",
+      `printf '{"kind":"cniCacheV1","containerId":"c1","ifName":"eth0","networkName":"n"}' > n-c1-eth0`,
+      "has no result",
+    ],
+  ])("tells %s in the result's place from none", (_, put, problem) => {
+    execFileSync("sh", ["-c", put], { cwd: folder });
+    const { calls, runtime } = setUp();
+    const file = join(folder, "n-c1-eth0");
+    expect(() => {
+      runtime.check(network, rt);
+    }).toThrow(
+      expect.objectContaining({
+        code: Code.IoFailure,
+        message: `Cannot check the container: the result of its ADD is in ${file}, but it ${problem}.`,
+      }),
+    );
+    expect(calls).toEqual([]);
   });
 
   it("does nothing where it is disabled", () => {
