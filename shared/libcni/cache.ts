@@ -1,7 +1,7 @@
 import { statSync } from "node:fs";
 
 import { CniError, Code } from "../cni/error.ts";
-import { messageOf } from "../base/failure.ts";
+import { errnoOf, messageOf } from "../base/failure.ts";
 import { isJsonArray, isJsonObject, parseJson } from "../base/json.ts";
 import { withExactKeys } from "../base/json_keys.ts";
 import { quote } from "../base/text.ts";
@@ -108,16 +108,22 @@ export class Cache {
       ...(Object.keys(capabilityArgs).length === 0 ? {} : { capabilityArgs }),
       ...(result === undefined ? {} : { result }),
     });
+    const file = `${this.folder}/${keptResultName(network, cached)}`;
     this.#attempt(() => {
       ensureFolder(this.folder, 0o700);
-      replaceFile(`${this.folder}/${keptResultName(network, cached)}`, text, 0o600);
+      refuseFolder("replace", file, () => {
+        replaceFile(file, text, 0o600);
+      });
     });
   }
 
   /** @throws CniError IoFailure */
   remove(network: string, attachment: Attachment): void {
     if (this.#readOnly) return;
-    this.#attempt(() => removeIfPresent(`${this.folder}/${keptResultName(network, attachment)}`));
+    const file = `${this.folder}/${keptResultName(network, attachment)}`;
+    this.#attempt(() => {
+      refuseFolder("remove", file, () => removeIfPresent(file));
+    });
   }
 
   #readEntry(name: string): CachedFile | DamagedFile | undefined {
@@ -135,6 +141,7 @@ export class Cache {
     try {
       return action();
     } catch (cause) {
+      if (cause instanceof CniError) throw cause;
       throw new CniError(
         Code.IoFailure,
         `Cannot keep results in ${this.folder}: ${messageOf(cause)}.`,
@@ -142,6 +149,21 @@ export class Cache {
         { cause },
       );
     }
+  }
+}
+
+/** Names a folder that is in the place of a result, and is left for someone to look into. */
+function refuseFolder(verb: string, file: string, action: () => void): void {
+  try {
+    action();
+  } catch (cause) {
+    if (errnoOf(cause) !== "EISDIR") throw cause;
+    throw new CniError(
+      Code.IoFailure,
+      `Cannot ${verb} the result ${file}: it must be a file (got a folder).`,
+      `Remove it: rm -r ${file}.`,
+      { cause },
+    );
   }
 }
 

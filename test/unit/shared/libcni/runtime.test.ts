@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -190,6 +190,35 @@ describe("DEL", () => {
       runtime.del(network, rt);
       expect(seen(calls)).toEqual(["DEL two", "DEL one"]);
       expect(calls[0]?.conf["prevResult"]).toBeUndefined();
+      expect(readdirSync(folder)).toEqual([]);
+    },
+  );
+
+  it("names a folder in the result's place, once the container is freed", () => {
+    const file = join(folder, "n-c1-eth0");
+    mkdirSync(file);
+    const { calls, runtime } = setUp();
+    expect(() => {
+      runtime.del(network, rt);
+    }).toThrow(
+      expect.objectContaining({
+        code: Code.IoFailure,
+        message: `Cannot remove the result ${file}: it must be a file (got a folder).`,
+        details: `Remove it: rm -r ${file}.`,
+      }),
+    );
+    expect(seen(calls)).toEqual(["DEL two", "DEL one"]);
+    expect(() => {
+      runtime.add(network, rt);
+    }).toThrow(expect.objectContaining({ details: `Remove it: rm -r ${file}.` }));
+    expect(readdirSync(folder)).toEqual(["n-c1-eth0"]);
+  });
+
+  it.each(["mkfifo n-c1-eth0", "ln -s n-c1-eth0 n-c1-eth0", "ln -s /dev/zero n-c1-eth0"])(
+    "removes what %s has put in the result's place",
+    (put) => {
+      execFileSync("sh", ["-c", put], { cwd: folder });
+      setUp().runtime.del(network, rt);
       expect(readdirSync(folder)).toEqual([]);
     },
   );
