@@ -118,8 +118,8 @@ function tooLong(path: string, maxBytes: number): Error {
   return new NoUsableFile(path, "EFBIG", `must be at most ${String(maxBytes)} bytes long`);
 }
 
-/** By the type in a file's mode (inode(7)). */
-function kindOf(mode: number): string {
+/** What is there, in words, by the type in its mode (inode(7)). */
+export function kindOf(mode: number): string {
   const kinds = new Map([
     [0o010000, "a FIFO"],
     [0o020000, "a character device"],

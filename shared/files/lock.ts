@@ -9,9 +9,9 @@ import {
   readFileSync,
 } from "node:fs";
 
-import { Failure, messageOf } from "../base/failure.ts";
+import { errnoOf, Failure, messageOf } from "../base/failure.ts";
 import type { Sys } from "../runtime/sys.ts";
-import { ensureFolder, removeIfPresent } from "./files.ts";
+import { ensureFolder, kindOf, removeIfPresent } from "./files.ts";
 import { locksFolder } from "./paths.ts";
 
 const LOCK_SH = 1;
@@ -133,7 +133,7 @@ function openPrivate(path: string): number {
   const fd = attempt(path, () => openSync(path, openFlags, fileMode));
   try {
     const { mode, uid, isFile } = statOf(path, fd);
-    if (!isFile) throw unsafe(path, "it must be a regular file");
+    if (!isFile) throw noFile("conflict", path, kindOf(mode));
     if (!isTrusted(uid)) throw unsafe(path, `it must be root's (is user ${String(uid)}'s)`);
     if ((mode & notOwner) !== 0) {
       attempt(path, () => {
@@ -156,9 +156,12 @@ function statOf(path: string, fd: number): { mode: number; uid: number; isFile: 
 
 /** Makes a folder that only its owner can enter, or restricts an existing one to that. */
 export function ensurePrivateFolder(folder: string): void {
-  attempt(folder, () => {
+  try {
     ensureFolder(folder, folderMode);
-  });
+  } catch (cause) {
+    if (["EEXIST", "ENOTDIR"].includes(errnoOf(cause) ?? "")) throw noFolder(folder, cause);
+    throw unopened(folder, cause);
+  }
   const found = attempt(folder, () => lstatSync(folder, { throwIfNoEntry: false }));
   if (found?.isDirectory() !== true) throw unsafe(folder, "it must be a folder");
   if (!isTrusted(found.uid)) {
@@ -183,17 +186,49 @@ function unsafe(path: string, problem: string): Failure {
   );
 }
 
+/** What is in a file's place, by what open(2) says. */
+const kindOfErrno: ReadonlyMap<string | undefined, string> = new Map([
+  ["EISDIR", "a folder"],
+  ["ELOOP", "a symbolic link"],
+  ["ENXIO", "a socket"],
+]);
+
 function attempt<T>(path: string, action: () => T): T {
   try {
     return action();
   } catch (cause) {
-    throw new Failure(
-      "io",
-      `Cannot open the lock ${path}: ${messageOf(cause)}.`,
-      "Make sure that the folder is writable and its disk neither full nor read-only.",
-      { cause },
-    );
+    const kind = kindOfErrno.get(errnoOf(cause));
+    if (kind !== undefined) throw noFile("io", path, kind, cause);
+    if (errnoOf(cause) === "ENOTDIR") throw noFolder(path.slice(0, path.lastIndexOf("/")), cause);
+    throw unopened(path, cause);
   }
+}
+
+function noFile(failure: "io" | "conflict", path: string, kind: string, cause?: unknown): Failure {
+  return new Failure(
+    failure,
+    `Cannot open the lock ${path}: it must be a regular file (got ${kind}).`,
+    `Find out who made it, and remove it: rm -r ${path}.`,
+    { cause },
+  );
+}
+
+function noFolder(folder: string, cause: unknown): Failure {
+  return new Failure(
+    "io",
+    `Cannot open a lock in ${folder}: it, and all above it, must be folders.`,
+    "Find out who made what is there, and remove it.",
+    { cause },
+  );
+}
+
+function unopened(path: string, cause: unknown): Failure {
+  return new Failure(
+    "io",
+    `Cannot open the lock ${path}: ${messageOf(cause)}.`,
+    "Make sure that the folder is writable and its disk neither full nor read-only.",
+    { cause },
+  );
 }
 
 function waitForLock(sys: Sys, fd: number, path: string, timeout: number, kind: LockKind): void {

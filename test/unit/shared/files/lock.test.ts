@@ -1,5 +1,6 @@
 /** Locks, also where another user has put something in a lock's place. Some tests need root. */
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import {
   chmodSync,
   chownSync,
@@ -13,12 +14,13 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { execaSync } from "execa";
 import { beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 
-import { takeLock, takeNamedLock } from "../../../../shared/files/lock.ts";
+import { takeLock, takeNamedLock, takeTransientLock } from "../../../../shared/files/lock.ts";
 import type { Lock, LockKind } from "../../../../shared/files/lock.ts";
 import { sys } from "../../../../shared/runtime/sys_node.ts";
 
@@ -60,6 +62,15 @@ function refused(kind: string, message: RegExp): unknown {
     kind,
     message: expect.stringMatching(message),
     advice: expect.stringMatching(/^[A-Z].*\.$/),
+  });
+}
+
+/** The failure for what is in a lock's place. */
+function noFile(file: string, kind: string): unknown {
+  return expect.objectContaining({
+    kind: /FIFO|device/.test(kind) ? "conflict" : "io",
+    message: `Cannot open the lock ${file}: it must be a regular file (got ${kind}).`,
+    advice: `Find out who made it, and remove it: rm -r ${file}.`,
   });
 }
 
@@ -117,20 +128,46 @@ describe("a lock's file", () => {
   test("is not followed elsewhere", () => {
     const elsewhere = join(folder, "elsewhere");
     symlinkSync(elsewhere, path);
-    expect(() => takeLock(sys, path, 0)).toThrow(refused("io", /ELOOP/));
+    expect(() => takeLock(sys, path, 0)).toThrow(noFile(path, "a symbolic link"));
     expect(existsSync(elsewhere)).toBe(false);
   });
 
-  test("that is a folder, a FIFO or a device is refused without waiting", () => {
-    mkdirSync(path);
-    expect(() => takeLock(sys, path, 0)).toThrow(refused("io", /EISDIR/));
-    const fifo = join(folder, "fifo");
-    execaSync("mkfifo", [fifo]);
-    expect(() => takeLock(sys, fifo, 0)).toThrow(refused("conflict", /must be a regular file/));
-    expect(() => takeLock(sys, "/dev/null", 0)).toThrow(
-      refused("conflict", /must be a regular file/),
-    );
+  test.for([
+    ["mkdir $LOCK", "a folder"],
+    ["mkfifo $LOCK", "a FIFO"],
+    ["ln -s /dev/null $LOCK", "a symbolic link"],
+    ["ln -s $LOCK $LOCK", "a symbolic link"],
+  ] as const)("made by %s is refused without waiting", ([put, kind]) => {
+    execaSync("sh", ["-c", put], { env: { LOCK: path } });
+    const before = readdirSync("/proc/self/fd").length;
+    expect(() => takeLock(sys, path, 0)).toThrow(noFile(path, kind));
+    expect(() => takeTransientLock(sys, path, 0)).toThrow(noFile(path, kind));
+    expect(readdirSync("/proc/self/fd")).toHaveLength(before);
+  });
+
+  test("that is a socket is refused", async () => {
+    const server = createServer().listen(path);
+    await once(server, "listening");
+    onTestFinished(() => {
+      server.close();
+    });
+    expect(() => takeLock(sys, path, 0)).toThrow(noFile(path, "a socket"));
+  });
+
+  test("that is a device is left as it is", () => {
+    expect(() => takeLock(sys, "/dev/null", 0)).toThrow(noFile("/dev/null", "a character device"));
     expect(permissions("/dev/null")).toBe("666");
+  });
+
+  test("has nothing but folders above it", () => {
+    writeFileSync(path, "");
+    for (const take of [
+      () => takeLock(sys, `${path}/lock`, 0),
+      () => takeNamedLock(sys, "a", 0, "exclusive", path),
+      () => takeNamedLock(sys, "a", 0, "exclusive", `${path}/locks`),
+    ]) {
+      expect(take).toThrow(refused("io", /must be folders/));
+    }
   });
 
   test.runIf(isRoot)("that is another user's is refused, and left as it is", () => {
@@ -206,7 +243,7 @@ describe("a lock of that name", () => {
     expect(() => named("a")).toThrow(refused("conflict", /must be a folder/));
     rmSync(locks);
     writeFileSync(locks, "");
-    expect(() => named("a")).toThrow(refused("io", /EEXIST|ENOTDIR/));
+    expect(() => named("a")).toThrow(refused("io", /must be folders/));
     rmSync(locks);
     if (!isRoot) return;
     mkdirSync(locks);
