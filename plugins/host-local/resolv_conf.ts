@@ -1,7 +1,6 @@
 import { CniError, Code } from "../../shared/cni/error.ts";
-import { messageOf } from "../../shared/base/failure.ts";
 import type { Dns } from "../../shared/cni/result.ts";
-import { readIfPresent } from "../../shared/files/files.ts";
+import { readIfPresent, readProblem } from "../../shared/files/files.ts";
 
 /**
  * Reads the file that `resolvConf` names.
@@ -12,7 +11,7 @@ export function readResolvConf(path: string): Dns {
   try {
     text = readIfPresent(path);
   } catch (cause) {
-    throw unreadable(path, messageOf(cause), { cause });
+    throw unreadable(path, readProblem(cause), { cause });
   }
   if (text === undefined) throw unreadable(path, "there is no such file");
   return parseResolvConf(text);

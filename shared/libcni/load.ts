@@ -1,9 +1,9 @@
 import { readdirSync } from "node:fs";
 
 import { CniError, Code } from "../cni/error.ts";
-import { errnoOf, messageOf } from "../base/failure.ts";
+import { errnoOf } from "../base/failure.ts";
 import { printable, quote } from "../base/text.ts";
-import { readIfPresent } from "../files/files.ts";
+import { readIfPresent, readProblem } from "../files/files.ts";
 import { readList, readPlugin, readSingle } from "./list.ts";
 import type { NetworkList, PluginConf } from "./list.ts";
 
@@ -95,7 +95,7 @@ function filesIn(folder: string, endings: readonly string[]): string[] {
 function unreadable(path: string, cause: unknown): CniError {
   return new CniError(
     Code.IoFailure,
-    `Cannot read ${path}: ${messageOf(cause)}.`,
+    `Cannot read ${path}: ${readProblem(cause)}.`,
     "See what it is, its mode and its owner: network configs are files that root reads.",
     { cause },
   );

@@ -9,12 +9,11 @@ import {
 import { badConfig, validate } from "../../shared/cni/conf.ts";
 import type { Validator } from "../../shared/cni/conf.ts";
 import { CniError, Code } from "../../shared/cni/error.ts";
-import { messageOf } from "../../shared/base/failure.ts";
 import { isJsonArray, isJsonObject, parseJson } from "../../shared/base/json.ts";
 import { quote } from "../../shared/base/text.ts";
 import { newIdProblem } from "../../shared/cni/request.ts";
 import { versionOf } from "../../shared/cni/version.ts";
-import { readIfPresent } from "../../shared/files/files.ts";
+import { readIfPresent, readProblem } from "../../shared/files/files.ts";
 import type { JsonObject } from "../../shared/base/json.ts";
 import type { Options } from "./options.ts";
 
@@ -77,7 +76,7 @@ function readText(path: string): string | undefined {
   } catch (cause) {
     throw new CniError(
       Code.IoFailure,
-      `Cannot read the conflist ${path}: ${messageOf(cause)}.`,
+      `Cannot read the conflist ${path}: ${readProblem(cause)}.`,
       "Name a readable file with --conf or CNI_NETWORK_CONFIG_FILE.",
       { cause },
     );

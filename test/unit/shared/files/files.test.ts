@@ -27,6 +27,7 @@ import {
   listIfPresent,
   overwriteFile,
   readIfPresent,
+  readProblem,
   removeIfPresent,
   replaceFile,
   writeProblem,
@@ -98,6 +99,7 @@ describe("readIfPresent", () => {
     const error = errorOf(() => readIfPresent(path));
     expect(error.message).toBe(`${path} must be a regular file (got ${what})`);
     expect(isNoUsableFile(error)).toBe(true);
+    expect(readProblem(error), "after the path").toBe(`it must be a regular file (got ${what})`);
     expect(asCniError(error).code).toBe(Code.IoFailure);
   });
 

@@ -45,14 +45,18 @@ describe("an entry", () => {
   });
 
   it.each([
-    ["a FIFO", "mkfifo n-c1-eth0"],
-    ["a folder", "mkdir n-c1-eth0"],
-    ["a link to a device", "ln -s /dev/zero n-c1-eth0"],
-    ["gigabytes of nothing", "truncate -s 3G n-c1-eth0"],
-  ])("L9 that is %s is damaged", (_, command) => {
+    ["a FIFO", "mkfifo n-c1-eth0", "must be a regular file (got a FIFO)"],
+    ["a folder", "mkdir n-c1-eth0", "must be a regular file (got a folder)"],
+    [
+      "a link to a device",
+      "ln -s /dev/zero n-c1-eth0",
+      "must be a regular file (got a character device)",
+    ],
+    ["gigabytes of nothing", "truncate -s 3G n-c1-eth0", "must be at most 8388608 bytes long"],
+  ])("L9 that is %s is damaged", (_, command, problem) => {
     execFileSync("sh", ["-c", command], { cwd: folder });
     expect(new Cache(folder).entries()).toMatchObject([
-      { file: join(folder, "n-c1-eth0"), problem: expect.stringContaining("must be") },
+      { file: join(folder, "n-c1-eth0"), problem },
     ]);
   });
 
