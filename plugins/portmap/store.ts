@@ -63,6 +63,7 @@ export class PortStore {
     this.#makeFolders();
     const lock = this.#node.lock(`${this.#folder}/lock`, lockTimeout);
     try {
+      if (this.#files.takeFolderReplaced()) this.#index.rebuild();
       return action();
     } finally {
       lock.release();
@@ -210,7 +211,7 @@ export class PortStore {
 
   /** Whether something in the place of a file was met that can be removed. */
   get isDamaged(): boolean {
-    return this.#files.unusable().length > 0;
+    return this.#files.isDamaged;
   }
 
   /**

@@ -8,6 +8,7 @@ import {
   readIfPresent,
   readProblem,
   removeFileOrEmptyFolder,
+  removeIfPresent,
   replaceFileBy,
 } from "../../shared/files/files.ts";
 
@@ -25,6 +26,7 @@ export class StoreFiles {
   readonly #temporary: string;
   readonly #unusable = new Set<string>();
   readonly #warned = new Set<string>();
+  #isFolderReplaced = false;
 
   constructor(folder: string, warn: (message: string) => void) {
     this.#folder = folder;
@@ -35,26 +37,35 @@ export class StoreFiles {
   /** Makes folders that only root may read, also in the place of files. */
   makeFolders(names: readonly string[]): void {
     this.#attempt(() => {
-      for (const name of names) {
-        const path = `${this.#folder}/${name}`;
-        try {
-          ensureFolder(path, 0o700);
-        } catch (error) {
-          const blocked = new Map([
-            ["EEXIST", path],
-            ["ENOTDIR", this.#folder],
-          ]).get(errnoOf(error) ?? "");
-          if (blocked === undefined) throw error;
-          removeFileOrEmptyFolder(blocked);
-          ensureFolder(path, 0o700);
-        }
-      }
+      for (const name of names) this.#makeFolder(`${this.#folder}/${name}`);
     });
+  }
+
+  #makeFolder(path: string): void {
+    for (const blocked of [path, this.#folder]) {
+      try {
+        ensureFolder(path, 0o700);
+        return;
+      } catch (error) {
+        if (!isNoFolder(error)) throw error;
+      }
+      this.#isFolderReplaced = true;
+      removeUnlessFolder(blocked);
+    }
+    ensureFolder(path, 0o700);
+    this.warn(`${path} was no folder, and is one now. The node's other records are used.`);
   }
 
   /** The names of the files in a folder. */
   list(name: string): string[] {
-    return this.#attempt(() => listIfPresent(`${this.#folder}/${name}`));
+    return this.#attempt(() => {
+      try {
+        return listIfPresent(`${this.#folder}/${name}`);
+      } catch (error) {
+        if (isNoFolder(error)) return [];
+        throw error;
+      }
+    });
   }
 
   /** The text of a file, or undefined if there is none, or none that can be read. */
@@ -96,6 +107,18 @@ export class StoreFiles {
   /** The files that could not be used, and have not been replaced or removed since. */
   unusable(): readonly string[] {
     return [...this.#unusable];
+  }
+
+  /** Whether files were lost with a folder, since this was asked last. */
+  takeFolderReplaced(): boolean {
+    const isReplaced = this.#isFolderReplaced;
+    this.#isFolderReplaced = false;
+    return isReplaced;
+  }
+
+  /** Whether anything was met that is not as it should be. */
+  get isDamaged(): boolean {
+    return this.#isFolderReplaced || this.#unusable.size > 0;
   }
 
   /** Replaces a file in one step. */
@@ -163,6 +186,19 @@ export class StoreFiles {
         { cause },
       );
     }
+  }
+}
+
+/** Whether something else is in the place of a folder. */
+function isNoFolder(error: unknown): boolean {
+  return ["EEXIST", "ENOTDIR", "ELOOP"].includes(errnoOf(error) ?? "");
+}
+
+function removeUnlessFolder(path: string): void {
+  try {
+    removeIfPresent(path);
+  } catch (error) {
+    if (errnoOf(error) !== "EISDIR" && !isNoFolder(error)) throw error;
   }
 }
 

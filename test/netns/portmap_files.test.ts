@@ -30,7 +30,7 @@ const INTRUDERS: Readonly<Record<string, string>> = {
   "a link to itself": "ln -s $PLACE $PLACE",
   "gigabytes of nothing": "truncate -s 3G $PLACE",
   "an empty file": ": > $PLACE",
-  "half a file": "head -c 20 /tmp/was > $PLACE",
+  "half a file": "head -c 20 /run/was > $PLACE",
 };
 
 const full = "a folder with a file";
@@ -38,7 +38,7 @@ const full = "a folder with a file";
 /** Replaces all files that a glob matches. */
 async function replace(node: Sandbox, glob: string, intruder: string): Promise<void> {
   const put = INTRUDERS[intruder] ?? "false";
-  await node.sh(`set -e; for PLACE in $GLOB; do mv $PLACE /tmp/was; ${put}; done`, {
+  await node.sh(`set -e; for PLACE in $GLOB; do mv $PLACE /run/was; ${put}; done`, {
     env: { GLOB: `${FOLDER}/${glob}` },
   });
 }

@@ -510,14 +510,24 @@ describe("in the place of a file", () => {
     expect(fixture.filesIn("ports")).toEqual([]);
   });
 
-  it.each(["ports", "containers"])("of the folder %s, a file is replaced", (name) => {
+  const inFolders = ["", "/ports", "/containers", "/leftovers"].flatMap((name) =>
+    ["a FIFO", "an empty file", "a link to itself"].map((intruder) => [name, intruder] as const),
+  );
+  it.each(inFolders)("of the folder portmap%s, %s is replaced", (name, intruder) => {
     using fixture = open();
-    rmSync(`${fixture.folder}/${name}`, { recursive: true });
-    writeFileSync(`${fixture.folder}/${name}`, "");
+    fixture.store.write(c2);
+    const path = `${fixture.folder}${name}`;
+    rmSync(path, { recursive: true });
+    intruders[intruder]?.(path);
     const store = storeIn(fixture.folder);
+    expect([store.list(), store.leftovers()]).toContainEqual([]);
     store.locked(() => {
       store.write(c1);
+      store.remove(c2);
     });
     expect(store.ownersOf(mapping("8080:80/tcp"))).toEqual([c1]);
+    store.remove(c1);
+    const left = ["containers", "ports", "ids", "links"].flatMap((kind) => fixture.filesIn(kind));
+    expect(left).toEqual([]);
   });
 });
