@@ -35,6 +35,9 @@ const firewalls = [
   { firewall: "iptables", nftables: false, family: 4 },
   { firewall: "nftables", nftables: true, family: 6 },
 ] as const;
+/** The short form has a firewall for each test. */
+const killed = soak ? firewalls : firewalls.slice(0, 1);
+const refused = soak ? firewalls : firewalls.slice(1);
 
 const podCidrs = (number: number) => [`10.244.${number}.0/24`, `fd00:244:0:${number}::/64`];
 
@@ -137,7 +140,7 @@ describe.concurrent("the executable", () => {
     await execa(process.execPath, ["scripts/build/main.ts", "bin", ...entry]);
   });
 
-  test.for(firewalls)(
+  test.for(killed)(
     `${kills} kills lose no packet and leave nothing, with $firewall`,
     { timeout: 3_600_000 },
     async ({ nftables, family }) => {
@@ -163,7 +166,7 @@ describe.concurrent("the executable", () => {
     },
   );
 
-  test.for(firewalls)(
+  test.for(refused)(
     `${refusals} refused requests and tools are made up for, with $firewall`,
     { timeout: 3_600_000 },
     async ({ nftables }) => {
