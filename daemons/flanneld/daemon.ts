@@ -125,6 +125,7 @@ export class Flanneld {
             admission: this.#admitted,
             refusals: this.#refusals,
             overlay: this.#setup?.reconciler.status,
+            traffic: this.#setup?.traffic.status,
             isReady: this.#readiness.problem === undefined,
             mtu: this.#mtu,
           }),

@@ -3,12 +3,14 @@ import type { Admission } from "./leases/admission.ts";
 import type { LeaseManagerHealth } from "./leases/lease_manager.ts";
 import type { RefusalLog } from "./refusal_log.ts";
 import type { ReconcilerStatus } from "./reconciler_status.ts";
+import type { TrafficStatus } from "./traffic/keeper.ts";
 
 export interface FlanneldState {
   readonly leases: LeaseManagerHealth;
   readonly admission: Admission | undefined;
   readonly refusals: Pick<RefusalLog, "count" | "size">;
   readonly overlay: ReconcilerStatus | undefined;
+  readonly traffic: TrafficStatus | undefined;
   readonly isReady: boolean;
   readonly mtu: number | undefined;
 }
@@ -67,6 +69,12 @@ export function flanneldMetrics(state: FlanneldState): string {
       help: "Times that the kernel's events were more than there was room for.",
       type: "counter",
       value: overlay?.losses,
+    },
+    {
+      name: "flanneld_rule_look_failures_total",
+      help: "Times that the firewall's rules could not be looked at.",
+      type: "counter",
+      value: state.traffic?.failedLooks,
     },
     {
       name: "flanneld_lease_errors_total",

@@ -1,4 +1,5 @@
 import { Failure, messageOf } from "../../../shared/base/failure.ts";
+import { Backoff } from "../../../shared/daemon/backoff.ts";
 import { AsyncFirewall } from "../../../shared/firewall/async_firewall.ts";
 import type { Family } from "../../../shared/net/address.ts";
 import type { Cidr } from "../../../shared/net/cidr.ts";
@@ -42,6 +43,20 @@ export interface TrafficStatus {
   readonly problem: string | undefined;
   /** How often the rules had to be restored. */
   readonly repairs: number;
+  /** How often the rules could not be looked at. */
+  readonly failedLooks: number;
+}
+
+export type Firewall = Pick<AsyncFirewall, "forget" | "nft" | "restore" | "save" | "variant">;
+export type Watch = Pick<
+  RuleWatch,
+  "close" | "content" | "generation" | "isExact" | "isThere" | "stamp"
+>;
+
+interface SeenRules {
+  readonly stamp: string;
+  /** Of each place. */
+  readonly contents: readonly string[];
 }
 
 /** Milliseconds between two quick looks. Each wakes the process; what is gone must be back within a second. */
@@ -58,8 +73,8 @@ const [firstPause, longestPause] = [250, 10_000];
  */
 export class TrafficKeeper {
   readonly #options: TrafficKeeperOptions;
-  readonly #firewall: AsyncFirewall;
-  readonly #watch: RuleWatch;
+  readonly #firewall: Firewall;
+  readonly #watch: Watch;
   readonly #maker: RuleMaker;
   readonly #pace = new RepairPace(performance.now());
   readonly #inPlace = Promise.withResolvers<undefined>();
@@ -73,13 +88,22 @@ export class TrafficKeeper {
   #problem: string | undefined;
   #repairs = 0;
   /** The state of the rules when they were last right. */
-  #seen: RulesSeen | undefined;
+  #seen: SeenRules | undefined;
   #lookedAt = 0;
+  /** Why the rules could not be looked at the last time. */
+  #lookProblem: string | undefined;
+  #failedLooks = 0;
+  readonly #lookBackoff = new Backoff({ first: lookInterval, most: longestPause });
+  #lookAgainAt = 0;
 
-  constructor(options: TrafficKeeperOptions) {
+  constructor(
+    options: TrafficKeeperOptions,
+    firewall: Firewall = new AsyncFirewall(options.sys),
+    watch: Watch = new RuleWatch(options.sys),
+  ) {
     this.#options = options;
-    this.#firewall = new AsyncFirewall(options.sys);
-    this.#watch = new RuleWatch(options.sys);
+    this.#firewall = firewall;
+    this.#watch = watch;
     this.#maker = new RuleMaker(this.#firewall, this.#watch, options.log);
   }
 
@@ -87,7 +111,7 @@ export class TrafficKeeper {
   configure(subnets: readonly TrafficSubnet[]): void {
     this.#rules = subnets.map((subnet) => rulesOf(subnet, this.#options));
     this.#interval ??= setInterval(() => {
-      this.#look();
+      this.#lookAgain();
     }, lookInterval);
     this.#schedule(0);
   }
@@ -98,10 +122,12 @@ export class TrafficKeeper {
   }
 
   get status(): TrafficStatus {
+    const problem = this.#problem ?? this.#lookProblem;
     return {
-      inPlace: this.#seen !== undefined && this.#problem === undefined,
-      problem: this.#problem,
+      inPlace: this.#seen !== undefined && problem === undefined,
+      problem,
       repairs: this.#repairs,
+      failedLooks: this.#failedLooks,
     };
   }
 
@@ -130,7 +156,7 @@ export class TrafficKeeper {
       await this.#sync();
       this.#failures = 0;
       this.#problem = undefined;
-      this.#options.onProblem(undefined);
+      this.#lookSucceeds();
       this.#inPlace.resolve(undefined);
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
@@ -149,36 +175,52 @@ export class TrafficKeeper {
     this.#schedule(0);
   }
 
-  /** Whether something else has changed the rules since. */
-  #look(): void {
+  /** Looks at the rules, unless they are being made, or the last look has failed just now. */
+  #lookAgain(): void {
     const before = this.#seen;
     if (this.#isRunning || this.#problem !== undefined || before === undefined) return;
     const now = performance.now();
+    if (now < this.#lookAgainAt) return;
     try {
-      if (this.#isUnchanged(before, now)) return;
+      this.#look(before, now);
+      this.#lookSucceeds();
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
-      // What cannot be looked at is made anew.
-      this.#options.log.warn(`${error.message} ${error.advice}`);
-      this.#schedule(this.#pace.next(now));
-      return;
+      this.#lookFails(error);
     }
-    this.#repairs++;
-    this.#options.log.warn("Something else has changed flannel's rules. They are put right.");
-    this.#schedule(this.#pace.next(now));
   }
 
-  /** @throws Failure kernel */
-  #isUnchanged(before: RulesSeen, now: number): boolean {
+  #lookSucceeds(): void {
+    this.#lookProblem = undefined;
+    this.#lookAgainAt = 0;
+    this.#lookBackoff.reset();
+    this.#options.onProblem(undefined);
+  }
+
+  /** The rules may well be in place: only another look can tell. */
+  #lookFails({ message, advice }: Failure): void {
+    this.#failedLooks++;
+    this.#lookAgainAt = performance.now() + this.#lookBackoff.next();
+    if (message === this.#lookProblem) return;
+    this.#lookProblem = message;
+    this.#options.log.warn(`${message} ${advice} Looking at flannel's rules again until it works.`);
+    this.#options.onProblem(message);
+  }
+
+  /** Whether something else has changed the rules since. @throws Failure */
+  #look(before: SeenRules, now: number): void {
     const places = this.#places();
     const stamp = this.#watch.stamp(places);
     const resync = this.#options.resync * 1000;
     const pause = this.#watch.isExact(places) ? Math.max(resync, longestLook) : resync;
-    if (stamp === before.stamp && now - this.#lookedAt < pause) return true;
+    if (stamp === before.stamp && now - this.#lookedAt < pause) return;
     const isSame = places.every((place, at) => this.#watch.content(place) === before.contents[at]);
     this.#lookedAt = now;
     this.#seen = { ...before, stamp };
-    return isSame;
+    if (isSame) return;
+    this.#repairs++;
+    this.#options.log.warn("Something else has changed flannel's rules. They are put right.");
+    this.#schedule(this.#pace.next(now));
   }
 
   async #sync(): Promise<void> {

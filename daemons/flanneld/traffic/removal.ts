@@ -20,7 +20,7 @@ export function nameOf({ mode }: RulePlace): string {
  * @throws Failure firewall, busy
  */
 export async function removeRules(
-  firewall: AsyncFirewall,
+  firewall: Pick<AsyncFirewall, "nft" | "restore" | "save">,
   { family, mode }: RulePlace,
   isOld?: (rule: string) => boolean,
 ): Promise<boolean> {

@@ -21,7 +21,7 @@ const well: Snapshot = {
     ...{ failure: undefined, lastSync: now },
   },
   refused: [],
-  traffic: { inPlace: true, problem: undefined, repairs: 0 },
+  traffic: { inPlace: true, problem: undefined, repairs: 0, failedLooks: 0 },
 };
 const ill: Snapshot = {
   ...{ version: "1.2.3", pid: 42, subnets: [], publicIps: [] },
@@ -42,7 +42,12 @@ const ill: Snapshot = {
     ...{ problems: ["There is no eth0."], failure: undefined, lastSync: undefined },
   },
   refused: [{ id: "n4", problem: "its subnet is outside" }],
-  traffic: { inPlace: false, problem: "iptables-restore is not installed.", repairs: 0 },
+  traffic: {
+    inPlace: false,
+    problem: "iptables-restore is not installed.",
+    repairs: 0,
+    failedLooks: 0,
+  },
 };
 
 describe("flanneld's status", () => {
