@@ -1,7 +1,7 @@
-import { Failure, messageOf } from "../../shared/base/failure.ts";
 import { Churn } from "../../shared/daemon/churn.ts";
 import { createLog } from "../../shared/daemon/log.ts";
 import type { Log } from "../../shared/daemon/log.ts";
+import { describeUncaught, handleUncaught } from "../../shared/daemon/uncaught.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
 import { Flanneld } from "./daemon.ts";
 import { earlierSubnets } from "./own_node.ts";
@@ -77,6 +77,10 @@ async function run(sys: Sys, options: Options): Promise<number> {
     options.verbosity,
   );
   const stop = new AbortController();
+  handleUncaught("flanneld", process, log, {
+    signal: stop.signal,
+    exit: (code) => sys.exit(code),
+  });
   for (const name of ["SIGTERM", "SIGINT"] as const) {
     // A second one ends the process at once.
     process.once(name, () => {
@@ -95,8 +99,7 @@ async function run(sys: Sys, options: Options): Promise<number> {
     return 0;
   } catch (error) {
     if (stop.signal.aborted) return 0;
-    if (error instanceof Failure) log.error(`${error.message} ${error.advice}`);
-    else log.error(`This is a defect of flanneld: ${describe(error)}`);
+    log.error(describeUncaught("flanneld", error));
     return 1;
   }
 }
@@ -112,8 +115,4 @@ async function leaseManager(sys: Sys, options: Options, log: Log): Promise<Lease
   const { EtcdLeaseManager } = await import("./leases/etcd.ts");
   const memory = { stateFile: `${subnetFile}.lease`, earlier: earlierSubnets(subnetFile) };
   return new EtcdLeaseManager(leases, memory, log, churn);
-}
-
-function describe(error: unknown): string {
-  return error instanceof Error ? (error.stack ?? error.message) : messageOf(error);
 }

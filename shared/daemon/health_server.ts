@@ -1,6 +1,6 @@
 import { createServer } from "node:http";
 import type { Server } from "node:http";
-import { messageOf } from "../base/failure.ts";
+import { Failure, messageOf } from "../base/failure.ts";
 
 /** What a daemon reports about itself. */
 export interface Health {
@@ -27,7 +27,7 @@ export function startHealthServer(
   onFailure: (problem: string) => void,
 ): HealthServer {
   const server: Server = createServer((request, response) => {
-    const answer = answerTo(program, request.url ?? "/", health);
+    const answer = answerOrFailure(program, request.url ?? "/", health);
     response.writeHead(answer.status, { "content-type": textType, connection: "close" });
     response.end(request.method === "HEAD" ? "" : answer.text);
   });
@@ -46,11 +46,21 @@ export function startHealthServer(
   };
 }
 
-function answerTo(
-  program: string,
-  url: string,
-  health: Health,
-): { readonly status: number; readonly text: string } {
+interface Answer {
+  readonly status: number;
+  readonly text: string;
+}
+
+function answerOrFailure(program: string, url: string, health: Health): Answer {
+  try {
+    return answerTo(program, url, health);
+  } catch (error) {
+    if (error instanceof Failure) return { status: 500, text: `${error.message}\n` };
+    throw error;
+  }
+}
+
+function answerTo(program: string, url: string, health: Health): Answer {
   const [path] = url.split("?");
   if (path === "/healthz") return { status: 200, text: `${program} is running` };
   if (path === "/metrics") return { status: 200, text: health.metrics() };

@@ -21,7 +21,11 @@ export function createLog(
   now: () => Date = () => new Date(),
 ): Log {
   const line = (level: string, text: string): void => {
-    write(`${level}${stamp(now())} ${program}] ${oneLine(text)}\n`);
+    try {
+      write(`${level}${stamp(now())} ${program}] ${oneLine(text)}\n`);
+    } catch {
+      // Its reader is gone, or the disk is full: the daemon's work goes on.
+    }
   };
   return {
     info: (text) => line("I", text),

@@ -263,7 +263,12 @@ export class EtcdClient {
       metadata,
       signal,
     );
-    metadata.set("token", this.#token);
+    try {
+      metadata.set("token", this.#token);
+    } catch (error) {
+      this.#token = undefined;
+      throw new EtcdFailure("log in to etcd", messageOf(error), status.unknown, { cause: error });
+    }
     return metadata;
   }
 

@@ -71,12 +71,23 @@ function secure(host: string, servers: EtcdServers, what: string): ChannelCreden
     }
   };
   const [ca, key, cert] = [read(caFile), read(keyFile), read(certFile)];
-  return credentials.createSsl(
-    ca,
-    key !== null && cert !== null ? key : null,
-    key !== null ? cert : null,
-    {
-      checkServerIdentity: (_, certificate) => checkServerIdentity(host, certificate),
-    },
-  );
+  try {
+    return credentials.createSsl(
+      ca,
+      key !== null && cert !== null ? key : null,
+      key !== null ? cert : null,
+      {
+        checkServerIdentity: (_, certificate) => checkServerIdentity(host, certificate),
+      },
+    );
+  } catch (cause) {
+    // Somebody may be writing them.
+    const files = [caFile, certFile, keyFile].filter((file) => file !== "").join(", ");
+    throw new Failure(
+      "invalid",
+      `Cannot ${what}: the certificates and keys in ${files} must be PEM (${messageOf(cause)}).`,
+      "Give --etcd-cafile, --etcd-certfile and --etcd-keyfile whole files, and the key that belongs to the certificate.",
+      { cause },
+    );
+  }
 }

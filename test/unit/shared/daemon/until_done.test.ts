@@ -82,4 +82,18 @@ describe("createLog", () => {
     createLog((line) => lines.push(line), "flanneld", 1, now).debug("more");
     expect(lines[3]).toContain("more");
   });
+
+  it("is no reason to fail where nobody reads it", () => {
+    let attempts = 0;
+    const log = createLog(
+      () => {
+        attempts++;
+        throw new Error("EPIPE");
+      },
+      "flanneld",
+      1,
+    );
+    for (const level of ["info", "warn", "error", "debug"] as const) log[level]("x");
+    expect(attempts).toBe(4);
+  });
 });

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 
 import { TrafficKeeper } from "../../../../../daemons/flanneld/traffic/keeper.ts";
 import { Failure } from "../../../../../shared/base/failure.ts";
@@ -10,6 +10,7 @@ const dumpFailure = new Failure("kernel", "Cannot list rules: they change all th
 
 /** A keeper of rules, and what keeps each of its calls of the kernel from succeeding. */
 function keep() {
+  vi.useFakeTimers();
   const { log, lines } = recordingLog();
   const problems: (string | undefined)[] = [];
   const refused = new Set<string>();
@@ -46,6 +47,7 @@ function keep() {
   );
   onTestFinished(() => {
     keeper.close();
+    vi.useRealTimers();
   });
   keeper.configure([
     { family: 4, network: parseCidr("10.244.0.0/16"), subnet: parseCidr("10.244.1.0/24") },
@@ -55,13 +57,6 @@ function keep() {
   };
   return { keeper, lines, problems, refused, change, writes: () => writes };
 }
-
-beforeEach(() => {
-  vi.useFakeTimers();
-});
-afterEach(() => {
-  vi.useRealTimers();
-});
 
 describe.each(["stamp", "content"])("a look that fails at the rules' %s", (call) => {
   it("is logged once and counted, and made again until it succeeds", async () => {
