@@ -1,4 +1,3 @@
-import { ensureFolder } from "../../shared/files/files.ts";
 import { statusSocket } from "../../shared/files/paths.ts";
 import { Churn } from "../../shared/daemon/churn.ts";
 import { sleep } from "../../shared/daemon/backoff.ts";
@@ -34,7 +33,7 @@ import {
   trafficSubnets,
 } from "./own_node.ts";
 import { Readiness } from "./readiness.ts";
-import type { Step } from "./readiness.ts";
+import type { Service, Step } from "./readiness.ts";
 import { Reconciler } from "./reconciler.ts";
 import { RefusalLog } from "./refusal_log.ts";
 import { takeSnapshot } from "./snapshot.ts";
@@ -119,6 +118,7 @@ export class Flanneld {
           const why = this.#readiness.problem;
           return why === undefined ? undefined : (this.#manager.health.problem ?? `${why}.`);
         },
+        waits: () => this.#waits,
         metrics: () =>
           flanneldMetrics({
             leases: this.#manager.health,
@@ -131,14 +131,13 @@ export class Flanneld {
           }),
       },
       (problem) => {
-        this.#log.error(problem);
+        this.#reportService("health", problem);
       },
     );
   }
 
   #serveStatus() {
     const path = statusSocket(this.#options.subnetFile);
-    ensureFolder(path.slice(0, path.lastIndexOf("/")), 0o755);
     return serveStatus(
       path,
       () =>
@@ -146,6 +145,7 @@ export class Flanneld {
           takeSnapshot({
             version: FLANNEL_CNI_VERSION,
             waitsFor: this.#readiness.problem,
+            waits: this.#waits,
             lease: this.#lease,
             external: this.#external,
             backend: this.#setup?.conf.backendType,
@@ -158,9 +158,25 @@ export class Flanneld {
           }),
         ),
       (problem) => {
-        this.#log.error(problem);
+        this.#reportService("status", problem);
       },
     );
+  }
+
+  #reportService(service: Service, problem: string | undefined): void {
+    if (problem === undefined) this.#log.info(`The ${service} server answers now.`);
+    else this.#log.error(`${problem} Trying again until it works.`);
+    this.#readiness.waitsFor(service, problem);
+  }
+
+  /** What is waited for now, as sentences. */
+  get #waits(): string[] {
+    const problems = [
+      this.#manager.health.problem,
+      ...this.#readiness.waits,
+      ...(this.#setup?.reconciler.problems ?? []),
+    ];
+    return [...new Set(problems.filter((problem) => problem !== undefined))];
   }
 
   async #watch(signal: AbortSignal): Promise<void> {
@@ -234,7 +250,9 @@ export class Flanneld {
     this.#setup = { conf, backend, settings, macs, reconciler, traffic, admission };
     this.#external = external;
     this.#lease = lease;
-    reconciler.start();
+    await this.#until("interface", signal, async () => {
+      reconciler.start();
+    });
     await this.#apply(this.#setup, external, lease, signal);
     await traffic.whenInPlace();
     this.#readiness.done("rules");

@@ -12,10 +12,13 @@ const steps = {
 } as const;
 
 export type Step = keyof typeof steps;
+/** What goes on beside the steps, and keeps the network from nothing. */
+export type Service = "health" | "status";
 
-/** Which steps are done, and what the rest wait for. */
+/** Which steps are done, what the rest wait for, and what is waited for once all are done. */
 export class Readiness {
   readonly #open = new Map<Step, string>(Object.entries(steps) as [Step, string][]);
+  readonly #waits = new Map<Step | Service, string>();
   readonly #log: Log;
   readonly #ready = Promise.withResolvers<undefined>();
 
@@ -24,20 +27,29 @@ export class Readiness {
   }
 
   done(step: Step): void {
+    this.#waits.delete(step);
     if (!this.#open.delete(step) || this.#open.size > 0) return;
     this.#log.info("The node's network is up.");
     this.#ready.resolve(undefined);
   }
 
-  /** Sets what a step waits for; undefined for the usual text. */
-  waitsFor(step: Step, problem: string | undefined): void {
-    if (this.#open.has(step)) this.#open.set(step, problem ?? steps[step]);
+  /** Sets what a step, done before or not, waits for; undefined where it no longer does. */
+  waitsFor(activity: Step | Service, problem: string | undefined): void {
+    if (problem === undefined) this.#waits.delete(activity);
+    else this.#waits.set(activity, problem);
   }
 
   /** Why the network does not count as up yet. */
   get problem(): string | undefined {
-    const [first] = this.#open.values();
-    return first;
+    const [first] = this.#open;
+    if (first === undefined) return undefined;
+    const [step, usual] = first;
+    return this.#waits.get(step) ?? usual;
+  }
+
+  /** What is waited for now, as sentences. */
+  get waits(): readonly string[] {
+    return [...this.#waits.values()];
   }
 
   async whenReady(): Promise<void> {

@@ -150,6 +150,11 @@ export class Reconciler {
     };
   }
 
+  /** What keeps devices, the external interface or everything from being as it should be. */
+  get problems(): readonly string[] {
+    return [...this.#state.problems, this.#failure].filter((problem) => problem !== undefined);
+  }
+
   get wantedPeers(): readonly WantedPeer[] {
     return wantedPeers(this.#state);
   }

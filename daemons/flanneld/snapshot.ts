@@ -12,6 +12,8 @@ export interface Snapshot {
   readonly pid: number;
   /** Why the node's network is not up yet. */
   readonly waitsFor?: string | undefined;
+  /** What flanneld waits for now, as sentences; the network may be up all the same. */
+  readonly waits: readonly string[];
   readonly subnets: readonly string[];
   /** Milliseconds since the epoch. */
   readonly leaseExpiry?: number | undefined;
@@ -35,6 +37,7 @@ export interface Snapshot {
 export interface SnapshotParts {
   readonly version: string;
   readonly waitsFor: string | undefined;
+  readonly waits: readonly string[];
   readonly lease: Lease | undefined;
   readonly external: ExternalInterface | undefined;
   readonly backend: string | undefined;
@@ -56,6 +59,7 @@ export function takeSnapshot(parts: SnapshotParts): Snapshot {
     version: parts.version,
     pid: process.pid,
     waitsFor: parts.waitsFor,
+    waits: parts.waits,
     subnets: subnets.map(formatCidr),
     leaseExpiry: health.leaseExpiry,
     interface: external?.name,

@@ -1,46 +1,44 @@
 import { createServer } from "node:http";
 import type { Server } from "node:http";
-import { Failure, messageOf } from "../base/failure.ts";
+import { Failure } from "../base/failure.ts";
+import { keepListening } from "./keep_listening.ts";
+import type { KeptServer } from "./keep_listening.ts";
 
 /** What a daemon reports about itself. */
 export interface Health {
   /** Why it is not ready, or undefined if it is. */
   readonly notReady: () => string | undefined;
+  /** What it waits for, ready or not. */
+  readonly waits: () => readonly string[];
   /** Its metrics in Prometheus' text format. */
   readonly metrics: () => string;
-}
-
-export interface HealthServer {
-  readonly close: () => void;
 }
 
 const textType = "text/plain; charset=utf-8";
 
 /**
  * Answers /healthz while the process lives, /readyz by its state, and /metrics.
- * @param onFailure told where it cannot listen.
+ * @param report told why it cannot listen; it tries again. Undefined when it can.
  */
 export function startHealthServer(
   program: string,
   { host, port }: { readonly host: string; readonly port: number },
   health: Health,
-  onFailure: (problem: string) => void,
-): HealthServer {
+  report: (problem: string | undefined) => void,
+): KeptServer {
   const server: Server = createServer((request, response) => {
     const answer = answerOrFailure(program, request.url ?? "/", health);
     response.writeHead(answer.status, { "content-type": textType, connection: "close" });
     response.end(request.method === "HEAD" ? "" : answer.text);
   });
-  server.on("error", (error) => {
-    onFailure(`Cannot answer at ${host}, port ${port}: ${messageOf(error)}.`);
-  });
   // Silent connections are closed.
   server.headersTimeout = 5000;
   server.requestTimeout = 5000;
-  server.listen(port, host);
+  const listen = () => void server.listen(port, host);
+  const { close } = keepListening(server, `${host}, port ${port}`, listen, report);
   return {
     close: () => {
-      server.close();
+      close();
       server.closeAllConnections();
     },
   };
@@ -66,7 +64,11 @@ function answerTo(program: string, url: string, health: Health): Answer {
   if (path === "/metrics") return { status: 200, text: health.metrics() };
   if (path !== "/readyz") return { status: 404, text: "there is /healthz, /readyz and /metrics\n" };
   const problem = health.notReady();
-  return problem === undefined
+  if (problem !== undefined) {
+    return { status: 503, text: `${program} is not ready: ${problem}\n` };
+  }
+  const waits = health.waits();
+  return waits.length === 0
     ? { status: 200, text: `${program} is ready` }
-    : { status: 503, text: `${program} is not ready: ${problem}\n` };
+    : { status: 200, text: [`${program} is ready, and waits:`, ...waits, ""].join("\n") };
 }

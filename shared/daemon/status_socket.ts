@@ -1,68 +1,53 @@
-import { chmodSync, unlinkSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, unlinkSync } from "node:fs";
 import { connect, createServer } from "node:net";
-import { errnoOf, messageOf } from "../base/failure.ts";
-
-/** A daemon's status, at a socket in the file system that only root can open. */
-export interface StatusServer {
-  readonly close: () => void;
-}
+import { dirname } from "node:path";
+import { errnoOf } from "../base/failure.ts";
+import { keepListening } from "./keep_listening.ts";
+import type { KeptServer } from "./keep_listening.ts";
 
 /** Milliseconds in which a living daemon answers. */
 const answerTimeout = 5000;
 const onlyOwner = 0o600;
+const folderMode = 0o755;
 
 /**
- * Answers whoever connects with a text, and hangs up.
- * @param onFailure told where it cannot listen.
+ * Answers whoever connects with a text, and hangs up. Only root can connect.
+ * @param path of a socket, whose folder is made.
+ * @param report told why it cannot listen; it tries again. Undefined when it can.
  */
 export function serveStatus(
   path: string,
   status: () => string,
-  onFailure: (problem: string) => void,
-): StatusServer {
+  report: (problem: string | undefined) => void,
+): KeptServer {
   const server = createServer((socket) => {
     socket.on("error", () => {});
     socket.end(status());
   });
-  const listen = (): void => {
-    server.listen(path, () => {
+  server.on("listening", () => {
+    try {
       chmodSync(path, onlyOwner);
-    });
-  };
-  let hasTried = false;
-  server.on("error", (error) => {
-    // A killed daemon has left it behind.
-    if (errnoOf(error) === "EADDRINUSE" && !hasTried) {
-      hasTried = true;
-      void takeOver(path, listen, onFailure);
-    } else onFailure(`Cannot answer at ${path}: ${messageOf(error)}.`);
-  });
-  listen();
-  return {
-    close: () => {
+    } catch (error) {
       server.close();
-    },
+      server.emit("error", error);
+    }
+  });
+  const listen = async (): Promise<void> => {
+    mkdirSync(dirname(path), { recursive: true, mode: folderMode });
+    if (existsSync(path)) await takeOver(path);
+    server.listen(path);
   };
+  return keepListening(server, path, listen, report);
 }
 
-async function takeOver(
-  path: string,
-  listen: () => void,
-  onFailure: (problem: string) => void,
-): Promise<void> {
-  if ((await askStatus(path)) !== undefined) {
-    onFailure(`Cannot answer at ${path}: another process does.`);
-    return;
-  }
+/** Removes the socket of a daemon that was killed. @throws Error where another one answers */
+async function takeOver(path: string): Promise<void> {
+  if ((await askStatus(path)) !== undefined) throw new Error("another process does");
   try {
     unlinkSync(path);
   } catch (error) {
-    if (errnoOf(error) !== "ENOENT") {
-      onFailure(`Cannot answer at ${path}: ${messageOf(error)}.`);
-      return;
-    }
+    if (errnoOf(error) !== "ENOENT") throw error;
   }
-  listen();
 }
 
 /** What a daemon answers at its socket, or undefined if nothing listens. */

@@ -30,12 +30,11 @@ export async function check(sys: Sys, subnetFile: string): Promise<number> {
 export function daemonFindings(snapshot: Snapshot | undefined): string[] {
   if (snapshot === undefined)
     return ["flanneld does not run: nothing on this node follows changes."];
-  const { waitsFor, leases, overlay, traffic, refused } = snapshot;
+  const { waitsFor, waits, overlay, traffic, refused } = snapshot;
   const all = [...refused, ...(overlay?.refused ?? [])];
   return [
     ...(waitsFor === undefined ? [] : [`The node's network is not up: ${waitsFor}.`]),
-    ...(leases.problem === undefined ? [] : [leases.problem]),
-    ...(overlay?.problems ?? []),
+    ...waits.filter((problem) => problem !== traffic?.problem),
     ...(overlay?.failed ?? []).map(({ id, problem }) => `${id} cannot be reached: ${problem}`),
     ...all.map(({ id, problem }) => `${id} is refused: ${problem}.`),
     ...(traffic?.problem === undefined ? [] : [traffic.problem]),

@@ -7,7 +7,8 @@ import type { Snapshot } from "../snapshot.ts";
 /**
  * flanneld status: prints the state of this node's flanneld. `flanneld status json` is for
  * programs.
- * @returns the exit status: 0 if the node's network is up and all peers can be reached.
+ * @returns the exit status: 0 if the node's network is up, all peers can be reached, and
+ *   nothing is waited for.
  */
 export async function status(
   sys: Sys,
@@ -29,9 +30,10 @@ export function readSnapshot(text: string): Snapshot | undefined {
   return parseJson(text) as Snapshot | undefined;
 }
 
-function isWell({ waitsFor, overlay, traffic }: Snapshot): boolean {
+export function isWell({ waitsFor, waits, overlay, traffic }: Snapshot): boolean {
   return (
     waitsFor === undefined &&
+    waits.length === 0 &&
     overlay !== undefined &&
     overlay.programmed === overlay.wanted &&
     overlay.problems.length === 0 &&
@@ -50,7 +52,7 @@ export function formatStatus(snapshot: Snapshot, now: number): string {
   const refused = [...snapshot.refused, ...(overlay?.refused ?? [])];
   const rows: [string, string][] = [
     ["flanneld", `${snapshot.version}, process ${snapshot.pid}`],
-    ["Network", snapshot.waitsFor === undefined ? "up" : `not up: ${snapshot.waitsFor}`],
+    ["Network", networkOf(snapshot)],
     ["Subnet", `${listed(snapshot.subnets)}${expiry}`],
     ["Interface", `${snapshot.interface ?? "none"} ${snapshot.publicIps.join(", ")}`.trim()],
     ["Backend", `${snapshot.backend ?? "none"}, MTU of the pods ${snapshot.mtu ?? "not known"}`],
@@ -62,11 +64,7 @@ export function formatStatus(snapshot: Snapshot, now: number): string {
     ],
     ["Rules", traffic?.inPlace === true ? "in place" : (traffic?.problem ?? "not in place")],
   ];
-  const problems = [
-    ...(leases.problem === undefined ? [] : [leases.problem]),
-    ...(overlay?.problems ?? []),
-    ...(overlay?.failure === undefined ? [] : [overlay.failure]),
-  ];
+  const problems = snapshot.waits.filter((problem) => problem !== traffic?.problem);
   const peers = [
     ...(overlay?.failed ?? []).map(({ id, subnet, problem }) => `${id} (${subnet}): ${problem}`),
     ...refused.map(({ id, problem }) => `${id} is refused: ${problem}`),
@@ -76,6 +74,11 @@ export function formatStatus(snapshot: Snapshot, now: number): string {
     ...[...problems, ...peers].map((line) => `! ${line}`),
     "",
   ].join("\n");
+}
+
+function networkOf({ waitsFor, waits }: Snapshot): string {
+  if (waitsFor !== undefined) return `not up: ${waitsFor}`;
+  return waits.length === 0 ? "up" : "up, as it was last known; see below what flanneld waits for";
 }
 
 function listed(names: readonly string[]): string {

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { binDir, cni } from "../../helpers/cni.ts";
 import { startEtcd, until, type Daemon } from "../../helpers/flanneld.ts";
+import type { FabricNode } from "../../lab/fabric.ts";
 import {
   answer,
   createEtcdNodes,
@@ -166,6 +167,78 @@ describe("on a node of the Kubernetes API", () => {
       ["-iface=eth7"],
     );
   });
+});
+
+/** What `flanneld status`, `flanneld check` and /readyz say, and the exit statuses. */
+async function toldBy(node: FabricNode) {
+  const run = async (command: string) => node.sandbox.exec(`${binDir()}/flanneld`, [command]);
+  const [status, check] = [await run("status"), await run("check")];
+  return {
+    codes: [status.exitCode, check.exitCode],
+    texts: [status.stdout, check.stdout, await answer(node, "/readyz")],
+  };
+}
+
+/** Waits until all is well, or until all say what is waited for; ready it stays. */
+async function whenTold(node: FabricNode, daemon: Daemon, why: string | undefined): Promise<void> {
+  await until(
+    why ?? "health",
+    async () => {
+      const { codes, texts } = await toldBy(node);
+      return why === undefined
+        ? codes.every((code) => code === 0) && texts[2]?.endsWith("flanneld is ready") === true
+        : codes.every((code) => code === 1) && texts.every((text) => text.includes(why));
+    },
+    daemon,
+  );
+  expect(await answer(node, "/readyz")).toContain(" 200 ");
+}
+
+function rename(from: string, to: string): string {
+  return `ip link set ${from} down; ip link set ${from} name ${to}; ip link set ${to} up`;
+}
+
+test("what is waited for once the network is up: the interface, etcd", async () => {
+  await using cluster = await createEtcdNodes(1);
+  const { etcd, fabric } = cluster;
+  const node = cluster.node(1);
+  const daemon = startOnEtcd(node);
+  await whenReady(node, daemon);
+  await whenTold(node, daemon, undefined);
+  await node.sandbox.sh(rename("eth0", "eth9"));
+  await whenTold(node, daemon, "there is no interface eth0");
+  await node.sandbox.sh(rename("eth9", "eth0"));
+  await whenTold(node, daemon, undefined);
+  await etcd.daemon.end("SIGKILL");
+  await whenTold(node, daemon, "in etcd: ");
+  await startEtcd(fabric.router, { url: "http://10.77.0.1:2379" });
+  await whenTold(node, daemon, undefined);
+  expect(await daemon.end()).toBe(0);
+});
+
+test("the port of /healthz is another process's for a while", async () => {
+  await using cluster = await createEtcdNodes(1);
+  const node = cluster.node(1);
+  const occupant = startOnEtcd(node, "-etcd-prefix=/none", "-subnet-file=/run/occupant/subnet.env");
+  await until("/healthz", async () => (await answer(node, "/healthz")).includes(" 200 "), occupant);
+  const why = "Cannot answer at 0.0.0.0, port 8081: ";
+  const ends = startOnEtcd(node);
+  await whenSaid(ends, why);
+  expect(await ends.end()).toBe(0);
+  const daemon = startOnEtcd(node);
+  await until("subnet.env", async () => (await subnetEnv(node)) !== "", daemon);
+  await until(
+    "the reason",
+    async () => {
+      const { codes, texts } = await toldBy(node);
+      return codes.every((code) => code === 1) && texts.slice(0, 2).every((t) => t.includes(why));
+    },
+    daemon,
+  );
+  await occupant.end();
+  await whenTold(node, daemon, undefined);
+  expect(countOf(daemon, why)).toBe(1);
+  expect(await daemon.end()).toBe(0);
 });
 
 const isWarning = (line: string): boolean => line.includes("Trying again until it works");

@@ -1,13 +1,14 @@
 import { describe, expect, it } from "vitest";
 
 import { daemonFindings } from "../../../../../daemons/flanneld/commands/check.ts";
-import { formatStatus } from "../../../../../daemons/flanneld/commands/status.ts";
+import { formatStatus, isWell } from "../../../../../daemons/flanneld/commands/status.ts";
 import type { Snapshot } from "../../../../../daemons/flanneld/snapshot.ts";
 
 const now = 1_000_000_000;
 const well: Snapshot = {
   version: "1.2.3",
   pid: 42,
+  waits: [],
   subnets: ["10.244.1.0/24", "fd00:244:0:1::/64"],
   leaseExpiry: now + 23 * 3_600_000,
   interface: "eth0",
@@ -26,6 +27,7 @@ const well: Snapshot = {
 const ill: Snapshot = {
   ...{ version: "1.2.3", pid: 42, subnets: [], publicIps: [] },
   waitsFor: "this node has no subnet yet",
+  waits: ["Cannot reach the API.", "There is no eth0."],
   leases: { problem: "Cannot reach the API.", errors: 7 },
   overlay: {
     ...{
@@ -87,5 +89,23 @@ Rules      in place
       "iptables-restore is not installed.",
     ]);
     expect(daemonFindings(undefined)).toHaveLength(1);
+  });
+
+  it("tells what is waited for once the network is up, and is not well then", () => {
+    expect(isWell(well)).toBe(true);
+    for (const problem of ["Cannot read eth0.", "Cannot answer at 0.0.0.0, port 8081: in use."]) {
+      const waiting = { ...well, waits: [problem] };
+      expect(isWell(waiting)).toBe(false);
+      expect(formatStatus(waiting, now)).toContain(
+        "Network    up, as it was last known; see below",
+      );
+      expect(formatStatus(waiting, now)).toContain(`\n! ${problem}\n`);
+      expect(daemonFindings(waiting)).toEqual([problem]);
+    }
+    const traffic = { ...{ inPlace: false, repairs: 0, failedLooks: 1 }, problem: "No rules." };
+    const waiting = { ...well, waits: ["No rules."], traffic };
+    expect(formatStatus(waiting, now)).toContain("Rules      No rules.\n");
+    expect(formatStatus(waiting, now)).not.toContain("!");
+    expect(daemonFindings(waiting)).toEqual(["No rules."]);
   });
 });
