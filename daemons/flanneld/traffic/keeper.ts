@@ -1,5 +1,6 @@
 import { Failure, messageOf } from "../../../shared/base/failure.ts";
 import { Backoff } from "../../../shared/daemon/backoff.ts";
+import type { BackoffLimits } from "../../../shared/daemon/backoff.ts";
 import { AsyncFirewall } from "../../../shared/firewall/async_firewall.ts";
 import type { Family } from "../../../shared/net/address.ts";
 import type { Cidr } from "../../../shared/net/cidr.ts";
@@ -29,11 +30,6 @@ export interface TrafficSubnet {
   readonly family: Family;
   readonly network: Cidr;
   readonly subnet: Cidr;
-}
-
-interface RulesSeen {
-  readonly stamp: string;
-  readonly contents: readonly string[];
 }
 
 /** How the rules are. */
@@ -93,14 +89,18 @@ export class TrafficKeeper {
   /** Why the rules could not be looked at the last time. */
   #lookProblem: string | undefined;
   #failedLooks = 0;
-  readonly #lookBackoff = new Backoff({ first: lookInterval, most: longestPause });
+  readonly #lookInterval: number;
+  readonly #lookBackoff: Backoff;
   #lookAgainAt = 0;
 
   constructor(
     options: TrafficKeeperOptions,
     firewall: Firewall = new AsyncFirewall(options.sys),
     watch: Watch = new RuleWatch(options.sys),
+    looks: BackoffLimits = { first: lookInterval, most: longestPause },
   ) {
+    this.#lookInterval = looks.first;
+    this.#lookBackoff = new Backoff(looks);
     this.#options = options;
     this.#firewall = firewall;
     this.#watch = watch;
@@ -112,7 +112,7 @@ export class TrafficKeeper {
     this.#rules = subnets.map((subnet) => rulesOf(subnet, this.#options));
     this.#interval ??= setInterval(() => {
       this.#lookAgain();
-    }, lookInterval);
+    }, this.#lookInterval);
     this.#schedule(0);
   }
 
