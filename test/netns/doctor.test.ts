@@ -154,6 +154,23 @@ describe.concurrent("doctor finds it when", () => {
     expect(findings.map(({ id }) => id)).toContain("no-firewall-tool");
   });
 
+  test.for([
+    ["a kept result", "/var/lib/cni/results/b-pod9-eth0"],
+    ["a reservation", "/var/lib/cni/networks/b/10.9.9.2"],
+  ] as const)("there is a second network with %s, and keeps its config", async ([, file]) => {
+    await using node = await healthyNode();
+    const config = "/etc/cni/net.d/20-b.conflist";
+    const plugins = [{ type: "bridge", ipam: { type: "host-local", subnet: "10.9.9.0/24" } }];
+    await node.writeFile(config, JSON.stringify({ cniVersion: "1.0.0", name: "b", plugins }));
+    const several = async (): Promise<string | undefined> => {
+      const [, findings] = await examine(node);
+      return findings.find(({ id }) => id === "several-configs")?.fix;
+    };
+    expect(await several()).toContain(`mv ${config}`);
+    await node.sh(`mkdir -p $(dirname ${file}); printf 'pod9\r\neth0' > ${file}`);
+    expect(await several()).toMatch(new RegExp(`^leave ${config} where it is`));
+  });
+
   test("no plugin's executable is asked of a runtime's environment", async () => {
     await using node = await healthyNode();
     const env = { CNI_COMMAND: "DEL", CNI_CONTAINERID: "pod1", CNI_NETNS: "/run/netns/pod1" };

@@ -41,6 +41,8 @@ export interface View {
   readonly cached: readonly CachedAttachment[];
   readonly damaged: readonly DamagedAttachment[];
   readonly unrecorded: readonly UnrecordedAttachment[];
+  /** Names of the networks that have a kept result or a reservation, of whatever state. */
+  readonly usedNetworks: ReadonlySet<string>;
   /** The attachments of the network that are alive. */
   readonly pods: readonly PodView[];
   readonly firewall: FirewallView;

@@ -108,7 +108,8 @@ function noPortMappings({ plugins, file }: NetworkList): Finding[] {
 }
 
 /** Configs besides the one that is used. */
-function otherFiles({ configs, reservations }: View, network: NetworkList): Finding[] {
+function otherFiles(view: View, network: NetworkList): Finding[] {
+  const { configs, reservations } = view;
   const { unused } = configs;
   const [first] = unused;
   if (first === undefined) return [];
@@ -124,14 +125,14 @@ function otherFiles({ configs, reservations }: View, network: NetworkList): Find
           what: `There is more than one network config: ${network.file} comes before ${some(unused.map((entry) => entry.network.file))}.`,
           means:
             "A runtime uses the first one only. If files are removed or renamed, new pods may get another network than existing ones.",
-          fix: disable(first.network),
+          fix: disable(view, first.network),
         }
       : {
           id: "other-config-wins",
           severity: "error",
           what: `${network.file} comes before flannel's ${hidden.network.file}, so the runtime uses it.`,
           means: "New pods are not on flannel's network and cannot reach the pods that are.",
-          fix: disable(network),
+          fix: disable(view, network),
         },
     ...unused.flatMap(({ network: unusedNetwork, subnets }): Finding[] => {
       const shared = subnets.find((subnet) => usedSubnets.some((used) => overlaps(used, subnet)));
@@ -142,14 +143,18 @@ function otherFiles({ configs, reservations }: View, network: NetworkList): Find
           severity: "error",
           what: `The networks ${network.name} and ${unusedNetwork.name} (${unusedNetwork.file}) both hand out addresses of ${formatCidr(shared)}.`,
           means: "Each tracks only its own addresses, so two pods can get the same one.",
-          fix: disable(unusedNetwork),
+          fix: disable(view, unusedNetwork),
         },
       ];
     }),
   ];
 }
 
-function disable({ file }: NetworkList): string {
+/** How to take a config out of use. A network that pods may be attached to keeps its config. */
+function disable({ usedNetworks }: View, { file, name }: NetworkList): string {
+  if (usedNetworks.has(name)) {
+    return `leave ${file} where it is while pods are attached to the network ${name} (cnitool ps lists them)`;
+  }
   return `mv ${quoted(file)} ${quoted(`${file}.disabled`)}`;
 }
 

@@ -3,7 +3,8 @@ import { runFolder } from "../../../../shared/files/paths.ts";
 import { Cache } from "../../../../shared/libcni/cache.ts";
 import type { Tool } from "../../command.ts";
 import { observeAttachments } from "../../node/attachments.ts";
-import { isRecent, reservationsOf } from "../../node/reservations.ts";
+import type { Attachments } from "../../node/attachments.ts";
+import { allReservations, isRecent, reservationsOf } from "../../node/reservations.ts";
 import type { Reservations } from "../../node/reservations.ts";
 import type { View } from "../view.ts";
 import { observeBridge } from "./bridge.ts";
@@ -48,6 +49,7 @@ export async function observe(tool: Tool): Promise<View> {
     cached: attachments.cached,
     damaged: attachments.damaged,
     unrecorded: attachments.unrecorded,
+    usedNetworks: usedNetworks(tool, attachments),
     pods: pods ?? [],
     firewall: firewall ?? noFirewall,
     overlay,
@@ -55,6 +57,16 @@ export async function observe(tool: Tool): Promise<View> {
     leftovers: listIfPresent(`${runFolder}/portmap/leftovers`).length,
     failures: parts.failures,
   };
+}
+
+/** The networks that pods are attached to, or may be. */
+function usedNetworks(tool: Tool, { cached, damaged }: Attachments): Set<string> {
+  const all = [
+    ...cached,
+    ...damaged.flatMap(({ candidates }) => candidates),
+    ...allReservations(tool),
+  ];
+  return new Set(all.map(({ network }) => network));
 }
 
 /** Containers with a reservation so new that their ADD may be under way. */

@@ -210,6 +210,7 @@ export function viewOf(changes: Changes = {}): View {
     cached: pods.map((entry) => entry.attachment),
     damaged: [],
     unrecorded: [],
+    usedNetworks: new Set(["cbr0"]),
     pods,
     firewall: {
       commands: { iptables: true, nft: true },

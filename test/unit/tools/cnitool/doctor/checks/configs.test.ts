@@ -91,6 +91,51 @@ testFaults([
     fix: "mv /n/20-b.conf /n/20-b.conf.disabled",
   },
   {
+    name: "pods are attached to the second network",
+    id: "several-configs",
+    changes: {
+      configs: { unused: [{ network: otherNetwork("b", "/n/20-b.conf"), subnets: [] }] },
+      usedNetworks: new Set(["b"]),
+    },
+    what: "comes before /n/20-b.conf",
+    fix: "leave /n/20-b.conf where it is while pods are attached to the network b",
+  },
+  {
+    name: "pods are attached to the network that wins over flannel's",
+    id: "other-config-wins",
+    severity: "error",
+    changes: {
+      configs: {
+        network: otherNetwork("a", "/n/05-a.conf"),
+        unused: [{ network, subnets: [] }],
+      },
+      usedNetworks: new Set(["a"]),
+      cached: [],
+      pods: [],
+      ...plugins(pluginFile("loopback")),
+      links: [],
+      reserved: [],
+    },
+    what: "/n/05-a.conf comes before flannel's",
+    fix: "leave /n/05-a.conf where it is",
+  },
+  {
+    name: "pods are attached to a network that gives the same addresses",
+    id: "same-subnet",
+    severity: "error",
+    changes: {
+      configs: {
+        unused: [
+          { network: otherNetwork("b", "/n/20-b.conf"), subnets: [parseCidr("10.244.0.0/16")] },
+        ],
+      },
+      usedNetworks: new Set(["b"]),
+    },
+    what: "both hand out addresses of 10.244.0.0/16",
+    fix: "leave /n/20-b.conf where it is",
+    also: ["several-configs"],
+  },
+  {
     name: "another network config wins over flannel's",
     id: "other-config-wins",
     severity: "error",
