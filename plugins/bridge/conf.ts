@@ -1,4 +1,4 @@
-import { badConfig, parseAt, validate } from "../../shared/cni/conf.ts";
+import { argPath, badConfig, parseAt, validate } from "../../shared/cni/conf.ts";
 import { CniError } from "../../shared/cni/error.ts";
 import { newIfnameProblem, readArgs } from "../../shared/cni/request.ts";
 import type { Request } from "../../shared/cni/request.ts";
@@ -131,7 +131,7 @@ function requestedMac(conf: BridgeConf, request: Request): string | undefined {
   const asked = [
     { path: "runtimeConfig.mac", text: conf.runtimeConfig?.mac },
     { path: "args.cni.mac", text: conf.args?.cni?.mac },
-    { path: "MAC of CNI_ARGS", text: readArgs(request).get("MAC") },
+    { path: argPath("MAC"), text: readArgs(request).get("MAC") },
   ].find(({ text }) => typeof text === "string" && text !== "");
   if (typeof asked?.text !== "string") return undefined;
   return formatMac(parseAt(parseInterfaceMac, asked.text, asked.path, what));

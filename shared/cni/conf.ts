@@ -21,12 +21,16 @@ const networkConfig = "the network config (/etc/cni/net.d)";
 /** What to do about the keys of a config that the runtime adds to what the file says. */
 const adviceForRuntimeKeys: ReadonlyMap<string, string> = new Map([
   ["prevResult", "The runtime passes prevResult: see its log, or delete and recreate the pod."],
-  [
-    "runtimeConfig",
-    "The runtime passes runtimeConfig: correct what the pod asks for, such as its ports.",
-  ],
+  ["runtimeConfig", "The runtime passes runtimeConfig: correct what the pod asks for."],
   ["args", `Correct args where it is set: by the orchestrator, or in ${networkConfig}.`],
 ]);
+
+const argsPath = " of CNI_ARGS";
+
+/** The path of a key of CNI_ARGS, for messages. */
+export function argPath(key: string): string {
+  return key + argsPath;
+}
 
 /**
  * Checks a config against its schema.
@@ -61,13 +65,13 @@ const maxProblems = 32;
 
 /**
  * A config without the values that violate its schema, for the verbs that go on without them.
- * @param warn is told of each.
+ * @param warn is told of each, and its path.
  */
 export function withoutInvalid(
   validator: Validator<unknown>,
   value: JsonObject,
   what: string,
-  warn: (line: string) => void,
+  warn: (line: string, path: string) => void,
 ): JsonObject {
   if (validator(value)) return value;
   const copy = JSON.parse(JSON.stringify(value)) as JsonObject;
@@ -76,7 +80,7 @@ export function withoutInvalid(
     const steps = error === undefined ? [] : pointerSteps(error);
     // At the top, only a missing key is an error. Then there is nothing to remove.
     if (error === undefined || steps.length === 0) break;
-    warn(problemOf(validator, copy, what).message);
+    warn(problemOf(validator, copy, what).message, pathOf(stepsOf(error)));
     removeAt(copy, count < maxProblems ? steps : steps.slice(0, 1));
   }
   return copy;
@@ -133,6 +137,7 @@ export function parseAt<T>(
 }
 
 function adviceFor(path: string): string {
+  if (path.endsWith(argsPath)) return "The runtime sets CNI_ARGS: correct what the pod asks for.";
   const [root = ""] = path.split(/[.[]/, 1);
   const advice = adviceForRuntimeKeys.get(root);
   return (

@@ -24,6 +24,8 @@ export interface InvokeEnv {
   readonly delegate: Delegate;
   /** Prints a line on stderr. */
   warn(line: string): void;
+  /** What has been warned of, by its path: the plugins of one call are given the same config. */
+  readonly skipped?: Set<string>;
   /** The prevResult of a caller in this process that has it in no text. */
   readonly prevResult?: Result;
   /** Hands ADD's result to the caller. If that fails, the ADD is undone. */
@@ -102,7 +104,7 @@ function contextOf<Conf>(plugin: Plugin<Conf>, call: Call): Context<Conf> {
   const warn = (line: string): void => {
     env.warn(line);
   };
-  const skip = goesOn(request, warn);
+  const skip = goesOn(request, env);
   const usable = isRemoval(request)
     ? withoutInvalid(validator, raw, `the ${name} config`, skip)
     : raw;
@@ -111,7 +113,8 @@ function contextOf<Conf>(plugin: Plugin<Conf>, call: Call): Context<Conf> {
     conf: plugin.parse(usable, request, skip),
     raw,
     version,
-    prevResult: env.prevResult ?? prevResultOf(request, raw, version, warn),
+    prevResult:
+      env.prevResult ?? prevResultOf(usable, version, isRemoval(request) ? skip : undefined),
     node: env.node,
     firewall: env.firewall,
     delegate: env.delegate,
@@ -125,9 +128,12 @@ function isRemoval({ verb }: Request): boolean {
   return verb === "DEL" || verb === "GC";
 }
 
-function goesOn({ verb }: Request, warn: (line: string) => void): (problem: string) => void {
-  return (problem) => {
-    warn(`${problem} ${verb} goes on without it.`);
+/** Warns once of what a verb goes on without. */
+function goesOn({ verb }: Request, env: InvokeEnv): (problem: string, path?: string) => void {
+  return (problem, path = problem) => {
+    if (env.skipped?.has(path) === true) return;
+    env.skipped?.add(path);
+    env.warn(`${problem} ${verb} goes on without it.`);
   };
 }
 
@@ -136,17 +142,17 @@ function coded(thrown: unknown): unknown {
   return thrown instanceof Failure ? asCniError(thrown) : thrown;
 }
 
+/** @param skip is told what is wrong, if the verb can go on; otherwise that is thrown. */
 function prevResultOf(
-  request: Request,
-  raw: JsonObject,
+  conf: JsonObject,
   version: Version,
-  warn: (line: string) => void,
+  skip: ((problem: string) => void) | undefined,
 ): Result | undefined {
   try {
-    return readPrevResult(raw, version);
+    return readPrevResult(conf, version);
   } catch (error) {
-    if (!isRemoval(request) || !(error instanceof CniError)) throw error;
-    goesOn(request, warn)(error.message);
+    if (skip === undefined || !(error instanceof CniError)) throw error;
+    skip(error.message);
     return undefined;
   }
 }

@@ -68,7 +68,7 @@ async function call(
   const node = new Node(sys);
   const firewall = new Firewall(sys);
   try {
-    const env = { node, firewall, warn };
+    const env = { node, firewall, warn, skipped: new Set<string>() };
     const delegate = new DelegateInvoker(request, env, builtins);
     await plugin.call(request, raw, { ...env, delegate, deliver });
   } finally {

@@ -1,4 +1,4 @@
-import { badConfig, parseAt, validate } from "../cni/conf.ts";
+import { argPath, badConfig, parseAt, validate } from "../cni/conf.ts";
 import { idProblem, readArgs } from "../cni/request.ts";
 import type { Request } from "../cni/request.ts";
 import type { Route } from "../cni/result.ts";
@@ -142,18 +142,13 @@ function refuseOldVersion(raw: JsonObject, sets: readonly RangeSet[]): void {
 /** The addresses that CNI_ARGS, args and the capability `ips` ask for. */
 function readRequested(conf: HostLocalConf, request: Request): Address[] {
   return [
-    ...(readArgs(request).get("IP") ?? "").split(",").map((text) => ({ path: argsPath, text })),
+    ...(readArgs(request).get("IP") ?? "")
+      .split(",")
+      .map((text) => ({ path: argPath("IP"), text })),
     ...(conf.args?.cni?.ips ?? []).map((text) => ({ path: "args.cni.ips", text })),
     ...(conf.runtimeConfig?.ips ?? []).map((text) => ({ path: "runtimeConfig.ips", text })),
-  ].flatMap(({ path, text }) =>
-    text === "" ? [] : parseAt(parseRequested, text, path, what, argsAdvice.get(path)),
-  );
+  ].flatMap(({ path, text }) => (text === "" ? [] : parseAt(parseRequested, text, path, what)));
 }
-
-const argsPath = "IP of CNI_ARGS";
-const argsAdvice = new Map([
-  [argsPath, "The runtime sets CNI_ARGS: correct what the pod asks for."],
-]);
 
 /** An address, with or without a prefix length. */
 function parseRequested(text: string): Address {

@@ -55,6 +55,18 @@ describe("a bridge config", () => {
     expect(added({ runtimeConfig: { mac: "" } }).mac).toBeUndefined();
   });
 
+  test.each(["zz", "00:00:00:00:00:00", "01:00:5e:00:00:01"])(
+    "blames the runtime for MAC=%s",
+    (mac) => {
+      expect(() => added({}, `MAC=${mac}`)).toThrow(
+        expect.objectContaining({
+          message: expect.stringContaining("Cannot use MAC of CNI_ARGS in the bridge config"),
+          details: "The runtime sets CNI_ARGS: correct what the pod asks for.",
+        }),
+      );
+    },
+  );
+
   test("has the VLANs of a trunk in ranges, without the port's own", () => {
     const vlanTrunk = [{ minID: 7, maxID: 9 }, { id: 5 }, { id: 6, minID: 8, maxID: 10 }];
     expect(added({ vlanTrunk }).trunk).toEqual([{ first: 5, last: 10 }]);

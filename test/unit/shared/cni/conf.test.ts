@@ -2,6 +2,7 @@
 import { describe, expect, it } from "vitest";
 
 import {
+  argPath,
   badConfig,
   parseAt,
   stringAt,
@@ -279,7 +280,8 @@ describe("badConfig", () => {
   it.each([
     ["mtu", "Correct mtu in the network config (/etc/cni/net.d)."],
     ["prevResult.ips[0]", "The runtime passes prevResult"],
-    ["runtimeConfig.mac", "The runtime passes runtimeConfig"],
+    ["runtimeConfig.mac", "The runtime passes runtimeConfig: correct what the pod asks for."],
+    [argPath("MAC"), "The runtime sets CNI_ARGS: correct what the pod asks for."],
     ["args.cni.mac", "by the orchestrator"],
   ])("says of %s where the mistake is: %s", (path, advice) => {
     expect(badConfig(path, 7, "must be right", "the config").details).toContain(advice);

@@ -7,7 +7,11 @@ import type { Plugin } from "../../../../shared/cni/plugin.ts";
 import type { Attachment, Request, Verb } from "../../../../shared/cni/request.ts";
 import { emptyResult } from "../../../../shared/cni/result.ts";
 import type { Node } from "../../../../shared/node/node.ts";
-import { validateLoopback } from "../../../../schemas/generated/validators.js";
+import {
+  validateBridge,
+  validateHostLocal,
+  validateLoopback,
+} from "../../../../schemas/generated/validators.js";
 import type { JsonObject } from "../../../../shared/base/json.ts";
 
 /** A plugin that records its calls, in order. */
@@ -193,6 +197,34 @@ test("D8 the config's own keys are read as Go reads them", async () => {
   expect(await call("STATUS", { NAME: "net", CNIVersion: "1.1.0" })).toEqual(["status"]);
   expect(await call("STATUS", { NAME: "net", CNIVersion: "1.0.0" })).toEqual(["error 1"]);
 });
+
+test.each(["DEL", "GC"] as const)(
+  "%s warns once of what several plugins are given",
+  async (verb) => {
+    const wrong = { ...conf, prevResult: 5, args: 3, dns: 5, runtimeConfig: [] };
+    const raw = { ...wrong, ipam: { ranges: 1 }, "cni.dev/valid-attachments": [] };
+    const lines: string[] = [];
+    const env: InvokeEnv = {
+      node: {} as Node,
+      firewall: {} as InvokeEnv["firewall"],
+      delegate: {} as InvokeEnv["delegate"],
+      warn: (line) => void lines.push(line),
+      skipped: new Set(),
+    };
+    const plugin = recorder([]);
+    for (const validator of [validateBridge, validateHostLocal] as const) {
+      await toHandler({ ...plugin, validator }).call(request(verb), raw, env);
+    }
+    const paths = lines.map((line) => /^Cannot use (\S+)/.exec(line)?.[1] ?? "");
+    expect(paths.toSorted((a, b) => a.localeCompare(b))).toEqual([
+      "args",
+      "dns",
+      "ipam.ranges",
+      "prevResult",
+      "runtimeConfig",
+    ]);
+  },
+);
 
 test.each([
   ["CHECK", "0.3.1"],
