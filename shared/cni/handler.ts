@@ -124,7 +124,7 @@ function contextOf<Conf>(plugin: Plugin<Conf>, call: Call): Context<Conf> {
 }
 
 /** DEL and GC remove what there is, whatever else is wrong. */
-function isRemoval({ verb }: Request): boolean {
+export function isRemoval({ verb }: Request): boolean {
   return verb === "DEL" || verb === "GC";
 }
 

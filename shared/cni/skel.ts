@@ -1,9 +1,10 @@
 import { Firewall } from "../firewall/firewall.ts";
 import { Node } from "../node/node.ts";
 import type { Sys } from "../runtime/sys.ts";
-import { isJsonObject, parseJson } from "../base/json.ts";
+import { isDeeperThan, isJsonObject, parseJson } from "../base/json.ts";
 import type { Json, JsonObject } from "../base/json.ts";
 import { withExactKeys } from "../base/json_keys.ts";
+import { isRemoval } from "./handler.ts";
 import type { Handler } from "./handler.ts";
 import { DelegateInvoker } from "./delegate_invoker.ts";
 import { asCniError, CniError, Code } from "./error.ts";
@@ -70,7 +71,8 @@ async function call(
   try {
     const env = { node, firewall, warn, skipped: new Set<string>() };
     const delegate = new DelegateInvoker(request, env, builtins);
-    await plugin.call(request, raw, { ...env, delegate, deliver });
+    const conf = isRemoval(request) ? withoutDeepResult(raw, warn) : raw;
+    await plugin.call(request, conf, { ...env, delegate, deliver });
   } finally {
     firewall.close();
     node.close();
@@ -89,6 +91,17 @@ function readConfig(sys: Sys): JsonObject {
       : `Cannot read the network config: stdin must be a JSON object (got ${quote(text)}).`,
     "The caller writes the network config to stdin. By hand, use cnitool, or redirect a file to stdin.",
   );
+}
+
+/** Levels that no result has, and any stack has room for. */
+const maxLevels = 100;
+
+/** The config without a prevResult that is nested too deeply to be looked at. */
+function withoutDeepResult(conf: JsonObject, warn: (line: string) => void): JsonObject {
+  const { prevResult, ...rest } = conf;
+  if (!isDeeperThan(prevResult, maxLevels)) return conf;
+  warn("prevResult is nested too deeply: going on without it.");
+  return rest;
 }
 
 function readText(sys: Sys): string {

@@ -174,3 +174,28 @@ describe("an error", () => {
     expect(await dispatch(sys, [])).toBe(1);
   });
 });
+
+describe("a value that is nested a hundred thousand levels deep", () => {
+  const levels = 100_000;
+  const deep = "[".repeat(levels) + "]".repeat(levels);
+  const config = (key: string): string => `{"cniVersion":"1.0.0","name":"n","${key}":${deep}}`;
+  const seenBy = async (verb: string, key: string): Promise<string[]> => {
+    const { seen } = await run({ env: { CNI_COMMAND: verb }, stdin: config(key) });
+    return seen.flatMap(({ conf }) => Object.keys(conf));
+  };
+
+  it.each(["DEL", "GC"])("does not keep %s from going on without prevResult", async (verb) => {
+    const { status, stderr, seen } = await run({
+      env: { CNI_COMMAND: verb },
+      stdin: config("prevResult"),
+    });
+    expect(status).toBe(0);
+    expect(seen.map(({ conf }) => conf)).toEqual([{ cniVersion: "1.0.0", name: "n" }]);
+    expect(stderr).toBe("own: prevResult is nested too deeply: going on without it.\n");
+  });
+
+  it("is left to the plugin by the other verbs, and where it is needed", async () => {
+    expect(await seenBy("CHECK", "prevResult")).toContain("prevResult");
+    expect(await seenBy("DEL", "ipam")).toContain("ipam");
+  });
+});
