@@ -1,11 +1,13 @@
 import { Failure } from "../../shared/base/failure.ts";
 import { isPresent } from "../../shared/files/files.ts";
+import { sysctlPath } from "../../shared/files/paths.ts";
 import type { NetConf } from "../../shared/flannel/net_conf.ts";
+import { bridgeNetfilterKey } from "../../shared/node/sysctl.ts";
 
 /** The files whose presence says that bridged packets pass iptables. */
 const files = {
-  4: "/proc/sys/net/bridge/bridge-nf-call-iptables",
-  6: "/proc/sys/net/bridge/bridge-nf-call-ip6tables",
+  4: sysctlPath(bridgeNetfilterKey(4)),
+  6: sysctlPath(bridgeNetfilterKey(6)),
 } as const;
 
 /** @throws Failure missing where packets between a bridge's ports do not pass the network's iptables. */

@@ -3,7 +3,7 @@ import type { Address, Family } from "../../shared/net/address.ts";
 import { parseCidr, subnetOf } from "../../shared/net/cidr.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
 import { NetError } from "../../shared/net/error.ts";
-import { subnetFile } from "../../shared/files/paths.ts";
+import { netConfFile, subnetFile } from "../../shared/files/paths.ts";
 import { parseGoPattern, PatternError } from "./go_pattern.ts";
 import { describeFlags, parseFlags, UsageError } from "./flags.ts";
 import type { Flags, Values } from "./flags.ts";
@@ -112,10 +112,7 @@ const flags = {
     "flannel.alpha.coreos.com",
     "prefix of flannel's annotations; may have one slash",
   ),
-  "net-config-path": text(
-    "/etc/kube-flannel/net-conf.json",
-    "file with the network's config, with --kube-subnet-mgr",
-  ),
+  "net-config-path": text(netConfFile, "file with the network's config, with --kube-subnet-mgr"),
   "set-node-network-unavailable": yes(
     true,
     "tells the Kubernetes API when the node's network is up",

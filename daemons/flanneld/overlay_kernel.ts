@@ -1,7 +1,8 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 
 import { errnoOf, Failure, messageOf } from "../../shared/base/failure.ts";
 import { Churn } from "../../shared/daemon/churn.ts";
+import { sysctlPath } from "../../shared/files/paths.ts";
 import type { Address, Family } from "../../shared/net/address.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
 import { listInterfaceAddresses } from "../../shared/netlink/interface_address.ts";
@@ -18,6 +19,7 @@ import type { NextHop, TableRoute } from "../../shared/netlink/route.ts";
 import { errnoText, NetlinkSocket } from "../../shared/netlink/socket.ts";
 import { listVxlans } from "../../shared/netlink/vxlan.ts";
 import type { VxlanLink } from "../../shared/netlink/vxlan.ts";
+import { readSysctl } from "../../shared/node/sysctl.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
 
 /**
@@ -137,17 +139,13 @@ export class OverlayKernel implements Disposable {
 
   /** A sysctl's value, or undefined if this kernel does not have it. */
   sysctl(key: string): string | undefined {
-    try {
-      return readFileSync(`/proc/sys/${key}`, "utf8").trim();
-    } catch {
-      return undefined;
-    }
+    return readSysctl(key);
   }
 
   /** @throws Failure kernel */
   setSysctl(key: string, value: string): void {
     try {
-      writeFileSync(`/proc/sys/${key}`, value, { flag: "r+" });
+      writeFileSync(sysctlPath(key), value, { flag: "r+" });
     } catch (cause) {
       if (errnoOf(cause) === "ENOENT") return;
       throw new Failure(

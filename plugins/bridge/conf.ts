@@ -1,4 +1,5 @@
 import { argPath, badConfig, parseAt, validate } from "../../shared/cni/conf.ts";
+import { defaultBridge } from "../../shared/flannel/defaults.ts";
 import { CniError } from "../../shared/cni/error.ts";
 import { newIfnameProblem, readArgs } from "../../shared/cni/request.ts";
 import type { Request } from "../../shared/cni/request.ts";
@@ -78,7 +79,7 @@ export function parseBridgeConf(
       return fallback;
     }
   };
-  const bridge = conf.bridge ?? "cni0";
+  const bridge = conf.bridge ?? defaultBridge;
   read(!removes, () => checkName(bridge), undefined);
   read(adds, () => checkTogether(conf, bridge), undefined);
   const vlan = conf.vlan ?? 0;

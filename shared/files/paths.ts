@@ -23,6 +23,15 @@ export const flannelDockerFile = "/run/flannel/docker";
 /** Where the wireguard backend of the Go program keeps its private key. */
 export const wireguardKeyFile = "/run/flannel/wgkey";
 
+/** Where flannel's manifest mounts its configs. */
+const manifestFolder = "/etc/kube-flannel";
+
+/** The network's config, for flanneld. */
+export const netConfFile = `${manifestFolder}/net-conf.json`;
+
+/** The conflist to install. */
+export const mountedConflist = `${manifestFolder}/cni-conf.json`;
+
 /** Where runtimes look for network configs. */
 export const netFolder = "/etc/cni/net.d";
 
@@ -51,6 +60,11 @@ export const netnsFolders: readonly string[] = ["/run/netns", "/run/docker/netns
 
 /** The network namespace of the process that opens it. */
 export const ownNetns = "/proc/self/ns/net";
+
+/** The file of a sysctl. @param key such as "net/ipv4/ip_forward". */
+export function sysctlPath(key: string): string {
+  return `/proc/sys/${key}`;
+}
 
 /** The lock of iptables-legacy, unless XTABLES_LOCKFILE names another file. */
 export const xtablesLock = "/run/xtables.lock";

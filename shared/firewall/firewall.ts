@@ -1,6 +1,7 @@
 import type { Failure } from "../base/failure.ts";
 import type { Family } from "../net/address.ts";
 import { readIfPresent } from "../files/files.ts";
+import { sysctlPath } from "../files/paths.ts";
 import { forgetUdpAnswers, forgetUdpFlows } from "../netlink/conntrack.ts";
 import type { UdpFlows } from "../netlink/conntrack.ts";
 import { hasLegacyChain, hasLegacyTable, legacyContent, legacyTable } from "./iptables_legacy.ts";
@@ -30,7 +31,7 @@ const lateAnswer = 20;
 /** How often rules are looked at while something changes them all the time. */
 const looks = 10;
 /** How many flows the kernel tracks in this namespace. */
-const flowCount = "/proc/sys/net/netfilter/nf_conntrack_count";
+const flowCount = sysctlPath("net/netfilter/nf_conntrack_count");
 export type { Variant } from "./tools.ts";
 
 /**

@@ -39,7 +39,7 @@ export interface SubnetRange {
 
 /** Where the config is from, which decides what it must contain. */
 export interface NetConfSource {
-  /** "/etc/kube-flannel/net-conf.json", or "the key /coreos.com/network/config in etcd". */
+  /** The path of net-conf.json, or "the key /coreos.com/network/config in etcd". */
   readonly name: string;
   /** Whether flanneld chooses the subnets, as it does with etcd. */
   readonly choosesSubnets: boolean;

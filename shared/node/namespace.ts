@@ -9,7 +9,6 @@ import type { PortVlans } from "../netlink/link_codec.ts";
 import {
   duplicateDetection,
   getLinks,
-  linksWithLifetimes,
   listAddresses,
   listLinks,
   listPortVlans,
@@ -124,11 +123,6 @@ export class Namespace implements Disposable {
   /** The addresses of a link. @throws Failure kernel */
   addresses(link: Link): Cidr[] {
     return listAddresses(this.#socket, link.index);
-  }
-
-  /** The indexes of links that have a global IPv6 address with a lifetime. @throws Failure kernel */
-  linksWithLifetimes(): Set<number> {
-    return linksWithLifetimes(this.#socket);
   }
 
   /** The state of duplicate address detection on a link. @throws Failure kernel */

@@ -3,7 +3,7 @@ import { fileAttributes } from "../files/attributes.ts";
 import type { Attributes } from "../files/attributes.ts";
 import { takeLock, takeNamedLock } from "../files/lock.ts";
 import type { Lock, LockKind } from "../files/lock.ts";
-import { runFolder } from "../files/paths.ts";
+import { runFolder, sysctlPath } from "../files/paths.ts";
 import { commandFolders } from "../files/command.ts";
 import { Namespace } from "./namespace.ts";
 import { isOwnNamespace } from "./netns.ts";
@@ -86,11 +86,11 @@ export class Node implements Attributes, Disposable {
 
   /** The id of this boot, unique among all machines, or undefined if the kernel does not tell. */
   get bootId(): string | undefined {
-    return readLine("/proc/sys/kernel/random/boot_id");
+    return readLine(sysctlPath("kernel/random/boot_id"));
   }
 
   get hostName(): string | undefined {
-    return readLine("/proc/sys/kernel/hostname");
+    return readLine(sysctlPath("kernel/hostname"));
   }
 
   attribute(path: string, name: string): string | undefined {

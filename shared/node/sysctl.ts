@@ -1,8 +1,15 @@
 import { readFileSync, writeFileSync } from "node:fs";
 
 import { Failure, errnoOf, messageOf } from "../base/failure.ts";
+import { sysctlPath } from "../files/paths.ts";
+import type { Family } from "../net/address.ts";
 import type { SetSysctl } from "../netlink/change.ts";
 import { describe } from "../netlink/encode.ts";
+
+/** The sysctls that make bridged packets pass the firewall. */
+export function bridgeNetfilterKey(family: Family): string {
+  return `net/bridge/bridge-nf-call-ip${family === 4 ? "" : "6"}tables`;
+}
 
 /**
  * A sysctl of the network namespace that the thread is in.
@@ -11,7 +18,7 @@ import { describe } from "../netlink/encode.ts";
  */
 export function readSysctl(key: string): string | undefined {
   try {
-    return readFileSync(`/proc/sys/${key}`, "utf8").trim();
+    return readFileSync(sysctlPath(key), "utf8").trim();
   } catch {
     return undefined;
   }
@@ -26,7 +33,7 @@ export function readSysctl(key: string): string | undefined {
 export function setSysctl(change: SetSysctl): Failure | undefined {
   if (readSysctl(change.key) === change.value) return undefined;
   try {
-    writeFileSync(`/proc/sys/${change.key}`, change.value, { flag: "r+" });
+    writeFileSync(sysctlPath(change.key), change.value, { flag: "r+" });
     return undefined;
   } catch (cause) {
     if (change.optional && errnoOf(cause) === "ENOENT") return undefined;

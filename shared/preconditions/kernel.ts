@@ -1,4 +1,5 @@
 import { changeProblem } from "../files/files.ts";
+import { sysctlPath } from "../files/paths.ts";
 import type { Family } from "../net/address.ts";
 import type { Namespace } from "../node/node.ts";
 import type { Finding } from "./finding.ts";
@@ -25,7 +26,7 @@ export function readSysctls(host: Pick<Namespace, "sysctl">, keys: readonly stri
 
 /** Why no setting can be changed, or undefined. */
 export function sysctlProblem(): string | undefined {
-  return changeProblem(`/proc/sys/${forwardingKey(4)}`);
+  return changeProblem(sysctlPath(forwardingKey(4)));
 }
 
 /** A key as sysctl(8) has it. */

@@ -4,6 +4,7 @@
  */
 import { readFileSync, readlinkSync } from "node:fs";
 import { libc } from "./libc_bun.ts";
+import { ownExecutable } from "./sys.ts";
 
 /** By its number: each name costs every start, and only a daemon gives advice. */
 const SYS_madvise = process.arch === "x64" ? 28 : 233;
@@ -60,7 +61,7 @@ function divide(): void {
 
 /** The executable's mappings, each with its part of the file. */
 function mappingsOf(file: "maps" | "smaps") {
-  const executable = readlinkSync("/proc/self/exe");
+  const executable = readlinkSync(ownExecutable);
   return readFileSync(`/proc/self/${file}`, "utf8")
     .split(/^(?=[\da-f]+-)/m)
     .flatMap((text) => {

@@ -97,3 +97,6 @@ export interface RunResult {
   /** Why there is no status: "timeout", "output" (too much), or the name of a signal or an errno. */
   readonly failure: string | undefined;
 }
+
+/** The executable that runs. */
+export const ownExecutable = "/proc/self/exe";

@@ -15,6 +15,8 @@ import { newIdProblem } from "../../shared/cni/request.ts";
 import { versionOf } from "../../shared/cni/version.ts";
 import { readIfPresent, readProblem } from "../../shared/files/files.ts";
 import type { JsonObject } from "../../shared/base/json.ts";
+import { mountedConflist } from "../../shared/files/paths.ts";
+import { defaultNetwork } from "../../shared/flannel/defaults.ts";
 import type { Options } from "./options.ts";
 
 /** A network's conflist, as it is to be installed. */
@@ -26,12 +28,9 @@ export interface Conflist {
   readonly plugins: readonly string[];
 }
 
-/** Where flannel's manifest mounts the conflist. */
-const mounted = "/etc/kube-flannel/cni-conf.json";
-
 /** What flannel's manifest has had in it for years. */
 const usual = `{
-  "name": "cbr0",
+  "name": "${defaultNetwork}",
   "cniVersion": "1.0.0",
   "plugins": [
     { "type": "flannel", "delegate": { "hairpinMode": true, "isDefaultGateway": true } },
@@ -55,10 +54,10 @@ const validators: ReadonlyMap<string, Validator<unknown>> = new Map<string, Vali
  */
 export function readConflist(conf: Options["conf"]): Conflist {
   if (conf === undefined) {
-    const text = readText(mounted);
+    const text = readText(mountedConflist);
     return text === undefined
       ? parseConflist(usual, "the usual conflist")
-      : parseConflist(text, mounted);
+      : parseConflist(text, mountedConflist);
   }
   if ("text" in conf) return parseConflist(conf.text, "the conflist given as text");
   const text = readText(conf.file);

@@ -6,6 +6,8 @@ import type { Session } from "../../shared/cli/run.ts";
 import { OutputError, Terminal } from "../../shared/cli/terminal.ts";
 import { explainError } from "../../shared/cni/error.ts";
 import { findExecutable } from "../../shared/files/files.ts";
+import { mountedConflist } from "../../shared/files/paths.ts";
+import { ownExecutable } from "../../shared/runtime/sys.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
 import { contentOf } from "../../shared/files/content.ts";
 import { copyFile, digestOf } from "./atomic_file.ts";
@@ -17,8 +19,8 @@ import type { Options } from "./options.ts";
 import { installedFiles, Transaction } from "./transaction.ts";
 import type { Outcome, WantedFile } from "./transaction.ts";
 
-/** The executable that runs, which is what it installs. */
-const self = "/proc/self/exe";
+/** What it installs. */
+const self = ownExecutable;
 
 type Warn = (line: string) => void;
 
@@ -40,18 +42,14 @@ const installCommand: Command<Tool> = {
     "of the executable by any other name: flannel install-cni.",
     "",
     "A flag goes before its variable, and a file before a text. Without any of them",
-    "the conflist is /etc/kube-flannel/cni-conf.json if there is one, or else",
+    `the conflist is ${mountedConflist} if there is one, or else`,
     "flannel's usual one. A conflist that is not valid is refused before anything is",
     "touched. A run can be killed at any moment, and run again.",
     "",
     "Exit status: 0 done, 1 not done, 2 wrong usage.",
   ],
   options: optionTable,
-  examples: [
-    "install-cni",
-    "install-cni --conf /etc/kube-flannel/cni-conf.json",
-    "install-cni --uninstall",
-  ],
+  examples: ["install-cni", `install-cni --conf ${mountedConflist}`, "install-cni --uninstall"],
   async run({ tool, flags }) {
     const { sys, terminal, plugins } = tool;
     const options = readOptions(flags, sys.env);

@@ -1,7 +1,8 @@
 import { Failure } from "../../../shared/base/failure.ts";
 import { askStatus } from "../../../shared/daemon/status_socket.ts";
 import { readIfPresent } from "../../../shared/files/files.ts";
-import { statusSocket } from "../../../shared/files/paths.ts";
+import { statusSocket, sysctlPath } from "../../../shared/files/paths.ts";
+import { defaultBridge as bridge } from "../../../shared/flannel/defaults.ts";
 import { readSubnetEnv } from "../../../shared/flannel/subnet_env.ts";
 import type { SubnetEnv } from "../../../shared/flannel/subnet_env.ts";
 import { contains, formatCidr } from "../../../shared/net/cidr.ts";
@@ -10,8 +11,6 @@ import { OverlayKernel } from "../overlay_kernel.ts";
 import type { Snapshot } from "../snapshot.ts";
 import { readSnapshot } from "./status.ts";
 
-/** The bridge that flannel's conflist names. */
-const bridge = "cni0";
 const IPv6LinkLocal = 0xfe80n >> 6n;
 
 /**
@@ -55,7 +54,7 @@ function nodeFindings(sys: Sys, subnetFile: string): string[] {
 function forwardingFindings({ subnets }: SubnetEnv): string[] {
   const keys = { 4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding" } as const;
   return subnets.flatMap(({ address: { family } }) =>
-    readIfPresent(`/proc/sys/${keys[family]}`)?.trim() === "0"
+    readIfPresent(sysctlPath(keys[family]))?.trim() === "0"
       ? [
           `The node forwards no IPv${family} packets: set ${keys[family].replaceAll("/", ".")} to 1 (the bridge plugin does so with the first pod).`,
         ]

@@ -1,4 +1,5 @@
 import type { Family } from "../../../../shared/net/address.ts";
+import { bridgeNetfilterKey } from "../../../../shared/node/sysctl.ts";
 import type { Finding } from "../../../../shared/preconditions/finding.ts";
 import {
   dotted,
@@ -7,12 +8,7 @@ import {
   ipv6Off,
   sysctlsReadOnly,
 } from "../../../../shared/preconditions/kernel.ts";
-import {
-  acceptRaKey,
-  bridgeNetfilterKey,
-  neighbourLimitKey,
-  routeLocalnetKey,
-} from "../observe/kernel.ts";
+import { acceptRaKey, neighbourLimitKey, routeLocalnetKey } from "../observe/kernel.ts";
 import { bridgeLink, familiesOf, isGateway, some } from "../view.ts";
 import type { View } from "../view.ts";
 

@@ -1,6 +1,7 @@
 import type { Finding } from "../../../../shared/preconditions/finding.ts";
 import { podOf } from "../../node/plugin_call.ts";
 import type { DamagedAttachment } from "../../node/attachments.ts";
+import { defaultNetwork } from "../../../../shared/flannel/defaults.ts";
 import { quoted } from "../../shell.ts";
 import { collecting, keepsResults, some } from "../view.ts";
 import type { View } from "../view.ts";
@@ -116,7 +117,7 @@ function left({ leftovers, configs: { network } }: View): Finding[] {
       severity: "warning",
       what: `portmap could not delete the firewall rules of ${String(leftovers)} containers.`,
       means: "Their host ports lead nowhere. Every later portmap call tries again.",
-      fix: collecting(network?.name ?? "cbr0"),
+      fix: collecting(network?.name ?? defaultNetwork),
     },
   ];
 }

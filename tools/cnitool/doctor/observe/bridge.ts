@@ -1,4 +1,5 @@
 import type { JsonObject } from "../../../../shared/base/json.ts";
+import { defaultBridge } from "../../../../shared/flannel/defaults.ts";
 import type { Link } from "../../../../shared/node/node.ts";
 import type { Tool } from "../../command.ts";
 import type { Attachments } from "../../node/attachments.ts";
@@ -12,7 +13,7 @@ export function observeBridge(
   links: readonly Link[],
   attachments: Attachments,
 ): BridgeView {
-  const name = typeof conf["bridge"] === "string" ? conf["bridge"] : "cni0";
+  const name = typeof conf["bridge"] === "string" ? conf["bridge"] : defaultBridge;
   const link = links.find((candidate) => candidate.name === name);
   return {
     name,

@@ -1,11 +1,15 @@
 import { readIfPresent } from "../../../../shared/files/files.ts";
 import type { Family } from "../../../../shared/net/address.ts";
+import { linksWithLifetimes } from "../../../../shared/netlink/query.ts";
+import { NetlinkSocket } from "../../../../shared/netlink/socket.ts";
+import { bridgeNetfilterKey } from "../../../../shared/node/sysctl.ts";
 import type { Link } from "../../../../shared/node/node.ts";
 import {
   readSysctls,
   requiredSysctls,
   sysctlProblem,
 } from "../../../../shared/preconditions/kernel.ts";
+import type { Sys } from "../../../../shared/runtime/sys.ts";
 import type { Tool } from "../../command.ts";
 import type { KernelView } from "../view.ts";
 
@@ -21,11 +25,6 @@ function sysctlKeys(bridge: string): string[] {
     neighbourLimitKey(4),
     neighbourLimitKey(6),
   ];
-}
-
-/** The sysctls that make bridged packets pass the firewall. */
-export function bridgeNetfilterKey(family: Family): string {
-  return `net/bridge/bridge-nf-call-ip${family === 4 ? "" : "6"}tables`;
 }
 
 /** The sysctl that lets packets from 127.0.0.1 leave by a link. */
@@ -46,7 +45,7 @@ export function acceptRaKey(link: string): string {
 /** Reads the kernel's settings and tables. @throws Failure kernel */
 export function observeKernel({ node }: Tool, bridge: string, links: readonly Link[]): KernelView {
   const { host } = node;
-  const advertised = advertisedLinks(node.host, links);
+  const advertised = advertisedLinks(node, links);
   const keys = [...sysctlKeys(bridge), ...advertised.map(acceptRaKey)];
   const [ipv4, ipv6] = [entriesIn("arp_cache"), entriesIn("ndisc_cache")];
   return {
@@ -61,13 +60,18 @@ export function observeKernel({ node }: Tool, bridge: string, links: readonly Li
 }
 
 /** Links whose IPv6 default route, or else an address, is from a router advertisement. */
-function advertisedLinks(host: Tool["node"]["host"], links: readonly Link[]): string[] {
+function advertisedLinks({ host, sys }: Tool["node"], links: readonly Link[]): string[] {
   const defaults = host.routes().filter(({ dst }) => dst.address.family === 6 && dst.prefix === 0);
   const byRoute = new Set(
     defaults.filter(({ isAdvertised }) => isAdvertised).flatMap((route) => route.links),
   );
-  const found = defaults.length > 0 ? byRoute : host.linksWithLifetimes();
+  const found = defaults.length > 0 ? byRoute : withLifetimes(sys);
   return links.flatMap(({ index, name }) => (found.has(index) ? [name] : []));
+}
+
+function withLifetimes(sys: Sys): Set<number> {
+  using socket = new NetlinkSocket(sys);
+  return linksWithLifetimes(socket);
 }
 
 /** The number of entries of a neighbour table; only the node's first namespace has these files. */

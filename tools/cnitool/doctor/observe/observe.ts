@@ -1,5 +1,6 @@
 import { listIfPresent, writeProblem } from "../../../../shared/files/files.ts";
 import { runFolder } from "../../../../shared/files/paths.ts";
+import { defaultBridge } from "../../../../shared/flannel/defaults.ts";
 import { Cache } from "../../../../shared/libcni/cache.ts";
 import type { Tool } from "../../command.ts";
 import { observeAttachments } from "../../node/attachments.ts";
@@ -41,7 +42,7 @@ export async function observe(tool: Tool): Promise<View> {
   return {
     configs,
     plugins: observePlugins(tool, configs),
-    kernel: observeKernel(tool, bridge?.name ?? "cni0", links),
+    kernel: observeKernel(tool, bridge?.name ?? defaultBridge, links),
     links,
     bridge,
     reservations,
