@@ -430,6 +430,23 @@ export const FAULTS: readonly Fault[] = [
     isFixed: true,
   },
   {
+    id: "strict-rp-filter",
+    severity: "warning",
+    name: "so is one of a pod without a kept result",
+    plant: `
+      ip netns add bare
+      attach() {
+        echo '{"cniVersion":"1.0.0","name":"'$1'","type":"bridge","bridge":"'$1'","isGateway":true,
+          "isDefaultGateway":'$3',"ipam":{"type":"host-local","subnet":"10.'$4'.0.0/24"}}' |
+          CNI_COMMAND=ADD CNI_CONTAINERID=bare CNI_NETNS=/run/netns/bare CNI_IFNAME=$2 \\
+          CNI_PATH=/opt/cni/bin /opt/cni/bin/bridge
+      }
+      attach a eth0 true 81; attach b eth1 false 82
+      ip netns exec bare sysctl -qw net.ipv4.conf.all.rp_filter=1`,
+    message: "bare (eth1)",
+    also: ["missing-result"],
+  },
+  {
     id: "pod-broken",
     severity: "error",
     name: "a pod has lost its address",

@@ -45,6 +45,8 @@ export interface View {
   readonly usedNetworks: ReadonlySet<string>;
   /** The attachments of the network that are alive. */
   readonly pods: readonly PodView[];
+  /** Pods of any network. */
+  readonly strictFilters: readonly StrictFilter[];
   readonly firewall: FirewallView;
   /** What joins the node to others; undefined where nothing of flanneld's does. */
   readonly overlay: OverlayView | undefined;
@@ -140,8 +142,13 @@ export interface PodView {
   readonly hostPorts: readonly HostPort[];
   /** Host ports that a process of the node listens on. */
   readonly portsInUse: readonly { readonly port: HostPort; readonly process: string }[];
-  /** Interfaces that drop what comes in by them because the answer would leave by another. */
-  readonly strictInterfaces: readonly string[];
+}
+
+/** A pod that drops what comes in by some interfaces because the answer would leave by another. */
+export interface StrictFilter {
+  readonly name: string;
+  readonly netns: string;
+  readonly interfaces: readonly string[];
 }
 
 export interface FirewallView {

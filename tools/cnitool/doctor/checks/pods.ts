@@ -64,13 +64,12 @@ function portsInUse({ pods }: View): Finding[] {
 /**
  * Interfaces of pods that drop incoming packets, because answers would leave by another interface.
  */
-function strictInterfaces({ pods }: View): Finding[] {
-  const strict = pods.filter((pod) => pod.strictInterfaces.length > 0);
-  const [first] = strict;
+function strictInterfaces({ strictFilters }: View): Finding[] {
+  const [first] = strictFilters;
   if (first === undefined) return [];
-  const names = strict.map((pod) => `${pod.name} (${pod.strictInterfaces.join(", ")})`);
-  const [ifname = ""] = first.strictInterfaces;
-  const enter = `nsenter --net=${first.attachment.netns}`;
+  const names = strictFilters.map((pod) => `${pod.name} (${pod.interfaces.join(", ")})`);
+  const [ifname = ""] = first.interfaces;
+  const enter = `nsenter --net=${first.netns}`;
   return [
     {
       id: "strict-rp-filter",

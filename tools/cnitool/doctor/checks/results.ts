@@ -79,15 +79,19 @@ function unrecorded(view: View): Finding[] {
   if (!keepsResults(view)) return [];
   const found = view.unrecorded.filter(({ namespace }) => namespace !== undefined);
   if (found.length === 0) return [];
-  const names = found.map(({ containerId, namespace }) => `${containerId} (${namespace?.path})`);
+  // A pod may have several addresses.
+  const ids = [...new Set(found.map(({ containerId }) => containerId))];
+  const names = new Set(
+    found.map(({ containerId, namespace }) => `${containerId} (${namespace?.path})`),
+  );
   return [
     {
       id: "missing-result",
       severity: "warning",
-      what: `Pods are attached but have no cached result: ${some(names)}.`,
+      what: `Pods are attached but have no cached result: ${some([...names])}.`,
       means:
         "The runtime does not know that they are attached. Their addresses are in use, so they count as alive.",
-      fix: `recreate these pods (kubectl delete pod): ${some(found.map(({ containerId }) => containerId))}`,
+      fix: `recreate these pods (kubectl delete pod): ${some(ids)}`,
     },
   ];
 }

@@ -16,6 +16,7 @@ import { observeOverlay } from "./overlay.ts";
 import { Parts } from "./parts.ts";
 import { observePlugins } from "./plugins.ts";
 import { observePods } from "./pods.ts";
+import { observeStrictFilters } from "./strict_filters.ts";
 
 /**
  * Looks at the node once. If a part cannot be looked at, the view has a failure for it and the
@@ -52,6 +53,8 @@ export async function observe(tool: Tool): Promise<View> {
     unrecorded: attachments.unrecorded,
     usedNetworks: usedNetworks(tool, attachments),
     pods: pods ?? [],
+    strictFilters:
+      parts.look("interfaces of pods", () => observeStrictFilters(tool, attachments)) ?? [],
     firewall: firewall ?? noFirewall,
     overlay,
     results: { folder: cache.folder, problem: writeProblem(cache.folder) },

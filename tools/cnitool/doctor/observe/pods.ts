@@ -8,12 +8,9 @@ import type { Tool } from "../../command.ts";
 import type { CachedAttachment } from "../../node/attachments.ts";
 import { noDelegate } from "../../node/delegate_chain.ts";
 import { missingRules } from "../../node/missing_rules.ts";
-import { withContainer } from "../../../../shared/node/namespaces.ts";
 import { configFor, hostPortsOf, podOf, requestFor } from "../../node/plugin_call.ts";
 import type { HostPort } from "../../node/plugin_call.ts";
 import type { ConfigsView, PodView } from "../view.ts";
-
-const mainTable = 254;
 
 /** Looks at the pods of the network one after another, and closes each namespace again. */
 export async function observePods(
@@ -24,15 +21,10 @@ export async function observePods(
   const own = cached.filter(
     (attachment) => attachment.state === "alive" && attachment.network === network?.name,
   );
-  const perContainer = Map.groupBy(
-    cached.filter(({ state, ifname }) => state === "alive" && ifname !== "lo"),
-    ({ containerId }) => containerId,
-  );
   const pods: PodView[] = [];
   for (const attachment of own) {
     const { missing, errors } = await missingRules(tool, attachment, true);
     const hostPorts = hostPortsOf(attachment);
-    const all = perContainer.get(attachment.containerId) ?? [];
     pods.push({
       attachment,
       name: podOf(attachment) ?? attachment.containerId,
@@ -41,7 +33,6 @@ export async function observePods(
       ruleErrors: errors.map(({ message }) => message),
       hostPorts,
       portsInUse: hostPorts.flatMap((port) => portInUse(tool, port)),
-      strictInterfaces: all.length > 1 ? strictInterfaces(tool, attachment, all) : [],
     });
     tool.node.closeContainer(attachment.netns);
   }
@@ -93,36 +84,4 @@ function portInUse(
   const inodes = [...node.listeners(wanted).values()].flat();
   if (inodes.length === 0) return [];
   return [{ port, process: node.listenerName(inodes) ?? "a process" }];
-}
-
-/**
- * The interfaces of a container with several attachments that drop packets from outside: reverse
- * path filtering is strict, and the default route leads through another interface.
- */
-function strictInterfaces(
-  { node }: Tool,
-  { netns }: CachedAttachment,
-  attachments: readonly CachedAttachment[],
-): string[] {
-  const found = withContainer(node, netns, (container) => {
-    const filter = (link: string): number =>
-      Number(container.sysctl(`net/ipv4/conf/${link}/rp_filter`) ?? 0);
-    const all = filter("all");
-    // The larger of the two applies; 2 is loose.
-    const strict = attachments.filter(({ ifname }) => Math.max(all, filter(ifname)) === 1);
-    if (strict.length === 0) return [];
-    const byDefault = container
-      .routes()
-      .find(
-        ({ dst, table }) => dst.address.family === 4 && dst.prefix === 0 && table === mainTable,
-      );
-    const links = new Map(container.links().map(({ name, index }) => [name, index]));
-    return strict
-      .map(({ ifname }) => ifname)
-      .filter((ifname) => {
-        const index = links.get(ifname);
-        return index !== undefined && byDefault?.links.includes(index) !== true;
-      });
-  });
-  return found ?? [];
 }

@@ -92,7 +92,7 @@ export function attachment(
 export function pod(name: string, address: string, more: Partial<PodView> = {}): PodView {
   return {
     ...{ attachment: attachment(name, address), name, problem: undefined, missingRules: [] },
-    ...{ ruleErrors: [], hostPorts: [], portsInUse: [], strictInterfaces: [] },
+    ...{ ruleErrors: [], hostPorts: [], portsInUse: [] },
     ...more,
   };
 }
@@ -212,6 +212,7 @@ export function viewOf(changes: Changes = {}): View {
     unrecorded: [],
     usedNetworks: new Set(["cbr0"]),
     pods,
+    strictFilters: [],
     firewall: {
       commands: { iptables: true, nft: true },
       variant: "nft",

@@ -34,7 +34,9 @@ testFaults([
   {
     name: "a pod's second network is filtered strictly",
     id: "strict-rp-filter",
-    changes: { pods: [pod("pod1", "10.244.1.2", { strictInterfaces: ["net1"] })] },
+    changes: {
+      strictFilters: [{ name: "pod1", netns: "/run/netns/pod1", interfaces: ["net1"] }],
+    },
     what: "pod1 (net1)",
     fix: "nsenter --net=/run/netns/pod1 sysctl -w net.ipv4.conf.net1.rp_filter=2",
   },
