@@ -5,8 +5,8 @@ import { nextFailure } from "./peer_state.ts";
 import type { PeerState } from "./peer_state.ts";
 import type { PlannedChange } from "./planned_change.ts";
 
-/** A kind of object, in the singular and the plural. */
-type Noun = readonly [one: string, many: string];
+/** A kind of object that a peer has. */
+export type PeerObject = "fdb" | "neighbour" | "route";
 
 /** The outcome of a run of changes. */
 export interface Applied {
@@ -18,7 +18,7 @@ export interface Applied {
   /** Peers that are reachable after failures. */
   readonly recovered: readonly PeerState[];
   /** How many objects had disappeared and were made again, by kind. */
-  readonly repaired: ReadonlyMap<Noun, number>;
+  readonly repaired: ReadonlyMap<PeerObject, number>;
   /** Why something unwanted could not be deleted; undefined if all was. */
   readonly deletionProblem: string | undefined;
   /** Whether a link has gone or gone down meanwhile. */
@@ -53,7 +53,7 @@ export async function applyChanges(
 class ApplyRun implements Applied {
   readonly failed = new Map<PeerState, string>();
   readonly recovered: PeerState[] = [];
-  readonly repaired = new Map<Noun, number>();
+  readonly repaired = new Map<PeerObject, number>();
   deletionProblem: string | undefined;
   isSurprised = false;
   readonly #state: OverlayState;
@@ -123,13 +123,13 @@ class ApplyRun implements Applied {
 
   #countRepair({ owner, change }: PlannedChange): void {
     if (owner?.wasProgrammed !== true) return;
-    const kind = nouns[change.kind];
+    const kind = made[change.kind];
     if (kind !== undefined) this.repaired.set(kind, (this.repaired.get(kind) ?? 0) + 1);
   }
 }
 
-const nouns: Readonly<Record<string, Noun>> = {
-  "set-route": ["route", "routes"],
-  "set-neighbour": ["neighbour", "neighbours"],
-  "set-fdb": ["forwarding entry", "forwarding entries"],
+const made: Readonly<Record<string, PeerObject>> = {
+  "set-route": "route",
+  "set-neighbour": "neighbour",
+  "set-fdb": "fdb",
 };

@@ -1,4 +1,5 @@
 import { formatMetrics } from "../../shared/daemon/metrics.ts";
+import { deviceDrops } from "./device_drops.ts";
 import type { Admission } from "./leases/admission.ts";
 import type { LeaseManagerHealth } from "./leases/lease_manager.ts";
 import type { RefusalLog } from "./refusal_log.ts";
@@ -17,7 +18,7 @@ export interface FlanneldState {
 
 /** What flanneld tells Prometheus of itself. */
 export function flanneldMetrics(state: FlanneldState): string {
-  const { leases, admission, overlay } = state;
+  const { leases, admission, overlay, traffic } = state;
   const now = Date.now();
   const age = leases.lastEvent === undefined ? undefined : (now - leases.lastEvent) / 1000;
   const left = leases.leaseExpiry === undefined ? undefined : (leases.leaseExpiry - now) / 1000;
@@ -60,9 +61,25 @@ export function flanneldMetrics(state: FlanneldState): string {
     },
     {
       name: "flanneld_repairs_total",
-      help: "Routes, neighbours and forwarding entries that something else had taken away.",
+      help: "What something else had taken away or changed, by kind.",
       type: "counter",
-      value: overlay?.repairs,
+      value:
+        overlay &&
+        Object.entries({ ...overlay.repairs, rule: traffic?.repairs ?? 0 }).map(
+          ([kind, value]) => ({ labels: { kind }, value }),
+        ),
+    },
+    {
+      name: "flanneld_convergence_seconds",
+      help: "Time from the last change of leases, or of this node, until packets had their ways.",
+      type: "gauge",
+      value: overlay?.convergence === undefined ? undefined : overlay.convergence / 1000,
+    },
+    {
+      name: "flanneld_device_drops_total",
+      help: "Packets that flannel's devices have dropped.",
+      type: "counter",
+      value: deviceDrops(overlay?.devices ?? []),
     },
     {
       name: "flanneld_kernel_event_losses_total",

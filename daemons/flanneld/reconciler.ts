@@ -2,6 +2,7 @@ import { Failure, messageOf } from "../../shared/base/failure.ts";
 import { Churn } from "../../shared/daemon/churn.ts";
 import type { Lease } from "../../shared/flannel/lease.ts";
 import type { Subscription, Sys } from "../../shared/runtime/sys.ts";
+import type { OverlayChange } from "../../shared/netlink/overlay_change.ts";
 import { listenToKernel } from "../../shared/netlink/events.ts";
 import { ChangedIds } from "./leases/changed_ids.ts";
 import { applyChanges } from "./apply_changes.ts";
@@ -14,7 +15,7 @@ import { logApplied, logRepair } from "./reconciler_log.ts";
 import type { ReconcilerLog } from "./reconciler_log.ts";
 import { RepairPace } from "./repair_pace.ts";
 import { summarize, wantedPeers } from "./reconciler_status.ts";
-import type { ReconcilerStatus, WantedPeer } from "./reconciler_status.ts";
+import type { ReconcilerStatus, Repairs, WantedPeer } from "./reconciler_status.ts";
 
 export interface ReconcilerOptions extends OverlaySettings {
   readonly sys: Sys;
@@ -69,7 +70,10 @@ export class Reconciler {
   #isClosed = false;
   #failures = 0;
   #lostLinks = 0;
-  #repairs = 0;
+  #repairs: Repairs = { device: 0, route: 0, neighbour: 0, fdb: 0 };
+  /** When the first change was told that is not in the kernel yet. */
+  #changedAt: number | undefined;
+  #convergence: number | undefined;
   #losses = 0;
   #problems: readonly string[] = [];
   #externalTimer: ReturnType<typeof setTimeout> | undefined;
@@ -105,6 +109,7 @@ export class Reconciler {
   /** Says what this node has, again where that has changed. */
   configure(own: OwnSide): void {
     this.#state.configure(own);
+    this.#changedAt ??= performance.now();
     this.#wake(0, "all");
   }
 
@@ -123,6 +128,7 @@ export class Reconciler {
     this.#changed.addAll(changed);
     this.#isComplete = isComplete;
     this.#arePeersNew = true;
+    this.#changedAt ??= performance.now();
     void this.#run();
   }
 
@@ -145,6 +151,7 @@ export class Reconciler {
       complete: this.#isComplete,
       failure: this.#failure,
       repairs: this.#repairs,
+      convergence: this.#convergence,
       losses: this.#losses,
       lastSync: this.#lastSync,
     };
@@ -248,7 +255,7 @@ export class Reconciler {
     logApplied(this.#options.log, applied);
     this.#options.onRefusals(this.#state.book.refusals);
     const { deletionProblem, isLinkLost, isSurprised, repaired } = applied;
-    for (const count of repaired.values()) this.#repairs += count;
+    for (const [kind, count] of repaired) this.#countRepairs(kind, count);
     this.#lostLinks = isLinkLost ? this.#lostLinks + 1 : 0;
     if (isLinkLost) this.#wake(pause(this.#lostLinks), "all");
     if (isSurprised) this.#wake(firstPause, "all");
@@ -257,7 +264,19 @@ export class Reconciler {
     const isWhole = this.#state.problems.length === 0 && !isLinkLost;
     if (!isWhole || deletionProblem !== undefined || !isComplete) return;
     this.#lastSync = Date.now();
+    this.#noteConvergence();
     this.#synced.resolve(undefined);
+  }
+
+  #countRepairs(kind: keyof Repairs, count: number): void {
+    this.#repairs = { ...this.#repairs, [kind]: this.#repairs[kind] + count };
+  }
+
+  #noteConvergence(): void {
+    // What came meanwhile is for the next round.
+    if (this.#changedAt === undefined || this.#isAgain || this.#concern !== "changes") return;
+    this.#convergence = performance.now() - this.#changedAt;
+    this.#changedAt = undefined;
   }
 
   async #lookAround(): Promise<void> {
@@ -286,7 +305,10 @@ export class Reconciler {
     this.#problems = problems;
     for (const problem of problems) if (!before.includes(problem)) log.warn(problem);
     // Before that it was this flanneld that had to make them.
-    if (this.#lastSync !== undefined) logRepair(log, seen.changes);
+    if (this.#lastSync !== undefined) {
+      logRepair(log, seen.changes);
+      this.#countRepairs("device", devicesOf(seen.changes).size);
+    }
     if (problems.length > 0) this.#wake(longestPause / 10, "devices");
     return isMore;
   }
@@ -323,6 +345,16 @@ export class Reconciler {
     await promise;
     this.#turnBegan = performance.now();
   }
+}
+
+/** The names of the devices that changes are for. */
+function devicesOf(changes: readonly OverlayChange[]): ReadonlySet<string> {
+  return new Set(
+    changes.map((change) => {
+      if ("device" in change) return change.device.name;
+      return "link" in change ? change.link : "";
+    }),
+  );
 }
 
 /** Milliseconds to wait after so many failures in a row. */

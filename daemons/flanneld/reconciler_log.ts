@@ -1,6 +1,6 @@
 import { describeOverlay } from "../../shared/netlink/overlay_change.ts";
 import type { OverlayChange } from "../../shared/netlink/overlay_change.ts";
-import type { Applied } from "./apply_changes.ts";
+import type { Applied, PeerObject } from "./apply_changes.ts";
 
 /** Where the reconciler logs what it has found and done. */
 export interface ReconcilerLog {
@@ -10,6 +10,13 @@ export interface ReconcilerLog {
 
 /** The most peers that are named; the rest are counted. */
 const namedPeers = 5;
+
+/** In the singular and the plural. */
+const nouns: Readonly<Record<PeerObject, readonly [one: string, many: string]>> = {
+  route: ["route", "routes"],
+  neighbour: ["neighbour", "neighbours"],
+  fdb: ["forwarding entry", "forwarding entries"],
+};
 
 /** Logs new failures, recoveries and repairs. */
 export function logApplied(log: ReconcilerLog, applied: Applied): void {
@@ -27,7 +34,7 @@ export function logApplied(log: ReconcilerLog, applied: Applied): void {
   }
   if (repaired.size > 0) {
     const parts = [...repaired].map(
-      ([[singular, plural], count]) => `${count} ${count === 1 ? singular : plural}`,
+      ([kind, count]) => `${count} ${nouns[kind][count === 1 ? 0 : 1]}`,
     );
     log.warn(`Put back what something else has taken away: ${parts.join(", ")}.`);
   }

@@ -1,5 +1,6 @@
 import { formatAddress } from "../../shared/net/address.ts";
 import { formatCidr } from "../../shared/net/cidr.ts";
+import type { PeerObject } from "./apply_changes.ts";
 import type { OverlayState } from "./overlay_state.ts";
 
 /** How far the kernel is as the leases want it. */
@@ -20,12 +21,17 @@ export interface ReconcilerStatus {
   /** What keeps everything from being looked at. */
   readonly failure: string | undefined;
   /** How often something had to be put back. */
-  readonly repairs: number;
+  readonly repairs: Repairs;
+  /** Milliseconds from the last change of leases or of this node until all was as it should be. */
+  readonly convergence: number | undefined;
   /** How often the kernel's events were more than there was room for. */
   readonly losses: number;
   /** When all was as it should be, but for peers that have failed; milliseconds since the epoch. */
   readonly lastSync: number | undefined;
 }
+
+/** How many objects had been taken away or changed, by kind. */
+export type Repairs = Readonly<Record<PeerObject | "device", number>>;
 
 export interface PeerProblem {
   /** The lease's. */
@@ -59,7 +65,10 @@ export function wantedPeers(state: OverlayState): WantedPeer[] {
   );
 }
 
-type Summary = Omit<ReconcilerStatus, "complete" | "failure" | "lastSync" | "losses" | "repairs">;
+type Summary = Omit<
+  ReconcilerStatus,
+  "complete" | "convergence" | "failure" | "lastSync" | "losses" | "repairs"
+>;
 
 /** Counts peers. One with subnets of both families counts for each. */
 export function summarize(state: OverlayState): Summary {

@@ -18,9 +18,12 @@ import type { FabricNode } from "../../lab/fabric.ts";
 const vxlan = { Network: "10.0.0.0/8", Backend: { Type: "vxlan" } };
 const count = soak ? 5000 : 500;
 
+/** The sum, whatever its labels are. */
 async function metric(node: FabricNode, name: string): Promise<number> {
-  const value = new RegExp(`^${name} (\\S+)$`, "m").exec(await answer(node, "/metrics"))?.[1];
-  return Number(value);
+  const values = (await answer(node, "/metrics")).matchAll(
+    new RegExp(`^${name}(?:\\{.*\\})? (\\S+)$`, "gm"),
+  );
+  return [...values].reduce((sum, [, value]) => sum + Number(value), 0);
 }
 
 describe(`with ${count} peers`, () => {

@@ -178,7 +178,7 @@ describe("the reconciler", () => {
     await vi.waitFor(() => expect(reconciler.status.lastSync).toBeGreaterThan(lastSync));
     model.routes.splice(0);
     reconciler.configure(own);
-    await vi.waitFor(() => expect(reconciler.status.repairs).toBe(2));
+    await vi.waitFor(() => expect(reconciler.status.repairs.route).toBe(2));
   });
 
   it("sends nobody what is on this node, whatever the kernel has told of it", async () => {

@@ -5,6 +5,7 @@ import { formatStatus, isWell } from "../../../../../daemons/flanneld/commands/s
 import type { Snapshot } from "../../../../../daemons/flanneld/snapshot.ts";
 
 const now = 1_000_000_000;
+const repairs = { device: 0, route: 0, neighbour: 0, fdb: 0 };
 const well: Snapshot = {
   version: "1.2.3",
   pid: 42,
@@ -17,9 +18,9 @@ const well: Snapshot = {
   mtu: 1430,
   leases: { lastEvent: now - 3000, errors: 0 },
   overlay: {
-    ...{ wanted: 4, programmed: 4, ignored: 0, repairs: 0, losses: 0, failed: [], refused: [] },
+    ...{ wanted: 4, programmed: 4, ignored: 0, losses: 0, failed: [], refused: [] },
     ...{ devices: ["flannel.1", "flannel-v6.1"], problems: [], complete: true },
-    ...{ failure: undefined, lastSync: now },
+    ...{ failure: undefined, lastSync: now, repairs, convergence: 12 },
   },
   refused: [],
   traffic: { inPlace: true, problem: undefined, repairs: 0, failedLooks: 0 },
@@ -34,7 +35,8 @@ const ill: Snapshot = {
       wanted: 2,
       programmed: 1,
       ignored: 0,
-      repairs: 0,
+      repairs,
+      convergence: undefined,
       losses: 0,
       devices: [],
       complete: false,
