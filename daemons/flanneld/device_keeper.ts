@@ -20,6 +20,8 @@ export interface DevicesSeen {
   readonly changes: readonly OverlayChange[];
   /** Why a device is not as it should be. */
   readonly problems: readonly string[];
+  /** What of the interface that packets leave by the devices depend on; undefined without one. */
+  readonly parent: string | undefined;
 }
 
 /**
@@ -52,7 +54,8 @@ export function keepDevices(
   );
   const all = new Set(vxlans.flatMap(({ name, index }) => (isDeviceName(name) ? [index] : [])));
   for (const device of wanted) refuseAdvertisements(kernel, device, problems);
-  return { indexes, all, changes, problems };
+  const lower = wanted.length === 0 ? undefined : kernel.link(parent);
+  return { indexes, all, changes, problems, parent: lower && `${lower.index} ${lower.mtu}` };
 }
 
 /** @returns why the device is not as it should be, if so. */

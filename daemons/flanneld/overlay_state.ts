@@ -44,6 +44,7 @@ const noDevices: DevicesSeen = {
   all: new Set(),
   changes: [],
   problems: [],
+  parent: undefined,
 };
 
 /** What the kernel must have and what it has, for devices and each family. */
@@ -55,6 +56,9 @@ export class OverlayState {
   #wantedDevices: readonly WantedDevice[] = [];
   #seen: DevicesSeen = noDevices;
   readonly #nodeNetworks = new Map<Family, NodeNetworks>();
+  /** Whether this node's side is another since the devices were last looked at. */
+  #isNewSide = false;
+  #isFollowing = false;
   /** Whether all peers have to be joined again, because the device or the interface has changed. */
   #isMoved = false;
   /** Grows whenever this node's own side is another. */
@@ -105,6 +109,7 @@ export class OverlayState {
     this.#own = own;
     this.#ownRevision++;
     this.#isMoved = true;
+    this.#isNewSide = true;
     this.#wantedDevices = backend.devices(own.lease, own.external, own.macs);
     for (const [family, { state }] of this.families) {
       const subnet = subnetOf(own, family);
@@ -119,18 +124,26 @@ export class OverlayState {
     return problem === undefined ? this.#seen.problems : [problem, ...this.#seen.problems];
   }
 
+  /** Whether devices had to change because this node's side has, and not by another's hand. */
+  get isFollowing(): boolean {
+    return this.#isFollowing;
+  }
+
   /**
    * Makes the devices as they should be.
    * @returns whether routes and entries of a device may be gone.
    */
   keepDevices(): boolean {
     const before = this.#seen;
+    const isNewSide = this.#isNewSide;
+    this.#isNewSide = false;
     this.#seen = keepDevices(
       this.#settings.kernel,
       this.#wantedDevices,
       this.#own?.external.name ?? "",
       ({ family }) => this.families.get(family)?.network,
     );
+    this.#isFollowing = isNewSide || this.#seen.parent !== before.parent;
     for (const { state } of this.families.values()) state.learnDevice(this.#deviceOf(state.family));
     const isSame = this.#wantedDevices.every(
       ({ name }) => before.indexes.get(name) === this.#seen.indexes.get(name),

@@ -11,7 +11,7 @@ import { eventHandlers } from "./kernel_events.ts";
 import type { Concern } from "./kernel_events.ts";
 import { OverlayState } from "./overlay_state.ts";
 import type { OverlaySettings, OwnSide } from "./overlay_state.ts";
-import { logApplied, logRepair } from "./reconciler_log.ts";
+import { logApplied, logDevices } from "./reconciler_log.ts";
 import type { ReconcilerLog } from "./reconciler_log.ts";
 import { RepairPace } from "./repair_pace.ts";
 import { summarize, wantedPeers } from "./reconciler_status.ts";
@@ -306,8 +306,9 @@ export class Reconciler {
     for (const problem of problems) if (!before.includes(problem)) log.warn(problem);
     // Before that it was this flanneld that had to make them.
     if (this.#lastSync !== undefined) {
-      logRepair(log, seen.changes);
-      this.#countRepairs("device", devicesOf(seen.changes).size);
+      const { isFollowing } = this.#state;
+      logDevices(log, seen.changes, isFollowing);
+      if (!isFollowing) this.#countRepairs("device", devicesOf(seen.changes).size);
     }
     if (problems.length > 0) this.#wake(longestPause / 10, "devices");
     return isMore;

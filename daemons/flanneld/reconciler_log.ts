@@ -41,10 +41,21 @@ export function logApplied(log: ReconcilerLog, applied: Applied): void {
   if (deletionProblem !== undefined) log.warn(deletionProblem);
 }
 
-/** Logs what was wrong with a device. */
-export function logRepair(log: ReconcilerLog, changes: readonly OverlayChange[]): void {
+/**
+ * Logs what was changed in devices.
+ * @param isFollowing whether it is because this node's interface or lease is another.
+ */
+export function logDevices(
+  log: ReconcilerLog,
+  changes: readonly OverlayChange[],
+  isFollowing: boolean,
+): void {
   if (changes.length === 0) return;
   const done = changes.map(describeOverlay).join("; ");
+  if (isFollowing) {
+    log.info(`Followed the interface to the other nodes: ${done}.`);
+    return;
+  }
   log.warn(
     `Put right what something else has done: ${done}. Tell the program that manages the network to leave flannel's devices alone.`,
   );

@@ -3,7 +3,7 @@ import type { Client, ServiceError } from "@grpc/grpc-js";
 import { messageOf } from "../base/failure.ts";
 import { connect } from "./connect.ts";
 import type { EtcdServers } from "./connect.ts";
-import { EtcdFailure, status } from "./etcd_failure.ts";
+import { EtcdFailure, Reconnected, status } from "./etcd_failure.ts";
 import {
   readAuthenticate,
   readLease,
@@ -83,6 +83,16 @@ export class EtcdClient {
 
   /** @returns the seconds that a lease lasts from now on, or 0 if there is none. */
   async keepAlive(id: bigint, signal: AbortSignal): Promise<number> {
+    for (;;) {
+      try {
+        return await this.#keepAliveOnce(id, signal);
+      } catch (error) {
+        if (!(error instanceof Reconnected)) throw error;
+      }
+    }
+  }
+
+  async #keepAliveOnce(id: bigint, signal: AbortSignal): Promise<number> {
     const { promise, resolve, reject } = Promise.withResolvers<number>();
     const path = "Lease/LeaseKeepAlive";
     const stop = await this.#stream("renew the lease in etcd", path, writeLeaseId(id), signal, {
@@ -105,7 +115,7 @@ export class EtcdClient {
   /**
    * Watches all keys of a prefix, until aborted or until it fails. The server must have a leader:
    * one that is cut off from the others would never report changes.
-   * @throws EtcdFailure when the stream has ended.
+   * @throws EtcdFailure when the stream has ended; Reconnected where {@link reconnect} has ended it.
    */
   async watch(
     prefix: string,
@@ -235,16 +245,17 @@ export class EtcdClient {
     stream.on("end", () => {
       handlers.onEnd(new EtcdFailure(what, "the stream has ended", status.unavailable));
     });
-    const cancel = () => {
+    const reconnect = () => {
+      handlers.onEnd(new Reconnected(what));
       stream.cancel();
     };
     signal.addEventListener("abort", abort);
-    this.#streams.add(cancel);
+    this.#streams.add(reconnect);
     stream.write(request);
     return () => {
       signal.removeEventListener("abort", abort);
-      this.#streams.delete(cancel);
-      cancel();
+      this.#streams.delete(reconnect);
+      stream.cancel();
     };
   }
 

@@ -2,6 +2,7 @@ import { Failure } from "../base/failure.ts";
 
 /** gRPC's status codes (grpc/status.proto). */
 export const status = {
+  cancelled: 1,
   unknown: 2,
   invalidArgument: 3,
   deadlineExceeded: 4,
@@ -18,6 +19,13 @@ export class EtcdFailure extends Failure {
   constructor(what: string, why: string, code: number, options: ErrorOptions = {}) {
     super("io", `Cannot ${what}: ${why}.`, adviceFor(code), options);
     this.code = code;
+  }
+}
+
+/** {@link EtcdClient.reconnect} has ended a stream: it is nobody's failure, and is begun again. */
+export class Reconnected extends EtcdFailure {
+  constructor(what: string) {
+    super(what, "the connection is made anew", status.cancelled);
   }
 }
 

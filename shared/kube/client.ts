@@ -24,6 +24,16 @@ export class ApiFailure extends Failure {
   }
 }
 
+/** {@link KubeClient.reconnect} has ended a request: it is nobody's failure, and is made again. */
+export class Reconnected extends ApiFailure {
+  constructor(what: string) {
+    super(what, "the connection is made anew", {});
+  }
+}
+
+/** Why a request was ended. */
+class AddressChanged extends Error {}
+
 interface Answer {
   readonly status?: number | undefined;
   readonly reason?: string;
@@ -64,7 +74,7 @@ export class KubeClient {
   #read = 0;
   #agent: HttpAgent | undefined;
   /** Ends requests that are under way. */
-  readonly #underWay = new Set<(why: string) => void>();
+  readonly #underWay = new Set<(why: Error) => void>();
 
   /** @param find is called again after the server has refused the credentials or not answered. */
   constructor(find: () => Cluster) {
@@ -95,6 +105,7 @@ export class KubeClient {
       await this.#send(request, onChunk);
     } catch (error) {
       signal.throwIfAborted();
+      if (error instanceof AddressChanged) throw new Reconnected(what);
       if (error instanceof ApiFailure && error.status === 401) this.#forget();
       if (error instanceof Failure) throw error;
       if (!(error instanceof StreamError)) this.#forget();
@@ -108,7 +119,7 @@ export class KubeClient {
    */
   reconnect(): void {
     this.#forget();
-    for (const giveUp of this.#underWay) giveUp("the node's address has changed");
+    for (const giveUp of this.#underWay) giveUp(new AddressChanged());
   }
 
   /** The next call looks for the cluster again. Connections in use go on, such as a watch's. */
@@ -123,13 +134,14 @@ export class KubeClient {
     const sent = this.#open(request);
     let response: IncomingMessage | undefined;
     let givenUp: Error | undefined;
-    const giveUp = (why: string) => {
-      givenUp ??= new Error(why);
+    const giveUp = (why: Error) => {
+      givenUp ??= why;
       sent.destroy(givenUp);
       response?.destroy(givenUp);
     };
-    const abort = () => giveUp("it was given up");
-    const expire = (after: number) => giveUp(`nothing came for ${Math.round(after / 1000)} s`);
+    const abort = () => giveUp(new Error("it was given up"));
+    const expire = (after: number) =>
+      giveUp(new Error(`nothing came for ${Math.round(after / 1000)} s`));
     signal.addEventListener("abort", abort);
     this.#underWay.add(giveUp);
     // From the connection's first step on.

@@ -1,6 +1,6 @@
 import { Failure, messageOf } from "../base/failure.ts";
 import { Backoff, sleep } from "../daemon/backoff.ts";
-import { ApiFailure, failureOfStatus, metadataOnly } from "./client.ts";
+import { ApiFailure, failureOfStatus, metadataOnly, Reconnected } from "./client.ts";
 import type { KubeClient } from "./client.ts";
 import { memberOf, textOf } from "./json_members.ts";
 import { JsonSplitter, StreamError } from "./json_splitter.ts";
@@ -59,6 +59,7 @@ export async function follow(
       backoff.reset();
     } catch (error) {
       signal.throwIfAborted();
+      if (error instanceof Reconnected) continue;
       const failure = asFailure(error, followed.name);
       follower.onFailure(failure);
       const asked = failure instanceof ApiFailure ? failure.retryAfter : undefined;
@@ -155,6 +156,7 @@ class Session {
         },
       );
     } catch (error) {
+      if (error instanceof Reconnected) throw error;
       const isUseless = error instanceof ApiFailure && isExpired(error);
       if (isUseless || ++this.#failedWatches >= mostFailedWatches) {
         this.#notBefore = this.#version ?? "";

@@ -1,5 +1,6 @@
 import { Failure } from "../../../shared/base/failure.ts";
 import { Backoff, sleep } from "../../../shared/daemon/backoff.ts";
+import { Reconnected } from "../../../shared/etcd/etcd_failure.ts";
 import type { WatchResponse } from "../../../shared/etcd/messages.ts";
 import type { EtcdRegistry } from "./etcd_registry.ts";
 
@@ -62,7 +63,7 @@ export async function followEntries(
       );
     } catch (error) {
       signal.throwIfAborted();
-      if (restored?.aborted === true) continue;
+      if (restored?.aborted === true || error instanceof Reconnected) continue;
       if (!(error instanceof Failure)) throw error;
       follower.onFailure(error);
     }
