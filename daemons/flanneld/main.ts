@@ -14,6 +14,9 @@ declare const FLANNEL_CNI_VERSION: string;
 
 const badUsage = 2;
 
+/** Variables of the Go program for how it watches the API, which this one has no need of. */
+const meaningless = ["EVENT_QUEUE_DEPTH", "CONT_WHEN_CACHE_NOT_READY"];
+
 /**
  * flanneld: gives the node its subnet, and joins it to the other nodes.
  * @returns the exit status.
@@ -90,6 +93,9 @@ async function run(sys: Sys, options: Options): Promise<number> {
   }
   try {
     log.info(`flanneld ${FLANNEL_CNI_VERSION} starts.`);
+    for (const name of meaningless) {
+      if (sys.env[name] !== undefined) log.info(`${name} is set; it has no meaning here.`);
+    }
     const manager = await leaseManager(sys, options, log);
     if (options.dryRun) {
       const { dryRun } = await import("./dry_run.ts");

@@ -53,6 +53,7 @@ export function requirementOf({ keyword, params }: SchemaError): string {
     case "maximum":
       return `must be at most ${String(params["limit"])}`;
     case "minItems":
+    case "minLength":
       return "must not be empty";
     case "enum":
       return `must be ${alternatives(params["allowedValues"])}`;

@@ -6,7 +6,7 @@ import { foldKeys } from "../base/go_json.ts";
 import { isJsonObject } from "../base/json.ts";
 import type { Json, JsonObject } from "../base/json.ts";
 import { quote } from "../base/text.ts";
-import { formatAddress, parseAddress } from "../net/address.ts";
+import { formatAddress, parseAddress, widthOf } from "../net/address.ts";
 import type { Address, Family } from "../net/address.ts";
 import { contains, formatCidr, parseCidr, subnetOf } from "../net/cidr.ts";
 import type { Cidr } from "../net/cidr.ts";
@@ -219,6 +219,8 @@ function lengthOf(
       `must be at least ${prefix + 2}, for four subnets in the network (got ${given})`,
     );
   }
+  const longest = widthOf(rules.family) - 2;
+  if (given > longest) throw bad(source, rules.length, `must be at most ${longest}`);
   if (given > 0) return given;
   if (prefix > rules.longestNetwork) {
     throw bad(source, rules.network, `must be /${rules.longestNetwork} or larger (got /${prefix})`);

@@ -84,6 +84,10 @@ describe("parseNetConf", () => {
   it("leaves the subnets to the Kubernetes API", () => {
     const text = '{"Network":"10.0.0.0/30","SubnetLen":9,"SubnetMin":"1.1.1.1"}';
     expect(parse(text, kube)).toMatchObject({ subnets: undefined, ipv6Subnets: undefined });
+    for (const length of [31, 33]) {
+      const long = `{"Network":"10.0.0.0/8","SubnetLen":${length},"IPv6SubnetLen":${length + 96}}`;
+      expect(parse(long, kube)).toMatchObject({ subnets: undefined, ipv6Subnets: undefined });
+    }
     const v6 = parse(`{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00::/48"}`, kube);
     expect([v6.network, shown(v6.ipv6Network)]).toEqual([undefined, "fd00::/48"]);
   });
@@ -132,6 +136,11 @@ describe("parseNetConf", () => {
     ['{"Network":"10.0.0.0/8","EnableIPv6":"true"}', "EnableIPv6 must be true or false"],
     ['{"Network":"10.0.0.0/8","Backend":"vxlan"}', "Backend must be an object"],
     ['{"Network":"10.0.0.0/8","Backend":{}}', "Backend.Type must be set"],
+    ['{"Network":"10.0.0.0/8","Backend":{"Type":""}}', "Backend.Type must not be empty."],
+    [
+      '{"Network":"10.0.0.0/8","EnableIPv6":true,"IPv6Network":"fd00::/48","IPv6SubnetLen":127}',
+      "IPv6SubnetLen must be at most 126",
+    ],
     [
       `{"Network":"10.0.0.0/8",${vxlan.replace("}", ',"VNI":"1"}')}}`,
       "Backend.VNI must be an integer",
