@@ -9,7 +9,7 @@ import {
   whenReady,
 } from "../../helpers/flanneld_nodes.ts";
 
-test("pain 45: each kind of repair counts, beside the time and the drops", async () => {
+test("each kind of repair counts, beside the time and the drops", async () => {
   await using cluster = await createKubeNodes(1);
   const { api } = cluster;
   const node = cluster.node(1);
