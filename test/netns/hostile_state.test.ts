@@ -184,7 +184,11 @@ describe.concurrent("L9 on a node with a pod", () => {
     expect(unknown).toEqual([]);
   });
 
-  testSome(cases)("every call ends where %s is %s (%s)", async ([place, intruder, name]) => {
+  testSome(
+    cases,
+    16,
+    4,
+  )("every call ends where %s is %s (%s)", async ([place, intruder, name]) => {
     const backend = BACKENDS[name];
     if (backend === undefined) throw new Error(`no backend ${name}`);
     const { node, pod } = await createPod(backend);

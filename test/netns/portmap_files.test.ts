@@ -71,35 +71,36 @@ function named(backend: string): Backend {
 }
 
 describe.concurrent("DEL and GC", () => {
-  testSome(cases(["containers/*", "ids/*", "ports/*", "links/*"]))(
-    "remove the rules of a pod where %s is %s (%s)",
-    async ([glob, intruder, name]) => {
-      const backend = named(name);
-      for (const verb of ["DEL", "GC"] as const) {
-        await using node = await createNode(backend);
-        const pod = await addMappedPod(node, backend, "pod1");
-        await replace(node, glob, intruder);
-        const answer =
-          verb === "DEL"
-            ? await cni(node, { ...pod.portmap, command: "DEL" })
-            : await gc(node, pod.portmap);
-        expect(answer.code, answer.stdout).toBe(0);
-        expect(await containerRules(node, backend), verb).toEqual([]);
-        const files = await node.sh(`find ${FOLDER} -mindepth 2`);
-        if (intruder === full) {
-          expect(answer.stderr).toContain(`rm -r ${FOLDER}/`);
-        } else {
-          expect(files, verb).toBe("");
-        }
-        // The pod comes again.
-        await node.sh(`rm -rf ${FOLDER}/${glob}`);
-        await cniOk(node, { ...pod.portmap, command: "ADD" });
-        await cniOk(node, { ...pod.portmap, command: "DEL" });
-        expect(await records(node)).toEqual([]);
-        await runConflist(node, pod.conflist);
+  testSome(
+    cases(["containers/*", "ids/*", "ports/*", "links/*"]),
+    16,
+    4,
+  )("remove the rules of a pod where %s is %s (%s)", async ([glob, intruder, name]) => {
+    const backend = named(name);
+    for (const verb of ["DEL", "GC"] as const) {
+      await using node = await createNode(backend);
+      const pod = await addMappedPod(node, backend, "pod1");
+      await replace(node, glob, intruder);
+      const answer =
+        verb === "DEL"
+          ? await cni(node, { ...pod.portmap, command: "DEL" })
+          : await gc(node, pod.portmap);
+      expect(answer.code, answer.stdout).toBe(0);
+      expect(await containerRules(node, backend), verb).toEqual([]);
+      const files = await node.sh(`find ${FOLDER} -mindepth 2`);
+      if (intruder === full) {
+        expect(answer.stderr).toContain(`rm -r ${FOLDER}/`);
+      } else {
+        expect(files, verb).toBe("");
       }
-    },
-  );
+      // The pod comes again.
+      await node.sh(`rm -rf ${FOLDER}/${glob}`);
+      await cniOk(node, { ...pod.portmap, command: "ADD" });
+      await cniOk(node, { ...pod.portmap, command: "DEL" });
+      expect(await records(node)).toEqual([]);
+      await runConflist(node, pod.conflist);
+    }
+  });
 });
 
 describe.concurrent("a host port", () => {

@@ -40,7 +40,7 @@ const families: Rows = {
     conf: bridge({ isDefaultGateway: true }, V6),
     ifname: "eth1",
     first: [{ ifname: "eth0" }],
-    differs: { state: "bridge: a second route of IPv6 to a place", after: DAD },
+    differs: { state: "bridge: a second IPv6 route to the same destination", after: DAD },
   },
   "two sets of IPv4": { conf: bridge({}, TWO_OF_V4) },
   "two sets of IPv4 with isDefaultGateway": {
@@ -93,7 +93,7 @@ const routes: Rows = {
       addresses: [{ address: "10.1.2.77/24" }],
       routes: [{ dst: "10.0.0.0/8" }],
     }),
-    differs: { state: "bridge: the route to a place without a gateway" },
+    differs: { state: "bridge: a route without a gateway" },
   },
   "a gateway in the middle": {
     conf: bridge(

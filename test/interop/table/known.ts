@@ -40,11 +40,11 @@ const DAD = String.raw`,"(nodad|tentative)":true|^settings (pod: .*ndisc_notify|
 /** The part of a text that may differ for a reason. For a reason without an entry, all of it may. */
 const TRACES: Readonly<Record<string, RegExp>> = {
   "bridge: duplicate address detection": new RegExp(DAD, "gm"),
-  "bridge: a second route of IPv6 to a place": new RegExp(
+  "bridge: a second IPv6 route to the same destination": new RegExp(
     String.raw`${DAD}|^ip pod: \{"type":"unicast","dst":"default".*\n`,
     "gm",
   ),
-  "bridge: the route to a place without a gateway": /"scope":"(link|global)"/g,
+  "bridge: a route without a gateway": /"scope":"(link|global)"/g,
   "portmap: `masqAll`": /^iptables: nat -A CNI-DN-.* -j CNI-HOSTPORT-SETMARK\n/gm,
   "portmap: a mapping for a family that the pod has no address of": /^ip6?tables: nat .*\n/gm,
   "portmap: two mappings of one host port": /^iptables: nat -A CNI-.*\n/gm,

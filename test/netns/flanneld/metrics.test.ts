@@ -26,6 +26,12 @@ test("each kind of repair counts, beside the time and the drops", async () => {
   const daemon = startOnKube(node);
   await whenReady(node, daemon);
   const metrics = async (): Promise<string> => answer(node, "/metrics");
+  // It is told when a round has found nothing more to do, a moment after the network is up.
+  await until(
+    "the time of the first convergence",
+    async () => (await metrics()).includes("\nflanneld_convergence_seconds "),
+    daemon,
+  );
   const first = await metrics();
   for (const kind of ["device", "route", "neighbour", "fdb", "rule"]) {
     expect(first).toMatch(new RegExp(`^flanneld_repairs_total\\{kind="${kind}"\\} 0$`, "m"));
