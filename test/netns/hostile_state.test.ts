@@ -186,8 +186,8 @@ describe.concurrent("L9 on a node with a pod", () => {
 
   testSome(
     cases,
-    16,
-    4,
+    32,
+    8,
   )("every call ends where %s is %s (%s)", async ([place, intruder, name]) => {
     const backend = BACKENDS[name];
     if (backend === undefined) throw new Error(`no backend ${name}`);

@@ -73,8 +73,8 @@ function named(backend: string): Backend {
 describe.concurrent("DEL and GC", () => {
   testSome(
     cases(["containers/*", "ids/*", "ports/*", "links/*"]),
-    16,
-    4,
+    32,
+    8,
   )("remove the rules of a pod where %s is %s (%s)", async ([glob, intruder, name]) => {
     const backend = named(name);
     for (const verb of ["DEL", "GC"] as const) {
