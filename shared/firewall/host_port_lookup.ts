@@ -1,4 +1,5 @@
 import type { Family } from "../net/address.ts";
+import { u16 } from "../netlink/codec.ts";
 import { expressionsOf } from "../netlink/nf_tables.ts";
 import type { NfRule } from "../netlink/nf_tables.ts";
 import type { Firewall } from "./firewall.ts";
@@ -103,11 +104,7 @@ function rulesThatMayName(
   ports: ReadonlySet<number>,
 ): readonly NfRule[] {
   if (ports.size > fewPorts) return firewall.rules(family, "nat", dnatChain);
-  return [...ports].flatMap((port) => {
-    const inHostsOrder = Buffer.alloc(2);
-    inHostsOrder.writeUInt16LE(port);
-    return firewall.rules(family, "nat", dnatChain, inHostsOrder);
-  });
+  return [...ports].flatMap((port) => firewall.rules(family, "nat", dnatChain, u16(port)));
 }
 
 /** Bytes of struct xt_multiport_v1, as an attribute is padded. */

@@ -1,5 +1,6 @@
 import type { Family } from "../net/address.ts";
 import type { NfAnonymousSet, NfRuleContent } from "../netlink/nf_batch.ts";
+import { u32 } from "../netlink/codec.ts";
 import {
   bitwise,
   compare,
@@ -19,7 +20,6 @@ import type { NfFamily } from "../netlink/nf_tables.ts";
 import {
   endpointIn,
   hexNumberIn,
-  inHostsOrder,
   loadDestinationPort,
   matchAddress,
   matchDestinationPort,
@@ -188,11 +188,7 @@ class RuleReader {
     if (this.#skip("mark", "set", "meta", "mark", "|")) {
       const bits = hexNumberIn(this.#next());
       if (bits === undefined) return undefined;
-      return [
-        meta(Meta.mark),
-        bitwise(inHostsOrder(~bits >>> 0), inHostsOrder(bits)),
-        setMeta(Meta.mark),
-      ];
+      return [meta(Meta.mark), bitwise(u32(~bits >>> 0), u32(bits)), setMeta(Meta.mark)];
     }
     if (this.#skip("mark", "&")) {
       const mask = hexNumberIn(this.#next());
@@ -230,9 +226,5 @@ class RuleReader {
 }
 
 function compareMark(value: number, mask: number): Buffer[] {
-  return [
-    meta(Meta.mark),
-    bitwise(inHostsOrder(mask), Buffer.alloc(4)),
-    compare(inHostsOrder(value)),
-  ];
+  return [meta(Meta.mark), bitwise(u32(mask), Buffer.alloc(4)), compare(u32(value))];
 }

@@ -98,11 +98,6 @@ export function hexNumberIn(text: string | undefined): number | undefined {
   return text !== undefined && /^0x[0-9a-f]{1,8}$/.test(text) ? Number(text) : undefined;
 }
 
-/** A number as the host has it. */
-export function inHostsOrder(value: number): Buffer {
-  return Buffer.from(Uint32Array.of(value).buffer);
-}
-
 /** An address and a port: 10.244.1.2:80 or [fd00::2]:80. */
 export function endpointIn(
   text: string | undefined,

@@ -1,7 +1,7 @@
 import type { Message } from "./codec.ts";
 import { Flag } from "./codec.ts";
-import { attribute, be32, dataValue, text } from "./nf_expression.ts";
-import { nfgenmsg } from "./nf_tables.ts";
+import { attribute, be32, dataValue } from "./nf_expression.ts";
+import { nfgenmsg, terminated } from "./nf_tables.ts";
 import type { NfFamily } from "./nf_tables.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
@@ -71,7 +71,7 @@ function batchMark(type: number): Message {
 
 function messagesOf(change: NfChange): Message[] {
   const { family, chain } = change;
-  const inTable = attribute(1, text(change.table));
+  const inTable = attribute(1, terminated(change.table));
   const message = (type: number, flags: number, ...attrs: readonly Buffer[]): Message => ({
     type: (NFNL_SUBSYS_NFTABLES << 8) | type,
     flags,
@@ -79,14 +79,19 @@ function messagesOf(change: NfChange): Message[] {
   });
   switch (change.kind) {
     case "newChain":
-      return [message(NFT_MSG_NEWCHAIN, Flag.CREATE | Flag.EXCL, attribute(3, text(chain)))];
+      return [message(NFT_MSG_NEWCHAIN, Flag.CREATE | Flag.EXCL, attribute(3, terminated(chain)))];
     case "flushChain":
-      return [message(NFT_MSG_DELRULE, 0, attribute(2, text(chain)))];
+      return [message(NFT_MSG_DELRULE, 0, attribute(2, terminated(chain)))];
     case "deleteChain":
-      return [message(NFT_MSG_DELCHAIN, 0, attribute(3, text(chain)))];
+      return [message(NFT_MSG_DELCHAIN, 0, attribute(3, terminated(chain)))];
     case "deleteRule":
       return [
-        message(NFT_MSG_DELRULE, 0, attribute(2, text(chain)), attribute(3, be64(change.handle))),
+        message(
+          NFT_MSG_DELRULE,
+          0,
+          attribute(2, terminated(chain)),
+          attribute(3, be64(change.handle)),
+        ),
       ];
     case "newRule": {
       const { expressions, sets = [], first, ...rest } = change.rule;
@@ -98,7 +103,7 @@ function messagesOf(change: NfChange): Message[] {
         message(
           NFT_MSG_NEWRULE,
           Flag.CREATE | (first === true ? 0 : NLM_F_APPEND),
-          attribute(2, text(chain)),
+          attribute(2, terminated(chain)),
           attribute(4, Buffer.concat(expressions)),
           ...ruleAttributes(rest),
         ),
@@ -118,7 +123,7 @@ function ruleAttributes({ protocol, comment }: Pick<NfRuleContent, "protocol" | 
 
 /** nft's own type-length-value of a comment. */
 function commentData(comment: string): Buffer {
-  const bytes = text(comment);
+  const bytes = terminated(comment);
   return Buffer.concat([Buffer.of(0, bytes.length), bytes]);
 }
 
@@ -127,7 +132,7 @@ function setAttributes({ id, name, keyType, values }: NfAnonymousSet): Buffer[] 
   // nft's own: the keys' byte order is the network's.
   const byteOrder = Buffer.of(0, 4, 2, 0, 0, 0);
   return [
-    attribute(2, text(name)),
+    attribute(2, terminated(name)),
     attribute(3, be32(NFT_SET_ANONYMOUS_CONSTANT)),
     attribute(4, be32(keyType)),
     attribute(5, be32(length)),
@@ -139,7 +144,7 @@ function setAttributes({ id, name, keyType, values }: NfAnonymousSet): Buffer[] 
 
 function elementAttributes({ id, name, values }: NfAnonymousSet): Buffer[] {
   const all = values.map((value) => attribute(1, attribute(1, dataValue(value))));
-  return [attribute(2, text(name)), attribute(4, be32(id)), attribute(3, Buffer.concat(all))];
+  return [attribute(2, terminated(name)), attribute(4, be32(id)), attribute(3, Buffer.concat(all))];
 }
 
 function be64(value: bigint): Buffer {

@@ -1,4 +1,5 @@
 import { nested } from "./codec.ts";
+import { terminated } from "./nf_tables.ts";
 
 /**
  * Expressions of nf_tables' rules (linux/netfilter/nf_tables.h): what a rule loads, compares and
@@ -79,7 +80,7 @@ export function bitwise(mask: Buffer, flipped: Buffer): Buffer {
 /** Goes on if the register's value is in a set of the same transaction. */
 export function lookup(set: string, id: number): Buffer {
   return expression("lookup", [
-    [1, text(set)],
+    [1, terminated(set)],
     [2, be32(NFT_REG_1)],
     [4, be32(id)],
   ]);
@@ -88,7 +89,7 @@ export function lookup(set: string, id: number): Buffer {
 /** Ends with a verdict: for a jump, with its chain. */
 export function verdict(code: number, chain?: string): Buffer {
   const parts = [attribute(NFTA_VERDICT_CODE, be32(code))];
-  if (chain !== undefined) parts.push(attribute(NFTA_VERDICT_CHAIN, text(chain)));
+  if (chain !== undefined) parts.push(attribute(NFTA_VERDICT_CHAIN, terminated(chain)));
   return expression("immediate", [
     [1, be32(NFT_REG_VERDICT)],
     [2, attribute(NFTA_DATA_VERDICT, Buffer.concat(parts))],
@@ -139,7 +140,7 @@ function xtables(kind: string, name: string, revision: number, info: Buffer): Bu
   // XT_ALIGN
   const padding = Buffer.alloc((8 - (info.length % 8)) % 8);
   return expression(kind, [
-    [1, text(name)],
+    [1, terminated(name)],
     [2, be32(revision)],
     [3, Buffer.concat([info, padding])],
   ]);
@@ -156,7 +157,7 @@ function expression(kind: string, attrs: readonly (readonly [number, Buffer])[])
   const data = Buffer.concat(attrs.map(([type, value]) => attribute(type, value)));
   return attribute(
     NFTA_LIST_ELEM,
-    Buffer.concat([attribute(NFTA_EXPR_NAME, text(kind)), attribute(NFTA_EXPR_DATA, data)]),
+    Buffer.concat([attribute(NFTA_EXPR_NAME, terminated(kind)), attribute(NFTA_EXPR_DATA, data)]),
   );
 }
 
@@ -175,9 +176,4 @@ export function be32(value: number): Buffer {
   const data = Buffer.alloc(4);
   data.writeInt32BE(value | 0);
   return data;
-}
-
-/** A name as nf_tables has it: it ends with a NUL byte. */
-export function text(value: string): Buffer {
-  return Buffer.from(`${value}\0`);
 }

@@ -5,14 +5,11 @@ import type { NfFamily } from "./nf_tables.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
 /**
- * Whether rules of nf_tables are as they were, asked of the kernel without a process: its generation
- * changes with every change of any rule, and a chain's rules can be told from others by their bytes
- * (linux/netfilter/nf_tables.h).
+ * Whether rules of nf_tables are as they were, asked of the kernel without a process: a chain's rules
+ * can be told from others by their bytes (linux/netfilter/nf_tables.h).
  */
 const NFT_MSG_GETTABLE = 1;
 const NFT_MSG_GETRULE = 7;
-const NFT_MSG_GETGEN = 16;
-const NFTA_GEN_ID = 1;
 const NFTA_TABLE_NAME = 1;
 const NFTA_RULE_TABLE = 1;
 const NFTA_RULE_CHAIN = 2;
@@ -23,13 +20,6 @@ const NFTA_EXPR_DATA = 2;
 const NFGENMSG = 4;
 /** Errnos of a table or chain that is not there, or of a kernel without nf_tables. */
 const absent = [2, 22, 93, 95];
-
-/** The generation of the rules; undefined where the kernel has no nf_tables. @throws Failure kernel */
-export function rulesetGeneration(socket: NetlinkSocket): number | undefined {
-  const [reply] = socket.transact([request(NFT_MSG_GETGEN, 0, 4, [])]);
-  const [answer] = reply?.errno === 0 ? reply.received : [];
-  return answer && attributes(answer.body, NFGENMSG).get(NFTA_GEN_ID)?.readUInt32BE(0);
-}
 
 /** Whether there is a table. @throws Failure kernel */
 export function hasTable(socket: NetlinkSocket, family: NfFamily, table: string): boolean {

@@ -13,8 +13,8 @@ import {
   nftMasqueradeChain,
 } from "../../../shared/flannel/rule_names.ts";
 import type { Family } from "../../../shared/net/address.ts";
-import { chainContent, hasTable, rulesetGeneration } from "../../../shared/netlink/nf_ruleset.ts";
-import { hasChain, netfilterSocket } from "../../../shared/netlink/nf_tables.ts";
+import { chainContent, hasTable } from "../../../shared/netlink/nf_ruleset.ts";
+import { generation, hasChain, netfilterSocket } from "../../../shared/netlink/nf_tables.ts";
 import type { NetlinkSocket } from "../../../shared/netlink/socket.ts";
 import type { Sys } from "../../../shared/runtime/sys.ts";
 
@@ -78,7 +78,7 @@ export class RuleWatch implements Disposable {
 
   /** Of nf_tables; undefined where the kernel has none. @throws Failure kernel */
   generation(): number | undefined {
-    return rulesetGeneration(this.#netfilter);
+    return generation(this.#netfilter);
   }
 
   /** Changes only with flannel's rules in a place. @throws Failure kernel */
