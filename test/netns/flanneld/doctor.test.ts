@@ -110,7 +110,7 @@ test.concurrent("with host-gw: a peer whose route is gone or another program's, 
   expect(await findings(node)).toEqual([]);
 
   const foreign = "10.244.2.0/24 via 10.77.0.1 proto static";
-  await sandbox.sh(`ip route delete 10.244.2.0/24; ip route add ${foreign}`);
+  await sandbox.sh(`ip route replace ${foreign}`);
   const ids = async () => (await findings(node)).map(({ id }) => id);
   await until("the finding", async () => (await ids()).includes("overlay-peer-missing"), daemon);
   const found = await findings(node);
