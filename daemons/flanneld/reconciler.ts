@@ -1,9 +1,10 @@
 import { Failure, messageOf } from "../../shared/base/failure.ts";
 import { Churn } from "../../shared/daemon/churn.ts";
 import type { Lease } from "../../shared/flannel/lease.ts";
-import type { Subscription, Sys } from "../../shared/runtime/sys.ts";
+import type { Sys } from "../../shared/runtime/sys.ts";
 import type { OverlayChange } from "../../shared/netlink/overlay_change.ts";
 import { listenToKernel } from "../../shared/netlink/events.ts";
+import type { KernelEvents } from "../../shared/netlink/events.ts";
 import { ChangedIds } from "./leases/changed_ids.ts";
 import { applyChanges } from "./apply_changes.ts";
 import type { Applied } from "./apply_changes.ts";
@@ -52,7 +53,7 @@ export class Reconciler {
   readonly #pace = new RepairPace(performance.now());
   readonly #churn: Churn;
   readonly #synced = Promise.withResolvers<undefined>();
-  #events: Subscription | undefined;
+  #events: KernelEvents | undefined;
   #interval: ReturnType<typeof setInterval> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
@@ -235,7 +236,7 @@ export class Reconciler {
     const isComplete = this.#isComplete;
     if (this.#arePeersNew) {
       this.#arePeersNew = false;
-      if (this.#state.noticeNetworks()) this.#wake(0, "all");
+      if (this.#isUnseen && this.#state.noticeNetworks()) this.#wake(0, "all");
     }
     if (leases !== undefined) {
       const updates = this.#state.book.update(leases, this.#changed.take());
@@ -249,6 +250,11 @@ export class Reconciler {
     );
     if (isComplete && this.#areDevicesUnseen) this.#deleteStaleDevices();
     this.#conclude(applied, isComplete);
+  }
+
+  /** Whether the kernel has told of something that has not been looked at. */
+  get #isUnseen(): boolean {
+    return this.#concern === "all" || this.#events?.hasMore() !== false;
   }
 
   #conclude(applied: Applied, isComplete: boolean): void {

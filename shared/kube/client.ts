@@ -4,7 +4,7 @@ import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import { Failure, messageOf } from "../base/failure.ts";
 import type { JsonObject } from "../base/json.ts";
 import type { Cluster } from "./cluster.ts";
-import { memberOf, textOf, valueOf } from "./json_members.ts";
+import { JsonReader } from "./json_reader.ts";
 import { StreamError } from "./json_splitter.ts";
 
 /** The API has refused a request, or could not be reached. */
@@ -227,8 +227,8 @@ async function answerOf(sent: ClientRequest): Promise<IncomingMessage> {
 function refusal(what: string, { statusCode, headers }: IncomingMessage, body: Buffer): ApiFailure {
   const [message, reason] = ["message", "reason"].map((name) => {
     try {
-      const span = memberOf(body, { start: 0, end: body.length }, name);
-      return span === undefined ? "" : textOf(body, span);
+      const json = new JsonReader(body);
+      return json.find(name) ? json.text() : "";
     } catch {
       return "";
     }
@@ -243,8 +243,8 @@ function refusal(what: string, { statusCode, headers }: IncomingMessage, body: B
 }
 
 /** An ERROR event of a watch carries a Status too. */
-export function failureOfStatus(what: string, json: Buffer): ApiFailure {
-  const status = valueOf(json, { start: 0, end: json.length });
+export function failureOfStatus(what: string, json: JsonReader): ApiFailure {
+  const status = json.value();
   const { code, reason, message } = (
     typeof status === "object" && status !== null ? status : {}
   ) as JsonObject;

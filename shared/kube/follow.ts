@@ -2,7 +2,7 @@ import { Failure, messageOf } from "../base/failure.ts";
 import { Backoff, sleep } from "../daemon/backoff.ts";
 import { ApiFailure, failureOfStatus, metadataOnly, Reconnected } from "./client.ts";
 import type { KubeClient } from "./client.ts";
-import { memberOf, textOf } from "./json_members.ts";
+import { JsonReader } from "./json_reader.ts";
 import { JsonSplitter, StreamError } from "./json_splitter.ts";
 import { readMetadata } from "./metadata.ts";
 import type { ObjectMetadata } from "./metadata.ts";
@@ -101,7 +101,7 @@ class Session {
   async #list(): Promise<void> {
     let version = "";
     const splitter = new JsonSplitter("list", (bytes, part) => {
-      if (part === "item") this.#follower.onObject(this.#read(bytes));
+      if (part === "item") this.#follower.onObject(this.#read(new JsonReader(bytes)));
       else version = versionOf(bytes) ?? version;
     });
     this.#follower.onList();
@@ -171,26 +171,36 @@ class Session {
 
   /** One event: `{"type":"MODIFIED","object":{...}}`. */
   #take(bytes: Buffer, what: string): void {
-    const whole = { start: 0, end: bytes.length };
-    const [type, object] = [memberOf(bytes, whole, "type"), memberOf(bytes, whole, "object")];
-    if (type === undefined || object === undefined) throw new StreamError("it is not an event");
-    const kind = textOf(bytes, type);
-    const json = bytes.subarray(object.start, object.end);
-    if (kind === "ERROR") throw failureOfStatus(what, json);
-    const metadata = this.#read(json);
+    const { kind, object } = readEvent(bytes);
+    if (kind === "ERROR") throw failureOfStatus(what, object);
+    const metadata = this.#read(object);
     if (kind === "DELETED") this.#follower.onDeleted(metadata);
     else if (kind !== "BOOKMARK") this.#follower.onObject(metadata);
     if (metadata.resourceVersion !== "") this.#version = metadata.resourceVersion;
   }
 
-  #read(json: Buffer): ObjectMetadata {
-    return readMetadata(json, { start: 0, end: json.length }, this.#followed.annotationPrefix);
+  #read(json: JsonReader): ObjectMetadata {
+    return readMetadata(json, this.#followed.annotationPrefix);
   }
 }
 
+/** @throws StreamError */
+function readEvent(bytes: Buffer): { readonly kind: string; readonly object: JsonReader } {
+  const json = new JsonReader(bytes);
+  let kind: string | undefined;
+  let object: JsonReader | undefined;
+  for (const key of json.members()) {
+    if (key === "type") kind = json.text();
+    else if (key === "object") object = new JsonReader(bytes, json.at);
+    // The object is all the rest, and is read once.
+    if (kind !== undefined && object !== undefined) return { kind, object };
+  }
+  throw new StreamError("it is not an event");
+}
+
 function versionOf(listMetadata: Buffer): string | undefined {
-  const span = memberOf(listMetadata, { start: 0, end: listMetadata.length }, "resourceVersion");
-  return span === undefined ? undefined : textOf(listMetadata, span);
+  const json = new JsonReader(listMetadata);
+  return json.find("resourceVersion") ? json.text() : undefined;
 }
 
 /** Whether the server has forgotten the version: HTTP 410, or an event that says so. */

@@ -23,6 +23,13 @@ const maxObject = 8 * 1024 * 1024;
 /** Bytes of a key that counts. */
 const maxKey = 64;
 
+/** Whether the byte at a place of a string is escaped: an odd number of backslashes is before it. */
+export function isEscaped(json: Buffer, start: number, at: number): boolean {
+  let first = at;
+  while (first > start && json[first - 1] === backslash) first--;
+  return (at - first) % 2 === 1;
+}
+
 /**
  * Cuts objects out of chunks of bytes: those that follow each other, as a watch sends them, or the
  * parts of a list, `{"metadata":{...},"items":[{...},...]}`.
@@ -83,17 +90,14 @@ export class JsonSplitter {
 
   /** @returns its last byte in the chunk, or the chunk's length. */
   #endOfString(chunk: Buffer, from: number): number {
-    for (let at = from; at < chunk.length; at++) {
-      const byte = chunk[at];
-      if (this.#escaped) {
-        this.#escaped = false;
-      } else if (byte === backslash) {
-        this.#escaped = true;
-      } else if (byte === quote) {
-        this.#inString = false;
-        return at;
-      }
+    const start = this.#escaped ? from + 1 : from;
+    this.#escaped = false;
+    for (let at = chunk.indexOf(quote, start); at >= 0; at = chunk.indexOf(quote, at + 1)) {
+      if (isEscaped(chunk, start, at)) continue;
+      this.#inString = false;
+      return at;
     }
+    this.#escaped = isEscaped(chunk, start, chunk.length);
     return chunk.length;
   }
 

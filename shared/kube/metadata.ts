@@ -1,5 +1,4 @@
-import { elements, memberOf, members, textOf, valueOf } from "./json_members.ts";
-import type { Span } from "./json_members.ts";
+import type { JsonReader } from "./json_reader.ts";
 import { StreamError } from "./json_splitter.ts";
 
 /** What is read of an object. */
@@ -25,76 +24,73 @@ export interface ObjectMetadata {
  * @param annotationPrefix of the annotations that are wanted.
  * @throws StreamError
  */
-export function readMetadata(json: Buffer, whole: Span, annotationPrefix: string): ObjectMetadata {
+export function readMetadata(json: JsonReader, annotationPrefix: string): ObjectMetadata {
   let [name, uid, resourceVersion, created] = ["", "", "", 0];
   let annotations: ReadonlyMap<string, string> = new Map();
-  let managedFields: Span | undefined;
-  let [metadata, spec]: (Span | undefined)[] = [];
-  for (const { key, value } of members(json, whole)) {
-    if (key === "metadata") metadata = value;
-    else if (key === "spec") spec = value;
+  let [fromFields, fromSpec]: (readonly string[] | undefined)[] = [];
+  let [hasMetadata, hasSpec] = [false, false];
+  for (const member of json.members()) {
+    if (member === "spec") {
+      hasSpec = true;
+      fromSpec = podCidrsOfSpec(json);
+    }
+    if (member !== "metadata") continue;
+    hasMetadata = true;
+    for (const key of json.members()) {
+      if (key === "name") name = json.text();
+      else if (key === "uid") uid = json.text();
+      else if (key === "resourceVersion") resourceVersion = json.text();
+      else if (key === "creationTimestamp") created = readTime(json);
+      else if (key === "annotations") annotations = readAnnotations(json, annotationPrefix);
+      else if (key === "managedFields") fromFields = podCidrsOfFields(json);
+    }
   }
-  if (metadata === undefined) throw new StreamError("an object has no metadata");
-  for (const { key, value } of members(json, metadata)) {
-    if (key === "name") name = textOf(json, value);
-    else if (key === "uid") uid = textOf(json, value);
-    else if (key === "resourceVersion") resourceVersion = textOf(json, value);
-    else if (key === "creationTimestamp") created = timeOf(json, value);
-    else if (key === "annotations") annotations = readAnnotations(json, value, annotationPrefix);
-    else if (key === "managedFields") managedFields = value;
-  }
-  const podCidrs =
-    spec === undefined
-      ? managedFields && podCidrsOfFields(json, managedFields)
-      : podCidrsOfSpec(json, spec);
-  const fromSpec = spec !== undefined;
-  return { name, uid, resourceVersion, created, annotations, podCidrs, fromSpec };
+  if (!hasMetadata) throw new StreamError("an object has no metadata");
+  const podCidrs = hasSpec ? fromSpec : fromFields;
+  return { name, uid, resourceVersion, created, annotations, podCidrs, fromSpec: hasSpec };
 }
 
-function timeOf(json: Buffer, value: Span): number {
-  if (valueOf(json, value) === null) return 0;
-  const time = Date.parse(textOf(json, value));
+function readTime(json: JsonReader): number {
+  if (json.isNull) return 0;
+  const time = Date.parse(json.text());
   return Number.isNaN(time) ? 0 : time;
 }
 
-function readAnnotations(json: Buffer, whole: Span, prefix: string): ReadonlyMap<string, string> {
+function readAnnotations(json: JsonReader, prefix: string): ReadonlyMap<string, string> {
   const found = new Map<string, string>();
-  if (isNull(json, whole)) return found;
-  for (const { key, value } of members(json, whole)) {
-    if (key.startsWith(prefix)) found.set(key, textOf(json, value));
-  }
+  if (json.isNull) return found;
+  for (const key of json.members()) if (key.startsWith(prefix)) found.set(key, json.text());
   return found;
 }
 
-function podCidrsOfSpec(json: Buffer, spec: Span): readonly string[] | undefined {
-  const several = memberOf(json, spec, "podCIDRs");
-  if (several !== undefined && !isNull(json, several)) {
-    const found = [...elements(json, several)].map((element) => textOf(json, element));
-    if (found.length > 0) return found;
+function podCidrsOfSpec(json: JsonReader): readonly string[] | undefined {
+  const several: string[] = [];
+  let single = "";
+  for (const key of json.members()) {
+    if (key === "podCIDR") single = json.text();
+    if (key !== "podCIDRs" || json.isNull) continue;
+    for (const _ of json.elements()) several.push(json.text());
   }
-  const single = memberOf(json, spec, "podCIDR");
-  const text = single === undefined ? "" : textOf(json, single);
-  return text === "" ? undefined : [text];
+  if (several.length > 0) return several;
+  return single === "" ? undefined : [single];
 }
 
 /**
  * podCIDRs is a set, so who has set it has its values in managedFields:
  * `[{"fieldsV1":{"f:spec":{"f:podCIDRs":{".":{},"v:\"10.244.1.0/24\"":{}}}}}]`.
  */
-function podCidrsOfFields(json: Buffer, managedFields: Span): readonly string[] | undefined {
+function podCidrsOfFields(json: JsonReader): readonly string[] | undefined {
+  if (json.isNull) return undefined;
   const found = new Set<string>();
-  if (isNull(json, managedFields)) return undefined;
-  for (const entry of elements(json, managedFields)) {
-    let at: Span | undefined = entry;
-    for (const step of ["fieldsV1", "f:spec", "f:podCIDRs"]) at &&= memberOf(json, at, step);
-    if (at === undefined) continue;
-    for (const { key } of members(json, at)) {
-      if (key.startsWith('v:"') && key.endsWith('"')) found.add(key.slice(3, -1));
-    }
-  }
+  for (const _ of json.elements()) addPodCidrs(json, ["fieldsV1", "f:spec", "f:podCIDRs"], found);
   return found.size === 0 ? undefined : [...found];
 }
 
-function isNull(json: Buffer, { start, end }: Span): boolean {
-  return end - start === 4 && json.toString("latin1", start, end) === "null";
+/** @param path the members that lead to the values, from outside. */
+function addPodCidrs(json: JsonReader, [step, ...path]: readonly string[], to: Set<string>): void {
+  for (const key of json.members()) {
+    if (step === undefined) {
+      if (key.startsWith('v:"') && key.endsWith('"')) to.add(key.slice(3, -1));
+    } else if (key === step) addPodCidrs(json, path, to);
+  }
 }

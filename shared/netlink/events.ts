@@ -46,16 +46,28 @@ const SOCK_RAW_CLOEXEC_NONBLOCK = 3 | 0o2000000 | 0o4000;
 const NETLINK_ROUTE = 0;
 const SOL_SOCKET = 1;
 const SO_RCVBUFFORCE = 33;
+const MSG_PEEK = 2;
+const MSG_DONTWAIT = 0x40;
+const EAGAIN = 11;
+const ENOBUFS = 105;
 /** Bytes: room for the events of 5,000 peers' routes, neighbours and entries at once. */
 const receiveBytes = 8 * 1024 * 1024;
 /** RTNLGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR and _IPV6_ROUTE. */
 const groups = [1, 3, 5, 7, 9, 11].reduce((mask, group) => mask | (1 << (group - 1)), 0);
 
+export interface KernelEvents extends Subscription {
+  /**
+   * Whether the kernel has told of something that no handler knows yet: the event loop may get to
+   * another matter first.
+   */
+  readonly hasMore: () => boolean;
+}
+
 /**
  * Listens to the kernel, in the namespace that the thread is in.
  * @throws Failure kernel
  */
-export function listenToKernel(sys: Sys, handlers: EventHandlers): Subscription {
+export function listenToKernel(sys: Sys, handlers: EventHandlers): KernelEvents {
   const fd = check(
     sys.socket(AF_NETLINK, SOCK_RAW_CLOEXEC_NONBLOCK, NETLINK_ROUTE),
     "open a netlink socket",
@@ -75,7 +87,14 @@ export function listenToKernel(sys: Sys, handlers: EventHandlers): Subscription 
       handlers.lost();
     },
   });
+  const byte = Buffer.allocUnsafeSlow(1);
   return {
+    hasMore: () => {
+      const got = sys.recv(fd, byte, MSG_PEEK | MSG_DONTWAIT);
+      // The kernel tells of a loss once, to whoever reads.
+      if (got === -ENOBUFS) handlers.lost();
+      return got !== -EAGAIN;
+    },
     close: () => {
       subscription.close();
       closeSync(fd);

@@ -58,6 +58,8 @@ export class KubeLeaseManager implements LeaseManager {
   #isReady = false;
   #listener: LeaseListener | undefined;
   #complete = false;
+  /** What the events of the watch have left, for the churn. */
+  #litter = 0;
   #changed = false;
   #restoring = false;
   readonly #restoreBackoff = new Backoff(restoreLimits);
@@ -177,7 +179,9 @@ export class KubeLeaseManager implements LeaseManager {
           this.#peers.beginList();
         },
         onObject: (node) => {
-          this.#churn.add(2);
+          // Of what the watch tells the routes come first.
+          if (this.#complete) this.#litter += 2;
+          else this.#churn.add(2);
           if (this.#nodes.isOwn(node.name)) this.#seeOwn(node, signal);
           else if (this.#peers.set(node)) this.#changed = true;
         },
@@ -193,6 +197,8 @@ export class KubeLeaseManager implements LeaseManager {
         onSettled: () => {
           this.#record.hear();
           if (this.#complete) this.#settle(signal);
+          this.#churn.add(this.#litter);
+          this.#litter = 0;
         },
         onFailure: (failure) => {
           if (this.#record.problemOf("watch") !== failure.message) this.#warn(failure);

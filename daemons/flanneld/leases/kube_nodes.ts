@@ -1,7 +1,7 @@
 import type { JsonObject } from "../../../shared/base/json.ts";
 import { ApiFailure, metadataOnly } from "../../../shared/kube/client.ts";
 import type { KubeClient } from "../../../shared/kube/client.ts";
-import { memberOf, textOf } from "../../../shared/kube/json_members.ts";
+import { JsonReader } from "../../../shared/kube/json_reader.ts";
 import { StreamError } from "../../../shared/kube/json_splitter.ts";
 import { readMetadata } from "../../../shared/kube/metadata.ts";
 import type { ObjectMetadata } from "../../../shared/kube/metadata.ts";
@@ -34,10 +34,9 @@ export class KubeNodes {
       `read the pod ${namespace}/${name}`,
       path,
       (json) => {
-        const spec = memberOf(json, { start: 0, end: json.length }, "spec");
-        const found = spec && memberOf(json, spec, "nodeName");
-        if (found === undefined) throw new StreamError("it has no spec.nodeName");
-        return textOf(json, found);
+        const isThere = json.find("spec") && json.find("nodeName");
+        if (!isThere) throw new StreamError("it has no spec.nodeName");
+        return json.text();
       },
       signal,
     );
@@ -54,10 +53,7 @@ export class KubeNodes {
     return this.#read(
       `read the node ${name}`,
       `/api/v1/nodes/${encodeURIComponent(name)}`,
-      (json) => {
-        const whole = { start: 0, end: json.length };
-        return { ...readMetadata(json, whole, this.#annotationPrefix), name, fromSpec: true };
-      },
+      (json) => ({ ...readMetadata(json, this.#annotationPrefix), name, fromSpec: true }),
       signal,
     );
   }
@@ -97,12 +93,12 @@ export class KubeNodes {
   async #read<T>(
     what: string,
     path: string,
-    parse: (json: Buffer) => T,
+    parse: (json: JsonReader) => T,
     signal: AbortSignal,
   ): Promise<T> {
     const json = await this.#client.fetch({ what, method: "GET", path, silence, signal });
     try {
-      return parse(json);
+      return parse(new JsonReader(json));
     } catch (error) {
       if (!(error instanceof StreamError)) throw error;
       throw new ApiFailure(what, error.message, {}, { cause: error });

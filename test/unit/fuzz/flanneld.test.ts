@@ -19,6 +19,7 @@ import { KubePeers } from "../../../daemons/flanneld/leases/kube_peers.ts";
 import { readOptions, UsageError } from "../../../daemons/flanneld/options.ts";
 import { Failure } from "../../../shared/base/failure.ts";
 import { parseNetConf } from "../../../shared/flannel/net_conf.ts";
+import { JsonReader } from "../../../shared/kube/json_reader.ts";
 import { JsonSplitter, StreamError } from "../../../shared/kube/json_splitter.ts";
 import { readMetadata } from "../../../shared/kube/metadata.ts";
 import { parseCidr } from "../../../shared/net/cidr.ts";
@@ -81,8 +82,7 @@ describe("flanneld", () => {
       refused(() => {
         const peers = new KubePeers(keys);
         const splitter = new JsonSplitter("objects", (bytes) => {
-          const whole = { start: 0, end: bytes.length };
-          const found = readMetadata(bytes, whole, keys.prefix);
+          const found = readMetadata(new JsonReader(bytes), keys.prefix);
           refused(() => readSettings(keys, found.annotations), Failure);
           peers.set(found);
         });
@@ -100,8 +100,7 @@ describe("flanneld", () => {
         const peers = new KubePeers(keys);
         peers.beginList();
         const splitter = new JsonSplitter("list", (bytes, part) => {
-          const whole = { start: 0, end: bytes.length };
-          if (part === "item") peers.set(readMetadata(bytes, whole, keys.prefix));
+          if (part === "item") peers.set(readMetadata(new JsonReader(bytes), keys.prefix));
         });
         splitter.push(Buffer.from(text));
         if (splitter.isWhole) peers.endList();

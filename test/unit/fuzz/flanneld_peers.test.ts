@@ -21,7 +21,7 @@ import { readRange, readWatch } from "../../../shared/etcd/messages.ts";
 import { MessageWriter, ProtobufError } from "../../../shared/etcd/protobuf.ts";
 import type { Json } from "../../../shared/base/json.ts";
 import type { Lease } from "../../../shared/flannel/lease.ts";
-import { memberOf } from "../../../shared/kube/json_members.ts";
+import { JsonReader } from "../../../shared/kube/json_reader.ts";
 import { JsonSplitter, StreamError } from "../../../shared/kube/json_splitter.ts";
 import { readMetadata } from "../../../shared/kube/metadata.ts";
 import { isUnspecified, parseAddress, sameAddress } from "../../../shared/net/address.ts";
@@ -248,8 +248,7 @@ describe("what this node wants of the kernel", () => {
         refused(() => {
           peers.beginList();
           const splitter = new JsonSplitter("list", (bytes, part) => {
-            const span = { start: 0, end: bytes.length };
-            if (part === "item") peers.set(readMetadata(bytes, span, keys.prefix));
+            if (part === "item") peers.set(readMetadata(new JsonReader(bytes), keys.prefix));
           });
           push(splitter, stream);
           if (splitter.isWhole) peers.endList();
@@ -274,8 +273,8 @@ describe("what this node wants of the kernel", () => {
         const peers = new KubePeers(keys);
         refused(() => {
           const splitter = new JsonSplitter("objects", (bytes) => {
-            const object = memberOf(bytes, { start: 0, end: bytes.length }, "object");
-            if (object !== undefined) peers.set(readMetadata(bytes, object, keys.prefix));
+            const json = new JsonReader(bytes);
+            if (json.find("object")) peers.set(readMetadata(json, keys.prefix));
           });
           push(splitter, stream);
         }, StreamError);

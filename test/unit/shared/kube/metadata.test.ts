@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
-import { elements, members, textOf, valueOf } from "../../../../shared/kube/json_members.ts";
+import { JsonReader } from "../../../../shared/kube/json_reader.ts";
 import { JsonSplitter, StreamError } from "../../../../shared/kube/json_splitter.ts";
 import { readMetadata } from "../../../../shared/kube/metadata.ts";
 
@@ -97,44 +97,71 @@ describe("JsonSplitter", () => {
   });
 });
 
-describe("members and elements", () => {
-  it("find what JSON.parse finds", () => {
+describe("JsonReader", () => {
+  const anyObject = fc.dictionary(fc.string(), someJson);
+
+  it("finds what JSON.parse finds, and skips what is not read", () => {
     fc.assert(
-      fc.property(fc.dictionary(fc.string(), someJson), fc.boolean(), (object, pretty) => {
-        const json = Buffer.from(JSON.stringify(object, undefined, pretty ? 2 : undefined));
-        const found = [...members(json, { start: 0, end: json.length })].map(({ key, value }) => [
-          key,
-          valueOf(json, value),
-        ]);
-        expect(found).toEqual(Object.entries(JSON.parse(json.toString()) as object));
+      fc.property(anyObject, fc.boolean(), fc.func(fc.boolean()), (object, isPretty, isWanted) => {
+        const json = new JsonReader(
+          Buffer.from(JSON.stringify({ object, more: [] }, undefined, isPretty ? 2 : undefined)),
+        );
+        const found: unknown[] = [];
+        expect(json.find("object")).toBe(true);
+        for (const key of json.members()) if (isWanted(key)) found.push([key, json.value()]);
+        const parsed = Object.entries(plain(object) as object);
+        expect(found).toEqual(parsed.filter(([key]) => isWanted(key)));
       }),
     );
     fc.assert(
-      fc.property(fc.array(someJson), (array) => {
-        const json = Buffer.from(JSON.stringify(array));
-        const found = [...elements(json, { start: 0, end: json.length })];
-        expect(found.map((span) => valueOf(json, span))).toEqual(JSON.parse(json.toString()));
+      fc.property(fc.array(someJson), fc.func(fc.boolean()), (array, isWanted) => {
+        const json = new JsonReader(Buffer.from(JSON.stringify(array)));
+        const [found, wanted]: unknown[][] = [[], []];
+        let at = 0;
+        for (const _ of json.elements()) {
+          if (isWanted(at)) found?.push(json.value());
+          if (isWanted(at)) wanted?.push(plain(array[at]));
+          at++;
+        }
+        expect(found).toEqual(wanted);
+        expect(at).toBe(array.length);
       }),
     );
   });
 
-  it("read any text", () => {
+  it("tells that a member is missing, and goes on after the object", () => {
+    fc.assert(
+      fc.property(anyObject, fc.string(), (object, name) => {
+        const json = new JsonReader(Buffer.from(JSON.stringify([object, 7])));
+        const found: unknown[] = [];
+        for (const _ of json.elements()) {
+          if (found.length > 0) found.push(json.value());
+          else if (json.find(name)) return;
+          else found.push(name);
+        }
+        expect(Object.keys(object)).not.toContain(name);
+        expect(found).toEqual([name, 7]);
+      }),
+    );
+  });
+
+  it("reads any text", () => {
     fc.assert(
       fc.property(fc.string({ unit: "binary" }), (text) => {
         const json = Buffer.from(JSON.stringify(text));
-        expect(textOf(json, { start: 0, end: json.length })).toBe(JSON.parse(json.toString()));
+        expect(new JsonReader(json).text()).toBe(JSON.parse(json.toString()));
       }),
     );
   });
 
-  it("throw nothing but StreamErrors", () => {
+  it("throws nothing but StreamErrors", () => {
     const sample = '{"a":[1,{"b":"\\u0041"}],"c":null}';
     fc.assert(
       fc.property(fc.nat(sample.length), fc.string({ maxLength: 3 }), (at, edit) => {
         const json = Buffer.from(sample.slice(0, at) + edit + sample.slice(at + edit.length));
         try {
-          for (const { value } of members(json, { start: 0, end: json.length }))
-            valueOf(json, value);
+          const reader = new JsonReader(json);
+          for (const _ of reader.members()) reader.value();
         } catch (error) {
           expect(error).toBeInstanceOf(StreamError);
         }
@@ -145,7 +172,7 @@ describe("members and elements", () => {
 
 function read(object: unknown) {
   const json = Buffer.from(JSON.stringify(object));
-  return readMetadata(json, { start: 0, end: json.length }, "f/");
+  return readMetadata(new JsonReader(json), "f/");
 }
 
 function fields(...cidrs: string[]) {
