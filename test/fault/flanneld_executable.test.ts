@@ -8,8 +8,9 @@ import { resolve } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { execa } from "execa";
 import { beforeAll, describe, expect, test } from "vitest";
-import { startOtherFlanneld, type Daemon } from "../helpers/flanneld.ts";
+import { startOtherFlanneld, until, type Daemon } from "../helpers/flanneld.ts";
 import {
+  answer,
   createKubeNodes,
   kubeArgs,
   prefix,
@@ -61,7 +62,16 @@ async function createNodes(nftables: boolean) {
   const [pod] = pods;
   if (pod === undefined) throw new Error("there are two nodes");
   const daemon = startOnKube(node);
-  await Promise.all([whenReady(node, daemon), whenReady(peer, startOnKube(peer))]);
+  const peerDaemon = startOnKube(peer);
+  await Promise.all([whenReady(node, daemon), whenReady(peer, peerDaemon)]);
+  // One that is ready may not have heard of the other yet.
+  for (const each of [node, peer]) {
+    await until(
+      `${each.name}'s ways to the other`,
+      async () => /^flanneld_routes_programmed 2$/m.test(await answer(each, "/metrics")),
+      ...[daemon, peerDaemon],
+    );
+  }
   return { nodes, node, pod, daemon, [Symbol.asyncDispose]: nodes[Symbol.asyncDispose] };
 }
 

@@ -1,4 +1,5 @@
 /** Nodes of a fabric, each with flanneld's data path and a pod, that know each other's leases. */
+import { setTimeout } from "node:timers/promises";
 import type { JsonObject } from "../../shared/base/json.ts";
 import {
   addFabricPod,
@@ -150,6 +151,7 @@ export async function expectOverlay(node: FabricNode, wanted: string): Promise<v
     const now = await overlayOf(node);
     if (now === wanted) return;
     if (performance.now() > end) throw new Error(`After 30 s it is\n${now}\nand not\n${wanted}`);
+    await setTimeout(20);
   }
 }
 

@@ -116,6 +116,8 @@ export async function staticDaemon(sys: Sys): Promise<void> {
   sys.write(1, `ready ${process.pid}\n`);
   const leases = new Map<string, Lease>();
   const texts = new Map<string, string>();
+  /** The convergence before the last command: another one is of what that has told. */
+  let earlier: number | undefined;
   const put = (id: string, wire: WireLease | null): void => {
     const text = JSON.stringify(wire);
     if (texts.get(id) === text) return;
@@ -128,7 +130,10 @@ export async function staticDaemon(sys: Sys): Promise<void> {
     const began = performance.now();
     for (const id of leases.keys()) if (peers !== undefined && !(id in peers)) put(id, null);
     for (const [id, wire] of Object.entries({ ...peers, ...change })) put(id, wire);
-    if (complete !== undefined) reconciler.setPeers(leases, complete);
+    if (complete !== undefined) {
+      earlier = reconciler.status.convergence;
+      reconciler.setPeers(leases, complete);
+    }
     // What can be done at once is done in this turn of the event loop.
     await setImmediate();
     const ms = performance.now() - began;
@@ -136,7 +141,7 @@ export async function staticDaemon(sys: Sys): Promise<void> {
     const { status } = reconciler;
     sys.write(
       1,
-      `${JSON.stringify({ ...status, traffic: traffic.status, macs, rss, ms, output })}\n`,
+      `${JSON.stringify({ ...status, hasTakenOver: status.convergence !== earlier, traffic: traffic.status, macs, rss, ms, output })}\n`,
     );
   }
   reconciler.close();

@@ -14,6 +14,8 @@ import type { Sandbox } from "../lab/sandbox.ts";
 import { isBun } from "../helpers/form.ts";
 
 export interface StaticStatus extends ReconcilerStatus {
+  /** Whether the kernel is as the last command wants it. */
+  readonly hasTakenOver: boolean;
   readonly traffic: TrafficStatus;
   readonly macs: { readonly ipv4: string; readonly ipv6: string };
   /** Bytes. */
@@ -29,7 +31,7 @@ export interface StaticFlanneld {
   readonly ask: (command?: Command) => Promise<StaticStatus>;
   /** Asks until a status is as wanted, for some seconds. */
   readonly until: (isSo: (status: StaticStatus) => boolean) => Promise<StaticStatus>;
-  /** Tells it leases, and waits until all peers are programmed. */
+  /** Tells it all leases, and waits until it has taken them over and all peers are programmed. */
   readonly tell: (command: Command) => Promise<StaticStatus>;
   /** What it has logged so far. */
   readonly log: () => string;
@@ -119,9 +121,7 @@ export async function startStatic(
     log: () => output,
     async tell(message) {
       await ask(message);
-      return until(
-        ({ programmed, wanted, lastSync }) => programmed === wanted && lastSync !== undefined,
-      );
+      return until(({ programmed, wanted, hasTakenOver }) => programmed === wanted && hasTakenOver);
     },
     async kill() {
       await sandbox.exec("kill", ["-9", String(pid)]);

@@ -8,6 +8,7 @@ import {
   whenReady,
   whenWritten,
 } from "../../helpers/flanneld_nodes.ts";
+import { monitorRoutes } from "../../lab/route_monitor.ts";
 
 const prefix = "/coreos.com/network";
 
@@ -171,9 +172,7 @@ describe.concurrent("with etcd", () => {
     const routes = async () => n1.sandbox.sh("ip route show dev flannel.1");
     await until("the route", async () => (await routes()) !== "", ...daemons);
     const before = await subnets(etcd);
-    const command = "echo $$ > /run/monitor; exec ip -4 monitor route";
-    const monitoring = n1.sandbox.exec("sh", ["-c", command], { timeout: 100_000 });
-    await until("the monitor", async () => n1.sandbox.exists("/run/monitor"));
+    const monitor = await monitorRoutes(n1.sandbox);
     await etcd.daemon.end("SIGKILL");
     await fabric.router.sh("rm -r /run/etcd");
     await startEtcd(fabric.router, { url: "http://10.77.0.1:2379" });
@@ -189,8 +188,7 @@ describe.concurrent("with etcd", () => {
       '{"PublicIP":"10.77.0.13","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:13"}}';
     await etcd.ctl("put", `${prefix}/subnets/10.244.254.0-24`, value);
     await until("the new node", async () => (await routes()).includes("10.244.254.0"), ...daemons);
-    await n1.sandbox.sh("kill $(cat /run/monitor)");
-    expect((await monitoring).stdout).not.toContain("Deleted");
+    expect((await monitor.stop()).join("\n")).not.toContain("Deleted");
     for (const daemon of daemons) expect(await daemon.end()).toBe(0);
   });
 

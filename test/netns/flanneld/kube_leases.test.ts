@@ -36,6 +36,14 @@ describe.concurrent("with the Kubernetes API", () => {
       },
       first,
     );
+    await until(
+      "the condition",
+      async () => {
+        const conditions = (await api.call("node", "n1"))?.status.conditions;
+        return conditions?.[0]?.["type"] === "NetworkUnavailable";
+      },
+      first,
+    );
     const node = await api.call("node", "n1");
     expect(node?.metadata.annotations).toMatchObject({
       [`${prefix}kube-subnet-manager`]: "true",
@@ -48,7 +56,11 @@ describe.concurrent("with the Kubernetes API", () => {
       status: "False",
     });
     expect(await answer(n1, "/healthz")).toContain("flanneld is running");
-    expect(await answer(n1, "/metrics")).toMatch(/^flanneld_routes_programmed 1$/m);
+    await until(
+      "the route's count",
+      async () => /^flanneld_routes_programmed 1$/m.test(await answer(n1, "/metrics")),
+      first,
+    );
 
     const mac = node?.metadata.annotations[`${prefix}backend-data`];
     expect(await first.end()).toBe(0);

@@ -14,6 +14,7 @@ import {
 import { soak } from "../../helpers/form.ts";
 import { expectOverlay, overlayOf } from "../../helpers/overlay_cluster.ts";
 import type { FabricNode } from "../../lab/fabric.ts";
+import { monitorRoutes } from "../../lab/route_monitor.ts";
 
 const vxlan = { Network: "10.0.0.0/8", Backend: { Type: "vxlan" } };
 const count = soak ? 5000 : 500;
@@ -80,9 +81,7 @@ describe(`with ${count} peers`, () => {
   test("the API cuts its lists off, at the start and later", async () => {
     const { api } = cluster;
     const { sandbox } = node();
-    const command = "echo $$ > /run/monitor; exec ip -4 monitor route";
-    const monitoring = sandbox.exec("sh", ["-c", command], { timeout: 100_000 });
-    await until("the monitor", async () => sandbox.exists("/run/monitor"));
+    const monitor = await monitorRoutes(sandbox);
     const cut = async () =>
       api.call("fail", { match: "nodes\\?resourceVersion", cut: count * 500, times: 2 });
     await cut();
@@ -95,11 +94,7 @@ describe(`with ${count} peers`, () => {
     await api.call("deleteNode", "p9");
     await until("the rest", async () => (await routes()) === count - 1, daemon);
     await whenReady(node(), daemon);
-    await sandbox.sh("kill $(cat /run/monitor)");
-    const { stdout } = await monitoring;
-    expect(stdout.trim().split("\n")).toEqual([
-      expect.stringMatching(/^Deleted 10\.128\.9\.0\/24/),
-    ]);
+    expect(await monitor.stop()).toEqual([expect.stringMatching(/^Deleted 10\.128\.9\.0\/24/)]);
   });
 });
 

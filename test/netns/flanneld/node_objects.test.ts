@@ -81,9 +81,13 @@ describe("two nodes", () => {
       async () => (await subnetEnv(cluster.node(2))).includes("10.244.22.1/24"),
       ...daemons,
     );
-    expect(second?.log()).toContain("This node was recreated; its annotations are set again.");
-    const conditions = (await api.call("node", "n2"))?.status.conditions;
-    await until("the condition", () => conditions?.[0]?.["type"] === "NetworkUnavailable");
+    const line = "This node was recreated; its annotations are set again.";
+    await until("the line", () => second?.log().includes(line) === true, ...daemons);
+    await expect
+      .poll(async () => (await api.call("node", "n2"))?.status.conditions[0]?.["type"], {
+        timeout: 20_000,
+      })
+      .toBe("NetworkUnavailable");
   });
 
   test("seen 27: two Nodes have one podCIDR, and the older has it", async () => {

@@ -2,7 +2,7 @@
  * What has hurt users of flannel, as far as the ways between nodes are concerned. The numbers of
  * "pain" and "seen" are those of test/unit/test/netns/flanneld.test.ts.
  */
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import {
   createCluster,
   lostDuring,
@@ -10,6 +10,7 @@ import {
   expectOverlay,
   type ClusterNode,
 } from "../../helpers/overlay_cluster.ts";
+import { monitorRoutes } from "../../lab/route_monitor.ts";
 import { startStatic } from "../../static_flanneld/start.ts";
 import type { WireLease } from "../../static_flanneld/daemon.ts";
 
@@ -127,8 +128,8 @@ describe.concurrent("issues of flannel's", () => {
   test("pain 16, pain 18, seen 14: the interface's address and MTU are followed, and no route goes meanwhile", async () => {
     await using cluster = await createCluster({ backend: vxlan, families: [4] });
     const [node, peer] = [cluster.node(1), cluster.node(2)];
-    await node.sandbox.sh("ip link set eth0 mtu 1400");
     const before = await overlayOf(node);
+    await node.sandbox.sh("ip link set eth0 mtu 1400");
     await expectOverlay(node, before.replace("mtu 1450", "mtu 1350"));
     await node.sandbox.sh(`
       ip address add 10.77.0.99/24 dev eth0
@@ -228,18 +229,14 @@ describe.concurrent("hostile peers", () => {
       broken: { subnet: "10.244.25.0/24", publicIp: "10.77.0.66", data: "{" },
       foreign: { subnet: "10.244.26.0/24", publicIp: "10.77.0.66", type: "wireguard", data: {} },
     };
-    const script = "echo $$ > /run/monitor; exec ip -4 monitor route";
-    const monitoring = node.sandbox.exec("sh", ["-c", script], { timeout: 100_000 });
-    await vi.waitFor(async () => expect(await node.sandbox.exists("/run/monitor")).toBe(true));
+    const monitor = await monitorRoutes(node.sandbox);
     await cluster.tell(node, (peers) => {
       Object.assign(peers, hostile);
     });
     await expectOverlay(node, before);
     expect(await node.sandbox.sh("ip route")).toBe(routes);
-    await node.sandbox.sh("kill $(cat /run/monitor)");
     // Not for a moment.
-    const { stdout } = await monitoring;
-    expect(stdout).not.toMatch(/10\.244\.(?:1|2\d)\.0\/24/);
+    expect((await monitor.stop()).join("\n")).not.toMatch(/10\.244\.(?:1|2\d)\.0\/24/);
     const { refused, ignored } = await node.daemon.ask();
     expect(refused.map(({ id }) => id).toSorted()).toEqual(
       Object.keys(hostile)
