@@ -22,6 +22,11 @@ const layers: Readonly<Record<string, readonly string[]>> = {
     ...["shared/ipam/", "shared/cni/", "shared/node/", "shared/firewall/", "shared/files/"],
     ...["shared/net/", "shared/base/"],
   ],
+  // Calls that one process takes from another.
+  "shared/agent/": [
+    ...["shared/cni/", "shared/node/", "shared/firewall/", "shared/netlink/", "shared/files/"],
+    ...["shared/runtime/", "shared/base/"],
+  ],
   // Networks and calls as a container runtime has them.
   "shared/libcni/": ["shared/cni/", "shared/files/", "shared/net/", "shared/base/", "schemas/"],
   // host-local's reservations.

@@ -3,6 +3,9 @@
 /** State that must not survive a reboot. */
 export const runFolder = "/run/flannel-cni";
 
+/** Where the agent takes calls. Only root can enter its folder. */
+export const agentSocket = `${runFolder}/agent/socket`;
+
 /** The locks of calls. Only root can enter this folder. */
 export const locksFolder = `${runFolder}/locks`;
 
