@@ -1,4 +1,4 @@
-import { inodeOf, isNoUsableFile, listIfPresent, readIfPresent } from "../../shared/files/files.ts";
+import { isNoUsableFile, listIfPresent, readIfPresent } from "../../shared/files/files.ts";
 import { networksFolder, resultsFolder } from "../../shared/files/paths.ts";
 import type { ListedHostPort, PortForward } from "../../shared/firewall/port_forward.ts";
 import { formatAddress, sameAddress } from "../../shared/net/address.ts";
@@ -21,11 +21,11 @@ export interface Surveyor {
 /** What is seen of a container at its ADD, to tell later whether it still exists. */
 export function observe(
   forward: PortForward,
-  { netns, reservations }: Pick<Surveyor, "netns" | "reservations">,
+  { node, netns, reservations }: Omit<Surveyor, "results">,
 ): Pick<PortRecord, "netns" | "inode" | "reserved"> {
   return {
     netns,
-    inode: inodeOf(netns) ?? 0,
+    inode: node.inodeOf(netns) ?? 0,
     reserved: forward.addresses.some(
       ({ address }) => holderOf(address, forward.network, reservations) === forward.containerId,
     ),
@@ -47,8 +47,8 @@ export function isGone(
     return holder === containerId || holder === unknownHolder;
   });
   if (reserved && !isReserved) return true;
-  if (inodeOf(netns) === inode) return false;
-  const callerInode = inodeOf(asking);
+  if (node.inodeOf(netns) === inode) return false;
+  const callerInode = node.inodeOf(asking);
   // Inode numbers of deleted namespaces are used again: the address tells whose it is.
   return !findNamespaces(node, (found) => found === inode && found !== callerInode).some((found) =>
     addresses.some(({ address }) => isIn(address, found.addresses)),
@@ -68,7 +68,7 @@ export function isForeignGone(
   const holders = holdersOf(address, network, reservations).map(({ id }) => id);
   if (holders.some((id) => id === unknownHolder || isId(containerId, isCut, id))) return false;
   if (holders.length > 0) return true;
-  const callerInode = inodeOf(netns);
+  const callerInode = node.inodeOf(netns);
   return !findNamespaces(node, (inode) => inode !== callerInode).some((found) =>
     isIn(address, found.addresses),
   );

@@ -17,15 +17,19 @@ export class DelegateInvoker implements Delegate {
   readonly #request: Request;
   readonly #env: InvokeEnv;
   readonly #builtins: ReadonlyMap<string, Handler>;
+  readonly #refuse: (() => never) | undefined;
 
+  /** @param refuse throws in the place of executing a plugin. */
   constructor(
     request: Request,
     env: Omit<InvokeEnv, "delegate" | "deliver">,
     builtins: ReadonlyMap<string, Handler>,
+    refuse?: () => never,
   ) {
     this.#request = request;
     this.#env = { ...env, delegate: this };
     this.#builtins = builtins;
+    this.#refuse = refuse;
   }
 
   async add(type: string, conf: JsonObject): Promise<Result> {
@@ -60,6 +64,7 @@ export class DelegateInvoker implements Delegate {
   }
 
   #execute(verb: Verb, type: string, conf: JsonObject): Result | undefined {
+    this.#refuse?.();
     const path = this.#find(type);
     const { sys } = this.#env.node;
     const { result } = invokePlugin(sys, { type, path, verb, conf, env: sys.env });

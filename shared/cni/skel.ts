@@ -1,5 +1,7 @@
 import { Firewall } from "../firewall/firewall.ts";
+import type { FirewallOptions } from "../firewall/firewall.ts";
 import { Node } from "../node/node.ts";
+import type { PassedNetns } from "../node/node.ts";
 import type { Sys } from "../runtime/sys.ts";
 import { isDeeperThan, isJsonObject, parseJson } from "../base/json.ts";
 import type { Json, JsonObject } from "../base/json.ts";
@@ -23,12 +25,31 @@ const maxConfig = 8 * 1024 * 1024;
 /** Set at build time from package.json. */
 declare const FLANNEL_CNI_VERSION: string;
 
+/** What a process that stays makes its calls with. */
+export interface Resident {
+  /** The namespace at CNI_NETNS. */
+  readonly netns?: PassedNetns;
+  readonly firewall?: FirewallOptions;
+  /** Throws in the place of executing a plugin that is not built in. */
+  readonly refuseDelegate?: () => never;
+}
+
+/** Hands a call's exit status and stdout to its caller. Throws if the caller is gone. */
+type Answer = (code: number, stdout: string) => void;
+
 /**
- * One call of one plugin, from environment and stdin to stdout and the exit status. Nothing else
- * writes to stdout. What the call opens it closes.
+ * One call of one plugin, from environment and stdin to stdout and the exit status. What the call
+ * opens it closes.
+ * @param answer is called once, or once more with an error if the first time throws. By default it
+ *   prints: nothing else writes to stdout.
  * @returns the exit status.
  */
-export async function dispatch(sys: Sys, plugins: readonly Handler[]): Promise<number> {
+export async function dispatch(
+  sys: Sys,
+  plugins: readonly Handler[],
+  answer: Answer = printer(sys),
+  resident: Resident = {},
+): Promise<number> {
   const builtins = new Map(plugins.map((plugin) => [plugin.name, plugin]));
   const name = sys.argv0.slice(sys.argv0.lastIndexOf("/") + 1);
   if ((sys.env["CNI_COMMAND"] ?? "") === "") {
@@ -40,39 +61,63 @@ export async function dispatch(sys: Sys, plugins: readonly Handler[]): Promise<n
     const plugin = choose(name, builtins);
     const request = readRequest(sys.env);
     if (request.verb === "VERSION") {
-      print(sys, { cniVersion: newestVersion, supportedVersions: versions });
+      answer(0, textOf({ cniVersion: newestVersion, supportedVersions: versions }));
       return 0;
     }
     const raw = withExactKeys(readConfig(sys), plugin.keys);
     version = versionOf(raw);
-    await call(sys, plugin, request, raw, builtins);
+    await call({ sys, plugin, request, raw, builtins, answer, resident });
     return 0;
   } catch (thrown) {
-    printIfRead(sys, errorJson(codedError(thrown), version ?? newestVersion));
+    const error = textOf(errorJson(codedError(thrown), version ?? newestVersion));
+    try {
+      answer(1, error);
+    } catch {
+      // Nobody reads it; only the exit status is left.
+    }
     return 1;
   }
 }
 
-async function call(
-  sys: Sys,
-  plugin: Handler,
-  request: Request,
-  raw: JsonObject,
-  builtins: ReadonlyMap<string, Handler>,
-): Promise<void> {
+function printer(sys: Sys): Answer {
+  return (_code, stdout) => {
+    if (stdout !== "") sys.write(1, stdout);
+  };
+}
+
+interface Call {
+  readonly sys: Sys;
+  readonly plugin: Handler;
+  readonly request: Request;
+  readonly raw: JsonObject;
+  readonly builtins: ReadonlyMap<string, Handler>;
+  readonly answer: Answer;
+  readonly resident: Resident;
+}
+
+async function call({
+  sys,
+  plugin,
+  request,
+  raw,
+  builtins,
+  answer,
+  resident,
+}: Call): Promise<void> {
   const warn = (line: string): void => {
     sys.write(2, `${plugin.name}: ${printable(line)}\n`);
   };
   const deliver = (result: Result, version: Version): void => {
-    print(sys, writeResult(result, version));
+    answer(0, textOf(writeResult(result, version)));
   };
-  const node = new Node(sys);
-  const firewall = new Firewall(sys);
+  const node = new Node(sys, resident.netns);
+  const firewall = new Firewall(sys, resident.firewall);
   try {
     const env = { node, firewall, warn, skipped: new Set<string>() };
-    const delegate = new DelegateInvoker(request, env, builtins);
+    const delegate = new DelegateInvoker(request, env, builtins, resident.refuseDelegate);
     const conf = isRemoval(request) ? withoutDeepResult(raw, warn) : raw;
-    await plugin.call(request, conf, { ...env, delegate, deliver });
+    const result = await plugin.call(request, conf, { ...env, delegate, deliver });
+    if (result === undefined) answer(0, "");
   } finally {
     firewall.close();
     node.close();
@@ -163,17 +208,8 @@ function errorJson({ code, message, details }: CniError, cniVersion: Version): J
   return { cniVersion, code, msg: withoutFullStop(message), details };
 }
 
-function print(sys: Sys, value: Json): void {
-  sys.write(1, `${JSON.stringify(value, undefined, 4)}\n`);
-}
-
-/** Prints to a caller that may be gone. */
-function printIfRead(sys: Sys, value: Json): void {
-  try {
-    print(sys, value);
-  } catch {
-    // Nobody reads it; only the exit status is left.
-  }
+function textOf(value: Json): string {
+  return `${JSON.stringify(value, undefined, 4)}\n`;
 }
 
 function about(name: string, builtins: ReadonlyMap<string, Handler>): string {

@@ -278,10 +278,14 @@ export function isTemporary(name: string): boolean {
   return writerOf(name) !== undefined;
 }
 
-/** Whether a name is that of a file that a call was writing when it was killed. */
+/**
+ * Whether a name is that of a file that a call was writing when it was killed. This process writes one
+ * at a time and looks around after that: its own can only be left from before.
+ */
 export function isAbandoned(name: string): boolean {
   const writer = writerOf(name);
-  return writer !== undefined && !isPresent(`/proc/${writer}`);
+  if (writer === undefined) return false;
+  return writer === String(process.pid) || !isPresent(`/proc/${writer}`);
 }
 
 /** The process id in a name that {@link temporaryName} gave. */

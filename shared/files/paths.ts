@@ -64,6 +64,11 @@ export const netnsFolders: readonly string[] = ["/run/netns", "/run/docker/netns
 /** The network namespace of the process that opens it. */
 export const ownNetns = "/proc/self/ns/net";
 
+/** A path to a file that this process has open. */
+export function openFile(fd: number): string {
+  return `/proc/self/fd/${String(fd)}`;
+}
+
 /** The file of a sysctl. @param key such as "net/ipv4/ip_forward". */
 export function sysctlPath(key: string): string {
   return `/proc/sys/${key}`;

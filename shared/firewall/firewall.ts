@@ -34,6 +34,16 @@ const looks = 10;
 const flowCount = sysctlPath("net/netfilter/nf_conntrack_count");
 export type { Variant } from "./tools.ts";
 
+export interface FirewallOptions {
+  /**
+   * A socket to nf_tables that stays open. To close one after a deletion waits some ms for the kernel
+   * to free what was deleted.
+   */
+  readonly netfilter?: () => NetlinkSocket;
+  /** Throws in the place of a first use of iptables-legacy, all of whose changes take processes. */
+  readonly refuseLegacy?: () => never;
+}
+
 /**
  * The node's firewall. Changes go through its own tools, each one transaction of one process; what
  * is there is asked of the kernel where that will do.
@@ -42,16 +52,20 @@ export class Firewall implements Disposable {
   readonly #sys: Sys;
   #socket: NetlinkSocket | undefined;
   readonly #variants: NodeVariants;
+  readonly #options: FirewallOptions;
   #locks: readonly Lock[] = [];
 
-  constructor(sys: Sys) {
+  constructor(sys: Sys, options: FirewallOptions = {}) {
     this.#sys = sys;
+    this.#options = options;
     this.#variants = new NodeVariants(sys);
   }
 
   /** Which of the two the commands are that have neither in their names. */
   variant(family: Family): Variant {
-    return this.#variants.variant(family);
+    const variant = this.#variants.variant(family);
+    if (variant === "legacy") this.#options.refuseLegacy?.();
+    return variant;
   }
 
   /**
@@ -213,7 +227,7 @@ export class Firewall implements Disposable {
   }
 
   #netfilter(): NetlinkSocket {
-    return (this.#socket ??= netfilterSocket(this.#sys));
+    return this.#options.netfilter?.() ?? (this.#socket ??= netfilterSocket(this.#sys));
   }
 
   #failure(command: string, answer: RunResult): Failure {

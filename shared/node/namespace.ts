@@ -61,13 +61,20 @@ export class Namespace implements Disposable {
 
   /**
    * The namespace of a container.
-   * @param path of the namespace's file.
+   * @param path of the namespace's file, which messages name.
    * @param allowOwn whether it may be the host's.
+   * @param reachedBy another path to the same file.
    * @returns undefined if there is nothing at the path.
    * @throws Failure invalid if the file is not a network namespace, or is the host's.
    */
-  static open(sys: Sys, host: Namespace, path: string, allowOwn: boolean): Namespace | undefined {
-    const fd = openNetns(path);
+  static open(
+    sys: Sys,
+    host: Namespace,
+    path: string,
+    allowOwn: boolean,
+    reachedBy: string = path,
+  ): Namespace | undefined {
+    const fd = openNetns(reachedBy);
     return fd === undefined ? undefined : Namespace.#opened(sys, path, fd, host, allowOwn);
   }
 

@@ -1,9 +1,9 @@
-import { findExecutable, readIfPresent } from "../files/files.ts";
+import { findExecutable, inodeOf, readIfPresent } from "../files/files.ts";
 import { fileAttributes } from "../files/attributes.ts";
 import type { Attributes } from "../files/attributes.ts";
 import { takeLock, takeNamedLock } from "../files/lock.ts";
 import type { Lock, LockKind } from "../files/lock.ts";
-import { runFolder, sysctlPath } from "../files/paths.ts";
+import { openFile, runFolder, sysctlPath } from "../files/paths.ts";
 import { commandFolders } from "../files/command.ts";
 import { Namespace } from "./namespace.ts";
 import { isOwnNamespace } from "./netns.ts";
@@ -21,6 +21,12 @@ export type { Link } from "../netlink/query.ts";
 export { Namespace } from "./namespace.ts";
 export { waitForCarrier, waitForDuplicateDetection, waitForLocalRoutes } from "./wait.ts";
 
+/** A network namespace that another process has opened. Its path may lead elsewhere for this one. */
+export interface PassedNetns {
+  readonly path: string;
+  readonly fd: number;
+}
+
 /**
  * The node that a program runs on: its network namespace, those of its containers, and facts from
  * /proc. What it opens stays open until {@link Node.close}.
@@ -30,12 +36,14 @@ export class Node implements Attributes, Disposable {
   /** The folder for what must not survive a reboot. */
   readonly runFolder = runFolder;
   readonly #attributes: Attributes;
+  readonly #passed: PassedNetns | undefined;
   #host: Namespace | undefined;
   #sockDiag: NetlinkSocket | undefined;
   readonly #containers = new Map<string, Namespace>();
 
-  constructor(sys: Sys) {
+  constructor(sys: Sys, passed?: PassedNetns) {
     this.sys = sys;
+    this.#passed = passed;
     this.#attributes = fileAttributes(sys);
   }
 
@@ -53,7 +61,7 @@ export class Node implements Attributes, Disposable {
   container(path: string, allowOwn: boolean): Namespace | undefined {
     const open = this.#containers.get(path);
     if (open !== undefined) return open;
-    const found = Namespace.open(this.sys, this.host, path, allowOwn);
+    const found = Namespace.open(this.sys, this.host, path, allowOwn, this.#reach(path));
     if (found !== undefined) this.#containers.set(path, found);
     return found;
   }
@@ -81,7 +89,12 @@ export class Node implements Attributes, Disposable {
 
   /** Whether a path is that of the host's own network namespace. */
   isOwn(path: string): boolean {
-    return isOwnNamespace(path);
+    return isOwnNamespace(this.#reach(path));
+  }
+
+  /** The inode number of a network namespace, or undefined if the path leads nowhere. */
+  inodeOf(path: string): number | undefined {
+    return inodeOf(this.#reach(path));
   }
 
   /** The id of this boot, unique among all machines, or undefined if the kernel does not tell. */
@@ -123,6 +136,11 @@ export class Node implements Attributes, Disposable {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  /** The path by which this process reaches a namespace. */
+  #reach(path: string): string {
+    return this.#passed?.path === path ? openFile(this.#passed.fd) : path;
   }
 }
 

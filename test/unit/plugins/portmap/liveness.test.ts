@@ -48,13 +48,13 @@ describe("observe", () => {
   it("sees the namespace and the reservation", () => {
     using host = node();
     host.reserve("10.244.1.2", "c1\r\neth0");
-    const { netns, inode, reservations } = host;
-    expect(observe(ownForward, { netns, reservations })).toEqual({ netns, inode, reserved: true });
+    const { netns, inode, surveyor } = host;
+    expect(observe(ownForward, { ...surveyor, netns })).toEqual({ netns, inode, reserved: true });
   });
 
   it("sees that there are none", () => {
     using host = node();
-    const seen = observe(ownForward, { netns: "/nowhere", reservations: host.reservations });
+    const seen = observe(ownForward, host.surveyor);
     expect(seen).toMatchObject({ inode: 0, reserved: false });
   });
 
@@ -69,8 +69,7 @@ describe("observe", () => {
     using host = node();
     // Any of its addresses will do.
     host.reserve("fd00::2", text);
-    const { netns, reservations } = host;
-    expect(observe(ownForward, { netns, reservations }).reserved).toBe(reserved);
+    expect(observe(ownForward, host.surveyor).reserved).toBe(reserved);
   });
 });
 

@@ -52,6 +52,21 @@ function open(stdout = "") {
   return { calls, delegate };
 }
 
+describe("a process that executes nothing", () => {
+  it("calls what is built in, and refuses the rest before it looks for it", async () => {
+    const env = { node: {} as Node, firewall: {} as never, warn: () => undefined };
+    const builtin = {
+      name: "inside",
+      call: async () => Promise.resolve(emptyResult),
+    } as unknown as Handler;
+    const delegate = new DelegateInvoker(request, env, new Map([["inside", builtin]]), () => {
+      throw new RangeError("not here");
+    });
+    await expect(delegate.add("inside", conf)).resolves.toEqual(emptyResult);
+    await expect(delegate.del("outside", conf)).rejects.toThrow("not here");
+  });
+});
+
 async function errorOf(promise: Promise<unknown>): Promise<CniError> {
   try {
     await promise;

@@ -89,6 +89,54 @@ describe("a call", () => {
   });
 });
 
+describe("a process that stays", () => {
+  const answers: [number, string][] = [];
+  const callIn = async (call: Handler["call"], answer = record): Promise<number> => {
+    answers.length = 0;
+    const handler = { name: "own", keys: validateLoopback.keys, call } as Handler;
+    const sys = fakeSys({
+      argv0: "own",
+      env,
+      readStdin: () => '{"cniVersion":"0.4.0","name":"n"}',
+    });
+    return dispatch(sys, [handler], answer);
+  };
+  const record = (code: number, stdout: string): void => void answers.push([code, stdout]);
+  const fail = (code: number, stdout: string): void => {
+    record(code, stdout);
+    throw new Error("EPIPE");
+  };
+
+  it("is handed one answer: the result, an error, or nothing to print", async () => {
+    const added = await callIn(async (_request, _conf, { deliver }) => {
+      deliver?.(emptyResult, "0.4.0");
+      return Promise.resolve(emptyResult);
+    });
+    expect([added, answers.length, answers[0]?.[0]]).toEqual([0, 1, 0]);
+    expect(JSON.parse(answers[0]?.[1] ?? "")).toEqual({ cniVersion: "0.4.0", dns: {} });
+    await callIn(async () => Promise.resolve(undefined));
+    expect(answers).toEqual([[0, ""]]);
+    const failed = await callIn(async () =>
+      Promise.reject(new CniError(Code.Conflict, "A.", "B.")),
+    );
+    expect([failed, answers.length, answers[0]?.[0]]).toEqual([1, 1, 1]);
+  });
+
+  it("tells the plugin that a result found nobody", async () => {
+    const thrown: unknown[] = [];
+    const status = await callIn(async (_request, _conf, { deliver }) => {
+      try {
+        deliver?.(emptyResult, "0.4.0");
+      } catch (error) {
+        thrown.push(error);
+        throw error;
+      }
+      return Promise.resolve(emptyResult);
+    }, fail);
+    expect([status, thrown.length, answers.map(([code]) => code)]).toEqual([1, 1, [0, 1]]);
+  });
+});
+
 describe("VERSION and no verb", () => {
   it("VERSION says what is supported, and reads nothing", async () => {
     const { status, json } = await run({

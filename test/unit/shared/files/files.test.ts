@@ -195,8 +195,11 @@ describe("overwriteFile", () => {
 describe("names", () => {
   it("of temporary files tell whether their writer is gone", () => {
     const own = `.file.${String(process.pid)}.tmp`;
-    expect([isTemporary(own), isAbandoned(own)]).toEqual([true, false]);
+    const running = `.file.${String(process.ppid)}.tmp`;
+    expect([isTemporary(running), isAbandoned(running)]).toEqual([true, false]);
     expect(isAbandoned(".file.99999999.tmp")).toBe(true);
+    // A process that had the same number, or this one when it last called.
+    expect([isTemporary(own), isAbandoned(own)]).toEqual([true, true]);
     for (const name of ["file", ".file", ".file.tmp", "file.1.tmp"]) {
       expect(isTemporary(name)).toBe(false);
     }

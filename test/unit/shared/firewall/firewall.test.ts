@@ -1,7 +1,11 @@
-import { describe, expect, it } from "vitest";
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, it, onTestFinished } from "vitest";
 
 import type { FailureKind } from "../../../../shared/base/failure.ts";
 import { Firewall } from "../../../../shared/firewall/firewall.ts";
+import type { NetlinkSocket } from "../../../../shared/netlink/socket.ts";
 import type { RunOptions, RunResult } from "../../../../shared/runtime/sys.ts";
 import { fakeSys } from "../runtime/fake_sys.ts";
 
@@ -159,3 +163,30 @@ describe("refusedLine", () => {
     expect(() => firewall.refusedLine(4, "")).toThrow(failure("firewall", "unable to init"));
   });
 });
+
+describe("a process that stays", () => {
+  it("goes on with its own socket, and refuses the iptables that takes processes", () => {
+    const socket = { closed: 0, close: () => void socket.closed++ };
+    const sys = fakeSys({ env: { PATH: legacyFolder() } });
+    const firewall = new Firewall(sys, {
+      netfilter: () => socket as unknown as NetlinkSocket,
+      refuseLegacy: () => {
+        throw new RangeError("not here");
+      },
+    });
+    expect(() => firewall.variant(4)).toThrow("not here");
+    firewall.close();
+    expect(socket.closed).toBe(0);
+  });
+});
+
+/** A folder whose iptables is iptables-legacy. */
+function legacyFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), "firewall-"));
+  onTestFinished(() => {
+    rmSync(folder, { recursive: true });
+  });
+  writeFileSync(join(folder, "xtables-legacy-multi"), "", { mode: 0o755 });
+  symlinkSync("xtables-legacy-multi", join(folder, "iptables-restore"));
+  return folder;
+}

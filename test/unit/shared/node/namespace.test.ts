@@ -1,6 +1,6 @@
 /** Network namespaces of processes that these tests start. Needs root; the machine's own is only read. */
 import { spawn } from "node:child_process";
-import { readdirSync, readlinkSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readlinkSync, statSync } from "node:fs";
 import { execaSync } from "execa";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 
@@ -39,6 +39,40 @@ function opened(node: Node, path: string): Namespace {
   if (found === undefined) throw new Error(`there is nothing at ${path}`);
   return found;
 }
+
+describe.runIf(isRoot)("a node that was passed a namespace", () => {
+  test("reaches it by its descriptor, whatever is at its path, and others by theirs", async () => {
+    const { path, end } = await startNamespace();
+    onTestFinished(end);
+    const fd = openSync(path, "r");
+    onTestFinished(() => {
+      closeSync(fd);
+    });
+    const before = openDescriptors();
+    {
+      using node = new Node(sys, { path: "/nowhere/netns", fd });
+      expect(node.container("/nowhere/netns", false)?.link("lo")?.name).toBe("lo");
+      expect(node.inodeOf("/nowhere/netns")).toBe(statSync(path).ino);
+      expect([node.isOwn("/nowhere/netns"), node.isOwn(own)]).toEqual([false, true]);
+      expect(node.container("/nowhere/other", false)).toBeUndefined();
+    }
+    // The descriptor is its owner's to close.
+    expect(openDescriptors()).toEqual(before);
+    expect(currentNamespace()).toBe(readlinkSync(own));
+  });
+
+  test("names its path where it is the node's own", () => {
+    const fd = openSync(own, "r");
+    onTestFinished(() => {
+      closeSync(fd);
+    });
+    using node = new Node(sys, { path: "/nowhere/netns", fd });
+    expect(node.isOwn("/nowhere/netns")).toBe(true);
+    expect(() => node.container("/nowhere/netns", false)).toThrow(
+      "Cannot use the namespace /nowhere/netns: it is the host's own",
+    );
+  });
+});
 
 describe.runIf(isRoot)("a node", () => {
   const containers: { path: string; end: () => void }[] = [];
