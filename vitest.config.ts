@@ -60,5 +60,8 @@ export default defineConfig({
     ],
   },
   // The builds define the real one.
-  define: { FLANNEL_CNI_VERSION: JSON.stringify("0.0.0-test") },
+  define: {
+    FLANNEL_CNI_VERSION: JSON.stringify("0.0.0-test"),
+    FLANNEL_CNI_BUILD_ID: JSON.stringify("0".repeat(32)),
+  },
 });

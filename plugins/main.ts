@@ -12,6 +12,7 @@ export async function main(sys: Sys): Promise<never> {
   // A runtime gives a plugin no arguments; an image may hold one file.
   if (isTool(first)) return runTool(first, rest, sys);
   if (isDaemon(first)) return runDaemon(first, rest, sys);
+  if (first === "agent") return runAgent(rest, sys);
   return sys.exit(await dispatch(sys, builtins));
 }
 
@@ -27,6 +28,12 @@ function isDaemon(name: string): name is DaemonName {
 async function runTool(name: ToolName, args: readonly string[], sys: Sys): Promise<never> {
   const { tools } = await import("./main_tools.ts");
   return sys.exit(await tools[name](sys, args));
+}
+
+/** Loads the agent's main thread, which needs none of the others. */
+async function runAgent(args: readonly string[], sys: Sys): Promise<never> {
+  const { agent } = await import("./main_agent.ts");
+  return sys.exit(await agent(sys, args));
 }
 
 /** Loads the daemons, which plugins must not wait for. */

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { build, formatMessages, type BuildOptions, type Plugin } from "esbuild";
+import { readBuildId } from "./build_id.ts";
 import { toEsModule } from "./es_module.ts";
 
 /** Lets the bundler drop those of netlink's several hundred codecs that nothing uses. */
@@ -31,7 +32,16 @@ const aliases = {
 const secondEntries: Readonly<Record<string, string>> = {
   "main_tools.cjs": "plugins/main_tools.ts",
   "main_daemons.cjs": "plugins/main_daemons.ts",
+  "main_agent.cjs": "plugins/main_agent.ts",
 };
+
+/** The scripts of the agent's threads, which Bun's compiler takes in as further entries. */
+const threadEntries: Readonly<Record<string, string>> = {
+  "agent_worker.cjs": "plugins/agent_worker_bun.ts",
+};
+
+/** The files beside the plugins' bundle that threads start with. */
+export const threadBundles: readonly string[] = Object.keys(threadEntries);
 
 /** The files beside the plugins' bundle. */
 export const secondBundles: readonly string[] = Object.keys(secondEntries);
@@ -73,7 +83,14 @@ export async function bundle(entry: string, outfile: string, runtime: Runtime): 
     alias,
     plugins: [netlinkCodecs],
   }));
-  for (const { warnings } of await Promise.all([options, ...second].map((each) => build(each)))) {
+  const threads = Object.entries(runtime === "bun" ? threadEntries : {}).map(([file, source]) => ({
+    ...options,
+    entryPoints: [source],
+    outfile: join(dirname(outfile), file),
+    plugins: [netlinkCodecs],
+  }));
+  const all = [options, ...second, ...threads];
+  for (const { warnings } of await Promise.all(all.map((each) => build(each)))) {
     if (warnings.length > 0) {
       throw new Error((await formatMessages(warnings, { kind: "warning" })).join("\n"));
     }
@@ -92,7 +109,10 @@ export function optionsOf(entry: string, outfile: string, runtime: Runtime): Bui
     platform: "node",
     target: "es2024",
     external: ["bun", "bun:*"],
-    define: { FLANNEL_CNI_VERSION: JSON.stringify(version) },
+    define: {
+      FLANNEL_CNI_VERSION: JSON.stringify(version),
+      FLANNEL_CNI_BUILD_ID: JSON.stringify(readBuildId()),
+    },
     alias: aliases[runtime],
     plugins: [netlinkCodecs, secondBundlesApart(runtime)],
     legalComments: "none",

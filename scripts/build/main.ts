@@ -12,7 +12,7 @@ import { fileNames } from "../../plugins/builtins.ts";
 import { contentOf } from "../../shared/files/content.ts";
 import { writeNew } from "../../shared/files/files.ts";
 import { bun, bunArguments } from "./bun.ts";
-import { bundle, secondBundles } from "./bundle.ts";
+import { bundle, secondBundles, threadBundles } from "./bundle.ts";
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -38,6 +38,7 @@ async function main(target: string): Promise<void> {
   const work = join("dist", ".work", target);
   const script = join(work, "flannel.cjs");
   const compiled = join(work, "flannel");
+  const threadScripts = threadBundles.map((file) => join(work, file));
   const [first = "", ...links] = fileNames();
   const product = join(folder, first);
 
@@ -47,7 +48,7 @@ async function main(target: string): Promise<void> {
   await bundle(values.entry ?? `plugins/main_${runtime}.ts`, script, runtime);
   await (compiler === undefined
     ? execa(process.execPath, ["scripts/build/pkg.ts", script, compiled])
-    : execa(compiler, [...bunArguments, script, `--outfile=${compiled}`]));
+    : execa(compiler, [...bunArguments, script, ...threadScripts, `--outfile=${compiled}`]));
 
   // A running plugin keeps the old file; the new one takes its name.
   renameSync(rewrite(compiled), product);

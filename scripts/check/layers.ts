@@ -25,7 +25,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   // Calls that one process takes from another.
   "shared/agent/": [
     ...["shared/cni/", "shared/node/", "shared/firewall/", "shared/netlink/", "shared/files/"],
-    ...["shared/runtime/", "shared/base/"],
+    ...["shared/daemon/", "shared/runtime/", "shared/base/"],
   ],
   // Networks and calls as a container runtime has them.
   "shared/libcni/": ["shared/cni/", "shared/files/", "shared/net/", "shared/base/", "schemas/"],
@@ -58,7 +58,10 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   "schemas/": [],
   // What builds, checks, releases, measures and shows the programs.
   "scripts/": [],
-  "scripts/build/": ["scripts/*", "plugins/builtins.ts", "shared/files/", "shared/base/"],
+  "scripts/build/": [
+    ...["scripts/*", "plugins/builtins.ts", "shared/agent/protocol.ts", "shared/files/"],
+    "shared/base/",
+  ],
   "scripts/check/": ["scripts/*"],
   "scripts/release/": ["scripts/*", "plugins/builtins.ts"],
   "scripts/demo/": ["scripts/*", "test/lab/"],
@@ -82,7 +85,10 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   "test/golden/": blackBox,
   "test/fuzz/": [...blackBox, "test/unit/fuzz/"],
   // Faults of a runtime are made inside the process.
-  "test/fault/": [...blackBox, "plugins/", "shared/", "test/unit/", "test/static_flanneld/"],
+  "test/fault/": [
+    ...[...blackBox, "plugins/", "shared/", "test/unit/", "test/static_flanneld/"],
+    "scripts/build/bun.ts",
+  ],
   // For tests of no file in particular. Those of a file: see unitLayer.
   "test/unit/": ["plugins/", "shared/", "tools/", "daemons/", "schemas/"],
 };

@@ -36,7 +36,7 @@ export const Word = {
 } as const;
 
 /** The variables that a call is given. All others are the client's own. */
-export function isPassed(name: string): boolean {
+function isPassed(name: string): boolean {
   return name.startsWith("CNI_") || passed.has(name);
 }
 

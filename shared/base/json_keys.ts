@@ -89,6 +89,6 @@ function mapped(list: readonly Json[], change: (item: Json) => Json): readonly J
  * takes the long s for an s, and the Kelvin sign for a k. Known keys are ASCII, so that no other
  * folding matters; toLowerCase knows the Kelvin sign.
  */
-function fold(key: string): string {
+export function fold(key: string): string {
   return key.toLowerCase().replaceAll("ſ", "s");
 }

@@ -23,7 +23,7 @@ export interface Daemon {
 }
 
 /** Starts a program in a sandbox. `processes` is the file of a cgroup that takes it in. */
-function startDaemon(
+export function startDaemon(
   sandbox: Sandbox,
   file: string,
   args: readonly string[],

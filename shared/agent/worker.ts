@@ -1,0 +1,192 @@
+import { closeSync, readlinkSync } from "node:fs";
+import { netfilterSocket } from "../netlink/nf_tables.ts";
+import type { NetlinkSocket } from "../netlink/socket.ts";
+import { POLLIN } from "../runtime/system_calls.ts";
+import type { SystemCalls } from "../runtime/system_calls.ts";
+import type { Sys } from "../runtime/sys.ts";
+import type { Handler } from "../cni/handler.ts";
+import { refusal } from "./admission.ts";
+import type { Terms } from "./admission.ts";
+import { makeCall } from "./call.ts";
+import type { Workshop } from "./call.ts";
+import { Connection } from "./connection.ts";
+import { callTimeout } from "./limits.ts";
+import { PeerCheck } from "./peer.ts";
+
+const EMFILE = 24;
+const ENFILE = 23;
+/** Milliseconds for a whole request, and for `accept`. No other client waits for them. */
+const clientTimeout = 1000;
+/** Clients at a time. Each has up to three descriptors; the next ones wait to be accepted. */
+const mostConnections = 300;
+/** Milliseconds without accepting, when there are no descriptors left. */
+const acceptPause = 100;
+/** What the worker is started with. */
+export interface WorkerParts {
+  readonly sys: Sys;
+  readonly system: SystemCalls;
+  readonly builtins: readonly Handler[];
+  readonly terms: Terms;
+  /** The listening socket, which the worker closes. */
+  readonly listener: number;
+  /** It is ready to read when the agent is to end. */
+  readonly ending: number;
+  /** Takes a line for the log. */
+  readonly log: (line: string) => void;
+}
+
+/**
+ * Takes calls and makes them, one after the other, until the agent is to end. Between two calls
+ * it accepts and offers to all clients that have come, so that none of them takes it for dead. The thread is
+ * in the kernel all the time that it has nothing to do.
+ */
+export class AgentWorker {
+  readonly #parts: WorkerParts;
+  readonly #peers: PeerCheck;
+  readonly #workshop: Workshop;
+  readonly #connections = new Set<Connection>();
+  readonly #logged = new Set<string>();
+  #netfilter: NetlinkSocket | undefined;
+  #pausedUntil = 0;
+
+  constructor(parts: WorkerParts) {
+    this.#parts = parts;
+    const { sys, system, builtins } = parts;
+    this.#peers = new PeerCheck(sys, system);
+    this.#workshop = {
+      sys,
+      system,
+      builtins,
+      firewall: { netfilter: () => (this.#netfilter ??= netfilterSocket(sys)) },
+    };
+  }
+
+  /** Returns when the agent is to end. */
+  async run(): Promise<void> {
+    const { listener } = this.#parts;
+    while (!this.#look()) {
+      const next = [...this.#connections].find(({ phase }) => phase === "accepted");
+      if (next !== undefined) await this.#make(next);
+    }
+    closeSync(listener);
+    for (const connection of this.#connections) {
+      connection.decline();
+      connection.close();
+    }
+    this.#netfilter?.close();
+  }
+
+  /** Waits for something to do, and does all but calls. @returns whether the agent is to end. */
+  #look(): boolean {
+    const { system, listener, ending } = this.#parts;
+    const connections = [...this.#connections];
+    const isAccepting = this.#isAccepting();
+    const [end = 0, more = 0, ...events] = system.wait(
+      [
+        { fd: ending, events: POLLIN },
+        // poll(2) ignores a negative descriptor.
+        { fd: isAccepting ? listener : -1, events: POLLIN },
+        ...connections.map(({ fd }) => ({ fd, events: POLLIN })),
+      ],
+      this.#timeout(),
+    );
+    if (end !== 0) return true;
+    for (const [at, connection] of connections.entries()) {
+      if (events[at] !== 0) this.#read(connection);
+    }
+    if (more !== 0) this.#accept();
+    const now = performance.now();
+    for (const connection of this.#connections) {
+      if (now >= deadlineOf(connection)) this.#drop(connection);
+    }
+    return false;
+  }
+
+  #isAccepting(): boolean {
+    return this.#connections.size < mostConnections && performance.now() >= this.#pausedUntil;
+  }
+
+  /** Milliseconds to wait at most; undefined for ever. */
+  #timeout(): number | undefined {
+    const ends = [...this.#connections].map(deadlineOf);
+    if ([...this.#connections].some(({ phase }) => phase === "accepted")) return 0;
+    if (this.#pausedUntil > performance.now()) ends.push(this.#pausedUntil);
+    return ends.length === 0 ? undefined : Math.max(Math.min(...ends) - performance.now(), 0);
+  }
+
+  /** Accepts all clients that have come. */
+  #accept(): void {
+    const { sys, system, listener } = this.#parts;
+    while (this.#connections.size < mostConnections) {
+      const fd = system.accept(listener);
+      if (fd === -EMFILE || fd === -ENFILE) this.#pausedUntil = performance.now() + acceptPause;
+      if (fd < 0) return;
+      const connection = new Connection(sys, system, fd);
+      this.#connections.add(connection);
+      // Its request is mostly there already.
+      this.#read(connection);
+    }
+  }
+
+  #read(connection: Connection): void {
+    if (!connection.read()) {
+      this.#drop(connection);
+      return;
+    }
+    const { phase, request } = connection;
+    if (phase !== "asking" || request === undefined) return;
+    const { terms, system } = this.#parts;
+    const why =
+      this.#peers.problem(connection.fd) ??
+      (connection.stderr === undefined ? "it passes no stderr" : undefined) ??
+      refusal(request, connection.netns, terms, system);
+    if (why !== undefined) {
+      this.#tell(`A call is not taken, for ${why}.`);
+      connection.decline();
+      this.#drop(connection);
+    } else if (!connection.offer()) this.#drop(connection);
+  }
+
+  #drop(connection: Connection): void {
+    this.#connections.delete(connection);
+    connection.close();
+  }
+
+  async #make(connection: Connection): Promise<void> {
+    const { request } = connection;
+    const { system } = this.#parts;
+    if (request !== undefined && connection.begin()) {
+      system.alarm(callTimeout);
+      const { code, declined } = await makeCall(this.#workshop, connection, request);
+      system.alarm(0);
+      if (declined !== undefined) this.#tell(`A call is given back, for ${declined}.`);
+      // A socket that the kernel has not answered in time is not used again.
+      if (code !== 0) this.#renew();
+    }
+    this.#drop(connection);
+    requireHome();
+  }
+
+  #renew(): void {
+    this.#netfilter?.close();
+    this.#netfilter = undefined;
+  }
+
+  /** Logs a line once. */
+  #tell(line: string): void {
+    if (this.#logged.has(line) || this.#logged.size > 100) return;
+    this.#logged.add(line);
+    this.#parts.log(line);
+  }
+}
+
+/** When a connection is dropped unless it goes on. */
+function deadlineOf({ phase, since }: Connection): number {
+  return phase === "accepted" ? Infinity : since + clientTimeout;
+}
+
+/** Ends a thread that is in another network namespace: all later calls would change that one. */
+function requireHome(): void {
+  if (readlinkSync("/proc/thread-self/ns/net") === readlinkSync("/proc/self/ns/net")) return;
+  throw new Error("this thread has not come back from a container's network namespace");
+}

@@ -1,0 +1,48 @@
+import { statSync } from "node:fs";
+import type { Handler } from "../cni/handler.ts";
+import { ownNetns } from "../files/paths.ts";
+import { SystemCalls } from "../runtime/system_calls.ts";
+import type { RawCalls } from "../runtime/system_calls.ts";
+import type { Sys } from "../runtime/sys.ts";
+import { buildId } from "./build_id.ts";
+import { writeIfRead } from "./call.ts";
+import { AgentWorker } from "./worker.ts";
+
+/** What the main thread passes to the worker: as JSON, in its only argument. */
+export interface WorkerStart {
+  readonly listener: number;
+  readonly ending: number;
+  readonly dataFolders: readonly string[];
+}
+
+/** The agent's stderr. */
+const stderr = 2;
+
+/** Runs the worker's thread to its end. */
+export async function startWorker(
+  sys: Sys,
+  rawCalls: RawCalls,
+  builtins: readonly Handler[],
+): Promise<void> {
+  const { listener, ending, dataFolders } = JSON.parse(sys.args[0] ?? "") as WorkerStart;
+  const system = new SystemCalls(rawCalls);
+  const worker = new AgentWorker({
+    sys,
+    system,
+    builtins,
+    listener,
+    ending,
+    terms: {
+      buildId,
+      plugins: new Set(builtins.map(({ name }) => name)),
+      dataFolders,
+      env: sys.env,
+      ownNetns: statSync(ownNetns).ino,
+    },
+    log: (line) => {
+      writeIfRead(system, stderr, `${line}\n`);
+    },
+  });
+  await worker.run();
+  sys.exit(0);
+}

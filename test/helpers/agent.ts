@@ -1,0 +1,16 @@
+/** An agent in a sandbox. */
+import { join } from "node:path";
+import { eventually } from "../lab/eventually.ts";
+import { binDir, type Sandbox } from "./cni.ts";
+import { startDaemon, type Daemon } from "./flanneld.ts";
+
+/** Starts an agent, and returns when it takes calls. */
+export async function startAgent(sandbox: Sandbox, args: readonly string[] = []): Promise<Daemon> {
+  const agent = startDaemon(sandbox, join(binDir(), "flannel"), ["agent", ...args]);
+  const log = await eventually(
+    async () => Promise.resolve(agent.log()),
+    (text) => text.includes("takes calls"),
+  );
+  if (!log.includes("takes calls")) throw new Error(`There is no agent: ${log}`);
+  return agent;
+}
