@@ -166,7 +166,7 @@ describe("collectStates", () => {
       saveState(node, folder.path, { containerId, ifname: "eth1" }, config);
       saveState(node, folder.path, { containerId, ifname: "eth2" }, otherConfig);
     }
-    const running = `.gone.${String(process.pid)}.tmp`;
+    const running = `.gone.${String(process.ppid)}.tmp`;
     const strangers = [running, "damaged", "folder"];
     for (const name of [running, ".gone.99999999.tmp"]) {
       writeFileSync(join(folder.path, name), JSON.stringify(config));
