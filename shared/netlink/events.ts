@@ -1,13 +1,13 @@
 import { closeSync } from "node:fs";
 
 import type { Subscription, Sys } from "../runtime/sys.ts";
-import { attributes, readS32, readString, readU32, Type, u32, unframe } from "./codec.ts";
+import { attributes, readS32, readString, readU32, Type, unframe } from "./codec.ts";
 import type { Received } from "./codec.ts";
+import { joinGroups } from "./multicast.ts";
 import { isFdb, linkOf, readFdbEntry, readNeighbour } from "./neighbour.ts";
 import type { ListedFdbEntry, NeighbourEntry } from "./neighbour.ts";
 import { readMainRoute } from "./route.ts";
 import type { TableRoute } from "./route.ts";
-import { check } from "./socket.ts";
 
 /** What the kernel reports about changes in a network namespace, whoever makes them. */
 export type NetlinkEvent =
@@ -41,11 +41,7 @@ export interface EventHandlers {
   lost(): void;
 }
 
-const AF_NETLINK = 16;
-const SOCK_RAW_CLOEXEC_NONBLOCK = 3 | 0o2000000 | 0o4000;
 const NETLINK_ROUTE = 0;
-const SOL_SOCKET = 1;
-const SO_RCVBUFFORCE = 33;
 const MSG_PEEK = 2;
 const MSG_DONTWAIT = 0x40;
 const EAGAIN = 11;
@@ -53,7 +49,7 @@ const ENOBUFS = 105;
 /** Bytes: room for the events of 5,000 peers' routes, neighbours and entries at once. */
 const receiveBytes = 8 * 1024 * 1024;
 /** RTNLGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR and _IPV6_ROUTE. */
-const groups = [1, 3, 5, 7, 9, 11].reduce((mask, group) => mask | (1 << (group - 1)), 0);
+const groups = [1, 3, 5, 7, 9, 11];
 
 export interface KernelEvents extends Subscription {
   /**
@@ -68,17 +64,7 @@ export interface KernelEvents extends Subscription {
  * @throws Failure kernel
  */
 export function listenToKernel(sys: Sys, handlers: EventHandlers): KernelEvents {
-  const fd = check(
-    sys.socket(AF_NETLINK, SOCK_RAW_CLOEXEC_NONBLOCK, NETLINK_ROUTE),
-    "open a netlink socket",
-  );
-  try {
-    sys.setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, u32(receiveBytes));
-    check(sys.bind(fd, netlinkAddress(groups)), "listen to the kernel");
-  } catch (error) {
-    closeSync(fd);
-    throw error;
-  }
+  const fd = joinGroups(sys, NETLINK_ROUTE, groups, receiveBytes);
   const subscription = sys.subscribe(fd, {
     data: (bytes) => {
       readEvents(bytes, handlers);
@@ -100,12 +86,6 @@ export function listenToKernel(sys: Sys, handlers: EventHandlers): KernelEvents 
       closeSync(fd);
     },
   };
-}
-
-/** struct sockaddr_nl: the family, padding, any port, and the groups. */
-function netlinkAddress(mask: number): Buffer {
-  const family = Buffer.from(new Uint16Array([AF_NETLINK, 0]).buffer);
-  return Buffer.concat([family, u32(0), u32(mask)]);
 }
 
 /** Splits datagrams into events. What cannot be understood counts as lost. */

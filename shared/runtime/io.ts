@@ -96,17 +96,17 @@ export function killGroup(leader: number): void {
 const EAGAIN = 11;
 const ENOBUFS = 105;
 /** Milliseconds between two looks at a socket that cannot be waited for. */
-const pollInterval = 100;
+const usualPollInterval = 100;
 /** The kernel makes no datagram larger than half of it. */
 const datagramBytes = 65_536;
 
 /**
- * Listens to a non-blocking socket by polling it ten times a second.
+ * Listens to a non-blocking socket by polling it.
  * @param recv receives a datagram, or answers with the negated errno.
  */
 export function pollSocket(
   recv: (into: Uint8Array) => number,
-  { data, lost }: SocketHandlers,
+  { data, lost, pollInterval = usualPollInterval }: SocketHandlers,
 ): Subscription {
   const buffer = Buffer.allocUnsafeSlow(datagramBytes);
   const timer = setInterval(() => {

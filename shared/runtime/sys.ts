@@ -65,6 +65,8 @@ export interface SocketHandlers {
   readonly data: (bytes: Buffer) => void;
   /** The kernel had no room for some. */
   readonly lost: () => void;
+  /** Milliseconds between two looks at the socket, where the runtime cannot wait for it; 100 unless given. */
+  readonly pollInterval?: number;
 }
 
 export interface Subscription {

@@ -7,6 +7,7 @@ import type { Cidr } from "../../../shared/net/cidr.ts";
 import type { Sys } from "../../../shared/runtime/sys.ts";
 import type { ReconcilerLog } from "../reconciler_log.ts";
 import { RepairPace } from "../repair_pace.ts";
+import { LookTimer } from "./look_timer.ts";
 import { RuleMaker } from "./maker.ts";
 import { allPlaces, nameOf, removeRules } from "./removal.ts";
 import { rulesOf } from "./rules.ts";
@@ -46,7 +47,7 @@ export interface TrafficStatus {
 export type Firewall = Pick<AsyncFirewall, "forget" | "nft" | "restore" | "save" | "variant">;
 export type Watch = Pick<
   RuleWatch,
-  "close" | "content" | "generation" | "isExact" | "isThere" | "stamp"
+  "close" | "content" | "generation" | "isExact" | "isThere" | "listen" | "stamp"
 >;
 
 interface SeenRules {
@@ -55,17 +56,20 @@ interface SeenRules {
   readonly contents: readonly string[];
 }
 
-/** Milliseconds between two quick looks. Each wakes the process; what is gone must be back within a second. */
+/**
+ * Milliseconds between two quick looks, where the kernel does not tell of changes or tells of many: what
+ * is gone must be back within a second.
+ */
 const lookInterval = 750;
-/** Milliseconds between two thorough looks where the quick ones miss nothing. */
+/** Milliseconds between two thorough looks where the quick ones, or the kernel, miss nothing. */
 const longestLook = 60_000;
 /** Milliseconds after a failure, doubled up to the second with each further one. */
 const [firstPause, longestPause] = [250, 10_000];
 
 /**
  * Keeps flannel's rules in the firewall. Each change of a family is one step of one process, so no
- * packet meets half of the rules. Between changes no process is started: the kernel is asked
- * whether the rules are unchanged.
+ * packet meets half of the rules. Between changes no process is started: the kernel tells of other
+ * changes, or is asked.
  */
 export class TrafficKeeper {
   readonly #options: TrafficKeeperOptions;
@@ -76,7 +80,7 @@ export class TrafficKeeper {
   readonly #inPlace = Promise.withResolvers<undefined>();
   #rules: readonly TrafficRules[] | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #interval: ReturnType<typeof setInterval> | undefined;
+  readonly #looks: LookTimer;
   #isRunning = false;
   #isAgain = false;
   #isClosed = false;
@@ -90,6 +94,8 @@ export class TrafficKeeper {
   #lookProblem: string | undefined;
   #failedLooks = 0;
   readonly #lookInterval: number;
+  /** Whether the kernel tells of changes of the rules. */
+  #isTold = false;
   readonly #lookBackoff: Backoff;
   #lookAgainAt = 0;
 
@@ -100,6 +106,9 @@ export class TrafficKeeper {
     looks: BackoffLimits = { first: lookInterval, most: longestPause },
   ) {
     this.#lookInterval = looks.first;
+    this.#looks = new LookTimer(() => {
+      this.#lookAgain();
+    }, looks.first);
     this.#lookBackoff = new Backoff(looks);
     this.#options = options;
     this.#firewall = firewall;
@@ -110,9 +119,7 @@ export class TrafficKeeper {
   /** Sets what the rules are for. */
   configure(subnets: readonly TrafficSubnet[]): void {
     this.#rules = subnets.map((subnet) => rulesOf(subnet, this.#options));
-    this.#interval ??= setInterval(() => {
-      this.#lookAgain();
-    }, this.#lookInterval);
+    this.#looks.within(this.#lookInterval);
     this.#schedule(0);
   }
 
@@ -133,7 +140,7 @@ export class TrafficKeeper {
 
   close(): void {
     this.#isClosed = true;
-    clearInterval(this.#interval);
+    this.#looks.close();
     clearTimeout(this.#timer);
     this.#watch.close();
   }
@@ -177,6 +184,15 @@ export class TrafficKeeper {
 
   /** Looks at the rules, unless they are being made, or the last look has failed just now. */
   #lookAgain(): void {
+    this.#isTold = false;
+    try {
+      this.#lookNow();
+    } finally {
+      this.#looks.within(this.#isTold ? longestLook : this.#lookInterval);
+    }
+  }
+
+  #lookNow(): void {
     const before = this.#seen;
     if (this.#isRunning || this.#problem !== undefined || before === undefined) return;
     const now = performance.now();
@@ -210,9 +226,12 @@ export class TrafficKeeper {
   /** Whether something else has changed the rules since. @throws Failure */
   #look(before: SeenRules, now: number): void {
     const places = this.#places();
+    const isExact = this.#watch.isExact(places);
+    const isTold = isExact && this.#listen();
     const stamp = this.#watch.stamp(places);
+    this.#isTold = isTold;
     const resync = this.#options.resync * 1000;
-    const pause = this.#watch.isExact(places) ? Math.max(resync, longestLook) : resync;
+    const pause = isExact ? Math.max(resync, longestLook) : resync;
     if (stamp === before.stamp && now - this.#lookedAt < pause) return;
     const isSame = places.every((place, at) => this.#watch.content(place) === before.contents[at]);
     this.#lookedAt = now;
@@ -221,6 +240,12 @@ export class TrafficKeeper {
     this.#repairs++;
     this.#options.log.warn("Something else has changed flannel's rules. They are put right.");
     this.#schedule(this.#pace.next(now));
+  }
+
+  #listen(): boolean {
+    return this.#watch.listen(() => {
+      this.#looks.soon();
+    }, this.#lookInterval);
   }
 
   async #sync(): Promise<void> {

@@ -16,7 +16,9 @@ import type { Family } from "../../../shared/net/address.ts";
 import { chainContent, hasTable } from "../../../shared/netlink/nf_ruleset.ts";
 import { generation, hasChain, netfilterSocket } from "../../../shared/netlink/nf_tables.ts";
 import type { NetlinkSocket } from "../../../shared/netlink/socket.ts";
-import type { Sys } from "../../../shared/runtime/sys.ts";
+import { listenToRules } from "../../../shared/netlink/nf_events.ts";
+import { Failure } from "../../../shared/base/failure.ts";
+import type { Subscription, Sys } from "../../../shared/runtime/sys.ts";
 
 /** Where flannel's rules of a family are. */
 export interface RulePlace {
@@ -33,6 +35,7 @@ const iptablesChains = [
 export class RuleWatch implements Disposable {
   readonly #sys: Sys;
   #socket: NetlinkSocket | undefined;
+  #events: Subscription | undefined;
 
   constructor(sys: Sys) {
     this.#sys = sys;
@@ -54,6 +57,20 @@ export class RuleWatch implements Disposable {
   /** Whether the stamp changes with every change: nf_tables counts them, and legacy iptables does not. */
   isExact(places: readonly RulePlace[]): boolean {
     return places.every(({ mode }) => mode !== "legacy");
+  }
+
+  /**
+   * Has the kernel tell of changes of nf_tables' rules.
+   * @param pollInterval milliseconds between two looks where the runtime cannot wait for a socket.
+   * @returns whether it does; it may do so later.
+   */
+  listen(onChange: () => void, pollInterval: number): boolean {
+    try {
+      this.#events ??= listenToRules(this.#sys, onChange, pollInterval);
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+    }
+    return this.#events !== undefined;
   }
 
   /** Whether flannel has anything in a place. @throws Failure kernel */
@@ -109,6 +126,8 @@ export class RuleWatch implements Disposable {
   close(): void {
     this.#socket?.close();
     this.#socket = undefined;
+    this.#events?.close();
+    this.#events = undefined;
   }
 
   [Symbol.dispose](): void {

@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers/promises";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 
 import { TrafficKeeper } from "../../../../../daemons/flanneld/traffic/keeper.ts";
@@ -8,13 +9,19 @@ import { recordingLog } from "../../../shared/daemon/recording_log.ts";
 
 const dumpFailure = new Failure("kernel", "Cannot list rules: they change all the time.", "Wait.");
 
-/** A keeper of rules, and what keeps each of its calls of the kernel from succeeding. */
-function keep() {
+/**
+ * A keeper of rules, and what keeps each of its calls of the kernel from succeeding.
+ * @param tells whether the kernel tells of changes.
+ */
+function keep(tells = false) {
   const { log, lines } = recordingLog();
   const problems: (string | undefined)[] = [];
   const refused = new Set<string>();
   let [generation, content, writes] = [1, "", 0];
+  let looks = 0;
+  let onChange: (() => void) | undefined;
   const asked = <T>(call: string, answer: () => T): T => {
+    looks++;
     if (refused.has(call)) throw dumpFailure;
     return answer();
   };
@@ -41,6 +48,10 @@ function keep() {
       generation: () => generation,
       isExact: () => true,
       isThere: () => false,
+      listen: (listener) => {
+        onChange = listener;
+        return tells;
+      },
       close: () => {},
     },
     { first: 2, most: 20 },
@@ -53,9 +64,39 @@ function keep() {
   ]);
   const change = (text: string): void => {
     [content, generation] = [text, generation + 1];
+    if (tells) onChange?.();
   };
-  return { keeper, lines, problems, refused, change, writes: () => writes };
+  const looked = () => looks;
+  return { keeper, lines, problems, refused, change, looked, writes: () => writes };
 }
+
+/** Milliseconds in which a keeper that nobody tells of changes has looked several times. */
+const quiet = 60;
+
+describe("a kernel that tells of changes", () => {
+  it("is asked nothing while it tells of none", async () => {
+    const { keeper, looked, writes, change } = keep(true);
+    await vi.waitFor(() => expect(keeper.status.inPlace).toBe(true));
+    await setTimeout(quiet);
+    const before = looked();
+    await setTimeout(quiet);
+    expect(looked()).toBe(before);
+    change("flushed");
+    await vi.waitFor(() => expect(writes()).toBe(2));
+    expect(keeper.status).toMatchObject({ inPlace: true, problem: undefined, repairs: 1 });
+  });
+
+  it("is asked again where a look has failed", async () => {
+    const { keeper, writes, change, refused } = keep(true);
+    await vi.waitFor(() => expect(keeper.status.inPlace).toBe(true));
+    await setTimeout(quiet);
+    refused.add("stamp");
+    change("flushed");
+    await vi.waitFor(() => expect(keeper.status.failedLooks).toBeGreaterThan(2));
+    refused.clear();
+    await vi.waitFor(() => expect(writes()).toBe(2));
+  });
+});
 
 describe.each(["stamp", "content"])("a look that fails at the rules' %s", (call) => {
   it("is logged once and counted, and made again until it succeeds", async () => {
