@@ -2,6 +2,7 @@ import { writeSync } from "node:fs";
 import type { Handler } from "../cni/handler.ts";
 import { dispatch } from "../cni/skel.ts";
 import type { FirewallOptions } from "../firewall/firewall.ts";
+import type { NodeOptions } from "../node/node.ts";
 import type { SystemCalls } from "../runtime/system_calls.ts";
 import type { Sys } from "../runtime/sys.ts";
 import { isWritable } from "./connection.ts";
@@ -19,6 +20,7 @@ export interface Workshop {
   readonly sys: Sys;
   readonly system: SystemCalls;
   readonly builtins: readonly Handler[];
+  readonly node: NodeOptions;
   readonly firewall: FirewallOptions;
 }
 
@@ -52,7 +54,7 @@ export async function makeCall(
   const { netns } = connection;
   const path = request.env["CNI_NETNS"] ?? "";
   const code = await dispatch(viewOf(workshop, connection, request), workshop.builtins, answer, {
-    ...(netns === undefined ? {} : { netns: { path, fd: netns } }),
+    node: { ...workshop.node, ...(netns === undefined ? {} : { netns: { path, fd: netns } }) },
     firewall: { ...workshop.firewall, refuseLegacy: decline("the node uses iptables-legacy") },
     refuseDelegate: decline("it delegates to a plugin that is not built in"),
   });

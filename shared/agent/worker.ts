@@ -1,5 +1,7 @@
 import { closeSync, readlinkSync } from "node:fs";
 import { netfilterSocket } from "../netlink/nf_tables.ts";
+import { removeLink } from "../netlink/removal.ts";
+import type { SendAside } from "../netlink/removal.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { POLLIN } from "../runtime/system_calls.ts";
 import type { SystemCalls } from "../runtime/system_calls.ts";
@@ -25,6 +27,7 @@ const acceptPause = 100;
 export interface WorkerParts {
   readonly sys: Sys;
   readonly system: SystemCalls;
+  readonly sendAside: SendAside;
   readonly builtins: readonly Handler[];
   readonly terms: Terms;
   /** The listening socket, which the worker closes. */
@@ -51,12 +54,13 @@ export class AgentWorker {
 
   constructor(parts: WorkerParts) {
     this.#parts = parts;
-    const { sys, system, builtins } = parts;
+    const { sys, system, builtins, sendAside } = parts;
     this.#peers = new PeerCheck(sys, system);
     this.#workshop = {
       sys,
       system,
       builtins,
+      node: { removeLink: (...removal) => removeLink(sendAside, ...removal) },
       firewall: { netfilter: () => (this.#netfilter ??= netfilterSocket(sys)) },
     };
   }

@@ -1,6 +1,7 @@
 import { statSync } from "node:fs";
 import type { Handler } from "../cni/handler.ts";
 import { ownNetns } from "../files/paths.ts";
+import type { SendAside } from "../netlink/removal.ts";
 import { SystemCalls } from "../runtime/system_calls.ts";
 import type { RawCalls } from "../runtime/system_calls.ts";
 import type { Sys } from "../runtime/sys.ts";
@@ -22,6 +23,7 @@ const stderr = 2;
 export async function startWorker(
   sys: Sys,
   rawCalls: RawCalls,
+  sendAside: SendAside,
   builtins: readonly Handler[],
 ): Promise<void> {
   const { listener, ending, dataFolders } = JSON.parse(sys.args[0] ?? "") as WorkerStart;
@@ -29,6 +31,7 @@ export async function startWorker(
   const worker = new AgentWorker({
     sys,
     system,
+    sendAside,
     builtins,
     listener,
     ending,

@@ -1,7 +1,7 @@
 import { Firewall } from "../firewall/firewall.ts";
 import type { FirewallOptions } from "../firewall/firewall.ts";
 import { Node } from "../node/node.ts";
-import type { PassedNetns } from "../node/node.ts";
+import type { NodeOptions } from "../node/node.ts";
 import type { Sys } from "../runtime/sys.ts";
 import { isDeeperThan, isJsonObject, parseJson } from "../base/json.ts";
 import type { Json, JsonObject } from "../base/json.ts";
@@ -27,8 +27,7 @@ declare const FLANNEL_CNI_VERSION: string;
 
 /** What a process that stays makes its calls with. */
 export interface Resident {
-  /** The namespace at CNI_NETNS. */
-  readonly netns?: PassedNetns;
+  readonly node?: NodeOptions;
   readonly firewall?: FirewallOptions;
   /** Throws in the place of executing a plugin that is not built in. */
   readonly refuseDelegate?: () => never;
@@ -110,7 +109,7 @@ async function call({
   const deliver = (result: Result, version: Version): void => {
     answer(0, textOf(writeResult(result, version)));
   };
-  const node = new Node(sys, resident.netns);
+  const node = new Node(sys, resident.node);
   const firewall = new Firewall(sys, resident.firewall);
   try {
     const env = { node, firewall, warn, skipped: new Set<string>() };

@@ -1,11 +1,12 @@
 import { Failure } from "../base/failure.ts";
 import type { LinkChange, SetSysctl } from "../netlink/change.ts";
+import type { Message } from "../netlink/codec.ts";
 import { encode, tolerated } from "../netlink/encode.ts";
 import type { NetlinkChange } from "../netlink/encode.ts";
 import { linkRequest, readLinkReply } from "../netlink/query.ts";
 import type { Link } from "../netlink/query.ts";
 import { refusal } from "../netlink/refusal.ts";
-import type { NetlinkSocket } from "../netlink/socket.ts";
+import type { NetlinkSocket, Reply } from "../netlink/socket.ts";
 import { setSysctl } from "./sysctl.ts";
 
 const ENODEV = 19;
@@ -18,6 +19,8 @@ export interface Target {
   /** The indexes of the links that are known. */
   readonly indexes: Map<string, number>;
   readonly lookUp: (name: string) => Link | undefined;
+  /** Deletes a link without waiting until the kernel has freed it, where the runtime can. */
+  readonly remove: ((name: string, message: Message) => Reply) | undefined;
   /** Runs what must run with the thread inside the namespace. */
   readonly inside: <T>(action: () => T) => T;
 }
@@ -81,7 +84,7 @@ function send(target: Target, changes: readonly NetlinkChange[]): void {
     // Later changes need its index.
     return created === undefined ? [message] : [message, linkRequest(created)];
   });
-  const replies = socket.transact(messages);
+  const replies = removeEarly(target, changes, messages) ?? socket.transact(messages);
   let at = 0;
   for (const change of changes) {
     const reply = replies[at++];
@@ -93,6 +96,17 @@ function send(target: Target, changes: readonly NetlinkChange[]): void {
     const link = readLinkReply(replies[at++], created);
     if (link !== undefined) indexes.set(created, link.index);
   }
+}
+
+/** The reply to what is the deletion of a link alone, and can be made so. */
+function removeEarly(
+  { remove }: Target,
+  [change, next]: readonly NetlinkChange[],
+  [message]: readonly Message[],
+): Reply[] | undefined {
+  if (remove === undefined || message === undefined) return undefined;
+  if (change?.kind !== "delete-link" || next !== undefined) return undefined;
+  return [remove(change.name, message)];
 }
 
 /** The name of the link that a change makes in this namespace. */

@@ -3,7 +3,9 @@ import { closeSync, fstatSync, openSync, statSync } from "node:fs";
 import { Failure } from "../base/failure.ts";
 import type { Address } from "../net/address.ts";
 import type { Cidr } from "../net/cidr.ts";
+import { sleep } from "../files/lock.ts";
 import { ownNetns } from "../files/paths.ts";
+import type { RemoveLink } from "../netlink/removal.ts";
 import type { LinkChange } from "../netlink/change.ts";
 import type { PortVlans } from "../netlink/link_codec.ts";
 import {
@@ -26,6 +28,15 @@ import { readSysctl } from "./sysctl.ts";
 const CLONE_NEWNET = 0x40000000;
 const EINVAL = 22;
 
+export interface NamespaceOptions {
+  /** Whether it may be the host's. */
+  readonly allowOwn?: boolean;
+  /** Another path to the same file. */
+  readonly reachedBy?: string;
+  /** Deletes links, in the place of a request that waits until they are freed. */
+  readonly removeLink?: RemoveLink | undefined;
+}
+
 /**
  * A network namespace, with one netlink socket that was opened inside it. All netlink requests go
  * through that socket, so the thread enters the namespace only to open the socket, and for sysctls.
@@ -39,7 +50,13 @@ export class Namespace implements Disposable {
   readonly #socket: NetlinkSocket;
   readonly #target: Target;
 
-  protected constructor(sys: Sys, path: string, fd: number, host: Namespace | undefined) {
+  protected constructor(
+    sys: Sys,
+    path: string,
+    fd: number,
+    host: Namespace | undefined,
+    removeLink?: RemoveLink,
+  ) {
     this.#sys = sys;
     this.#path = path;
     this.#fd = fd;
@@ -50,20 +67,19 @@ export class Namespace implements Disposable {
       hostFd: (host ?? this).#fd,
       indexes: new Map(),
       lookUp: (name) => this.link(name),
+      remove: removeLink && this.#remover(removeLink),
       inside: (action) => this.#inside(action),
     };
   }
 
   /** The namespace that the process was started in. @throws Failure kernel */
-  static own(sys: Sys): Namespace {
-    return Namespace.#opened(sys, ownNetns, openSync(ownNetns, "r"), undefined);
+  static own(sys: Sys, removeLink?: RemoveLink): Namespace {
+    return Namespace.#opened(sys, ownNetns, openSync(ownNetns, "r"), undefined, { removeLink });
   }
 
   /**
    * The namespace of a container.
    * @param path of the namespace's file, which messages name.
-   * @param allowOwn whether it may be the host's.
-   * @param reachedBy another path to the same file.
    * @returns undefined if there is nothing at the path.
    * @throws Failure invalid if the file is not a network namespace, or is the host's.
    */
@@ -71,11 +87,10 @@ export class Namespace implements Disposable {
     sys: Sys,
     host: Namespace,
     path: string,
-    allowOwn: boolean,
-    reachedBy: string = path,
+    options: NamespaceOptions,
   ): Namespace | undefined {
-    const fd = openNetns(reachedBy);
-    return fd === undefined ? undefined : Namespace.#opened(sys, path, fd, host, allowOwn);
+    const fd = openNetns(options.reachedBy ?? path);
+    return fd === undefined ? undefined : Namespace.#opened(sys, path, fd, host, options);
   }
 
   /** Makes a namespace from its open file, and closes the file if that fails. */
@@ -84,7 +99,7 @@ export class Namespace implements Disposable {
     path: string,
     fd: number,
     host: Namespace | undefined,
-    allowOwn = true,
+    { allowOwn = true, removeLink }: NamespaceOptions,
   ): Namespace {
     try {
       if (!allowOwn && sameFile(fstatSync(fd), statSync(ownNetns))) {
@@ -94,7 +109,7 @@ export class Namespace implements Disposable {
           "The container's process may have ended, and the host may have reused its number. Name the container's namespace.",
         );
       }
-      return new Namespace(sys, path, fd, host);
+      return new Namespace(sys, path, fd, host, removeLink);
     } catch (error) {
       closeSync(fd);
       throw error;
@@ -180,6 +195,14 @@ export class Namespace implements Disposable {
     } finally {
       this.#enter(this.#host);
     }
+  }
+
+  #remover(removeLink: RemoveLink): Target["remove"] {
+    const inside = <T>(action: () => T): T => this.#inside(action);
+    return (name, message) => {
+      const isThere = (): boolean => this.link(name) !== undefined;
+      return removeLink(this.#sys, { message, isThere, inside, sleep });
+    };
   }
 
   #enter(namespace: Namespace): void {

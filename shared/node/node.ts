@@ -9,6 +9,7 @@ import { Namespace } from "./namespace.ts";
 import { isOwnNamespace } from "./netns.ts";
 import { listenerName, listenersOn } from "./port_in_use.ts";
 import type { Listeners, Port } from "./port_in_use.ts";
+import type { RemoveLink } from "../netlink/removal.ts";
 import { sockDiagSocket } from "../netlink/sock_diag.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import type { Sys } from "../runtime/sys.ts";
@@ -27,6 +28,14 @@ export interface PassedNetns {
   readonly fd: number;
 }
 
+/** What a process that stays makes a call with. */
+export interface NodeOptions {
+  /** The namespace at CNI_NETNS. */
+  readonly netns?: PassedNetns;
+  /** Deletes links, in the place of a request that waits until they are freed. */
+  readonly removeLink?: RemoveLink;
+}
+
 /**
  * The node that a program runs on: its network namespace, those of its containers, and facts from
  * /proc. What it opens stays open until {@link Node.close}.
@@ -36,20 +45,20 @@ export class Node implements Attributes, Disposable {
   /** The folder for what must not survive a reboot. */
   readonly runFolder = runFolder;
   readonly #attributes: Attributes;
-  readonly #passed: PassedNetns | undefined;
+  readonly #options: NodeOptions;
   #host: Namespace | undefined;
   #sockDiag: NetlinkSocket | undefined;
   readonly #containers = new Map<string, Namespace>();
 
-  constructor(sys: Sys, passed?: PassedNetns) {
+  constructor(sys: Sys, options: NodeOptions = {}) {
     this.sys = sys;
-    this.#passed = passed;
+    this.#options = options;
     this.#attributes = fileAttributes(sys);
   }
 
   /** The node's own network namespace. @throws Failure kernel */
   get host(): Namespace {
-    return (this.#host ??= Namespace.own(this.sys));
+    return (this.#host ??= Namespace.own(this.sys, this.#options.removeLink));
   }
 
   /**
@@ -61,7 +70,9 @@ export class Node implements Attributes, Disposable {
   container(path: string, allowOwn: boolean): Namespace | undefined {
     const open = this.#containers.get(path);
     if (open !== undefined) return open;
-    const found = Namespace.open(this.sys, this.host, path, allowOwn, this.#reach(path));
+    const { removeLink } = this.#options;
+    const options = { allowOwn, reachedBy: this.#reach(path), removeLink };
+    const found = Namespace.open(this.sys, this.host, path, options);
     if (found !== undefined) this.#containers.set(path, found);
     return found;
   }
@@ -140,7 +151,8 @@ export class Node implements Attributes, Disposable {
 
   /** The path by which this process reaches a namespace. */
   #reach(path: string): string {
-    return this.#passed?.path === path ? openFile(this.#passed.fd) : path;
+    const { netns } = this.#options;
+    return netns?.path === path ? openFile(netns.fd) : path;
   }
 }
 

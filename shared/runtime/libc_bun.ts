@@ -21,10 +21,10 @@ interface Signature {
 
 /** The numbers of bun:ffi's FFIType, which the native functions take. */
 type Type = typeof i32 | typeof pointer | typeof i64 | typeof u64;
-const i32 = 5;
-const pointer = 12;
-const i64 = 15;
-const u64 = 16;
+export const i32 = 5;
+export const pointer = 12;
+export const i64 = 15;
+export const u64 = 16;
 
 const ffi = (Bun as unknown as { readonly FFI: NativeFfi }).FFI;
 
@@ -59,18 +59,23 @@ const signatures = {
   unlink: { args: [pointer], returns: i32 },
   utimensat: { args: [i32, pointer, pointer, i32], returns: i32 },
   write: { args: [i32, pointer, u64], returns: i64 },
-} as const satisfies Readonly<Record<string, Signature>>;
+} as const satisfies Signatures;
 
 type Numbers<Args extends readonly unknown[]> = { readonly [At in keyof Args]: number };
 
-type Libc = {
-  readonly [Name in keyof typeof signatures]: (
-    ...args: Numbers<(typeof signatures)[Name]["args"]>
-  ) => number;
+type Signatures = Readonly<Record<string, Signature>>;
+
+type Functions<Of extends Signatures> = {
+  readonly [Name in keyof Of]: (...args: Numbers<Of[Name]["args"]>) => number;
 };
 
-export const libc = ffi.dlopen("libc.so.6", signatures).symbols as unknown as Libc;
+export const libc = load(signatures);
 export const { ptr } = ffi;
+
+/** Functions of libc. Each costs a start some microseconds. */
+export function load<const Of extends Signatures>(wanted: Of): Functions<Of> {
+  return ffi.dlopen("libc.so.6", wanted).symbols as unknown as Functions<Of>;
+}
 
 const EINTR = 4;
 

@@ -50,7 +50,7 @@ describe.runIf(isRoot)("a node that was passed a namespace", () => {
     });
     const before = openDescriptors();
     {
-      using node = new Node(sys, { path: "/nowhere/netns", fd });
+      using node = new Node(sys, { netns: { path: "/nowhere/netns", fd } });
       expect(node.container("/nowhere/netns", false)?.link("lo")?.name).toBe("lo");
       expect(node.inodeOf("/nowhere/netns")).toBe(statSync(path).ino);
       expect([node.isOwn("/nowhere/netns"), node.isOwn(own)]).toEqual([false, true]);
@@ -66,7 +66,7 @@ describe.runIf(isRoot)("a node that was passed a namespace", () => {
     onTestFinished(() => {
       closeSync(fd);
     });
-    using node = new Node(sys, { path: "/nowhere/netns", fd });
+    using node = new Node(sys, { netns: { path: "/nowhere/netns", fd } });
     expect(node.isOwn("/nowhere/netns")).toBe(true);
     expect(() => node.container("/nowhere/netns", false)).toThrow(
       "Cannot use the namespace /nowhere/netns: it is the host's own",
