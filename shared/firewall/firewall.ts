@@ -51,6 +51,8 @@ export interface FirewallOptions {
 export class Firewall implements Disposable {
   readonly #sys: Sys;
   #socket: NetlinkSocket | undefined;
+  /** Whether something was deleted by the socket, which the kernel takes some ms to free. */
+  #hasDeleted = false;
   readonly #variants: NodeVariants;
   readonly #options: FirewallOptions;
   #locks: readonly Lock[] = [];
@@ -110,6 +112,7 @@ export class Firewall implements Disposable {
    * @throws Failure kernel
    */
   commit(changes: readonly NfChange[]): boolean {
+    this.#hasDeleted ||= changes.some(({ kind }) => kind.startsWith("delete"));
     return commitChanges(this.#netfilter(), changes) === 0;
   }
 
@@ -218,8 +221,10 @@ export class Firewall implements Disposable {
 
   /** Closes the socket to nf_tables, which opens again when it is needed. */
   close(): void {
-    this.#socket?.close();
+    if (this.#hasDeleted) this.#socket?.closeLater();
+    else this.#socket?.close();
     this.#socket = undefined;
+    this.#hasDeleted = false;
   }
 
   [Symbol.dispose](): void {

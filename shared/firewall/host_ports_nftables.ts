@@ -49,10 +49,12 @@ function tableFor(family: Family): NftablesTable {
       { name: masqueradingChain, definition: "type nat hook postrouting priority 100" },
     ],
     ownersChains: [hostIPChain, hostPortsChain, masqueradingChain],
-    formerRules: ["prerouting", "output"].flatMap((chain) => [
-      { chain, rule: `jump ${hostIPChain}` },
-      { chain, rule: `jump ${hostPortsChain}` },
-    ]),
+    formerRules: [
+      { chain: "prerouting", rule: `jump ${hostIPChain}` },
+      { chain: "prerouting", rule: `jump ${hostPortsChain}` },
+      { chain: "output", rule: `jump ${hostIPChain}` },
+      { chain: "output", rule: `jump ${hostPortsChain}` },
+    ],
   };
 }
 

@@ -205,6 +205,12 @@ export class NetlinkSocket implements Disposable {
     spareBuffer = this.#buffer;
   }
 
+  /** Closes it without waiting for the kernel to free what was deleted by it. */
+  closeLater(): void {
+    this.#sys.closeLater(this.#fd);
+    spareBuffer = this.#buffer;
+  }
+
   [Symbol.dispose](): void {
     this.close();
   }

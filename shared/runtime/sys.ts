@@ -32,6 +32,8 @@ export interface Sys {
   recv(fd: number, into: Uint8Array, flags: number): number;
   /** Listens to a non-blocking socket until the process ends, or until it is closed. */
   subscribe(fd: number, handlers: SocketHandlers): Subscription;
+  /** Closes a file whose close may wait for the kernel, without waiting where the kernel allows that. */
+  closeLater(fd: number): void;
   flock(fd: number, operation: number): number;
   /** For the commands that take a struct. */
   fcntl(fd: number, command: number, struct: Uint8Array): number;

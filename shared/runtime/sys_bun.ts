@@ -1,6 +1,7 @@
 import { writeSync } from "node:fs";
 
 import { errnoOf } from "../base/failure.ts";
+import { closeLater } from "./close_later.ts";
 import { dropExecutablePages, limitReadahead } from "./executable_bun.ts";
 import { failure as errorOf } from "./fs_error.ts";
 import { killGroup, pollSocket, readFully, withOutput, writeFully } from "./io.ts";
@@ -11,6 +12,8 @@ import type { RunOptions, RunResult, SocketHandlers, Subscription, Sys } from ".
 
 /** By their numbers: each name costs every start, and few calls need them. */
 const SYS_connect = process.arch === "x64" ? 42 : 203;
+const SYS_sendmsg = process.arch === "x64" ? 46 : 211;
+const SYS_socketpair = process.arch === "x64" ? 53 : 199;
 const SYS_memfd_create = process.arch === "x64" ? 319 : 279;
 const MFD_CLOEXEC = 1;
 const EAGAIN = 11;
@@ -57,6 +60,17 @@ export const sys: Sys = {
   send: (fd, data, flags) => answer(() => libc.send(fd, ptr(data), data.length, flags)),
   recv: (fd, into, flags) => answer(() => libc.recv(fd, ptr(into), into.length, flags)),
   subscribe,
+  closeLater: (fd) => {
+    const calls = {
+      socketpair: (domain: number, type: number, protocol: number, into: Int32Array) =>
+        libc.syscall(SYS_socketpair, domain, type, protocol, ptr(into), 0),
+      sendmsg: (from: number, message: BigUint64Array, flags: number) =>
+        libc.syscall(SYS_sendmsg, from, ptr(message), flags, 0, 0),
+      addressOf: ptr,
+      close: libc.close,
+    };
+    closeLater(calls, fd);
+  },
   flock: (fd, operation) => answer(() => libc.flock(fd, operation)),
   fcntl: (fd, command, struct) => answer(() => libc.fcntl(fd, command, ptr(struct))),
   lsetxattr(path, name, value) {

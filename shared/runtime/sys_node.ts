@@ -2,9 +2,10 @@
  * {@link Sys} on Node: libc through koffi. Modules that take milliseconds to load are loaded on first
  * use.
  */
-import { readSync, writeSync } from "node:fs";
+import { closeSync, readSync, writeSync } from "node:fs";
 import koffi from "koffi";
 import { errnoOf } from "../base/failure.ts";
+import { closeLater } from "./close_later.ts";
 import { killGroup, pollSocket, readFully, withOutput, writeFully } from "./io.ts";
 import type { RunOptions, RunResult, Sys } from "./sys.ts";
 
@@ -68,6 +69,15 @@ export const sys: Sys = {
   recv: (fd, into, flags) => recv(fd, into, into.length, flags),
   // libuv cannot wait for a netlink socket.
   subscribe: (fd, handlers) => pollSocket((into) => recv(fd, into, into.length, 0), handlers),
+  closeLater: (fd) => {
+    const calls = {
+      socketpair: systemCall("int socketpair(int domain, int type, int protocol, void *into)"),
+      sendmsg: systemCall("long sendmsg(int fd, void *message, int flags)"),
+      addressOf: koffi.address,
+      close: closeSync,
+    };
+    closeLater(calls, fd);
+  },
   flock: systemCall("int flock(int fd, int operation)"),
   fcntl: systemCall("int fcntl(int fd, int command, void *structure)"),
   lsetxattr: (path, name, value) => lsetxattr(path, name, value, value.length, 0),

@@ -439,6 +439,21 @@ describe.concurrent("the protocol", () => {
     expect(targets).toEqual(["10.244.1.9:80", "10.244.1.9:53"]);
   });
 
+  testSome([IPTABLES_NFT, NFTABLES])(
+    "DEL leaves no socket to netfilter open ($backend)",
+    async (backend) => {
+      await using node = await createNode(backend);
+      const call = portmapCall(backend, "pod1", resultFor("pod1"));
+      await node.addPod("pod1");
+      await cniOk(node, { ...call, command: "ADD" });
+      await cniOk(node, { ...call, command: "DEL" });
+      // The kernel closes the last ones by itself, soon after.
+      const NETLINK_NETFILTER = 12;
+      const open = `awk '$2 == ${NETLINK_NETFILTER} && $3 > 0' /proc/net/netlink`;
+      await expect.poll(async () => node.sh(open), { timeout: 5000 }).toBe("");
+    },
+  );
+
   test("VERSION names all versions", async () => {
     await using node = await createNode(IPTABLES_NFT);
     const call = portmapCall(IPTABLES_NFT, "pod1", undefined);
