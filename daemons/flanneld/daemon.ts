@@ -4,7 +4,7 @@ import { sleep } from "../../shared/daemon/backoff.ts";
 import { serveStatus } from "../../shared/daemon/status_socket.ts";
 import { startHealthServer } from "../../shared/daemon/health_server.ts";
 import type { Log } from "../../shared/daemon/log.ts";
-import { notifySystemd } from "../../shared/daemon/notify.ts";
+import { untilNotified } from "../../shared/daemon/notify.ts";
 import { untilDone } from "../../shared/daemon/until_done.ts";
 import type { Lease } from "../../shared/flannel/lease.ts";
 import type { NetConf } from "../../shared/flannel/net_conf.ts";
@@ -260,7 +260,7 @@ export class Flanneld {
     await reconciler.whenSynced();
     this.#readiness.done("peers");
     await this.#readiness.whenReady();
-    notifySystemd(this.#sys, this.#options.notifySocket, "READY=1");
+    void this.#tellSystemd(signal);
     await this.#manager.reportReady(signal);
     // The start has needed more memory than what follows.
     await sleep(startEnds, signal);
@@ -279,6 +279,19 @@ export class Flanneld {
     try {
       await this.#until("bridge", signal, async () => {
         checkBridgeFilter(conf);
+      });
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    }
+  }
+
+  async #tellSystemd(signal: AbortSignal): Promise<void> {
+    try {
+      await untilNotified(this.#sys, this.#options.notifySocket, "READY=1", {
+        ...{ log: this.#log, signal },
+        report: (problem) => {
+          this.#readiness.waitsFor("systemd", problem);
+        },
       });
     } catch (error) {
       if (!signal.aborted) throw error;

@@ -13,7 +13,7 @@ const steps = {
 
 export type Step = keyof typeof steps;
 /** What goes on beside the steps, and keeps the network from nothing. */
-export type Service = "health" | "status";
+export type Service = "health" | "status" | "systemd";
 
 /** Which steps are done, what the rest wait for, and what is waited for once all are done. */
 export class Readiness {

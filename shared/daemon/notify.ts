@@ -1,5 +1,8 @@
 import { closeSync } from "node:fs";
+import { Failure } from "../base/failure.ts";
 import type { Sys } from "../runtime/sys.ts";
+import { untilDone } from "./until_done.ts";
+import type { Waiting } from "./until_done.ts";
 
 const AF_UNIX = 1;
 const SOCK_DGRAM = 2;
@@ -7,6 +10,8 @@ const SOCK_CLOEXEC = 0x80000;
 const MSG_NOSIGNAL = 0x4000;
 /** Bytes of a path in a struct sockaddr_un. */
 const maxPath = 108;
+/** Milliseconds between attempts: systemd may wait, and a socket that was passed on may be gone for good. */
+const limits = { first: 250, most: 60_000 };
 
 /**
  * Tells systemd a state such as "READY=1" (sd_notify(3)).
@@ -25,6 +30,25 @@ export function notifySystemd(sys: Sys, socket: string | undefined, state: strin
   } finally {
     closeSync(fd);
   }
+}
+
+/** Tells systemd a state as soon as it can be told, where it wants to hear any. */
+export async function untilNotified(
+  sys: Sys,
+  socket: string | undefined,
+  state: string,
+  waiting: Omit<Waiting, "limits">,
+): Promise<void> {
+  if (socket === undefined) return;
+  const tell = async (): Promise<void> => {
+    if (notifySystemd(sys, socket, state)) return;
+    throw new Failure(
+      "io",
+      `Cannot tell systemd ${state} by its socket ${socket}.`,
+      "Make sure that NOTIFY_SOCKET is the one of this service.",
+    );
+  };
+  await untilDone(tell, { ...waiting, limits });
 }
 
 /** struct sockaddr_un, as long as its path is: a name without a file may hold zeros. */

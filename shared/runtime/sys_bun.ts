@@ -198,10 +198,14 @@ async function start(
   const read = async (stream: ReadableStream<Uint8Array>): Promise<string> => {
     const parts: Uint8Array[] = [];
     let length = 0;
-    for await (const part of stream) {
-      length += part.length;
-      if (length > options.maxOutput) stop("output");
-      else parts.push(part);
+    try {
+      for await (const part of stream) {
+        length += part.length;
+        if (length > options.maxOutput) stop("output");
+        else parts.push(part);
+      }
+    } catch (error) {
+      stop(errnoOf(error) ?? String(error));
     }
     return Buffer.concat(parts).toString();
   };

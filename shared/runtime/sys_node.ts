@@ -156,6 +156,9 @@ async function start(
       if (length > options.maxOutput) stop("output");
       else parts.push(part);
     });
+    stream.on("error", (error) => {
+      stop(failureOf(error));
+    });
     return () => Buffer.concat(parts).toString();
   });
   // A command need not read its input: then its status says whether that was right.
