@@ -39,7 +39,7 @@ async function whenFound(node: FabricNode, id: string, daemon: Daemon): Promise<
   return found ?? expect.fail();
 }
 
-test.concurrent("peers without route or entry, a blocked port, an MTU without room", async () => {
+test.concurrent("pain 40: peers without route or entry, a blocked port, an MTU without room", async () => {
   await using cluster = await createCluster({ backend: { Type: "vxlan" }, families: [4] });
   const [node, peer] = [cluster.node(1), cluster.node(2)];
   expect(await findings(node)).toEqual([]);
@@ -74,7 +74,7 @@ test.concurrent("peers without route or entry, a blocked port, an MTU without ro
   ]);
 });
 
-test.concurrent("a path without room for the device's MTU, wrong checksums, two nodes with one MAC", async () => {
+test.concurrent("pain 14: a path without room for the device's MTU, wrong checksums, two nodes with one MAC", async () => {
   await using cluster = await createCluster({ backend: { Type: "vxlan" }, families: [4] });
   const [node, peer] = [cluster.node(1), cluster.node(2)];
   const { router } = cluster;

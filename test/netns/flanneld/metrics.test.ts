@@ -9,7 +9,7 @@ import {
   whenReady,
 } from "../../helpers/flanneld_nodes.ts";
 
-test("each kind of repair counts, beside the time and the drops", async () => {
+test("pain 45: each kind of repair counts, beside the time and the drops", async () => {
   await using cluster = await createKubeNodes(1);
   const { api } = cluster;
   const node = cluster.node(1);
@@ -63,5 +63,15 @@ test("each kind of repair counts, beside the time and the drops", async () => {
       daemon,
     );
   }
+  // Packets to a station that the device has no entry for.
+  await node.sandbox.sh(`
+    ip route add 192.0.2.0/24 dev flannel.1 proto static
+    ip neighbour add 192.0.2.1 lladdr 02:00:00:00:99:99 dev flannel.1 nud noarp
+  `);
+  const dropped = async (): Promise<number> =>
+    Number(/device="flannel.1",direction="transmit"\} (\d+)$/m.exec(await metrics())?.[1]);
+  const before = await dropped();
+  await node.sandbox.sh("ping -n -c 5 -i 0.01 -W 1 192.0.2.1 > /dev/null || test $? = 1");
+  expect(await dropped()).toBeGreaterThanOrEqual(before + 5);
   await daemon.end();
 });
