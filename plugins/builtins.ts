@@ -5,6 +5,9 @@ import { flannel } from "./flannel/plugin.ts";
 import { hostLocal } from "./host-local/plugin.ts";
 import { loopback } from "./loopback/plugin.ts";
 import { portmap } from "./portmap/plugin.ts";
+import { pluginNames } from "./names.ts";
+
+export { pluginNames } from "./names.ts";
 
 /** The plugins that the executable holds. */
 export const builtins: readonly Handler[] = [
@@ -29,12 +32,7 @@ export const daemonNames = ["flanneld", "mk-docker-opts.sh"] as const;
 /** A daemon that the executable holds. */
 export type DaemonName = (typeof daemonNames)[number];
 
-/** What a runtime calls: the names that install-cni gives the executable on a node. */
-export function pluginNames(): string[] {
-  return builtins.map(({ name }) => name);
-}
-
 /** The names of the executable in a build's folder. `cp` has a meaning in an image alone. */
 export function fileNames(): string[] {
-  return [...pluginNames(), ...toolNames.filter((name) => name !== "cp"), ...daemonNames];
+  return [...pluginNames, ...toolNames.filter((name) => name !== "cp"), ...daemonNames];
 }

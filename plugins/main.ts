@@ -1,4 +1,4 @@
-import { dispatch } from "../shared/cni/skel.ts";
+import { dispatchAfter } from "../shared/agent/aftermath.ts";
 import type { Sys } from "../shared/runtime/sys.ts";
 import { builtins, daemonNames, toolNames } from "./builtins.ts";
 import type { DaemonName, ToolName } from "./builtins.ts";
@@ -13,7 +13,7 @@ export async function main(sys: Sys): Promise<never> {
   if (isTool(first)) return runTool(first, rest, sys);
   if (isDaemon(first)) return runDaemon(first, rest, sys);
   if (first === "agent") return runAgent(rest, sys);
-  return sys.exit(await dispatch(sys, builtins));
+  return sys.exit(await dispatchAfter(first, sys, builtins));
 }
 
 function isTool(name: string): name is ToolName {

@@ -13,6 +13,6 @@ type Tool = (sys: Sys, args: readonly string[]) => Promise<number> | number;
  */
 export const tools: Readonly<Record<ToolName, Tool>> = {
   cnitool: async (sys, args) => cnitool(args, sys, builtins),
-  "install-cni": (sys, args) => installCni(sys, args, pluginNames()),
+  "install-cni": (sys, args) => installCni(sys, args, pluginNames),
   cp: copy,
 };

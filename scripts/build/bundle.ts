@@ -1,7 +1,7 @@
 /** Bundles the sources and their packages into one file, without unused code. */
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import { build, formatMessages, type BuildOptions, type Plugin } from "esbuild";
+import { build, formatMessages, type BuildOptions, type BuildResult, type Plugin } from "esbuild";
 import { readBuildId } from "./build_id.ts";
 import { toEsModule } from "./es_module.ts";
 
@@ -69,11 +69,37 @@ function secondBundlesApart(runtime: Runtime): Plugin {
   };
 }
 
+/**
+ * What plugins/main_bun.ts calls when no agent has carried out the call. With bytecode, a function that
+ * is not called costs nothing, so the build makes one of it and of all that it imports.
+ */
+const fallbackEntry = "plugins/fallback_bun.ts";
+
+/** Calls the function that {@link withFallback} appends. */
+const fallbackApart: Plugin = {
+  name: "fallback-apart",
+  setup(builder) {
+    builder.onResolve({ filter: /[\\/]fallback_bun\.ts$/ }, ({ kind, path }) =>
+      kind === "entry-point" ? null : { path, namespace: "fallback" },
+    );
+    builder.onLoad({ filter: /./, namespace: "fallback" }, () => ({
+      contents: "export const start = (remainder) => fallback().start(remainder);",
+    }));
+  },
+};
+
+/** The script of a client and of the CommonJS module that it falls back on. */
+function withFallback(client: string, module: string): string {
+  const body = `const module = { exports: {} }; ${module}\nreturn module.exports;`;
+  return `${client}\nfunction fallback() { ${body} }\n`;
+}
+
 export type Runtime = keyof typeof aliases;
 
 /** Writes the plugins' bundle, and the second bundles beside it. */
 export async function bundle(entry: string, outfile: string, runtime: Runtime): Promise<void> {
-  const options = optionsOf(entry, outfile, runtime);
+  const hasClient = resolve(entry) === resolve("plugins/main_bun.ts");
+  const options = optionsOf(hasClient ? fallbackEntry : entry, outfile, runtime);
   // Tools and daemons use more of node:fs than the replacement has, and may take longer to start.
   const { "node:fs": _, ...alias } = options.alias ?? {};
   const second = Object.entries(secondEntries).map(([file, source]) => ({
@@ -89,12 +115,20 @@ export async function bundle(entry: string, outfile: string, runtime: Runtime): 
     outfile: join(dirname(outfile), file),
     plugins: [netlinkCodecs],
   }));
-  const all = [options, ...second, ...threads];
-  for (const { warnings } of await Promise.all(all.map((each) => build(each)))) {
-    if (warnings.length > 0) {
-      throw new Error((await formatMessages(warnings, { kind: "warning" })).join("\n"));
-    }
-  }
+  await Promise.all([options, ...second, ...threads].map(buildQuietly));
+  if (!hasClient) return;
+  const client = { ...optionsOf(entry, outfile, runtime), format: "iife" as const, write: false };
+  const plugins = [fallbackApart, ...(client.plugins ?? [])];
+  const { outputFiles = [] } = await buildQuietly({ ...client, plugins });
+  const script = withFallback(outputFiles[0]?.text ?? "", readFileSync(outfile, "utf8"));
+  writeFileSync(outfile, script);
+}
+
+/** @throws Error for a warning, too. */
+async function buildQuietly(options: BuildOptions): Promise<BuildResult> {
+  const result = await build(options);
+  if (result.warnings.length === 0) return result;
+  throw new Error((await formatMessages(result.warnings, { kind: "warning" })).join("\n"));
 }
 
 /** esbuild's options for the plugins' file. */

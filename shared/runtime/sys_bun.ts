@@ -99,6 +99,25 @@ export const sys: Sys = {
   start,
 };
 
+/** What is left of a process that has read a part of its stdin. */
+export function sysAfter(args: readonly string[], stdin: readonly Uint8Array[]): Sys {
+  const parts = [...stdin];
+  return {
+    ...sys,
+    args,
+    readStdin: (maxBytes) =>
+      readFully((into) => {
+        const [part] = parts;
+        if (part === undefined) return readSome(into);
+        const taken = part.subarray(0, into.length);
+        into.set(taken);
+        if (taken.length === part.length) parts.shift();
+        else parts[0] = part.subarray(taken.length);
+        return taken.length;
+      }, maxBytes),
+  };
+}
+
 /** Loaded when it is needed: every start would wait for it. */
 function jsc(): { readonly edenGC: () => number } {
   return (

@@ -106,7 +106,7 @@ function makeCall(call: AgentCall): CallAnswer {
 function bytesOf({ buildId, name, env, conf }: AgentCall): Buffer {
   const bytes = encodeRequest({ buildId, name, env, stdin: Buffer.from(conf) });
   if (bytes === undefined) throw new Error("the request is too long");
-  return bytes;
+  return Buffer.from(bytes);
 }
 
 function passedBy({ env, pass }: AgentCall): readonly string[] {

@@ -21,7 +21,7 @@ const cases = Number(process.env["FUZZ_CASES"] ?? 0);
 const runs = Math.max(isBun ? 24 : 8, Math.floor(cases / 200));
 const seed = Number(process.env["FUZZ_SEED"] ?? 20_260_101);
 const bin = binDir();
-const PLUGINS = pluginNames();
+const PLUGINS = pluginNames;
 const COMMANDS = ["ADD", "DEL", "CHECK", "GC", "STATUS"] as const;
 
 const configs = [

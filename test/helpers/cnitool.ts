@@ -25,7 +25,7 @@ export async function createInstalledNode(conflist: Conf = flannelConflist()): P
   await node.sh(`
     echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
     mkdir -p /opt/cni/bin
-    for name in ${[...pluginNames(), "cnitool"].join(" ")}; do
+    for name in ${[...pluginNames, "cnitool"].join(" ")}; do
       ln -s ${binDir()}/$name /opt/cni/bin/
     done
   `);

@@ -7,7 +7,7 @@ import { binDir, createSandbox, type Sandbox } from "../helpers/cni.ts";
 import { isBun, soak, testSome } from "../helpers/form.ts";
 
 const bin = binDir();
-const PLUGINS = pluginNames().toSorted();
+const PLUGINS = pluginNames.toSorted();
 const BIN = "/opt/cni/bin";
 const CONF = "/etc/cni/net.d";
 const CONFLIST = `${CONF}/10-flannel.conflist`;

@@ -232,7 +232,7 @@ describe.concurrent.for([
 });
 
 describe.concurrent("the executable", () => {
-  const plugins = pluginNames();
+  const plugins = pluginNames;
 
   test.for(plugins)("%s answers VERSION with all seven", async (plugin) => {
     await using sandbox = await createSandbox();

@@ -1,9 +1,19 @@
 /** The docs, the build and the installer have the names of the one table. */
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { daemonNames, fileNames, pluginNames, toolNames } from "../../../plugins/builtins.ts";
+import {
+  builtins,
+  daemonNames,
+  fileNames,
+  pluginNames,
+  toolNames,
+} from "../../../plugins/builtins.ts";
 import { daemons } from "../../../plugins/main_daemons.ts";
 import { tools } from "../../../plugins/main_tools.ts";
+
+test("each plugin has a name, and each name a plugin", () => {
+  expect(builtins.map(({ name }) => name)).toEqual(pluginNames);
+});
 
 test("each tool has a name, and each name a tool", () => {
   expect(Object.keys(tools).toSorted()).toEqual([...toolNames].toSorted());
@@ -14,7 +24,7 @@ test("each daemon has a name, and each name a daemon", () => {
 });
 
 test("no two programs share a name", () => {
-  const names = [...pluginNames(), ...toolNames, ...daemonNames];
+  const names = [...pluginNames, ...toolNames, ...daemonNames];
   expect(new Set(names).size).toBe(names.length);
 });
 

@@ -1,11 +1,12 @@
 import { describe, expect, test } from "vitest";
 import {
-  decodeAnswer,
   decodeRequest,
   encodeAnswer,
   encodeRequest,
   maxEnvironment,
+  hasBegun,
   maxStdin,
+  readReply,
   requestLength,
 } from "../../../../shared/agent/protocol.ts";
 import type { AgentRequest } from "../../../../shared/agent/protocol.ts";
@@ -21,7 +22,7 @@ const request = {
 function encoded(more: Partial<AgentRequest> = {}): Buffer {
   const bytes = encodeRequest({ ...request, ...more });
   if (bytes === undefined) throw new Error("It is too long.");
-  return bytes;
+  return Buffer.from(bytes);
 }
 
 describe("a request", () => {
@@ -103,25 +104,44 @@ describe("a request", () => {
   });
 });
 
-describe("an answer", () => {
+describe("a reply", () => {
+  const begin = Buffer.from("B");
   const answer = { code: 1, stdout: '{ "msg": "é" }\n' };
+  const whole = Buffer.concat([begin, encodeAnswer(answer)]);
 
   test("comes as it was sent", () => {
-    expect(decodeAnswer(encodeAnswer(answer))).toEqual(answer);
-    expect(decodeAnswer(encodeAnswer({ code: 0, stdout: "" }))).toEqual({ code: 0, stdout: "" });
-  });
-
-  test("that is cut is none", () => {
-    const bytes = encodeAnswer(answer);
-    for (let length = 0; length < bytes.length; length++) {
-      expect(decodeAnswer(bytes.subarray(0, length))).toBeUndefined();
+    for (const sent of [answer, { code: 0, stdout: "" }]) {
+      const reply = readReply(Buffer.concat([begin, encodeAnswer(sent)]));
+      const stdout = Buffer.from(sent.stdout);
+      expect(reply).toEqual({ kind: "answer", code: sent.code, stdout });
     }
-    expect(decodeAnswer(Buffer.concat([bytes, bytes]))).toBeUndefined();
   });
 
-  test("begins with its word", () => {
-    const bytes = encodeAnswer(answer);
-    bytes[0] = 0;
-    expect(decodeAnswer(bytes)).toBeUndefined();
+  test("has the bytes that other clients read", () => {
+    expect(encodeAnswer({ code: 3, stdout: "{}" }).toString("latin1")).toBe(
+      "R\u0003\u0002\0\0\0{}",
+    );
+  });
+
+  test("that is cut is none yet, and the call has begun", () => {
+    expect([readReply(Buffer.alloc(0)), hasBegun(Buffer.alloc(0))]).toEqual([undefined, false]);
+    for (let length = 1; length < whole.length; length++) {
+      const part = whole.subarray(0, length);
+      expect([readReply(part), hasBegun(part)]).toEqual([undefined, true]);
+    }
+  });
+
+  test.each([
+    ["D", "declined"],
+    ["R", "declined"],
+    ["OB", "declined"],
+    ["BD", "declined"],
+    ["BDD", "broken"],
+    ["BB", "broken"],
+    [`${whole.toString("latin1")}x`, "broken"],
+    ["BR\0\u0001\0\0\u0004", "broken"],
+    ["BR\0\xff\xff\xff\xff", "broken"],
+  ])("%j is %s", (text, kind) => {
+    expect(readReply(Buffer.from(text, "latin1"))).toEqual({ kind });
   });
 });

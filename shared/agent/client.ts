@@ -1,0 +1,325 @@
+/**
+ * Asks the agent to carry out this process's call (protocol.ts says how). Only where that fails is the
+ * rest of the executable evaluated: each import and each system call here is a part of every start.
+ */
+import { agentSocket } from "../files/paths.ts";
+import {
+  addressOf,
+  syscall,
+  SYS_close,
+  SYS_connect,
+  SYS_exit_group,
+  SYS_getsockopt,
+  SYS_memfd_create,
+  SYS_openat,
+  SYS_ppoll,
+  SYS_pread64,
+  SYS_read,
+  SYS_sendmsg,
+  SYS_socket,
+  SYS_write,
+} from "../runtime/syscall_bun.ts";
+import { buildId } from "./build_id.ts";
+import {
+  Aftermath,
+  answerTimeout,
+  encodeRequest,
+  hasBegun,
+  maxStdin,
+  offerTimeout,
+  readReply,
+  Word,
+} from "./protocol.ts";
+import type { Answer } from "./protocol.ts";
+
+/** What this process goes on with by itself. */
+export interface Remainder {
+  /** Its arguments. */
+  readonly args: readonly string[];
+  /** What has been read of stdin, in parts. */
+  readonly stdin: readonly Uint8Array[];
+}
+
+/** The descriptors of a call. */
+interface Descriptors {
+  readonly socket: number;
+  /** The namespace, or -1. */
+  readonly netns: number;
+  /** What the agent has to say on stderr. */
+  readonly warnings: number;
+}
+
+const AF_UNIX = 1;
+const SOCK_STREAM = 1;
+const SOL_SOCKET = 1;
+const SO_PEERCRED = 17;
+const SCM_RIGHTS = 1;
+const MSG_NOSIGNAL = 0x4000;
+const MFD_CLOEXEC = 1;
+const AT_FDCWD = -100;
+const O_NOCTTY = 0o400;
+const O_NONBLOCK = 0o4000;
+const O_CLOEXEC = 0o2000000;
+const POLLIN = 1;
+const POLLOUT = 4;
+const POLLERR = 8;
+const POLLNVAL = 32;
+
+const stdinFd = 0;
+const stdoutFd = 1;
+const stderrFd = 2;
+
+/** Milliseconds without an offer after which it is worth a look whether the agent is stopped. */
+const suspicion = 2;
+/** Milliseconds to wait for a slow reader, each time it accepts nothing, and how often. */
+const writeTimeout = 5000;
+const maxRefusals = 24;
+
+const closingParenthesis = 0x29;
+
+/**
+ * Has the agent carry out the call, and ends the process if it has.
+ * @param plugins the names that the agent is asked for.
+ */
+export function askAgent(plugins: readonly string[]): Remainder {
+  const { env } = process;
+  const args = process.argv.slice(2);
+  const name = process.argv0.slice(process.argv0.lastIndexOf("/") + 1);
+  if (args.length > 0 || !plugins.includes(name) || !isAsked(env)) return { args, stdin: [] };
+  const socket = connect();
+  if (socket < 0) return { args, stdin: [] };
+  const stdin: Uint8Array[] = [];
+  const netns = openNetns(env["CNI_NETNS"] ?? "");
+  const label = cString("stderr");
+  const warnings = syscall(SYS_memfd_create, addressOf(label), MFD_CLOEXEC);
+  const aftermath = converse({ socket, netns, warnings }, name, stdin);
+  if (aftermath !== Aftermath.unbegun) printWarnings(warnings);
+  for (const fd of [socket, netns, warnings]) syscall(SYS_close, fd);
+  return { args: [aftermath], stdin };
+}
+
+/** VERSION takes less time than to ask. */
+function isAsked(env: NodeJS.ProcessEnv): boolean {
+  const command = env["CNI_COMMAND"] ?? "";
+  return command !== "" && command !== "VERSION" && (env["CNI_NETNS_OVERRIDE"] ?? "") === "";
+}
+
+/** Connects without waiting. @returns the socket, or -1 if no agent of root's listens. */
+function connect(): number {
+  const socket = syscall(SYS_socket, AF_UNIX, SOCK_STREAM | O_NONBLOCK | O_CLOEXEC, 0);
+  const address = cString(`\u0001\0${agentSocket}`);
+  const done = syscall(SYS_connect, socket, addressOf(address), address.length);
+  if (done === 0 && peerOf(socket)[1] === 0) return socket;
+  syscall(SYS_close, socket);
+  return -1;
+}
+
+/** Who listens, by SO_PEERCRED (unix(7)): a process, its user and its group. */
+function peerOf(socket: number): Int32Array {
+  const credentials = new Int32Array([-1, -1, -1]);
+  const length = new Int32Array([credentials.byteLength]);
+  const into = addressOf(credentials);
+  syscall(SYS_getsockopt, socket, SOL_SOCKET, SO_PEERCRED, into, addressOf(length));
+  return credentials;
+}
+
+/** Opens what is at the path without waiting for it. The agent sees what it is. */
+function openNetns(path: string): number {
+  if (path === "") return -1;
+  const at = cString(path);
+  return syscall(SYS_openat, AT_FDCWD, addressOf(at), O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+}
+
+/** A NUL-terminated string. */
+function cString(text: string): Uint8Array {
+  return new TextEncoder().encode(`${text}\0`);
+}
+
+/**
+ * Ends the process with the agent's answer.
+ * @param stdin gets what is read of it.
+ * @returns what has become of the call.
+ */
+function converse(descriptors: Descriptors, name: string, stdin: Uint8Array[]): string {
+  const { env } = process;
+  const { socket, netns, warnings } = descriptors;
+  if (warnings < 0 || !readStdin(stdin)) return Aftermath.unbegun;
+  const request = encodeRequest({ buildId, name, env, stdin: joined(stdin) });
+  if (request === undefined) return Aftermath.unbegun;
+  const until = performance.now() + offerTimeout;
+  const passed = netns < 0 ? [warnings] : [warnings, netns];
+  if (!send(socket, request, rights(passed), until)) return Aftermath.unbegun;
+  if (!isOffered(socket, until)) return Aftermath.unbegun;
+  // What nobody would read is not begun.
+  if ((poll(stdoutFd, POLLOUT, 0) & (POLLERR | POLLNVAL)) !== 0) return Aftermath.unbegun;
+  const accept = new Uint8Array([Word.accept]);
+  if (!send(socket, accept, new Int32Array(), until)) return Aftermath.unbegun;
+  return conclude(descriptors, env["CNI_COMMAND"] === "ADD");
+}
+
+/** @returns whether all of it has been read, and it is short enough for the agent. */
+function readStdin(parts: Uint8Array[]): boolean {
+  for (let length = 0; length <= maxStdin; ) {
+    const part = new Uint8Array(65_536);
+    // It may be a non-blocking pipe.
+    poll(stdinFd, POLLIN, Infinity);
+    const got = syscall(SYS_read, stdinFd, addressOf(part), part.length);
+    if (got <= 0) return got === 0;
+    parts.push(part.subarray(0, got));
+    length += got;
+  }
+  return false;
+}
+
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  const [first] = parts;
+  if (first !== undefined && parts.length === 1) return first;
+  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
+}
+
+/** @param control goes with the first bytes. @returns whether all is sent in time. */
+function send(socket: number, bytes: Uint8Array, control: Int32Array, until: number): boolean {
+  for (let at = 0; at < bytes.length; ) {
+    const rest = bytes.subarray(at);
+    const vector = new Int32Array(4);
+    setWord(vector, 0, addressOf(rest));
+    setWord(vector, 1, rest.length);
+    // struct msghdr: a name and its length, vector, its length, control, its length, flags.
+    const message = new Int32Array(14);
+    setWord(message, 2, addressOf(vector));
+    setWord(message, 3, 1);
+    if (at === 0 && control.length > 0) {
+      setWord(message, 4, addressOf(control));
+      setWord(message, 5, control.byteLength);
+    }
+    const sent = syscall(SYS_sendmsg, socket, addressOf(message), MSG_NOSIGNAL);
+    if (sent >= 0) at += sent;
+    else if (poll(socket, POLLOUT, until) !== POLLOUT) return false;
+  }
+  return true;
+}
+
+/** Sets a number of 64 bits. The element takes of each half what it has room for. */
+function setWord(words: Int32Array, index: number, value: number): void {
+  words[2 * index] = value;
+  words[2 * index + 1] = value / 2 ** 32;
+}
+
+/** Descriptors as a struct cmsghdr, whose length is a multiple of 8 (cmsg(3)). */
+function rights(descriptors: readonly number[]): Int32Array {
+  const header = 4;
+  const words = new Int32Array(header + 2 * Math.ceil(descriptors.length / 2));
+  words[0] = 4 * (header + descriptors.length);
+  words[2] = SOL_SOCKET;
+  words[3] = SCM_RIGHTS;
+  words.set(descriptors, header);
+  return words;
+}
+
+function isOffered(socket: number, until: number): boolean {
+  if (poll(socket, POLLIN, performance.now() + suspicion) === 0) {
+    if (isStopped(peerOf(socket)[0] ?? 0) || poll(socket, POLLIN, until) === 0) return false;
+  }
+  const word = new Uint8Array(1);
+  return syscall(SYS_read, socket, addressOf(word), 1) === 1 && word[0] === Word.offer;
+}
+
+/** Whether a process is stopped, by the letter after its name in /proc/PID/stat (proc_pid_stat(5)). */
+function isStopped(pid: number): boolean {
+  const path = cString(`/proc/${String(pid)}/stat`);
+  const fd = syscall(SYS_openat, AT_FDCWD, addressOf(path), O_CLOEXEC);
+  if (fd < 0) return false;
+  const text = new Uint8Array(256);
+  syscall(SYS_read, fd, addressOf(text), text.length);
+  syscall(SYS_close, fd);
+  const state = String.fromCodePoint(text[text.lastIndexOf(closingParenthesis) + 2] ?? 0);
+  return state === "T" || state === "t";
+}
+
+/** Waits for the answer, and ends the process with it. @returns what has become of the call. */
+function conclude({ socket, warnings }: Descriptors, isAdd: boolean): string {
+  const until = performance.now() + answerTimeout;
+  // Any other verb does the same when it is repeated.
+  const ended = isAdd ? Aftermath.lost : Aftermath.unbegun;
+  const parts: Uint8Array[] = [];
+  for (;;) {
+    const bytes = joined(parts);
+    const reply = readReply(bytes);
+    if (reply?.kind === "declined") return Aftermath.unbegun;
+    if (reply?.kind === "broken") return ended;
+    if (reply?.kind === "answer") return deliver(reply, warnings, isAdd);
+    if (poll(socket, POLLIN, until) === 0) return ended;
+    const part = new Uint8Array(65_536);
+    const got = syscall(SYS_read, socket, addressOf(part), part.length);
+    if (got <= 0) return hasBegun(bytes) ? ended : Aftermath.unbegun;
+    parts.push(part.subarray(0, got));
+  }
+}
+
+/** Ends the process, unless there is an ADD to undo. */
+function deliver({ code, stdout }: Answer, warnings: number, isAdd: boolean): string {
+  const isPrinted = print(stdoutFd, stdout);
+  if (!isPrinted && isAdd && code === 0) return Aftermath.undelivered;
+  printWarnings(warnings);
+  return exit(isPrinted ? code : 1);
+}
+
+/** Prints what the agent has to say, as far as stderr takes it. */
+function printWarnings(warnings: number): void {
+  const part = new Uint8Array(4096);
+  for (let at = 0; ; ) {
+    const got = syscall(SYS_pread64, warnings, addressOf(part), part.length, at);
+    if (got <= 0 || !print(stderrFd, part.subarray(0, got))) return;
+    at += got;
+  }
+}
+
+/** @returns whether the descriptor has taken all of it. */
+function print(fd: number, bytes: Uint8Array): boolean {
+  let refused = 0;
+  for (let at = 0; at < bytes.length; ) {
+    const rest = bytes.subarray(at);
+    const written = syscall(SYS_write, fd, addressOf(rest), rest.length);
+    if (written >= 0) {
+      at += written;
+      refused = 0;
+      continue;
+    }
+    const ready = poll(fd, POLLOUT, performance.now() + writeTimeout);
+    if ((ready & (POLLERR | POLLNVAL)) !== 0 || ++refused > maxRefusals) return false;
+  }
+  return true;
+}
+
+/** Ends the process at once: nothing is to be closed or flushed. */
+function exit(code: number): never {
+  syscall(SYS_exit_group, code);
+  return process.exit(code);
+}
+
+/**
+ * ppoll(2) of one descriptor.
+ * @param until the moment by performance.now() that it waits for; Infinity for ever.
+ * @returns what the descriptor is ready for, or 0.
+ */
+function poll(fd: number, events: number, until: number): number {
+  // struct pollfd: a descriptor, and two shorts, of which the second is set.
+  const entry = new Int32Array([fd, events]);
+  const time = new Int32Array(4);
+  // A signal may interrupt it, or a sandbox refuse it.
+  for (let tries = 0; tries < 100; tries++) {
+    const left = Math.max(0, until - performance.now());
+    setWord(time, 0, left / 1000);
+    setWord(time, 1, (left % 1000) * 1e6);
+    const timespec = left === Infinity ? 0 : addressOf(time);
+    const ready = syscall(SYS_ppoll, addressOf(entry), 1, timespec);
+    if (ready >= 0) return ready === 0 ? 0 : (entry[1] ?? 0) >>> 16;
+  }
+  return 0;
+}
