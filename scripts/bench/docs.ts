@@ -1,11 +1,14 @@
-/** Puts a run's figures into the docs: the chart, six rows in the page, and all of them as CSV. */
+/** Puts a run's figures into the docs: the chart, ten rows in the page, and all of them as CSV. */
 import { readFileSync, writeFileSync } from "node:fs";
 
+import { chartOf } from "./chart.ts";
+import type { Bar } from "./chart.ts";
 import { csvOf } from "./csv.ts";
-import { rowOf } from "./figures.ts";
+import { medianOf, ratioOf, rowOf } from "./figures.ts";
 import type { DaemonRow, Run } from "./figures.ts";
-import { pictureOf } from "./svg.ts";
-import { daemonCells, daemonHeadings, summaryCells, summaryHeadings } from "./table.ts";
+import { sides } from "./node.ts";
+import { burstName } from "./scenarios.ts";
+import { daemonCells, daemonHeadings, summaryCells, summaryHeadings, timeText } from "./table.ts";
 
 const page = "docs/performance.md";
 const picture = "docs/performance.svg";
@@ -15,7 +18,7 @@ const end = "<!-- end of figures -->";
 const beginDaemons = "<!-- figures of flanneld: make bench-docs -->";
 const endDaemons = "<!-- end of flanneld's figures -->";
 
-/** What the page shows of a run, with the titles that people read. */
+/** What the page and the chart show of a run, with the titles that people read. */
 const shown: readonly (readonly [
   title: string,
   scenario: string,
@@ -24,17 +27,21 @@ const shown: readonly (readonly [
 ])[] = [
   ["flannel ADD", "chain, 1 mapping", "flannel", "ADD"],
   ["flannel DEL", "chain, 1 mapping", "flannel", "DEL"],
-  ["flannel and portmap ADD", "chain, 1 mapping", "chain", "ADD"],
-  ["flannel and portmap DEL", "chain, 1 mapping", "chain", "DEL"],
-  ["the same ADD, 16 pods at once, per pod", "chain, 16 at once", "chain", "ADD"],
-  ["the same ADD, 1,000 pods on the node", "chain, 1,000 pods", "chain", "ADD"],
+  ["portmap ADD", "chain, 1 mapping", "portmap", "ADD"],
+  ["portmap DEL", "chain, 1 mapping", "portmap", "DEL"],
+  ["both, ADD", "chain, 1 mapping", "chain", "ADD"],
+  ["both, DEL", "chain, 1 mapping", "chain", "DEL"],
+  ["ADD of 16 pods at once, per pod", "chain, 16 at once", "chain", "ADD"],
+  ["DEL of 16 pods at once, per pod", "chain, 16 at once", "chain", "DEL"],
+  ["ADD with 1,000 pods on the node", "chain, 1,000 pods", "chain", "ADD"],
+  ["200 pods after a reboot, until the last is up", burstName, "chain", "ADD"],
 ];
 
 /** What the run has measured: of the calls, of flanneld, or of both. */
-export function updateDocs(run: Run): void {
+export async function updateDocs(run: Run): Promise<void> {
   let text = readFileSync(page, "utf8");
   if (run.rows.length > 0) {
-    writeFileSync(picture, pictureOf(run));
+    writeFileSync(picture, await chartOf(barsOf(run), run.reference));
     writeFileSync(data, csvOf(run.rows));
     text = replaced(text, begin, end, [...tableFor(run), "", whereOf(run)]);
   }
@@ -65,8 +72,20 @@ function tableFor({ rows }: Run): string[] {
     const row = rowOf(rows, scenario, call, verb);
     return row === undefined ? [] : [[title, ...summaryCells(row)]];
   });
-  const head = ["call", ...summaryHeadings];
+  const head = ["", ...summaryHeadings];
   return [head, head.map(() => "---"), ...cells].map((line) => `| ${line.join(" | ")} |`);
+}
+
+function barsOf({ rows }: Run): Bar[] {
+  return shown.flatMap(([title, scenario, call, verb]) => {
+    const row = rowOf(rows, scenario, call, verb);
+    return sides.flatMap((side): Bar[] => {
+      const figures = row?.figures[side];
+      const ratio = row && ratioOf(row, medianOf, side);
+      if (figures === undefined || ratio === undefined || side === "reference") return [];
+      return side === "floor" ? [] : [{ row: title, side, ratio, time: timeText(figures.median) }];
+    });
+  });
 }
 
 function whereOf(run: Run): string {
@@ -74,7 +93,7 @@ function whereOf(run: Run): string {
   const note = referenceHasFlannel
     ? ""
     : "\nThe reference has no flannel plugin here; its bridge plugin was called with the config that flannel makes.";
-  return `Medians in ms, against ${reference}. ${machineOf(run)}.${note}`;
+  return [`Medians, against ${reference}. ${machineOf(run)}.${note}`, ...run.skipped].join("\n");
 }
 
 function machineOf({ machine, date, quick }: Run): string {

@@ -9,7 +9,7 @@ export interface Figures {
   readonly upper: number;
   readonly least: number;
   readonly most: number;
-  /** CPU time of the process and its children; medians. */
+  /** CPU time of the process and its children, and of the agent in between; medians. */
   readonly user: number;
   readonly system: number;
   /** MB of the plugin's own process; undefined if it was not measured. */
@@ -48,6 +48,8 @@ export interface Run {
   readonly reference: string;
   /** Whether the reference has a flannel plugin; if not, its bridge is called in its place. */
   readonly referenceHasFlannel: boolean;
+  /** Why there are no figures of a side that could be measured, one sentence each. */
+  readonly skipped: readonly string[];
   readonly quick: boolean;
   readonly rows: readonly Row[];
   readonly daemons: readonly DaemonRow[];
@@ -98,15 +100,20 @@ export function rowOf(
   return rows.find((row) => row.scenario === scenario && row.call === call && row.verb === verb);
 }
 
-/** Ours divided by the reference's. */
+/** Ours divided by the reference's. @param side which of ours. */
 export function ratioOf(
   { figures }: Row,
   figureOf: (figures: Figures) => number,
+  side: Side = "ours",
 ): number | undefined {
-  const { ours, reference } = figures;
+  const { [side]: ours, reference } = figures;
   return ours === undefined || reference === undefined
     ? undefined
     : figureOf(ours) / figureOf(reference);
+}
+
+export function medianOf({ median }: Figures): number {
+  return median;
 }
 
 /** CPU time, user and system. */

@@ -7,9 +7,10 @@
  *
  * REFERENCE_CNI_BIN names another folder to compare with, GO_FLANNELD the Go program's flanneld.
  */
+import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, release } from "node:os";
-import { dirname, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
 import { updateDocs } from "./docs.ts";
@@ -17,6 +18,7 @@ import type { DaemonRow, Row, Run } from "./figures.ts";
 import { daemonScenarios, measureDaemon } from "./flanneld.ts";
 import { doctorScenario, measureDoctor } from "./full_node.ts";
 import { hasPlugin, measure } from "./measure.ts";
+import type { Folders } from "./measure.ts";
 import { scenarios } from "./scenarios.ts";
 import { tableOf } from "./table.ts";
 import { print } from "../terminal.ts";
@@ -34,7 +36,7 @@ const out = values.out ?? "dist/bench/bench.json";
 const referenceFolder = resolve(process.env["REFERENCE_CNI_BIN"] ?? "/usr/lib/cni");
 
 try {
-  if (values.docs) updateDocs(JSON.parse(readFileSync(out, "utf8")) as Run);
+  if (values.docs) await updateDocs(JSON.parse(readFileSync(out, "utf8")) as Run);
   else await main();
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
@@ -42,15 +44,13 @@ try {
 }
 
 async function main(): Promise<void> {
-  const folders = {
-    ours: resolve(values.bin),
-    reference: referenceFolder,
-  };
-  if (!hasPlugin(folders.reference, "bridge")) {
+  const ours = resolve(values.bin);
+  if (!hasPlugin(referenceFolder, "bridge")) {
     throw new Error(
-      `Cannot compare with ${folders.reference}: there is no bridge. Install containernetworking-plugins, or set REFERENCE_CNI_BIN.`,
+      `Cannot compare with ${referenceFolder}: there is no bridge. Install containernetworking-plugins, or set REFERENCE_CNI_BIN.`,
     );
   }
+  const { folders, skipped } = sidesOf(ours);
   const chosen = scenarios.filter(isChosen);
   const chosenDaemons = daemonScenarios.filter(isChosen);
   const rows: Row[] = [];
@@ -66,24 +66,24 @@ async function main(): Promise<void> {
     });
     rows.push(...found);
     // After each scenario, so that an interrupted run is not lost.
-    save(runOf(rows, daemons, load));
+    save(runOf(rows, daemons, load, skipped));
   }
   for (const [at, scenario] of chosenDaemons.entries()) {
     const where = `${chosen.length + at + 1}/${all} ${scenario.name}`;
     progress(where);
-    const found = await measureDaemon(scenario, folders.ours, values.quick, (done, total) => {
+    const found = await measureDaemon(scenario, ours, values.quick, (done, total) => {
       progress(`${where}: round ${done} of ${total}`);
     });
     daemons.push(...found);
-    save(runOf(rows, daemons, load));
+    save(runOf(rows, daemons, load, skipped));
   }
   if (doctorScenario.includes(values.only ?? "")) {
-    const found = await measureDoctor(folders.ours, values.quick ? 1 : 5, progress);
+    const found = await measureDoctor(ours, values.quick ? 1 : 5, progress);
     rows.push(found);
-    save(runOf(rows, daemons, load));
+    save(runOf(rows, daemons, load, skipped));
   }
   progress("");
-  print(tableOf(runOf(rows, daemons, load)));
+  print(tableOf(runOf(rows, daemons, load, skipped)));
   print(`\n${out} has all of it.`);
 }
 
@@ -92,8 +92,30 @@ function isChosen({ name, rounds }: (typeof scenarios | typeof daemonScenarios)[
   return !values.quick || rounds.quick > 0;
 }
 
-function runOf(rows: readonly Row[], daemons: readonly DaemonRow[], load: number): Run {
-  const referenceSetting = process.env["REFERENCE_CNI_BIN"];
+/** The executables of each side, and why there are none of the others. */
+function sidesOf(ours: string): { folders: Folders; skipped: readonly string[] } {
+  const folders = { ours, reference: referenceFolder };
+  const { status } = spawnSync(join(ours, "flannel"), ["agent", "--help"]);
+  return status === 0
+    ? { folders: { ...folders, agent: ours }, skipped: [] }
+    : { folders, skipped: [`There are no figures with an agent: ${ours} has none.`] };
+}
+
+/** What the reference is, by the version that a Go program has in it. */
+function referenceName(): string {
+  const program = readFileSync(join(referenceFolder, "bridge"), "latin1");
+  const version = /\bmod\tgithub\.com\/containernetworking\/plugins\tv([\w.-]+)/.exec(program)?.[1];
+  const byDefault =
+    process.env["REFERENCE_CNI_BIN"] === undefined ? "Debian's Go plugins" : undefined;
+  return version === undefined ? (byDefault ?? "other Go plugins") : `the Go plugins ${version}`;
+}
+
+function runOf(
+  rows: readonly Row[],
+  daemons: readonly DaemonRow[],
+  load: number,
+  skipped: readonly string[],
+): Run {
   return {
     date: new Date().toISOString().slice(0, 10),
     machine: {
@@ -102,7 +124,8 @@ function runOf(rows: readonly Row[], daemons: readonly DaemonRow[], load: number
       kernel: release(),
       load,
     },
-    reference: referenceSetting === undefined ? "Debian's plugins" : "another build",
+    reference: referenceName(),
+    skipped,
     referenceHasFlannel: hasPlugin(referenceFolder, "flannel"),
     quick: values.quick,
     rows,

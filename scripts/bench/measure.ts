@@ -10,13 +10,13 @@ import type { Reply } from "./protocol.ts";
 import type { Plugin, Scenario } from "./scenarios.ts";
 
 /** Rounds that don't count: the first pod makes the bridge and the firewall's chains. */
-const warmUps = 2;
-const memoryRounds = 3;
+const usualWarmUps = 2;
+/** More of them with an agent, which has the code compiled as it is used. */
+const agentWarmUps = 20;
+const usualMemoryRounds = 3;
 
-export interface Folders {
-  readonly ours: string;
-  readonly reference: string;
-}
+/** The executables of each side that there is. The floor needs none. */
+export type Folders = Readonly<Partial<Record<Exclude<Side, "floor">, string>>>;
 
 /** Samples by call and verb, as "portmap ADD". */
 type Samples = Map<string, Sample[]>;
@@ -34,17 +34,22 @@ export async function measure(
   try {
     for (const side of sides) {
       const bin = folders[side === "floor" ? "ours" : side];
-      if (!canCompare(side, scenario)) continue;
+      if (bin === undefined || !canCompare(side, scenario)) continue;
       const plugins = scenario.plugins.map((plugin) => substitute(plugin, bin));
-      nodes.set(side, await BenchNode.create(side, bin, plugins, scenario));
+      const node = await BenchNode.create(side, bin, plugins, scenario);
+      nodes.set(side, node);
+      const warmUp = isWithAgent(side) && !scenario.rebooted ? agentWarmUps : 0;
+      for (let round = 0; round < warmUp; round++) await oneRound(node, scenario, false);
     }
+    const warmUps = scenario.rebooted ? 0 : usualWarmUps;
+    const memoryRounds = scenario.atOnce === 1 ? usualMemoryRounds : 0;
     const all = warmUps + rounds + memoryRounds;
     for (let round = 0; round < all; round++) {
       const isMemory = round >= warmUps + rounds;
       // The order alternates, because each side finds the processor's caches as the one before left them.
       const order = round % 2 === 0 ? [...nodes] : [...nodes].toReversed();
       for (const [side, node] of order) {
-        const found = await oneRound(node, scenario, isMemory && scenario.atOnce === 1);
+        const found = await oneRound(node, scenario, isMemory);
         if (round < warmUps) continue;
         const into = (isMemory ? memory : samples).get(side) ?? new Map<string, Sample[]>();
         for (const [key, sample] of found) into.set(key, [...(into.get(key) ?? []), sample]);
@@ -57,10 +62,18 @@ export async function measure(
   return rowsOf(scenario, rounds, samples, memory);
 }
 
-/** The reference plugins 1.1.1 have no nftables. The floor is one process, so it has no pods at once. */
+/**
+ * The reference plugins 1.1.1 have no nftables. The floor is one process, so it has no pods at once. The
+ * agent leaves iptables-legacy to its clients.
+ */
 function canCompare(side: Side, { backend, atOnce }: Scenario): boolean {
   if (side === "reference") return backend !== "nftables";
+  if (isWithAgent(side)) return backend !== "iptables-legacy";
   return side === "ours" || atOnce === 1;
+}
+
+function isWithAgent(side: Side): boolean {
+  return side === "agent" || side === "native";
 }
 
 /** The plugin to call: bridge instead of flannel if the folder has no flannel. */
@@ -83,6 +96,7 @@ async function oneRound(
   scenario: Scenario,
   memory: boolean,
 ): Promise<[key: string, sample: Sample][]> {
+  if (scenario.rebooted) await node.reboot();
   const added = await node.add(memory);
   const deleted = await node.del(added.results, memory);
   return [...samplesOf(added, "ADD", scenario), ...samplesOf(deleted, "DEL", scenario)];
@@ -91,24 +105,29 @@ async function oneRound(
 function samplesOf(
   { wall, lanes }: Reply,
   verb: "ADD" | "DEL",
-  { plugins, atOnce, bridges }: Scenario,
+  { plugins, atOnce, bridges, rebooted }: Scenario,
 ): [key: string, sample: Sample][] {
   const costs = lanes.flat();
   const sum = (valueOf: (cost: Sample) => number): number =>
     costs.reduce((total, cost) => total + valueOf(cost), 0) / atOnce;
   const called = verb === "ADD" ? plugins : plugins.toReversed();
   if (bridges > 1) return costs.map((cost) => [`${called[0]} ${verb}`, cost]);
+  const wallOf = (): number => {
+    if (rebooted) return wall;
+    return atOnce === 1 ? sum((cost) => cost.wall) : wall / atOnce;
+  };
   const single = lanes[0] ?? [];
   const each = called.flatMap((plugin, at): [string, Sample][] => {
     const cost = single[at];
     return cost === undefined ? [] : [[`${plugin} ${verb}`, cost]];
   });
   const chain: Sample = {
-    wall: atOnce === 1 ? sum((cost) => cost.wall) : wall / atOnce,
+    wall: wallOf(),
     user: sum(({ user }) => user),
     system: sum(({ system }) => system),
     rss: Math.max(...costs.map(({ rss }) => rss)),
   };
+  if (rebooted && verb === "DEL") return [];
   if (atOnce > 1) return [[`chain ${verb}`, chain]];
   return plugins.length > 1 ? [...each, [`chain ${verb}`, chain]] : each;
 }

@@ -9,11 +9,17 @@ import type { Call, Reply, Request } from "./protocol.ts";
 import { confOf, crowdConf, subnetEnv } from "./scenarios.ts";
 import type { Backend, Conf, Plugin, Scenario } from "./scenarios.ts";
 
-export const sides = ["ours", "reference", "floor"] as const;
+/**
+ * Ours alone; ours with an agent, by the client in the executable and by the small one; the reference; and
+ * the least that there can be.
+ */
+export const sides = ["ours", "agent", "native", "reference", "floor"] as const;
 export type Side = (typeof sides)[number];
 
 const systemPath = "/usr/sbin:/usr/bin:/sbin:/bin";
 const legacyTools = "/run/bench/tools";
+/** Which executable of a folder is the agent, called with that as its argument. */
+const agentFile = "flannel";
 /** The namespace that all background pods share. */
 const crowd = "crowd";
 /** How many background pods are made at once. */
@@ -56,12 +62,22 @@ export class BenchNode {
       printf '${subnetEnv(scenario.dual).replaceAll("\n", "\\n")}' > /run/flannel/subnet.env
       ${linkLegacyTools(legacyTools)}
     `);
-    for (let lane = 0; lane < scenario.atOnce; lane++) await sandbox.addPod(`pod${lane}`);
+    await sandbox.addPods(Array.from({ length: scenario.atOnce }, (_, lane) => `pod${lane}`));
     const script = side === "floor" ? "scripts/bench/floor.ts" : "scripts/bench/worker.ts";
-    const worker = await sandbox.start(process.execPath, [resolve(script)]);
+    const agent = side === "agent" || side === "native" ? [join(bin, agentFile)] : [];
+    const worker = await sandbox.start(process.execPath, [resolve(script), ...agent]);
     const node = new BenchNode(sandbox, worker, bin, plugins, scenario);
     await node.#fill();
     return node;
+  }
+
+  /** Leaves nothing of pods on the node, as a reboot does. Whatever runs goes on. */
+  async reboot(): Promise<void> {
+    await this.#sandbox.sh(`
+      nft flush ruleset
+      ip -o link show type bridge | cut -d: -f2 | xargs -rn1 ip link del
+      find /run/flannel-cni -mindepth 1 -maxdepth 1 ! -name agent -exec rm -rf {} + 2>/dev/null || true
+      rm -rf /var/lib/cni/networks /var/lib/cni/flannel`);
   }
 
   /** Makes the scenario's pods, each with its plugins one after another. */

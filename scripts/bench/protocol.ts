@@ -20,7 +20,7 @@ export interface Call {
 /** What a call took, in milliseconds and MB. */
 export interface Cost {
   readonly wall: number;
-  /** CPU time of the process and its children. */
+  /** CPU time of the process and its children, and of the agent since the call before. */
   readonly user: number;
   readonly system: number;
   /** The highest memory use of the plugin's own process; 0 if it was not measured. */

@@ -18,6 +18,8 @@ export interface Scenario {
   readonly pods: number;
   /** Reservations on the node that belong to no pod of the run. */
   readonly reservations: number;
+  /** Whether the pods come up on a node that has just been rebooted. Then their time is that of the last. */
+  readonly rebooted: boolean;
   /** Rounds in a short run (0: not part of it) and in a full one. */
   readonly rounds: { readonly quick: number; readonly full: number };
 }
@@ -35,21 +37,33 @@ const base: Scenario = {
   bridges: 1,
   pods: 0,
   reservations: 0,
+  rebooted: false,
   rounds: { quick: 0, full: 100 },
 };
 const few = { quick: 0, full: 40 };
 const short = { quick: 40, full: 100 };
+const alone = { quick: 20, full: 40 };
 
 /** The crowd in which no call may wait much longer than the others. */
 export const crowdName = "bridge, 40 at once over three bridges";
 
+/** All pods of a node at once, after a reboot. */
+export const burstName = "chain, 200 pods after a reboot";
+
 export const scenarios: readonly Scenario[] = [
-  { ...base, name: "loopback", plugins: ["loopback"], rounds: few },
-  { ...base, name: "host-local", plugins: ["host-local"], rounds: few },
+  { ...base, name: "loopback", plugins: ["loopback"], rounds: alone },
+  { ...base, name: "host-local", plugins: ["host-local"], rounds: alone },
   { ...base, name: "bridge", plugins: ["bridge"], rounds: short },
   { ...base, name: "bridge, dual stack", plugins: ["bridge"], dual: true, rounds: few },
   { ...base, name: "chain, 1 mapping", rounds: short },
   { ...base, name: "chain, 16 at once", atOnce: 16, rounds: { quick: 4, full: 20 } },
+  {
+    ...base,
+    name: burstName,
+    atOnce: 200,
+    rebooted: true,
+    rounds: { quick: 1, full: 3 },
+  },
   { ...base, name: "chain, dual stack", dual: true, rounds: few },
   { ...base, name: "chain, 10 mappings", mappings: 10, rounds: few },
   { ...base, name: "chain, 100 mappings", mappings: 100, rounds: { quick: 0, full: 10 } },

@@ -1,56 +1,61 @@
 /** The figures as tables: all of them for a screen, a few for the docs. */
-import { cpuOf, ratioOf } from "./figures.ts";
+import { cpuOf, medianOf, ratioOf } from "./figures.ts";
 import type { DaemonRow, Figures, Row, Run } from "./figures.ts";
 import { targetsOf, verdictOf } from "./targets.ts";
 
 const headings = [
-  "scenario",
-  "call",
-  "ours",
-  "reference",
-  "ratio",
-  "floor",
-  "over the floor",
-  "CPU",
-  "CPU ratio",
+  ...["scenario", "call"],
+  ...["ours", "with the agent", "small client", "reference", "floor"],
+  ...["ratio", "agent", "small"],
+  ...["CPU", "CPU ratio", "agent", "small"],
   "max RSS",
 ];
 
 /** A row's cells, one for each heading. Times are medians in ms, with the middle half in brackets. */
 function cellsOf(row: Row): string[] {
-  const { ours, reference, floor } = row.figures;
-  const over = ours === undefined || floor === undefined ? undefined : ours.median - floor.median;
+  const { ours, agent, native, reference, floor } = row.figures;
+  const ratios = (figureOf: (figures: Figures) => number): string[] =>
+    ourSides.map((side) => number(ratioOf(row, figureOf, side), 2));
+  const cpu = [ours, agent, native, reference].map((figures) =>
+    number(figures && cpuOf(figures), 1),
+  );
   return [
     row.scenario,
     `${row.call} ${row.verb}`,
-    spread(ours),
-    spread(reference),
-    number(
-      ratioOf(row, ({ median }) => median),
-      2,
-    ),
+    ...[ours, agent, native, reference].map(spread),
     number(floor?.median, 1),
-    number(over, 1),
-    `${number(ours && cpuOf(ours), 1)} / ${number(reference && cpuOf(reference), 1)}`,
-    number(ratioOf(row, cpuOf), 2),
+    ...ratios(medianOf),
+    cpu.join(" / "),
+    ...ratios(cpuOf),
     `${number(ours?.rss, 0)} / ${number(reference?.rss, 0)}`,
   ];
 }
 
-export const summaryHeadings = ["flannel-cni", "reference", "ratio", "CPU ratio"];
+const ourSides = ["ours", "agent", "native"] as const;
 
-/** What the docs show of a row, one cell for each of the headings. */
+export const summaryHeadings = [
+  ...["alone", "with the agent", "reference"],
+  ...["ratio alone", "with the agent", "CPU ratio alone", "with the agent"],
+];
+
+/** What the docs show of a row, one cell for each of the headings. The agent's is that of the best client. */
 export function summaryCells(row: Row): string[] {
-  const { ours, reference } = row.figures;
+  const { ours, agent, native, reference } = row.figures;
+  const best = native === undefined ? "agent" : "native";
   return [
-    number(ours?.median, 1),
-    number(reference?.median, 1),
-    number(
-      ratioOf(row, ({ median }) => median),
-      2,
+    ...[ours, native ?? agent, reference].map((figures) =>
+      figures ? timeText(figures.median) : "–",
     ),
-    number(ratioOf(row, cpuOf), 2),
+    ...[medianOf, cpuOf].flatMap((figureOf) => [
+      number(ratioOf(row, figureOf), 2),
+      number(ratioOf(row, figureOf, best), 2),
+    ]),
   ];
+}
+
+/** Milliseconds as people read them. */
+export function timeText(ms: number): string {
+  return ms < 1000 ? `${ms.toFixed(1)} ms` : `${(ms / 1000).toFixed(1)} s`;
 }
 
 export const daemonHeadings = ["flannel-cni", "Go's flanneld", "ratio"];
@@ -81,6 +86,7 @@ function targetCells(run: Run): string[][] {
 export function tableOf(run: Run): string {
   return [
     ...(run.rows.length === 0 ? [] : aligned([headings, ...run.rows.map(cellsOf)], 2)),
+    ...(run.skipped.length === 0 ? [] : ["", ...run.skipped]),
     ...(run.referenceHasFlannel ? [] : ["", "reference: its bridge in flannel's place"]),
     ...daemonTable(run.daemons),
     "",

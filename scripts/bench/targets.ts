@@ -1,6 +1,6 @@
 /** The project's targets, and whether a run reaches them. */
-import { cpuOf, ratioOf, rowOf } from "./figures.ts";
-import type { Row, Run } from "./figures.ts";
+import { cpuOf, medianOf, ratioOf, rowOf } from "./figures.ts";
+import type { Figures, Row, Run } from "./figures.ts";
 import { doctorScenario } from "./full_node.ts";
 import { crowdName } from "./scenarios.ts";
 
@@ -13,6 +13,12 @@ export interface Target {
 }
 
 type Verb = "ADD" | "DEL";
+type Limits = Readonly<Partial<Record<"ours" | "agent" | "native", number>>>;
+const ourSides = [
+  ["ours", "alone"],
+  ["agent", "with the agent"],
+  ["native", "with the small client"],
+] as const;
 const verbs: readonly Verb[] = ["ADD", "DEL"];
 
 export function targetsOf({ rows, daemons }: Run): Target[] {
@@ -23,13 +29,20 @@ export function targetsOf({ rows, daemons }: Run): Target[] {
     const ratio = found?.reference === undefined ? undefined : found.ours / found.reference;
     return { what: `${figure} (${scenario}), by the Go program's`, limit, found: ratio };
   };
-  const ratio = (scenario: string, call: string, verb: Verb, limit: number): Target => {
+  /** A ratio to the reference, for each of our sides that has a limit. */
+  const ratios = (
+    [scenario, call, verb]: readonly [scenario: string, call: string, verb: Verb],
+    limits: Limits,
+    [figureOf, name]: readonly [(figures: Figures) => number, string] = [medianOf, "time"],
+  ): Target[] => {
     const found = rowOf(rows, scenario, call, verb);
-    return {
-      what: `${call} ${verb} (${scenario}), by the reference's`,
-      limit,
-      found: found && ratioOf(found, ({ median }) => median),
-    };
+    return ourSides.flatMap(([side, title]) => {
+      const limit = limits[side];
+      const what = `${name} of ${call} ${verb} (${scenario}), ${title}, by the reference's`;
+      return limit === undefined
+        ? []
+        : [{ what, limit, found: found && ratioOf(found, figureOf, side) }];
+    });
   };
   const ours = (scenario: string, call: string, verb: Verb): number | undefined =>
     rowOf(rows, scenario, call, verb)?.figures.ours?.median;
@@ -44,29 +57,29 @@ export function targetsOf({ rows, daemons }: Run): Target[] {
     });
   const single = "chain, 1 mapping";
   const many = "chain, 16 at once";
+  const full = "chain, 1,000 pods";
   const crowd = rowOf(rows, crowdName, "bridge", "ADD")?.figures.ours;
   return [
-    ratio(single, "flannel", "ADD", 0.85),
-    ratio(single, "flannel", "DEL", 0.95),
-    ratio(single, "portmap", "ADD", 0.3),
-    ratio(single, "portmap", "DEL", 0.25),
-    ...[single, many].flatMap((scenario) =>
-      verbs.map((verb) => ratio(scenario, "chain", verb, 0.4)),
+    ...ratios([single, "flannel", "ADD"], { agent: 0.8, native: 0.45 }),
+    ...ratios([single, "flannel", "DEL"], { agent: 0.35, native: 0.2 }),
+    ...ratios([single, "portmap", "ADD"], { agent: 0.2, native: 0.1 }),
+    ...ratios([single, "portmap", "DEL"], { agent: 0.1, native: 0.05 }),
+    ...ratios([single, "chain", "ADD"], { ours: 0.55, agent: 0.33, native: 0.18 }),
+    ...ratios([single, "chain", "DEL"], { ours: 0.45, agent: 0.15, native: 0.08 }),
+    ...ratios([many, "chain", "ADD"], { agent: 0.4, native: 0.25 }),
+    ...ratios([many, "chain", "DEL"], { agent: 0.2, native: 0.15 }),
+    ...verbs.flatMap((verb) =>
+      ratios([single, "chain", verb], { agent: 0.33, native: 0.17 }, [cpuOf, "CPU"]),
     ),
-    ...verbs.map((verb): Target => {
-      const found = rowOf(rows, single, "chain", verb);
-      return {
-        what: `CPU time of chain ${verb} (${single}), by the reference's`,
-        limit: 0.6,
-        found: found && ratioOf(found, cpuOf),
-      };
-    }),
+    ...verbs.flatMap((verb) => ratios([full, "chain", verb], { ours: 0.55, agent: 0.33 })),
+    ...["loopback", "host-local"].flatMap((plugin) =>
+      verbs.flatMap((verb) => ratios([plugin, plugin, verb], { native: 0.7 })),
+    ),
     {
       what: "ms over the floor, of any call",
       limit: 6,
       found: most(rows.flatMap(overFloor)),
     },
-    ...grown("chain, 1,000 pods", single, "chain"),
     ...grown("bridge, 60,000 reservations", "bridge", "bridge"),
     {
       what: `the slowest ADD of a crowd (${crowdName}), by their median`,

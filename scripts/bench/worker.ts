@@ -1,7 +1,12 @@
-/** Runs plugins in a sandbox, each in a process of its own. protocol.ts has the messages. */
+/**
+ * Runs plugins in a sandbox, each in a process of its own. protocol.ts has the messages.
+ *
+ *   worker.ts [EXECUTABLE]    an executable to start as the agent
+ */
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 
+import { Agent } from "./agent.ts";
 import { serve } from "./protocol.ts";
 import type { Call, Cost, Reply, Request } from "./protocol.ts";
 import { spawn, waitForAny, watchMemory } from "./spawn.ts";
@@ -10,7 +15,10 @@ import type { Ended } from "./spawn.ts";
 /** In the sandbox's memory. */
 const folder = "/run/bench";
 mkdirSync(folder, { recursive: true });
+const [, , agentFile] = process.argv;
+const agent = agentFile === undefined ? undefined : Agent.start(agentFile);
 await serve(createInterface({ input: process.stdin }), carryOut);
+agent?.stop();
 
 interface Running {
   readonly file: string;
@@ -34,8 +42,10 @@ function carryOut({ lanes, memory }: Request): Reply {
     const call = running.get(ended.pid);
     if (call === undefined) continue;
     running.delete(ended.pid);
-    const { user, system } = ended;
-    costs[call.lane]?.push({ wall: performance.now() - call.started, user, system, rss });
+    const wall = performance.now() - call.started;
+    // Of calls at once, the agent's time is not told apart.
+    const user = ended.user + (agent?.takeCpu() ?? 0);
+    costs[call.lane]?.push({ wall, user, system: ended.system, rss });
     results[call.lane] = resultOf(call.lane, ended, lanes[call.lane]?.[call.at]);
     begin(call.lane, call.at + 1);
   }

@@ -108,6 +108,8 @@ const packages: Readonly<Record<string, RegExp>> = {
   "netlink/dist/": /^shared\/netlink\/(link_)?codec\.ts$/,
   "ip-cidr": /^shared\/net\/(ipv6|subnets)\.ts$/,
   "@grpc/grpc-js": /^shared\/etcd\/\w+\.ts$/,
+  vega: /^scripts\/bench\/chart\.ts$/,
+  "vega-lite": /^scripts\/bench\/chart\.ts$/,
   yaml: /^shared\/kube\/\w+\.ts$/,
   koffi: /^shared\/runtime\/sys_node\.ts$/,
   bun: /_bun\.ts$/,
