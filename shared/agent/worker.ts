@@ -21,6 +21,9 @@ const ENFILE = 23;
 const clientTimeout = 1000;
 /** Clients at a time. Each has up to three descriptors; the next ones wait to be accepted. */
 const mostConnections = 300;
+/** Calls after which garbage is collected, and milliseconds without one. */
+const callsToCollect = 500;
+const quiet = 1000;
 /** Milliseconds without accepting, when there are no descriptors left. */
 const acceptPause = 100;
 /** What the worker is started with. */
@@ -28,6 +31,8 @@ export interface WorkerParts {
   readonly sys: Sys;
   readonly system: SystemCalls;
   readonly sendAside: SendAside;
+  /** Collects garbage, all of it: some 20 ms. */
+  readonly collect: () => void;
   readonly builtins: readonly Handler[];
   readonly terms: Terms;
   /** The listening socket, which the worker closes. */
@@ -51,6 +56,9 @@ export class AgentWorker {
   readonly #logged = new Set<string>();
   #netfilter: NetlinkSocket | undefined;
   #pausedUntil = 0;
+  /** Calls since the last collection of garbage. */
+  #uncollected = 0;
+  #lastCall = 0;
 
   constructor(parts: WorkerParts) {
     this.#parts = parts;
@@ -95,6 +103,7 @@ export class AgentWorker {
       this.#timeout(),
     );
     if (end !== 0) return true;
+    this.#collect(more !== 0 || events.some((event) => event !== 0));
     for (const [at, connection] of connections.entries()) {
       if (events[at] !== 0) this.#read(connection);
     }
@@ -106,6 +115,17 @@ export class AgentWorker {
     return false;
   }
 
+  /**
+   * Collects garbage after so many calls, or when it has been quiet for a while: left to itself, the engine
+   * lets it grow with the number of calls, and keeps it for as long as none come.
+   */
+  #collect(isBusy: boolean): void {
+    const isQuiet = !isBusy && performance.now() >= this.#lastCall + quiet;
+    if (this.#uncollected === 0 || !(isQuiet || this.#uncollected >= callsToCollect)) return;
+    this.#uncollected = 0;
+    this.#parts.collect();
+  }
+
   #isAccepting(): boolean {
     return this.#connections.size < mostConnections && performance.now() >= this.#pausedUntil;
   }
@@ -115,6 +135,7 @@ export class AgentWorker {
     const ends = [...this.#connections].map(deadlineOf);
     if ([...this.#connections].some(({ phase }) => phase === "accepted")) return 0;
     if (this.#pausedUntil > performance.now()) ends.push(this.#pausedUntil);
+    if (this.#uncollected > 0) ends.push(this.#lastCall + quiet);
     return ends.length === 0 ? undefined : Math.max(Math.min(...ends) - performance.now(), 0);
   }
 
@@ -169,6 +190,8 @@ export class AgentWorker {
     }
     this.#drop(connection);
     requireHome();
+    this.#uncollected++;
+    this.#lastCall = performance.now();
   }
 
   #renew(): void {

@@ -16,22 +16,33 @@ export interface WorkerStart {
   readonly dataFolders: readonly string[];
 }
 
+/** What the worker's thread has of its runtime, and the plugins. */
+interface WorkerRuntime {
+  readonly sys: Sys;
+  readonly rawCalls: RawCalls;
+  readonly sendAside: SendAside;
+  readonly collect: () => void;
+  readonly builtins: readonly Handler[];
+}
+
 /** The agent's stderr. */
 const stderr = 2;
 
 /** Runs the worker's thread to its end. */
-export async function startWorker(
-  sys: Sys,
-  rawCalls: RawCalls,
-  sendAside: SendAside,
-  builtins: readonly Handler[],
-): Promise<void> {
+export async function startWorker({
+  sys,
+  rawCalls,
+  sendAside,
+  collect,
+  builtins,
+}: WorkerRuntime): Promise<void> {
   const { listener, ending, dataFolders } = JSON.parse(sys.args[0] ?? "") as WorkerStart;
   const system = new SystemCalls(rawCalls);
   const worker = new AgentWorker({
     sys,
     system,
     sendAside,
+    collect,
     builtins,
     listener,
     ending,

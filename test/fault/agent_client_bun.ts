@@ -33,7 +33,9 @@ export type Move =
   | { readonly do: "read"; readonly at: number; readonly most: number; readonly wait?: number }
   | { readonly do: "close"; readonly at: number }
   /** Makes a whole call, and answers with a {@link CallAnswer}. */
-  | { readonly do: "call"; readonly call: AgentCall };
+  | { readonly do: "call"; readonly call: AgentCall }
+  /** Makes whole calls, one after the other, and answers with the {@link Repetition}. */
+  | { readonly do: "repeat"; readonly calls: readonly AgentCall[]; readonly times: number };
 
 export interface AgentCall {
   readonly buildId: string;
@@ -50,6 +52,13 @@ export interface CallAnswer {
   readonly code?: number;
   readonly stdout?: string;
   readonly ms: number;
+}
+
+export interface Repetition {
+  /** Answers other than success. */
+  readonly failures: readonly CallAnswer[];
+  /** The median of each call, in milliseconds. */
+  readonly medians: readonly number[];
 }
 
 const [AF_UNIX, SOCK_STREAM, SOL_SOCKET, SCM_RIGHTS, MSG_NOSIGNAL] = [1, 1, 1, 1, 0x4000];
@@ -81,6 +90,8 @@ function carryOut(move: Move): unknown {
       return "closed";
     case "call":
       return makeCall(move.call);
+    case "repeat":
+      return repeat(move.calls, move.times);
   }
 }
 
@@ -101,6 +112,20 @@ function makeCall(call: AgentCall): CallAnswer {
   } finally {
     closeSync(socketAt(callConnection));
   }
+}
+
+function repeat(calls: readonly AgentCall[], times: number): Repetition {
+  const failures: CallAnswer[] = [];
+  const took = calls.map((): number[] => []);
+  for (let round = 0; round < times; round++) {
+    for (const [at, call] of calls.entries()) {
+      const answer = makeCall(call);
+      if (answer.code !== 0) failures.push(answer);
+      took[at]?.push(answer.ms);
+    }
+  }
+  const medians = took.map((list) => list.toSorted((a, b) => a - b)[list.length >> 1] ?? 0);
+  return { failures: failures.slice(0, 10), medians };
 }
 
 function bytesOf({ buildId, name, env, conf }: AgentCall): Buffer {

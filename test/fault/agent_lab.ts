@@ -6,7 +6,7 @@ import { startAgent } from "../helpers/agent.ts";
 import { createSandbox, type CniJson, type Conf, type Sandbox } from "../helpers/cni.ts";
 import type { Daemon } from "../helpers/flanneld.ts";
 import { DUAL_STACK, writeSubnetEnv } from "../helpers/network.ts";
-import type { AgentCall, CallAnswer, Move } from "./agent_client_bun.ts";
+import type { AgentCall, CallAnswer, Move, Repetition } from "./agent_client_bun.ts";
 
 const script = fileURLToPath(import.meta.resolve("./agent_client_bun.ts"));
 
@@ -18,6 +18,7 @@ export const flannelConf: Conf = {
 };
 
 export interface Client {
+  readonly repeat: (calls: readonly AgentCall[], times: number) => Promise<Repetition>;
   readonly tell: (move: Move) => Promise<unknown>;
   readonly call: (call: AgentCall) => Promise<CallAnswer>;
   readonly stop: () => Promise<void>;
@@ -61,6 +62,7 @@ async function startClient(node: Sandbox): Promise<Client> {
   return {
     tell,
     call: async (call) => (await tell({ do: "call", call })) as CallAnswer,
+    repeat: async (calls, times) => (await tell({ do: "repeat", calls, times })) as Repetition,
     stop: service.stop,
   };
 }
