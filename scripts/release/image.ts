@@ -3,7 +3,7 @@
  * `podman load`. It has the executable and the libraries that it needs. The same files always give the
  * same bytes.
  *
- *   image.ts [--bin FOLDER] [--out FOLDER]    dist/bin and dist/image
+ *   image.ts [--bin FOLDER] [--out FOLDER] [--level NUMBER]    dist/bin, dist/image, and gzip's level 6
  */
 import { createHash } from "node:crypto";
 import {
@@ -48,17 +48,18 @@ const { values } = parseArgs({
   options: {
     bin: { type: "string", default: "dist/bin" },
     out: { type: "string", default: "dist/image" },
+    level: { type: "string", default: "6" },
   },
 });
 
 try {
-  await main(values.bin, values.out);
+  await main(values.bin, values.out, Number(values.level));
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
   process.exitCode = 1;
 }
 
-async function main(bin: string, out: string): Promise<void> {
+async function main(bin: string, out: string, level: number): Promise<void> {
   const { version } = JSON.parse(readFileSync("package.json", "utf8")) as { version: string };
   const files = await filesOf(join(bin, executable));
   const root = join(out, "root");
@@ -70,7 +71,7 @@ async function main(bin: string, out: string): Promise<void> {
   mkdirSync(dirname(join(root, copier)), { recursive: true });
   symlinkSync(`/${executable}`, join(root, copier));
   const archive = join(out, `flannel-cni-${version}-${architecture}.tar`);
-  writeFileSync(archive, await imageOf(files, `flannel-cni:${version}`));
+  writeFileSync(archive, await imageOf(files, `flannel-cni:${version}`, level));
   const megabytes = (statSync(archive).size / 1e6).toFixed(0);
   console.log(`${archive}: ${megabytes} MB, with ${files.size - 1} libraries`);
 }
@@ -87,12 +88,16 @@ async function filesOf(path: string): Promise<ReadonlyMap<string, string>> {
   ]);
 }
 
-async function imageOf(files: ReadonlyMap<string, string>, name: string): Promise<Buffer> {
+async function imageOf(
+  files: ReadonlyMap<string, string>,
+  name: string,
+  level: number,
+): Promise<Buffer> {
   const layer = await tarOf([
     ...Array.from(files, ([path, file]) => ({ path, content: readFileSync(file), mode: 0o755 })),
     { path: copier, content: `/${executable}`, mode: 0o777 },
   ]);
-  const compressed = gzipSync(layer, { level: 6 });
+  const compressed = gzipSync(layer, { level });
   const config = jsonOf({
     architecture,
     os: "linux",

@@ -25,9 +25,7 @@ export async function createInstalledNode(conflist: Conf = flannelConflist()): P
   await node.sh(`
     echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
     mkdir -p /opt/cni/bin
-    for name in ${[...pluginNames, "cnitool"].join(" ")}; do
-      ln -s ${binDir()}/$name /opt/cni/bin/
-    done
+    ln -s ${[...pluginNames, "cnitool"].map((name) => `${binDir()}/${name}`).join(" ")} /opt/cni/bin/
   `);
   await writeSubnetEnv(node, DUAL_STACK, false);
   await node.writeFile(CONFLIST_FILE, JSON.stringify(conflist, undefined, 2));

@@ -16,6 +16,8 @@ export interface Fault {
   readonly also?: readonly string[];
   /** Whether the suggested command repairs it. */
   readonly isFixed?: true;
+  /** Faults with the same word here do not disturb each other, and are planted on one node. */
+  readonly node?: string;
 }
 
 /** Reservations, an hour old, of containers that do not exist. */
@@ -36,6 +38,7 @@ export const FAULTS: readonly Fault[] = [
     id: "missing-plugin",
     severity: "error",
     name: "loopback is missing, which the runtime calls itself",
+    node: "plugins",
     plant: "rm /opt/cni/bin/loopback",
     message: "The plugin loopback is not in",
     isFixed: true,
@@ -44,6 +47,7 @@ export const FAULTS: readonly Fault[] = [
     id: "missing-plugin",
     severity: "error",
     name: "a plugin is not executable",
+    node: "plugins",
     plant: "rm /opt/cni/bin/portmap; echo x > /opt/cni/bin/portmap",
     message: "/opt/cni/bin/portmap is not executable",
   },
@@ -129,6 +133,7 @@ export const FAULTS: readonly Fault[] = [
     id: "forwarding-off",
     severity: "error",
     name: "IPv6 is not forwarded",
+    node: "sysctls",
     plant: "echo 0 > /proc/sys/net/ipv6/conf/all/forwarding",
     message: "net.ipv6.conf.all.forwarding is 0",
     isFixed: true,
@@ -137,6 +142,7 @@ export const FAULTS: readonly Fault[] = [
     id: "bridge-netfilter-off",
     severity: "warning",
     name: "the firewall does not see what is bridged",
+    node: "sysctls",
     plant: "echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables",
     message: "net.bridge.bridge-nf-call-iptables is 0",
     isFixed: true,
@@ -145,6 +151,7 @@ export const FAULTS: readonly Fault[] = [
     id: "route-localnet-off",
     severity: "warning",
     name: "127.0.0.1 does not reach host ports",
+    node: "sysctls",
     plant: "echo 0 > /proc/sys/net/ipv4/conf/cni0/route_localnet",
     message: "net.ipv4.conf.cni0.route_localnet is 0",
     isFixed: true,
@@ -153,6 +160,7 @@ export const FAULTS: readonly Fault[] = [
     id: "advertisements-ignored",
     severity: "warning",
     name: "the uplink has its IPv6 route by an advertisement that is not renewed",
+    node: "links",
     plant: `
       ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up
       echo 1 > /proc/sys/net/ipv6/conf/up0/accept_ra
@@ -171,6 +179,7 @@ export const FAULTS: readonly Fault[] = [
     id: "foreign-address",
     severity: "error",
     name: "the bridge has a foreign address",
+    node: "links",
     plant: "ip address add 10.99.0.1/24 dev cni0",
     message: "cni0 has the address 10.99.0.1/24",
     isFixed: true,
@@ -192,6 +201,7 @@ export const FAULTS: readonly Fault[] = [
     id: "wrong-mtu",
     severity: "warning",
     name: "the bridge has another MTU",
+    node: "links",
     plant: "ip link set cni0 mtu 1500",
     message: "cni0 is 1500, and the network's is 1450",
     isFixed: true,
@@ -200,6 +210,7 @@ export const FAULTS: readonly Fault[] = [
     id: "port-without-pod",
     severity: "warning",
     name: "a port of the bridge is nobody's",
+    node: "links",
     plant: "ip link add lost type veth peer name lost2; ip link set lost master cni0 mtu 1450",
     message: "belong to no known pod: lost",
     isFixed: true,
@@ -228,6 +239,7 @@ export const FAULTS: readonly Fault[] = [
     id: "leaked-address",
     severity: "warning",
     name: "a reservation is nobody's",
+    node: "files",
     plant: leakRange(99, 99),
     message: "10.244.1.99 (lost-99)",
     isFixed: true,
@@ -244,6 +256,7 @@ export const FAULTS: readonly Fault[] = [
     id: "pod-gone",
     severity: "warning",
     name: "a pod has gone without a DEL",
+    node: "sysctls",
     plant: async (node) => {
       await node.removePod("pod2");
       await node.sh(
@@ -257,6 +270,7 @@ export const FAULTS: readonly Fault[] = [
     id: "damaged-result",
     severity: "warning",
     name: "a file among the results is no pod's",
+    node: "files",
     plant: "echo > /var/lib/cni/results/cbr0-x-eth0",
     message: "/var/lib/cni/results/cbr0-x-eth0",
     isFixed: true,
@@ -265,6 +279,7 @@ export const FAULTS: readonly Fault[] = [
     id: "not-writable",
     severity: "error",
     name: "results cannot be kept",
+    node: "pods",
     plant:
       "mount --bind /var/lib/cni/results /var/lib/cni/results && mount -o remount,ro,bind /var/lib/cni/results",
     message: "Cannot write to /var/lib/cni/results",
@@ -273,6 +288,7 @@ export const FAULTS: readonly Fault[] = [
     id: "rules-left",
     severity: "warning",
     name: "rules could not be deleted",
+    node: "files",
     plant: "touch /run/flannel-cni/portmap/leftovers/0123",
     message: "could not delete the firewall rules of 1 containers",
   },
@@ -287,6 +303,7 @@ export const FAULTS: readonly Fault[] = [
     id: "stale-rules",
     severity: "warning",
     name: "there are rules of a pod that is not there",
+    node: "firewall",
     plant: `iptables -t nat -N CNI-DN-000000000000000000000
       iptables -t nat -A CNI-HOSTPORT-DNAT -p tcp -m comment --comment 'dnat name: "cbr0" id: "lost"' -m multiport --dports 9999 -j CNI-DN-000000000000000000000`,
     message: "lost (iptables-nft -t nat -S)",
@@ -310,6 +327,7 @@ export const FAULTS: readonly Fault[] = [
     id: "forward-dropped",
     severity: "warning",
     name: "the policy of FORWARD drops",
+    node: "firewall",
     plant: "iptables -P FORWARD DROP",
     message: "policy drop in chain FORWARD of iptables' table filter",
     isFixed: true,
@@ -318,6 +336,7 @@ export const FAULTS: readonly Fault[] = [
     id: "forward-dropped",
     severity: "warning",
     name: "FORWARD ends with REJECT",
+    node: "firewall",
     plant: `
       ip6tables -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
       ip6tables -A FORWARD -j REJECT`,
@@ -353,6 +372,7 @@ export const FAULTS: readonly Fault[] = [
     id: "forward-dropped",
     severity: "warning",
     name: "a rule of the raw table drops what pods send",
+    node: "links",
     plant: `iptables -t raw -A PREROUTING -i cni+ -j DROP`,
     message: "-A PREROUTING -i cni+ -j DROP in chain PREROUTING of iptables' table raw",
     isFixed: true,
@@ -384,6 +404,7 @@ export const FAULTS: readonly Fault[] = [
     id: "input-dropped",
     severity: "warning",
     name: "the node takes no packets of pods",
+    node: "firewall",
     plant: `
       iptables -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
       iptables -A INPUT -i lo -j ACCEPT
@@ -392,8 +413,9 @@ export const FAULTS: readonly Fault[] = [
     message: "IPv4 packets from pods to this node: policy drop in chain INPUT",
     isFixed: true,
   },
-  ...["blackhole", "prohibit", "unreachable"].map(
-    (action): Fault => ({
+  ...Object.entries({ blackhole: "files", prohibit: "sysctls", unreachable: "plugins" }).map(
+    ([action, node]): Fault => ({
+      node,
       id: "routing-dropped",
       severity: "warning",
       name: `a rule of ip rule is ${action}`,
@@ -406,6 +428,7 @@ export const FAULTS: readonly Fault[] = [
     id: "foreign-masquerade",
     severity: "warning",
     name: "a rule masquerades what pods send to pods",
+    node: "firewall",
     plant: "iptables -t nat -A POSTROUTING -s 10.0.0.0/8 -j MASQUERADE",
     message: "-A POSTROUTING -s 10.0.0.0/8 -j MASQUERADE",
   },
@@ -413,6 +436,7 @@ export const FAULTS: readonly Fault[] = [
     id: "port-used-twice",
     severity: "warning",
     name: "a process listens on a host port",
+    node: "pods",
     plant: (node) => serve(node, "daemon", { tcp: 8080, udp: 8054 }),
     message: "The host port 8080/tcp of pod1 is also used by",
   },
@@ -450,6 +474,7 @@ export const FAULTS: readonly Fault[] = [
     id: "pod-broken",
     severity: "error",
     name: "a pod has lost its address",
+    node: "pods",
     plant: "ip -n pod1 address delete 10.244.1.2/24 dev eth0",
     message:
       "pod1 (Cannot confirm the container's network: the address 10.244.1.2/24 on eth0 is missing.)",

@@ -1,4 +1,5 @@
 /** A node whose bridges filter VLANs: on this machine's kernel, or in a virtual machine. */
+import { join } from "node:path";
 import { startVm, vmProblem } from "../lab/vm.ts";
 import { binDir, cniOk, createSandbox, referenceDir } from "./cni.ts";
 import type { CniJson, Conf, Namespace } from "./cni.ts";
@@ -30,8 +31,16 @@ export async function vlanMachine(): Promise<VlanMachine | string> {
   const problem = await vmProblem();
   if (problem !== undefined) return problem;
   const folders = { ours: "/opt/ours", reference: "/opt/reference" };
-  const vm = await startVm({ [folders.ours]: ours, [folders.reference]: reference });
+  const vm = await startVm({
+    [folders.ours]: pathsIn(ours),
+    [folders.reference]: pathsIn(reference),
+  });
   return { ...folders, ...vm };
+}
+
+/** No more than these tests call: the virtual machine has to unpack them when it boots. */
+function pathsIn(folder: string): readonly string[] {
+  return ["bridge", "host-local"].map((name) => join(folder, name));
 }
 
 async function knowsVlans(): Promise<boolean> {

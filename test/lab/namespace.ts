@@ -8,7 +8,7 @@ import {
   type Route,
 } from "./inspect.ts";
 import { run, start, type RunOptions, type RunResult, type Service } from "./process.ts";
-import { pathOf } from "./requirements.ts";
+import { enteringCommand } from "./entering.ts";
 
 /** Runs programs in a network namespace of the sandbox and reads its state. */
 export interface Namespace {
@@ -53,13 +53,15 @@ export interface NamespaceEntry {
 
 /** A namespace that programs enter by nsenter. */
 export function createNamespace({ name, netnsPath, nsenterArgs }: NamespaceEntry): Namespace {
-  // By its full path, because PATH is that of the program to run.
-  const nsenter = pathOf("nsenter") ?? "nsenter";
+  const commandOf = (file: string, args: readonly string[], path?: string) => {
+    const [program, ...entering] = enteringCommand(nsenterArgs, file, path);
+    return [program, [...entering, ...args]] as const;
+  };
   return {
     ...namespaceBy({ name, netnsPath }, async (file, args = [], options = {}) =>
-      run(nsenter, [...nsenterArgs, "--", file, ...args], options),
+      run(...commandOf(file, args, options.env?.["PATH"]), options),
     ),
-    start: async (file, args = []) => start(nsenter, [...nsenterArgs, "--", file, ...args]),
+    start: async (file, args = []) => start(...commandOf(file, args)),
   };
 }
 

@@ -58,7 +58,7 @@ export async function createSandbox(): Promise<Sandbox> {
     nsenterArgs: [...enter, "-n"],
   });
   const namespaceAt = (name: string, netnsPath: string): Namespace => {
-    const net = `--net=/proc/${pid}/root${netnsPath}`;
+    const net = `-n/proc/${pid}/root${netnsPath}`;
     return createNamespace({ name, netnsPath, nsenterArgs: [...enter, net] });
   };
   const namedNamespace = (name: string): Namespace => namespaceAt(name, `/run/netns/${name}`);
@@ -94,6 +94,9 @@ export async function createSandbox(): Promise<Sandbox> {
         ip -n ${name} link set eth0 up
         ip route append default via ${addresses4.host}
         ip -6 route append default via ${addresses6.host}
+        # The kernel makes an IPv6 address's own route by a worker, which may have much to do.
+        until [ "$(ip -6 route show table local ${addresses6.node})" ]; do sleep 0.01; done
+        until [ "$(ip -n ${name} -6 route show table local ${addresses6.host})" ]; do sleep 0.01; done
       `);
       return { ...namedNamespace(name), addresses4, addresses6 };
     },

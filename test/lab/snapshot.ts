@@ -59,7 +59,7 @@ exit 0
 `;
 
 /** How long a snapshot waits for new addresses. */
-const SETTLE_LIMIT_MS = 2000;
+const SETTLE_LIMIT_MS = 10_000;
 
 const FIREWALL_SECTIONS = [
   "nft",

@@ -53,9 +53,11 @@ export async function vmProblem(): Promise<string | undefined> {
 
 /**
  * Boots a virtual machine.
- * @param executables folder inside → folder here, both absolute; copied with the libraries that they need.
+ * @param executables folder inside → files here, all absolute; copied with the libraries that they need.
  */
-export async function startVm(executables: Readonly<Record<string, string>>): Promise<Vm> {
+export async function startVm(
+  executables: Readonly<Record<string, readonly string[]>>,
+): Promise<Vm> {
   const kernel = await fetchKernel();
   await mkdir(WORK, { recursive: true });
   const folder = resolve(await mkdtemp(join(WORK, "vm-")));

@@ -99,12 +99,12 @@ async function kernelIn(folder: string): Promise<Kernel | undefined> {
 
 /**
  * Writes an initramfs to `folder`, and returns its path. All paths are absolute.
- * @param executables folder inside → folder here, whose files are copied with their libraries.
+ * @param executables folder inside → files here, which are copied with their libraries.
  */
 export async function makeInitramfs(
   folder: string,
   { modules }: Kernel,
-  executables: Readonly<Record<string, string>>,
+  executables: Readonly<Record<string, readonly string[]>>,
 ): Promise<string> {
   const root = join(folder, "root");
   const busybox = pathOf("busybox") ?? "busybox";
@@ -123,15 +123,14 @@ export async function makeInitramfs(
     if (!programs.includes(applet)) await symlink("busybox", join(root, "bin", applet));
   }
   const files = [...paths];
-  for (const [guestPath, hostPath] of Object.entries(executables)) {
+  for (const [guestPath, hostPaths] of Object.entries(executables)) {
     const target = join(root, guestPath);
-    await mkdir(dirname(target), { recursive: true });
+    await mkdir(target, { recursive: true });
     // Hard links if possible, because they are large.
-    await sh('cp -al "$1" "$2" 2>/dev/null || { rm -rf "$2"; cp -a "$1" "$2"; }', [
-      hostPath,
-      target,
-    ]);
-    files.push(...(await readdir(hostPath)).map((name) => join(hostPath, name)));
+    const copy =
+      'to=$1; shift; cp -al "$@" "$to" 2>/dev/null || cp -a --remove-destination "$@" "$to"';
+    await sh(copy, [target, ...hostPaths]);
+    files.push(...hostPaths);
   }
   for (const library of await librariesOf(files)) {
     await mkdir(join(root, dirname(library)), { recursive: true });

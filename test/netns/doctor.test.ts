@@ -9,7 +9,7 @@ import {
   createInstalledNode,
   flannelConflist,
 } from "../helpers/cnitool.ts";
-import { FAULTS } from "../helpers/faults.ts";
+import { FAULTS, type Fault } from "../helpers/faults.ts";
 import { IPV4 } from "../helpers/network.ts";
 import { BACKENDS, useBackend } from "../helpers/portmap.ts";
 
@@ -33,6 +33,41 @@ async function examine(node: Sandbox, env = {}): Promise<[number, readonly Findi
   const { status, stdout, stderr } = await cnitool(node, ["doctor", "--json"], env);
   expect(stderr).toBe("");
   return [status, JSON.parse(stdout) as Finding[]];
+}
+
+/** The same from its text for people. */
+async function report(node: Sandbox, env = {}): Promise<[number, readonly Finding[]]> {
+  const { status, stdout, stderr } = await cnitool(node, ["doctor"], env);
+  expect(stderr).toBe("");
+  const findings = Array.from(
+    stdout.matchAll(/^(warning|error): (.*) \[(\S+)\]\n {2}(.*)\n {2}Fix: (.*)\n$/gm),
+    ([, severity, what = "", id = "", means = "", fix = ""]): Finding => ({
+      ...{ id, severity: severity === "error" ? severity : "warning", what, means, fix },
+    }),
+  );
+  const counts = ["error", "warning"].map((severity) => {
+    const count = findings.filter((finding) => finding.severity === severity).length;
+    return `${count} ${severity}${count === 1 ? "" : "s"}`;
+  });
+  expect(stdout.trimEnd().split("\n").at(-1)).toBe(counts.join(", "));
+  return [status, findings];
+}
+
+function idsIn(findings: readonly Finding[]): readonly string[] {
+  return findings.map(({ id }) => id).toSorted();
+}
+
+function idsOf(faults: readonly Fault[]): readonly string[] {
+  return faults.flatMap(({ id, also = [] }) => [id, ...also]).toSorted();
+}
+
+/** The faults that are planted on one node: those that say so together, and each of the rest alone. */
+function faultsByNode(): readonly { readonly names: string; readonly faults: readonly Fault[] }[] {
+  const groups = Object.values(Object.groupBy(FAULTS, ({ node, name }) => node ?? name));
+  return groups.flatMap((faults = []) => {
+    const names = faults.map(({ name, id }) => `${name} (${id})`).join("; ");
+    return [{ names, faults }];
+  });
 }
 
 describe.concurrent("a healthy node", () => {
@@ -118,39 +153,40 @@ describe.concurrent("a healthy node", () => {
 });
 
 describe.concurrent("doctor finds it when", () => {
-  testSome(FAULTS, 9)("$name ($id)", async (fault) => {
-    const { id, severity, plant, message, also = [], isFixed } = fault;
+  testSome(faultsByNode(), 9)("$names", async ({ faults }) => {
     await using node = await healthyNode();
-    await (typeof plant === "string" ? node.sh(plant) : plant(node));
-    const [status, findings] = await examine(node);
-    expect(findings.map((finding) => finding.id).toSorted(), JSON.stringify(findings)).toEqual(
-      [id, ...also].toSorted(),
-    );
-    const found = findings.find((finding) => finding.id === id);
-    expect(found).toMatchObject({
-      severity,
-      what: expect.stringContaining(message),
-      means: expect.stringMatching(/\.$/),
-      fix: expect.stringMatching(/\S/),
+    for (const { plant } of faults) {
+      await (typeof plant === "string" ? node.sh(plant) : plant(node));
+    }
+    const [status, findings] = await report(node);
+    expect(idsIn(findings), JSON.stringify(findings)).toEqual(idsOf(faults));
+    const fixes = faults.map(({ id, severity, message, isFixed }) => {
+      const found = findings.find((finding) => finding.id === id && finding.what.includes(message));
+      expect(found, `${message} in ${JSON.stringify(findings)}`).toMatchObject({
+        severity,
+        means: expect.stringMatching(/\.$/),
+        fix: expect.stringMatching(/\S/),
+      });
+      return isFixed === true ? (found?.fix ?? "") : "";
     });
     const isError = findings.some((finding) => finding.severity === "error");
     expect(status).toBe(isError ? 2 : 1);
 
-    const { stdout } = await cnitool(node, ["doctor"]);
-    expect(stdout).toContain(
-      `${severity}: ${found?.what} [${id}]\n  ${found?.means}\n  Fix: ${found?.fix}\n`,
-    );
-    if (isFixed !== true) return;
     // As it stands there.
-    const fix = found?.fix.replace(/ --dry-run \(.*\)$|(?<=\S) \(or .*\)$/, "") ?? "";
-    await node.sh(`PATH=/opt/cni/bin:$PATH; ${fix}`);
-    expect(await examine(node)).toEqual([0, []]);
+    const commands = fixes.map((fix) => fix.replace(/ --dry-run \(.*\)$|(?<=\S) \(or .*\)$/, ""));
+    if (commands.join("") === "") return;
+    await node.sh(`PATH=/opt/cni/bin:$PATH; ${commands.join("\n")}`);
+    expect(idsIn((await examine(node))[1])).toEqual(
+      idsOf(faults.filter((fault) => !fault.isFixed)),
+    );
   });
 
   test("there is no tool for the firewall, and says what it could not see (no-firewall-tool)", async () => {
     await using node = await healthyNode();
-    const [status, findings] = await examine(node, { PATH: "/run/empty" });
+    const env = { PATH: "/run/empty" };
+    const [status, findings] = await examine(node, env);
     expect(status).toBe(2);
+    expect(await report(node, env)).toEqual([status, findings]);
     expect(findings.map(({ id }) => id)).toContain("no-firewall-tool");
   });
 

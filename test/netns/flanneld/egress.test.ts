@@ -15,6 +15,7 @@ async function pingsDuring(
   const pinging = pod.sh(`
     until [ -e /run/enough ]; do
       ping -n -c 1 -W 1 ${address} > /dev/null && echo answered || echo lost
+      sleep 0.01
     done
   `);
   await happens();
