@@ -150,8 +150,13 @@ describe.runIf(isBun).concurrent("an agent", () => {
     expect(await client.tell({ do: "read", at, most: 1 })).toBe("O");
     await client.tell({ do: "send", at, bytes: Buffer.from("A").toString("base64") });
     await client.tell({ do: "close", at });
-    // It is done with that one when it takes the next.
-    await client.call(statusOf(lab));
+    // It is done with that one when it takes the next; a client does not wait long for that.
+    const words = await eventually(
+      async () => (await client.call(statusOf(lab))).words,
+      (answer) => answer === "OBR",
+      20_000,
+    );
+    expect(words).toBe("OBR");
     const left = leftovers(before, await node.snapshot());
     expect(left).toEqual([]);
   });

@@ -3,6 +3,7 @@ import type { Sys } from "../../shared/runtime/sys.ts";
 
 const NLMSG_HEADER = 16;
 const NLMSG_ERROR = 2;
+const MSG_PEEK = 2;
 const NFNL_MSG_BATCH_BEGIN = 0x10;
 
 /** The answers to receive on a socket, after `after` others. */
@@ -45,6 +46,8 @@ export function withFault(sys: Sys, fault: string): Sys {
       return kept.length === 0 ? data.length : sys.send(fd, Buffer.concat(kept), flags);
     },
     recv(fd, into, flags) {
+      // Who peeks receives nothing, and may have room for a byte alone.
+      if ((flags & MSG_PEEK) !== 0) return sys.recv(fd, into, flags);
       if (pending?.fd === fd && pending.after === 0) {
         const datagram = pending.datagrams.shift();
         if (pending.datagrams.length === 0) pending = undefined;
