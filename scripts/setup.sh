@@ -5,6 +5,8 @@
 #   setup.sh run         also what the demo needs: root, namespaces, network tools, the kernel's modules
 #   setup.sh test        also what the tests need
 #
+# What the agent's native client is built with is installed too, where it can be: a build goes on without.
+#
 # What only a person can put right is looked for first, before anything is installed. If nothing is
 # missing, it ends after a tenth of a second.
 set -eu
@@ -15,6 +17,7 @@ run_tools="ip:iproute2 iptables:iptables nft:nftables ping:iputils-ping nsenter:
 etcd:etcd-server etcdctl:etcd-client"
 test_tools="pkill:procps conntrack:conntrack tcpdump:tcpdump ipset:ipset arping:iputils-arping socat:socat
 strace:strace openssl:openssl containerd:containerd runc:runc /usr/lib/cni/bridge:containernetworking-plugins"
+client_tools="wasm2c:wabt cc:gcc cc:libc6-dev"
 
 fail() {
   echo "flannel-cni: $1" >&2
@@ -120,18 +123,33 @@ check_kernel() {
     "If there are no such modules, use a kernel with:$options"
 }
 
-install_tools() {
+# lacking COMMAND:PACKAGE...: sets `packages` to those of the commands that are not there.
+lacking() {
   packages=
   for tool in $*; do
     command -v "${tool%%:*}" >/dev/null || packages="$packages ${tool#*:}"
   done
-  [ -n "$packages" ] || return 0
-  command -v apt-get >/dev/null || fail "these packages (by their Debian names) are missing:$packages" \
-    "Install them with this system's package manager, then run make again."
+  [ -n "$packages" ]
+}
+
+apt_install() {
   export DEBIAN_FRONTEND=noninteractive
   # shellcheck disable=SC2086
   quietly "system packages installed:$packages" sh -c '
-    apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@"' apt $packages ||
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@"' apt $packages
+}
+
+install_client_tools() {
+  lacking "$client_tools" || return 0
+  { command -v apt-get >/dev/null && apt_install 2>/dev/null; } ||
+    echo "The agent's native client cannot be built without:$packages (see docs/install.md)"
+}
+
+install_tools() {
+  lacking "$@" || return 0
+  command -v apt-get >/dev/null || fail "these packages (by their Debian names) are missing:$packages" \
+    "Install them with this system's package manager, then run make again."
+  apt_install ||
     fail "apt-get could not install:$packages" "Its messages are above. Install them, then run make again."
 }
 
@@ -150,6 +168,7 @@ case ${1-} in
     install_tools "$run_tools"
     check_kernel "$1"
     if [ "$1" = test ]; then install_tools "$test_tools" "$(vm_tools)"; fi
+    install_client_tools
     install_packages
     ;;
   probe) probe_kernel "$2" ;;

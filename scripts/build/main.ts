@@ -1,5 +1,6 @@
 /**
- * Builds one executable with all plugins and tools, and a hard link to it for each of their names.
+ * Builds one executable with all plugins and tools, and a hard link to it for each of their names. Beside it,
+ * in dist/client, is the form that asks the agent by a small executable: see {@link linkClients}.
  *
  *   main.ts bin    dist/bin, with Bun's compiler; with pkg if Bun does not support this processor
  *   main.ts pkg    dist/pkg, with Node and @yao-pkg/pkg
@@ -8,10 +9,12 @@ import { chmodSync, linkSync, mkdirSync, renameSync, rmSync, statSync } from "no
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { execa } from "execa";
-import { fileNames } from "../../plugins/builtins.ts";
+import { fileNames, pluginNames } from "../../plugins/builtins.ts";
 import { contentOf } from "../../shared/files/content.ts";
 import { writeNew } from "../../shared/files/files.ts";
+import { fullExecutable } from "../../shared/files/paths.ts";
 import { bun, bunArguments } from "./bun.ts";
+import { buildNativeClient } from "./native_client.ts";
 import { bundle, secondBundles, threadBundles } from "./bundle.ts";
 
 const { positionals, values } = parseArgs({
@@ -52,16 +55,36 @@ async function main(target: string): Promise<void> {
 
   // A running plugin keeps the old file; the new one takes its name.
   renameSync(rewrite(compiled), product);
-  for (const link of links) {
-    rmSync(join(folder, link), { force: true });
-    linkSync(product, join(folder, link));
-  }
+  for (const name of links) link(product, join(folder, name));
+  if (values.out === undefined) await linkClients(product, target);
   const size = (statSync(product).size / 1e6).toFixed(0);
   const scripts = [script, ...secondBundles.map((file) => join(work, file))];
   const bytes = scripts.reduce((sum, file) => sum + statSync(file).size, 0);
   const code = (bytes / 1e3).toFixed(0);
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   console.log(`${product}: ${size} MB with ${runtime}, ${code} kB of it code, in ${seconds} s`);
+}
+
+/**
+ * Fills a folder as install-cni fills that of the plugins on a node, with the tools too: the plugins' names are
+ * the native client's, and what it executes is beside it.
+ */
+async function linkClients(product: string, target: string): Promise<void> {
+  const folder = join("dist", "client", target);
+  rmSync(folder, { recursive: true, force: true });
+  const client = await buildNativeClient(join("dist", ".work", "client"));
+  if (client === undefined) return;
+  mkdirSync(folder, { recursive: true });
+  const names: readonly string[] = pluginNames;
+  for (const name of names) link(client, join(folder, name));
+  for (const name of [fullExecutable, ...fileNames()]) {
+    if (!names.includes(name)) link(product, join(folder, name));
+  }
+}
+
+function link(from: string, to: string): void {
+  rmSync(to, { force: true });
+  linkSync(from, to);
 }
 
 /** Copies an executable as install-cni does: how it was written is how it lies in the page cache. */

@@ -33,7 +33,7 @@ export const offerTimeout = 50;
 export const answerTimeout = 120_000;
 
 /** Bytes of an answer's stdout that a client takes. No result is that long. */
-const maxStdout = 64 * 1024 * 1024;
+export const maxStdout = 64 * 1024 * 1024;
 
 /** The bytes that either says, by their meaning. */
 export const Word = {

@@ -41,6 +41,9 @@ export const netFolder = "/etc/cni/net.d";
 /** Where runtimes look for plugins. */
 export const binFolder = "/opt/cni/bin";
 
+/** The executable's name there, beside the native client, which executes it. No runtime calls it. */
+export const fullExecutable = "flannel-cni";
+
 /** Where the flannel plugin keeps the delegates' configs. */
 export const flannelDataFolder = "/var/lib/cni/flannel";
 

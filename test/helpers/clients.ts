@@ -1,4 +1,7 @@
 /** The clients of the agent under test. */
+import { existsSync } from "node:fs";
+import { basename, resolve } from "node:path";
+import { pathOf } from "../lab/requirements.ts";
 import { binDir } from "./executables.ts";
 import { isBun } from "./form.ts";
 
@@ -8,7 +11,12 @@ export interface Client {
   readonly bin: string;
 }
 
-/** The executable is one itself on Bun alone. */
+/** The native client, where it can be built; the executable is one itself on Bun alone. */
 export function clients(): readonly Client[] {
-  return isBun ? [{ name: "executable", bin: binDir() }] : [];
+  const native = resolve("dist/client", basename(binDir()));
+  const isBuilt = existsSync(native) || pathOf("wasm2c") !== undefined;
+  return [
+    ...(isBuilt ? [{ name: "native client", bin: native }] : []),
+    ...(isBun ? [{ name: "executable", bin: binDir() }] : []),
+  ];
 }

@@ -36,7 +36,7 @@ const STAND_INS = {
     [
       ...["ip", "iptables", "iptables-nft", "iptables-legacy", "nft", "ping", "nsenter"],
       ...["pkill", "conntrack", "tcpdump", "ipset", "arping", "socat", "strace", "openssl"],
-      ...["etcd", "etcdctl", "containerd", "runc"],
+      ...["etcd", "etcdctl", "containerd", "runc", "wasm2c", "cc"],
     ].map((name) => [name, "exit 0"]),
   ),
 };
@@ -77,6 +77,18 @@ test("where nothing is missing, npm's packages are installed", () => {
   const { status, stdout, stderr } = setUp("run");
   expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
   expect(stdout).toMatch(/^npm packages installed \(\d+ s\)\n$/);
+});
+
+test("what the native client needs is installed if it can be", () => {
+  const lacking = { wasm2c: undefined };
+  const installed = setUp("run", lacking);
+  expect(installed.stdout).toMatch(/^system packages installed: wabt \(\d+ s\)$/m);
+  for (const apt of [undefined, "exit 100"]) {
+    const { status, stdout, stderr } = setUp("run", { ...lacking, "apt-get": apt });
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    expect(stdout).toContain("The agent's native client cannot be built without: wabt (");
+    expect(stdout).toContain("npm packages installed");
+  }
 });
 
 const REFUSED = "echo 'Error: Unknown device type.' >&2; exit 2";
