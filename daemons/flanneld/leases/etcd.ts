@@ -1,5 +1,3 @@
-import { Failure, messageOf } from "../../../shared/base/failure.ts";
-import { sleep } from "../../../shared/daemon/backoff.ts";
 import type { Churn } from "../../../shared/daemon/churn.ts";
 import type { Log } from "../../../shared/daemon/log.ts";
 import type { KeyValue, WatchResponse } from "../../../shared/etcd/messages.ts";
@@ -8,14 +6,11 @@ import { parseNetConf } from "../../../shared/flannel/net_conf.ts";
 import type { NetConf } from "../../../shared/flannel/net_conf.ts";
 import type { Address } from "../../../shared/net/address.ts";
 import type { EtcdOptions } from "../options.ts";
-import { findOwnEntry, formatAttributes } from "./etcd_entries.ts";
-import type { Entry, OwnEntry, Subnets } from "./etcd_entries.ts";
 import { followEntries } from "./etcd_follow.ts";
+import { EtcdOwnLease } from "./etcd_own.ts";
+import type { EtcdMemory } from "./etcd_own.ts";
 import { EtcdPeers } from "./etcd_peers.ts";
-import { EtcdRegistry, LostRace } from "./etcd_registry.ts";
-import type { Taken } from "./etcd_registry.ts";
-import { RenewalTimer, renewalDelay } from "./etcd_renewal.ts";
-import { readLeaseState, writeLeaseState } from "./etcd_state_file.ts";
+import { EtcdRegistry } from "./etcd_registry.ts";
 import { HealthRecord } from "./health_record.ts";
 import type {
   EarlierLease,
@@ -25,49 +20,32 @@ import type {
   LeaseManagerHealth,
   NodeSettings,
 } from "./lease_manager.ts";
-import { fits, keepOrChooseSubnets } from "./subnet_choice.ts";
 
 /** Milliseconds between attempts. */
 const configLimits = { first: 250, most: 1000 };
-/** Attempts at a subnet before the manager waits. */
-const mostRaces = 10;
-
-/** What a node remembers of its lease besides subnet.env. */
-export interface EtcdMemory {
-  /**
-   * A file for the lease's key and number. The node that knows both owns the lease, even if its
-   * address has changed.
-   */
-  readonly stateFile: string;
-  /** The subnets of an earlier run. */
-  readonly earlier: Subnets | undefined;
-}
-
 /** Leases that the nodes give themselves, by keys in etcd. */
 export class EtcdLeaseManager implements LeaseManager {
-  readonly #memory: EtcdMemory;
   readonly #log: Log;
   readonly #registry: EtcdRegistry;
-  /** Minutes. */
-  readonly #renewMargin: number;
   readonly #record: HealthRecord;
+  readonly #own: EtcdOwnLease;
   readonly #peers = new EtcdPeers();
-  readonly #renewal = new RenewalTimer();
   /** Failures of the watch that were logged since it last worked. */
   readonly #warnings = new Set<string>();
-  #conf: NetConf | undefined;
-  #attributes: LeaseAttributes | undefined;
-  #own: OwnEntry | undefined;
   #listener: LeaseListener | undefined;
   #complete = false;
-  #reacquiring = false;
 
   constructor(options: EtcdOptions, memory: EtcdMemory, log: Log, churn: Churn) {
-    this.#memory = memory;
     this.#log = log;
     this.#registry = new EtcdRegistry(options, churn);
-    this.#renewMargin = options.renewMargin;
     this.#record = new HealthRecord(log);
+    this.#own = new EtcdOwnLease({
+      ...{ registry: this.#registry, memory, log, record: this.#record },
+      renewMargin: options.renewMargin,
+      onChange: (id) => {
+        this.#forgetPeer(id);
+      },
+    });
   }
 
   get health(): LeaseManagerHealth {
@@ -83,7 +61,7 @@ export class EtcdLeaseManager implements LeaseManager {
         const text = await this.#registry.readConfig(signal);
         const { conf, warnings } = parseNetConf(text, { name, choosesSubnets: true });
         for (const warning of warnings) this.#log.warn(warning);
-        this.#conf = conf;
+        this.#own.conf = conf;
         return conf;
       },
       configLimits,
@@ -104,48 +82,30 @@ export class EtcdLeaseManager implements LeaseManager {
     publicIp: Address | undefined,
     signal: AbortSignal,
   ): Promise<EarlierLease | undefined> {
-    return this.#record.untilDone("lease", signal, async () => {
-      const { own } = await this.#list(publicIp, signal);
-      const attributes = own?.attributes;
-      if (attributes === undefined) return undefined;
-      const { backendData, backendV6Data } = attributes;
-      return { backendData, backendV6Data };
-    });
+    return this.#own.earlier(publicIp, signal);
   }
 
   async expected(
     publicIp: Address | undefined,
     signal: AbortSignal,
   ): Promise<KnownLease | undefined> {
-    return this.#record.untilDone("lease", signal, async () => {
-      const { own } = await this.#list(publicIp, signal);
-      const conf = this.#conf;
-      return own !== undefined && conf !== undefined && fits(own.subnets, conf)
-        ? { id: own.id, ...own.subnets }
-        : undefined;
-    });
+    return this.#own.expected(publicIp, signal);
   }
 
   async acquire(attributes: LeaseAttributes, signal: AbortSignal): Promise<Lease> {
-    this.#attributes = attributes;
-    return this.#record.untilDone("lease", signal, async () =>
-      this.#acquireRacing(attributes, signal),
-    );
+    return this.#own.acquire(attributes, signal);
   }
 
   async publish(attributes: LeaseAttributes, signal: AbortSignal): Promise<void> {
-    this.#attributes = attributes;
-    this.#registry.reconnect();
-    await this.#record.untilDone("lease", signal, async () => {
-      const own = this.#own;
-      const done = own !== undefined && (await this.#update(own, attributes, own.lease, signal));
-      if (!done) await this.#acquireRacing(attributes, signal);
-    });
+    await this.#own.publish(attributes, signal);
   }
 
   async watch(listener: LeaseListener, signal: AbortSignal): Promise<void> {
     this.#listener = listener;
-    await Promise.all([this.#followAll(signal), this.#renewAll(signal)]);
+    this.#own.onLease = (lease) => {
+      listener.onOwn(lease);
+    };
+    await Promise.all([this.#followAll(signal), this.#own.renewAll(signal)]);
   }
 
   confirm(): void {
@@ -154,106 +114,6 @@ export class EtcdLeaseManager implements LeaseManager {
 
   async reportReady(): Promise<void> {
     // etcd has no place for it.
-  }
-
-  async #acquireRacing(attributes: LeaseAttributes, signal: AbortSignal): Promise<Lease> {
-    for (let race = 0; race < mostRaces; race++) {
-      try {
-        return await this.#tryAcquire(attributes, signal);
-      } catch (error) {
-        if (!(error instanceof LostRace)) throw error;
-        await sleep(Math.random() * 50, signal);
-      }
-    }
-    throw new Failure(
-      "busy",
-      `Cannot get a subnet: other nodes were quicker ${mostRaces} times.`,
-      "See how many nodes start at once.",
-    );
-  }
-
-  async #tryAcquire(attributes: LeaseAttributes, signal: AbortSignal): Promise<Lease> {
-    const conf = this.#conf;
-    if (conf === undefined) throw new Error("acquire comes after config");
-    const { own: known, taken } = await this.#list(attributes.publicIp, signal);
-    if (known !== undefined && fits(known.subnets, conf)) {
-      return this.#adopt(known, attributes, signal);
-    }
-    if (known !== undefined) {
-      this.#log.info(
-        `The subnet ${known.id} no longer fits the network's config; it is given back.`,
-      );
-      await this.#registry.delete(known, signal);
-    }
-    const peerSubnets = taken.filter(({ id }) => id !== known?.id).map(({ subnets }) => subnets);
-    const earlier = this.#own?.subnets ?? this.#memory.earlier;
-    return this.#create(keepOrChooseSubnets(conf, earlier, peerSubnets), attributes, signal);
-  }
-
-  /** Lists what is taken, and finds this node's own entry. @throws Failure io */
-  async #list(
-    publicIp: Address | undefined,
-    signal: AbortSignal,
-  ): Promise<{ readonly own: Entry | undefined; readonly taken: readonly Taken[] }> {
-    const state = readLeaseState(this.#memory.stateFile);
-    const isCandidate = (entry: Entry) => findOwnEntry([entry], state, publicIp) !== undefined;
-    const { taken, candidates } = await this.#registry.list(isCandidate, signal);
-    return { own: findOwnEntry(candidates, state, publicIp), taken };
-  }
-
-  /** Takes an entry over, with its etcd lease if that still exists. */
-  async #adopt(entry: Entry, attributes: LeaseAttributes, signal: AbortSignal): Promise<Lease> {
-    let { lease } = entry;
-    if (lease !== 0n) {
-      const ttl = await this.#registry.keepAlive(lease, signal);
-      if (ttl > 0) this.#setExpiry(ttl);
-      else lease = await this.#grant(signal);
-    } else {
-      this.#record.leaseExpiry = undefined;
-    }
-    if (entry.value === formatAttributes(attributes) && lease === entry.lease) {
-      this.#remember(entry);
-      return leaseOf(entry, attributes);
-    }
-    if (await this.#update(entry, attributes, lease, signal)) {
-      return leaseOf(entry, attributes);
-    }
-    throw new LostRace();
-  }
-
-  async #create(
-    subnets: Subnets,
-    attributes: LeaseAttributes,
-    signal: AbortSignal,
-  ): Promise<Lease> {
-    const lease = await this.#grant(signal);
-    const own = await this.#registry.create(subnets, attributes, lease, signal);
-    this.#remember(own);
-    this.#log.info(`This node has the subnet ${own.id}.`);
-    return leaseOf(own, attributes);
-  }
-
-  /** @returns false if somebody else has changed the entry. */
-  async #update(
-    entry: OwnEntry,
-    attributes: LeaseAttributes,
-    lease: bigint,
-    signal: AbortSignal,
-  ): Promise<boolean> {
-    const updated = await this.#registry.update(entry, attributes, lease, signal);
-    if (updated !== undefined) this.#remember(updated);
-    return updated !== undefined;
-  }
-
-  async #grant(signal: AbortSignal): Promise<bigint> {
-    const { id, ttl } = await this.#registry.grant(signal);
-    this.#setExpiry(ttl);
-    return id;
-  }
-
-  #setExpiry(ttl: number): void {
-    this.#record.leaseExpiry = Date.now() + ttl * 1000;
-    this.#renewal.restart();
   }
 
   async #followAll(signal: AbortSignal): Promise<never> {
@@ -279,71 +139,38 @@ export class EtcdLeaseManager implements LeaseManager {
   /** Reads all entries again. Peers that have disappeared are removed after all have been read. */
   async #listPeers(isRestored: boolean, signal: AbortSignal): Promise<number> {
     const gone = new Set(this.#peers.ids);
-    let hasOwn = this.#own === undefined;
+    let hasOwn = this.#own.id === undefined;
     const revision = await this.#registry.readAll((id, kv) => {
       gone.delete(id);
-      if (id === this.#own?.id) hasOwn = true;
+      if (id === this.#own.id) hasOwn = true;
       this.#setPeer(id, kv);
     }, signal);
     if (!isRestored) for (const id of gone) this.#peers.delete(id);
     this.#complete = true;
     this.#settle();
-    if (!hasOwn || isRestored) this.#reacquire(signal);
+    if (!hasOwn || isRestored) this.#own.reacquire(signal);
     return revision;
   }
 
   #take(events: WatchResponse["events"], signal: AbortSignal): void {
     for (const { type, kv } of events) {
       const id = this.#registry.idOf(kv.key);
-      if (id === this.#own?.id) this.#seeOwn(type, kv, signal);
+      if (id === this.#own.id) this.#own.see(type, kv, signal);
       else if (type === "put") this.#setPeer(id, kv);
       else this.#peers.delete(id);
     }
     this.#settle(events.length > 0);
   }
 
-  /** This node's entry has changed: this node may have done it, or somebody else. */
-  #seeOwn(type: "put" | "delete", kv: KeyValue, signal: AbortSignal): void {
-    const own = this.#own;
-    if (own === undefined || kv.modRevision <= own.modRevision) return;
-    if (type === "delete") {
-      this.#reacquire(signal);
-      return;
-    }
-    const wanted = this.#attributes === undefined ? "" : formatAttributes(this.#attributes);
-    if (kv.value.toString("utf8") === wanted) {
-      this.#remember({ ...own, modRevision: kv.modRevision, lease: kv.lease });
-      if (kv.lease !== own.lease) this.#reacquire(signal);
-      return;
-    }
-    this.#log.warn(`Somebody has changed this node's key ${kv.key} in etcd.`);
-    this.#reacquire(signal);
-  }
-
-  /** Gets the lost lease back, or another one. */
-  #reacquire(signal: AbortSignal): void {
-    if (this.#reacquiring || this.#attributes === undefined) return;
-    this.#reacquiring = true;
-    void this.#reacquireNow(this.#attributes, signal);
-  }
-
-  async #reacquireNow(attributes: LeaseAttributes, signal: AbortSignal): Promise<void> {
-    const before = this.#own?.id;
-    try {
-      this.#log.warn(
-        `The lease of this node's subnet ${before ?? ""} is gone; it is acquired again.`,
-      );
-      const lease = await this.acquire(attributes, signal);
-      if (lease.id !== before) this.#listener?.onOwn(lease);
-    } catch (error) {
-      if (!signal.aborted) throw error;
-    } finally {
-      this.#reacquiring = false;
-    }
-  }
-
   #setPeer(id: string, kv: KeyValue): void {
-    if (id !== this.#own?.id) this.#peers.set(id, kv);
+    if (id !== this.#own.id) this.#peers.set(id, kv);
+  }
+
+  /** An entry turns out to be this node's. */
+  #forgetPeer(id: string): void {
+    if (!this.#peers.has(id)) return;
+    this.#peers.delete(id);
+    if (this.#complete) this.#settle();
   }
 
   #settle(isChanged = true): void {
@@ -354,41 +181,4 @@ export class EtcdLeaseManager implements LeaseManager {
     const complete = this.#complete;
     this.#listener?.onPeers({ leases, unreadable, complete, changed: changed.take() });
   }
-
-  /** Keeps the own etcd lease alive. */
-  async #renewAll(signal: AbortSignal): Promise<never> {
-    for (;;) {
-      await this.#renewal.wait(
-        () => renewalDelay(this.#record.leaseExpiry, this.#renewMargin, Date.now()),
-        signal,
-      );
-      const own = this.#own;
-      if (own === undefined || own.lease === 0n) continue;
-      await this.#record.untilDone("renewal", signal, async () => {
-        const ttl = await this.#registry.keepAlive(own.lease, signal);
-        if (ttl > 0) this.#setExpiry(ttl);
-        else this.#record.leaseExpiry = undefined;
-        if (ttl <= 0 && own === this.#own) this.#reacquire(signal);
-      });
-    }
-  }
-
-  /** Remembers this node's entry, which is not a peer's. */
-  #remember(own: OwnEntry): void {
-    this.#own = own;
-    if (this.#peers.has(own.id)) {
-      this.#peers.delete(own.id);
-      if (this.#complete) this.#settle();
-    }
-    const { stateFile } = this.#memory;
-    try {
-      writeLeaseState(stateFile, own);
-    } catch (error) {
-      this.#log.warn(`Cannot write ${stateFile}: ${messageOf(error)}.`);
-    }
-  }
-}
-
-function leaseOf({ id, subnets, createRevision }: OwnEntry, attributes: LeaseAttributes): Lease {
-  return { id, ...subnets, attributes, since: createRevision };
 }
