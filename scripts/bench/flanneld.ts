@@ -30,7 +30,7 @@ export const daemonScenarios: readonly DaemonScenario[] = [
 ];
 
 /** Seconds. */
-const [idleTime, heartbeatTime] = [60, 20];
+const [idleTime, heartbeatTime] = [120, 20];
 /** Each node's kubelet sends one in 5 minutes: those of 5,000 nodes. */
 const heartbeatsPerSecond = 17;
 const newPeers = Array.from({ length: 20 }, (_, at) => at + 1);
