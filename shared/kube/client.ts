@@ -157,11 +157,11 @@ export class KubeClient {
       response = await answered;
       hear();
       const refused = (response.statusCode ?? 0) >= 300 ? ([] as Buffer[]) : undefined;
-      for await (const chunk of response as AsyncIterable<Buffer>) {
-        hear();
+      await readAll(response, (chunk) => {
         if (refused === undefined) onChunk(chunk);
         else if (refused.length < 16) refused.push(chunk);
-      }
+        hear();
+      });
       if (givenUp !== undefined) throw givenUp;
       if (refused !== undefined) throw refusal(what, response, Buffer.concat(refused));
     } catch (error) {
@@ -221,6 +221,36 @@ async function answerOf(sent: ClientRequest): Promise<IncomingMessage> {
   sent.on("response", resolve);
   sent.on("error", reject);
   return promise;
+}
+
+/**
+ * Passes on each part of an answer in the same turn in which it comes; the loop of an asynchronous iterator
+ * would get it some turns later.
+ * @param onChunk ends the answer by throwing; what it throws is thrown on.
+ */
+async function readAll(response: IncomingMessage, onChunk: (chunk: Buffer) => void): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<undefined>();
+  let isOver = false;
+  const fail = (error: unknown): void => {
+    isOver = true;
+    reject(error);
+  };
+  response.on("data", (chunk: Buffer) => {
+    if (isOver) return;
+    try {
+      onChunk(chunk);
+    } catch (error) {
+      fail(error);
+    }
+  });
+  response.on("end", () => {
+    resolve(undefined);
+  });
+  response.on("error", fail);
+  response.on("close", () => {
+    fail(new Error("the connection was closed before the answer's end"));
+  });
+  await promise;
 }
 
 /** Kubernetes says why in a Status: `{"message":"...","reason":"Forbidden"}`. */
