@@ -1,9 +1,9 @@
 /** The agent beside the plugins that are measured, and the processor's time that it takes. */
-import { existsSync, openSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, openSync } from "node:fs";
 
 import { agentSocket } from "../../shared/files/paths.ts";
 import { sleep } from "../../shared/files/lock.ts";
-import { spawn } from "./spawn.ts";
+import { cpuTimeOf, spawn } from "./spawn.ts";
 
 /** Milliseconds until it must take calls. */
 const startTimeout = 5000;
@@ -29,13 +29,9 @@ export class Agent {
     return agent;
   }
 
-  /** Milliseconds of processor time that all its threads took since the last time. */
+  /** Milliseconds of processor time that it took since the last time. */
   takeCpu(): number {
-    const folder = `/proc/${String(this.#pid)}/task`;
-    const total = readdirSync(folder).reduce((sum, thread) => {
-      const [running = ""] = readFileSync(`${folder}/${thread}/schedstat`, "utf8").split(" ");
-      return sum + Number(running) / 1e6;
-    }, 0);
+    const total = cpuTimeOf(this.#pid);
     const taken = total - this.#counted;
     this.#counted = total;
     return taken;

@@ -26,6 +26,11 @@ const wait4 = libc.func("int wait4(int pid, void *status, int options, void *usa
   usage: Buffer,
 ) => number;
 
+const clockGettime = libc.func("int clock_gettime(int clock, void *time)") as (
+  clock: number,
+  time: BigInt64Array,
+) => number;
+
 /** Bytes; more than a posix_spawn_file_actions_t has on any processor. */
 const actionBytes = 512;
 /** Bytes of a struct rusage. It begins with two struct timeval. */
@@ -60,6 +65,18 @@ export function spawn(
   destroyActions(actions);
   if (errno !== 0) throw new Error(`Cannot start ${file}: errno ${String(errno)}`);
   return pid.readInt32LE(0);
+}
+
+/** Milliseconds of processor time of a process, those of threads that have ended included. */
+export function cpuTimeOf(pid: number): number {
+  // The number of a process's clock (clock_getcpuclockid(3)).
+  const CPUCLOCK_SCHED = 2;
+  const time = new BigInt64Array(2);
+  if (clockGettime((~pid << 3) | CPUCLOCK_SCHED, time) !== 0) {
+    throw new Error(`Process ${String(pid)} has ended`);
+  }
+  const [seconds = 0n, nanoseconds = 0n] = time;
+  return Number(seconds) * 1000 + Number(nanoseconds) / 1e6;
 }
 
 /** Waits until one of the started processes ends. */
