@@ -59,13 +59,16 @@ export function siblingsOf(
 export function rulesetOf(
   { node }: Pick<PortmapEnv, "node">,
   container: Container,
-  records: readonly Pick<PortRecord, "forward">[],
+  records: readonly Pick<PortRecord, "forward" | "entryHandles">[],
   maker: "us" | "reference" = "us",
 ): Ruleset {
   const forwards = records
     .map(({ forward }) => forward)
     .toSorted((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
-  return hostPortRuleset(container, forwards, node.sys.sha512, maker);
+  // Of several records, none knows all.
+  const [only, ...more] = records;
+  const entryHandles = more.length === 0 ? only?.entryHandles : undefined;
+  return hostPortRuleset(container, forwards, node.sys.sha512, maker, entryHandles);
 }
 
 function keyOf({ network, ifname }: PortRecord["forward"]): string {

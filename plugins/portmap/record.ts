@@ -31,7 +31,11 @@ export interface PortRecord {
   readonly leftover: boolean;
   /** Whether an earlier version read it from another plugin's rules. */
   readonly foreign: boolean;
+  /** See {@link IptablesRules.entryHandles}. They are the rules' names, as long as nobody makes them anew. */
+  readonly entryHandles?: EntryHandles | undefined;
 }
+
+type EntryHandles = Readonly<Partial<Record<Family, readonly bigint[]>>>;
 
 export type Phase = "adding" | "added" | "leaving";
 
@@ -58,13 +62,22 @@ interface PlainRecord {
   phase?: Phase;
   leftover: boolean;
   foreign: boolean;
+  /** By family; decimal numbers. */
+  entryHandles?: Readonly<Record<string, readonly string[]>>;
 }
 
-export function formatRecord({ forward, localnetLink, phase, ...rest }: PortRecord): string {
+export function formatRecord({
+  forward,
+  localnetLink,
+  phase,
+  entryHandles,
+  ...rest
+}: PortRecord): string {
   const plain: PlainRecord = {
     ...rest,
     ...(localnetLink === undefined ? {} : { localnetLink }),
     ...(phase === "added" ? {} : { phase }),
+    ...(entryHandles === undefined ? {} : { entryHandles: formatHandles(entryHandles) }),
     ...forward,
     addresses: forward.addresses.map(formatCidr),
     mappings: forward.mappings.map(({ hostIP, family, ...mapping }) => ({
@@ -79,8 +92,9 @@ export function formatRecord({ forward, localnetLink, phase, ...rest }: PortReco
 /** Reads a record. @throws if it is damaged. */
 export function parseRecord(text: string): PortRecord {
   const plain = JSON.parse(text) as PlainRecord;
-  const { netns, inode, reserved, leftover, foreign, backend, phase, localnetLink, ...forward } =
+  const { netns, inode, reserved, leftover, foreign, backend, phase, localnetLink, ...rest } =
     plain;
+  const { entryHandles, ...forward } = rest;
   const record: PortRecord = {
     localnetLink,
     phase: phase ?? "added",
@@ -90,6 +104,7 @@ export function parseRecord(text: string): PortRecord {
     leftover,
     foreign,
     backend,
+    entryHandles: entryHandles === undefined ? undefined : parseHandles(entryHandles),
     forward: {
       ...forward,
       addresses: forward.addresses.map(parseCidr),
@@ -103,6 +118,22 @@ export function parseRecord(text: string): PortRecord {
   if (!isPlain(record)) throw new TypeError("a damaged record");
   checkRecorded(record.forward, backend);
   return record;
+}
+
+function formatHandles(handles: EntryHandles): Record<string, string[]> {
+  const all = Object.entries(handles).map(([family, some]) => [family, some.map(String)] as const);
+  return Object.fromEntries(all);
+}
+
+/** @throws if one is no number. */
+function parseHandles(plain: Readonly<Record<string, readonly string[]>>): EntryHandles {
+  const { 4: ipv4 = [], 6: ipv6 = [] } = plain;
+  return { 4: ipv4.map(parseHandle), 6: ipv6.map(parseHandle) };
+}
+
+function parseHandle(text: string): bigint {
+  if (!/^\d{1,19}$/.test(text)) throw new TypeError(`no handle: ${text}`);
+  return BigInt(text);
 }
 
 const protocols: readonly unknown[] = ["tcp", "udp", "sctp"] satisfies Protocol[];

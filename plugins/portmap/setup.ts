@@ -20,6 +20,8 @@ interface Task {
   readonly record: PortRecord;
   readonly evicted: readonly PortRecord[];
   readonly surveyor: Surveyor;
+  /** Those of the rules that were made. */
+  readonly entryHandles: Map<Family, readonly bigint[]>;
 }
 
 /**
@@ -27,7 +29,8 @@ interface Task {
  * the same interface. One transaction for each family.
  * @throws Failure firewall, busy; CniError Conflict
  */
-export function setUp(env: PortmapEnv, task: Task): void {
+export function setUp(env: PortmapEnv, given: Omit<Task, "entryHandles">): void {
+  const task: Task = { ...given, entryHandles: new Map() };
   const { firewall, store } = env;
   const { record, evicted } = task;
   const podFamilies = familiesOf(record.forward);
@@ -70,7 +73,7 @@ function removeOthers(env: PortmapEnv, { record, evicted }: Task): void {
  * Notes in the record that its rules are made.
  * @throws Failure busy if a DEL or GC that did not see all of them came in between.
  */
-function commit(env: PortmapEnv, { record, evicted }: Task): void {
+function commit(env: PortmapEnv, { record, evicted, entryHandles }: Task): void {
   const { store } = env;
   store.locked(() => {
     const { network } = record.forward;
@@ -81,7 +84,9 @@ function commit(env: PortmapEnv, { record, evicted }: Task): void {
         "Delete the container, or call ADD again.",
       );
     }
-    store.write({ ...record, phase: "added" });
+    const added: PortRecord = { ...record, phase: "added" };
+    const handles = { 4: entryHandles.get(4) ?? [], 6: entryHandles.get(6) ?? [] };
+    store.write(entryHandles.size === 0 ? added : { ...added, entryHandles: handles });
     for (const previous of evicted) if (!isSameAttachment(previous, record)) store.remove(previous);
   });
   if (evicted.length > 0) closeLocalnets(env);
@@ -95,7 +100,10 @@ function addOwn(env: PortmapEnv, task: Task, family: Family): boolean {
   const state = driver.sharedState(family, wanted);
   if (state !== undefined && !env.store.isKnownState(state)) return false;
   const removed = unrecorded(env, driver, task, family);
-  if (removed.length === 0 && driver.add([family], wanted)) return true;
+  const note = (_: Family, handles: readonly bigint[]): void => {
+    task.entryHandles.set(family, handles);
+  };
+  if (removed.length === 0 && driver.add([family], wanted, [], note)) return true;
   // If the state is unknown, shared rules may be missing.
   if (state === undefined) return false;
   driver.reconcile([family], wanted, removed);

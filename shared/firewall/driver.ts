@@ -27,6 +27,8 @@ export interface FirewallDriver {
    * Adds rulesets, and removes others, without looking at all that is there: the shared rules are
    * known to be in order ({@link sharedState}), and the owners of those added have none.
    * @param removed rulesets as they were added.
+   * @param noteHandles is called for each family with {@link IptablesRules.entryHandles} of what was
+   *   added, where the kernel tells them.
    * @returns false where something is not as it should be. Then {@link reconcile} will do.
    * @throws Failure busy
    */
@@ -34,6 +36,7 @@ export interface FirewallDriver {
     families: readonly Family[],
     added: readonly Ruleset[],
     removed?: readonly Ruleset[],
+    noteHandles?: (family: Family, handles: readonly bigint[]) => void,
   ): boolean;
 
   /**

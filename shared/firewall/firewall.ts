@@ -9,7 +9,13 @@ import { sleep } from "../files/lock.ts";
 import type { Lock } from "../files/lock.ts";
 import { commitChanges } from "../netlink/nf_batch.ts";
 import type { NfChange } from "../netlink/nf_batch.ts";
-import { generation, hasChain, listRules, netfilterSocket } from "../netlink/nf_tables.ts";
+import {
+  generation,
+  hasChain,
+  listRules,
+  netfilterSocket,
+  ruleByHandle,
+} from "../netlink/nf_tables.ts";
 import type { NfFamily, NfRule } from "../netlink/nf_tables.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import type { RunResult, Sys } from "../runtime/sys.ts";
@@ -108,12 +114,13 @@ export class Firewall implements Disposable {
 
   /**
    * Makes changes of nf_tables, of which iptables-nft is a part, in one transaction without a process.
+   * @param handles gets those of new rules that are to be echoed.
    * @returns whether they were made. Where not, nothing was, and a tool can say why.
    * @throws Failure kernel
    */
-  commit(changes: readonly NfChange[]): boolean {
+  commit(changes: readonly NfChange[], handles?: bigint[]): boolean {
     this.#hasDeleted ||= changes.some(({ kind }) => kind.startsWith("delete"));
-    return commitChanges(this.#netfilter(), changes) === 0;
+    return commitChanges(this.#netfilter(), changes, handles) === 0;
   }
 
   /**
@@ -169,6 +176,11 @@ export class Firewall implements Disposable {
    */
   rules(family: NfFamily, table: string, chain: string, having?: string | Buffer): NfRule[] {
     return listRules(this.#netfilter(), family, table, chain, having);
+  }
+
+  /** The rule of a chain of nf_tables with a handle, if there is one. @throws Failure kernel */
+  ruleByHandle(family: NfFamily, table: string, chain: string, handle: bigint): NfRule | undefined {
+    return ruleByHandle(this.#netfilter(), family, table, chain, handle);
   }
 
   /** Whether a table of iptables-legacy is in use, which nf_tables knows nothing of. */

@@ -13,6 +13,7 @@ import type { Ruleset } from "./ruleset.ts";
 
 /**
  * The host ports of a container: those of its interfaces, or none for the owner alone.
+ * @param entryHandles see {@link IptablesRules.entryHandles}.
  * @param maker "reference" for no more rules than the reference plugin makes.
  */
 export function hostPortRuleset(
@@ -20,9 +21,13 @@ export function hostPortRuleset(
   forwards: readonly PortForward[],
   digest: Digest,
   maker: "us" | "reference" = "us",
+  entryHandles: Readonly<Partial<Record<Family, readonly bigint[]>>> = {},
 ): Ruleset {
   return {
-    iptables: (family) => hostPortRulesOfIptables(container, forwards, family, digest),
+    iptables: (family) => ({
+      ...hostPortRulesOfIptables(container, forwards, family, digest),
+      entryHandles: entryHandles[family] ?? [],
+    }),
     nftables: (families) =>
       families.map((family) => hostPortRulesOfNftables(container, forwards, family, maker)),
   };

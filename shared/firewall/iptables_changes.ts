@@ -11,14 +11,15 @@ import type { IptablesRules } from "./ruleset.ts";
  * @returns undefined where a rule has no encoding here.
  */
 export function addChanges(
-  { table, chain, rules }: IptablesRules,
+  { table, chain, entryChain, rules }: IptablesRules,
   family: Family,
 ): NfChange[] | undefined {
   const changes: NfChange[] = [{ kind: "newChain", family, table, chain }];
   for (const { chain: own, rule: text } of rules) {
     const rule = iptablesRuleContent(text, family);
     if (rule === undefined) return undefined;
-    changes.push({ kind: "newRule", family, table, chain: own, rule });
+    const echo = own === entryChain;
+    changes.push({ kind: "newRule", family, table, chain: own, rule: { ...rule, echo } });
   }
   return changes;
 }

@@ -17,6 +17,7 @@ import {
 } from "./iptables_text.ts";
 import { retryOnConflict } from "./retry.ts";
 import { stateOf } from "../netlink/nf_tables.ts";
+import type { NfRule } from "../netlink/nf_tables.ts";
 import type { IptablesRules, Ruleset } from "./ruleset.ts";
 
 const variants: readonly Variant[] = ["nft", "legacy"];
@@ -39,13 +40,18 @@ export class IptablesDriver implements FirewallDriver {
     families: readonly Family[],
     added: readonly Ruleset[],
     removed: readonly Ruleset[] = [],
+    noteHandles: (family: Family, handles: readonly bigint[]) => void = () => {},
   ): boolean {
     return families.every((family) => {
       const wanted = withRules(rulesOf(added, family));
       const gone = withRules(rulesOf(removed, family)).filter((rules) => this.#has(family, rules));
       if (wanted.some((rules) => this.#has(family, rules))) return false;
       const isLegacy = this.#firewall.variant(family) === "legacy";
-      if (!isLegacy && this.#commit(family, wanted, gone)) return true;
+      const handles: bigint[] = [];
+      if (!isLegacy && this.#commit(family, wanted, gone, handles)) {
+        noteHandles(family, handles);
+        return true;
+      }
       const checks = isLegacy ? wanted.flatMap(({ shared }) => checkSharedLines(shared)) : [];
       const lines = [
         ...new Set(checks),
@@ -224,20 +230,19 @@ export class IptablesDriver implements FirewallDriver {
 
   /**
    * Makes and removes rulesets as changes of nf_tables.
+   * @param handles gets those of new rules that lead to owners' chains.
    * @returns whether it did. Where not, nothing was changed, and the tools may do it.
    */
   #commit(
     family: Family,
     wanted: readonly IptablesRules[],
     gone: readonly IptablesRules[],
+    handles?: bigint[],
   ): boolean {
     const isThere = (table: string, chain: string): boolean =>
       this.#firewall.hasChain(family, table, chain);
     const changes = gone.flatMap((rules) => {
-      const { table, chain, entryChain } = rules;
-      const entries = this.#firewall
-        .rules(family, table, entryChain, chain)
-        .filter((rule) => rule.names(chain));
+      const entries = this.#knownEntries(family, rules) ?? this.#entries(family, rules);
       return removeChanges(rules, family, entries);
     });
     for (const rules of wanted) {
@@ -250,8 +255,28 @@ export class IptablesDriver implements FirewallDriver {
       changes.length > 0 &&
       wanted.every(({ table, entryChain }) => isThere(table, entryChain)) &&
       gone.every(({ table, oldChains }) => !oldChains.some((chain) => isThere(table, chain))) &&
-      this.#firewall.commit(changes)
+      this.#firewall.commit(changes, handles)
     );
+  }
+
+  #entries(family: Family, { table, chain, entryChain }: IptablesRules): NfRule[] {
+    return this.#firewall
+      .rules(family, table, entryChain, chain)
+      .filter((rule) => rule.names(chain));
+  }
+
+  /**
+   * The rules that lead to an owner's chain, by their handles: on a full node, to list them takes longer
+   * than all else. If there are more of them, the kernel does not let the chain go.
+   * @returns undefined where a handle is not known, or by now that of another rule.
+   */
+  #knownEntries(family: Family, rules: IptablesRules): NfRule[] | undefined {
+    const { table, chain, entryChain, entryHandles = [] } = rules;
+    const entries = entryHandles.flatMap((handle) => {
+      const rule = this.#firewall.ruleByHandle(family, table, entryChain, handle);
+      return rule?.names(chain) === true ? [rule] : [];
+    });
+    return entries.length > 0 && entries.length === entryHandles.length ? entries : undefined;
   }
 
   /** Whether a table is there. To list one of iptables-legacy that is not would make it. */

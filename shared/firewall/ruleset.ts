@@ -31,6 +31,11 @@ export interface IptablesRules {
   readonly entryChain: string;
   /** The rules in its chain, then those of other chains that lead there. */
   readonly rules: readonly Rule[];
+  /**
+   * The handles in nf_tables of the rules that lead to its chain, where they are known. They may be
+   * those of other rules by now.
+   */
+  readonly entryHandles?: readonly bigint[];
   /** What these rules need, and all owners share. */
   readonly shared: SharedRules;
 }

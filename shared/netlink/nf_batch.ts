@@ -1,7 +1,7 @@
 import type { Message } from "./codec.ts";
 import { Flag } from "./codec.ts";
 import { attribute, be32, dataValue } from "./nf_expression.ts";
-import { nfgenmsg, terminated } from "./nf_tables.ts";
+import { handleOf, nfgenmsg, terminated } from "./nf_tables.ts";
 import type { NfFamily } from "./nf_tables.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
@@ -18,6 +18,8 @@ const NFT_MSG_NEWRULE = 6;
 const NFT_MSG_DELRULE = 8;
 const NFT_MSG_NEWSET = 9;
 const NFT_MSG_NEWSETELEM = 12;
+/** The kernel repeats the message with the handle that it has given. */
+const NLM_F_ECHO = 8;
 /** The rule goes behind those that are there. */
 const NLM_F_APPEND = 0x800;
 const NFT_SET_ANONYMOUS_CONSTANT = 3;
@@ -44,6 +46,8 @@ export interface NfRuleContent {
   readonly comment?: string;
   /** Whether it goes before the rules that are there already. */
   readonly first?: boolean;
+  /** Whether its handle is wanted. */
+  readonly echo?: boolean;
 }
 
 /** A set that belongs to its rule: values of a type of nft's. */
@@ -56,12 +60,21 @@ export interface NfAnonymousSet {
 
 /**
  * Makes changes in one transaction. A chain that is to be made must not be there.
+ * @param handles gets those of the rules that are to be echoed.
  * @returns 0, or the errno of the first change that the kernel refuses; then nothing is changed.
  * @throws Failure kernel when the kernel does not answer.
  */
-export function commitChanges(socket: NetlinkSocket, changes: readonly NfChange[]): number {
+export function commitChanges(
+  socket: NetlinkSocket,
+  changes: readonly NfChange[],
+  handles: bigint[] = [],
+): number {
   const messages = changes.flatMap(messagesOf);
-  return socket.commit(batchMark(NFNL_MSG_BATCH_BEGIN), messages, batchMark(NFNL_MSG_BATCH_END));
+  const [begin, end] = [batchMark(NFNL_MSG_BATCH_BEGIN), batchMark(NFNL_MSG_BATCH_END)];
+  return socket.commit(begin, messages, end, (body) => {
+    const handle = handleOf(body);
+    if (handle !== undefined) handles.push(handle);
+  });
 }
 
 function batchMark(type: number): Message {
@@ -94,7 +107,7 @@ function messagesOf(change: NfChange): Message[] {
         ),
       ];
     case "newRule": {
-      const { expressions, sets = [], first, ...rest } = change.rule;
+      const { expressions, sets = [], first, echo, ...rest } = change.rule;
       return [
         ...sets.flatMap((set) => [
           message(NFT_MSG_NEWSET, Flag.CREATE, ...setAttributes(set)),
@@ -102,7 +115,7 @@ function messagesOf(change: NfChange): Message[] {
         ]),
         message(
           NFT_MSG_NEWRULE,
-          Flag.CREATE | (first === true ? 0 : NLM_F_APPEND),
+          Flag.CREATE | (first === true ? 0 : NLM_F_APPEND) | (echo === true ? NLM_F_ECHO : 0),
           attribute(2, terminated(chain)),
           attribute(4, Buffer.concat(expressions)),
           ...ruleAttributes(rest),

@@ -104,29 +104,58 @@ export function listRules(
   ]);
   const bytes = typeof having === "string" ? Buffer.from(having) : having;
   const found = socket.dump(message, absent, bytes);
-  const readRule = ({ body }: Received): NfRule[] => {
-    const attrs = attributes(body, NFGENMSG);
-    const handle = attrs.get(NFTA_RULE_HANDLE);
-    // Kernels that do not filter dumps answer with the rules of every chain.
-    const isOf = attrs.get(NFTA_RULE_TABLE)?.equals(terminated(table)) === true;
-    if (
-      handle === undefined ||
-      !isOf ||
-      attrs.get(NFTA_RULE_CHAIN)?.equals(terminated(chain)) !== true
-    ) {
-      return [];
-    }
-    const expressions = attrs.get(NFTA_RULE_EXPRESSIONS) ?? Buffer.alloc(0);
-    return [
-      {
-        handle: handle.readBigUInt64BE(0),
-        comment: commentOf(attrs.get(NFTA_RULE_USERDATA)),
-        expressions,
-        names: (chainName: string) => expressions.includes(terminated(chainName)),
-      },
-    ];
-  };
-  return understood("its rules", () => found.flatMap(readRule));
+  return understood("its rules", () =>
+    found.flatMap((received) => readRule(received, table, chain)),
+  );
+}
+
+/** None if it is that of another chain. */
+function readRule({ body }: Received, table: string, chain: string): NfRule[] {
+  const attrs = attributes(body, NFGENMSG);
+  const handle = attrs.get(NFTA_RULE_HANDLE);
+  // Kernels that do not filter dumps answer with the rules of every chain.
+  const isOf = attrs.get(NFTA_RULE_TABLE)?.equals(terminated(table)) === true;
+  if (
+    handle === undefined ||
+    !isOf ||
+    attrs.get(NFTA_RULE_CHAIN)?.equals(terminated(chain)) !== true
+  ) {
+    return [];
+  }
+  const expressions = attrs.get(NFTA_RULE_EXPRESSIONS) ?? Buffer.alloc(0);
+  return [
+    {
+      handle: handle.readBigUInt64BE(0),
+      comment: commentOf(attrs.get(NFTA_RULE_USERDATA)),
+      expressions,
+      names: (chainName: string) => expressions.includes(terminated(chainName)),
+    },
+  ];
+}
+
+/** The rule of a chain with a handle, if there is one. @throws Failure kernel */
+export function ruleByHandle(
+  socket: NetlinkSocket,
+  family: NfFamily,
+  table: string,
+  chain: string,
+  handle: bigint,
+): NfRule | undefined {
+  const number = Buffer.alloc(8);
+  number.writeBigUInt64BE(handle);
+  const message = request(NFT_MSG_GETRULE, 0, family, [
+    [NFTA_RULE_TABLE, table],
+    [NFTA_RULE_CHAIN, chain],
+  ]);
+  const body = Buffer.concat([message.body, nested(NFTA_RULE_HANDLE, number, false)]);
+  const [reply] = socket.transact([{ ...message, body }]);
+  const [found] = reply?.received ?? [];
+  return found && understood("its rules", () => readRule(found, table, chain)[0]);
+}
+
+/** The handle of a rule that a message is about. */
+export function handleOf(body: Buffer): bigint | undefined {
+  return attributes(body, NFGENMSG).get(NFTA_RULE_HANDLE)?.readBigUInt64BE(0);
 }
 
 /** A rule's expressions, each a kind and its data. */

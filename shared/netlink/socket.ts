@@ -103,10 +103,16 @@ export class NetlinkSocket implements Disposable {
   /**
    * Sends a batch (linux/netfilter/nfnetlink.h): messages that the kernel carries out all or not at all.
    * @param begin and end mark it.
+   * @param hear is called with each message that the kernel repeats, as those with NLM_F_ECHO.
    * @returns 0, or the errno of the first message that the kernel refuses.
    * @throws Failure kernel when the kernel does not answer.
    */
-  commit(begin: Message, messages: readonly Message[], end: Message): number {
+  commit(
+    begin: Message,
+    messages: readonly Message[],
+    end: Message,
+    hear: (body: Buffer) => void = () => {},
+  ): number {
     const first = this.#seq;
     const last = first + messages.length;
     this.#seq += messages.length + 2;
@@ -119,7 +125,11 @@ export class NetlinkSocket implements Disposable {
     let refused = 0;
     for (;;) {
       for (const { type, seq, body } of this.#receive()) {
-        if (type !== NLMSG_ERROR || seq < first || seq > last) continue;
+        if (seq < first || seq > last) continue;
+        if (type !== NLMSG_ERROR) {
+          hear(body);
+          continue;
+        }
         const errno = Math.abs(understood("a change", () => readS32(body, 0)));
         if (refused === 0) refused = errno;
         // The answer to the mark is one to the whole batch.

@@ -5,6 +5,7 @@ import { some, testSome } from "../helpers/form.ts";
 import { cni, cniOk, leftovers, referenceDir, type CniJson } from "../helpers/cni.ts";
 import { DUAL_STACK, IPV4, IPV6, VERSIONS } from "../helpers/network.ts";
 import {
+  addMappedPod,
   addPortmap,
   BACKENDS,
   createNode,
@@ -438,6 +439,30 @@ describe.concurrent("the protocol", () => {
     await cniOk(node, { ...call, command: "ADD" });
     const targets = (await node.iptablesSave(4)).match(/(?<=--to-destination )\S+/g);
     expect(targets).toEqual(["10.244.1.9:80", "10.244.1.9:53"]);
+  });
+
+  test("DEL knows its rules by handles, also where those are of others by now", async () => {
+    await using node = await createNode(IPTABLES_NFT);
+    const mapped = async (id: string, hostPort: number) =>
+      addMappedPod(node, IPTABLES_NFT, id, { mappings: [{ hostPort, containerPort: 80 }] });
+    const first = await mapped("first", 8081);
+    const second = await mapped("second", 8082);
+    const third = await mapped("third", 8083);
+    const rules = async (): Promise<string> => node.sh("iptables-save -t nat");
+    expect(await rules()).toMatch(/8081.*8082.*8083/s);
+    await cniOk(node, { ...first.portmap, command: "DEL" });
+    expect(await rules()).not.toContain("8081");
+    // Made anew in another order, rules have handles that were others'.
+    await node.sh(`
+      iptables-save -t nat > /run/rules
+      nft delete table ip nat
+      { grep -v '^COMMIT' /run/rules | grep -v 8083; grep 8083 /run/rules; echo COMMIT; } > /run/turned
+      iptables-restore < /run/turned`);
+    await cniOk(node, { ...second.portmap, command: "DEL" });
+    expect(await rules()).not.toContain("8082");
+    expect(await rules()).toContain("8083");
+    await cniOk(node, { ...third.portmap, command: "DEL" });
+    expect(await rules()).not.toMatch(/CNI-DN|808\d/);
   });
 
   testSome([IPTABLES_NFT, NFTABLES])(

@@ -251,6 +251,10 @@ describe("a record", () => {
     { mappings: [{ hostPort: 8080, containerPort: 80, protocol: "tcp -j" }] },
     { mappings: [{ hostPort: 8080, containerPort: 80, protocol: "tcp", hostIP: "x" }] },
     { mappings: [{ hostPort: 8080, containerPort: 80, protocol: "tcp", family: 5 }] },
+    { entryHandles: { 4: ["-1"] } },
+    { entryHandles: { 4: "12" } },
+    { entryHandles: { 6: [null] } },
+    { entryHandles: null },
     { options: { ...options, markMasqBit: 32 } },
     { options: { ...options, snat: "yes" } },
     { options: { ...options, externalSetMarkChain: "X -j ACCEPT" } },
@@ -277,6 +281,13 @@ describe("a record", () => {
       expect(fixture.store.list()).toEqual([c2]);
     },
   );
+
+  it("keeps the handles of its rules", () => {
+    using fixture = open();
+    const known = { ...c1, entryHandles: { 4: [7n, 2n ** 62n], 6: [] } };
+    fixture.store.write(known);
+    expect(fixture.store.read("net", c1.forward)).toEqual(known);
+  });
 
   it("is not what a crash left half written", () => {
     using fixture = open();
