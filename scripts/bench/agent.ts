@@ -20,7 +20,7 @@ export class Agent {
   static start(file: string): Agent {
     const nothing = openSync("/dev/null", "r+");
     const env = { PATH: process.env["PATH"] ?? "", XTABLES_LOCKFILE: "/run/xtables.lock" };
-    const agent = new Agent(spawn(file, ["agent"], env, nothing, nothing));
+    const agent = new Agent(spawn(file, ["agent"], env, nothing, nothing, nothing));
     const end = performance.now() + startTimeout;
     while (!existsSync(agentSocket)) {
       if (performance.now() > end) throw new Error(`${file} agent made no socket`);

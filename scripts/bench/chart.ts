@@ -17,7 +17,7 @@ export interface Bar {
 const looks: readonly (readonly [side: Side, title: string, colour: string])[] = [
   ["ours", "flannel-cni alone", "#93c5fd"],
   ["agent", "with the agent", "#2563eb"],
-  ["native", "with the agent and the small client", "#1e3a8a"],
+  ["native", "with the native client", "#1e3a8a"],
 ];
 const ink = "#374151";
 

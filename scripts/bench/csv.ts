@@ -6,7 +6,7 @@ const headings = [
   ...["scenario", "call", "verb"],
   ...["ours_ms", "ours_lower", "ours_upper"],
   ...["agent_ms", "agent_lower", "agent_upper", "agent_cpu_ms"],
-  ...["small_client_ms", "small_client_lower", "small_client_upper", "small_client_cpu_ms"],
+  ...["native_ms", "native_lower", "native_upper", "native_cpu_ms"],
   ...["reference_ms", "reference_lower", "reference_upper"],
   ...["floor_ms", "ours_cpu_ms", "reference_cpu_ms", "ours_rss_mb", "reference_rss_mb"],
 ];

@@ -2,7 +2,7 @@
  * Compares the plugins with the reference plugins, and with the floor: the same work in a process that
  * has done it before. Everything runs in namespaces of its own.
  *
- *   main.ts [--quick] [--only WORDS] [--bin FOLDER] [--out FILE]   measures, prints a table, writes JSON
+ *   main.ts [--quick] [--only WORDS]... [--bin FOLDER] [--out FILE]   measures, prints a table, writes JSON
  *   main.ts --docs [--out FILE]                     puts that file's figures into the docs
  *
  * REFERENCE_CNI_BIN names another folder to compare with, GO_FLANNELD the Go program's flanneld.
@@ -10,7 +10,7 @@
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, release } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
 import { updateDocs } from "./docs.ts";
@@ -26,7 +26,7 @@ import { print } from "../terminal.ts";
 const { values } = parseArgs({
   options: {
     quick: { type: "boolean", default: false },
-    only: { type: "string" },
+    only: { type: "string", multiple: true },
     bin: { type: "string", default: "dist/bin" },
     out: { type: "string" },
     docs: { type: "boolean", default: false },
@@ -77,7 +77,7 @@ async function main(): Promise<void> {
     daemons.push(...found);
     save(runOf(rows, daemons, load, skipped));
   }
-  if (doctorScenario.includes(values.only ?? "")) {
+  if (isNamed(doctorScenario)) {
     const found = await measureDoctor(ours, values.quick ? 1 : 5, progress);
     rows.push(found);
     save(runOf(rows, daemons, load, skipped));
@@ -87,8 +87,12 @@ async function main(): Promise<void> {
   print(`\n${out} has all of it.`);
 }
 
+function isNamed(name: string): boolean {
+  return values.only?.some((words) => name.includes(words)) !== false;
+}
+
 function isChosen({ name, rounds }: (typeof scenarios | typeof daemonScenarios)[number]): boolean {
-  if (values.only !== undefined) return name.includes(values.only);
+  if (values.only !== undefined) return isNamed(name);
   return !values.quick || rounds.quick > 0;
 }
 
@@ -96,9 +100,17 @@ function isChosen({ name, rounds }: (typeof scenarios | typeof daemonScenarios)[
 function sidesOf(ours: string): { folders: Folders; skipped: readonly string[] } {
   const folders = { ours, reference: referenceFolder };
   const { status } = spawnSync(join(ours, "flannel"), ["agent", "--help"]);
-  return status === 0
-    ? { folders: { ...folders, agent: ours }, skipped: [] }
-    : { folders, skipped: [`There are no figures with an agent: ${ours} has none.`] };
+  if (status !== 0) {
+    return { folders, skipped: [`There are no figures with an agent: ${ours} has none.`] };
+  }
+  // Where the build puts them.
+  const native = join(dirname(ours), "client", basename(ours));
+  return hasPlugin(native, "flannel")
+    ? { folders: { ...folders, agent: ours, native }, skipped: [] }
+    : {
+        folders: { ...folders, agent: ours },
+        skipped: ["There are no figures of the native client: the build has made none."],
+      };
 }
 
 /** What the reference is, by the version that a Go program has in it. */

@@ -1,6 +1,7 @@
 /** A node to measure on: a sandbox with pods, and in it a worker that calls the plugins. */
 import { join, resolve } from "node:path";
 
+import { fullExecutable } from "../../shared/files/paths.ts";
 import { linkLegacyTools } from "../../test/lab/legacy_tools.ts";
 import type { Service } from "../../test/lab/process.ts";
 import { createSandbox } from "../../test/lab/sandbox.ts";
@@ -10,7 +11,7 @@ import { confOf, crowdConf, subnetEnv } from "./scenarios.ts";
 import type { Backend, Conf, Plugin, Scenario } from "./scenarios.ts";
 
 /**
- * Ours alone; ours with an agent, by the client in the executable and by the small one; the reference; and
+ * Ours alone; ours with an agent, by the client in the executable and by the native one; the reference; and
  * the least that there can be.
  */
 export const sides = ["ours", "agent", "native", "reference", "floor"] as const;
@@ -18,8 +19,6 @@ export type Side = (typeof sides)[number];
 
 const systemPath = "/usr/sbin:/usr/bin:/sbin:/bin";
 const legacyTools = "/run/bench/tools";
-/** Which executable of a folder is the agent, called with that as its argument. */
-const agentFile = "flannel";
 /** The namespace that all background pods share. */
 const crowd = "crowd";
 /** How many background pods are made at once. */
@@ -64,7 +63,14 @@ export class BenchNode {
     `);
     await sandbox.addPods(Array.from({ length: scenario.atOnce }, (_, lane) => `pod${lane}`));
     const script = side === "floor" ? "scripts/bench/floor.ts" : "scripts/bench/worker.ts";
-    const agent = side === "agent" || side === "native" ? [join(bin, agentFile)] : [];
+    const agents = {
+      agent: ["flannel"],
+      native: [fullExecutable],
+      ours: [],
+      reference: [],
+      floor: [],
+    };
+    const agent = agents[side].map((name) => join(bin, name));
     const worker = await sandbox.start(process.execPath, [resolve(script), ...agent]);
     const node = new BenchNode(sandbox, worker, bin, plugins, scenario);
     await node.#fill();

@@ -54,11 +54,14 @@ export function spawn(
   env: Readonly<Record<string, string>>,
   stdin: number,
   stdout: number,
+  stderr = 2,
 ): number {
   const actions = Buffer.alloc(actionBytes);
   initActions(actions);
   addDup(actions, stdin, 0);
   addDup(actions, stdout, 1);
+  // Node's own would be closed by exec.
+  addDup(actions, stderr, 2);
   const pid = Buffer.alloc(4);
   const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
   const errno = posixSpawn(pid, file, actions, null, [file, ...args, null], [...variables, null]);

@@ -5,9 +5,9 @@ import { targetsOf, verdictOf } from "./targets.ts";
 
 const headings = [
   ...["scenario", "call"],
-  ...["ours", "with the agent", "small client", "reference", "floor"],
-  ...["ratio", "agent", "small"],
-  ...["CPU", "CPU ratio", "agent", "small"],
+  ...["ours", "with the agent", "native client", "reference", "floor"],
+  ...["ratio", "agent", "native"],
+  ...["CPU", "CPU ratio", "agent", "native"],
   "max RSS",
 ];
 

@@ -17,7 +17,7 @@ type Limits = Readonly<Partial<Record<"ours" | "agent" | "native", number>>>;
 const ourSides = [
   ["ours", "alone"],
   ["agent", "with the agent"],
-  ["native", "with the small client"],
+  ["native", "with the native client"],
 ] as const;
 const verbs: readonly Verb[] = ["ADD", "DEL"];
 

@@ -24,7 +24,7 @@ test("each of our sides has its own limit, by the reference's time", () => {
   expect(verdicts("time of chain ADD (chain, 1 mapping)")).toEqual({
     "time of chain ADD (chain, 1 mapping), alone, by the reference's": "0.14, reached",
     "time of chain ADD (chain, 1 mapping), with the agent, by the reference's": "not measured",
-    "time of chain ADD (chain, 1 mapping), with the small client, by the reference's":
+    "time of chain ADD (chain, 1 mapping), with the native client, by the reference's":
       "not measured",
   });
 });
