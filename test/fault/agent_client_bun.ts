@@ -4,7 +4,7 @@
  */
 import { closeSync, openSync } from "node:fs";
 import { createInterface } from "node:readline";
-import { encodeRequest, offerTimeout } from "../../shared/agent/protocol.ts";
+import { encodeRequest } from "../../shared/agent/protocol.ts";
 import { agentSocket } from "../../shared/files/paths.ts";
 import { sys } from "../../shared/runtime/sys_bun.ts";
 import { POLLIN, SystemCalls } from "../../shared/runtime/system_calls.ts";
@@ -22,6 +22,8 @@ export type Move =
       readonly from?: number;
       readonly to?: number;
     }
+  /** Sends a request byte by byte. */
+  | { readonly do: "trickle"; readonly at: number; readonly call: AgentCall }
   /** Sends bytes in base64. */
   | {
       readonly do: "send";
@@ -67,6 +69,8 @@ const stderr = "/proc/self/fd/2";
 const system = new SystemCalls(rawCalls);
 const sockets = new Map<number, number>();
 const callConnection = -1;
+/** Milliseconds to wait for what has to come. A real client makes its call itself much sooner. */
+const patience = 20_000;
 
 console.log("ready");
 for await (const line of createInterface(process.stdin)) {
@@ -81,10 +85,17 @@ function carryOut(move: Move): unknown {
       const { call, from = 0, to } = move;
       return send(move.at, bytesOf(call).subarray(from, to), from === 0 ? passedBy(call) : []);
     }
+    case "trickle": {
+      const { call } = move;
+      const sent = Array.from(bytesOf(call), (byte, place) =>
+        send(move.at, Buffer.of(byte), place === 0 ? passedBy(call) : []),
+      );
+      return sent.every((word) => word === "sent") ? "sent" : "refused";
+    }
     case "send":
       return send(move.at, Buffer.from(move.bytes, "base64"), move.pass ?? []);
     case "read":
-      return read(move.at, move.most, move.wait ?? 1000).toString("latin1");
+      return read(move.at, move.most, move.wait ?? patience).toString("latin1");
     case "close":
       closeSync(socketAt(move.at));
       return "closed";
@@ -101,13 +112,13 @@ function makeCall(call: AgentCall): CallAnswer {
   if (open(callConnection) !== "open") return answered("");
   try {
     send(callConnection, bytesOf(call), passedBy(call));
-    const offer = read(callConnection, 1, offerTimeout).toString();
+    const offer = read(callConnection, 1, patience).toString();
     if (offer !== "O") return answered(offer);
     send(callConnection, Buffer.from("A"), []);
     const header = read(callConnection, 7, 100_000);
     const words = offer + header.toString("latin1", 0, 2);
     if (words !== "OBR") return answered(words);
-    const stdout = read(callConnection, header.readUInt32LE(3), 1000).toString();
+    const stdout = read(callConnection, header.readUInt32LE(3), patience).toString();
     return { ...answered(words), code: header[2] ?? 1, stdout };
   } finally {
     closeSync(socketAt(callConnection));

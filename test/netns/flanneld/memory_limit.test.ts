@@ -99,7 +99,8 @@ test.skipIf(!isBun || skipped !== "").each(cases)(
     );
     // Or it was not cold.
     expect(started.files).toBeGreaterThan(15);
-    expect(took).toBeLessThan(5000);
+    // Pages that are read again and again would be many times as many, and delay the start by minutes.
+    expect(started.majorFaults).toBeLessThan(10_000);
     // A page that is read again for each change would be a hundred times as many.
     expect(faults).toBeLessThan(1500);
     await daemon.end();
