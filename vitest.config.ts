@@ -68,6 +68,7 @@ export default defineConfig({
   // The builds define the real one.
   define: {
     FLANNEL_CNI_VERSION: JSON.stringify("0.0.0-test"),
+    FLANNEL_CNI_NATIVE_CLIENT: JSON.stringify(""),
     FLANNEL_CNI_BUILD_ID: JSON.stringify("0".repeat(32)),
   },
 });

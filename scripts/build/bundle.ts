@@ -96,8 +96,16 @@ function withFallback(client: string, module: string): string {
 
 export type Runtime = keyof typeof aliases;
 
-/** Writes the plugins' bundle, and the second bundles beside it. */
-export async function bundle(entry: string, outfile: string, runtime: Runtime): Promise<void> {
+/**
+ * Writes the plugins' bundle, and the second bundles beside it.
+ * @param nativeClient what install-cni installs, as tools/install-cni/native_client.ts wants it.
+ */
+export async function bundle(
+  entry: string,
+  outfile: string,
+  runtime: Runtime,
+  nativeClient = "",
+): Promise<void> {
   const hasClient = resolve(entry) === resolve("plugins/main_bun.ts");
   const options = optionsOf(hasClient ? fallbackEntry : entry, outfile, runtime);
   // Tools and daemons use more of node:fs than the replacement has, and may take longer to start.
@@ -107,6 +115,7 @@ export async function bundle(entry: string, outfile: string, runtime: Runtime): 
     entryPoints: [source],
     outfile: join(dirname(outfile), file),
     alias,
+    define: { ...options.define, FLANNEL_CNI_NATIVE_CLIENT: JSON.stringify(nativeClient) },
     plugins: [netlinkCodecs],
   }));
   const threads = Object.entries(runtime === "bun" ? threadEntries : {}).map(([file, source]) => ({

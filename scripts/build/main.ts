@@ -5,9 +5,18 @@
  *   main.ts bin    dist/bin, with Bun's compiler; with pkg if Bun does not support this processor
  *   main.ts pkg    dist/pkg, with Node and @yao-pkg/pkg
  */
-import { chmodSync, linkSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
+import {
+  chmodSync,
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { gzipSync } from "node:zlib";
 import { execa } from "execa";
 import { fileNames, pluginNames } from "../../plugins/builtins.ts";
 import { contentOf } from "../../shared/files/content.ts";
@@ -48,7 +57,10 @@ async function main(target: string): Promise<void> {
   mkdirSync(work, { recursive: true });
   mkdirSync(folder, { recursive: true });
   rmSync(compiled, { force: true });
-  await bundle(values.entry ?? `plugins/main_${runtime}.ts`, script, runtime);
+  // Not for what is built to measure or to test.
+  const isProduct = values.out === undefined && values.entry === undefined;
+  const client = isProduct ? await buildNativeClient(join("dist", ".work", "client")) : undefined;
+  await bundle(values.entry ?? `plugins/main_${runtime}.ts`, script, runtime, embedded(client));
   await (compiler === undefined
     ? execa(process.execPath, ["scripts/build/pkg.ts", script, compiled])
     : execa(compiler, [...bunArguments, script, ...threadScripts, `--outfile=${compiled}`]));
@@ -56,7 +68,7 @@ async function main(target: string): Promise<void> {
   // A running plugin keeps the old file; the new one takes its name.
   renameSync(rewrite(compiled), product);
   for (const name of links) link(product, join(folder, name));
-  if (values.out === undefined) await linkClients(product, target);
+  if (isProduct) linkClients(client, product, target);
   const size = (statSync(product).size / 1e6).toFixed(0);
   const scripts = [script, ...secondBundles.map((file) => join(work, file))];
   const bytes = scripts.reduce((sum, file) => sum + statSync(file).size, 0);
@@ -69,10 +81,9 @@ async function main(target: string): Promise<void> {
  * Fills a folder as install-cni fills that of the plugins on a node, with the tools too: the plugins' names are
  * the native client's, and what it executes is beside it.
  */
-async function linkClients(product: string, target: string): Promise<void> {
+function linkClients(client: string | undefined, product: string, target: string): void {
   const folder = join("dist", "client", target);
   rmSync(folder, { recursive: true, force: true });
-  const client = await buildNativeClient(join("dist", ".work", "client"));
   if (client === undefined) return;
   mkdirSync(folder, { recursive: true });
   const names: readonly string[] = pluginNames;
@@ -80,6 +91,13 @@ async function linkClients(product: string, target: string): Promise<void> {
   for (const name of [fullExecutable, ...fileNames()]) {
     if (!names.includes(name)) link(product, join(folder, name));
   }
+}
+
+/** The client as install-cni has it. */
+function embedded(client: string | undefined): string {
+  return client === undefined
+    ? ""
+    : gzipSync(readFileSync(client), { level: 9 }).toString("base64");
 }
 
 function link(from: string, to: string): void {

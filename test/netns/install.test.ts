@@ -1,13 +1,23 @@
 /** install-cni on a node: what it installs, removes and refuses, and what is left when it is killed. */
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
-import { describe, expect, test } from "vitest";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { execa } from "execa";
+import { beforeAll, describe, expect, test } from "vitest";
 import { pluginNames } from "../../plugins/builtins.ts";
 import { binDir, createSandbox, type Sandbox } from "../helpers/cni.ts";
+import { clients } from "../helpers/clients.ts";
 import { isBun, soak, testSome } from "../helpers/form.ts";
 
 const bin = binDir();
 const PLUGINS = pluginNames.toSorted();
+/** The native client, if the build has it, and where it expects the executable. */
+const CLIENT = clients().find(({ name }) => name === "native client")?.bin;
+const FULL = "flannel-cni";
+const FILES = CLIENT === undefined ? PLUGINS : [...PLUGINS, FULL].toSorted();
+/** Files that differ between versions of the executable. */
+const CHANGING = CLIENT === undefined ? PLUGINS : [FULL];
 const BIN = "/opt/cni/bin";
 const CONF = "/etc/cni/net.d";
 const CONFLIST = `${CONF}/10-flannel.conflist`;
@@ -23,26 +33,31 @@ async function makeVariant(node: Sandbox): Promise<string> {
   return "/run/variant/install-cni";
 }
 
-const digest = createHash("sha256")
-  .update(readFileSync(`${bin}/flannel`))
-  .digest("hex");
+const contents = CLIENT === undefined ? [bin] : [bin, CLIENT];
+const digests = contents
+  .map((folder) =>
+    createHash("sha256")
+      .update(readFileSync(join(folder, "flannel")))
+      .digest("hex"),
+  )
+  .toSorted()
+  .join("\n");
 
 /** A command that prints a name of each file in the working directory, however many it has. */
 const eachFileOnce = "stat -c '%i %n' * | sort -u -k 1,1 | cut -d ' ' -f 2";
 
-/** Expects all plugins to be whole, to run, and to be the same executable. */
+/** Expects all plugins to be whole, to run, and to be the same executable or the client of one. */
 async function expectWhole(node: Sandbox): Promise<void> {
   await node.sh(`
     cd ${BIN}
     for plugin in ${PLUGINS.join(" ")}; do CNI_COMMAND=VERSION ./$plugin </dev/null >/dev/null; done
-    for file in $(${eachFileOnce}); do
-      cmp ${bin}/flannel $file
-    done
-    [ "$(cut -c 1-64 ${MANIFEST} | sort -u)" = ${digest} ]
+    for plugin in ${PLUGINS.join(" ")}; do cmp ${CLIENT ?? bin}/flannel $plugin; done
+    cmp ${bin}/flannel ${CLIENT === undefined ? "flannel" : FULL}
+    [ "$(cut -c 1-64 ${MANIFEST} | sort -u)" = "${digests}" ]
     cd ${CONF}
     sha256sum --check --quiet ${MANIFEST}
   `);
-  expect(await node.list(BIN)).toEqual([MANIFEST, ...PLUGINS]);
+  expect(await node.list(BIN)).toEqual([MANIFEST, ...FILES]);
   expect(await node.list(CONF)).toEqual([MANIFEST, "10-flannel.conflist"]);
 }
 
@@ -50,11 +65,11 @@ describe("I1, I2: install", () => {
   test("puts all plugins and the conflist there, once, and takes them away", async () => {
     await using node = await createSandbox();
     const report = await node.output(`${bin}/install-cni`);
-    expect(report.match(/^installed /gm)).toHaveLength(6);
+    expect(report.match(/^installed /gm)).toHaveLength(FILES.length + 1);
     await expectWhole(node);
     expect(await node.mode(`${BIN}/flannel`)).toBe(0o755);
     const inodes = await node.sh(`stat -c %i ${BIN}/* | sort -u`);
-    expect(inodes.trim().split("\n")).toHaveLength(1);
+    expect(inodes.trim().split("\n")).toHaveLength(contents.length);
 
     const stamps = `stat -c '%n %i %y' ${BIN} ${BIN}/* ${CONF} ${CONF}/* ${BIN}/${MANIFEST}`;
     const before = await node.sh(stamps);
@@ -64,7 +79,7 @@ describe("I1, I2: install", () => {
     expect(await node.sh(stamps)).toBe(before);
 
     const removed = await node.output(`${BIN}/flannel`, ["install-cni", "--uninstall"]);
-    expect(removed.match(/^removed /gm)).toHaveLength(6);
+    expect(removed.match(/^removed /gm)).toHaveLength(FILES.length + 1);
     expect([await node.list(BIN), await node.list(CONF)]).toEqual([[], []]);
   });
 
@@ -86,7 +101,7 @@ describe("I1, I2: install", () => {
     try {
       for (const version of [...versions, ...versions]) {
         const report = await node.output(version);
-        expect(report.match(/^replaced /gm)).toHaveLength(5);
+        expect(report.match(/^replaced /gm)).toHaveLength(CHANGING.length);
       }
     } finally {
       await node.writeFile("/run/stop", "");
@@ -117,7 +132,7 @@ describe("I1, I2: install", () => {
     expect(await node.output("strace", args)).toMatch(/flannel \(a copy: links are impossible\)/);
     await expectWhole(node);
     const inodes = await node.sh(`stat -c %i ${BIN}/* | sort -u`);
-    expect(inodes.trim().split("\n")).toHaveLength(5);
+    expect(inodes.trim().split("\n")).toHaveLength(FILES.length);
   });
 
   test("called as cp, replaces a file that runs", async () => {
@@ -128,8 +143,9 @@ describe("I1, I2: install", () => {
       sleep 2 </dev/null 2>/dev/null | CNI_COMMAND=ADD CNI_CONTAINERID=a CNI_NETNS=/proc/1/ns/net \
         CNI_IFNAME=eth0 ${BIN}/flannel >/dev/null 2>&1 &
       /run/image/cp -f /run/flannel ${BIN}
+      cmp ${bin}/flannel ${BIN}/flannel
+      for plugin in ${PLUGINS.join(" ")}; do CNI_COMMAND=VERSION ${BIN}/$plugin </dev/null; done
     `);
-    await expectWhole(node);
     const links = await node.sh(`stat -c %h ${BIN}/flannel ${BIN}/bridge`);
     expect(links.trim().split("\n")).toEqual(["1", "4"]);
   });
@@ -163,12 +179,12 @@ describe("S1: installers and others", () => {
       done
       for pid in $pids; do wait $pid; done
     `);
-    const digests = await node.sh(
+    const found = await node.sh(
       `cd ${BIN}; ${eachFileOnce} | xargs sha256sum | cut -c 1-64 | sort -u`,
     );
-    expect(digests.trim().split("\n"), "all of one version").toHaveLength(1);
-    expect(await node.list(BIN)).toEqual([MANIFEST, ...PLUGINS]);
-    expect(await node.sh(`cut -c 1-64 ${BIN}/${MANIFEST} | sort -u`)).toBe(digests);
+    expect(found.trim().split("\n"), "all of one version").toHaveLength(contents.length);
+    expect(await node.list(BIN)).toEqual([MANIFEST, ...FILES]);
+    expect(await node.sh(`cut -c 1-64 ${BIN}/${MANIFEST} | sort -u`)).toBe(found);
   });
 });
 
@@ -203,7 +219,7 @@ describe("what is refused", () => {
     const result = await node.exec(`${bin}/install-cni`);
     expect(result).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("EROFS") });
     expect(await node.sh(stamps)).toBe(before);
-    expect(await node.list(BIN)).toEqual([MANIFEST, ...PLUGINS]);
+    expect(await node.list(BIN)).toEqual([MANIFEST, ...FILES]);
   });
 });
 
@@ -233,12 +249,102 @@ const CALLS = ["rename", "link", "unlink", "fsync", "chmod", "mkdir"];
 /** The system calls that give files their names: see isBun. */
 const FEW_CALLS = isBun ? ["rename", "link", "unlink"] : ["rename"];
 
+/** A build without the native client. */
+async function buildPlain(): Promise<string> {
+  const folder = mkdtempSync(join(tmpdir(), "plain-"));
+  const target = isBun ? "bin" : "pkg";
+  await execa(process.execPath, ["scripts/build/main.ts", target, `--out=${folder}`]);
+  return folder;
+}
+
+describe.runIf(CLIENT !== undefined && (isBun || soak))("from one form to the other", () => {
+  let plain: string;
+  beforeAll(async () => {
+    plain = await buildPlain();
+    return () => {
+      rmSync(plain, { recursive: true });
+    };
+  });
+
+  test("and back, and says which it is", async () => {
+    await using node = await createSandbox();
+    await node.sh(`mkdir -p /run/plain && cp ${plain}/flannel /run/plain/install-cni`);
+    const toPlain = await node.output("/run/plain/install-cni");
+    expect(toPlain).toContain("The plugins are the executable itself.");
+    expect(await node.list(BIN)).toEqual([MANIFEST, ...PLUGINS]);
+    const toClient = await node.output(`${bin}/install-cni`);
+    expect(toClient).toContain("The plugins are the agent's native client, beside flannel-cni");
+    await expectWhole(node);
+    const back = await node.output("/run/plain/install-cni");
+    expect(back).toContain(`removed   ${BIN}/${FULL}`);
+    expect(await node.list(BIN)).toEqual([MANIFEST, ...PLUGINS]);
+    expect(await node.sh(`wc -l <${BIN}/${MANIFEST}`)).toBe("5\n");
+    expect(await node.output("/run/plain/install-cni")).toContain("There was nothing to do.");
+    await node.output(`${bin}/install-cni`);
+    await node.output("/run/plain/install-cni", ["--uninstall"]);
+    expect([await node.list(BIN), await node.list(CONF)]).toEqual([[], []]);
+  });
+
+  test("what somebody has put in the executable's place stays", async () => {
+    await using node = await createSandbox();
+    await node.sh(`mkdir -p /run/plain && cp ${plain}/flannel /run/plain/install-cni`);
+    await node.output(`${bin}/install-cni`);
+    await node.sh(`rm ${BIN}/${FULL}; echo mine >${BIN}/${FULL}`);
+    expect(await node.output("/run/plain/install-cni")).toContain(`left      ${BIN}/${FULL}`);
+    expect(await node.readFile(`${BIN}/${FULL}`)).toBe("mine\n");
+    expect(await node.output("/run/plain/install-cni")).toContain("There was nothing to do.");
+  });
+
+  test("killed at any moment, the plugins run", { timeout: 400_000 }, async () => {
+    await using node = await createSandbox();
+    await node.sh(`mkdir -p /run/plain && cp ${plain}/flannel /run/plain/install-cni`);
+    const forms = ["/run/plain/install-cni", `${bin}/install-cni`];
+    let kills = 0;
+    for (const [from = "", to = ""] of [forms, forms.toReversed()]) {
+      for (const call of soak ? CALLS : ["rename"]) {
+        for (let nth = 2; nth < 30; nth += soak ? 1 : 4) {
+          await node.output(from);
+          const inject = `inject=/^f?${call}(at|at2)?$:signal=KILL:when=${nth}`;
+          const { exitCode } = await node.exec("strace", [
+            "-f",
+            "-o",
+            "/dev/null",
+            "-e",
+            inject,
+            to,
+          ]);
+          if (exitCode === 0) break;
+          kills++;
+          for (const plugin of PLUGINS) {
+            await node.sh(`CNI_COMMAND=VERSION ${BIN}/${plugin} </dev/null`);
+          }
+          await node.output(to);
+          const files = to === forms[1] ? FILES : PLUGINS;
+          expect(await node.list(BIN), `${call} ${nth}`).toEqual([MANIFEST, ...files]);
+        }
+      }
+    }
+    expect(kills).toBeGreaterThan(2);
+  });
+});
+
 describe("I1: killed at any moment", () => {
   testSome(["on a fresh node", "during an upgrade"])("%s", { timeout: 400_000 }, async (when) => {
     await using node = await createSandbox();
     const upgrade = when === "during an upgrade";
     // Files are never written in place, so links are enough to restore the old version.
     await node.output(await makeVariant(node));
+    if (CLIENT !== undefined) {
+      // The client of another version.
+      await node.sh(`
+        cd ${BIN}
+        cp bridge other
+        printf x | dd of=other bs=1 seek=15 conv=notrunc status=none
+        for plugin in ${PLUGINS.join(" ")}; do ln -f other $plugin; done
+        rm other
+        sha256sum ${FILES.join(" ")} >${MANIFEST}
+      `);
+    }
     await node.sh(`cp -al ${BIN} ${BIN}.old; cp -al ${CONF} ${CONF}.old`);
     let kills = 0;
     for (const call of soak ? CALLS : FEW_CALLS) {
@@ -255,7 +361,7 @@ describe("I1: killed at any moment", () => {
         expect(exitCode, context).toBe(137);
         // The old or the new version, but whole. Where there is a conflist, its plugins are there.
         const has = new Set((await node.exists(BIN)) ? await node.list(BIN) : []);
-        const complete = PLUGINS.every((plugin) => has.has(plugin));
+        const complete = FILES.every((plugin) => has.has(plugin));
         expect(complete || (!upgrade && !(await node.exists(CONFLIST))), context).toBe(true);
         for (const plugin of PLUGINS.filter((name) => has.has(name))) {
           await node.sh(`CNI_COMMAND=VERSION ${BIN}/${plugin} </dev/null`);
@@ -272,10 +378,10 @@ describe("I1: killed at any moment", () => {
       }
     }
     expect(kills).toBeGreaterThan(isBun ? 2 : 0);
-    // Its names are links to one file.
+    // Its names are links to one file, or to the client and one file.
     await node.sh(`
       cd ${BIN}.old
-      [ $(${eachFileOnce} | wc -l) = 1 ]
+      [ $(${eachFileOnce} | wc -l) = ${contents.length} ]
       head -n 1 ${MANIFEST} | sha256sum --check --quiet
     `);
   });

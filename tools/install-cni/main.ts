@@ -6,14 +6,16 @@ import type { Session } from "../../shared/cli/run.ts";
 import { OutputError, Terminal } from "../../shared/cli/terminal.ts";
 import { explainError } from "../../shared/cni/error.ts";
 import { findExecutable } from "../../shared/files/files.ts";
-import { mountedConflist } from "../../shared/files/paths.ts";
+import { fullExecutable, mountedConflist } from "../../shared/files/paths.ts";
 import { ownExecutable } from "../../shared/runtime/sys.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
 import { contentOf } from "../../shared/files/content.ts";
+import type { Content } from "../../shared/files/files.ts";
 import { copyFile, digestOf } from "./atomic_file.ts";
 import { conflictsWith } from "./conflicts.ts";
 import { readConflist } from "./conflist.ts";
 import type { Conflist } from "./conflist.ts";
+import { nativeClient } from "./native_client.ts";
 import { optionTable, readOptions } from "./options.ts";
 import type { Options } from "./options.ts";
 import { installedFiles, Transaction } from "./transaction.ts";
@@ -64,6 +66,7 @@ const installCommand: Command<Tool> = {
     if (outcomes.every(({ what }) => what === "unchanged" || what === "gone")) {
       lines.push("There was nothing to do.");
     }
+    if (options.action === "install") lines.push(formOf(nativeClient()));
     report(terminal, lines);
     return 0;
   },
@@ -136,10 +139,13 @@ function install(
   warn: Warn,
 ): readonly Outcome[] {
   const conflist = options.withConf ? readConflist(options.conf) : undefined;
-  const wantedFiles = executables(plugins);
+  const client = nativeClient();
+  const wantedFiles = executables(plugins, client);
+  // What an installation with the native client has left.
+  const obsolete = client === undefined ? [fullExecutable] : [];
   const wantedConf = conflistFile(options.confName, conflist);
   const done = [
-    installedFiles(sys, options.binDir, wantedFiles),
+    installedFiles(sys, options.binDir, wantedFiles, obsolete),
     conflist === undefined ? [] : installedFiles(sys, options.confDir, wantedConf),
   ];
   if (done.every((outcomes) => outcomes !== undefined)) {
@@ -157,6 +163,7 @@ function install(
   ];
   for (const transaction of transactions) transaction.recordIntent();
   const changed = transactions.flatMap((transaction) => transaction.commit());
+  changed.push(...bin.retire(obsolete));
   for (const transaction of transactions) transaction.recordResult();
   if (conflist !== undefined) warnOf(conflist, options, warn);
   return [...swept, ...changed, ...unchanged];
@@ -175,12 +182,21 @@ function isFolder(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
-function executables(plugins: readonly string[]): WantedFile[] {
+function formOf(client: Content | undefined): string {
+  return client === undefined
+    ? "The plugins are the executable itself."
+    : `The plugins are the agent's native client, beside ${fullExecutable}, which it executes.`;
+}
+
+/** The executable by the plugins' names, or the native client by these and what it executes by its own. */
+function executables(plugins: readonly string[], client: Content | undefined): WantedFile[] {
   const content = contentOf(self);
-  const digest = digestOf(content);
-  const mode = statSync(self).mode & 0o777;
+  const full = { content, digest: digestOf(content), mode: statSync(self).mode & 0o777 };
   // The one that delegates comes last.
-  return plugins.toReversed().map((name) => ({ name, content, digest, mode }));
+  const names = plugins.toReversed();
+  if (client === undefined) return names.map((name) => ({ ...full, name }));
+  const native = { ...full, content: client, digest: digestOf(client) };
+  return [{ ...full, name: fullExecutable }, ...names.map((name) => ({ ...native, name }))];
 }
 
 function conflistFile(name: string, conflist: Conflist | undefined): WantedFile[] {

@@ -90,6 +90,7 @@ export class Transaction {
   readonly #staged: StagedFile[] = [];
   /** The files that are new, staged or renamed already. */
   #changed: readonly WantedFile[] = [];
+  #retired: readonly string[] = [];
 
   /**
    * Locks a folder, and makes it if there is none.
@@ -175,27 +176,41 @@ export class Transaction {
     return outcomes;
   }
 
-  /** Removes from the manifest what was replaced. */
+  /** Removes from the manifest what was replaced or retired. */
   recordResult(): void {
-    this.#record(linesAfter(this.#recorded, this.#wanted));
+    const lines = linesAfter(this.#recorded, this.#wanted);
+    this.#record(lines.filter(({ name }) => !this.#retired.includes(name)));
+  }
+
+  /** Removes files of earlier installations, unless somebody has changed them since. */
+  retire(names: readonly string[]): Outcome[] {
+    this.#retired = names;
+    return this.#remove(names);
   }
 
   /** Removes what was installed, unless somebody has changed it since. */
   uninstall(): Outcome[] {
-    const known = new Map<string, string>();
-    const outcomes = [...this.#recorded].map(([name, digests]): Outcome => {
-      const path = join(this.#path, name);
-      const found = lstatSync(path, { throwIfNoEntry: false });
-      if (found === undefined) return { what: "gone", path, note: "already" };
-      if (!found.isFile() || !digests.includes(digestOnce(path, found, known))) {
-        return { what: "left", path, note: "changed since by somebody else" };
-      }
-      unlinkSync(path);
-      return { what: "removed", path, note: "" };
-    });
+    const outcomes = this.#remove([...this.#recorded.keys()]);
     removeIfPresent(join(this.#path, manifestName));
     syncFolder(this.#path);
     return outcomes;
+  }
+
+  /** Removes those files of the manifest that are as they were installed. */
+  #remove(names: readonly string[]): Outcome[] {
+    const known = new Map<string, string>();
+    return names.flatMap((name): Outcome[] => {
+      const digests = this.#recorded.get(name);
+      if (digests === undefined) return [];
+      const path = join(this.#path, name);
+      const found = lstatSync(path, { throwIfNoEntry: false });
+      if (found === undefined) return [{ what: "gone", path, note: "already" }];
+      if (!found.isFile() || !digests.includes(digestOnce(path, found, known))) {
+        return [{ what: "left", path, note: "changed since by somebody else" }];
+      }
+      unlinkSync(path);
+      return [{ what: "removed", path, note: "" }];
+    });
   }
 
   #takeLock(): Lock | undefined {
@@ -228,12 +243,14 @@ export class Transaction {
 /**
  * Sees whether nothing is to be done in a folder: all files are as they are wanted, and no run is at
  * work there or was killed. It changes nothing and needs no lock.
+ * @param obsolete names that no installation has any more.
  * @returns the files, or undefined if there is something to do.
  */
 export function installedFiles(
   sys: Sys,
   folder: string,
   wanted: readonly WantedFile[],
+  obsolete: readonly string[] = [],
 ): Outcome[] | undefined {
   if (listIfPresent(folder).some((name) => name === lockName || isTemporary(name)))
     return undefined;
@@ -242,6 +259,7 @@ export function installedFiles(
   const recorded = readManifest(folder);
   const isRecorded = textOf(manifestOf(linesAfter(recorded, wanted))) === textOf(recorded);
   const names = new Set(recorded.keys());
+  if (obsolete.some((name) => names.has(name))) return undefined;
   const isDone = found.every(({ isCurrent }) => isCurrent) && isRecorded;
   return isDone && wanted.every(({ name }) => names.has(name)) ? found.map(unchanged) : undefined;
 }
