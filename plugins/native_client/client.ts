@@ -8,6 +8,8 @@
  * needs no garbage collector. What it asks of the kernel, calls.c hands on: a negative value is an errno.
  */
 
+import { isText, lengthOf, startsWith, textAt } from "./text";
+
 // Of shared/agent/protocol.ts; a unit test compares them.
 const magic = "flcni\0\0\u0001";
 const buildIdLength = 32;
@@ -324,30 +326,6 @@ function fail(errno: i32): void {
   textAt(')",\n    "details": "Install the plugins again: install-cni."\n}\n', end);
   print(1, scratch, lengthOf(scratch));
   leave(1);
-}
-
-/** Writes an ASCII text and a NUL. @returns where. */
-function textAt(text: string, at: usize): usize {
-  for (let index = 0; index < text.length; index++) store<u8>(at + index, text.charCodeAt(index));
-  store<u8>(at + text.length, 0);
-  return at;
-}
-
-function lengthOf(at: usize): i32 {
-  let length = 0;
-  while (load<u8>(at + length) != 0) length++;
-  return length;
-}
-
-function startsWith(at: usize, text: string): bool {
-  for (let index = 0; index < text.length; index++) {
-    if (load<u8>(at + index) != text.charCodeAt(index)) return false;
-  }
-  return true;
-}
-
-function isText(at: usize, text: string): bool {
-  return startsWith(at, text) && load<u8>(at + text.length) == 0;
 }
 
 /** Waits until a moment by {@link now}. */
