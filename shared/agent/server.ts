@@ -2,10 +2,10 @@ import { chmodSync, readlinkSync, statSync, writeSync } from "node:fs";
 import { Failure } from "../base/failure.ts";
 import { createLog } from "../daemon/log.ts";
 import type { Log } from "../daemon/log.ts";
-import { notifySystemd } from "../daemon/notify.ts";
-import { readIfPresent, removeIfPresent } from "../files/files.ts";
+import { notifySystemd, unixAddress } from "../daemon/notify.ts";
+import { overwriteFile, readIfPresent, removeIfPresent } from "../files/files.ts";
 import { ensurePrivateFolder, takeLock } from "../files/lock.ts";
-import { agentSocket, ownNetns } from "../files/paths.ts";
+import { agentFolder, agentLock, agentSocket, ownNetns } from "../files/paths.ts";
 import { check } from "../netlink/socket.ts";
 import { SystemCalls } from "../runtime/system_calls.ts";
 import type { Sys } from "../runtime/sys.ts";
@@ -53,9 +53,9 @@ export async function runAgent(sys: Sys, options: AgentOptions): Promise<number>
   // Before anything of the node is looked at.
   if (options.root !== undefined) enterRoot(system, options.root);
   requireNode();
-  const folder = agentSocket.slice(0, agentSocket.lastIndexOf("/"));
-  ensurePrivateFolder(folder);
-  const lock = takeLock(sys, `${folder}/lock`, takeoverTimeout);
+  ensurePrivateFolder(agentFolder);
+  const lock = takeLock(sys, agentLock, takeoverTimeout);
+  overwriteFile(agentLock, `${buildId}\n`, onlyOwner);
   const listener = listen(sys, system);
   const ending = check(system.eventFd(), "make an event descriptor");
   const { dataFolders } = options;
@@ -146,10 +146,7 @@ function linkOf(path: string): string | undefined {
 function listen(sys: Sys, system: SystemCalls): number {
   removeIfPresent(agentSocket);
   const fd = check(sys.socket(AF_UNIX, SOCK_STREAM_CLOEXEC | 0o4000, 0), "make the agent's socket");
-  const path = Buffer.from(agentSocket);
-  const address = Buffer.alloc(2 + path.length + 1);
-  address.writeUInt16LE(AF_UNIX);
-  path.copy(address, 2);
+  const address = unixAddress(Buffer.from(agentSocket));
   check(sys.bind(fd, address), `make the socket ${agentSocket}`);
   chmodSync(agentSocket, onlyOwner);
   check(system.listen(fd, backlog), `listen at ${agentSocket}`);

@@ -5,6 +5,7 @@ import type { SendAside } from "../netlink/removal.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { POLLIN } from "../runtime/system_calls.ts";
 import type { SystemCalls } from "../runtime/system_calls.ts";
+import { ownExecutable } from "../runtime/sys.ts";
 import type { Sys } from "../runtime/sys.ts";
 import type { Handler } from "../cni/handler.ts";
 import { refusal } from "./admission.ts";
@@ -59,6 +60,8 @@ export class AgentWorker {
   /** Calls since the last collection of garbage. */
   #uncollected = 0;
   #lastCall = 0;
+  /** Whether another build has taken the place of this one. */
+  #isReplaced = false;
 
   constructor(parts: WorkerParts) {
     this.#parts = parts;
@@ -102,7 +105,7 @@ export class AgentWorker {
       ],
       this.#timeout(),
     );
-    if (end !== 0) return true;
+    if (end !== 0 || this.#isReplaced) return true;
     this.#collect(more !== 0 || events.some((event) => event !== 0));
     for (const [at, connection] of connections.entries()) {
       if (events[at] !== 0) this.#read(connection);
@@ -166,6 +169,7 @@ export class AgentWorker {
       (connection.stderr === undefined ? "it passes no stderr" : undefined) ??
       refusal(request, connection.netns, terms, system);
     if (why !== undefined) {
+      this.#isReplaced ||= request.buildId !== terms.buildId && isOutdated();
       this.#tell(`A call is not taken, for ${why}.`);
       connection.decline();
       this.#drop(connection);
@@ -210,6 +214,11 @@ export class AgentWorker {
 /** When a connection is dropped unless it goes on. */
 function deadlineOf({ phase, since }: Connection): number {
   return phase === "accepted" ? Infinity : since + clientTimeout;
+}
+
+/** Whether an executable of another build is in the place of this one, as after an installation. */
+function isOutdated(): boolean {
+  return readlinkSync(ownExecutable).endsWith(" (deleted)");
 }
 
 /** Ends a thread that is in another network namespace: all later calls would change that one. */

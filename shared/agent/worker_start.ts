@@ -1,5 +1,6 @@
 import { statSync } from "node:fs";
 import type { Handler } from "../cni/handler.ts";
+import { createLog } from "../daemon/log.ts";
 import { ownNetns } from "../files/paths.ts";
 import type { SendAside } from "../netlink/removal.ts";
 import { SystemCalls } from "../runtime/system_calls.ts";
@@ -38,6 +39,13 @@ export async function startWorker({
 }: WorkerRuntime): Promise<void> {
   const { listener, ending, dataFolders } = JSON.parse(sys.args[0] ?? "") as WorkerStart;
   const system = new SystemCalls(rawCalls);
+  const log = createLog(
+    (line) => {
+      writeIfRead(system, stderr, line);
+    },
+    "flannel-agent",
+    0,
+  );
   const worker = new AgentWorker({
     sys,
     system,
@@ -53,9 +61,7 @@ export async function startWorker({
       env: sys.env,
       ownNetns: statSync(ownNetns).ino,
     },
-    log: (line) => {
-      writeIfRead(system, stderr, `${line}\n`);
-    },
+    log: log.info,
   });
   await worker.run();
   sys.exit(0);

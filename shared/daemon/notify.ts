@@ -52,7 +52,7 @@ export async function untilNotified(
 }
 
 /** struct sockaddr_un, as long as its path is: a name without a file may hold zeros. */
-function unixAddress(path: Buffer): Uint8Array {
+export function unixAddress(path: Buffer): Uint8Array {
   const address = Buffer.alloc(2 + path.length + (path[0] === 0 ? 0 : 1));
   new Uint16Array(address.buffer, address.byteOffset, 1)[0] = AF_UNIX;
   path.copy(address, 2);

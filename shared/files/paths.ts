@@ -3,8 +3,14 @@
 /** State that must not survive a reboot. */
 export const runFolder = "/run/flannel-cni";
 
-/** Where the agent takes calls. Only root can enter its folder. */
-export const agentSocket = `${runFolder}/agent/socket`;
+/** The agent's folder, which only root can enter. */
+export const agentFolder = `${runFolder}/agent`;
+
+/** Where the agent takes calls. */
+export const agentSocket = `${agentFolder}/socket`;
+
+/** The lock that a running agent holds, with the id of its build in it. */
+export const agentLock = `${agentFolder}/lock`;
 
 /** The locks of calls. Only root can enter this folder. */
 export const locksFolder = `${runFolder}/locks`;

@@ -28,8 +28,8 @@ export interface AgentLab extends AsyncDisposable {
   readonly node: Sandbox;
   readonly agent: Daemon;
   readonly buildId: string;
-  /** Starts one more client. */
-  readonly client: () => Promise<Client>;
+  /** Starts one more client, by another program if there is one. */
+  readonly client: (...prefix: readonly string[]) => Promise<Client>;
 }
 
 /** Makes a node with an agent. */
@@ -42,8 +42,8 @@ export async function createAgentLab(args: readonly string[] = []): Promise<Agen
     node,
     agent,
     buildId: /build ([\da-f]{32})/.exec(agent.log())?.[1] ?? "",
-    async client() {
-      const client = await startClient(node);
+    async client(...prefix) {
+      const client = await startClient(node, prefix);
       clients.push(client);
       return client;
     },
@@ -54,8 +54,9 @@ export async function createAgentLab(args: readonly string[] = []): Promise<Agen
   };
 }
 
-async function startClient(node: Sandbox): Promise<Client> {
-  const service = await node.start(bun ?? "bun", [script]);
+async function startClient(node: Sandbox, prefix: readonly string[]): Promise<Client> {
+  const [program, ...args] = [...prefix, bun ?? "bun", script];
+  const service = await node.start(program, args);
   const tell = async (move: Move): Promise<unknown> => {
     return JSON.parse(await service.ask(JSON.stringify(move))) as unknown;
   };

@@ -60,3 +60,19 @@ test("the init container is ours, in this version, and can reach both folders", 
   );
   for (const { name } of mounts) expect(volumes).toContain(name);
 });
+
+test("the agent's container is ours, in this version, and sees the node", () => {
+  const [agent, more] = parseAllDocuments(
+    readFileSync("deploy/kube-flannel-agent.yml", "utf8"),
+  ).map((document) => document.toJS() as Manifest);
+  expect(more).toBeUndefined();
+  const spec = agent?.spec?.template.spec;
+  expect(spec).toMatchObject({ hostNetwork: true, hostPID: true });
+  const [container] = spec?.containers ?? [];
+  expect(container).toMatchObject({
+    image: `flannel-cni:${version}`,
+    command: ["/flannel", "agent", "--root", "/host"],
+    volumeMounts: [{ name: "root", mountPath: "/host", mountPropagation: "HostToContainer" }],
+  });
+  expect(spec?.volumes).toEqual([{ name: "root", hostPath: { path: "/", type: "Directory" } }]);
+});

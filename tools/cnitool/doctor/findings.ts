@@ -1,5 +1,6 @@
 import type { Finding } from "../../../shared/preconditions/finding.ts";
 import { checkAddresses } from "./checks/addresses.ts";
+import { checkAgent } from "./checks/agent.ts";
 import { checkBridge } from "./checks/bridge.ts";
 import { checkConfigs } from "./checks/configs.ts";
 import { checkFirewall } from "./checks/firewall.ts";
@@ -14,6 +15,7 @@ import type { View } from "./view.ts";
 const checks: readonly ((view: View) => Finding[])[] = [
   checkConfigs,
   checkPlugins,
+  checkAgent,
   checkKernel,
   checkBridge,
   checkAddresses,

@@ -1,3 +1,4 @@
+import type { AgentState } from "../../../shared/agent/probe.ts";
 import type { NetworkList } from "../../../shared/libcni/list.ts";
 import type { NetworkFile } from "../../../shared/libcni/load.ts";
 import type { JsonObject } from "../../../shared/base/json.ts";
@@ -29,6 +30,8 @@ export interface View {
   readonly failures: readonly Failure[];
   readonly configs: ConfigsView;
   readonly plugins: PluginsView;
+  /** The agent, and the build of this executable. */
+  readonly agent: AgentState & { readonly ownBuildId: string };
   readonly kernel: KernelView;
   readonly links: readonly Link[];
   /** The bridge plugin's bridge, if it is one of the network's plugins. */

@@ -1,3 +1,5 @@
+import { buildId } from "../../../../shared/agent/build_id.ts";
+import { probeAgent } from "../../../../shared/agent/probe.ts";
 import { listIfPresent, writeProblem } from "../../../../shared/files/files.ts";
 import { runFolder } from "../../../../shared/files/paths.ts";
 import { defaultBridge } from "../../../../shared/flannel/defaults.ts";
@@ -43,6 +45,7 @@ export async function observe(tool: Tool): Promise<View> {
   return {
     configs,
     plugins: observePlugins(tool, configs),
+    agent: { ...probeAgent(tool.sys), ownBuildId: buildId },
     kernel: observeKernel(tool, bridge?.name ?? defaultBridge, links),
     links,
     bridge,

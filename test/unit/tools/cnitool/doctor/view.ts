@@ -168,6 +168,7 @@ export function viewOf(changes: Changes = {}): View {
       unused: [],
       ...configs,
     },
+    agent: { kind: "none", buildId: undefined, ownBuildId: "b1" },
     plugins: {
       folders: ["/opt/cni/bin"],
       called: ["flannel", "portmap", "loopback"].map((type) => pluginFile(type)),
