@@ -12,7 +12,13 @@ export function checkAgent({ agent }: View): Finding[] {
     case "none":
       return [];
     case "gone":
-      return [{ id: "agent-gone", what: "The agent was here, and has ended.", ...common }];
+      return [
+        {
+          id: "agent-gone",
+          what: "The agent was here, and has ended: there is only its socket.",
+          ...common,
+        },
+      ];
     case "silent":
       return [
         { id: "agent-silent", what: "The agent does not answer within two seconds.", ...common },
