@@ -19,9 +19,13 @@ const EMFILE = 24;
 async function startNamespace(): Promise<{ path: string; end: () => void }> {
   const sleeper = spawn("unshare", ["--net", "sleep", "600"], { stdio: "ignore" });
   const path = `/proc/${String(sleeper.pid)}/ns/net`;
-  await vi.waitFor(() => {
-    expect(readlinkSync(path)).not.toBe(readlinkSync(own));
-  });
+  // A machine full of tests starts a process late.
+  await vi.waitFor(
+    () => {
+      expect(readlinkSync(path)).not.toBe(readlinkSync(own));
+    },
+    { timeout: 20_000 },
+  );
   return { path, end: () => void sleeper.kill("SIGKILL") };
 }
 
