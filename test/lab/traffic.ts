@@ -1,5 +1,6 @@
 /** Traffic between namespaces: servers that answer with their name and the client's address, and clients. */
 import { fileURLToPath } from "node:url";
+import { bun } from "../../scripts/build/bun.ts";
 import type { Namespace } from "./namespace.ts";
 import type { Destination, Outcome, Protocol } from "./peer.ts";
 
@@ -25,7 +26,9 @@ export async function startPeer(
   name = namespace.name,
 ): Promise<Peer> {
   const specs = ports.map(({ protocol, port }) => `${protocol}/${port}`);
-  const { ask: askPeer, stop } = await namespace.start(process.execPath, [program, name, ...specs]);
+  // Bun starts in a third of the time.
+  const runtime = bun ?? process.execPath;
+  const { ask: askPeer, stop } = await namespace.start(runtime, [program, name, ...specs]);
   return {
     name,
     ask: async (to) => JSON.parse(await askPeer(JSON.stringify(to))) as Outcome,
