@@ -136,6 +136,9 @@ async function stay(
     await node.stop();
   }
   for (const [, node] of sides) await node.start(peers);
+  const bookmarks = setInterval(() => {
+    void source.bookmark();
+  }, 60_000);
   // The look of the first minute is still one at everything.
   await delay(65_000);
   const idle = sides.map(async ([side, node]) => {
@@ -143,6 +146,7 @@ async function stay(
     add(samples, "processor at rest, %", side, load);
   });
   await Promise.all(idle);
+  clearInterval(bookmarks);
 }
 
 async function beat(source: LeaseSource): Promise<void> {

@@ -10,6 +10,8 @@ export interface LeaseSource {
   /** One peer more, with a route to 10.250.NUMBER.0/24. @returns when, in milliseconds since the epoch. */
   readonly addPeer: (number: number) => Promise<number>;
   readonly removePeer: (number: number) => Promise<void>;
+  /** A sign of life of a watch that has nothing to tell, which comes each minute. */
+  readonly bookmark: () => Promise<void>;
   /** A heartbeat of a peer: nothing of what flanneld looks at. */
   readonly touch: (number: number) => Promise<void>;
 }
@@ -62,6 +64,7 @@ async function startApi({ router, nodes }: Fabric, peers: number): Promise<Lease
       return api.call("lastPublished");
     },
     removePeer: async (number) => api.call("deleteNode", `new${number}`),
+    bookmark: async () => api.call("bookmark"),
     touch: async (number) => api.call("touch", `p${number % peers}`),
   };
 }
@@ -94,6 +97,7 @@ async function startStore({ router }: Fabric, peers: number): Promise<LeaseSourc
     removePeer: async (number) => {
       await etcd.ctl("del", keyOf(250, number));
     },
+    bookmark: async () => undefined,
     touch: async () => undefined,
   };
 }
