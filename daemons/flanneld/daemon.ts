@@ -1,8 +1,5 @@
-import { statusSocket } from "../../shared/files/paths.ts";
 import { Churn } from "../../shared/daemon/churn.ts";
 import { sleep } from "../../shared/daemon/backoff.ts";
-import { serveStatus } from "../../shared/daemon/status_socket.ts";
-import { startHealthServer } from "../../shared/daemon/health_server.ts";
 import type { Log } from "../../shared/daemon/log.ts";
 import { untilNotified } from "../../shared/daemon/notify.ts";
 import { untilDone } from "../../shared/daemon/until_done.ts";
@@ -37,6 +34,8 @@ import type { Service, Step } from "./readiness.ts";
 import { Reconciler } from "./reconciler.ts";
 import { RefusalLog } from "./refusal_log.ts";
 import { takeSnapshot } from "./snapshot.ts";
+import { serveState } from "./state_servers.ts";
+import type { StateTexts } from "./state_servers.ts";
 import { TrafficKeeper } from "./traffic/keeper.ts";
 
 /** Set at build time from package.json. */
@@ -92,55 +91,39 @@ export class Flanneld {
 
   /** Runs until aborted, and leaves behind what it has made: pods go on without it. */
   async run(signal: AbortSignal): Promise<void> {
-    const health = this.#serveHealth();
-    const status = this.#serveStatus();
+    const servers = serveState(this.#options, this.#texts, (service, problem) => {
+      this.#reportService(service, problem);
+    });
     try {
       await Promise.all([this.#watch(signal), this.#start(signal)]);
     } catch (error) {
       signal.throwIfAborted();
       throw error;
     } finally {
-      health?.close();
-      status.close();
+      servers.close();
       this.#setup?.reconciler.close();
       this.#setup?.traffic.close();
     }
   }
 
-  #serveHealth() {
-    const { health } = this.#options;
-    if (health.port === 0) return undefined;
-    return startHealthServer(
-      "flanneld",
-      health,
-      {
-        notReady: () => {
-          const why = this.#readiness.problem;
-          return why === undefined ? undefined : (this.#manager.health.problem ?? `${why}.`);
-        },
-        waits: () => this.#waits,
-        metrics: () =>
-          flanneldMetrics({
-            leases: this.#manager.health,
-            admission: this.#admitted,
-            refusals: this.#refusals,
-            overlay: this.#setup?.reconciler.status,
-            traffic: this.#setup?.traffic.status,
-            isReady: this.#readiness.problem === undefined,
-            mtu: this.#mtu,
-          }),
+  get #texts(): StateTexts {
+    return {
+      notReady: () => {
+        const why = this.#readiness.problem;
+        return why === undefined ? undefined : (this.#manager.health.problem ?? `${why}.`);
       },
-      (problem) => {
-        this.#reportService("health", problem);
-      },
-    );
-  }
-
-  #serveStatus() {
-    const path = statusSocket(this.#options.subnetFile);
-    return serveStatus(
-      path,
-      () =>
+      waits: () => this.#waits,
+      metrics: () =>
+        flanneldMetrics({
+          leases: this.#manager.health,
+          admission: this.#admitted,
+          refusals: this.#refusals,
+          overlay: this.#setup?.reconciler.status,
+          traffic: this.#setup?.traffic.status,
+          isReady: this.#readiness.problem === undefined,
+          mtu: this.#mtu,
+        }),
+      snapshot: () =>
         JSON.stringify(
           takeSnapshot({
             version: FLANNEL_CNI_VERSION,
@@ -157,10 +140,7 @@ export class Flanneld {
             traffic: this.#setup?.traffic.status,
           }),
         ),
-      (problem) => {
-        this.#reportService("status", problem);
-      },
-    );
+    };
   }
 
   #reportService(service: Service, problem: string | undefined): void {

@@ -9,14 +9,15 @@ import { ChangedIds } from "./leases/changed_ids.ts";
 import { applyChanges } from "./apply_changes.ts";
 import type { Applied } from "./apply_changes.ts";
 import { eventHandlers } from "./kernel_events.ts";
-import type { Concern } from "./kernel_events.ts";
 import { OverlayState } from "./overlay_state.ts";
 import type { OverlaySettings, OwnSide } from "./overlay_state.ts";
 import { logApplied, logDevices } from "./reconciler_log.ts";
 import type { ReconcilerLog } from "./reconciler_log.ts";
+import { ReconcilerRecord } from "./reconciler_record.ts";
 import { RepairPace } from "./repair_pace.ts";
 import { summarize, wantedPeers } from "./reconciler_status.ts";
-import type { ReconcilerStatus, Repairs, WantedPeer } from "./reconciler_status.ts";
+import type { ReconcilerStatus, WantedPeer } from "./reconciler_status.ts";
+import { RoundTimer } from "./round_timer.ts";
 
 export interface ReconcilerOptions extends OverlaySettings {
   readonly sys: Sys;
@@ -26,9 +27,6 @@ export interface ReconcilerOptions extends OverlaySettings {
   /** Called after each round with why peers cannot be joined, by the leases' ids. */
   readonly onRefusals: (refusals: ReadonlyMap<string, string>) => void;
 }
-
-/** Each includes those before it. */
-const concerns: readonly Concern[] = ["changes", "devices", "all"];
 
 /** Milliseconds between two looks at all there is, for what no event has told. */
 const lookInterval = 60_000;
@@ -51,19 +49,18 @@ export class Reconciler {
   readonly #options: ReconcilerOptions;
   readonly #state: OverlayState;
   readonly #pace = new RepairPace(performance.now());
+  readonly #record = new ReconcilerRecord();
+  readonly #next = new RoundTimer(() => void this.#run());
   readonly #churn: Churn;
   readonly #synced = Promise.withResolvers<undefined>();
   #events: KernelEvents | undefined;
   #interval: ReturnType<typeof setInterval> | undefined;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #timerAt = Number.POSITIVE_INFINITY;
   #leases: ReadonlyMap<string, Lease> | undefined;
   readonly #changed = new ChangedIds();
   #isComplete = false;
   #arePeersNew = false;
   /** Whether devices that nobody needs have to be looked for. */
   #areDevicesUnseen = true;
-  #concern: Concern = "all";
   /** When a look at everything is allowed again. */
   #lookAllAt = 0;
   #isRunning = false;
@@ -71,15 +68,9 @@ export class Reconciler {
   #isClosed = false;
   #failures = 0;
   #lostLinks = 0;
-  #repairs: Repairs = { device: 0, route: 0, neighbour: 0, fdb: 0 };
-  /** When the first change was told that is not in the kernel yet. */
-  #changedAt: number | undefined;
-  #convergence: number | undefined;
-  #losses = 0;
   #problems: readonly string[] = [];
   #externalTimer: ReturnType<typeof setTimeout> | undefined;
   #failure: string | undefined;
-  #lastSync: number | undefined;
   #turnBegan = 0;
 
   constructor(options: ReconcilerOptions) {
@@ -92,26 +83,26 @@ export class Reconciler {
   start(): void {
     const handlers = eventHandlers(this.#state, {
       wake: (concern) => {
-        this.#wake(this.#pace.next(performance.now()), concern);
+        this.#next.wake(this.#pace.next(performance.now()), concern);
       },
       onExternalChange: () => {
         this.#tellOfExternalChange();
       },
       onLoss: () => {
-        this.#losses++;
+        this.#record.countLoss();
       },
     });
     this.#events = listenToKernel(this.#options.sys, handlers);
     this.#interval = setInterval(() => {
-      this.#wake(0, "all");
+      this.#next.wake(0, "all");
     }, lookInterval);
   }
 
   /** Says what this node has, again where that has changed. */
   configure(own: OwnSide): void {
     this.#state.configure(own);
-    this.#changedAt ??= performance.now();
-    this.#wake(0, "all");
+    this.#record.noteChange();
+    this.#next.wake(0, "all");
   }
 
   /**
@@ -129,7 +120,7 @@ export class Reconciler {
     this.#changed.addAll(changed);
     this.#isComplete = isComplete;
     this.#arePeersNew = true;
-    this.#changedAt ??= performance.now();
+    this.#record.noteChange();
     void this.#run();
   }
 
@@ -151,10 +142,10 @@ export class Reconciler {
       ...summarize(this.#state),
       complete: this.#isComplete,
       failure: this.#failure,
-      repairs: this.#repairs,
-      convergence: this.#convergence,
-      losses: this.#losses,
-      lastSync: this.#lastSync,
+      repairs: this.#record.repairs,
+      convergence: this.#record.convergence,
+      losses: this.#record.losses,
+      lastSync: this.#record.lastSync,
     };
   }
 
@@ -171,7 +162,7 @@ export class Reconciler {
     this.#isClosed = true;
     this.#events?.close();
     clearInterval(this.#interval);
-    clearTimeout(this.#timer);
+    this.#next.close();
     clearTimeout(this.#externalTimer);
   }
 
@@ -180,18 +171,6 @@ export class Reconciler {
       this.#externalTimer = undefined;
       this.#options.onExternalChange();
     }, externalDelay);
-  }
-
-  #wake(delay: number, concern: Concern): void {
-    if (concerns.indexOf(concern) > concerns.indexOf(this.#concern)) this.#concern = concern;
-    const at = performance.now() + delay;
-    if (this.#isClosed || at >= this.#timerAt) return;
-    clearTimeout(this.#timer);
-    this.#timerAt = at;
-    this.#timer = setTimeout(() => {
-      this.#timerAt = Number.POSITIVE_INFINITY;
-      void this.#run();
-    }, delay);
   }
 
   async #run(): Promise<void> {
@@ -226,7 +205,7 @@ export class Reconciler {
     this.#failure = failure;
     // The round may have ended before it came to them.
     this.#changed.addAll(undefined);
-    this.#wake(pause(++this.#failures), "all");
+    this.#next.wake(pause(++this.#failures), "all");
   }
 
   async #round(): Promise<void> {
@@ -236,7 +215,7 @@ export class Reconciler {
     const isComplete = this.#isComplete;
     if (this.#arePeersNew) {
       this.#arePeersNew = false;
-      if (this.#isUnseen && this.#state.noticeNetworks()) this.#wake(0, "all");
+      if (this.#isUnseen && this.#state.noticeNetworks()) this.#next.wake(0, "all");
     }
     if (leases !== undefined) {
       const updates = this.#state.book.update(leases, this.#changed.take());
@@ -254,46 +233,33 @@ export class Reconciler {
 
   /** Whether the kernel has told of something that has not been looked at. */
   get #isUnseen(): boolean {
-    return this.#concern === "all" || this.#events?.hasMore() !== false;
+    return this.#next.concern === "all" || this.#events?.hasMore() !== false;
   }
 
   #conclude(applied: Applied, isComplete: boolean): void {
     logApplied(this.#options.log, applied);
     this.#options.onRefusals(this.#state.book.refusals);
     const { deletionProblem, isLinkLost, isSurprised, repaired } = applied;
-    for (const [kind, count] of repaired) this.#countRepairs(kind, count);
+    for (const [kind, count] of repaired) this.#record.countRepairs(kind, count);
     this.#lostLinks = isLinkLost ? this.#lostLinks + 1 : 0;
-    if (isLinkLost) this.#wake(pause(this.#lostLinks), "all");
-    if (isSurprised) this.#wake(firstPause, "all");
-    if (deletionProblem !== undefined) this.#wake(longestPause, "all");
+    if (isLinkLost) this.#next.wake(pause(this.#lostLinks), "all");
+    if (isSurprised) this.#next.wake(firstPause, "all");
+    if (deletionProblem !== undefined) this.#next.wake(longestPause, "all");
     this.#wakeForRetries();
     const isWhole = this.#state.problems.length === 0 && !isLinkLost;
     if (!isWhole || deletionProblem !== undefined || !isComplete) return;
-    this.#lastSync = Date.now();
-    this.#noteConvergence();
+    this.#record.noteSync(!this.#isAgain && this.#next.concern === "changes");
     this.#synced.resolve(undefined);
   }
 
-  #countRepairs(kind: keyof Repairs, count: number): void {
-    this.#repairs = { ...this.#repairs, [kind]: this.#repairs[kind] + count };
-  }
-
-  #noteConvergence(): void {
-    // What came meanwhile is for the next round.
-    if (this.#changedAt === undefined || this.#isAgain || this.#concern !== "changes") return;
-    this.#convergence = performance.now() - this.#changedAt;
-    this.#changedAt = undefined;
-  }
-
   async #lookAround(): Promise<void> {
-    const concern = this.#concern;
-    this.#concern = "changes";
+    const concern = this.#next.takeConcern();
     if (concern === "changes") return;
     const now = performance.now();
     const isMore = this.#keepDevices();
     if (concern !== "all" && !isMore) return;
     if (now < this.#lookAllAt) {
-      this.#wake(this.#lookAllAt - now, "all");
+      this.#next.wake(this.#lookAllAt - now, "all");
       return;
     }
     for (const _ of this.#state.learn()) await this.#breathe(lookChurn);
@@ -311,12 +277,12 @@ export class Reconciler {
     this.#problems = problems;
     for (const problem of problems) if (!before.includes(problem)) log.warn(problem);
     // Before that it was this flanneld that had to make them.
-    if (this.#lastSync !== undefined) {
+    if (this.#record.lastSync !== undefined) {
       const { isFollowing } = this.#state;
       logDevices(log, seen.changes, isFollowing);
-      if (!isFollowing) this.#countRepairs("device", devicesOf(seen.changes).size);
+      if (!isFollowing) this.#record.countRepairs("device", devicesOf(seen.changes).size);
     }
-    if (problems.length > 0) this.#wake(longestPause / 10, "devices");
+    if (problems.length > 0) this.#next.wake(longestPause / 10, "devices");
     return isMore;
   }
 
@@ -337,7 +303,7 @@ export class Reconciler {
       if (failure !== undefined) at = Math.min(at, failure.retryAt);
     }
     if (at < Number.POSITIVE_INFINITY) {
-      this.#wake(Math.max(0, at - performance.now()), "changes");
+      this.#next.wake(Math.max(0, at - performance.now()), "changes");
     }
   }
 
