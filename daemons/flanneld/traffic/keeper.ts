@@ -216,6 +216,8 @@ export class TrafficKeeper {
   /** The rules may well be in place: only another look can tell. */
   #lookFails({ message, advice }: Failure): void {
     this.#failedLooks++;
+    // What has changed was told, and is not known.
+    this.#isTold = false;
     this.#lookAgainAt = performance.now() + this.#lookBackoff.next();
     if (message === this.#lookProblem) return;
     this.#lookProblem = message;

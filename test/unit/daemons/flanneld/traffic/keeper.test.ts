@@ -86,11 +86,11 @@ describe("a kernel that tells of changes", () => {
     expect(keeper.status).toMatchObject({ inPlace: true, problem: undefined, repairs: 1 });
   });
 
-  it("is asked again where a look has failed", async () => {
+  it.each(["stamp", "content"])("is asked again where a look at the %s has failed", async (call) => {
     const { keeper, writes, change, refused } = keep(true);
     await vi.waitFor(() => expect(keeper.status.inPlace).toBe(true));
     await setTimeout(quiet);
-    refused.add("stamp");
+    refused.add(call);
     change("flushed");
     await vi.waitFor(() => expect(keeper.status.failedLooks).toBeGreaterThan(2));
     refused.clear();
