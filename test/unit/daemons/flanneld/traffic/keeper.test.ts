@@ -86,16 +86,19 @@ describe("a kernel that tells of changes", () => {
     expect(keeper.status).toMatchObject({ inPlace: true, problem: undefined, repairs: 1 });
   });
 
-  it.each(["stamp", "content"])("is asked again where a look at the %s has failed", async (call) => {
-    const { keeper, writes, change, refused } = keep(true);
-    await vi.waitFor(() => expect(keeper.status.inPlace).toBe(true));
-    await setTimeout(quiet);
-    refused.add(call);
-    change("flushed");
-    await vi.waitFor(() => expect(keeper.status.failedLooks).toBeGreaterThan(2));
-    refused.clear();
-    await vi.waitFor(() => expect(writes()).toBe(2));
-  });
+  it.each(["stamp", "content"])(
+    "is asked again where a look at the %s has failed",
+    async (call) => {
+      const { keeper, writes, change, refused } = keep(true);
+      await vi.waitFor(() => expect(keeper.status.inPlace).toBe(true));
+      await setTimeout(quiet);
+      refused.add(call);
+      change("flushed");
+      await vi.waitFor(() => expect(keeper.status.failedLooks).toBeGreaterThan(2));
+      refused.clear();
+      await vi.waitFor(() => expect(writes()).toBe(2));
+    },
+  );
 });
 
 describe.each(["stamp", "content"])("a look that fails at the rules' %s", (call) => {
