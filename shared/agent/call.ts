@@ -15,6 +15,9 @@ const pieceBytes = 4096;
 /** Milliseconds for a reader of stderr. What it does not take by then is not said. */
 const stderrTimeout = 100;
 
+/** Milliseconds for a lock. A plugin waits 10 seconds for one, without others behind it. */
+const lockTimeout = 300;
+
 /** What the agent makes its calls with. */
 export interface Workshop {
   readonly sys: Sys;
@@ -54,7 +57,11 @@ export async function makeCall(
   const { netns } = connection;
   const path = request.env["CNI_NETNS"] ?? "";
   const code = await dispatch(viewOf(workshop, connection, request), workshop.builtins, answer, {
-    node: { ...workshop.node, ...(netns === undefined ? {} : { netns: { path, fd: netns } }) },
+    node: {
+      ...workshop.node,
+      ...(netns === undefined ? {} : { netns: { path, fd: netns } }),
+      patience: { milliseconds: lockTimeout, giveUp: decline("another process holds a lock") },
+    },
     firewall: { ...workshop.firewall, refuseLegacy: decline("the node uses iptables-legacy") },
     refuseDelegate: decline("it delegates to a plugin that is not built in"),
   });

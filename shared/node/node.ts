@@ -1,3 +1,4 @@
+import { isFailure } from "../base/failure.ts";
 import { findExecutable, inodeOf, readIfPresent } from "../files/files.ts";
 import { fileAttributes } from "../files/attributes.ts";
 import type { Attributes } from "../files/attributes.ts";
@@ -34,6 +35,15 @@ export interface NodeOptions {
   readonly netns?: PassedNetns;
   /** Deletes links, in the place of a request that waits until they are freed. */
   readonly removeLink?: RemoveLink;
+  /** How long it waits for locks, if others must not wait with it. */
+  readonly patience?: Patience;
+}
+
+/** A limit for waits that is shorter than their own. */
+interface Patience {
+  readonly milliseconds: number;
+  /** Throws in the place of waiting longer. */
+  readonly giveUp: () => never;
 }
 
 /**
@@ -127,12 +137,12 @@ export class Node implements Attributes, Disposable {
 
   /** See {@link takeLock}. */
   lock(path: string, timeout: number, kind: LockKind = "exclusive"): Lock {
-    return takeLock(this.sys, path, timeout, kind);
+    return this.#wait(timeout, (limit) => takeLock(this.sys, path, limit, kind));
   }
 
   /** See {@link takeNamedLock}. */
   namedLock(name: string, timeout: number, kind?: LockKind): Lock {
-    return takeNamedLock(this.sys, name, timeout, kind);
+    return this.#wait(timeout, (limit) => takeNamedLock(this.sys, name, limit, kind));
   }
 
   /** Closes all namespaces and sockets. They are opened again when they are needed. */
@@ -147,6 +157,17 @@ export class Node implements Attributes, Disposable {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  #wait(timeout: number, take: (timeout: number) => Lock): Lock {
+    const { patience } = this.#options;
+    if (patience === undefined) return take(timeout);
+    try {
+      return take(Math.min(timeout, patience.milliseconds));
+    } catch (error) {
+      if (isFailure(error, "busy")) patience.giveUp();
+      throw error;
+    }
   }
 
   /** The path by which this process reaches a namespace. */

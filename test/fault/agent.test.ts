@@ -8,11 +8,13 @@ import { eventually } from "../lab/eventually.ts";
 import { leftovers } from "../lab/leftovers.ts";
 import { startAgent } from "../helpers/agent.ts";
 import { binDir, createSandbox, type Conf } from "../helpers/cni.ts";
-import { isBun } from "../helpers/form.ts";
+import { encodeRequest } from "../../shared/agent/protocol.ts";
+import { isBun, soak } from "../helpers/form.ts";
 import { startDaemon } from "../helpers/flanneld.ts";
 import type { AgentCall } from "./agent_client_bun.ts";
 import { callOf, createAgentLab, flannelConf, resultOf, usageOf } from "./agent_lab.ts";
 import type { AgentLab, Client } from "./agent_lab.ts";
+import { generator } from "./random.ts";
 
 const executable = `${binDir()}/flannel`;
 const at = 1;
@@ -139,6 +141,29 @@ describe.runIf(isBun).concurrent("an agent", () => {
     expect(await node.sh("ls /var/lib/cni/flannel")).toContain("pod1");
   });
 
+  test("gives a call back that has to wait for a lock, for others would wait behind it", async () => {
+    await using lab = await createAgentLab();
+    const { node } = lab;
+    const client = await lab.client();
+    await node.addPods(["pod1", "pod2"]);
+    resultOf(await client.call(callOf(lab, "ADD", "pod1", bridge({}))));
+    const before = await node.snapshot();
+    const lock = "/var/lib/cni/networks/net/lock";
+    const holder = startDaemon(node, "sh", [...["-c", `exec 9>>${lock}; flock 9; exec sleep 600`]]);
+    await eventually(
+      async () => (await node.exec("flock", ["--nonblock", lock, "true"])).exitCode,
+      (code) => code !== 0,
+    );
+    const add = callOf(lab, "ADD", "pod2", bridge({}));
+    const answer = await client.call(add);
+    expect(answer.words).toBe("OBD");
+    expect((await client.call(statusOf(lab))).words).toBe("OBR");
+    await holder.end("SIGKILL");
+    const left = leftovers(before, await node.snapshot());
+    expect(left).toEqual([]);
+    resultOf(await client.call(add));
+  });
+
   test("undoes an ADD whose client has gone", async () => {
     await using lab = await createAgentLab();
     const { node } = lab;
@@ -251,6 +276,36 @@ describe.runIf(isBun).concurrent("clients that", () => {
       }
     }
     await good.call(statusOf(lab));
+    expect(await descriptorsOf(lab, descriptors)).toBe(descriptors);
+    expect(leftovers(before, await lab.node.snapshot())).toEqual([]);
+  });
+
+  test("send other bytes than any client would are forgotten", async () => {
+    await using lab = await createAgentLab();
+    const [client, good] = [await lab.client(), await lab.client()];
+    await lab.node.addPod("pod1");
+    await good.call(statusOf(lab));
+    const before = await lab.node.snapshot();
+    await delay(100);
+    const { descriptors } = usageOf(lab.agent);
+    const { buildId, name, env, conf } = statusOf(lab);
+    const whole = Buffer.from(
+      encodeRequest({ buildId, name, env, stdin: Buffer.from(conf) }) ?? Buffer.alloc(0),
+    );
+    const next = generator(Number(process.env["FUZZ_SEED"] ?? 1));
+    const random = (below: number): number => Math.floor(next() * below);
+    for (let n = 0; n < (soak ? 5000 : 150); n++) {
+      const bytes = Buffer.from(whole);
+      for (let changes = 1 + random(4); changes > 0; changes--) {
+        bytes[random(bytes.length)] = random(256);
+      }
+      const end = random(3) === 0 ? random(bytes.length) : bytes.length;
+      await client.tell({ do: "open", at });
+      const text = bytes.subarray(0, end).toString("base64");
+      await client.tell({ do: "send", at, bytes: text, pass: ["/proc/self/fd/2"] });
+      await client.tell({ do: "close", at });
+    }
+    expect((await good.call(statusOf(lab))).words).toBe("OBR");
     expect(await descriptorsOf(lab, descriptors)).toBe(descriptors);
     expect(leftovers(before, await lab.node.snapshot())).toEqual([]);
   });
