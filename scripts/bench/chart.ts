@@ -17,7 +17,7 @@ export interface Bar {
 const looks: readonly (readonly [side: Side, title: string, colour: string])[] = [
   ["ours", "flannel-cni alone", "#93c5fd"],
   ["agent", "with the agent", "#2563eb"],
-  ["native", "with the native client", "#1e3a8a"],
+  ["native", "with the agent, native client", "#1e3a8a"],
 ];
 const ink = "#374151";
 
@@ -45,6 +45,8 @@ function specOf(bars: readonly Bar[], reference: string): TopLevelSpec {
     yOffset: { field: "side", sort: sideTitles },
     x: { field: "ratio", type: quantitative, title: null, scale: { domain: [0, longest] } },
   };
+  const label = { type: "text", align: "left", baseline: "middle", dx: 4, fontSize: 10 } as const;
+  const labelled = { ...place, text: { field: "label" } };
   return {
     $schema: "https://vega.github.io/schema/vega-lite/v6.json",
     background: "white",
@@ -54,6 +56,11 @@ function specOf(bars: readonly Bar[], reference: string): TopLevelSpec {
     title: { text: `Time of a call; ${reference} = 1`, anchor: "start", color: "#111827" },
     data: { values },
     layer: [
+      {
+        data: { values: [{ limit: 1 }] },
+        mark: { type: "rule", color: ink, strokeDash: [4, 3] },
+        encoding: { x: { field: "limit", type: "quantitative" } },
+      },
       {
         mark: { type: "bar", height: 11 },
         encoding: {
@@ -67,15 +74,9 @@ function specOf(bars: readonly Bar[], reference: string): TopLevelSpec {
           },
         },
       },
-      {
-        mark: { type: "text", align: "left", baseline: "middle", dx: 4, fontSize: 10, color: ink },
-        encoding: { ...place, text: { field: "label" } },
-      },
-      {
-        data: { values: [{ limit: 1 }] },
-        mark: { type: "rule", color: ink, strokeDash: [4, 3] },
-        encoding: { x: { field: "limit", type: "quantitative" } },
-      },
+      // White around it, where it crosses the line.
+      { mark: { ...label, stroke: "white", strokeWidth: 3 }, encoding: labelled },
+      { mark: { ...label, color: ink }, encoding: labelled },
     ],
     config: {
       font: "sans-serif",

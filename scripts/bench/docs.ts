@@ -93,7 +93,11 @@ function whereOf(run: Run): string {
   const note = referenceHasFlannel
     ? ""
     : "\nThe reference has no flannel plugin here; its bridge plugin was called with the config that flannel makes.";
-  return [`Medians, against ${reference}. ${machineOf(run)}.${note}`, ...run.skipped].join("\n");
+  const client = run.rows.some(({ figures }) => figures.native !== undefined)
+    ? "\nWith the agent: by the native client; the chart has the executable's own too."
+    : "";
+  const where = `Medians, against ${reference}. ${machineOf(run)}.${note}${client}`;
+  return [where, ...run.skipped].join("\n");
 }
 
 function machineOf({ machine, date, quick }: Run): string {

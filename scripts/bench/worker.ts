@@ -42,6 +42,10 @@ function carryOut({ lanes, memory }: Request): Reply {
     const call = running.get(ended.pid);
     if (call === undefined) continue;
     running.delete(ended.pid);
+    if (isToTryAgain(call.lane, ended)) {
+      begin(call.lane, call.at);
+      continue;
+    }
     const wall = performance.now() - call.started;
     // Of calls at once, the agent's time is not told apart.
     const user = ended.user + (agent?.takeCpu() ?? 0);
@@ -71,6 +75,11 @@ function awaitOne(
   if (!memory) return { ended: waitForAny(), rss: 0 };
   const [[pid, { file }] = [0, { file: "" }]] = running;
   return watchMemory(pid, file);
+}
+
+/** Whether a call asks to be made again later, as a runtime then does: code 11. */
+function isToTryAgain(lane: number, { status }: Ended): boolean {
+  return status !== 0 && /"code": 11\b/.test(readFileSync(`${folder}/out${String(lane)}`, "utf8"));
 }
 
 function resultOf(lane: number, ended: Ended, call: Call | undefined): unknown {

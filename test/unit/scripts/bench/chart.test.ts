@@ -17,7 +17,7 @@ test("shows each figure, each row and each side's name once", async () => {
       ...["flannel-cni alone", "with the agent", "1.17  (15.2 ms)", "0.42  (5.2 s)"],
     ]),
   );
-  expect(texts).not.toContain("with the native client");
+  expect(texts).not.toContain("with the agent, native client");
 });
 
 test("the label of the longest bar is inside the picture", async () => {
