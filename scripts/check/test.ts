@@ -48,7 +48,7 @@ async function runTests(): Promise<{ passed: number; failed: number }> {
       ...["--reporter=default", "--reporter=json", `--outputFile.json=${reportFile}`],
       ...process.argv.slice(2),
     ],
-    { stdio: "inherit", reject: false, env: { NODE_SHARE: process.env["NODE_SHARE"] ?? "10" } },
+    { stdio: "inherit", reject: false, env: { NODE_SHARE: process.env["NODE_SHARE"] ?? "14" } },
   );
   const { numPassedTests, numFailedTests, testResults } = JSON.parse(
     readFileSync(reportFile, "utf8"),

@@ -302,7 +302,7 @@ describe.runIf(CLIENT !== undefined && (isBun || soak))("from one form to the ot
     let kills = 0;
     for (const [from = "", to = ""] of [forms, forms.toReversed()]) {
       for (const call of soak ? CALLS : ["rename"]) {
-        for (let nth = 2; nth < 30; nth += soak ? 1 : 4) {
+        for (let nth = 2; nth < 30; nth += soak ? 1 : 6) {
           await node.output(from);
           const inject = `inject=/^f?${call}(at|at2)?$:signal=KILL:when=${nth}`;
           const { exitCode } = await node.exec("strace", [
