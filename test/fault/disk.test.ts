@@ -10,7 +10,7 @@ import { callOf, SCENARIOS, type Scenario } from "./scenarios.ts";
 import { POD, prepare, reset, upTo, type Wreck } from "./wreck.ts";
 
 const ERRORS = ["ENOSPC", "EROFS", "EIO"];
-const step = stepOf(64, 160);
+const step = stepOf(80, 160);
 
 const tally = { injected: 0, failed: 0 };
 afterAll(() => {

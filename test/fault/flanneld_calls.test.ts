@@ -139,7 +139,7 @@ describe.each([
   });
 
   test("a refused call is made up for", async () => {
-    const step = stepOf(16, 40);
+    const step = stepOf(24, 40);
     expect(calls.length).toBeGreaterThan(100);
     for (let at = step - 1; at < calls.length; at += step) {
       const call = calls[at];

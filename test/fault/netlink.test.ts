@@ -13,7 +13,7 @@ import { callOf, SCENARIOS, type Scenario } from "./scenarios.ts";
 import { POD, prepare, reset, upTo, type Wreck } from "./wreck.ts";
 
 const ERRNOS = { EPERM: 1, ENOMEM: 12, EBUSY: 16, EEXIST: 17, ENODEV: 19 };
-const step = stepOf(48, 48);
+const step = stepOf(64, 64);
 
 const folder = resolve("dist/.work/fault");
 const bin = `${folder}/bin`;
