@@ -3,12 +3,13 @@
  * each call is answered once, and carried out by whoever it was left to.
  */
 import { fileURLToPath } from "node:url";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { cni, createSandbox, type CniAnswer, type CniCall, type Sandbox } from "../helpers/cni.ts";
 import { clients } from "../helpers/clients.ts";
 import { soak } from "../helpers/form.ts";
 import type { Received, Step } from "./fake_agent.ts";
 
+const patience = { timeout: 20_000, interval: 50 };
 const program = fileURLToPath(import.meta.resolve("./fake_agent.ts"));
 const stdout = '{ "from": "the agent" }\n';
 
@@ -147,7 +148,7 @@ describe.runIf(clients().length > 0)("of the agent", () => {
         await lab.node.sh("pkill -CONT -f fake_agent");
       }
       // It was asked once.
-      await expect.poll(() => lab.received()).toHaveLength(1);
+      await vi.waitFor(async () => expect(await lab.received()).toHaveLength(1), patience);
     });
 
     const lost: readonly (readonly [what: string, steps: readonly Step[]])[] = [
@@ -203,7 +204,7 @@ describe.runIf(clients().length > 0)("of the agent", () => {
       expect(await lab.isUp()).toBe(false);
       await lab.act([...offered, { say: "B" }, { wait: 300 }, { say: answer(0, stdout) }]);
       await add("| sleep 0.1");
-      await expect.poll(() => lab.isUp()).toBe(false);
+      await vi.waitFor(async () => expect(await lab.isUp()).toBe(false), patience);
       await lab.act(answered);
       await add("| true");
       await add(">&-");
@@ -245,7 +246,10 @@ describe.runIf(clients().length > 0)("of the agent", () => {
         // All of the answer, or nothing.
         expect(["", stdout]).toContain(await lab.node.readFile("/run/out"));
       }
-      await expect.poll(async () => (await lab.call("STATUS")).stdout).toBe(stdout);
+      await vi.waitFor(
+        async () => expect((await lab.call("STATUS")).stdout).toBe(stdout),
+        patience,
+      );
     });
   });
 });

@@ -120,9 +120,9 @@ describe.concurrent("a host port that another has", () => {
     await node.addPod("pod1");
     const listen = `const s = require("net").createServer().listen(8080, () => console.log("up")); setTimeout(() => s.close(), 20000)`;
     const server = node.exec(process.execPath, ["-e", listen], { timeout: 25_000 });
-    await expect
-      .poll(async () => node.sh("ss -Hltn sport = :8080"), { timeout: 10_000 })
-      .not.toBe("");
+    await vi.waitFor(async () => expect(await node.sh("ss -Hltn sport = :8080")).not.toBe(""), {
+      timeout: 10_000,
+    });
     const call = callFor(IPTABLES_NFT, "pod1");
     const refusing = { ...call, conf: { ...call.conf, hostPortConflict: "refuse" } };
     const refusal = await cni(node, { ...refusing, command: "ADD" });

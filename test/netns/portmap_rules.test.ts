@@ -1,6 +1,6 @@
 /** portmap's rules: those of the reference, byte for byte; and DEL, CHECK, GC and STATUS. */
 import { readFile } from "node:fs/promises";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { some, testSome } from "../helpers/form.ts";
 import { cni, cniOk, leftovers, referenceDir, type CniJson } from "../helpers/cni.ts";
 import { DUAL_STACK, IPV4, IPV6, VERSIONS } from "../helpers/network.ts";
@@ -476,7 +476,7 @@ describe.concurrent("the protocol", () => {
       // The kernel closes the last ones by itself, soon after.
       const NETLINK_NETFILTER = 12;
       const open = `awk '$2 == ${NETLINK_NETFILTER} && $3 > 0' /proc/net/netlink`;
-      await expect.poll(async () => node.sh(open), { timeout: 5000 }).toBe("");
+      await vi.waitFor(async () => expect(await node.sh(open)).toBe(""), { timeout: 20_000 });
     },
   );
 

@@ -1,5 +1,5 @@
 /** Node objects change, go and come back while flanneld runs and while it does not. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { until, type Daemon } from "../../helpers/flanneld.ts";
 import {
   answer,
@@ -83,11 +83,13 @@ describe("two nodes", () => {
     );
     const line = "This node was recreated; its annotations are set again.";
     await until("the line", () => second?.log().includes(line) === true, ...daemons);
-    await expect
-      .poll(async () => (await api.call("node", "n2"))?.status.conditions[0]?.["type"], {
-        timeout: 20_000,
-      })
-      .toBe("NetworkUnavailable");
+    await vi.waitFor(
+      async () =>
+        expect((await api.call("node", "n2"))?.status.conditions[0]?.["type"]).toBe(
+          "NetworkUnavailable",
+        ),
+      { timeout: 20_000, interval: 50 },
+    );
   });
 
   test("seen 27: two Nodes have one podCIDR, and the older has it", async () => {
