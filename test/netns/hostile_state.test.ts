@@ -187,7 +187,7 @@ describe.concurrent("L9 on a node with a pod", () => {
   testSome(
     cases,
     32,
-    8,
+    16,
   )("every call ends where %s is %s (%s)", async ([place, intruder, name]) => {
     const backend = BACKENDS[name];
     if (backend === undefined) throw new Error(`no backend ${name}`);

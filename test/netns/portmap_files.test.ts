@@ -74,7 +74,7 @@ describe.concurrent("DEL and GC", () => {
   testSome(
     cases(["containers/*", "ids/*", "ports/*", "links/*"]),
     32,
-    8,
+    16,
   )("remove the rules of a pod where %s is %s (%s)", async ([glob, intruder, name]) => {
     const backend = named(name);
     for (const verb of ["DEL", "GC"] as const) {
@@ -108,6 +108,8 @@ describe.concurrent("a host port", () => {
     Object.keys(INTRUDERS).flatMap((intruder) =>
       Object.keys(backends).map((backend): [string, string] => [intruder, backend]),
     ),
+    8,
+    2,
   )("stays its pod's, and others are mapped, where files are %s (%s)", async ([intruder, name]) => {
     const backend = named(name);
     await using node = await createNode(backend);
