@@ -64,7 +64,11 @@ test("pain 20: old rules, keys and docker's options go, and nothing else", async
   const { node } = fabric;
   const { sandbox } = node;
   await leaveThings(node);
-  await sandbox.sh("setsid /run/flannel/flanneld 1000 </dev/null >/dev/null 2>&1 &");
+  // setsid becomes the program: the state before has the program.
+  await sandbox.sh(`
+    setsid /run/flannel/flanneld 1000 </dev/null >/dev/null 2>&1 &
+    timeout 10 sh -c 'until pidof flanneld >/dev/null; do sleep 0.01; done'
+  `);
   const before = await sandbox.snapshot();
 
   const refused = await cleanup(node);
