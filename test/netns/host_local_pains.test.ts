@@ -161,7 +161,10 @@ describe.concurrent("host-local", () => {
   test("H4 waits for the lock some seconds, and then says who holds it", async () => {
     await using sandbox = await node();
     await add(sandbox, "a");
-    await sandbox.sh(`flock ${directory}/lock sleep 300 > /dev/null 2>&1 & sleep 0.2`);
+    await sandbox.sh(`
+      flock ${directory}/lock sleep 300 > /dev/null 2>&1 &
+      timeout 10 sh -c 'while flock -n ${directory}/lock true; do sleep 0.05; done'
+    `);
     const calls = ["ADD", "DEL"] as const;
     const answers = await Promise.all(
       calls.map(async (command) =>
