@@ -16,6 +16,7 @@ import {
 import { stepOf } from "../helpers/form.ts";
 import { overlayOf } from "../helpers/overlay_cluster.ts";
 import type { FabricNode } from "../lab/fabric.ts";
+import { readTrace, type SystemCall } from "../lab/strace.ts";
 
 /** What each call is refused with, by turns. */
 const errnos: Readonly<Record<string, readonly string[]>> = {
@@ -30,14 +31,6 @@ const errnos: Readonly<Record<string, readonly string[]>> = {
 };
 const names = Object.keys(errnos);
 const [trace, heard, notify] = ["/run/strace.out", "/run/heard", "/run/notify"];
-
-interface Call {
-  readonly name: string;
-  /** It is the nth call of its name, from 1. */
-  readonly nth: number;
-  /** As strace writes it. */
-  readonly text: string;
-}
 
 /** Only its first thread is traced, which makes nearly all of them. */
 function startTraced({ sandbox, name }: FabricNode, inject: readonly string[]): Daemon {
@@ -91,7 +84,7 @@ describe.each([
   let cluster: KubeNodes;
   let node: FabricNode;
   let wanted = "";
-  let calls: readonly Call[] = [];
+  let calls: readonly SystemCall[] = [];
 
   beforeAll(async () => {
     cluster = await createKubeNodes(1, { EnableNFTables, Backend: { Type: "vxlan" } });
@@ -108,7 +101,7 @@ describe.each([
     const daemon = startTraced(node, []);
     await whenReady(node, daemon);
     await until("READY=1", async () => node.sandbox.exists(heard), daemon);
-    calls = callsOf(await node.sandbox.readFile(trace));
+    calls = readTrace(await node.sandbox.readFile(trace));
     wanted = await stateOf(node);
     await daemon.end();
   }, 60_000);
@@ -116,7 +109,7 @@ describe.each([
     await cluster?.[Symbol.asyncDispose]();
   });
 
-  async function refuse({ name, nth, text }: Call, errno: string): Promise<string> {
+  async function refuse({ name, nth, text }: SystemCall, errno: string): Promise<string> {
     await wipe(node);
     const daemon = startTraced(node, ["-e", `inject=${name}:error=${errno}:when=${nth}`]);
     try {
@@ -148,14 +141,3 @@ describe.each([
     }
   }, 3_600_000);
 });
-
-function callsOf(text: string): readonly Call[] {
-  const counts = new Map<string, number>();
-  return text.split("\n").flatMap((line) => {
-    const name = /^(\w+)\(/.exec(line)?.[1];
-    if (name === undefined) return [];
-    const nth = (counts.get(name) ?? 0) + 1;
-    counts.set(name, nth);
-    return [{ name, nth, text: line }];
-  });
-}

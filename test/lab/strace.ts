@@ -64,7 +64,8 @@ export async function trace(
   return { answer, calls };
 }
 
-function readTrace(text: string): readonly SystemCall[] {
+/** The calls in strace's output, in order, each with its number among those of its name. */
+export function readTrace(text: string): readonly SystemCall[] {
   const counts = new Map<string, number>();
   return text.split("\n").flatMap((line) => {
     const name = /^(\w+)\(/.exec(line)?.[1];
