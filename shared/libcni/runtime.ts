@@ -62,7 +62,7 @@ export class Runtime {
       throw new CniError(
         Code.UnknownContainer,
         `Cannot check the container: ${this.#cache.folder} has no result of an ADD of ${rt.containerId} and ${rt.ifname} to ${list.name}.`,
-        "Add the container first. cnitool ps lists what is attached.",
+        "Add the container first. The command ps lists what is attached.",
       );
     }
     const prevResult = this.#requireResult(list, entry);

@@ -89,12 +89,12 @@ describe.concurrent("a healthy node", () => {
     expect(await cnitoolOk(node, ["doctor"], env)).toBe("");
     expect(await examine(node, env)).toEqual([0, []]);
     expect(await node.snapshot()).toEqual(before);
-    await node.exec(
-      "/opt/cni/bin/cnitool",
-      ["del", "--container-id", "pod1", "cbr0", "/run/netns/pod1"],
-      { env },
-    );
-    expect(await cnitoolOk(node, ["doctor"], env)).toBe("");
+    for (const pod of ["pod1", "pod2"]) {
+      const args = ["del", "--container-id", pod, "cbr0", `/run/netns/${pod}`];
+      await node.exec("/opt/cni/bin/cnitool", args, { env });
+      // Without ports, the kernel sets the bridge's MTU back to its default.
+      expect(await cnitoolOk(node, ["doctor"], env)).toBe("");
+    }
   });
 
   test.for(["0.2.0", "0.3.1", "0.4.0", "1.1.0"])("of CNI %s", async (cniVersion) => {
@@ -188,6 +188,17 @@ describe.concurrent("doctor finds it when", () => {
     expect(status).toBe(2);
     expect(await report(node, env)).toEqual([status, findings]);
     expect(findings.map(({ id }) => id)).toContain("no-firewall-tool");
+  });
+
+  test.for([
+    ["/opt/cni/bin/cnitool", ""],
+    ["/opt/cni/bin/flannel", "cnitool"],
+  ] as const)("what it advises can be run as it was called: %s %s", async ([file, word]) => {
+    await using node = await healthyNode();
+    await node.sh("iptables -t nat -F CNI-HOSTPORT-DNAT");
+    const words = word === "" ? [] : [word];
+    const { stdout } = await node.exec(file, [...words, "doctor"]);
+    expect(stdout).toContain(`Fix: ${[file, ...words].join(" ")} repair\n`);
   });
 
   test.for([

@@ -15,6 +15,8 @@ export interface Tool {
   readonly builtins: ReadonlyMap<string, Handler>;
   readonly terminal: Terminal;
   readonly reservations: ReservationReader;
+  /** The words that call cnitool, as they have called it now: not every node has it in its PATH. */
+  readonly cnitool: string;
 }
 
 /** A word after `cnitool`. It throws CniError as well. */

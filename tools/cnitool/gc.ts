@@ -86,7 +86,7 @@ function readValid({ tool, flags }: Call): Attachment[] {
     );
   }
   const listed = files.flatMap((file) => {
-    if (file !== "-") return readValidList(readFile(file));
+    if (file !== "-") return readValidList(readFile(tool, file));
     const list = readValidList(tool.node.sys.readStdin(maxList));
     if (list.length === 0) refuseIfAttached(tool);
     return list;
@@ -106,14 +106,14 @@ function refuseIfAttached(tool: Tool): void {
   );
 }
 
-function readFile(file: string): string {
+function readFile({ cnitool }: Tool, file: string): string {
   try {
     return readFileSync(file, "utf8");
   } catch (cause) {
     throw new CniError(
       Code.IoFailure,
       `Cannot read the list of valid attachments: ${messageOf(cause)}.`,
-      "Make one with: cnitool ps --valid > FILE",
+      `Make one with: ${cnitool} ps --valid > FILE`,
       { cause },
     );
   }

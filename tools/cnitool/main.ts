@@ -14,6 +14,7 @@ import { add, check, del, status } from "./network.ts";
 import { ReservationReader } from "./node/reservations.ts";
 import { ps } from "./ps.ts";
 import { repair } from "./repair.ts";
+import { ownCommand } from "./shell.ts";
 
 /** Set at build time from package.json. */
 declare const FLANNEL_CNI_VERSION: string;
@@ -60,6 +61,7 @@ export async function cnitool(
   const terminal = new Terminal(sys);
   const builtins = new Map(plugins.map((plugin) => [plugin.name, plugin]));
   const reservations = new ReservationReader(node);
-  const tool: Tool = { sys, node, firewall, builtins, terminal, reservations };
+  const shared = { sys, node, firewall, builtins, terminal, reservations };
+  const tool: Tool = { ...shared, cnitool: ownCommand(sys.argv0) };
   return await runProgram(program, args, { terminal, tool, usageStatus, explain: explainError });
 }

@@ -132,7 +132,7 @@ export const status: Command = {
     const invoke = call.flags.has("explain") ? explainer(call.tool) : executor(call.tool);
     if (new Runtime(invoke, new Cache()).status(list)) return 0;
     call.tool.terminal.say(
-      `${list.name} has cniVersion ${list.cniVersion || "0.1.0"}, which has no STATUS: nothing was asked. cnitool doctor looks all the same.`,
+      `${list.name} has cniVersion ${list.cniVersion || "0.1.0"}, which has no STATUS: nothing was asked. ${call.tool.cnitool} doctor looks all the same.`,
     );
     return 0;
   },
@@ -198,10 +198,10 @@ function explain(
 }
 
 /** The same call with another command, as a shell command. */
-function again({ operands, flags }: Call, command: string): string {
+function again({ tool, operands, flags }: Call, command: string): string {
   const options = ["ifname", "container-id"].flatMap((name) => {
     const value = flags.last(name);
     return value === undefined ? [] : [`--${name}`, value];
   });
-  return ["cnitool", command, ...options, ...operands].map(quoted).join(" ");
+  return [tool.cnitool, ...[command, ...options, ...operands].map(quoted)].join(" ");
 }

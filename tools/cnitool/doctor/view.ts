@@ -26,6 +26,8 @@ import type { Outcome } from "../packet_path/walk.ts";
  * that.
  */
 export interface View {
+  /** The words that call cnitool here. */
+  readonly cnitool: string;
   /** What could not be looked at. */
   readonly failures: readonly Failure[];
   readonly configs: ConfigsView;
@@ -231,6 +233,6 @@ export function some(names: readonly string[]): string {
 }
 
 /** How collecting what is nobody's begins: with a look. */
-export function collecting(network: string): string {
-  return `cnitool ps --valid | cnitool gc ${quoted(network)} --valid-file - --dry-run (then the same without --dry-run)`;
+export function collecting({ cnitool }: View, network: string): string {
+  return `${cnitool} ps --valid | ${cnitool} gc ${quoted(network)} --valid-file - --dry-run (then the same without --dry-run)`;
 }

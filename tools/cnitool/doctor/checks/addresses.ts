@@ -12,7 +12,8 @@ export function checkAddresses(view: View): Finding[] {
   return [...fullness(view), ...leaked(view)];
 }
 
-function fullness({ reservations }: View): Finding[] {
+function fullness(view: View): Finding[] {
+  const { reservations } = view;
   if (reservations === undefined) return [];
   const { conf, reservations: all } = reservations;
   return conf.rangeSets.flatMap((set): Finding[] => {
@@ -35,7 +36,7 @@ function fullness({ reservations }: View): Finding[] {
         means: isFull
           ? 'No pod can start: "no IP addresses available in range set".'
           : "When the last one is taken, no pod can start.",
-        fix: `check whether all are in use: cnitool ps; if not: ${collecting(network)}; if so, allow fewer pods (maxPods) or give the node a larger subnet`,
+        fix: `check whether all are in use: ${view.cnitool} ps; if not: ${collecting(view, network)}; if so, allow fewer pods (maxPods) or give the node a larger subnet`,
       },
     ];
   });
@@ -64,7 +65,7 @@ function leaked(view: View): Finding[] {
       what: `Addresses are reserved for containers that do not exist: ${some(lost.map(({ file, owner }) => `${file} (${owner?.containerId ?? ""})`))}.`,
       means:
         "A DEL was lost. Nobody gets these addresses until the node restarts or the range is full.",
-      fix: collecting(network.name),
+      fix: collecting(view, network.name),
     },
   ];
 }

@@ -123,9 +123,11 @@ function wayOutOf({ pods }: View, name: string, cidr: Cidr, wanted: readonly Cid
 function mtu({ links }: View, { conf }: BridgeView, link: Link): Finding[] {
   const wanted = conf["mtu"];
   if (typeof wanted !== "number" || wanted === 0) return [];
-  const isWrong = (candidate: Link): boolean => candidate.mtu !== wanted;
-  const ports = links.filter(({ master, kind }) => master === link.index && kind === "veth");
-  const all = [link, ...ports].filter(isWrong);
+  const ports = links.filter(({ master }) => master === link.index);
+  // Without ports its MTU means nothing: the kernel sets it back, and to the ports' with the next one.
+  if (ports.length === 0) return [];
+  const pairs = ports.filter(({ kind }) => kind === "veth");
+  const all = [link, ...pairs].filter((candidate) => candidate.mtu !== wanted);
   const [first] = all;
   if (first === undefined) return [];
   return [

@@ -151,9 +151,9 @@ function otherFiles(view: View, network: NetworkList): Finding[] {
 }
 
 /** How to take a config out of use. A network that pods may be attached to keeps its config. */
-function disable({ usedNetworks }: View, { file, name }: NetworkList): string {
+function disable({ usedNetworks, cnitool }: View, { file, name }: NetworkList): string {
   if (usedNetworks.has(name)) {
-    return `leave ${file} where it is while pods are attached to the network ${name} (cnitool ps lists them)`;
+    return `leave ${file} where it is while pods are attached to the network ${name} (${cnitool} ps lists them)`;
   }
   return `mv ${quoted(file)} ${quoted(`${file}.disabled`)}`;
 }

@@ -211,7 +211,7 @@ function stale(view: View): Finding[] {
       what: `There are rules of containers that do not exist: ${some(ids)} (${first.where}).`,
       means:
         "A host port may lead to another pod's address, or traffic is masqueraded that should not be.",
-      fix: collecting(network.name),
+      fix: collecting(view, network.name),
     },
   ];
 }

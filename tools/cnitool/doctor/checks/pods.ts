@@ -14,7 +14,7 @@ export function checkPods(view: View): Finding[] {
 }
 
 /** Pods whose rules something has flushed. */
-function missingRules({ pods }: View): Finding[] {
+function missingRules({ pods, cnitool }: View): Finding[] {
   const without = pods.filter((pod) => pod.missingRules.length > 0);
   if (without.length === 0) return [];
   const names = without.map((pod) => `${pod.name} (${pod.missingRules.join("; ")})`);
@@ -25,12 +25,12 @@ function missingRules({ pods }: View): Finding[] {
       what: `Firewall rules of pods are missing: ${some(names)}.`,
       means:
         "Something has reloaded the firewall: host ports do not work, or pods cannot reach the outside.",
-      fix: "cnitool repair",
+      fix: `${cnitool} repair`,
     },
   ];
 }
 
-function ruleErrors({ pods }: View): Finding[] {
+function ruleErrors({ pods, cnitool }: View): Finding[] {
   const problems = pods.flatMap(({ name, ruleErrors: errors }) =>
     errors.map((message) => `${name}: ${message}`),
   );
@@ -41,7 +41,7 @@ function ruleErrors({ pods }: View): Finding[] {
       severity: "warning",
       what: `Could not check the firewall rules of these pods: ${some(problems)}`,
       means: "They may be missing.",
-      fix: "cnitool repair --dry-run",
+      fix: `${cnitool} repair --dry-run`,
     },
   ];
 }

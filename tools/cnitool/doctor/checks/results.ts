@@ -97,7 +97,9 @@ function unrecorded(view: View): Finding[] {
 }
 
 /** Attachments whose namespace is gone. */
-function gone({ cached, configs: { network } }: View): Finding[] {
+function gone(view: View): Finding[] {
+  const { cached, configs } = view;
+  const { network } = configs;
   const found = cached.filter(
     (attachment) => attachment.state === "gone" && attachment.network === network?.name,
   );
@@ -108,12 +110,13 @@ function gone({ cached, configs: { network } }: View): Finding[] {
       severity: "warning",
       what: `Pods are gone, but nobody ran DEL for them: ${some(found.map((attachment) => podOf(attachment) ?? attachment.containerId))}.`,
       means: "Their addresses, firewall rules and cached results are left over.",
-      fix: collecting(network.name),
+      fix: collecting(view, network.name),
     },
   ];
 }
 
-function left({ leftovers, configs: { network } }: View): Finding[] {
+function left(view: View): Finding[] {
+  const { leftovers, configs } = view;
   if (leftovers === 0) return [];
   return [
     {
@@ -121,7 +124,7 @@ function left({ leftovers, configs: { network } }: View): Finding[] {
       severity: "warning",
       what: `portmap could not delete the firewall rules of ${String(leftovers)} containers.`,
       means: "Their host ports lead nowhere. Every later portmap call tries again.",
-      fix: collecting(network?.name ?? defaultNetwork),
+      fix: collecting(view, configs.network?.name ?? defaultNetwork),
     },
   ];
 }

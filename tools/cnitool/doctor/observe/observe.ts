@@ -43,6 +43,7 @@ export async function observe(tool: Tool): Promise<View> {
   );
   const overlay = await parts.lookAsync("the overlay", async () => observeOverlay(tool.sys, links));
   return {
+    cnitool: tool.cnitool,
     configs,
     plugins: observePlugins(tool, configs),
     agent: { ...probeAgent(tool.sys), ownBuildId: buildId },

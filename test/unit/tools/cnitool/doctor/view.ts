@@ -159,6 +159,7 @@ export function viewOf(changes: Changes = {}): View {
   ];
   const conf = { bridge: "cni0", isDefaultGateway: true, mtu: 1450 };
   return {
+    cnitool: "cnitool",
     failures: [],
     configs: {
       folder: "/etc/cni/net.d",

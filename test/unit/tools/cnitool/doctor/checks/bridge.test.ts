@@ -82,6 +82,13 @@ testFaults([
     fix: "ip link set veth-pod1 mtu 1450",
   },
   {
+    name: "the bridge has another MTU than its ports",
+    id: "wrong-mtu",
+    changes: { links: [{ ...BRIDGE, mtu: 1500 }, ...kept.links.slice(1)] },
+    what: "cni0 is 1500, and the network's is 1450",
+    fix: "ip link set cni0 mtu 1450",
+  },
+  {
     name: "a port leads to the node itself",
     id: "port-without-pod",
     changes: { bridge: { strayPorts: [{ name: "lost", peer: "node" }] } },
@@ -105,6 +112,10 @@ testFaults([
 ]);
 
 testFine([
+  [
+    "the MTU of a bridge without ports",
+    { links: [{ ...BRIDGE, mtu: 1500 }], pods: [], cached: [], reserved: [] },
+  ],
   [
     "a link-local gateway",
     {
