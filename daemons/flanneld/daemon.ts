@@ -47,6 +47,9 @@ const limits = { first: 200, most: 3000 };
 /** Milliseconds after which the start is over. */
 const startEnds = 1000;
 
+/** Milliseconds between two looks at what is waited for. */
+const tellInterval = 5000;
+
 /** What is decided at the start and stays. */
 interface Setup {
   readonly conf: NetConf;
@@ -95,7 +98,7 @@ export class Flanneld {
       this.#reportService(service, problem);
     });
     try {
-      await Promise.all([this.#watch(signal), this.#start(signal)]);
+      await Promise.all([this.#watch(signal), this.#start(signal), this.#tell(signal)]);
     } catch (error) {
       signal.throwIfAborted();
       throw error;
@@ -173,6 +176,14 @@ export class Flanneld {
       },
       signal,
     );
+  }
+
+  /** Tells the cluster what is waited for. */
+  async #tell(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      await sleep(tellInterval, signal);
+      await this.#manager.tell(this.#waits, signal);
+    }
   }
 
   async #start(signal: AbortSignal): Promise<void> {

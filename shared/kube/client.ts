@@ -44,7 +44,7 @@ interface Answer {
 export interface ApiRequest {
   /** Completes "Cannot", for messages: "list the nodes". */
   readonly what: string;
-  readonly method: "GET" | "PATCH";
+  readonly method: "GET" | "PATCH" | "POST";
   /** With its query. */
   readonly path: string;
   /** The media type; JSON by default. */
@@ -290,7 +290,7 @@ function adviceFor(status: number | undefined): string {
     return "Make sure that the token or the client certificate is one of this cluster's and has not expired.";
   }
   if (status === 403) {
-    return "Make sure that flannel's ClusterRole and its binding are there: pods get; nodes get, list, watch; nodes/status patch.";
+    return "Make sure that flannel's ClusterRole and its binding are there: pods get; nodes get, list, watch; nodes/status patch; and its Role in the namespace default: events create, patch.";
   }
   if (status === 404) return "Make sure that the object is there and has this name.";
   return "Make sure that the API server runs and can be reached from this node.";

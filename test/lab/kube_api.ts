@@ -1,6 +1,6 @@
 /**
  * A stand-in for the Kubernetes API, as far as flanneld asks it: lists, watches, gets and patches of
- * nodes, and one pod. Answers as a real one (1.34) was seen to, and fails as it is told to.
+ * nodes, one pod, and events of nodes. Answers as a real one (1.34) was seen to, and fails as it is told to.
  *
  * Run as a program it serves in the network namespace it is started in, and each line of its input
  * is a call of a method, `{"method":"setNode","args":["n1",{}]}`, answered by a line:
@@ -73,6 +73,8 @@ interface Watcher {
   readonly metadataOnly: boolean;
 }
 
+const eventsPath = "/api/v1/namespaces/default/events";
+
 export class KubeApi {
   /** "METHOD PATH" of every request so far. */
   readonly requests: string[] = [];
@@ -80,6 +82,8 @@ export class KubeApi {
   readonly allowed = new Set<string>();
   readonly #nodes = new Map<string, NodeObject>();
   readonly #pods = new Map<string, string>();
+  /** Kubernetes' objects of that name, which tell people of something. */
+  readonly #toldEvents = new Map<string, Record<string, unknown>>();
   readonly #watchers = new Set<Watcher>();
   #events: { version: number; type: string; node: NodeObject }[] = [];
   #faults: (Fault & { left: number })[] = [];
@@ -213,6 +217,11 @@ export class KubeApi {
     return this.#nodes.get(name);
   }
 
+  /** The Event objects that have been written. */
+  toldEvents(): readonly Record<string, unknown>[] {
+    return [...this.#toldEvents.values()];
+  }
+
   setPod(namespace: string, name: string, nodeName: string): void {
     this.#pods.set(`/api/v1/namespaces/${namespace}/pods/${name}`, nodeName);
   }
@@ -313,10 +322,31 @@ export class KubeApi {
     const pod = this.#pods.get(url.pathname);
     const [, name, sub] = /^\/api\/v1\/nodes(?:\/([^/]+))?(\/status)?$/.exec(url.pathname) ?? [];
     if (pod !== undefined) send({ metadata: {}, spec: { nodeName: pod } });
-    else if (url.pathname === "/api/v1/nodes" && url.searchParams.has("watch")) {
+    else if (url.pathname.startsWith(eventsPath)) {
+      await this.#answerEvent(request, response, url.pathname.slice(eventsPath.length + 1), send);
+    } else if (url.pathname === "/api/v1/nodes" && url.searchParams.has("watch")) {
       this.#watch(Number(url.searchParams.get("resourceVersion") ?? "0"), response, metadataOnly);
     } else if (url.pathname === "/api/v1/nodes") send(this.#list(metadataOnly));
     else await this.#answerNode(request, response, name ?? "", sub, metadataOnly, send);
+  }
+
+  async #answerEvent(
+    request: IncomingMessage,
+    response: ServerResponse,
+    name: string,
+    send: (value: object) => void,
+  ): Promise<void> {
+    const sent = JSON.parse(await textOf(request)) as { metadata?: { name?: string } };
+    const isNew = request.method === "POST";
+    const key = isNew ? (sent.metadata?.name ?? "") : name;
+    const known = this.#toldEvents.get(key);
+    if (isNew && known !== undefined) refuse(response, 409, "AlreadyExists");
+    else if (!isNew && known === undefined) refuse(response, 404, "NotFound");
+    else {
+      const event = { ...known, ...sent };
+      this.#toldEvents.set(key, event);
+      send(event);
+    }
   }
 
   async #answerNode(
@@ -333,8 +363,7 @@ export class KubeApi {
       return;
     }
     if (request.method === "PATCH") {
-      let text = "";
-      for await (const chunk of request) text += String(chunk);
+      const text = await textOf(request);
       if (sub === undefined) {
         refuse(response, 403, "Forbidden");
         return;
@@ -398,6 +427,12 @@ export class KubeApi {
     const name = socket.authorized === true ? socket.getPeerCertificate?.().subject.CN : undefined;
     return typeof name === "string" && this.allowed.has(name);
   }
+}
+
+async function textOf(request: IncomingMessage): Promise<string> {
+  let text = "";
+  for await (const chunk of request) text += String(chunk);
+  return text;
 }
 
 function hex(value: number): string {

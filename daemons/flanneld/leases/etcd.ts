@@ -116,6 +116,10 @@ export class EtcdLeaseManager implements LeaseManager {
     // etcd has no place for it.
   }
 
+  async tell(): Promise<void> {
+    // Nor for this.
+  }
+
   async #followAll(signal: AbortSignal): Promise<never> {
     return followEntries(
       this.#registry,

@@ -10,6 +10,7 @@ import type { Log } from "../../../shared/daemon/log.ts";
 import type { KubeOptions } from "../options.ts";
 import { annotationKeys } from "./annotations.ts";
 import type { AnnotationKeys } from "./annotations.ts";
+import { KubeEvents } from "./kube_events.ts";
 import { HealthRecord } from "./health_record.ts";
 import { KubeLookUps } from "./kube_lookups.ts";
 import { KubeNodes } from "./kube_nodes.ts";
@@ -38,6 +39,7 @@ export class KubeLeaseManager implements LeaseManager {
   readonly #peers: KubePeers;
   readonly #lookUps: KubeLookUps;
   readonly #own: KubeOwnNode;
+  readonly #events: KubeEvents;
   #listener: LeaseListener | undefined;
   #complete = false;
   /** What the events of the watch have left, for the churn. */
@@ -65,6 +67,7 @@ export class KubeLeaseManager implements LeaseManager {
     this.#own = new KubeOwnNode({
       ...{ options, keys: this.#keys, client, nodes: this.#nodes, record: this.#record, log },
     });
+    this.#events = new KubeEvents(client, this.#nodes, log);
     this.#peers = new KubePeers(this.#keys);
     this.#lookUps = new KubeLookUps(this.#nodes, this.#peers, {
       onChanged: () => {
@@ -119,6 +122,10 @@ export class KubeLeaseManager implements LeaseManager {
 
   async reportReady(signal: AbortSignal): Promise<void> {
     await this.#own.reportReady(signal);
+  }
+
+  async tell(waits: readonly string[], signal: AbortSignal): Promise<void> {
+    await this.#events.tell(waits, signal);
   }
 
   async watch(listener: LeaseListener, signal: AbortSignal): Promise<void> {

@@ -73,6 +73,11 @@ export interface LeaseManager {
   confirm(ids: Iterable<string>, signal: AbortSignal): void;
   /** Tells that the node's network is up (a node condition); retried until it has been told. */
   reportReady(signal: AbortSignal): Promise<void>;
+  /**
+   * Tells the cluster what this node waits for, as sentences, where that has a place for it. Called
+   * every few seconds; it never fails.
+   */
+  tell(waits: readonly string[], signal: AbortSignal): Promise<void>;
   /** For status and metrics. */
   readonly health: LeaseManagerHealth;
 }

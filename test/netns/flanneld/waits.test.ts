@@ -105,6 +105,11 @@ describe("on a node of the Kubernetes API", () => {
       expect(refused.json?.details).toContain("flanneld");
       const { stdout } = await node.sandbox.exec(`${binDir()}/flanneld`, ["status"]);
       expect(stdout).toMatch(/^! .* n1: it has no IPv4 podCIDR yet\.$/m);
+      // What kubectl describe node shows.
+      await until("the event", async () => (await api.call("toldEvents")).length > 0);
+      expect(await api.call("toldEvents")).toMatchObject([
+        { involvedObject: { name: "n1" }, message: expect.stringContaining("no IPv4 podCIDR yet") },
+      ]);
       await api.call("setNode", "n1", { podCIDRs: ["10.244.1.0/24"] });
       await until("the pod", async () => (await add()).code === 0);
     });
