@@ -2,9 +2,9 @@ import { Agent as HttpAgent, request as httpRequest } from "node:http";
 import type { ClientRequest, IncomingMessage, RequestOptions } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import { Failure, messageOf } from "../base/failure.ts";
+import { isJsonObject, parseJson } from "../base/json.ts";
 import type { JsonObject } from "../base/json.ts";
 import type { Cluster } from "./cluster.ts";
-import { JsonReader } from "./json_reader.ts";
 import { StreamError } from "./json_splitter.ts";
 
 /** The API has refused a request, or could not be reached. */
@@ -255,13 +255,10 @@ async function readAll(response: IncomingMessage, onChunk: (chunk: Buffer) => vo
 
 /** Kubernetes says why in a Status: `{"message":"...","reason":"Forbidden"}`. */
 function refusal(what: string, { statusCode, headers }: IncomingMessage, body: Buffer): ApiFailure {
+  const status = parseJson(body.toString());
   const [message, reason] = ["message", "reason"].map((name) => {
-    try {
-      const json = new JsonReader(body);
-      return json.find(name) ? json.text() : "";
-    } catch {
-      return "";
-    }
+    const text = isJsonObject(status) ? status[name] : undefined;
+    return typeof text === "string" ? text : "";
   });
   const seconds = Number(headers["retry-after"]);
   const why = message === undefined || message === "" ? "" : ` (${message.slice(0, 300)})`;
@@ -273,11 +270,8 @@ function refusal(what: string, { statusCode, headers }: IncomingMessage, body: B
 }
 
 /** An ERROR event of a watch carries a Status too. */
-export function failureOfStatus(what: string, json: JsonReader): ApiFailure {
-  const status = json.value();
-  const { code, reason, message } = (
-    typeof status === "object" && status !== null ? status : {}
-  ) as JsonObject;
+export function failureOfStatus(what: string, status: JsonObject): ApiFailure {
+  const { code, reason, message } = status;
   const text = typeof message === "string" ? message : "an error event";
   return new ApiFailure(what, `the watch ended with ${text.slice(0, 300)}`, {
     status: typeof code === "number" ? code : undefined,

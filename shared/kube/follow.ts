@@ -1,10 +1,11 @@
 import { Failure, messageOf } from "../base/failure.ts";
+import { isJsonObject } from "../base/json.ts";
+import type { JsonObject } from "../base/json.ts";
 import { Backoff, sleep } from "../daemon/backoff.ts";
 import { ApiFailure, failureOfStatus, metadataOnly, Reconnected } from "./client.ts";
 import type { KubeClient } from "./client.ts";
-import { JsonReader } from "./json_reader.ts";
 import { JsonSplitter, StreamError } from "./json_splitter.ts";
-import { readMetadata } from "./metadata.ts";
+import { parseObject, readMetadata, textOf } from "./metadata.ts";
 import type { ObjectMetadata } from "./metadata.ts";
 
 /** Who wants to know about the objects of a kind. */
@@ -101,8 +102,8 @@ class Session {
   async #list(): Promise<void> {
     let version = "";
     const splitter = new JsonSplitter("list", (bytes, part) => {
-      if (part === "item") this.#follower.onObject(this.#read(new JsonReader(bytes)));
-      else version = versionOf(bytes) ?? version;
+      if (part === "item") this.#follower.onObject(this.#read(parseObject(bytes)));
+      else version = textOf(parseObject(bytes)["resourceVersion"]);
     });
     this.#follower.onList();
     try {
@@ -171,7 +172,8 @@ class Session {
 
   /** One event: `{"type":"MODIFIED","object":{...}}`. */
   #take(bytes: Buffer, what: string): void {
-    const { kind, object } = readEvent(bytes);
+    const { type: kind, object } = parseObject(bytes);
+    if (!isJsonObject(object)) throw new StreamError("it is not an event");
     if (kind === "ERROR") throw failureOfStatus(what, object);
     const metadata = this.#read(object);
     if (kind === "DELETED") this.#follower.onDeleted(metadata);
@@ -179,28 +181,9 @@ class Session {
     if (metadata.resourceVersion !== "") this.#version = metadata.resourceVersion;
   }
 
-  #read(json: JsonReader): ObjectMetadata {
-    return readMetadata(json, this.#followed.annotationPrefix);
+  #read(object: JsonObject): ObjectMetadata {
+    return readMetadata(object, this.#followed.annotationPrefix);
   }
-}
-
-/** @throws StreamError */
-function readEvent(bytes: Buffer): { readonly kind: string; readonly object: JsonReader } {
-  const json = new JsonReader(bytes);
-  let kind: string | undefined;
-  let object: JsonReader | undefined;
-  for (const key of json.members()) {
-    if (key === "type") kind = json.text();
-    else if (key === "object") object = new JsonReader(bytes, json.at);
-    // The object is all the rest, and is read once.
-    if (kind !== undefined && object !== undefined) return { kind, object };
-  }
-  throw new StreamError("it is not an event");
-}
-
-function versionOf(listMetadata: Buffer): string | undefined {
-  const json = new JsonReader(listMetadata);
-  return json.find("resourceVersion") ? json.text() : undefined;
 }
 
 /** Whether the server has forgotten the version: HTTP 410, or an event that says so. */

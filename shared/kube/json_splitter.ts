@@ -24,7 +24,7 @@ const maxObject = 8 * 1024 * 1024;
 const maxKey = 64;
 
 /** Whether the byte at a place of a string is escaped: an odd number of backslashes is before it. */
-export function isEscaped(json: Buffer, start: number, at: number): boolean {
+function isEscaped(json: Buffer, start: number, at: number): boolean {
   let first = at;
   while (first > start && json[first - 1] === backslash) first--;
   return (at - first) % 2 === 1;

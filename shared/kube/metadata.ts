@@ -1,4 +1,5 @@
-import type { JsonReader } from "./json_reader.ts";
+import { isJsonArray, isJsonObject } from "../base/json.ts";
+import type { Json, JsonObject } from "../base/json.ts";
 import { StreamError } from "./json_splitter.ts";
 
 /** What is read of an object. */
@@ -19,59 +20,65 @@ export interface ObjectMetadata {
   readonly fromSpec: boolean;
 }
 
+/** @throws StreamError if the bytes are no JSON object. */
+export function parseObject(bytes: Buffer): JsonObject {
+  let value: Json;
+  try {
+    value = JSON.parse(bytes.toString()) as Json;
+  } catch (cause) {
+    throw new StreamError("a value is not JSON", { cause });
+  }
+  if (!isJsonObject(value)) throw new StreamError("a value is not an object");
+  return value;
+}
+
+/**
+ * The text that a member has; "" without one.
+ * @throws StreamError if it is something else.
+ */
+export function textOf(value: Json | undefined): string {
+  if (value === undefined || value === null) return "";
+  if (typeof value !== "string") throw new StreamError("a value is not a text");
+  return value;
+}
+
 /**
  * Reads an object, whole or its metadata alone.
  * @param annotationPrefix of the annotations that are wanted.
  * @throws StreamError
  */
-export function readMetadata(json: JsonReader, annotationPrefix: string): ObjectMetadata {
-  let [name, uid, resourceVersion, created] = ["", "", "", 0];
-  let annotations: ReadonlyMap<string, string> = new Map();
-  let [fromFields, fromSpec]: (readonly string[] | undefined)[] = [];
-  let [hasMetadata, hasSpec] = [false, false];
-  for (const member of json.members()) {
-    if (member === "spec") {
-      hasSpec = true;
-      fromSpec = podCidrsOfSpec(json);
-    }
-    if (member !== "metadata") continue;
-    hasMetadata = true;
-    for (const key of json.members()) {
-      if (key === "name") name = json.text();
-      else if (key === "uid") uid = json.text();
-      else if (key === "resourceVersion") resourceVersion = json.text();
-      else if (key === "creationTimestamp") created = readTime(json);
-      else if (key === "annotations") annotations = readAnnotations(json, annotationPrefix);
-      else if (key === "managedFields") fromFields = podCidrsOfFields(json);
-    }
-  }
-  if (!hasMetadata) throw new StreamError("an object has no metadata");
-  const podCidrs = hasSpec ? fromSpec : fromFields;
-  return { name, uid, resourceVersion, created, annotations, podCidrs, fromSpec: hasSpec };
+export function readMetadata(object: JsonObject, annotationPrefix: string): ObjectMetadata {
+  const { metadata, spec } = object;
+  if (!isJsonObject(metadata)) throw new StreamError("an object has no metadata");
+  const { name, uid, resourceVersion, creationTimestamp, annotations, managedFields } = metadata;
+  const fromSpec = spec !== undefined;
+  return {
+    name: textOf(name),
+    uid: textOf(uid),
+    resourceVersion: textOf(resourceVersion),
+    created: timeOf(textOf(creationTimestamp)),
+    annotations: annotationsOf(objectOf(annotations), annotationPrefix),
+    podCidrs: fromSpec ? podCidrsOfSpec(objectOf(spec)) : podCidrsOfFields(listOf(managedFields)),
+    fromSpec,
+  };
 }
 
-function readTime(json: JsonReader): number {
-  if (json.isNull) return 0;
-  const time = Date.parse(json.text());
+function timeOf(text: string): number {
+  const time = Date.parse(text);
   return Number.isNaN(time) ? 0 : time;
 }
 
-function readAnnotations(json: JsonReader, prefix: string): ReadonlyMap<string, string> {
+function annotationsOf(annotations: JsonObject, prefix: string): ReadonlyMap<string, string> {
   const found = new Map<string, string>();
-  if (json.isNull) return found;
-  for (const key of json.members()) if (key.startsWith(prefix)) found.set(key, json.text());
+  for (const key in annotations)
+    if (key.startsWith(prefix)) found.set(key, textOf(annotations[key]));
   return found;
 }
 
-function podCidrsOfSpec(json: JsonReader): readonly string[] | undefined {
-  const several: string[] = [];
-  let single = "";
-  for (const key of json.members()) {
-    if (key === "podCIDR") single = json.text();
-    if (key !== "podCIDRs" || json.isNull) continue;
-    for (const _ of json.elements()) several.push(json.text());
-  }
+function podCidrsOfSpec({ podCIDR, podCIDRs }: JsonObject): readonly string[] | undefined {
+  const several = listOf(podCIDRs).map(textOf);
   if (several.length > 0) return several;
+  const single = textOf(podCIDR);
   return single === "" ? undefined : [single];
 }
 
@@ -79,18 +86,25 @@ function podCidrsOfSpec(json: JsonReader): readonly string[] | undefined {
  * podCIDRs is a set, so who has set it has its values in managedFields:
  * `[{"fieldsV1":{"f:spec":{"f:podCIDRs":{".":{},"v:\"10.244.1.0/24\"":{}}}}}]`.
  */
-function podCidrsOfFields(json: JsonReader): readonly string[] | undefined {
-  if (json.isNull) return undefined;
+function podCidrsOfFields(managed: readonly Json[]): readonly string[] | undefined {
   const found = new Set<string>();
-  for (const _ of json.elements()) addPodCidrs(json, ["fieldsV1", "f:spec", "f:podCIDRs"], found);
+  for (const manager of managed) {
+    const { "f:spec": spec } = objectOf(objectOf(manager)["fieldsV1"]);
+    for (const key in objectOf(objectOf(spec)["f:podCIDRs"])) {
+      if (key.startsWith('v:"') && key.endsWith('"')) found.add(key.slice(3, -1));
+    }
+  }
   return found.size === 0 ? undefined : [...found];
 }
 
-/** @param path the members that lead to the values, from outside. */
-function addPodCidrs(json: JsonReader, [step, ...path]: readonly string[], to: Set<string>): void {
-  for (const key of json.members()) {
-    if (step === undefined) {
-      if (key.startsWith('v:"') && key.endsWith('"')) to.add(key.slice(3, -1));
-    } else if (key === step) addPodCidrs(json, path, to);
-  }
+function objectOf(value: Json | undefined): JsonObject {
+  if (value === undefined || value === null) return {};
+  if (!isJsonObject(value)) throw new StreamError("a value is not an object");
+  return value;
+}
+
+function listOf(value: Json | undefined): readonly Json[] {
+  if (value === undefined || value === null) return [];
+  if (!isJsonArray(value)) throw new StreamError("a value is not an array");
+  return value;
 }

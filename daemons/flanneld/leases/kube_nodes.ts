@@ -1,9 +1,9 @@
+import { isJsonObject } from "../../../shared/base/json.ts";
 import type { JsonObject } from "../../../shared/base/json.ts";
 import { ApiFailure, metadataOnly } from "../../../shared/kube/client.ts";
 import type { KubeClient } from "../../../shared/kube/client.ts";
-import { JsonReader } from "../../../shared/kube/json_reader.ts";
 import { StreamError } from "../../../shared/kube/json_splitter.ts";
-import { readMetadata } from "../../../shared/kube/metadata.ts";
+import { parseObject, readMetadata, textOf } from "../../../shared/kube/metadata.ts";
 import type { ObjectMetadata } from "../../../shared/kube/metadata.ts";
 import type { KubeOptions } from "../options.ts";
 
@@ -33,10 +33,10 @@ export class KubeNodes {
     this.#ownName = await this.#read(
       `read the pod ${namespace}/${name}`,
       path,
-      (json) => {
-        const isThere = json.find("spec") && json.find("nodeName");
-        if (!isThere) throw new StreamError("it has no spec.nodeName");
-        return json.text();
+      ({ spec }) => {
+        const nodeName = isJsonObject(spec) ? textOf(spec["nodeName"]) : "";
+        if (nodeName === "") throw new StreamError("it has no spec.nodeName");
+        return nodeName;
       },
       signal,
     );
@@ -53,7 +53,7 @@ export class KubeNodes {
     return this.#read(
       `read the node ${name}`,
       `/api/v1/nodes/${encodeURIComponent(name)}`,
-      (json) => ({ ...readMetadata(json, this.#annotationPrefix), name, fromSpec: true }),
+      (node) => ({ ...readMetadata(node, this.#annotationPrefix), name, fromSpec: true }),
       signal,
     );
   }
@@ -93,12 +93,12 @@ export class KubeNodes {
   async #read<T>(
     what: string,
     path: string,
-    parse: (json: JsonReader) => T,
+    parse: (object: JsonObject) => T,
     signal: AbortSignal,
   ): Promise<T> {
     const json = await this.#client.fetch({ what, method: "GET", path, silence, signal });
     try {
-      return parse(new JsonReader(json));
+      return parse(parseObject(json));
     } catch (error) {
       if (!(error instanceof StreamError)) throw error;
       throw new ApiFailure(what, error.message, {}, { cause: error });

@@ -19,9 +19,8 @@ import { KubePeers } from "../../../daemons/flanneld/leases/kube_peers.ts";
 import { readOptions, UsageError } from "../../../daemons/flanneld/options.ts";
 import { Failure } from "../../../shared/base/failure.ts";
 import { parseNetConf } from "../../../shared/flannel/net_conf.ts";
-import { JsonReader } from "../../../shared/kube/json_reader.ts";
 import { JsonSplitter, StreamError } from "../../../shared/kube/json_splitter.ts";
-import { readMetadata } from "../../../shared/kube/metadata.ts";
+import { parseObject, readMetadata } from "../../../shared/kube/metadata.ts";
 import { parseCidr } from "../../../shared/net/cidr.ts";
 import { fuzz, likeTexts, refused } from "./hostile.ts";
 
@@ -82,7 +81,7 @@ describe("flanneld", () => {
       refused(() => {
         const peers = new KubePeers(keys);
         const splitter = new JsonSplitter("objects", (bytes) => {
-          const found = readMetadata(new JsonReader(bytes), keys.prefix);
+          const found = readMetadata(parseObject(bytes), keys.prefix);
           refused(() => readSettings(keys, found.annotations), Failure);
           peers.set(found);
         });
@@ -100,7 +99,7 @@ describe("flanneld", () => {
         const peers = new KubePeers(keys);
         peers.beginList();
         const splitter = new JsonSplitter("list", (bytes, part) => {
-          if (part === "item") peers.set(readMetadata(new JsonReader(bytes), keys.prefix));
+          if (part === "item") peers.set(readMetadata(parseObject(bytes), keys.prefix));
         });
         splitter.push(Buffer.from(text));
         if (splitter.isWhole) peers.endList();

@@ -19,11 +19,11 @@ import { PeerBook } from "../../../daemons/flanneld/peer_book.ts";
 import { Churn } from "../../../shared/daemon/churn.ts";
 import { readRange, readWatch } from "../../../shared/etcd/messages.ts";
 import { MessageWriter, ProtobufError } from "../../../shared/etcd/protobuf.ts";
+import { isJsonObject } from "../../../shared/base/json.ts";
 import type { Json } from "../../../shared/base/json.ts";
 import type { Lease } from "../../../shared/flannel/lease.ts";
-import { JsonReader } from "../../../shared/kube/json_reader.ts";
 import { JsonSplitter, StreamError } from "../../../shared/kube/json_splitter.ts";
-import { readMetadata } from "../../../shared/kube/metadata.ts";
+import { parseObject, readMetadata } from "../../../shared/kube/metadata.ts";
 import { isUnspecified, parseAddress, sameAddress } from "../../../shared/net/address.ts";
 import type { Family } from "../../../shared/net/address.ts";
 import { overlaps, parseCidr } from "../../../shared/net/cidr.ts";
@@ -248,7 +248,7 @@ describe("what this node wants of the kernel", () => {
         refused(() => {
           peers.beginList();
           const splitter = new JsonSplitter("list", (bytes, part) => {
-            if (part === "item") peers.set(readMetadata(new JsonReader(bytes), keys.prefix));
+            if (part === "item") peers.set(readMetadata(parseObject(bytes), keys.prefix));
           });
           push(splitter, stream);
           if (splitter.isWhole) peers.endList();
@@ -273,8 +273,8 @@ describe("what this node wants of the kernel", () => {
         const peers = new KubePeers(keys);
         refused(() => {
           const splitter = new JsonSplitter("objects", (bytes) => {
-            const json = new JsonReader(bytes);
-            if (json.find("object")) peers.set(readMetadata(json, keys.prefix));
+            const { object } = parseObject(bytes);
+            if (isJsonObject(object)) peers.set(readMetadata(object, keys.prefix));
           });
           push(splitter, stream);
         }, StreamError);

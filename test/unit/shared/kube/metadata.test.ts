@@ -1,9 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
-import { JsonReader } from "../../../../shared/kube/json_reader.ts";
 import { JsonSplitter, StreamError } from "../../../../shared/kube/json_splitter.ts";
-import { readMetadata } from "../../../../shared/kube/metadata.ts";
+import { parseObject, readMetadata } from "../../../../shared/kube/metadata.ts";
 
 /** What a splitter makes of bytes that come in pieces of these sizes. */
 function split(kind: "objects" | "list", text: string, sizes: readonly number[]): unknown[] {
@@ -97,82 +96,9 @@ describe("JsonSplitter", () => {
   });
 });
 
-describe("JsonReader", () => {
-  const anyObject = fc.dictionary(fc.string(), someJson);
-
-  it("finds what JSON.parse finds, and skips what is not read", () => {
-    fc.assert(
-      fc.property(anyObject, fc.boolean(), fc.func(fc.boolean()), (object, isPretty, isWanted) => {
-        const json = new JsonReader(
-          Buffer.from(JSON.stringify({ object, more: [] }, undefined, isPretty ? 2 : undefined)),
-        );
-        const found: unknown[] = [];
-        expect(json.find("object")).toBe(true);
-        for (const key of json.members()) if (isWanted(key)) found.push([key, json.value()]);
-        const parsed = Object.entries(plain(object) as object);
-        expect(found).toEqual(parsed.filter(([key]) => isWanted(key)));
-      }),
-    );
-    fc.assert(
-      fc.property(fc.array(someJson), fc.func(fc.boolean()), (array, isWanted) => {
-        const json = new JsonReader(Buffer.from(JSON.stringify(array)));
-        const [found, wanted]: unknown[][] = [[], []];
-        let at = 0;
-        for (const _ of json.elements()) {
-          if (isWanted(at)) found?.push(json.value());
-          if (isWanted(at)) wanted?.push(plain(array[at]));
-          at++;
-        }
-        expect(found).toEqual(wanted);
-        expect(at).toBe(array.length);
-      }),
-    );
-  });
-
-  it("tells that a member is missing, and goes on after the object", () => {
-    fc.assert(
-      fc.property(anyObject, fc.string(), (object, name) => {
-        const json = new JsonReader(Buffer.from(JSON.stringify([object, 7])));
-        const found: unknown[] = [];
-        for (const _ of json.elements()) {
-          if (found.length > 0) found.push(json.value());
-          else if (json.find(name)) return;
-          else found.push(name);
-        }
-        expect(Object.keys(object)).not.toContain(name);
-        expect(found).toEqual([name, 7]);
-      }),
-    );
-  });
-
-  it("reads any text", () => {
-    fc.assert(
-      fc.property(fc.string({ unit: "binary" }), (text) => {
-        const json = Buffer.from(JSON.stringify(text));
-        expect(new JsonReader(json).text()).toBe(JSON.parse(json.toString()));
-      }),
-    );
-  });
-
-  it("throws nothing but StreamErrors", () => {
-    const sample = '{"a":[1,{"b":"\\u0041"}],"c":null}';
-    fc.assert(
-      fc.property(fc.nat(sample.length), fc.string({ maxLength: 3 }), (at, edit) => {
-        const json = Buffer.from(sample.slice(0, at) + edit + sample.slice(at + edit.length));
-        try {
-          const reader = new JsonReader(json);
-          for (const _ of reader.members()) reader.value();
-        } catch (error) {
-          expect(error).toBeInstanceOf(StreamError);
-        }
-      }),
-    );
-  });
-});
-
 function read(object: unknown) {
   const json = Buffer.from(JSON.stringify(object));
-  return readMetadata(new JsonReader(json), "f/");
+  return readMetadata(parseObject(json), "f/");
 }
 
 function fields(...cidrs: string[]) {
@@ -237,5 +163,23 @@ describe("readMetadata", () => {
     });
     expect(() => read({})).toThrow(StreamError);
     expect(() => read({ metadata: { name: 1 } })).toThrow(StreamError);
+    expect(() => read([])).toThrow(StreamError);
+  });
+
+  it("throws nothing but StreamErrors", () => {
+    const sample = JSON.stringify({
+      metadata: { ...metadata, managedFields: [fields("10.1.2.0/24")] },
+      spec: { podCIDRs: ["10.1.2.0/24"] },
+    });
+    fc.assert(
+      fc.property(fc.nat(sample.length), fc.string({ maxLength: 3 }), (at, edit) => {
+        const json = sample.slice(0, at) + edit + sample.slice(at + edit.length);
+        try {
+          readMetadata(parseObject(Buffer.from(json)), "f/");
+        } catch (error) {
+          expect(error).toBeInstanceOf(StreamError);
+        }
+      }),
+    );
   });
 });
