@@ -11,7 +11,7 @@ SCHEMAS := schemas/generated/types.ts
 BUILD_SCRIPTS := $(wildcard scripts/build/*.ts) package.json $(DEPS)
 SOURCES := $(shell find plugins tools daemons shared schemas -path schemas/generated -prune -o -type f -print)
 
-.PHONY: all build build-pkg test run unit bench bench-docs profile image check lint typecheck fmt clean help soak test-mixed
+.PHONY: all build build-pkg test run unit test-vm bench bench-docs profile image check lint typecheck fmt clean help soak test-mixed
 
 all: build build-pkg ## Make both builds
 
@@ -31,10 +31,15 @@ $(SCHEMAS): $(wildcard schemas/*.schema.json) scripts/build/gen_schemas.ts scrip
 $(DEPS): package-lock.json
 	@sh scripts/setup.sh deps
 
-test: ## Run every check, both builds and all tests (as root)
+test: ## Run every check, both builds and their tests (as root)
 	@sh scripts/setup.sh test
 	@$(MAKE) $(SCHEMAS)
 	@$(NODE) scripts/check/test.ts
+
+test-vm: ## Run the tests that want another kernel, in a virtual machine (as root)
+	@sh scripts/setup.sh test-vm
+	@$(MAKE) build
+	@$(NODE) node_modules/vitest/vitest.mjs run --project vm
 
 test-mixed: build ## Run ours and the Go flanneld in one cluster (as root; GO_FLANNELD=FILE)
 	@test -x "$(GO_FLANNELD)" || { echo 'Give the Go flanneld: make test-mixed GO_FLANNELD=FILE'; exit 2; }
@@ -42,7 +47,7 @@ test-mixed: build ## Run ours and the Go flanneld in one cluster (as root; GO_FL
 	@GO_FLANNELD="$(abspath $(GO_FLANNELD))" $(NODE) node_modules/vitest/vitest.mjs run --project bun test/interop/flanneld
 
 soak: ## Run the long form of all tests, on both builds (as root; takes hours)
-	@sh scripts/setup.sh test
+	@sh scripts/setup.sh test-vm
 	@$(MAKE) all
 	@SOAK=1 FUZZ_CASES=70000 $(NODE) node_modules/vitest/vitest.mjs run --maxWorkers=2 $(ARGS)
 

@@ -4,6 +4,7 @@
 #   setup.sh deps        npm packages (building and checking need no more)
 #   setup.sh run         also what the demo needs: root, namespaces, network tools, the kernel's modules
 #   setup.sh test        also what the tests need
+#   setup.sh test-vm     also what the tests in a virtual machine need
 #
 # What the agent's native client is built with is installed too, where it can be: a build goes on without.
 #
@@ -16,7 +17,7 @@ cd "$(dirname "$0")/.."
 run_tools="ip:iproute2 iptables:iptables nft:nftables ping:iputils-ping nsenter:util-linux
 etcd:etcd-server etcdctl:etcd-client"
 test_tools="pkill:procps conntrack:conntrack tcpdump:tcpdump ipset:ipset arping:iputils-arping socat:socat
-strace:strace openssl:openssl containerd:containerd runc:runc /usr/lib/cni/bridge:containernetworking-plugins"
+strace:strace openssl:openssl busybox:busybox-static containerd:containerd runc:runc /usr/lib/cni/bridge:containernetworking-plugins"
 client_tools="wasm2c:wabt cc:gcc cc:libc6-dev"
 
 fail() {
@@ -102,7 +103,7 @@ probe_kernel() {
     nft 'add table ip probe; add chain ip probe nat { type nat hook prerouting priority 0; }'
   needs nft_compat CONFIG_NFT_COMPAT iptables-nft -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j ACCEPT
   needs vxlan CONFIG_VXLAN ip link add name probe3 type vxlan id 1 dstport 8472
-  if [ "$1" = test ]; then
+  if [ "$1" != run ]; then
     needs iptable_nat CONFIG_IP_NF_NAT iptables-legacy -t nat -S
     needs br_netfilter CONFIG_BRIDGE_NETFILTER test -d /proc/sys/net/bridge
   fi
@@ -157,20 +158,21 @@ install_tools() {
 vm_tools() {
   [ "$(uname -m)" = x86_64 ] || return 0
   unshare --net ip link add probe type bridge vlan_filtering 1 2>/dev/null ||
-    echo "qemu-system-x86_64:qemu-system-x86 busybox:busybox-static"
+    echo "qemu-system-x86_64:qemu-system-x86"
 }
 
 PATH=$PATH:/usr/sbin:/sbin
 case ${1-} in
   deps) install_packages ;;
-  run | test)
+  run | test | test-vm)
     check_machine "$1"
     install_tools "$run_tools"
     check_kernel "$1"
-    if [ "$1" = test ]; then install_tools "$test_tools" "$(vm_tools)"; fi
+    if [ "$1" != run ]; then install_tools "$test_tools"; fi
+    if [ "$1" = test-vm ]; then install_tools "$(vm_tools)"; fi
     install_client_tools
     install_packages
     ;;
   probe) probe_kernel "$2" ;;
-  *) fail "usage: setup.sh deps|run|test" ;;
+  *) fail "usage: setup.sh deps|run|test|test-vm" ;;
 esac

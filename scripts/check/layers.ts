@@ -82,6 +82,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   "test/netns/": [...blackBox, "test/static_flanneld/"],
   "test/interop/": blackBox,
   "test/e2e/": blackBox,
+  "test/vm/": blackBox,
   "test/golden/": blackBox,
   "test/fuzz/": [...blackBox, "test/unit/fuzz/"],
   // Faults of a runtime are made inside the process.

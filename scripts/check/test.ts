@@ -46,7 +46,7 @@ async function runTests(): Promise<{ passed: number; failed: number }> {
     [
       ...["node_modules/vitest/vitest.mjs", "run"],
       ...["--reporter=default", "--reporter=json", `--outputFile.json=${reportFile}`],
-      ...process.argv.slice(2),
+      ...["--project=unit", "--project=bun", "--project=pkg"],
     ],
     { stdio: "inherit", reject: false, env: { NODE_SHARE: process.env["NODE_SHARE"] ?? "14" } },
   );

@@ -63,7 +63,12 @@ export async function startVm(
   const folder = resolve(await mkdtemp(join(WORK, "vm-")));
   try {
     const initramfs = await makeInitramfs(folder, kernel, executables);
-    return await boot(join(folder, "console"), kernel.image, initramfs);
+    const start = async (): Promise<Vm> => boot(join(folder, "console"), kernel.image, initramfs);
+    return await start().catch(async (error: unknown) => {
+      // Emulated on a busy machine, a boot may take too long.
+      console.warn(`The virtual machine boots a second time: ${String(error)}`);
+      return start();
+    });
   } finally {
     // The machine has read its files by now.
     await rm(folder, { recursive: true, force: true });

@@ -10,7 +10,7 @@ const read = (file: string): string => readFileSync(file, "utf8");
 describe("the faults in docs/compatibility.md", () => {
   const [, faults = ""] = read("docs/compatibility.md").split("## Faults that users");
   const tags = Array.from(faults.matchAll(/^\| ([A-Z]\d+) \|/gm), ([, tag = ""]) => tag);
-  const tests = globSync("test/{netns,interop,e2e}/**/*.test.ts").map(read).join("\n");
+  const tests = globSync("test/{netns,interop,e2e,vm}/**/*.test.ts").map(read).join("\n");
 
   test("there are some", () => {
     expect(tags.length).toBeGreaterThan(20);

@@ -35,7 +35,17 @@ const STAND_INS = {
   ...Object.fromEntries(
     [
       ...["ip", "iptables", "iptables-nft", "iptables-legacy", "nft", "ping", "nsenter"],
-      ...["pkill", "conntrack", "tcpdump", "ipset", "arping", "socat", "strace", "openssl"],
+      ...[
+        "pkill",
+        "conntrack",
+        "tcpdump",
+        "ipset",
+        "arping",
+        "socat",
+        "strace",
+        "openssl",
+        "busybox",
+      ],
       ...["etcd", "etcdctl", "containerd", "runc", "wasm2c", "cc"],
     ].map((name) => [name, "exit 0"]),
   ),
