@@ -11,7 +11,7 @@ SCHEMAS := schemas/generated/types.ts
 BUILD_SCRIPTS := $(wildcard scripts/build/*.ts) package.json $(DEPS)
 SOURCES := $(shell find plugins tools daemons shared schemas -path schemas/generated -prune -o -type f -print)
 
-.PHONY: all build build-pkg test run unit test-vm bench bench-docs profile image check lint typecheck fmt clean help soak test-mixed
+.PHONY: all build build-pkg test run unit test-vm bench bench-docs profile image kubernetes test-cluster check lint typecheck fmt clean help soak test-mixed
 
 all: build build-pkg ## Make both builds
 
@@ -45,6 +45,15 @@ test-mixed: build ## Run ours and the Go flanneld in one cluster (as root; GO_FL
 	@test -x "$(GO_FLANNELD)" || { echo 'Give the Go flanneld: make test-mixed GO_FLANNELD=FILE'; exit 2; }
 	@sh scripts/setup.sh test
 	@GO_FLANNELD="$(abspath $(GO_FLANNELD))" $(NODE) node_modules/vitest/vitest.mjs run --project bun test/interop/flanneld
+
+kubernetes: $(DEPS) ## Build Kubernetes, once, for test-cluster (with Go 1.26 or later; six minutes)
+	@$(NODE) scripts/kubernetes/main.ts
+
+test-cluster: ## Run the image and the manifest in real Kubernetes clusters, here (as root; ARGS=FILE)
+	@sh scripts/setup.sh test
+	@$(MAKE) kubernetes
+	@$(MAKE) image ARGS="--level 1"
+	@$(NODE) node_modules/vitest/vitest.mjs run --project cluster --reporter=verbose $(ARGS)
 
 soak: ## Run the long form of all tests, on both builds (as root; takes hours)
 	@sh scripts/setup.sh test-vm

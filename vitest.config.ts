@@ -52,6 +52,18 @@ export default defineConfig({
     hookTimeout: 60_000,
     projects: [
       { extends: true, test: { name: "unit", include: ["test/unit/**/*.test.ts"] } },
+      {
+        extends: true,
+        test: {
+          name: "cluster",
+          include: ["test/cluster/**/*.test.ts"],
+          // The processors are few, and each file has a cluster of its own.
+          fileParallelism: false,
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
+          env: { CNI_BIN: resolve("dist/bin") },
+        },
+      },
       blackBoxProject("bun", "dist/bin"),
       blackBoxProject("pkg", "dist/pkg", {
         exclude: [...imageTests, ...clientTests, ...flanneldTests],

@@ -65,13 +65,17 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   "scripts/check/": ["scripts/*"],
   "scripts/release/": ["scripts/*", "plugins/builtins.ts"],
   "scripts/demo/": ["scripts/*", "test/lab/"],
+  "scripts/kubernetes/": ["scripts/*"],
   // Its floor is a plugin that does as little as one can.
   "scripts/bench/": [
     ...["scripts/*", "scripts/build/", "test/lab/", "test/helpers/flanneld.ts"],
     ...["plugins/builtins.ts", "shared/"],
   ],
   // Nodes to try any plugin on: independent of the code under test, and of the test runner.
-  "test/lab/": ["scripts/build/bun.ts", "shared/net/", "type shared/base/"],
+  "test/lab/": [
+    ...["scripts/build/bun.ts", "scripts/kubernetes/programs.ts", "shared/net/"],
+    "type shared/base/",
+  ],
   // What tests share: our plugins, our networks, and what is expected of them.
   "test/helpers/": [...lab, "shared/runtime/sys_node.ts", "test/static_flanneld/"],
   // flanneld with leases that a test writes down, on a kernel that may refuse a request.
@@ -83,6 +87,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   "test/interop/": blackBox,
   "test/e2e/": blackBox,
   "test/vm/": blackBox,
+  "test/cluster/": [...blackBox, "scripts/kubernetes/programs.ts"],
   "test/golden/": blackBox,
   "test/fuzz/": [...blackBox, "test/unit/fuzz/"],
   // Faults of a runtime are made inside the process.

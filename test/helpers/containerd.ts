@@ -1,6 +1,7 @@
 /** containerd with runc in a sandbox. Its files are on the sandbox's disk; its socket is reached from here. */
 import type { Namespace } from "../lab/namespace.ts";
 import { pathOf } from "../lab/requirements.ts";
+import { containerdConfig } from "../lab/containerd_config.ts";
 import { mountCgroups, type Cgroup } from "../lab/cgroups.ts";
 import { createSandbox, type Sandbox } from "./cni.ts";
 import { connectCri, messageOf, waitUntilReady, type Cri, type PodConfig } from "../lab/cri.ts";
@@ -31,33 +32,11 @@ const SOCKET = "/run/containerd/containerd.sock";
 const CONFIG = "/run/containerd.toml";
 const LOG = "/run/containerd.log";
 
-/** Plugins of containerd that are not needed; some of them look for devices. */
-const DISABLED = ["aufs", "btrfs", "devmapper", "overlayfs", "zfs"];
-
-const CONFIG_TEXT = `
-version = 2
-root = "/run/containerd/root"
-state = "/run/containerd/state"
-disabled_plugins = [${DISABLED.map((name) => `"io.containerd.snapshotter.v1.${name}"`).join(", ")}]
-
-[grpc]
-address = "${SOCKET}"
-
-[plugins."io.containerd.internal.v1.opt"]
-path = "/run/containerd/opt"
-
-[plugins."io.containerd.grpc.v1.cri"]
-sandbox_image = "${PAUSE_IMAGE}"
-restrict_oom_score_adj = true
-disable_apparmor = true
-
-[plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "/opt/cni/bin"
-conf_dir = "/etc/cni/net.d"
-
-[plugins."io.containerd.grpc.v1.cri".containerd]
-snapshotter = "native"
-`;
+const CONFIG_TEXT = containerdConfig({
+  root: "/run/containerd/root",
+  socket: SOCKET,
+  snapshotter: "native",
+});
 
 const START = `containerd --config ${CONFIG} >> ${LOG} 2>&1 < /dev/null & echo $! > /run/containerd.pid`;
 

@@ -98,6 +98,71 @@ export async function mountCgroups(sandbox: Sandbox): Promise<Cgroup | string> {
   };
 }
 
+/** A program in a sandbox that runs another one in the sandbox's own cgroups. */
+export const CGROUP_ENTRY = "/run/cgroup-entry";
+
+/**
+ * Gives a sandbox cgroups of its own, which are the root of what it sees, or returns why that is
+ * impossible. What is started by {@link CGROUP_ENTRY} is in them, and makes its groups in them.
+ */
+export async function createCgroupNamespace(sandbox: Sandbox): Promise<Cgroup | string> {
+  // kubelet wants a hierarchy of each name.
+  const all = [...hierarchies(), ...namedHierarchies()];
+  if (all.length === 0) return `there are no cgroups in ${ROOT}`;
+  await sweep(all);
+  const name = `flannel-cni-test-${process.pid}-${made++}`;
+  const remove = async () => {
+    for (const { path } of all) await removeTree(join(path, name));
+  };
+  for (const { path } of all) {
+    // Of version 1: else nothing can run in the groups made below.
+    const clone = join(path, "cgroup.clone_children");
+    mkdirSync(join(path, name, LEAF), { recursive: true });
+    for (const group of [name, join(name, LEAF)]) {
+      for (const file of ["cpuset.cpus", "cpuset.mems"]) {
+        if (existsSync(clone) && existsSync(join(path, file))) {
+          writeFileSync(join(path, group, file), readFileSync(join(path, file)));
+        }
+      }
+    }
+  }
+  const joins = (group: string) =>
+    all.map(({ path }) => `echo $$ > ${join(path, group, "cgroup.procs")}`).join("\n");
+  const mounts = all.map(
+    ({ path, type, options }) =>
+      `mkdir -p ${path} && mount -n -t ${type} -o ${options} ${type} ${path}`,
+  );
+  const first = all[0]?.path === ROOT ? [] : [`mount -n -t tmpfs -o mode=755 cgroup ${ROOT}`];
+  const entry = `#!/bin/sh
+${joins(LEAF)}
+exec nsenter --cgroup=${NAMESPACE} -- "$@"
+`;
+  // The groups are joined by their paths on the machine, before the sandbox has its own.
+  const script = `
+    ${[...first, ...mounts].join("\n")}
+    ${joins(name)}
+    touch ${NAMESPACE}
+    unshare --cgroup sh -ec '
+      mount -n --bind /proc/self/ns/cgroup ${NAMESPACE}
+      ${all.map(({ path }) => `umount -n ${path}`).join("\n")}
+      ${mounts.join("\n")}
+      ${joins(LEAF)}
+    '
+  `;
+  const { exitCode, stderr } = await sandbox.exec("sh", ["-ec", script]);
+  if (exitCode !== 0) {
+    await remove();
+    return `cgroups cannot be mounted: ${stderr.trim()}`;
+  }
+  await sandbox.writeFile(CGROUP_ENTRY, entry, 0o755);
+  return { path: `/${name}`, remove };
+}
+
+/** Where a sandbox's own processes are: a group of version 2 with groups below it has none. */
+const LEAF = "system";
+
+const NAMESPACE = "/run/cgroup-namespace";
+
 /** The mounted hierarchies: version 2 only, or version 1's controllers. */
 function hierarchies(): readonly Hierarchy[] {
   return mountsOf("self").flatMap(({ path, type, options }): Hierarchy[] => {
@@ -105,6 +170,15 @@ function hierarchies(): readonly Hierarchy[] {
     // Named hierarchies control nothing; a hybrid's second version is not needed.
     if (type !== "cgroup" || !path.startsWith(`${ROOT}/`) || options.includes("name=")) return [];
     return [{ path, type, options }];
+  });
+}
+
+/** The named hierarchies of version 1, which control nothing. */
+function namedHierarchies(): readonly Hierarchy[] {
+  return mountsOf("self").flatMap(({ path, type, options }): Hierarchy[] => {
+    const name = options.split(",").find((option) => option.startsWith("name="));
+    if (type !== "cgroup" || !path.startsWith(`${ROOT}/`) || name === undefined) return [];
+    return [{ path, type, options: `none,${name}` }];
   });
 }
 

@@ -17,6 +17,7 @@ export interface PodConfig {
 
 /** What the runtime knows about a pod. */
 export interface PodStatus {
+  readonly name: string;
   readonly ready: boolean;
   readonly addresses: readonly string[];
   /** Path of its network namespace; "" if it has none of its own. */
@@ -125,6 +126,7 @@ export async function connectCri(socket: string): Promise<Cri> {
     async status(id) {
       const { status, info } = await runtime<{
         status: {
+          metadata: { name: string };
           state: string;
           network: { ip: string; additional_ips: { ip: string }[] } | null;
         };
@@ -134,6 +136,7 @@ export async function connectCri(socket: string): Promise<Cri> {
       const { runtimeSpec } = JSON.parse(info["info"] ?? "{}") as Info;
       const network = runtimeSpec?.linux?.namespaces?.find(({ type }) => type === "network");
       return {
+        name: status.metadata.name,
         ready: status.state === "SANDBOX_READY",
         addresses: [ip, ...more.map((address) => address.ip)].filter(Boolean),
         netns: network?.path ?? "",

@@ -19,6 +19,8 @@ export interface Fabric {
   readonly nodes: readonly FabricNode[];
   /** Where the router's ends of the links are: "n1" leads to node n1. */
   readonly router: Sandbox;
+  /** Ends a node's sandbox with everything in it, and makes one in its place. */
+  replace(node: FabricNode): Promise<FabricNode>;
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -57,7 +59,24 @@ export async function createFabric(options: readonly NodeOptions[]): Promise<Fab
     const nodes: FabricNode[] = [];
     for (const option of options) nodes.push(await connect(router, await make(), option));
     await introduce(router, nodes, options);
-    return { nodes, router, close, [Symbol.asyncDispose]: close };
+    return {
+      nodes,
+      router,
+      async replace(node) {
+        const at = nodes.findIndex(({ name }) => name === node.name);
+        const option = options[at];
+        if (option === undefined) throw new Error(`there is no node ${node.name}`);
+        await nodes[at]?.sandbox.close();
+        // The kernel takes its time to end a namespace, and the link would go with it.
+        await router.exec("ip", ["link", "delete", node.name]);
+        const fresh = await connect(router, await make(), option);
+        nodes[at] = fresh;
+        await introduce(router, nodes, options);
+        return fresh;
+      },
+      close,
+      [Symbol.asyncDispose]: close,
+    };
   } catch (error) {
     await close();
     throw error;

@@ -1,11 +1,10 @@
 /** The image of a pod's pause container, made here: one program of some hundred bytes. */
+import { writeImage } from "./image.ts";
 import type { Sandbox } from "./sandbox.ts";
 
 export const PAUSE_IMAGE = "localhost/pause:1";
 
 interface Machine {
-  /** The processor's name in images. */
-  readonly name: string;
   /** The processor's number in ELF. */
   readonly elf: number;
   /** Machine code that waits for signals for ever. */
@@ -14,10 +13,9 @@ interface Machine {
 
 const MACHINES: Readonly<Record<string, Machine>> = {
   // mov eax, 34 (pause); syscall; jmp back
-  x64: { name: "amd64", elf: 62, code: [0xb8, 34, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7] },
+  x64: { elf: 62, code: [0xb8, 34, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7] },
   // mov x0..x4, 0; mov x8, 73 (ppoll); svc 0; b back
   arm64: {
-    name: "arm64",
     elf: 183,
     code: [
       ...[0x00, 0x00, 0x80, 0xd2, 0x01, 0x00, 0x80, 0xd2, 0x02, 0x00, 0x80, 0xd2],
@@ -38,23 +36,9 @@ export async function writePauseImage(sandbox: Sandbox): Promise<string> {
   if (machine === undefined) throw new Error(`Cannot make an image for ${process.arch}`);
   const folder = "/run/pause";
   const input = program(machine);
-  await sandbox.sh(
-    `mkdir -p ${folder}/root && cd ${folder} && cat > root/pause && chmod 755 root/pause
-     tar -C root -cf layer.tar pause`,
-    { input },
-  );
-  const digest = (await sandbox.output("sha256sum", [`${folder}/layer.tar`])).split(" ")[0];
-  const config = {
-    architecture: machine.name,
-    os: "linux",
-    config: { Entrypoint: ["/pause"] },
-    rootfs: { type: "layers", diff_ids: [`sha256:${digest}`] },
-  };
-  const manifest = [{ Config: "config.json", RepoTags: [PAUSE_IMAGE], Layers: ["layer.tar"] }];
-  await sandbox.writeFile(`${folder}/config.json`, JSON.stringify(config));
-  await sandbox.writeFile(`${folder}/manifest.json`, JSON.stringify(manifest));
-  await sandbox.sh(`cd ${folder} && tar -cf image.tar manifest.json config.json layer.tar`);
-  return `${folder}/image.tar`;
+  const script = `mkdir -p ${folder}/root && cd ${folder} && cat > root/pause && chmod 755 root/pause`;
+  await sandbox.sh(script, { input });
+  return writeImage(sandbox, { tag: PAUSE_IMAGE, folder, entrypoint: ["/pause"] });
 }
 
 /** A static executable: an ELF header, one segment that is the whole file, and the code. */

@@ -1,0 +1,47 @@
+/** The Go programs that a cluster on this machine is made of, and where they are kept once they are built. */
+import { existsSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+
+/** A module whose commands are built, each to a program of its own. */
+export interface Release {
+  readonly name: "kubernetes" | "flannel";
+  readonly version: string;
+  /** Where its programs are when they are built. */
+  readonly folder: string;
+  readonly programs: readonly string[];
+}
+
+/**
+ * Kubernetes 1.34, because kubelet 1.35 and later refuse cgroups of version 1, and Debian's containerd
+ * lacks a call that they need.
+ */
+export const kubernetes: Release = {
+  name: "kubernetes",
+  version: "v1.34.4",
+  folder: cacheFolder("kubernetes-v1.34.4"),
+  programs: [
+    // In the order of the time they take, which is that of what the later ones share.
+    ...["kube-apiserver", "kubelet", "kube-controller-manager", "kube-scheduler", "kube-proxy"],
+    "kubectl",
+  ],
+};
+
+/** The flanneld that ours is compared with, and that nodes are upgraded from. */
+export const goFlannel: Release = {
+  name: "flannel",
+  version: "v0.28.10",
+  folder: cacheFolder("flannel-v0.28.10"),
+  programs: ["flanneld"],
+};
+
+/** The programs of a release that are not there. */
+export function missingPrograms({ folder, programs }: Release): readonly string[] {
+  return programs.filter((program) => !existsSync(join(folder, program)));
+}
+
+/** A folder below the user's cache (XDG Base Directory Specification). */
+function cacheFolder(name: string): string {
+  const { XDG_CACHE_HOME: cache = "" } = process.env;
+  return join(cache === "" ? join(homedir(), ".cache") : cache, "flannel-cni", name);
+}
