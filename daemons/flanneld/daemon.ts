@@ -12,14 +12,17 @@ import { randomMac } from "../../shared/node/random.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
 import type { Backend, DeviceMacs } from "./backends/backend.ts";
 import { chooseBackend } from "./backends/choose.ts";
+import { readExtensionCommands } from "./backends/extension.ts";
 import { chooseMacs, readVxlanOptions } from "./backends/vxlan.ts";
 import { checkBridgeFilter } from "./bridge_filter.ts";
+import { stateTexts, waitsOf } from "./daemon_texts.ts";
+import type { DaemonState } from "./daemon_texts.ts";
+import { ExtensionRunner } from "./extension/extension_runner.ts";
 import { interfaceKey } from "./external_interface.ts";
 import type { ChosenInterface } from "./external_interface.ts";
 import { PeerAdmission } from "./leases/admission.ts";
 import type { Admission } from "./leases/admission.ts";
 import type { LeaseManager, NodeSettings, PeerLeases } from "./leases/lease_manager.ts";
-import { flanneldMetrics } from "./metrics.ts";
 import type { Options } from "./options.ts";
 import { OverlayKernel } from "./overlay_kernel.ts";
 import {
@@ -33,13 +36,8 @@ import { Readiness } from "./readiness.ts";
 import type { Service, Step } from "./readiness.ts";
 import { Reconciler } from "./reconciler.ts";
 import { RefusalLog } from "./refusal_log.ts";
-import { takeSnapshot } from "./snapshot.ts";
 import { serveState } from "./state_servers.ts";
-import type { StateTexts } from "./state_servers.ts";
 import { TrafficKeeper } from "./traffic/keeper.ts";
-
-/** Set at build time from package.json. */
-declare const FLANNEL_CNI_VERSION: string;
 
 /** Milliseconds between attempts at what can work later. */
 const limits = { first: 200, most: 3000 };
@@ -59,6 +57,7 @@ interface Setup {
   readonly reconciler: Reconciler;
   readonly traffic: TrafficKeeper;
   readonly admission: PeerAdmission;
+  readonly extension: ExtensionRunner | undefined;
 }
 
 /** flanneld: connects this node to the others as the config says, and keeps it connected. */
@@ -94,7 +93,8 @@ export class Flanneld {
 
   /** Runs until aborted, and leaves behind what it has made: pods go on without it. */
   async run(signal: AbortSignal): Promise<void> {
-    const servers = serveState(this.#options, this.#texts, (service, problem) => {
+    const texts = stateTexts(() => this.#state);
+    const servers = serveState(this.#options, texts, (service, problem) => {
       this.#reportService(service, problem);
     });
     try {
@@ -106,43 +106,21 @@ export class Flanneld {
       servers.close();
       this.#setup?.reconciler.close();
       this.#setup?.traffic.close();
+      this.#setup?.extension?.close();
     }
   }
 
-  get #texts(): StateTexts {
+  get #state(): DaemonState {
+    const setup = this.#setup;
+    const [overlay, extension] = [setup?.reconciler.status, setup?.extension?.status];
     return {
-      notReady: () => {
-        const why = this.#readiness.problem;
-        return why === undefined ? undefined : (this.#manager.health.problem ?? `${why}.`);
-      },
-      waits: () => this.#waits,
-      metrics: () =>
-        flanneldMetrics({
-          leases: this.#manager.health,
-          admission: this.#admitted,
-          refusals: this.#refusals,
-          overlay: this.#setup?.reconciler.status,
-          traffic: this.#setup?.traffic.status,
-          isReady: this.#readiness.problem === undefined,
-          mtu: this.#mtu,
-        }),
-      snapshot: () =>
-        JSON.stringify(
-          takeSnapshot({
-            version: FLANNEL_CNI_VERSION,
-            waitsFor: this.#readiness.problem,
-            waits: this.#waits,
-            lease: this.#lease,
-            external: this.#external,
-            backend: this.#setup?.conf.backendType,
-            mtu: this.#mtu,
-            health: this.#manager.health,
-            overlay: this.#setup?.reconciler.status,
-            peers: this.#setup?.reconciler.wantedPeers,
-            refused: this.#admitted?.refused,
-            traffic: this.#setup?.traffic.status,
-          }),
-        ),
+      ...{ health: this.#manager.health, readiness: this.#readiness, refusals: this.#refusals },
+      ...{ admitted: this.#admitted, lease: this.#lease, external: this.#external },
+      ...{ backend: setup?.conf.backendType, mtu: this.#mtu },
+      overlay: overlay && { ...overlay, ...extension },
+      peers: setup?.reconciler.wantedPeers,
+      traffic: setup?.traffic.status,
+      problems: setup?.reconciler.problems ?? [],
     };
   }
 
@@ -150,16 +128,6 @@ export class Flanneld {
     if (problem === undefined) this.#log.info(`The ${service} server answers now.`);
     else this.#log.error(`${problem} Trying again until it works.`);
     this.#readiness.waitsFor(service, problem);
-  }
-
-  /** What is waited for now, as sentences. */
-  get #waits(): string[] {
-    const problems = [
-      this.#manager.health.problem,
-      ...this.#readiness.waits,
-      ...(this.#setup?.reconciler.problems ?? []),
-    ];
-    return [...new Set(problems.filter((problem) => problem !== undefined))];
   }
 
   async #watch(signal: AbortSignal): Promise<void> {
@@ -182,12 +150,12 @@ export class Flanneld {
   async #tell(signal: AbortSignal): Promise<void> {
     for (;;) {
       await sleep(tellInterval, signal);
-      await this.#manager.tell(this.#waits, signal);
+      await this.#manager.tell(waitsOf(this.#state), signal);
     }
   }
 
   async #start(signal: AbortSignal): Promise<void> {
-    const [conf, backend] = await this.#configure(signal);
+    const conf = await this.#configure(signal);
     void this.#waitForBridgeFilter(conf, signal);
     const settings = await this.#manager.settings(signal);
     const external = await this.#until("interface", signal, async () =>
@@ -204,10 +172,14 @@ export class Flanneld {
         randomMac,
       ),
     );
+    const extension = this.#extensionOf(conf);
+    const output = await this.#until("commands", signal, async () => extension?.prepare());
+    const backend = chooseBackend(conf, output);
     const lease = await this.#manager.acquire(backend.attributes(external, macs), signal);
     this.#readiness.done("lease");
     const subnets = subnetsOf(lease).map(formatCidr);
     this.#log.info(`This node's subnet is ${subnets.join(" and ")}.`);
+    await this.#until("commands", signal, async () => extension?.follow(lease));
     const reconciler = new Reconciler({
       sys: this.#sys,
       log: this.#log,
@@ -222,6 +194,7 @@ export class Flanneld {
       onRefusals: (refusals) => {
         this.#notJoined = refusals;
         this.#logRefusals();
+        this.#tellExtension();
       },
     });
     const traffic = new TrafficKeeper({
@@ -238,7 +211,7 @@ export class Flanneld {
       },
       new Churn(this.#sys.collectYoung),
     );
-    this.#setup = { conf, backend, settings, macs, reconciler, traffic, admission };
+    this.#setup = { conf, backend, settings, macs, reconciler, traffic, admission, extension };
     this.#external = external;
     this.#lease = lease;
     await this.#until("interface", signal, async () => {
@@ -249,6 +222,7 @@ export class Flanneld {
     this.#readiness.done("rules");
     await this.#until("file", signal, async () => this.#writeFile());
     await reconciler.whenSynced();
+    await extension?.whenSynced();
     this.#readiness.done("peers");
     await this.#readiness.whenReady();
     void this.#tellSystemd(signal);
@@ -259,10 +233,19 @@ export class Flanneld {
   }
 
   /** Waits for a config with a backend that this flanneld has. */
-  async #configure(signal: AbortSignal): Promise<readonly [NetConf, Backend]> {
+  async #configure(signal: AbortSignal): Promise<NetConf> {
     return this.#until("config", signal, async () => {
       const conf = await this.#manager.config(signal);
-      return [conf, chooseBackend(conf)] as const;
+      chooseBackend(conf, undefined);
+      return conf;
+    });
+  }
+
+  #extensionOf(conf: NetConf): ExtensionRunner | undefined {
+    if (conf.backendType !== "extension") return undefined;
+    return new ExtensionRunner({
+      ...{ sys: this.#sys, log: this.#log, commands: readExtensionCommands(conf.backend) },
+      networks: { ipv4: conf.network, ipv6: conf.ipv6Network },
     });
   }
 
@@ -313,6 +296,7 @@ export class Flanneld {
       const isMoved = interfaceKey(external) !== (this.#external && interfaceKey(this.#external));
       this.#external = external;
       await this.#apply(setup, external, lease, signal);
+      await this.#until("commands", signal, async () => setup.extension?.follow(lease));
       if (isMoved) {
         this.#log.info(`The interface ${external.name} has changed; this node follows.`);
         await this.#manager.publish(setup.backend.attributes(external, setup.macs), signal);
@@ -360,6 +344,13 @@ export class Flanneld {
 
   #logRefusals(): void {
     this.#refusals.update(new Map([...this.#notJoined, ...(this.#admitted?.refused ?? [])]));
+  }
+
+  #tellExtension(): void {
+    const [extension, admitted] = [this.#setup?.extension, this.#admitted];
+    if (extension === undefined || admitted === undefined) return;
+    const joined = [...admitted.leases.values()].filter(({ id }) => !this.#notJoined.has(id));
+    extension.setPeers(joined, admitted.complete);
   }
 
   #writeFile(): void {

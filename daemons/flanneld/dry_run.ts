@@ -73,9 +73,11 @@ async function printPlan(
     sys.write(1, `${text}\n`);
   };
   const conf = await manager.config(signal);
-  const backend = chooseBackend(conf);
   const settings = await manager.settings(signal);
   const external = chooseExternal(sys, options.interface, settings, conf);
+  const earlier = await manager.earlier(external.publicIp, signal);
+  const output = earlier?.backendData;
+  const backend = chooseBackend(conf, typeof output === "string" ? output : undefined);
   say(`It would reach other nodes by ${external.name}, with the backend ${conf.backendType}.`);
   const env = readEarlier(options.subnetFile);
   const known = (await manager.expected(external.publicIp, signal)) ?? (env && leaseIn(env));
@@ -84,7 +86,6 @@ async function printPlan(
     return 0;
   }
   const kernel = new DryKernel(sys);
-  const earlier = await manager.earlier(external.publicIp, signal);
   const present = (device: string): string | undefined => kernel.link(device)?.mac;
   const macs = chooseMacs(readVxlanOptions(conf.backend), earlier, present, randomMac);
   const lease = { ...known, attributes: backend.attributes(external, macs), since: 0 };

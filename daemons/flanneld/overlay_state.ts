@@ -293,7 +293,7 @@ export class OverlayState {
   }
 
   #ownership(family: Family, network: Cidr): RouteOwnership {
-    const { previousNetworks } = this.#settings;
+    const { previousNetworks, backend } = this.#settings;
     const before = previousNetworks.filter(({ address }) => address.family === family);
     const ownSubnets = (): readonly Cidr[] => {
       const subnet = this.#own && subnetOf(this.#own, family);
@@ -305,7 +305,7 @@ export class OverlayState {
         return ownSubnets();
       },
       isDevice: (link) => this.#seen.all.has(link),
-      isPeer: (address) => this.book.isPeer(address),
+      isPeer: (address) => backend.makesRoutes && this.book.isPeer(address),
     };
   }
 }

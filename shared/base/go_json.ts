@@ -28,3 +28,11 @@ export function foldKeys(object: JsonObject, names: readonly string[]): FoldedOb
 function foldCase(text: string): string {
   return text.replaceAll("\u{17f}", "s").replaceAll("\u{212a}", "k").toLowerCase();
 }
+
+/** A JSON text as Go's encoding/json writes it: safe to stand in HTML. */
+export function formatGoJson(value: Json): string {
+  return JSON.stringify(value).replaceAll(
+    /[<>&\u2028\u2029]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}

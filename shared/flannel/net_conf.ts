@@ -52,6 +52,7 @@ const keys = [
 
 const backendKeys = [
   ...["Type", "VNI", "Port", "MTU", "GBP", "Learning", "DirectRouting", "MacPrefix", "Name"],
+  ...["PreStartupCommand", "PostStartupCommand", "SubnetAddCommand", "SubnetRemoveCommand"],
 ];
 
 /** What differs between the families. */

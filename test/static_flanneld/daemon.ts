@@ -63,7 +63,7 @@ export async function staticDaemon(sys: Sys): Promise<void> {
   const config = JSON.parse(sys.args[0] ?? "{}") as StaticConfig;
   const source = { name: "net-conf.json", choosesSubnets: false };
   const { conf } = parseNetConf(JSON.stringify(config.netConf), source);
-  const backend = chooseBackend(conf);
+  const backend = chooseBackend(conf, undefined);
   const kernel = new OverlayKernel(sys);
   const networks = { ipv4: conf.network, ipv6: conf.ipv6Network };
   const macs = await untilDone(() =>

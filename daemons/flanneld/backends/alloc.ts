@@ -4,6 +4,7 @@ import type { Backend, Networks } from "./backend.ts";
 export function alloc({ ipv4, ipv6 }: Networks): Backend {
   return {
     type: "",
+    makesRoutes: false,
     mtu: (external) => external.mtu,
     attributes: (external) => ({
       publicIp: ipv4 === undefined ? undefined : external.publicIp,

@@ -77,6 +77,8 @@ export interface JoinContext {
 export interface Backend {
   /** As it is published; "" if it is not. */
   readonly type: string;
+  /** Whether flanneld makes the routes to peers: otherwise those without its mark are another's. */
+  readonly makesRoutes: boolean;
   /** The MTU of the pods. */
   readonly mtu: (external: ExternalInterface) => number;
   /** Why nodes cannot be joined by this interface, as a sentence; undefined if they can. */

@@ -3,29 +3,32 @@ import { quote } from "../../../shared/base/text.ts";
 import type { NetConf } from "../../../shared/flannel/net_conf.ts";
 import { alloc } from "./alloc.ts";
 import type { Backend } from "./backend.ts";
+import { extension, readExtensionCommands } from "./extension.ts";
 import { hostGw } from "./host_gw.ts";
 import { readVxlanOptions, vxlan } from "./vxlan.ts";
 
 /** flannel's backends that are not implemented yet. */
-const notYet: ReadonlySet<string> = new Set(["udp", "ipip", "wireguard", "extension", "bgp"]);
+const notYet: ReadonlySet<string> = new Set(["udp", "ipip", "wireguard", "bgp"]);
 
 /** flannel's backends that will not be implemented, with what to use instead. */
 const alternatives: Readonly<Record<string, string>> = {
-  ipsec: "Encrypt below flannel, or use a network that encrypts by itself, with the backend vxlan.",
-  "tencent-vpc":
-    'Use the backend "host-gw" on one subnet, or "vxlan", or "alloc" with the routes made by the cloud\'s own controller.',
-  "ali-vpc":
-    'Use the backend "host-gw" on one subnet, or "vxlan", or "alloc" with the routes made by the cloud\'s own controller.',
-  "aws-vpc":
-    'Use the backend "vxlan", or "alloc" with the routes made by the cloud\'s own controller.',
-  gce: 'Use the backend "vxlan", or "alloc" with the routes made by the cloud\'s own controller.',
+  ipsec: 'Use the backend "vxlan" on a network that encrypts by itself.',
+  "tencent-vpc": cloudAdvice("cloud"),
+  "ali-vpc": cloudAdvice("cloud"),
+  "aws-vpc": cloudAdvice("VPC"),
+  gce: cloudAdvice("cloud"),
 };
+
+function cloudAdvice(owner: string): string {
+  return `Use the backend "extension" with a command that makes the ${owner}'s routes (docs/backends.md has one for AWS), "alloc" where the ${owner}'s own controller makes them, or "vxlan".`;
+}
 
 /**
  * The backend that net-conf.json names.
+ * @param output what the extension's first command has printed.
  * @throws Failure invalid
  */
-export function chooseBackend(netConf: NetConf): Backend {
+export function chooseBackend(netConf: NetConf, output: string | undefined): Backend {
   const networks = { ipv4: netConf.network, ipv6: netConf.ipv6Network };
   const type = netConf.backendType;
   switch (type) {
@@ -35,6 +38,9 @@ export function chooseBackend(netConf: NetConf): Backend {
       return hostGw(networks);
     case "alloc":
       return alloc(networks);
+    case "extension":
+      readExtensionCommands(netConf.backend);
+      return extension(networks, output);
     default:
       throw refusal(type);
   }
@@ -54,12 +60,12 @@ function refusal(type: string): Failure {
     return new Failure(
       "invalid",
       `Cannot use the backend ${type}: this flanneld does not have it yet.${what}`,
-      'Set Backend.Type in net-conf.json to "vxlan", "host-gw" or "alloc".',
+      'Set Backend.Type in net-conf.json to "vxlan", "host-gw", "extension" or "alloc".',
     );
   }
   return new Failure(
     "invalid",
     `Cannot use the backend ${quote(type)}: flanneld does not know it.`,
-    'Set Backend.Type in net-conf.json to "vxlan", "host-gw" or "alloc".',
+    'Set Backend.Type in net-conf.json to "vxlan", "host-gw", "extension" or "alloc".',
   );
 }

@@ -15,6 +15,7 @@ const takesPlainPackets: ReadonlySet<string> = new Set(["host-gw", "vxlan"]);
 export function hostGw({ ipv4, ipv6 }: Networks): Backend {
   return {
     type: "host-gw",
+    makesRoutes: true,
     mtu: (external) => external.mtu,
     attributes: (external) => ({
       publicIp: ipv4 === undefined ? undefined : external.publicIp,

@@ -67,6 +67,7 @@ export function vxlan(networks: Networks, options: VxlanOptions): Backend {
   const isDirect = (peer: Peer): boolean => peer.backendType !== "vxlan" || options.directRouting;
   return {
     type: "vxlan",
+    makesRoutes: true,
     mtu: (external) => Math.min(...families.map((family) => mtuOf(family, external))),
     attributes: (external, macs) => ({
       publicIp: networks.ipv4 === undefined ? undefined : external.publicIp,

@@ -1,4 +1,5 @@
 import { Failure } from "../../../shared/base/failure.ts";
+import { formatGoJson } from "../../../shared/base/go_json.ts";
 import { isDeeperThan } from "../../../shared/base/json.ts";
 import type { Json } from "../../../shared/base/json.ts";
 import { quote } from "../../../shared/base/text.ts";
@@ -12,7 +13,7 @@ import { NetError } from "../../../shared/net/error.ts";
 import { parseGoPattern, PatternError } from "../go_pattern.ts";
 import type { NodeSettings } from "./lease_manager.ts";
 
-const usualTypes = ["vxlan", "host-gw", "alloc", ""];
+const usualTypes = ["vxlan", "host-gw", "extension", ""];
 
 type Annotations = ReadonlyMap<string, string>;
 
@@ -88,17 +89,18 @@ export function formatAnnotations(
   return {
     [keys.managed]: "true",
     [keys.backendType]: backendType,
-    ...(enableIpv4 ? { [keys.backendData]: formatData(backendData) } : {}),
+    ...(enableIpv4 ? { [keys.backendData]: formatData(backendData, backendType) } : {}),
     ...(enableIpv4 && publicIp !== undefined ? { [keys.publicIp]: formatAddress(publicIp) } : {}),
-    ...(enableIpv6 ? { [keys.backendV6Data]: formatData(backendV6Data) } : {}),
+    ...(enableIpv6 ? { [keys.backendV6Data]: formatGoJson(backendV6Data ?? null) } : {}),
     ...(enableIpv6 && publicIpv6 !== undefined
       ? { [keys.publicIpv6]: formatAddress(publicIpv6) }
       : {}),
   };
 }
 
-function formatData(data: Json | undefined): string {
-  return JSON.stringify(data ?? null);
+/** An extension without output publishes an empty text, in flannel. */
+function formatData(data: Json | undefined, backendType: string): string {
+  return data === undefined && backendType === "extension" ? "" : formatGoJson(data ?? null);
 }
 
 /** The attributes that a peer publishes. @throws AnnotationError */

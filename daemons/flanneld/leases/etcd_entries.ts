@@ -1,4 +1,4 @@
-import { foldKeys } from "../../../shared/base/go_json.ts";
+import { foldKeys, formatGoJson } from "../../../shared/base/go_json.ts";
 import { isDeeperThan, isJsonObject, parseJson } from "../../../shared/base/json.ts";
 import type { Json, JsonObject } from "../../../shared/base/json.ts";
 import { quote } from "../../../shared/base/text.ts";
@@ -59,7 +59,7 @@ function parsePart(text: string, family: Family): Cidr | undefined {
 /** The value of a key. What a backend does not publish is left out, as flannel does. */
 export function formatAttributes(attributes: LeaseAttributes): string {
   const { publicIp, publicIpv6, backendType, backendData, backendV6Data } = attributes;
-  return JSON.stringify({
+  return formatGoJson({
     PublicIP: publicIp === undefined ? "0.0.0.0" : formatAddress(publicIp),
     PublicIPv6: publicIpv6 === undefined ? null : formatAddress(publicIpv6),
     ...(backendType === "" ? {} : { BackendType: backendType }),

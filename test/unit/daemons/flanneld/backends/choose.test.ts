@@ -253,12 +253,13 @@ describe("the backend that a config names", () => {
     ["vxlan", "vxlan"],
     ["host-gw", "host-gw"],
     ["alloc", ""],
+    ["extension", "extension"],
   ])("%s is there", (name, type) => {
-    expect(chooseBackend(conf(name)).type).toBe(type);
+    expect(chooseBackend(conf(name), undefined).type).toBe(type);
   });
 
-  it.each(["udp", "ipip", "wireguard", "extension", "bgp"])("%s is not there yet", (name) => {
-    expect(() => chooseBackend(conf(name))).toThrow(
+  it.each(["udp", "ipip", "wireguard", "bgp"])("%s is not there yet", (name) => {
+    expect(() => chooseBackend(conf(name), undefined)).toThrow(
       `Cannot use the backend ${name}: this flanneld does not have it yet.`,
     );
   });
@@ -266,7 +267,7 @@ describe("the backend that a config names", () => {
   it.each(["ipsec", "tencent-vpc", "ali-vpc", "aws-vpc", "gce"])(
     "%s is refused with the way out",
     (name) => {
-      expect(() => chooseBackend(conf(name))).toThrow(
+      expect(() => chooseBackend(conf(name), undefined)).toThrow(
         expect.objectContaining({
           kind: "invalid",
           message: `Cannot use the backend ${name}: flanneld does not have it.`,
@@ -277,7 +278,7 @@ describe("the backend that a config names", () => {
   );
 
   it("of no known name is refused", () => {
-    expect(() => chooseBackend(conf("vxlna"))).toThrow(
+    expect(() => chooseBackend(conf("vxlna"), undefined)).toThrow(
       'Cannot use the backend "vxlna": flanneld does not know it.',
     );
   });
