@@ -1,5 +1,8 @@
+import { existsSync, globSync } from "node:fs";
 import { resolve } from "node:path";
 import { defineConfig } from "vitest/config";
+import { agentExceptions } from "./test/helpers/agent_exceptions.ts";
+import { sample } from "./test/helpers/sample.ts";
 import { Sequencer } from "./test/helpers/sequencer.ts";
 
 /** The tests that run the executables, on each build. */
@@ -35,6 +38,35 @@ function blackBoxProject(
       name,
       include: blackBox.map((kind) => `test/${kind}/**/*.test.ts`),
       env: { CNI_BIN: resolve(folder) },
+    },
+  };
+}
+
+/** One in how many files has one in how many tests run with agents. */
+const agentShare = Number(process.env["AGENT_SHARE"] ?? 1);
+
+/** The proof that the calls are made by agents. */
+const throughAgent = "test/netns/through_agent.test.ts";
+
+/** Agents' lives are random. `AGENT_SEED=N` repeats those of a run. */
+const agentSeed = process.env["AGENT_SEED"] ?? String(Date.now() % 1_000_000);
+
+/** The black-box tests with an agent in each sandbox. */
+function agentProject(name: string, way: "steady" | "dying", folder: string) {
+  const project = blackBoxProject(name, existsSync(folder) ? folder : "dist/bin", {
+    setupFiles: ["test/helpers/agent_share.ts"],
+  });
+  const exclude = agentExceptions.flatMap(({ file, name: test }) =>
+    test === undefined ? [`test/${file}`] : [],
+  );
+  const files = project.test.include.flatMap((pattern) => globSync(pattern, { exclude }));
+  return {
+    ...project,
+    test: {
+      ...project.test,
+      include: [...sample(name, files, (file) => file, agentShare), throughAgent],
+      env: { ...project.test.env, AGENT_WAY: way, AGENT_SEED: agentSeed },
+      globalSetup: ["test/helpers/agent_calls.ts"],
     },
   };
 }
@@ -78,6 +110,9 @@ export default defineConfig({
           env: { CNI_BIN: resolve(process.env["CNI_BIN"] ?? "dist/bin") },
         },
       },
+      agentProject("agent", "steady", process.env["AGENT_CLIENT"] ?? "dist/bin"),
+      // By the native client, where there is one.
+      agentProject("dying-agent", "dying", process.env["AGENT_CLIENT"] ?? "dist/client/bin"),
     ],
   },
   // The builds define the real one.

@@ -113,6 +113,8 @@ u64 CALL(now)(CALLS) {
   return (u64)time.tv_sec * 1000 + time.tv_nsec / 1000000;
 }
 
+void CALL(killProcess)(CALLS, u32 process) { kill(process, SIGKILL); }
+
 void CALL(leave)(CALLS, u32 code) { _exit(code); }
 
 u32 CALL(execute)(CALLS, u32 file, u32 more, u32 stdin_fd) {

@@ -35,6 +35,8 @@ const executable = "flannel-cni";
 const maxConfig = 8388609;
 /** Milliseconds without an offer after which it is worth a look whether the agent is stopped. */
 const suspicion = 2;
+/** Milliseconds without an answer after which it looks whether the agent is stopped, and looks again. */
+const lookInterval = 1000;
 /** Milliseconds to wait for a slow reader, each time it accepts nothing, and how often. */
 const writeTimeout = 5000;
 const maxRefusals = 24;
@@ -53,6 +55,8 @@ const environment: usize = request + headerLength;
 /** One variable at a time; then a reply, which may need more memory than there is. */
 const scratch: usize = 1310720;
 const scratchLength: i32 = 131072;
+/** The path and the text of a process's state. */
+const processAt: usize = 61440;
 
 /** Argument 0 or environment variable `index`: copies what there is room for, and a NUL. @returns its length, or -1. */
 declare function argument(index: i32, at: usize, room: i32): i32;
@@ -76,6 +80,7 @@ declare function sendFrom(socket: i32, at: usize, length: i32, first: i32, secon
 declare function wait(fd: i32, events: i32, timeout: i32): i32;
 /** Milliseconds of a clock that only goes forward. */
 declare function now(): i64;
+declare function killProcess(process: i32): void;
 declare function leave(code: i32): void;
 /**
  * Executes a file of this executable's folder under this one's name, with one argument more or with its own.
@@ -194,14 +199,16 @@ function ask(socket: i32, netns: i32): bool {
 
 function isOffered(socket: i32, until: i64): bool {
   if (waitUntil(socket, POLLIN, now() + suspicion) == 0) {
-    if (isStopped(peerProcess(socket)) || waitUntil(socket, POLLIN, until) == 0) return false;
+    const state = stateOf(peerProcess(socket));
+    // Stopped by a signal, or by a debugger.
+    if (state == 0x54 || state == 0x74 || waitUntil(socket, POLLIN, until) == 0) return false;
   }
   return readInto(socket, scratch, 1) == 1 && load<u8>(scratch) == offer;
 }
 
-/** Whether a process is stopped, by the letter after its name in /proc/PID/stat (proc_pid_stat(5)). */
-function isStopped(process: i32): bool {
-  let digits: usize = scratch + 32;
+/** What a process is doing, by the letter after its name in /proc/PID/stat (proc_pid_stat(5)). */
+function stateOf(process: i32): u8 {
+  let digits: usize = processAt + 32;
   textAt("/stat", digits);
   do {
     store<u8>(--digits, 0x30 + (process % 10));
@@ -210,15 +217,13 @@ function isStopped(process: i32): bool {
   const path = digits - 6;
   for (let at = 0; at < 6; at++) store<u8>(path + at, "/proc/".charCodeAt(at));
   const file = openFile(path);
-  if (file < 0) return false;
-  const length = readInto(file, scratch, 256);
+  if (file < 0) return 0;
+  const length = readInto(file, processAt, 256);
   closeFile(file);
   for (let at = length - 3; at >= 0; at--) {
-    if (load<u8>(scratch + at) != 0x29) continue;
-    const state = load<u8>(scratch + at + 2);
-    return state == 0x54 || state == 0x74;
+    if (load<u8>(processAt + at) == 0x29) return load<u8>(processAt + at + 2);
   }
-  return false;
+  return 0;
 }
 
 /** Waits for the answer, and ends the process with it. */
@@ -242,12 +247,28 @@ function conclude(socket: i32): void {
         if (pages > memory.size() && memory.grow(pages - memory.size()) < 0) goOn(ended);
       }
     }
-    if (waitUntil(socket, POLLIN, until) == 0) goOn(ended);
+    if (!isReplying(socket, until)) goOn(ended);
     const got = readInto(socket, scratch + length, room - length);
     if (got == -EINTR || got == -EAGAIN) continue;
     if (got <= 0) goOn(length > 0 ? ended : unbegun);
     length += got;
   }
+}
+
+/**
+ * Waits for more of the answer. An agent that stays stopped is killed, which ends the connection: if it
+ * went on later, it would finish this call after the runtime's next one.
+ */
+function isReplying(socket: i32, until: i64): bool {
+  let wasStopped = false;
+  for (let next = now() + lookInterval; next < until; next += lookInterval) {
+    if (waitUntil(socket, POLLIN, next) != 0) return true;
+    const process = peerProcess(socket);
+    const isStopped = stateOf(process) == 0x54;
+    if (isStopped && wasStopped) killProcess(process);
+    wasStopped = isStopped;
+  }
+  return waitUntil(socket, POLLIN, until) != 0;
 }
 
 /** Ends the process, with the answer or by undoing an ADD. */

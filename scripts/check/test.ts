@@ -29,6 +29,9 @@ const linesShown = 20;
 
 const reportFile = "dist/.work/tests.json";
 
+/** One in how many tests of each file runs on the Node build, and with agents in one in how many files. */
+const shares = { NODE_SHARE: "14", AGENT_SHARE: "16" };
+
 const failedSteps = await runSteps([
   { name: "builds", command: ["make", "build", "build-pkg"], show: true },
   ...checks,
@@ -46,9 +49,9 @@ async function runTests(): Promise<{ passed: number; failed: number }> {
     [
       ...["node_modules/vitest/vitest.mjs", "run"],
       ...["--reporter=default", "--reporter=json", `--outputFile.json=${reportFile}`],
-      ...["--project=unit", "--project=bun", "--project=pkg"],
+      ...["unit", "bun", "pkg", "agent", "dying-agent"].map((project) => `--project=${project}`),
     ],
-    { stdio: "inherit", reject: false, env: { NODE_SHARE: process.env["NODE_SHARE"] ?? "14" } },
+    { stdio: "inherit", reject: false, env: { ...shares, ...process.env } },
   );
   const { numPassedTests, numFailedTests, testResults } = JSON.parse(
     readFileSync(reportFile, "utf8"),

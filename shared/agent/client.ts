@@ -10,6 +10,7 @@ import {
   SYS_connect,
   SYS_exit_group,
   SYS_getsockopt,
+  SYS_kill,
   SYS_memfd_create,
   SYS_openat,
   SYS_ppoll,
@@ -64,6 +65,7 @@ const POLLIN = 1;
 const POLLOUT = 4;
 const POLLERR = 8;
 const POLLNVAL = 32;
+const SIGKILL = 9;
 
 const stdinFd = 0;
 const stdoutFd = 1;
@@ -71,6 +73,8 @@ const stderrFd = 2;
 
 /** Milliseconds without an offer after which it is worth a look whether the agent is stopped. */
 const suspicion = 2;
+/** Milliseconds without an answer after which the client looks whether the agent is stopped, and looks again. */
+const lookInterval = 1000;
 /** Milliseconds to wait for a slow reader, each time it accepts nothing, and how often. */
 const writeTimeout = 5000;
 const maxRefusals = 24;
@@ -224,22 +228,23 @@ function rights(descriptors: readonly number[]): Int32Array {
 
 function isOffered(socket: number, until: number): boolean {
   if (poll(socket, POLLIN, performance.now() + suspicion) === 0) {
-    if (isStopped(peerOf(socket)[0] ?? 0) || poll(socket, POLLIN, until) === 0) return false;
+    const state = stateOf(peerOf(socket)[0] ?? 0);
+    // Stopped by a signal, or by a debugger.
+    if (state === "T" || state === "t" || poll(socket, POLLIN, until) === 0) return false;
   }
   const word = new Uint8Array(1);
   return syscall(SYS_read, socket, addressOf(word), 1) === 1 && word[0] === Word.offer;
 }
 
-/** Whether a process is stopped, by the letter after its name in /proc/PID/stat (proc_pid_stat(5)). */
-function isStopped(pid: number): boolean {
+/** What a process is doing, by the letter after its name in /proc/PID/stat (proc_pid_stat(5)). */
+function stateOf(pid: number): string {
   const path = cString(`/proc/${String(pid)}/stat`);
   const fd = syscall(SYS_openat, AT_FDCWD, addressOf(path), O_CLOEXEC);
-  if (fd < 0) return false;
+  if (fd < 0) return "";
   const text = new Uint8Array(256);
   syscall(SYS_read, fd, addressOf(text), text.length);
   syscall(SYS_close, fd);
-  const state = String.fromCodePoint(text[text.lastIndexOf(closingParenthesis) + 2] ?? 0);
-  return state === "T" || state === "t";
+  return String.fromCodePoint(text[text.lastIndexOf(closingParenthesis) + 2] ?? 0);
 }
 
 /** Waits for the answer, and ends the process with it. @returns what has become of the call. */
@@ -254,12 +259,28 @@ function conclude({ socket, warnings }: Descriptors, isAdd: boolean): string {
     if (reply?.kind === "declined") return Aftermath.unbegun;
     if (reply?.kind === "broken") return ended;
     if (reply?.kind === "answer") return deliver(reply, warnings, isAdd);
-    if (poll(socket, POLLIN, until) === 0) return ended;
+    if (!isReplying(socket, until)) return ended;
     const part = new Uint8Array(65_536);
     const got = syscall(SYS_read, socket, addressOf(part), part.length);
     if (got <= 0) return hasBegun(bytes) ? ended : Aftermath.unbegun;
     parts.push(part.subarray(0, got));
   }
+}
+
+/**
+ * Waits for more of the answer. An agent that stays stopped is killed, which ends the connection: if it
+ * went on later, it would finish this call after the runtime's next one.
+ */
+function isReplying(socket: number, until: number): boolean {
+  let wasStopped = false;
+  for (let next = performance.now() + lookInterval; next < until; next += lookInterval) {
+    if (poll(socket, POLLIN, next) !== 0) return true;
+    const pid = peerOf(socket)[0] ?? 0;
+    const isStopped = stateOf(pid) === "T";
+    if (isStopped && wasStopped) syscall(SYS_kill, pid, SIGKILL);
+    wasStopped = isStopped;
+  }
+  return poll(socket, POLLIN, until) !== 0;
 }
 
 /** Ends the process, unless there is an ADD to undo. */

@@ -60,6 +60,8 @@ export class AgentWorker {
   /** Calls since the last collection of garbage. */
   #uncollected = 0;
   #lastCall = 0;
+  #made = 0;
+  #left = 0;
   /** Whether another build has taken the place of this one. */
   #isReplaced = false;
 
@@ -89,6 +91,10 @@ export class AgentWorker {
       connection.close();
     }
     this.#netfilter?.close();
+
+    this.#parts.log(
+      `It has made ${String(this.#made)} calls, and left ${String(this.#left)} to the plugins.`,
+    );
   }
 
   /** Waits for something to do, and does all but calls. @returns whether the agent is to end. */
@@ -170,6 +176,7 @@ export class AgentWorker {
       refusal(request, connection.netns, terms, system);
     if (why !== undefined) {
       this.#isReplaced ||= request.buildId !== terms.buildId && isOutdated();
+      this.#left++;
       this.#tell(`A call is not taken, for ${why}.`);
       connection.decline();
       this.#drop(connection);
@@ -188,7 +195,11 @@ export class AgentWorker {
       system.alarm(callTimeout);
       const { code, declined } = await makeCall(this.#workshop, connection, request);
       system.alarm(0);
-      if (declined !== undefined) this.#tell(`A call is given back, for ${declined}.`);
+      if (declined === undefined) this.#made++;
+      else {
+        this.#left++;
+        this.#tell(`A call is given back, for ${declined}.`);
+      }
       // A socket that the kernel has not answered in time is not used again.
       if (code !== 0) this.#renew();
     }

@@ -24,6 +24,7 @@ export const SYS_close = isX64 ? 3 : 57;
 export const SYS_connect = isX64 ? 42 : 203;
 export const SYS_exit_group = isX64 ? 231 : 94;
 export const SYS_getsockopt = isX64 ? 55 : 209;
+export const SYS_kill = isX64 ? 62 : 129;
 export const SYS_memfd_create = isX64 ? 319 : 279;
 export const SYS_openat = isX64 ? 257 : 56;
 export const SYS_ppoll = isX64 ? 271 : 73;

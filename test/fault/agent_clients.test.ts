@@ -171,6 +171,25 @@ describe.runIf(clients().length > 0)("of the agent", () => {
       expect(await lab.isUp()).toBe(false);
     });
 
+    test.each(["ADD", "DEL"] as const)("ends an agent that stays stopped, in %s", async (verb) => {
+      await using lab = await createLab(bin);
+      await lab.act([...offered, { say: "B" }, "stop"]);
+      const started = performance.now();
+      const ended = await lab.call(verb);
+      if (verb === "DEL") expect(ended).toMatchObject({ code: 0, stdout: "" });
+      else expect(ended).toMatchObject({ code: 1, json: { code: 11 } });
+      // A runtime ends a call after minutes.
+      expect(performance.now() - started).toBeLessThan(30_000);
+      // Going on, it would finish this call after the next ones.
+      expect(await lab.node.sh("pgrep -f 'n[o]de.*fake_agent' || echo gone")).toContain("gone");
+    });
+
+    test("waits for an agent that is slow", async () => {
+      await using lab = await createLab(bin);
+      await lab.act([...offered, { say: "B" }, { wait: 2500 }, { say: answer(0, stdout) }]);
+      expect(await lab.call("ADD")).toMatchObject({ code: 0, stdout });
+    });
+
     test("does not ask for what an agent does not do", async () => {
       await using lab = await createLab(bin);
       await lab.act(answered);

@@ -8,7 +8,8 @@ export {
   type Conf,
 } from "../lab/cni.ts";
 export { runConflist, type Conflist } from "../lab/conflist.ts";
-export { createSandbox, type Sandbox } from "../lab/sandbox.ts";
+export type { Sandbox } from "../lab/sandbox.ts";
 export type { Namespace } from "../lab/namespace.ts";
 export { leftovers } from "../lab/leftovers.ts";
+export { createSandbox } from "./agent_way.ts";
 export { binDir, referenceDir } from "./executables.ts";

@@ -1,6 +1,7 @@
 /** How much is tried: a part in `make test`, all of it in `make soak`. */
 import { resolve } from "node:path";
 import { test } from "vitest";
+import { agentWay } from "./agent_way.ts";
 import { binDir } from "./cni.ts";
 import { nameIn, sample } from "./sample.ts";
 
@@ -11,7 +12,7 @@ export const soak = process.env["SOAK"] === "1";
 export const isWhole = soak || process.env["FAULT_STEP"] !== undefined;
 
 /** Whether the Bun build is under test, which most nodes run. The other makes the same system calls. */
-export const isBun = binDir() === resolve("dist/bin");
+export const isBun = binDir() === resolve("dist/bin") || agentWay() !== undefined;
 
 /** One in how many faults is tried: FAULT_STEP, 1 in `make soak`, or what the test says. */
 export function stepOf(bun: number, pkg: number): number {

@@ -12,7 +12,7 @@ export class Sequencer extends BaseSequencer {
   }
 }
 
-const projects = ["unit", "bun", "pkg"];
+const projects = ["unit", "bun", "pkg", "agent", "dying-agent"];
 
 function placeOf({ project, moduleId }: TestSpecification): number {
   const isLong = /\/test\/(e2e|fault)\//.test(moduleId);

@@ -1,5 +1,6 @@
 /** Runs a plugin as a container runtime does: environment, config on stdin, JSON on stdout. */
 import { join } from "node:path";
+import { keepLastAddresses } from "./last_addresses.ts";
 import type { Namespace } from "./namespace.ts";
 
 /** Where plugins run: a sandbox, or another node. */
@@ -82,8 +83,30 @@ export interface LegacyIp {
   readonly routes?: readonly ResultRoute[];
 }
 
-/** Calls a plugin in the node's network namespace. */
+/** How often an ADD is tried that ends with its agent, where agents die. */
+const mostTries = 20;
+
+/** Whether an ADD is to be tried again because its agent has died, as a runtime does after a DEL. */
+export function isLost(answer: string): boolean {
+  return process.env["AGENT_WAY"] === "dying" && answer.includes("it ended during the call");
+}
+
+/** Calls a plugin in the node's network namespace, as a runtime does. */
 export async function cni(sandbox: Node, call: CniCall): Promise<CniAnswer> {
+  const isDying = process.env["AGENT_WAY"] === "dying" && call.command === "ADD";
+  const putBack = isDying ? await keepLastAddresses(sandbox) : undefined;
+  let answer = await callOnce(sandbox, call);
+  for (let tries = 1; tries < mostTries && isLost(answer.stdout); tries++) {
+    const { code, stdout } = await callOnce(sandbox, { ...call, command: "DEL" });
+    if (code !== 0) throw new Error(`DEL after an ADD that an agent has not ended: ${stdout}`);
+    // So that the next ADD gets the same addresses, for which tests look.
+    await putBack?.();
+    answer = await callOnce(sandbox, call);
+  }
+  return answer;
+}
+
+async function callOnce(sandbox: Node, call: CniCall): Promise<CniAnswer> {
   const env: Readonly<Record<string, string | undefined>> = {
     CNI_COMMAND: call.command,
     CNI_CONTAINERID: call.containerId ?? "pod1",

@@ -57,7 +57,7 @@ test("says and expects what the protocol has", () => {
 
 test("waits as long as the executable's own client", () => {
   const own = constantsOf(client);
-  for (const name of ["suspicion", "writeTimeout", "maxRefusals"]) {
+  for (const name of ["suspicion", "lookInterval", "writeTimeout", "maxRefusals"]) {
     expect(own[name]).toBeTypeOf("number");
     expect(constants[name], name).toBe(own[name]);
   }
