@@ -1,68 +1,177 @@
 /*
- * Hands client.ts's calls on to the kernel: each is one call of libc, with addresses in the client's memory.
+ * Hands client.ts's calls on to the kernel, each with addresses in the client's memory, and starts the client.
  * The names are those that wasm2c gives to what client.ts declares.
+ *
+ * There is no libc: the client is a small executable of its own, or, with GO_ON_AT, the beginning of the full
+ * executable. There it runs before that one's own first instruction, at GO_ON_AT, and leaves no trace if
+ * it goes on. So it has no variables of its own: all that it writes to is its stack and its memory.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
-#include <stdlib.h>
-#include <string.h>
+#include <stdint.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <time.h>
-#include <unistd.h>
 #include "client.h"
 
 #define CALL(name) Z_clientZ_##name
 #define CALLS struct Z_client_instance_t *calls
 
-static Z_client_instance_t client;
-static char **arguments;
-static void (*old_sigpipe)(int);
+/* struct sigaction as the kernel has it. */
+struct action {
+  uintptr_t handler, flags, restorer, mask;
+};
 
-static void *at(u32 address) { return client.w2c_memory.data + address; }
+struct process {
+  /* The first, so that its address is this one's. */
+  Z_client_instance_t client;
+  char **arguments, **environment;
+  struct action old_sigpipe;
+  void *stack, *at_exit;
+};
 
-/* A value, or the negated errno. */
-static u32 result(long value) { return value < 0 ? -errno : value; }
+static struct process *process_of(CALLS) { return (struct process *)calls; }
 
-static u32 copy(const char *text, u32 to, u32 room) {
+static void *address(CALLS, u32 at) { return calls->w2c_memory.data + at; }
+
+#ifdef __x86_64__
+static long call(long number, long a, long b, long c, long d, long e) {
+  register long r10 __asm__("r10") = d;
+  register long r8 __asm__("r8") = e;
+  register long r9 __asm__("r9") = 0;
+  long value;
+  __asm__ volatile("syscall"
+                   : "=a"(value)
+                   : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                   : "rcx", "r11", "memory");
+  return value;
+}
+
+/* The kernel, or the dynamic linker, has put the arguments on the stack, and a function for exit(3) into rdx. */
+__asm__(".globl _start\n"
+        "_start:\n"
+        "  xor %ebp, %ebp\n"
+        "  mov %rsp, %rdi\n"
+        "  mov %rdx, %rsi\n"
+        "  and $-16, %rsp\n"
+        "  call start\n");
+
+static _Noreturn void jump(uintptr_t to, void *stack, void *at_exit) {
+  __asm__ volatile("mov %1, %%rsp\n xor %%ebp, %%ebp\n jmp *%0" ::"r"(to), "r"(stack), "d"(at_exit));
+  __builtin_unreachable();
+}
+#else
+static long call(long number, long a, long b, long c, long d, long e) {
+  register long x8 __asm__("x8") = number;
+  register long x0 __asm__("x0") = a;
+  register long x1 __asm__("x1") = b;
+  register long x2 __asm__("x2") = c;
+  register long x3 __asm__("x3") = d;
+  register long x4 __asm__("x4") = e;
+  register long x5 __asm__("x5") = 0;
+  __asm__ volatile("svc 0"
+                   : "+r"(x0)
+                   : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+                   : "memory");
+  return x0;
+}
+
+/* The same with a function for exit(3) in x0. */
+__asm__(".globl _start\n"
+        "_start:\n"
+        "  mov x29, 0\n"
+        "  mov x30, 0\n"
+        "  mov x1, x0\n"
+        "  mov x0, sp\n"
+        "  bl start\n");
+
+static _Noreturn void jump(uintptr_t to, void *stack, void *at_exit) {
+  register void *x0 __asm__("x0") = at_exit;
+  __asm__ volatile("mov sp, %1\n mov x29, 0\n mov x30, 0\n br %0" ::"r"(to), "r"(stack), "r"(x0));
+  __builtin_unreachable();
+}
+#endif
+
+#define SYSCALL(name, ...) SYSCALL_(name, __VA_ARGS__, 0, 0, 0, 0, 0)
+#define SYSCALL_(name, a, b, c, d, e, ...) \
+  call(SYS_##name, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e))
+
+/* What the compiler and wasm2c's code call. They must not become calls of themselves. */
+#define PLAIN __attribute__((optimize("no-tree-loop-distribute-patterns")))
+
+PLAIN void *memcpy(void *restrict to, const void *restrict from, size_t length) {
+  for (size_t at = 0; at < length; at++) ((char *)to)[at] = ((const char *)from)[at];
+  return to;
+}
+
+PLAIN void *memmove(void *to, const void *from, size_t length) {
+  if (to <= from) return memcpy(to, from, length);
+  while (length-- > 0) ((char *)to)[length] = ((const char *)from)[length];
+  return to;
+}
+
+PLAIN void *memset(void *to, int value, size_t length) {
+  for (size_t at = 0; at < length; at++) ((char *)to)[at] = value;
+  return to;
+}
+
+PLAIN size_t strlen(const char *text) {
+  size_t length = 0;
+  while (text[length] != 0) length++;
+  return length;
+}
+
+static _Noreturn void leave(int code) {
+  for (;;) SYSCALL(exit_group, code);
+}
+
+static u32 copy(CALLS, const char *text, u32 to, u32 room) {
   if (text == NULL) return -1;
-  size_t length = strnlen(text, INT_MAX);
+  size_t length = strlen(text);
+  if (length > INT_MAX) length = INT_MAX;
   if (room > 0) {
     size_t part = length < room ? length : room - 1;
-    memcpy(at(to), text, part);
-    *(char *)at(to + part) = 0;
+    memcpy(address(calls, to), text, part);
+    *(char *)address(calls, to + part) = 0;
   }
   return length;
 }
 
-u32 CALL(argument)(CALLS, u32 index, u32 to, u32 room) { return copy(arguments[index], to, room); }
+u32 CALL(argument)(CALLS, u32 index, u32 to, u32 room) {
+  return copy(calls, process_of(calls)->arguments[index], to, room);
+}
 
-u32 CALL(variable)(CALLS, u32 index, u32 to, u32 room) { return copy(environ[index], to, room); }
+u32 CALL(variable)(CALLS, u32 index, u32 to, u32 room) {
+  return copy(calls, process_of(calls)->environment[index], to, room);
+}
 
-void CALL(buildId)(CALLS, u32 to) { memcpy(at(to), BUILD_ID, strlen(BUILD_ID)); }
+void CALL(buildId)(CALLS, u32 to) { memcpy(address(calls, to), BUILD_ID, sizeof BUILD_ID - 1); }
 
-u32 CALL(isOpen)(CALLS, u32 fd) { return fcntl(fd, F_GETFD) >= 0; }
+u32 CALL(isOpen)(CALLS, u32 fd) { return SYSCALL(fcntl, fd, F_GETFD) >= 0; }
 
 u32 CALL(connectTo)(CALLS, u32 path) {
-  struct sockaddr_un address = {.sun_family = AF_UNIX};
-  strncpy(address.sun_path, at(path), sizeof address.sun_path - 1);
-  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0) return fd;
-  u32 failure = result(-1);
-  close(fd);
+  struct sockaddr_un name = {.sun_family = AF_UNIX};
+  size_t length = strlen(address(calls, path));
+  if (length >= sizeof name.sun_path) return -ENAMETOOLONG;
+  memcpy(name.sun_path, address(calls, path), length);
+  long fd = SYSCALL(socket, AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  long failure = fd < 0 ? fd : SYSCALL(connect, fd, &name, sizeof name);
+  if (failure == 0) return fd;
+  SYSCALL(close, fd);
   return failure;
 }
 
-static struct ucred peer(int fd) {
+static struct ucred peer(u32 fd) {
   struct ucred credentials = {.pid = -1, .uid = -1, .gid = -1};
   socklen_t length = sizeof credentials;
-  getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length);
+  SYSCALL(getsockopt, fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length);
   return credentials;
 }
 
@@ -71,18 +180,22 @@ u32 CALL(peerUser)(CALLS, u32 fd) { return peer(fd).uid; }
 u32 CALL(peerProcess)(CALLS, u32 fd) { return peer(fd).pid; }
 
 u32 CALL(openFile)(CALLS, u32 path) {
-  return result(open(at(path), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  return SYSCALL(openat, AT_FDCWD, address(calls, path), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 }
 
-u32 CALL(memoryFile)(CALLS) { return result(memfd_create("stderr", MFD_CLOEXEC)); }
+u32 CALL(memoryFile)(CALLS) { return SYSCALL(memfd_create, "stderr", MFD_CLOEXEC); }
 
-void CALL(rewind)(CALLS, u32 fd) { lseek(fd, 0, SEEK_SET); }
+void CALL(rewind)(CALLS, u32 fd) { SYSCALL(lseek, fd, 0, SEEK_SET); }
 
-void CALL(closeFile)(CALLS, u32 fd) { close(fd); }
+void CALL(closeFile)(CALLS, u32 fd) { SYSCALL(close, (int)fd); }
 
-u32 CALL(readInto)(CALLS, u32 fd, u32 to, u32 length) { return result(read(fd, at(to), length)); }
+u32 CALL(readInto)(CALLS, u32 fd, u32 to, u32 length) {
+  return SYSCALL(read, fd, address(calls, to), length);
+}
 
-u32 CALL(writeFrom)(CALLS, u32 fd, u32 from, u32 length) { return result(write(fd, at(from), length)); }
+u32 CALL(writeFrom)(CALLS, u32 fd, u32 from, u32 length) {
+  return SYSCALL(write, fd, address(calls, from), length);
+}
 
 u32 CALL(sendFrom)(CALLS, u32 fd, u32 from, u32 length, u32 first, u32 second) {
   int passed[] = {first, second};
@@ -91,7 +204,7 @@ u32 CALL(sendFrom)(CALLS, u32 fd, u32 from, u32 length, u32 first, u32 second) {
     char bytes[CMSG_SPACE(sizeof passed)];
     struct cmsghdr header;
   } control = {.header = {.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
-  struct iovec vector = {.iov_base = at(from), .iov_len = length};
+  struct iovec vector = {.iov_base = address(calls, from), .iov_len = length};
   struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
   if (count > 0) {
     control.header.cmsg_len = CMSG_LEN(count * sizeof(int));
@@ -99,62 +212,99 @@ u32 CALL(sendFrom)(CALLS, u32 fd, u32 from, u32 length, u32 first, u32 second) {
     message.msg_control = &control;
     message.msg_controllen = CMSG_SPACE(count * sizeof(int));
   }
-  return result(sendmsg(fd, &message, MSG_NOSIGNAL));
+  return SYSCALL(sendmsg, fd, &message, MSG_NOSIGNAL);
 }
 
 u32 CALL(wait)(CALLS, u32 fd, u32 events, u32 timeout) {
   struct pollfd entry = {.fd = fd, .events = events};
-  return poll(&entry, 1, timeout) > 0 ? entry.revents : 0;
+  struct timespec time = {.tv_sec = timeout / 1000, .tv_nsec = timeout % 1000 * 1000000};
+  return SYSCALL(ppoll, &entry, 1, (int)timeout < 0 ? NULL : &time, NULL) > 0 ? entry.revents : 0;
 }
 
 u64 CALL(now)(CALLS) {
   struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
+  SYSCALL(clock_gettime, CLOCK_MONOTONIC, &time);
   return (u64)time.tv_sec * 1000 + time.tv_nsec / 1000000;
 }
 
-void CALL(killProcess)(CALLS, u32 process) { kill(process, SIGKILL); }
+void CALL(killProcess)(CALLS, u32 process) {
+  const long SIGKILL_NUMBER = 9;
+  SYSCALL(kill, (int)process, SIGKILL_NUMBER);
+}
 
-void CALL(leave)(CALLS, u32 code) { _exit(code); }
+void CALL(leave)(CALLS, u32 code) { leave(code); }
+
+static long set_sigpipe(const struct action *wanted, struct action *before) {
+  const long SIGPIPE_NUMBER = 13;
+  return SYSCALL(rt_sigaction, SIGPIPE_NUMBER, wanted, before, sizeof wanted->mask);
+}
+
+/* Ends what the client has changed of its process. */
+static long restore(struct process *process, int stdin_fd) {
+  set_sigpipe(&process->old_sigpipe, NULL);
+  return stdin_fd < 0 ? 0 : SYSCALL(dup3, stdin_fd, 0, 0);
+}
+
+void CALL(goOnHere)(CALLS, u32 stdin_fd) {
+#ifdef GO_ON_AT
+  struct process *process = process_of(calls);
+  if (restore(process, stdin_fd) < 0) return;
+  SYSCALL(close, (int)stdin_fd);
+  SYSCALL(munmap, calls->w2c_memory.data, calls->w2c_memory.size);
+  /* The executable may be somewhere else than it was linked for. */
+  extern const char _start[] __attribute__((visibility("hidden")));
+  uintptr_t linked;
+#ifdef __x86_64__
+  __asm__("movabs $_start, %0" : "=r"(linked));
+#else
+  __asm__("ldr %0, =_start" : "=r"(linked));
+#endif
+  jump(GO_ON_AT + ((uintptr_t)_start - linked), process->stack, process->at_exit);
+#endif
+}
 
 u32 CALL(execute)(CALLS, u32 file, u32 more, u32 stdin_fd) {
-  char path[PATH_MAX + NAME_MAX];
-  char *name = at(file);
-  char *one_more[] = {arguments[0], at(more), NULL};
-  ssize_t length = readlink("/proc/self/exe", path, PATH_MAX - 1);
-  if (length < 0) return result(-1);
+  struct process *process = process_of(calls);
+  char path[PATH_MAX + NAME_MAX] = "/proc/self/exe";
+  char *one_more[] = {process->arguments[0], address(calls, more), NULL};
+#ifndef GO_ON_AT
+  const char *name = address(calls, file);
+  long length = SYSCALL(readlinkat, AT_FDCWD, "/proc/self/exe", path, PATH_MAX - 1);
+  if (length < 0) return length;
   path[length] = 0;
-  char *own_name = strrchr(path, '/') + 1;
+  while (path[length - 1] != '/') length--;
   /* Only a copy of this file by the wrong name would execute itself, for ever. */
-  if (strcmp(own_name, name) == 0) return -ELOOP;
-  strcpy(own_name, name);
-  if ((int)stdin_fd >= 0 && dup2(stdin_fd, STDIN_FILENO) < 0) return result(-1);
-  signal(SIGPIPE, old_sigpipe);
-  execve(path, more == 0 ? arguments : one_more, environ);
-  return result(-1);
+  size_t same = 0;
+  while (path[length + same] == name[same] && name[same] != 0) same++;
+  if (path[length + same] == name[same]) return -ELOOP;
+  memcpy(path + length, name, strlen(name) + 1);
+#endif
+  long failure = restore(process, stdin_fd);
+  if (failure < 0) return failure;
+  return SYSCALL(execve, path, more == 0 ? process->arguments : one_more, process->environment);
 }
 
 /* What the code that wasm2c makes needs of its runtime. */
 
-u32 wasm_rt_call_stack_depth;
-
 bool wasm_rt_is_initialized(void) { return true; }
 
-void wasm_rt_trap(wasm_rt_trap_t code) { abort(); }
-
-u32 wasm_rt_register_func_type(u32 parameters, u32 results, ...) { return 1; }
+void wasm_rt_trap(wasm_rt_trap_t code) { leave(134); }
 
 void wasm_rt_allocate_memory(wasm_rt_memory_t *memory, u32 pages, u32 most) {
   *memory = (wasm_rt_memory_t){.pages = pages, .max_pages = most, .size = pages << 16};
-  memory->data = calloc(memory->size, 1);
-  if (memory->data == NULL) abort();
+  const long anonymous = MAP_PRIVATE | MAP_ANONYMOUS;
+  /* Six arguments, of which call() has five: the last one, the offset, is 0. */
+  memory->data = (void *)SYSCALL(mmap, NULL, memory->size, PROT_READ | PROT_WRITE, anonymous, -1);
+  if ((uintptr_t)memory->data > -4096UL) leave(134);
 }
 
 u32 wasm_rt_grow_memory(wasm_rt_memory_t *memory, u32 more) {
   u32 pages = memory->pages;
-  void *data = more > memory->max_pages - pages ? NULL : realloc(memory->data, (size_t)(pages + more) << 16);
-  if (data == NULL) return -1;
-  memory->data = data;
+  if (more > memory->max_pages - pages) return -1;
+  const size_t size = (size_t)(pages + more) << 16;
+  const long data = SYSCALL(mremap, memory->data, memory->size, size, MREMAP_MAYMOVE);
+  if ((unsigned long)data > -4096UL) return -1;
+  memory->data = (void *)data;
   memory->pages += more;
   memory->size = memory->pages << 16;
   return pages;
@@ -162,13 +312,20 @@ u32 wasm_rt_grow_memory(wasm_rt_memory_t *memory, u32 more) {
 
 void wasm_rt_free_memory(wasm_rt_memory_t *memory) {}
 
-int main(int count, char **values) {
+_Noreturn __attribute__((used)) void start(void **stack, void *at_exit) {
   /* A caller may give no name at all. */
-  static char *nameless[] = {"", NULL};
-  arguments = count > 0 ? values : nameless;
-  old_sigpipe = signal(SIGPIPE, SIG_IGN);
-  Z_client_init_module();
-  Z_client_instantiate(&client, NULL);
-  Z_clientZ_run(&client);
-  return 1;
+  char *nameless[] = {"", NULL};
+  const size_t count = (size_t)stack[0];
+  char **values = (char **)stack + 1;
+  const struct action ignore = {.handler = 1};
+  struct process process = {
+      .arguments = count > 0 ? values : nameless,
+      .environment = values + count + 1,
+      .stack = stack,
+      .at_exit = at_exit,
+  };
+  set_sigpipe(&ignore, &process.old_sigpipe);
+  Z_client_instantiate(&process.client, &process.client);
+  Z_clientZ_run(&process.client);
+  leave(1);
 }

@@ -83,6 +83,11 @@ declare function now(): i64;
 declare function killProcess(process: i32): void;
 declare function leave(code: i32): void;
 /**
+ * Goes on as the full executable, where this is the beginning of it. Returns where it is not.
+ * @param stdin takes stdin's place, unless it is negative.
+ */
+declare function goOnHere(stdin: i32): void;
+/**
  * Executes a file of this executable's folder under this one's name, with one argument more or with its own.
  * @param stdin takes stdin's place, unless it is negative.
  */
@@ -91,6 +96,8 @@ declare function execute(file: usize, more: usize, stdin: i32): i32;
 /** What has been read of stdin, and whether that is all. */
 let stdin: usize = 0;
 let stdinLength: i32 = 0;
+let socket: i32 = -1;
+let netns: i32 = -1;
 let warnings: i32 = -1;
 let isAdd = false;
 
@@ -98,12 +105,12 @@ export function run(): void {
   const command = readCall();
   if (command == 0) goOn("");
   if (!isOpen(0) || !isOpen(1) || !isOpen(2) || command < 0) goOn(unbegun);
-  const socket = connectTo(textAt(agentSocket, scratch));
+  socket = connectTo(textAt(agentSocket, scratch));
   if (socket < 0 || peerUser(socket) != 0) goOn(unbegun);
-  const netns = netnsAt == 0 || load<u8>(netnsAt) == 0 ? -1 : openFile(netnsAt);
+  netns = netnsAt == 0 || load<u8>(netnsAt) == 0 ? -1 : openFile(netnsAt);
   warnings = memoryFile();
-  if (warnings < 0 || !readStdin() || !ask(socket, netns)) goOn(unbegun);
-  conclude(socket);
+  if (warnings < 0 || !readStdin() || !ask()) goOn(unbegun);
+  conclude();
 }
 
 /** The path of the namespace, in the request. */
@@ -161,8 +168,9 @@ function append(to: usize, from: usize, length: i32): usize {
 /** @returns whether all of stdin has been read, and it is short enough for the agent. */
 function readStdin(): bool {
   while (stdinLength <= maxStdin) {
-    wait(0, POLLIN, -1);
     const got = readInto(0, stdin + stdinLength, maxStdin + 1 - stdinLength);
+    // It may be a non-blocking pipe.
+    if (got == -EAGAIN) wait(0, POLLIN, -1);
     if (got == -EINTR || got == -EAGAIN) continue;
     if (got <= 0) return got == 0;
     stdinLength += got;
@@ -171,7 +179,7 @@ function readStdin(): bool {
 }
 
 /** Hands the call over. @returns false if the agent does not take it. */
-function ask(socket: i32, netns: i32): bool {
+function ask(): bool {
   const until = now() + offerTimeout;
   textAt(magic, request);
   buildId(request + 8);
@@ -190,14 +198,14 @@ function ask(socket: i32, netns: i32): bool {
     if (sent >= 0) at += sent;
     else if (waitUntil(socket, POLLOUT, until) != POLLOUT) return false;
   }
-  if (!isOffered(socket, until)) return false;
+  if (!isOffered(until)) return false;
   // What nobody would read is not begun.
   if ((wait(1, POLLOUT, 0) & (POLLERR | POLLNVAL)) != 0) return false;
   store<u8>(scratch, accept);
   return sendFrom(socket, scratch, 1, -1, -1) == 1;
 }
 
-function isOffered(socket: i32, until: i64): bool {
+function isOffered(until: i64): bool {
   if (waitUntil(socket, POLLIN, now() + suspicion) == 0) {
     const state = stateOf(peerProcess(socket));
     // Stopped by a signal, or by a debugger.
@@ -227,7 +235,7 @@ function stateOf(process: i32): u8 {
 }
 
 /** Waits for the answer, and ends the process with it. */
-function conclude(socket: i32): void {
+function conclude(): void {
   const until = now() + answerTimeout;
   // Any other verb does the same when it is repeated.
   const ended = isAdd ? lost : unbegun;
@@ -247,7 +255,7 @@ function conclude(socket: i32): void {
         if (pages > memory.size() && memory.grow(pages - memory.size()) < 0) goOn(ended);
       }
     }
-    if (!isReplying(socket, until)) goOn(ended);
+    if (!isReplying(until)) goOn(ended);
     const got = readInto(socket, scratch + length, room - length);
     if (got == -EINTR || got == -EAGAIN) continue;
     if (got <= 0) goOn(length > 0 ? ended : unbegun);
@@ -259,7 +267,7 @@ function conclude(socket: i32): void {
  * Waits for more of the answer. An agent that stays stopped is killed, which ends the connection: if it
  * went on later, it would finish this call after the runtime's next one.
  */
-function isReplying(socket: i32, until: i64): bool {
+function isReplying(until: i64): bool {
   let wasStopped = false;
   for (let next = now() + lookInterval; next < until; next += lookInterval) {
     if (waitUntil(socket, POLLIN, next) != 0) return true;
@@ -305,12 +313,18 @@ function print(fd: i32, from: usize, length: i32): bool {
 }
 
 /**
- * Executes the full executable, with what has been read of stdin and the rest of it.
+ * Goes on as the full executable, with what has been read of stdin and the rest of it.
  * @param aftermath what has become of the call, or "".
  */
 function goOn(aftermath: string): void {
   if (warnings >= 0 && aftermath != unbegun) printWarnings();
-  const input = stdinLength > 0 || aftermath == lost || aftermath == undelivered ? inputFile() : -1;
+  const isDone = aftermath == lost || aftermath == undelivered;
+  const input = stdinLength > 0 || isDone ? inputFile() : -1;
+  if (socket >= 0) closeFile(socket);
+  if (netns >= 0) closeFile(netns);
+  if (warnings >= 0) closeFile(warnings);
+  // Only by its arguments does it know what is done.
+  if (!isDone) goOnHere(input);
   const more: usize = aftermath.length == 0 ? 0 : textAt(aftermath, scratch + 256);
   const errno = -execute(textAt(executable, scratch), more, input);
   fail(errno);

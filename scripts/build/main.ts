@@ -23,8 +23,11 @@ import { contentOf } from "../../shared/files/content.ts";
 import { writeNew } from "../../shared/files/files.ts";
 import { fullExecutable } from "../../shared/files/paths.ts";
 import { bun, bunArguments } from "./bun.ts";
-import { buildNativeClient } from "./native_client.ts";
+import { takesBeginning } from "./elf.ts";
+import { beginWithClient, buildNativeClient } from "./native_client.ts";
+import type { NativeClient } from "./native_client.ts";
 import { bundle, secondBundles, threadBundles } from "./bundle.ts";
+import type { Runtime } from "./bundle.ts";
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -60,10 +63,14 @@ async function main(target: string): Promise<void> {
   // Not for what is built to measure or to test.
   const isProduct = values.out === undefined && values.entry === undefined;
   const client = isProduct ? await buildNativeClient(join("dist", ".work", "client")) : undefined;
-  await bundle(values.entry ?? `plugins/main_${runtime}.ts`, script, runtime, embedded(client));
+  const beginning =
+    runtime === "bun" && takesBeginning(readFileSync(bun ?? "")) ? client : undefined;
+  const entry = values.entry ?? entryOf(runtime, beginning);
+  await bundle(entry, script, runtime, embedded(client));
   await (compiler === undefined
     ? execa(process.execPath, ["scripts/build/pkg.ts", script, compiled])
     : execa(compiler, [...bunArguments, script, ...threadScripts, `--outfile=${compiled}`]));
+  if (beginning !== undefined) await beginWithClient(compiled, beginning);
 
   // A running plugin keeps the old file; the new one takes its name.
   renameSync(rewrite(compiled), product);
@@ -81,23 +88,29 @@ async function main(target: string): Promise<void> {
  * Fills a folder as install-cni fills that of the plugins on a node, with the tools too: the plugins' names are
  * the native client's, and what it executes is beside it.
  */
-function linkClients(client: string | undefined, product: string, target: string): void {
+function linkClients(client: NativeClient | undefined, product: string, target: string): void {
   const folder = join("dist", "client", target);
   rmSync(folder, { recursive: true, force: true });
   if (client === undefined) return;
   mkdirSync(folder, { recursive: true });
   const names: readonly string[] = pluginNames;
-  for (const name of names) link(client, join(folder, name));
+  for (const name of names) link(client.file, join(folder, name));
   for (const name of [fullExecutable, ...fileNames()]) {
     if (!names.includes(name)) link(product, join(folder, name));
   }
 }
 
+/** Where the native client has asked the agent already, nothing else does. */
+function entryOf(runtime: Runtime, beginning: NativeClient | undefined): string {
+  if (runtime === "node") return "plugins/main_node.ts";
+  return beginning === undefined ? "plugins/main_bun.ts" : "plugins/main_after_client_bun.ts";
+}
+
 /** The client as install-cni has it. */
-function embedded(client: string | undefined): string {
+function embedded(client: NativeClient | undefined): string {
   return client === undefined
     ? ""
-    : gzipSync(readFileSync(client), { level: 9 }).toString("base64");
+    : gzipSync(readFileSync(client.file), { level: 9 }).toString("base64");
 }
 
 function link(from: string, to: string): void {

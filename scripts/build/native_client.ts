@@ -1,11 +1,12 @@
 /**
- * Builds the agent's native client: AssemblyScript → WebAssembly (asc) → C (wasm2c) → an executable (cc),
- * which is static, so that a node needs nothing for it.
+ * Builds the agent's native client: AssemblyScript → WebAssembly (asc) → C (wasm2c) → machine code (cc). It
+ * needs no libc. It is an executable of its own, and the beginning of the full one.
  */
-import { mkdirSync, rmSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { execa } from "execa";
 import { readBuildId } from "./build_id.ts";
+import { entryOf, freeAddress, withBeginning } from "./elf.ts";
 
 const source = "plugins/native_client";
 
@@ -15,11 +16,18 @@ const wasm2cVersion = "1.0.32";
 /** Pages of 64 KiB that it starts with; client.ts says what is where. */
 const memoryPages = 24;
 
+/** The client as C. */
+export interface NativeClient {
+  readonly folder: string;
+  /** The executable of its own. */
+  readonly file: string;
+}
+
 /**
- * @param work a folder for what is between.
- * @returns the executable; undefined where there is none of the tools, after a line that says so.
+ * @param folder for all that is between.
+ * @returns undefined where there is none of the tools, after a line that says so.
  */
-export async function buildNativeClient(work: string): Promise<string | undefined> {
+export async function buildNativeClient(folder: string): Promise<NativeClient | undefined> {
   const missing = await missingTool();
   if (missing !== undefined) {
     console.log(
@@ -27,25 +35,44 @@ export async function buildNativeClient(work: string): Promise<string | undefine
     );
     return undefined;
   }
-  mkdirSync(work, { recursive: true });
-  const [wasm, code, product] = ["client.wasm", "client.c", "client"].map((name) =>
-    join(work, name),
-  ) as [string, string, string];
-  rmSync(product, { force: true });
+  mkdirSync(folder, { recursive: true });
+  const file = join(folder, "client");
+  const wasm = join(folder, "client.wasm");
+  rmSync(file, { force: true });
   await execa(process.execPath, [
     ...["node_modules/assemblyscript/bin/asc.js", join(source, "client.ts"), "--outFile", wasm],
     // No objects, so no garbage collector.
     ...["--runtime", "stub", "--noAssert", "-O3", "--initialMemory", String(memoryPages)],
   ]);
-  await execa("wasm2c", [wasm, "-o", code]);
-  await execa("cc", [
-    ...["-O2", "-static", "-s", "-w", "-ffunction-sections", "-Wl,--gc-sections,--build-id=none"],
-    // wasm2c reads bytes as numbers of any width. No signal handler: addresses are compared.
-    ...["-fno-strict-aliasing", "-DWASM_RT_MEMCHECK_SIGNAL_HANDLER=0"],
-    ...[`-DBUILD_ID="${readBuildId()}"`, `-I${work}`, code, join(source, "calls.c")],
-    ...["-o", product],
+  await execa("wasm2c", [wasm, "-o", join(folder, "client.c")]);
+  await compile(folder, file, []);
+  return { folder, file };
+}
+
+/** Has an executable ask the agent before anything of its own is done. */
+export async function beginWithClient(executable: string, { folder }: NativeClient): Promise<void> {
+  const file = readFileSync(executable);
+  const beginning = join(folder, "beginning");
+  await compile(folder, beginning, [
+    `-DGO_ON_AT=0x${entryOf(file).toString(16)}`,
+    // One segment, at this address.
+    `-Wl,-N,-Ttext=0x${freeAddress(file).toString(16)}`,
   ]);
-  return product;
+  writeFileSync(executable, withBeginning(file, readFileSync(beginning)));
+}
+
+async function compile(folder: string, file: string, more: readonly string[]): Promise<void> {
+  await execa("cc", [
+    ...["-O2", "-static", "-nostdlib", "-ffreestanding", "-fpie", "-s", "-w"],
+    ...["-fno-stack-protector", "-fno-asynchronous-unwind-tables"],
+    ...["-ffunction-sections", "-Wl,--gc-sections,--build-id=none"],
+    // wasm2c reads bytes as numbers of any width, and asserts that types are known which nothing asks for.
+    ...["-fno-strict-aliasing", "-DNDEBUG"],
+    // No signal handler: addresses are compared. No variable that counts calls.
+    ...["-DWASM_RT_MEMCHECK_SIGNAL_HANDLER=0", "-DWASM_RT_USE_STACK_DEPTH_COUNT=0"],
+    ...[`-DBUILD_ID="${readBuildId()}"`, `-I${folder}`, join(folder, "client.c")],
+    ...[join(source, "calls.c"), ...more, "-o", file],
+  ]);
 }
 
 /** The first tool that is not there. */
@@ -53,8 +80,6 @@ async function missingTool(): Promise<string | undefined> {
   const wasm2c = await execa("wasm2c", ["--version"], { reject: false });
   if (wasm2c.failed) return "wasm2c";
   if (wasm2c.stdout !== wasm2cVersion) return `wasm2c ${wasm2cVersion} (but ${wasm2c.stdout})`;
-  const compiler = await execa("cc", ["--print-file-name=libc.a"], { reject: false });
-  if (compiler.failed) return "C compiler";
-  // The name alone, where it has none.
-  return compiler.stdout.includes("/") ? undefined : "static libc";
+  const compiler = await execa("cc", ["--version"], { reject: false });
+  return compiler.failed ? "C compiler" : undefined;
 }

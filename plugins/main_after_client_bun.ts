@@ -1,0 +1,5 @@
+import { sys } from "../shared/runtime/sys_bun.ts";
+import { main } from "./main.ts";
+
+/** The entry of the Bun build that begins with the native client: no agent has carried out the call. */
+void main(sys);
