@@ -17,7 +17,6 @@ export interface PodConfig {
 
 /** What the runtime knows about a pod. */
 export interface PodStatus {
-  readonly name: string;
   readonly ready: boolean;
   readonly addresses: readonly string[];
   /** Path of its network namespace; "" if it has none of its own. */
@@ -36,6 +35,8 @@ export interface Cri {
   readonly status: (id: string) => Promise<PodStatus>;
   /** The ids of all pods, stopped ones included. */
   readonly list: () => Promise<readonly string[]>;
+  /** The id of the pod of that name that is ready. */
+  readonly find: (name: string) => Promise<string | undefined>;
   readonly close: () => void;
 }
 
@@ -126,7 +127,6 @@ export async function connectCri(socket: string): Promise<Cri> {
     async status(id) {
       const { status, info } = await runtime<{
         status: {
-          metadata: { name: string };
           state: string;
           network: { ip: string; additional_ips: { ip: string }[] } | null;
         };
@@ -136,7 +136,6 @@ export async function connectCri(socket: string): Promise<Cri> {
       const { runtimeSpec } = JSON.parse(info["info"] ?? "{}") as Info;
       const network = runtimeSpec?.linux?.namespaces?.find(({ type }) => type === "network");
       return {
-        name: status.metadata.name,
         ready: status.state === "SANDBOX_READY",
         addresses: [ip, ...more.map((address) => address.ip)].filter(Boolean),
         netns: network?.path ?? "",
@@ -145,6 +144,14 @@ export async function connectCri(socket: string): Promise<Cri> {
     async list() {
       const { items } = await runtime<{ items: { id: string }[] }>("ListPodSandbox", {});
       return items.map(({ id }) => id);
+    },
+    async find(name) {
+      const { items } = await runtime<{
+        items: { id: string; metadata: { name: string }; state: string }[];
+      }>("ListPodSandbox", {});
+      const isIt = ({ metadata, state }: (typeof items)[number]) =>
+        metadata.name === name && state === "SANDBOX_READY";
+      return items.find(isIt)?.id;
     },
     close() {
       client.close();

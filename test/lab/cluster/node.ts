@@ -103,14 +103,11 @@ export class KubeNode {
   /** The network namespace of a pod on this node, by its name. */
   async podNamespace(pod: string): Promise<Namespace> {
     const cri = await this.#connect();
-    for (const id of await cri.list()) {
-      const { name, ready, netns } = await cri.status(id);
-      if (name === pod && ready) {
-        // An absolute link, such as /var/run, would lead to the machine's own folder.
-        return this.sandbox.namespaceAt(pod, netns.replace(/^\/var\/run\//, "/run/"));
-      }
-    }
-    throw new Error(`${this.name} runs no pod ${pod}`);
+    const id = await cri.find(pod);
+    if (id === undefined) throw new Error(`${this.name} runs no pod ${pod}`);
+    const { netns } = await cri.status(id);
+    // An absolute link, such as /var/run, would lead to the machine's own folder.
+    return this.sandbox.namespaceAt(pod, netns.replace(/^\/var\/run\//, "/run/"));
   }
 
   /** Ends all of its processes at once. Its disk stays. */

@@ -1,0 +1,120 @@
+/** Pods come and go, thirty at a time: with our plugins, and beside them with the reference plugins. */
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { soak } from "../helpers/form.ts";
+import { referenceDir } from "../helpers/executables.ts";
+import {
+  containerPort,
+  createPods,
+  expectAnswer,
+  expectSoon,
+  imageArchive,
+  installFlannel,
+  whenReady,
+} from "../helpers/kube.ts";
+import { createKubeCluster, type KubeCluster } from "../lab/cluster/cluster.ts";
+import { startPeer, type Peer } from "../lab/traffic.ts";
+
+const PODS = 30;
+const WITH_HOST_PORT = 10;
+const ROUNDS = soak ? 10 : 2;
+
+let cluster: KubeCluster;
+/** On the router: outside of the cluster. */
+let client: Peer;
+
+beforeAll(async () => {
+  cluster = await createKubeCluster({ nodes: 1, images: [imageArchive()] });
+  await installFlannel(cluster);
+  client = await startPeer({ name: "client", start: cluster.fabric.router.start });
+});
+
+afterAll(async () => {
+  await cluster.close();
+});
+
+/** What pods leave on the node, a line each. */
+async function traces(): Promise<readonly string[]> {
+  const text = await cluster.node(1).sandbox.sh(`
+    ls -d /sys/class/net/veth* /run/netns/* 2> /dev/null || true
+    find /var/lib/cni -name '10.*' -o -path '*/results/*' -o -path '*/flannel/*'
+    iptables-save | grep -- '--to-destination' | grep 10.244 || true
+  `);
+  return text.split("\n").filter((line) => line !== "");
+}
+
+/** Creates pods, looks at each, and deletes them. @returns seconds until all were ready, and gone. */
+async function round(): Promise<readonly [created: number, deleted: number]> {
+  const pods = Array.from({ length: PODS }, (_, at) => ({
+    name: `pod${at}`,
+    node: 1,
+    ...(at < WITH_HOST_PORT ? { hostPort: 9000 + at } : {}),
+  }));
+  const started = performance.now();
+  await createPods(cluster, pods);
+  const running = await whenReady(
+    cluster,
+    pods.map(({ name }) => name),
+  );
+  const created = (performance.now() - started) / 1000;
+  expect(new Set(running.flatMap(({ addresses }) => addresses)).size).toBe(PODS);
+  const serving = running.slice(0, WITH_HOST_PORT);
+  const peers = await Promise.all(
+    serving.map(({ name, namespace }) =>
+      startPeer(namespace, [{ protocol: "tcp", port: containerPort }], name),
+    ),
+  );
+  for (const [at, { name: server }] of serving.entries()) {
+    await expectAnswer(client, { address: "10.77.0.11", port: 9000 + at, server });
+  }
+  for (const peer of peers) await peer.stop();
+  const ended = performance.now();
+  await cluster.plane.kubectl("delete", "pod", "-l", "lab/test", "--timeout=50s");
+  await expectSoon("nothing is left of the pods", async () => (await traces()).length === 0);
+  return [created, (performance.now() - ended) / 1000];
+}
+
+async function expectRounds(plugins: string): Promise<void> {
+  const seconds: (readonly [number, number])[] = [];
+  for (let at = 0; at < ROUNDS; at += 1) seconds.push(await round());
+  const text = (at: 0 | 1) => seconds.map((pair) => pair[at].toFixed(1)).join(", ");
+  console.log(`${PODS} pods with ${plugins}: ready after ${text(0)} s, gone after ${text(1)} s`);
+}
+
+test("with our plugins", async () => {
+  await expectRounds("ours");
+  const log = await cluster.node(1).part("containerd").log(2000);
+  expect(log.split("\n").filter((line) => /level=error.*plugin/.test(line))).toEqual([]);
+});
+
+test("with the reference's bridge and portmap, on the same node", async () => {
+  const { sandbox } = cluster.node(1);
+  await cluster.plane.kubectl("delete", "-n", "kube-flannel", "ds/kube-flannel-ds");
+  const subnet = await sandbox.sh(". /run/flannel/subnet.env; echo $FLANNEL_SUBNET");
+  const conflist = {
+    cniVersion: "1.0.0",
+    name: "cbr0",
+    plugins: [
+      {
+        type: "bridge",
+        bridge: "cni1",
+        isDefaultGateway: true,
+        hairpinMode: true,
+        ipMasq: false,
+        ipam: { type: "host-local", ranges: [[{ subnet: subnet.trim().replace(/\d+\//, "0/") }]] },
+      },
+      { type: "portmap", capabilities: { portMappings: true } },
+    ],
+  };
+  const reference = referenceDir();
+  await sandbox.sh("ip link delete cni0; rm -r /opt/cni/bin/* /etc/cni/net.d/* /var/lib/cni/*");
+  for (const name of ["bridge", "host-local", "loopback", "portmap"]) {
+    await sandbox.sh(`cp ${join(reference, name)} /opt/cni/bin/`);
+  }
+  await sandbox.writeFile("/etc/cni/net.d/10-reference.conflist", JSON.stringify(conflist));
+  await expectRounds("the reference");
+});
+
+test("the cluster leaves nothing on the machine", async () => {
+  expect(await cluster.close()).toEqual([]);
+});
