@@ -1,3 +1,4 @@
+import { withoutFullStop } from "../../shared/base/text.ts";
 import type { Lease } from "../../shared/flannel/lease.ts";
 import type { ChosenInterface } from "./external_interface.ts";
 import type { Admission } from "./leases/admission.ts";
@@ -37,7 +38,7 @@ export function stateTexts(look: () => DaemonState): StateTexts {
     notReady: () => {
       const { readiness, health } = look();
       const why = readiness.problem;
-      return why === undefined ? undefined : (health.problem ?? `${why}.`);
+      return why === undefined ? undefined : (health.problem ?? `${withoutFullStop(why)}.`);
     },
     waits: () => waitsOf(look()),
     metrics: () => {

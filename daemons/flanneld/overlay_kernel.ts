@@ -142,16 +142,19 @@ export class OverlayKernel implements Disposable {
     return readSysctl(key);
   }
 
-  /** @throws Failure kernel */
+  /**
+   * Sets a sysctl, where that is possible: a container's /proc/sys is read-only.
+   * @throws Failure kernel
+   */
   setSysctl(key: string, value: string): void {
     try {
       writeFileSync(sysctlPath(key), value, { flag: "r+" });
     } catch (cause) {
-      if (errnoOf(cause) === "ENOENT") return;
+      if (["ENOENT", "EROFS"].includes(errnoOf(cause) ?? "")) return;
       throw new Failure(
         "kernel",
         `Cannot set the sysctl ${key.replaceAll("/", ".")} to ${value}: ${messageOf(cause)}.`,
-        "If /proc/sys is read-only here, mount it writable for flanneld.",
+        "Run flanneld as root with CAP_NET_ADMIN.",
         { cause },
       );
     }

@@ -63,7 +63,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
     "shared/base/",
   ],
   "scripts/check/": ["scripts/*"],
-  "scripts/release/": ["scripts/*", "plugins/builtins.ts"],
+  "scripts/release/": ["scripts/*", "plugins/builtins.ts", "shared/files/"],
   "scripts/demo/": ["scripts/*", "test/lab/"],
   "scripts/kubernetes/": ["scripts/*"],
   // Its floor is a plugin that does as little as one can.

@@ -7,7 +7,8 @@ import { holderOf } from "../files/lock.ts";
 import { xtablesLock as defaultXtablesLock } from "../files/paths.ts";
 import type { Family } from "../net/address.ts";
 import type { RunOptions, RunResult, Sys } from "../runtime/sys.ts";
-import { hasLegacyTable } from "./iptables_legacy.ts";
+import { hasChain, netfilterSocket } from "../netlink/nf_tables.ts";
+import { hasLegacyChain, hasLegacyTable } from "./iptables_legacy.ts";
 
 /** The firewall's own programs: their names, how they are run, and what their answers mean. */
 
@@ -26,26 +27,43 @@ export type Variant = "nft" | "legacy";
 /** How iptables' tools are to wait for the xtables lock. */
 export const lockArguments: readonly string[] = ["-w", String(lockSeconds)];
 
+/**
+ * A chain that kubelet makes with the iptables that the node uses, for those who cannot see the node's
+ * own tools.
+ */
+const kubeletHint = { table: "mangle", chain: "KUBE-IPTABLES-HINT" } as const;
+
+interface NodeIptables {
+  readonly variant: Variant;
+  /** Whether its tools have names without the variant. */
+  readonly isPlain: boolean;
+}
+
 /** Which iptables the node uses, looked for once. */
 export class NodeVariants {
   readonly #sys: Sys;
-  readonly #known = new Map<Family, Variant>();
+  readonly #known = new Map<Family, NodeIptables>();
 
   constructor(sys: Sys) {
     this.#sys = sys;
   }
 
   variant(family: Family): Variant {
-    const known = this.#known.get(family) ?? findVariant(this.#sys, family);
-    this.#known.set(family, known);
-    return known;
+    return this.#find(family).variant;
   }
 
   /** A tool of a variant, by the name without one where that will do. */
-  tool(family: Family, what: "restore" | "save", variant?: Variant): string {
-    return variant === undefined || variant === this.variant(family)
+  tool(family: Family, what: "restore" | "save", wanted?: Variant): string {
+    const { variant, isPlain } = this.#find(family);
+    return isPlain && (wanted ?? variant) === variant
       ? toolName(family, what)
-      : toolName(family, what, variant);
+      : toolName(family, what, wanted ?? variant);
+  }
+
+  #find(family: Family): NodeIptables {
+    const known = this.#known.get(family) ?? findIptables(this.#sys, family);
+    this.#known.set(family, known);
+    return known;
   }
 
   /** Forgets what was found, so that the next call looks again. */
@@ -61,11 +79,32 @@ function toolName(family: Family, what: "restore" | "save", variant?: Variant): 
 }
 
 /** By what the command is a link to in the end; a script in its place doesn't tell. */
-function findVariant(sys: Sys, family: Family): Variant {
+function findIptables(sys: Sys, family: Family): NodeIptables {
   const folders = commandFolders(sys.env["PATH"]);
   const path = findExecutable(toolName(family, "restore"), folders);
-  const named = path === undefined ? undefined : /(nft|legacy)[^/]*$/.exec(realpathSync(path));
-  if (named?.[1] === "nft" || named?.[1] === "legacy") return named[1];
+  if (path === undefined) {
+    const variant = variantOfRules(sys, family);
+    const own = findExecutable(toolName(family, "restore", variant), folders);
+    return { variant, isPlain: own === undefined };
+  }
+  const [, named] = /(nft|legacy)[^/]*$/.exec(realpathSync(path)) ?? [];
+  const isNamed = named === "nft" || named === "legacy";
+  return { variant: isNamed ? named : inUse(family), isPlain: true };
+}
+
+/** For tools that are not the node's own, such as those of an image. */
+function variantOfRules(sys: Sys, family: Family): Variant {
+  const { table, chain } = kubeletHint;
+  if (hasLegacyChain(sys, family, table, chain)) return "legacy";
+  const socket = netfilterSocket(sys);
+  try {
+    return hasChain(socket, family, table, chain) ? "nft" : inUse(family);
+  } finally {
+    socket.close();
+  }
+}
+
+function inUse(family: Family): Variant {
   return hasLegacyTable(family, "nat") ? "legacy" : "nft";
 }
 

@@ -1,5 +1,6 @@
 /** Nodes of a fabric that run flanneld, with the Kubernetes API or an etcd on their router. */
 import { createFabric, type Fabric, type FabricNode } from "../lab/fabric.ts";
+import type { Sandbox } from "../lab/sandbox.ts";
 import {
   startEtcd,
   startFlanneld,
@@ -103,6 +104,10 @@ export async function whenWritten(node: FabricNode, daemon: Daemon): Promise<str
 
 /** What flanneld's HTTP server answers, with its headers. */
 export async function answer({ sandbox }: FabricNode, path: string): Promise<string> {
+  return answerOn(sandbox, path);
+}
+
+export async function answerOn(sandbox: Pick<Sandbox, "exec">, path: string): Promise<string> {
   const script = `exec 3<>/dev/tcp/127.0.0.1/8081; printf 'GET ${path} HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3`;
   const { stdout } = await sandbox.exec("bash", ["-c", script]);
   return stdout;

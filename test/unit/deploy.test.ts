@@ -35,6 +35,8 @@ test("its objects are those that flannel needs, in versions that are still serve
     "v1 ServiceAccount",
     "rbac.authorization.k8s.io/v1 ClusterRole",
     "rbac.authorization.k8s.io/v1 ClusterRoleBinding",
+    "rbac.authorization.k8s.io/v1 Role",
+    "rbac.authorization.k8s.io/v1 RoleBinding",
     "v1 ConfigMap",
     "apps/v1 DaemonSet",
   ]);
@@ -50,8 +52,12 @@ test("its conflist is valid, its net-conf.json JSON", () => {
   expect(JSON.parse(data["net-conf.json"] ?? "")).toMatchObject({ Network: "10.244.0.0/16" });
 });
 
-test("the init container is ours, in this version, and can reach both folders", () => {
-  expect(pod?.initContainers.map(({ image }) => image)).toEqual([`flannel-cni:${version}`]);
+test("all containers are ours, in this version, and the first can reach both folders", () => {
+  const containers = [...(pod?.initContainers ?? []), ...(pod?.containers ?? [])];
+  expect(containers.map(({ image }) => image)).toEqual([
+    `flannel-cni:${version}`,
+    `flannel-cni:${version}`,
+  ]);
   const paths = pod?.initContainers[0]?.volumeMounts.map(({ mountPath }) => mountPath);
   expect(paths).toEqual(expect.arrayContaining(["/opt/cni/bin", "/etc/cni/net.d"]));
   const volumes = pod?.volumes.map(({ name }) => name);
