@@ -82,11 +82,12 @@ function toolName(family: Family, what: "restore" | "save", variant?: Variant): 
 function findIptables(sys: Sys, family: Family): NodeIptables {
   const folders = commandFolders(sys.env["PATH"]);
   const path = findExecutable(toolName(family, "restore"), folders);
-  if (path === undefined) {
-    const variant = variantOfRules(sys, family);
-    const own = findExecutable(toolName(family, "restore", variant), folders);
-    return { variant, isPlain: own === undefined };
+  const has = (variant: Variant): boolean =>
+    findExecutable(toolName(family, "restore", variant), folders) !== undefined;
+  if (path === undefined && has("nft") && has("legacy")) {
+    return { variant: variantOfRules(sys, family), isPlain: false };
   }
+  if (path === undefined) return { variant: inUse(family), isPlain: true };
   const [, named] = /(nft|legacy)[^/]*$/.exec(realpathSync(path)) ?? [];
   const isNamed = named === "nft" || named === "legacy";
   return { variant: isNamed ? named : inUse(family), isPlain: true };

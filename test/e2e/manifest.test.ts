@@ -191,7 +191,7 @@ describe("flanneld", () => {
     async ([isRaw], { skip }) => {
       const on = await cleanNode(skip);
       if (on === undefined) return;
-      await on.node.sh("iptables-legacy -w -t mangle -N KUBE-IPTABLES-HINT");
+      await on.node.sh("nft flush ruleset; iptables-legacy -w -t mangle -N KUBE-IPTABLES-HINT");
       const { id, daemon } = start(on, isRaw ? {} : { capabilities: ["NET_ADMIN"] });
       if (isRaw) {
         await whenReady(on, daemon);
