@@ -57,7 +57,7 @@ afterAll(async () => {
 
 /** The kinds of objects that upstream's manifest has too. */
 const SHARED_KINDS = new Set([
-  ...["Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "ConfigMap"],
+  ...["Namespace", "ServiceAccount", "ClusterRoleBinding", "ConfigMap"],
 ]);
 
 type ManifestObject = Record<string, unknown> & { readonly kind: string };
@@ -65,9 +65,22 @@ type ManifestObject = Record<string, unknown> & { readonly kind: string };
 /** Upstream's objects: those of ours but for what only ours has, and upstream's DaemonSet. */
 function upstreamManifest(): string {
   const ours = parseAllDocuments(manifest()).map((document) => document.toJS() as ManifestObject);
-  const items = [...ours.filter(({ kind }) => SHARED_KINDS.has(kind)), upstreamDaemonSet()];
+  const shared = ours.filter(({ kind }) => SHARED_KINDS.has(kind));
+  const items = [...shared, upstreamRole, upstreamDaemonSet()];
   return JSON.stringify({ apiVersion: "v1", kind: "List", items });
 }
+
+/** The Go program asks for its pod to know its node. */
+const upstreamRole = {
+  apiVersion: "rbac.authorization.k8s.io/v1",
+  kind: "ClusterRole",
+  metadata: { name: "flannel", labels: { "k8s-app": "flannel" } },
+  rules: [
+    { apiGroups: [""], resources: ["pods"], verbs: ["get"] },
+    { apiGroups: [""], resources: ["nodes"], verbs: ["get", "list", "watch"] },
+    { apiGroups: [""], resources: ["nodes/status"], verbs: ["patch"] },
+  ],
+};
 
 const fieldRef = (fieldPath: string) => ({ valueFrom: { fieldRef: { fieldPath } } });
 

@@ -18,9 +18,7 @@ export function imageArchive(folder = "dist/image"): string {
 
 /** The manifest as it is installed. */
 export function manifest(): string {
-  return readFileSync("deploy/kube-flannel.yml", "utf8")
-    .replace(/image: flannel\/flannel:.*/, "image: flannel-cni:0.1.0")
-    .replace('["/opt/bin/flanneld"]', '["/flannel", "flanneld"]');
+  return readFileSync("deploy/kube-flannel.yml", "utf8");
 }
 
 export interface PodOptions {

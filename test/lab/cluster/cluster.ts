@@ -1,10 +1,9 @@
 /** A Kubernetes cluster on this machine, which it leaves as it was. */
-import { mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { createFabric, type Fabric } from "../fabric.ts";
-import type { Sandbox } from "../sandbox.ts";
 import { startControlPlane, type ControlPlane } from "./control_plane.ts";
-import { machineState, processesIn } from "./traces.ts";
+import { machineState, processesWith, survivors } from "./traces.ts";
 import { KubeNode, type NodeSettings } from "./node.ts";
 
 export interface KubeClusterOptions {
@@ -44,20 +43,19 @@ export async function createKubeCluster(options: KubeClusterOptions): Promise<Ku
   const numbers = Array.from({ length: count }, (_, at) => at + 1);
   const fabric = await createFabric(numbers.map((number) => ({ name: `n${number}`, number })));
   const nodes: KubeNode[] = [];
-  const namespaces = new Set<string>();
-  const note = ({ pid }: Sandbox) => namespaces.add(readlinkSync(`/proc/${pid}/ns/pid`));
   let closing: Promise<readonly string[]> | undefined;
   const closeOnce = async (): Promise<readonly string[]> => (closing ??= close());
   const close = async (): Promise<readonly string[]> => {
+    const live = nodes.filter(({ hasPower }) => hasPower).map(({ sandbox }) => sandbox.pid);
+    const processes = processesWith([fabric.router.pid, ...live]);
     await fabric.close();
     for (const node of nodes) await node.cutPower();
     rmSync(disks, { recursive: true, force: true });
     const known = new Set(before);
     const left = machineState().filter((line) => !known.has(line));
-    return [...left, ...processesIn(namespaces)];
+    return [...left, ...survivors(processes)];
   };
   try {
-    for (const { sandbox } of [{ sandbox: fabric.router }, ...fabric.nodes]) note(sandbox);
     const plane = await startControlPlane(fabric.router, { podCidrs, serviceCidrs, givesSubnets });
     const settings: NodeSettings = { proxyMode, podCidrs, families };
     for (const fabricNode of fabric.nodes) {
@@ -66,7 +64,6 @@ export async function createKubeCluster(options: KubeClusterOptions): Promise<Ku
     const isUsed = new Set<KubeNode>();
     const boot: KubeCluster["boot"] = async (node) => {
       if (isUsed.has(node)) node.fabricNode = await fabric.replace(node.fabricNode);
-      note(node.sandbox);
       await node.boot();
       if (!isUsed.has(node)) for (const image of images) await node.importImage(image);
       isUsed.add(node);

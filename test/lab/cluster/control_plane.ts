@@ -26,6 +26,9 @@ export interface ControlPlane {
   readonly get: (...args: readonly string[]) => Promise<unknown>;
   /** The kubeconfig of a client, which authenticates by a token of its name. */
   readonly kubeconfigOf: (client: string) => string;
+  /** The kubeconfig of a client with a token of a service account. */
+  readonly kubeconfigFor: (token: string) => string;
+  readonly tokenOf: (client: string) => string;
   readonly stop: () => Promise<void>;
   /** Starts everything, as at the first time, and waits until it is ready. */
   readonly start: () => Promise<void>;
@@ -62,7 +65,7 @@ export async function startControlPlane(
 ): Promise<ControlPlane> {
   const ca = await writeCredentials(sandbox);
   const parts = new Map<string, Background>();
-  const kubeconfigOf = (client: string) => kubeconfig(ca, client);
+  const kubeconfigOf = (client: string) => kubeconfig(ca, client, tokenOf(client));
   for (const client of ["admin", "kube-controller-manager", "kube-scheduler"]) {
     await sandbox.writeFile(`${FOLDER}/${client}.kubeconfig`, kubeconfigOf(client), 0o600);
   }
@@ -94,6 +97,8 @@ export async function startControlPlane(
     apply: async (input) => kubectl(["apply", "-f", "-"], { input }),
     get: async (...args) => JSON.parse(await kubectl(["get", ...args, "-o", "json"])) as unknown,
     kubeconfigOf,
+    kubeconfigFor: (token) => kubeconfig(ca, "account", token),
+    tokenOf,
     async stop() {
       for (const part of [...parts.values()].toReversed()) await part.stop("KILL");
     },
@@ -134,7 +139,7 @@ function tokenOf(client: string): string {
   return `token-of-${client}`;
 }
 
-function kubeconfig(ca: string, client: string): string {
+function kubeconfig(ca: string, client: string, token: string): string {
   const cluster = {
     server: URL,
     "certificate-authority-data": Buffer.from(ca).toString("base64"),
@@ -143,7 +148,7 @@ function kubeconfig(ca: string, client: string): string {
     apiVersion: "v1",
     kind: "Config",
     clusters: [{ name: "lab", cluster }],
-    users: [{ name: client, user: { token: tokenOf(client) } }],
+    users: [{ name: client, user: { token } }],
     contexts: [{ name: "lab", context: { cluster: "lab", user: client } }],
     "current-context": "lab",
   });

@@ -56,6 +56,11 @@ export class KubeNode {
     this.#disk = disk;
   }
 
+  /** Whether it has booted, and nobody has cut its power since. */
+  get hasPower(): boolean {
+    return this.#cgroup !== undefined;
+  }
+
   get name(): string {
     return this.fabricNode.name;
   }

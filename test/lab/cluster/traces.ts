@@ -35,16 +35,44 @@ export function machineState(): readonly string[] {
   ];
 }
 
-/** The processes that are in PID namespaces, a line each. */
-export function processesIn(namespaces: ReadonlySet<string>): readonly string[] {
+/** A process, which another one with its number is not. */
+interface Process {
+  readonly pid: string;
+  readonly name: string;
+  /** Ticks since the boot. */
+  readonly started: string;
+}
+
+/** The processes in the PID namespaces of some processes. */
+export function processesWith(pids: readonly number[]): readonly Process[] {
+  const namespaces = new Set(pids.map((pid) => readlinkSync(`/proc/${pid}/ns/pid`)));
   return readdirSync("/proc").flatMap((pid) => {
-    if (!/^\d+$/.test(pid)) return [];
+    const found = processOf(pid);
+    if (found === undefined) return [];
     try {
-      if (!namespaces.has(readlinkSync(`/proc/${pid}/ns/pid`))) return [];
-      return [`process ${pid} ${readFileSync(`/proc/${pid}/comm`, "utf8").trim()}`];
+      return namespaces.has(readlinkSync(`/proc/${pid}/ns/pid`)) ? [found] : [];
     } catch {
-      // It has ended meanwhile.
       return [];
     }
   });
+}
+
+/** Those of some processes that still run, a line each. */
+export function survivors(processes: readonly Process[]): readonly string[] {
+  return processes
+    .filter(({ pid, started }) => processOf(pid)?.started === started)
+    .map(({ pid, name }) => `process ${pid} ${name}`);
+}
+
+/** proc_pid_stat(5) of a process; undefined where there is none, or it has ended meanwhile. */
+function processOf(pid: string): Process | undefined {
+  if (!/^\d+$/.test(pid)) return undefined;
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, "utf8");
+    const [name = ""] = /\(.*\)/.exec(text) ?? [];
+    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+    return { pid, name, started: fields[19] ?? "" };
+  } catch {
+    return undefined;
+  }
 }
