@@ -96,7 +96,9 @@ const layers: Readonly<Record<string, readonly string[]>> = {
     "scripts/build/bun.ts",
   ],
   // For tests of no file in particular. Those of a file: see unitLayer.
-  "test/unit/": ["plugins/", "shared/", "tools/", "daemons/", "schemas/"],
+  "test/unit/": [
+    ...["plugins/", "shared/", "tools/", "daemons/", "schemas/", "scripts/kubernetes/programs.ts"],
+  ],
 };
 
 /**

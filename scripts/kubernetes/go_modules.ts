@@ -40,6 +40,14 @@ export function kubernetesModule(
   };
 }
 
+/** A module that builds helm. */
+export function helmModule(version: string): ModuleFiles {
+  return {
+    "go.mod": `module helm-programs\n\ngo 1.26\n\nrequire helm.sh/helm/v3 ${version}\n`,
+    "tools.go": toolsOf(["helm.sh/helm/v3/cmd/helm"]),
+  };
+}
+
 /** A module that builds flannel, without the cloud. */
 export function flannelModule(version: string): ModuleFiles {
   const cloud = "github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/vpc";

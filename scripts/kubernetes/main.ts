@@ -1,5 +1,5 @@
 /**
- * Builds Kubernetes and the Go flanneld, once, for `make test-cluster`:
+ * Builds Kubernetes, the Go flanneld and helm, once, for `make test-cluster`:
  *
  *   main.ts [--check]    --check: says what Go it would build with, or why it cannot, and builds nothing
  *
@@ -17,8 +17,8 @@ import {
 import { dirname, join } from "node:path";
 import { execa } from "execa";
 import { print } from "../terminal.ts";
-import { flannelModule, kubernetesModule, type ModuleFiles } from "./go_modules.ts";
-import { goFlannel, kubernetes, missingPrograms, type Release } from "./programs.ts";
+import { flannelModule, helmModule, kubernetesModule, type ModuleFiles } from "./go_modules.ts";
+import { goFlannel, helm, kubernetes, missingPrograms, type Release } from "./programs.ts";
 
 /** The oldest Go that builds them: [major, minor]. */
 const oldestGo = [1, 26] as const;
@@ -60,6 +60,13 @@ const recipes: readonly Recipe[] = [
       "-linkmode external -extldflags -static",
     ],
     hasC: true,
+  },
+  {
+    release: helm,
+    files: async () => helmModule(helm.version),
+    packageOf: () => "helm.sh/helm/v3/cmd/helm",
+    linkFlags: [`-X helm.sh/helm/v3/internal/version.version=${helm.version}`],
+    hasC: false,
   },
 ];
 

@@ -5,7 +5,7 @@ import { join } from "node:path";
 
 /** A module whose commands are built, each to a program of its own. */
 export interface Release {
-  readonly name: "kubernetes" | "flannel";
+  readonly name: "kubernetes" | "flannel" | "helm";
   readonly version: string;
   /** Where its programs are when they are built. */
   readonly folder: string;
@@ -33,6 +33,14 @@ export const goFlannel: Release = {
   version: "v0.28.10",
   folder: cacheFolder("flannel-v0.28.10"),
   programs: ["flanneld"],
+};
+
+/** The last one that is made of the same modules of Kubernetes. */
+export const helm: Release = {
+  name: "helm",
+  version: "v3.19.5",
+  folder: cacheFolder("helm-v3.19.5"),
+  programs: ["helm"],
 };
 
 /** The programs of a release that are not there. */

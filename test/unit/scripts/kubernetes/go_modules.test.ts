@@ -1,5 +1,9 @@
 import { expect, test } from "vitest";
-import { flannelModule, kubernetesModule } from "../../../../scripts/kubernetes/go_modules.ts";
+import {
+  flannelModule,
+  helmModule,
+  kubernetesModule,
+} from "../../../../scripts/kubernetes/go_modules.ts";
 
 test("Kubernetes' own modules are replaced by those of the same release", () => {
   const goMod = `module k8s.io/kubernetes
@@ -33,4 +37,10 @@ test("flannel is built without the cloud's package", () => {
   const cloud = "github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/vpc";
   expect(files["go.mod"]).toContain(`replace ${cloud} => ./cloud\n`);
   expect(files["cloud/go.mod"]).toContain(`module ${cloud}\n`);
+});
+
+test("helm is built as it is", () => {
+  const files = helmModule("v3.19.5");
+  expect(files["go.mod"]).toContain("require helm.sh/helm/v3 v3.19.5\n");
+  expect(files["tools.go"]).toContain('import _ "helm.sh/helm/v3/cmd/helm"');
 });
