@@ -12,6 +12,7 @@ import type { Sys } from "../runtime/sys.ts";
 import { findThreads } from "../runtime/threads.ts";
 import type { Threads } from "../runtime/threads.ts";
 import { buildId } from "./build_id.ts";
+import { applyEngineOptions } from "./engine.ts";
 import { callTimeout } from "./limits.ts";
 import type { WorkerStart } from "./worker_start.ts";
 
@@ -50,6 +51,7 @@ export async function runAgent(sys: Sys, options: AgentOptions): Promise<number>
   );
   const threads = await requireThreads();
   const system = new SystemCalls(threads.rawCalls);
+  applyEngineOptions(sys, system);
   // Before anything of the node is looked at.
   if (options.root !== undefined) enterRoot(system, options.root);
   requireNode();

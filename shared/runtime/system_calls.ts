@@ -19,6 +19,7 @@ const x64 = {
   setitimer: 38,
   recvmsg: 47,
   listen: 50,
+  execve: 59,
   capget: 125,
   chroot: 161,
   ppoll: 271,
@@ -34,6 +35,7 @@ const arm64: typeof x64 = {
   setitimer: 103,
   listen: 201,
   recvmsg: 212,
+  execve: 221,
   accept4: 242,
 };
 const numbers = process.arch === "x64" ? x64 : arm64;
@@ -131,6 +133,22 @@ export class SystemCalls {
   /** Makes a folder the root of this process. */
   chroot(path: string): number {
     return this.#raw.call(numbers.chroot, Buffer.from(`${path}\0`));
+  }
+
+  /**
+   * Has this process become another program (execve(2)). Returns only if it cannot.
+   * @param args with the program's name.
+   * @returns the negated errno.
+   */
+  execute(file: string, args: readonly string[], env: readonly string[]): number {
+    // They must be where they are until the kernel has read them.
+    const texts = [args, env].map((list) => list.map((text) => Buffer.from(`${text}\0`)));
+    const lists = texts.map(
+      (list) => new BigUint64Array([...list.map((text) => BigInt(this.#raw.addressOf(text))), 0n]),
+    );
+    const [argv, envp] = lists.map((list) => new Uint8Array(list.buffer));
+    const path = Buffer.from(`${file}\0`);
+    return this.#raw.call(numbers.execve, path, argv ?? 0, envp ?? 0);
   }
 
   /** Has the kernel send SIGALRM after some seconds, or not any more after 0. */
