@@ -12,12 +12,12 @@ import { randomMac } from "../../shared/node/random.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
 import type { Backend, DeviceMacs } from "./backends/backend.ts";
 import { chooseBackend } from "./backends/choose.ts";
-import { readExtensionCommands } from "./backends/extension.ts";
 import { chooseMacs, readVxlanOptions } from "./backends/vxlan.ts";
 import { checkBridgeFilter } from "./bridge_filter.ts";
 import { stateTexts, waitsOf } from "./daemon_texts.ts";
 import type { DaemonState } from "./daemon_texts.ts";
-import { ExtensionRunner } from "./extension/extension_runner.ts";
+import { choosePeerKeeper } from "./choose_peer_keeper.ts";
+import type { PeerKeeper } from "./peer_keeper.ts";
 import { interfaceKey } from "./external_interface.ts";
 import type { ChosenInterface } from "./external_interface.ts";
 import { PeerAdmission } from "./leases/admission.ts";
@@ -57,7 +57,7 @@ interface Setup {
   readonly reconciler: Reconciler;
   readonly traffic: TrafficKeeper;
   readonly admission: PeerAdmission;
-  readonly extension: ExtensionRunner | undefined;
+  readonly keeper: PeerKeeper | undefined;
 }
 
 /** flanneld: connects this node to the others as the config says, and keeps it connected. */
@@ -106,21 +106,21 @@ export class Flanneld {
       servers.close();
       this.#setup?.reconciler.close();
       this.#setup?.traffic.close();
-      this.#setup?.extension?.close();
+      this.#setup?.keeper?.close();
     }
   }
 
   get #state(): DaemonState {
     const setup = this.#setup;
-    const [overlay, extension] = [setup?.reconciler.status, setup?.extension?.status];
+    const [overlay, kept] = [setup?.reconciler.status, setup?.keeper?.status];
     return {
       ...{ health: this.#manager.health, readiness: this.#readiness, refusals: this.#refusals },
       ...{ admitted: this.#admitted, lease: this.#lease, external: this.#external },
       ...{ backend: setup?.conf.backendType, mtu: this.#mtu },
-      overlay: overlay && { ...overlay, ...extension },
+      overlay: overlay && { ...overlay, ...kept },
       peers: setup?.reconciler.wantedPeers,
       traffic: setup?.traffic.status,
-      problems: setup?.reconciler.problems ?? [],
+      problems: [...(setup?.reconciler.problems ?? []), ...(setup?.keeper?.problems ?? [])],
     };
   }
 
@@ -155,7 +155,7 @@ export class Flanneld {
   }
 
   async #start(signal: AbortSignal): Promise<void> {
-    const conf = await this.#configure(signal);
+    const [conf, keeper] = await this.#configure(signal);
     void this.#waitForBridgeFilter(conf, signal);
     const settings = await this.#manager.settings(signal);
     const external = await this.#until("interface", signal, async () =>
@@ -163,7 +163,11 @@ export class Flanneld {
     );
     this.#log.info(`The interface to the other nodes is ${external.name}.`);
     const earlier = await this.#manager.earlier(external.publicIp, signal);
-    const kernel = await this.#until("interface", signal, async () => new OverlayKernel(this.#sys));
+    const kernel = await this.#until(
+      "interface",
+      signal,
+      async () => new OverlayKernel(this.#sys, keeper?.createDevice),
+    );
     const macs = await this.#until("interface", signal, async () =>
       chooseMacs(
         readVxlanOptions(conf.backend),
@@ -172,14 +176,13 @@ export class Flanneld {
         randomMac,
       ),
     );
-    const extension = this.#extensionOf(conf);
-    const output = await this.#until("commands", signal, async () => extension?.prepare());
+    const output = await this.#until("commands", signal, async () => keeper?.prepare());
     const backend = chooseBackend(conf, output);
     const lease = await this.#manager.acquire(backend.attributes(external, macs), signal);
     this.#readiness.done("lease");
     const subnets = subnetsOf(lease).map(formatCidr);
     this.#log.info(`This node's subnet is ${subnets.join(" and ")}.`);
-    await this.#until("commands", signal, async () => extension?.follow(lease));
+    await this.#until("commands", signal, async () => keeper?.follow(lease, external));
     const reconciler = new Reconciler({
       sys: this.#sys,
       log: this.#log,
@@ -194,7 +197,7 @@ export class Flanneld {
       onRefusals: (refusals) => {
         this.#notJoined = refusals;
         this.#logRefusals();
-        this.#tellExtension();
+        this.#tellKeeper();
       },
     });
     const traffic = new TrafficKeeper({
@@ -211,7 +214,7 @@ export class Flanneld {
       },
       new Churn(this.#sys.collectYoung),
     );
-    this.#setup = { conf, backend, settings, macs, reconciler, traffic, admission, extension };
+    this.#setup = { conf, backend, settings, macs, reconciler, traffic, admission, keeper };
     this.#external = external;
     this.#lease = lease;
     await this.#until("interface", signal, async () => {
@@ -222,7 +225,7 @@ export class Flanneld {
     this.#readiness.done("rules");
     await this.#until("file", signal, async () => this.#writeFile());
     await reconciler.whenSynced();
-    await extension?.whenSynced();
+    await keeper?.whenSynced();
     this.#readiness.done("peers");
     await this.#readiness.whenReady();
     void this.#tellSystemd(signal);
@@ -233,19 +236,11 @@ export class Flanneld {
   }
 
   /** Waits for a config with a backend that this flanneld has. */
-  async #configure(signal: AbortSignal): Promise<NetConf> {
+  async #configure(signal: AbortSignal): Promise<readonly [NetConf, PeerKeeper | undefined]> {
     return this.#until("config", signal, async () => {
       const conf = await this.#manager.config(signal);
       chooseBackend(conf, undefined);
-      return conf;
-    });
-  }
-
-  #extensionOf(conf: NetConf): ExtensionRunner | undefined {
-    if (conf.backendType !== "extension") return undefined;
-    return new ExtensionRunner({
-      ...{ sys: this.#sys, log: this.#log, commands: readExtensionCommands(conf.backend) },
-      networks: { ipv4: conf.network, ipv6: conf.ipv6Network },
+      return [conf, await choosePeerKeeper(this.#sys, this.#log, conf)] as const;
     });
   }
 
@@ -296,7 +291,7 @@ export class Flanneld {
       const isMoved = interfaceKey(external) !== (this.#external && interfaceKey(this.#external));
       this.#external = external;
       await this.#apply(setup, external, lease, signal);
-      await this.#until("commands", signal, async () => setup.extension?.follow(lease));
+      await this.#until("commands", signal, async () => setup.keeper?.follow(lease, external));
       if (isMoved) {
         this.#log.info(`The interface ${external.name} has changed; this node follows.`);
         await this.#manager.publish(setup.backend.attributes(external, setup.macs), signal);
@@ -346,11 +341,11 @@ export class Flanneld {
     this.#refusals.update(new Map([...this.#notJoined, ...(this.#admitted?.refused ?? [])]));
   }
 
-  #tellExtension(): void {
-    const [extension, admitted] = [this.#setup?.extension, this.#admitted];
-    if (extension === undefined || admitted === undefined) return;
+  #tellKeeper(): void {
+    const [keeper, admitted] = [this.#setup?.keeper, this.#admitted];
+    if (keeper === undefined || admitted === undefined) return;
     const joined = [...admitted.leases.values()].filter(({ id }) => !this.#notJoined.has(id));
-    extension.setPeers(joined, admitted.complete);
+    keeper.setPeers(joined, admitted.complete);
   }
 
   #writeFile(): void {

@@ -1,9 +1,10 @@
 import { messageOf } from "../../shared/base/failure.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
 import type { OverlayChange } from "../../shared/netlink/overlay_change.ts";
-import type { VxlanLink } from "../../shared/netlink/vxlan.ts";
+import type { Link } from "../../shared/netlink/query.ts";
 import type { WantedDevice } from "./backends/backend.ts";
-import { isDeviceName, planDevice, staleDevices } from "./device_plan.ts";
+import { udpDevice } from "./backends/udp.ts";
+import { isFlannels, planDevice, staleDevices } from "./device_plan.ts";
 import { plannedDevice } from "./overlay_kernel.ts";
 import type { OverlayKernel } from "./overlay_kernel.ts";
 
@@ -44,18 +45,28 @@ export function keepDevices(
     const problem = keepDevice(kernel, device, parent, network, changes);
     if (problem !== undefined) problems.push(problem);
   }
-  const vxlans = kernel.vxlans();
+  const links = devicesOf(kernel, wanted);
   const indexes = new Map(
     wanted.flatMap(({ name }) => {
-      const found = vxlans.find((link) => link.name === name);
+      const found = links.find((link) => link.name === name);
       if (kernel.isDry) return [[name, found?.index ?? plannedDevice] as const];
       return found?.up === true ? [[name, found.index] as const] : [];
     }),
   );
-  const all = new Set(vxlans.flatMap(({ name, index }) => (isDeviceName(name) ? [index] : [])));
+  const all = new Set(links.map(({ index }) => index));
   for (const device of wanted) refuseAdvertisements(kernel, device, problems);
   const lower = wanted.length === 0 ? undefined : kernel.link(parent);
   return { indexes, all, changes, problems, parent: lower && `${lower.index} ${lower.mtu}` };
+}
+
+/** The devices of flannel's, and those that have the names of wanted ones. */
+function devicesOf(kernel: OverlayKernel, wanted: readonly Pick<WantedDevice, "name">[]): Link[] {
+  const vxlans = kernel.vxlans();
+  const names = [udpDevice, ...wanted.map(({ name }) => name)];
+  const tunnels = names
+    .filter((name) => vxlans.every((link) => link.name !== name))
+    .flatMap((name) => kernel.link(name) ?? []);
+  return [...vxlans, ...tunnels].filter(({ name, kind }) => isFlannels(name, kind));
 }
 
 /** @returns why the device is not as it should be, if so. */
@@ -72,13 +83,13 @@ function keepDevice(
     if (lower === undefined) {
       return `Cannot create ${wanted.name}: there is no interface ${parent}.`;
     }
-    const vxlans = kernel.vxlans();
-    const found = vxlans.find(({ name }) => name === wanted.name);
+    const vxlans = wanted.kind === "vxlan" ? kernel.vxlans() : [];
+    const sameName = vxlans.find(({ name }) => name === wanted.name) ?? kernel.link(wanted.name);
     const observed = {
       parent: lower,
       vxlans,
-      sameName: found ?? kernel.link(wanted.name),
-      addresses: found === undefined ? [] : kernel.addresses(found.index),
+      sameName,
+      addresses: sameName === undefined ? [] : kernel.addresses(sameName.index),
     };
     const changes = planDevice(wanted, observed, network, hard);
     if (changes.length === 0) return undefined;
@@ -111,9 +122,9 @@ export function deleteStaleDevices(
   kernel: OverlayKernel,
   wanted: readonly Pick<WantedDevice, "name">[],
   networks: readonly Cidr[],
-): readonly VxlanLink[] {
+): readonly Link[] {
   const addressesOf = (index: number): readonly Cidr[] => kernel.addresses(index);
-  const stale = staleDevices(kernel.vxlans(), wanted, addressesOf, networks);
+  const stale = staleDevices(devicesOf(kernel, wanted), wanted, addressesOf, networks);
   if (stale.length > 0) {
     kernel.execute(stale.map(({ index, name }) => ({ kind: "delete-device", index, link: name })));
   }

@@ -5,7 +5,7 @@ import type { OverlayChange } from "../../shared/netlink/overlay_change.ts";
 import type { Link } from "../../shared/netlink/query.ts";
 import type { VxlanLink } from "../../shared/netlink/vxlan.ts";
 import { overhead } from "./backends/vxlan.ts";
-import type { WantedDevice } from "./backends/backend.ts";
+import type { WantedDevice, WantedTun, WantedVxlan } from "./backends/backend.ts";
 
 /** What the node has of a wanted device. */
 export interface ObservedDevice {
@@ -13,7 +13,7 @@ export interface ObservedDevice {
   readonly parent: Pick<Link, "index" | "mtu">;
   readonly vxlans: readonly VxlanLink[];
   /** The link that has the device's name, of whatever kind. */
-  readonly sameName: Pick<Link, "index" | "kind" | "name"> | undefined;
+  readonly sameName: Pick<Link, "index" | "kind" | "mtu" | "name" | "up"> | undefined;
   /** The addresses of the device, where it is there. */
   readonly addresses: readonly Cidr[];
 }
@@ -31,6 +31,35 @@ const linkLocal6Prefix = 0xfe80n >> 6n;
  */
 export function planDevice(
   wanted: WantedDevice,
+  observed: ObservedDevice,
+  network: Cidr,
+  hard: boolean,
+): OverlayChange[] {
+  return wanted.kind === "vxlan"
+    ? planVxlan(wanted, observed, network, hard)
+    : planTun(wanted, observed, network);
+}
+
+function planTun(wanted: WantedTun, observed: ObservedDevice, network: Cidr): OverlayChange[] {
+  const { sameName: found, addresses } = observed;
+  const create: OverlayChange = { kind: "create-tun", name: wanted.name };
+  if (found === undefined) return [create];
+  if (found.kind !== "tun") return [deletion(found), create];
+  const change = {
+    ...(found.mtu === wanted.mtu ? {} : { mtu: wanted.mtu }),
+    ...(found.up ? {} : { up: true }),
+  };
+  const { index, name: link } = found;
+  return [
+    ...(Object.keys(change).length === 0
+      ? []
+      : [{ kind: "set-device", index, link, ...change } as const]),
+    ...addressChanges(wanted, found, addresses, network),
+  ];
+}
+
+function planVxlan(
+  wanted: WantedVxlan,
   observed: ObservedDevice,
   network: Cidr,
   hard: boolean,
@@ -59,7 +88,7 @@ export function planDevice(
   ];
 }
 
-function mtuFor(wanted: WantedDevice, parent: { readonly mtu: number }): number {
+function mtuFor(wanted: WantedVxlan, parent: { readonly mtu: number }): number {
   return Math.min(wanted.mtu, parent.mtu - overhead[wanted.family]);
 }
 
@@ -74,7 +103,7 @@ function deletion({
 }
 
 /** Finds a device that somebody has renamed, by its MAC. */
-function isRenamed(wanted: WantedDevice, link: VxlanLink): boolean {
+function isRenamed(wanted: WantedVxlan, link: VxlanLink): boolean {
   return link.mac === wanted.mac && isCompatible(wanted, link);
 }
 
@@ -88,7 +117,7 @@ function renaming(link: VxlanLink, name: string, hard: boolean): OverlayChange[]
 }
 
 /** Whether a device differs only in what can be changed. */
-function isCompatible(wanted: WantedDevice, { vxlan }: VxlanLink): boolean {
+function isCompatible(wanted: WantedVxlan, { vxlan }: VxlanLink): boolean {
   return (
     vxlan.vni === wanted.vni &&
     (wanted.port === undefined || vxlan.port === wanted.port) &&
@@ -99,7 +128,7 @@ function isCompatible(wanted: WantedDevice, { vxlan }: VxlanLink): boolean {
   );
 }
 
-function isAsMade(wanted: WantedDevice, { vxlan }: VxlanLink, parent: number): boolean {
+function isAsMade(wanted: WantedVxlan, { vxlan }: VxlanLink, parent: number): boolean {
   return (
     vxlan.parent === parent &&
     vxlan.learning === wanted.learning &&
@@ -109,7 +138,7 @@ function isAsMade(wanted: WantedDevice, { vxlan }: VxlanLink, parent: number): b
 }
 
 function settings(
-  wanted: WantedDevice,
+  wanted: WantedVxlan,
   found: VxlanLink,
   parent: { readonly mtu: number },
 ): OverlayChange[] {
@@ -125,7 +154,7 @@ function settings(
 
 function addressChanges(
   { address }: WantedDevice,
-  { index, name: link }: VxlanLink,
+  { index, name: link }: Pick<Link, "index" | "name">,
   addresses: readonly Cidr[],
   network: Cidr,
 ): OverlayChange[] {
@@ -158,15 +187,15 @@ function isInTheWay({ address }: Cidr, network: Cidr): boolean {
  * @param addressesOf the addresses of a link.
  * @param networks that this flanneld has now or had before.
  */
-export function staleDevices(
-  vxlans: readonly VxlanLink[],
+export function staleDevices<Device extends Pick<Link, "index" | "kind" | "name">>(
+  links: readonly Device[],
   wanted: readonly Pick<WantedDevice, "name">[],
   addressesOf: (index: number) => readonly Cidr[],
   networks: readonly Cidr[],
-): VxlanLink[] {
-  return vxlans.filter(
-    ({ name, index }) =>
-      isDeviceName(name) &&
+): Device[] {
+  return links.filter(
+    ({ name, kind, index }) =>
+      isFlannels(name, kind) &&
       !wanted.some((device) => device.name === name) &&
       addressesOf(index).some(({ address }) =>
         networks.some((network) => contains(network, address)),
@@ -174,7 +203,8 @@ export function staleDevices(
   );
 }
 
-/** Whether a link's name is one that flannel gives its vxlan devices. */
-export function isDeviceName(name: string): boolean {
-  return /^flannel(?:-v6)?\.\d+$/.test(name);
+/** Whether a link is of a name and a kind that flannel gives its devices. */
+export function isFlannels(name: string, kind: string): boolean {
+  if (kind === "vxlan") return /^flannel(?:-v6)?\.\d+$/.test(name);
+  return kind === "tun" && /^flannel\d+$/.test(name);
 }

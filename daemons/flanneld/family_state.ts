@@ -54,6 +54,11 @@ export class FamilyState {
     this.routes.wantBlackholes(subnets);
   }
 
+  /** Wants all of a network to lead through the device, or no longer. */
+  wantWhole(network: Cidr, isWanted: boolean): void {
+    this.routes.wantWhole(network, isWanted);
+  }
+
   /** Grows whenever something is wanted or learned. */
   get revision(): number {
     return this.tunnel.revision + this.routes.revision;

@@ -62,8 +62,9 @@ export function isSameRoute(wanted: NewRoute, route: TableRoute): boolean {
     route.type === "unicast" &&
     route.link === via.link &&
     route.onlink === via.onlink &&
-    route.gateway !== undefined &&
-    sameAddress(route.gateway, via.gateway)
+    (route.gateway === undefined || via.gateway === undefined
+      ? route.gateway === via.gateway
+      : sameAddress(route.gateway, via.gateway))
   );
 }
 

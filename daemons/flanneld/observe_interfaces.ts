@@ -6,7 +6,7 @@ import { listLinks } from "../../shared/netlink/query.ts";
 import { listMainRoutes } from "../../shared/netlink/route.ts";
 import { NetlinkSocket } from "../../shared/netlink/socket.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
-import { isDeviceName } from "./device_plan.ts";
+import { isFlannels } from "./device_plan.ts";
 import type { ObservedInterfaces } from "./external_interface.ts";
 
 /** Reads what the choice of an interface depends on. @throws Failure kernel */
@@ -14,8 +14,8 @@ export function observeInterfaces(sys: Sys, canReach: Address | undefined): Obse
   const socket = new NetlinkSocket(sys);
   try {
     const own = new Set<number>();
-    const links = listLinks(socket).filter(({ index, name }) => {
-      if (isDeviceName(name)) own.add(index);
+    const links = listLinks(socket).filter(({ index, name, kind }) => {
+      if (isFlannels(name, kind)) own.add(index);
       return !own.has(index);
     });
     return {

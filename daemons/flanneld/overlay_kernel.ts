@@ -10,7 +10,12 @@ import type { InterfaceAddress } from "../../shared/netlink/interface_address.ts
 import { DumpDigest } from "../../shared/netlink/dump_digest.ts";
 import { fdbDump, listFdb, listNeighbours, neighbourDump } from "../../shared/netlink/neighbour.ts";
 import type { ListedFdbEntry, NeighbourEntry } from "../../shared/netlink/neighbour.ts";
-import { describeOverlay, encodeOverlay, isDone } from "../../shared/netlink/overlay_change.ts";
+import {
+  describeOverlay,
+  encodeOverlay,
+  isByNetlink,
+  isDone,
+} from "../../shared/netlink/overlay_change.ts";
 import type { OverlayChange } from "../../shared/netlink/overlay_change.ts";
 import { getLinks, listAddresses, listLinks } from "../../shared/netlink/query.ts";
 import type { Link } from "../../shared/netlink/query.ts";
@@ -46,11 +51,17 @@ export interface Outcome {
 export class OverlayKernel implements Disposable {
   readonly #socket: NetlinkSocket;
   readonly #sys: Sys;
+  readonly #tunMaker: ((name: string) => void) | undefined;
   #dumpDigest: DumpDigest | undefined;
 
-  /** In the network namespace that the thread is in. @throws Failure kernel */
-  constructor(sys: Sys) {
+  /**
+   * In the network namespace that the thread is in.
+   * @param tunMaker makes a tun device, for the backend that has one.
+   * @throws Failure kernel
+   */
+  constructor(sys: Sys, tunMaker?: (name: string) => void) {
     this.#sys = sys;
+    this.#tunMaker = tunMaker;
     const churn = new Churn(sys.collectYoung);
     const recv: Sys["recv"] = (fd, into, flags) => {
       const got = sys.recv(fd, into, flags);
@@ -125,9 +136,11 @@ export class OverlayKernel implements Disposable {
 
   /** Makes changes in order, at most {@link batchSize}. A refused one does not stop the rest. */
   execute(changes: readonly OverlayChange[]): Outcome[] {
-    const replies = this.#socket.transact(changes.map(encodeOverlay));
-    return changes.map((change, at) => {
-      const { errno, text } = replies[at] ?? { errno: 0, text: "" };
+    const encoded = changes.filter(isByNetlink).map(encodeOverlay);
+    const replies = (encoded.length === 0 ? [] : this.#socket.transact(encoded)).values();
+    return changes.map((change) => {
+      if (!isByNetlink(change)) return this.#createTun(change.name);
+      const { errno, text } = replies.next().value ?? { errno: 0, text: "" };
       if (isDone(change, errno)) return { errno: 0, problem: "" };
       const words = text === "" ? "" : ` (${text})`;
       return {
@@ -135,6 +148,17 @@ export class OverlayKernel implements Disposable {
         problem: `Cannot ${describeOverlay(change)}: the kernel says ${errnoText(errno)}${words}.`,
       };
     });
+  }
+
+  #createTun(name: string): Outcome {
+    try {
+      if (this.#tunMaker === undefined) throw new Failure("kernel", "This runtime makes none.", "");
+      this.#tunMaker(name);
+      return { errno: 0, problem: "" };
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      return { errno: -1, problem: `${messageOf(error)} ${error.advice}` };
+    }
   }
 
   /** A sysctl's value, or undefined if this kernel does not have it. */

@@ -111,8 +111,10 @@ export class OverlayState {
     this.#isMoved = true;
     this.#isNewSide = true;
     this.#wantedDevices = backend.devices(own.lease, own.external, own.macs);
-    for (const [family, { state }] of this.families) {
+    for (const [family, { network, state }] of this.families) {
       const subnet = subnetOf(own, family);
+      const device = this.#wantedDevices.find((wanted) => wanted.family === family);
+      state.wantWhole(network, device?.kind === "tun");
       state.wantBlackholes(blackholes && subnet !== undefined ? [subnet] : []);
     }
   }

@@ -21,7 +21,12 @@ interface Blackhole {
   readonly blackhole: Cidr;
 }
 
-type Owner = PeerState | Blackhole;
+/** A route through the device for all of a network. */
+interface Whole {
+  readonly whole: Cidr;
+}
+
+type Owner = PeerState | Blackhole | Whole;
 
 /** A subnet as a key. */
 type Place = number | string;
@@ -61,7 +66,7 @@ export class RouteState {
   /** Whose subnet it is already. */
   ownerOf(subnet: Cidr): PeerState | undefined {
     const owner = this.#routes.wantedAt(keyOf(subnet));
-    return owner === undefined || isBlackhole(owner) ? undefined : owner;
+    return owner === undefined || !isPeer(owner) ? undefined : owner;
   }
 
   want(state: PeerState): void {
@@ -70,6 +75,14 @@ export class RouteState {
 
   release(state: PeerState): void {
     this.#routes.release(keyOf(state.peer.subnet), state);
+  }
+
+  /** Wants all of a network to lead through the device where no better route leads on, or no longer. */
+  wantWhole(network: Cidr, isWanted: boolean): void {
+    const key = keyOf(network);
+    const owner = this.#routes.wantedAt(key);
+    if (!isWanted && owner !== undefined && "whole" in owner) this.#routes.want(key, undefined);
+    if (isWanted && owner === undefined) this.#routes.want(key, { whole: network });
   }
 
   /** Sets the subnets whose packets are dropped where no better route exists. */
@@ -134,7 +147,7 @@ export class RouteState {
       const { wanted, present = [] } = this.#routes.get(key) ?? {};
       const route = wanted === undefined ? undefined : this.#routeOf(wanted);
       if (wanted === undefined || route === undefined) continue;
-      const owner = isBlackhole(wanted) ? undefined : wanted;
+      const owner = isPeer(wanted) ? wanted : undefined;
       if (owner !== undefined && rests(owner)) continue;
       const { set, stale, conflict } = this.#decide(wanted, present);
       if (conflict !== undefined && owner !== undefined) {
@@ -207,6 +220,12 @@ export class RouteState {
       const metric = blackholeMetric;
       return { dst: owner.blackhole, via: "blackhole", protocol: flannelProtocol, metric };
     }
+    if (!isPeer(owner)) {
+      const link = this.#device();
+      if (link === 0) return undefined;
+      const via = { gateway: undefined, link, onlink: false };
+      return { dst: owner.whole, via, protocol: flannelProtocol, metric: undefined };
+    }
     const { objects, peer } = owner;
     if (objects === undefined) return undefined;
     const isTunnel = objects.link === "device";
@@ -215,6 +234,10 @@ export class RouteState {
     const via = { gateway: objects.gateway, link, onlink: isTunnel };
     return { dst: peer.subnet, via, protocol: flannelProtocol, metric: undefined };
   }
+}
+
+function isPeer(owner: Owner): owner is PeerState {
+  return "peer" in owner;
 }
 
 function isBlackhole(owner: Owner): owner is Blackhole {

@@ -35,9 +35,10 @@ const secondEntries: Readonly<Record<string, string>> = {
   "main_agent.cjs": "plugins/main_agent.ts",
 };
 
-/** The scripts of the agent's threads, which Bun's compiler takes in as further entries. */
+/** The scripts of threads, which Bun's compiler takes in as further entries. */
 const threadEntries: Readonly<Record<string, string>> = {
   "agent_worker.cjs": "plugins/agent_worker_bun.ts",
+  "udp_forwarder.cjs": "plugins/udp_forwarder_bun.ts",
 };
 
 /** The files beside the plugins' bundle that threads start with. */

@@ -35,6 +35,9 @@ export const wireguardKeyFile = "/run/flannel/wgkey";
 /** Where flannel's manifest mounts its configs. */
 const manifestFolder = "/etc/kube-flannel";
 
+/** Where tun devices are attached to. */
+export const tunDevice = "/dev/net/tun";
+
 /** The network's config, for flanneld. */
 export const netConfFile = `${manifestFolder}/net-conf.json`;
 

@@ -16,6 +16,8 @@ import type { NewVxlan } from "./vxlan.ts";
 /** One change to a node's overlay network, as plain data. Links are given by index. */
 export type OverlayChange =
   | { readonly kind: "create-vxlan"; readonly device: NewVxlan }
+  /** Not by netlink: see {@link isByNetlink}. */
+  | { readonly kind: "create-tun"; readonly name: string }
   | {
       readonly kind: "change-vxlan";
       readonly index: number;
@@ -53,8 +55,15 @@ export type OverlayChange =
 const AF_INET = 2;
 const AF_INET6 = 10;
 
+/** A change that a netlink request makes. */
+export type NetlinkChange = Exclude<OverlayChange, { kind: "create-tun" }>;
+
+export function isByNetlink(change: OverlayChange): change is NetlinkChange {
+  return change.kind !== "create-tun";
+}
+
 /** The netlink request that makes a change. */
-export function encodeOverlay(change: OverlayChange): Message {
+export function encodeOverlay(change: NetlinkChange): Message {
   switch (change.kind) {
     case "create-vxlan":
       return createVxlan(change.device);
@@ -100,6 +109,7 @@ export function isDone(change: OverlayChange, errno: number): boolean {
     case "delete-route":
       return errno === ESRCH || errno === ENODEV;
     case "create-vxlan":
+    case "create-tun":
     case "change-vxlan":
     case "set-device":
     case "set-neighbour":
@@ -116,6 +126,8 @@ export function describeOverlay(change: OverlayChange): string {
       const { name, vni, local, mtu, mac } = change.device;
       return `create the vxlan device ${name} (VNI ${vni}, local ${formatAddress(local)}, MTU ${mtu}, MAC ${mac})`;
     }
+    case "create-tun":
+      return `create the tun device ${change.name}`;
     case "change-vxlan": {
       const { name, local, learning } = change.device;
       return `change ${name} to local ${formatAddress(local)}, learning ${learning ? "on" : "off"}`;
@@ -155,7 +167,8 @@ function wordsOf(change: OverlayChange & { kind: "set-device" }): string {
 
 function routeWords({ dst, via }: NewRoute): string {
   if (via === "blackhole") return `blackhole route ${formatCidr(dst)}`;
-  return `route to ${formatCidr(dst)} by ${formatAddress(via.gateway)}`;
+  const by = via.gateway === undefined ? "" : ` by ${formatAddress(via.gateway)}`;
+  return `route to ${formatCidr(dst)}${by}`;
 }
 
 function setDevice(change: OverlayChange & { kind: "set-device" }): Message {

@@ -42,11 +42,11 @@ export interface TableRoute {
   readonly multipath: boolean;
 }
 
-/** A route to make in the main table: through a gateway on a link, or a blackhole. */
+/** A route to make in the main table: through a link, by a gateway on it or none, or a blackhole. */
 export interface NewRoute {
   readonly dst: Cidr;
   readonly via:
-    | { readonly gateway: Address; readonly link: number; readonly onlink: boolean }
+    | { readonly gateway: Address | undefined; readonly link: number; readonly onlink: boolean }
     | "blackhole";
   readonly protocol: number;
   /** Undefined for the usual one. */
@@ -78,7 +78,10 @@ export function setRoute(route: NewRoute, replace: boolean): Message {
     routeFlags: via !== "blackhole" && via.onlink ? RTNH_F_ONLINK : 0,
     attrs: {
       ...destination(route.dst),
-      ...(via === "blackhole" ? {} : { gateway: rawAddress(via.gateway), oif: via.link }),
+      ...(via === "blackhole" ? {} : { oif: via.link }),
+      ...(via === "blackhole" || via.gateway === undefined
+        ? {}
+        : { gateway: rawAddress(via.gateway) }),
       ...(route.metric === undefined ? {} : { priority: route.metric }),
     },
   });

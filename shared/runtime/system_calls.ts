@@ -17,6 +17,7 @@ export interface RawCalls {
 const x64 = {
   ioctl: 16,
   setitimer: 38,
+  socketpair: 53,
   recvmsg: 47,
   listen: 50,
   execve: 59,
@@ -33,6 +34,7 @@ const arm64: typeof x64 = {
   ppoll: 73,
   capget: 90,
   setitimer: 103,
+  socketpair: 199,
   listen: 201,
   recvmsg: 212,
   execve: 221,
@@ -41,6 +43,7 @@ const arm64: typeof x64 = {
 const numbers = process.arch === "x64" ? x64 : arm64;
 
 const SOCK_NONBLOCK_CLOEXEC = 0o4000 | 0o2000000;
+const [AF_UNIX, SOCK_SEQPACKET] = [1, 5];
 const EFD_NONBLOCK_CLOEXEC = SOCK_NONBLOCK_CLOEXEC;
 const MSG_DONTWAIT = 0x40;
 const MSG_CMSG_CLOEXEC = 0x40000000;
@@ -125,6 +128,19 @@ export class SystemCalls {
     return awaited.map((_, at) => entries.readInt16LE(8 * at + 6));
   }
 
+  /** For commands that take a struct or a number. */
+  ioctl(fd: number, command: number, argument: Uint8Array | number): number {
+    return this.#raw.call(numbers.ioctl, fd, command, argument);
+  }
+
+  /** Two connected sockets that keep messages apart and do not block, or the negated errno. */
+  messagePair(): readonly [number, number] | number {
+    const pair = new Int32Array(2);
+    const type = SOCK_SEQPACKET | SOCK_NONBLOCK_CLOEXEC;
+    const made = this.#raw.call(numbers.socketpair, AF_UNIX, type, 0, new Uint8Array(pair.buffer));
+    return made < 0 ? made : [pair[0] ?? -1, pair[1] ?? -1];
+  }
+
   /** A descriptor that becomes ready to read when something is written to it. */
   eventFd(): number {
     return this.#raw.call(numbers.eventfd2, 0, EFD_NONBLOCK_CLOEXEC);
@@ -158,7 +174,7 @@ export class SystemCalls {
 
   /** Whether a descriptor is that of a network namespace. */
   isNetworkNamespace(fd: number): boolean {
-    return this.#raw.call(numbers.ioctl, fd, NS_GET_NSTYPE, 0) === CLONE_NEWNET;
+    return this.ioctl(fd, NS_GET_NSTYPE, 0) === CLONE_NEWNET;
   }
 
   /** The first 32 effective capabilities of a process, as bits; undefined if there is no such process. */

@@ -1,10 +1,13 @@
 import type { RawCalls } from "./system_calls.ts";
 
+/** The scripts of the executable that run in threads. */
+export type ThreadScript = "agent_worker" | "agent_helper" | "udp_forwarder";
+
 /** What only the runtimes have in which the agent can run. */
 export interface Threads {
   readonly rawCalls: RawCalls;
   /** Starts a script of the executable in a thread. @param args its arguments. */
-  start(script: "agent_worker" | "agent_helper", args: readonly string[]): Thread;
+  start(script: ThreadScript, args: readonly string[]): Thread;
 }
 
 /** A thread with a runtime of its own. */

@@ -1,16 +1,19 @@
 import { rawCalls } from "./system_calls_bun.ts";
-import type { ThreadEnd, Threads } from "./threads.ts";
+import type { ThreadEnd, Threads, ThreadScript } from "./threads.ts";
+
+/** Each by its name, which the compiler looks for. */
+const open: Readonly<Record<ThreadScript, (options: WorkerOptions) => Worker>> = {
+  agent_worker: (options) => new Worker("./agent_worker.cjs", options),
+  agent_helper: (options) => new Worker("./agent_helper.cjs", options),
+  udp_forwarder: (options) => new Worker("./udp_forwarder.cjs", options),
+};
 
 /** {@link Threads} on Bun. Its compiler takes the scripts in (scripts/build/bundle.ts). */
 export const threads: Threads = {
   rawCalls,
   start(script, args) {
     const options = { argv: [...args] };
-    const worker =
-      script === "agent_worker"
-        ? new Worker("./agent_worker.cjs", options)
-        : new Worker("./agent_helper.cjs", options);
-    return { ended: endOf(worker) };
+    return { ended: endOf(open[script](options)) };
   },
 };
 

@@ -24,10 +24,16 @@ export interface DeviceMacs {
   readonly ipv6: string;
 }
 
-/** A vxlan device that a backend wants, with the one address that it has. */
-export interface WantedDevice {
+/** A device that a backend wants, with the one address that it has. */
+interface WantedLink {
   readonly name: string;
   readonly family: Family;
+  readonly mtu: number;
+  readonly address: Cidr;
+}
+
+export interface WantedVxlan extends WantedLink {
+  readonly kind: "vxlan";
   readonly vni: number;
   /** Where its packets come from. */
   readonly local: Address;
@@ -36,9 +42,14 @@ export interface WantedDevice {
   readonly learning: boolean;
   readonly gbp: boolean;
   readonly mac: string;
-  readonly mtu: number;
-  readonly address: Cidr;
 }
+
+/** A tun device, whose packets a program of this node's takes. All of the network leads through it. */
+export interface WantedTun extends WantedLink {
+  readonly kind: "tun";
+}
+
+export type WantedDevice = WantedVxlan | WantedTun;
 
 /** A peer's subnet of one family, and its attributes, which have been checked. */
 export interface Peer {

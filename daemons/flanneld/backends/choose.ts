@@ -5,10 +5,11 @@ import { alloc } from "./alloc.ts";
 import type { Backend } from "./backend.ts";
 import { extension, readExtensionCommands } from "./extension.ts";
 import { hostGw } from "./host_gw.ts";
+import { udp } from "./udp.ts";
 import { readVxlanOptions, vxlan } from "./vxlan.ts";
 
 /** flannel's backends that are not implemented yet. */
-const notYet: ReadonlySet<string> = new Set(["udp", "ipip", "wireguard", "bgp"]);
+const notYet: ReadonlySet<string> = new Set(["ipip", "wireguard", "bgp"]);
 
 /** flannel's backends that will not be implemented, with what to use instead. */
 const alternatives: Readonly<Record<string, string>> = {
@@ -38,6 +39,8 @@ export function chooseBackend(netConf: NetConf, output: string | undefined): Bac
       return hostGw(networks);
     case "alloc":
       return alloc(networks);
+    case "udp":
+      return udp(networks);
     case "extension":
       readExtensionCommands(netConf.backend);
       return extension(networks, output);
@@ -56,16 +59,15 @@ function refusal(type: string): Failure {
     );
   }
   if (notYet.has(type)) {
-    const what = type === "udp" ? " A config without a Backend means udp." : "";
     return new Failure(
       "invalid",
-      `Cannot use the backend ${type}: this flanneld does not have it yet.${what}`,
-      'Set Backend.Type in net-conf.json to "vxlan", "host-gw", "extension" or "alloc".',
+      `Cannot use the backend ${type}: this flanneld does not have it yet.`,
+      'Set Backend.Type in net-conf.json to "vxlan", "host-gw", "extension", "udp" or "alloc".',
     );
   }
   return new Failure(
     "invalid",
     `Cannot use the backend ${quote(type)}: flanneld does not know it.`,
-    'Set Backend.Type in net-conf.json to "vxlan", "host-gw", "extension" or "alloc".',
+    'Set Backend.Type in net-conf.json to "vxlan", "host-gw", "extension", "udp" or "alloc".',
   );
 }

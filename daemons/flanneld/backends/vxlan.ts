@@ -15,7 +15,7 @@ import type {
   Peer,
   PeerObjects,
   JoinContext,
-  WantedDevice,
+  WantedVxlan,
 } from "./backend.ts";
 import { joinAnotherBackend } from "./host_gw.ts";
 
@@ -97,8 +97,9 @@ function device(
   options: VxlanOptions,
   family: Family,
   addressing: { subnet: Cidr; local: Address; macs: DeviceMacs; mtu: number },
-): WantedDevice {
+): WantedVxlan {
   return {
+    kind: "vxlan",
     name: deviceName(family, options.vni),
     family,
     vni: options.vni,
@@ -124,7 +125,7 @@ function join(
   }
   const mac = readVtep(peer.backendData, options.vni);
   if (mac.problem !== undefined) return mac.problem;
-  if (mac.mac === context.device?.mac) {
+  if (context.device?.kind === "vxlan" && mac.mac === context.device.mac) {
     return `has this node's own VTEP MAC (${mac.mac})`;
   }
   return { vtepMac: mac.mac, gateway: peer.subnet.address, link: "device" };

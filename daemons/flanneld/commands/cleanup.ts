@@ -16,7 +16,7 @@ import { describeOverlay } from "../../../shared/netlink/overlay_change.ts";
 import type { TableRoute } from "../../../shared/netlink/route.ts";
 import { RouteProtocol } from "../../../shared/netlink/route.ts";
 import type { Sys } from "../../../shared/runtime/sys.ts";
-import { isDeviceName } from "../device_plan.ts";
+import { isFlannels as isFlannelsDevice } from "../device_plan.ts";
 import { flannelProtocol } from "../node_routes.ts";
 import { batchSize, OverlayKernel } from "../overlay_kernel.ts";
 import { readEarlier } from "../own_node.ts";
@@ -114,9 +114,7 @@ class Cleanup {
   #removeDevices(kernel: OverlayKernel): void {
     const devices = kernel
       .links()
-      .filter(
-        ({ name, kind }) => (isDeviceName(name) && kind === "vxlan") || otherDevices[name] === kind,
-      );
+      .filter(({ name, kind }) => isFlannelsDevice(name, kind) || otherDevices[name] === kind);
     this.#execute(
       kernel,
       devices.map(({ index, name }) => ({ kind: "delete-device", index, link: name })),

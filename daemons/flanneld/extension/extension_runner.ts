@@ -10,7 +10,7 @@ import type { ExtensionCommands } from "../backends/extension.ts";
 import type { Networks } from "../backends/backend.ts";
 import { nextFailure } from "../peer_state.ts";
 import type { PeerFailure } from "../peer_state.ts";
-import type { PeerProblem } from "../reconciler_status.ts";
+import type { KeptPeers, PeerKeeper } from "../peer_keeper.ts";
 import { runCommand } from "./run_command.ts";
 
 /** What the commands are told of a peer. */
@@ -18,14 +18,6 @@ interface PeerInput {
   readonly variables: Readonly<Record<string, string>>;
   /** What the peer's first command has printed. */
   readonly output: string;
-}
-
-/** How far the peers have been added. */
-export interface ExtensionStatus {
-  readonly wanted: number;
-  readonly programmed: number;
-  readonly ignored: number;
-  readonly failed: readonly PeerProblem[];
 }
 
 export interface ExtensionRunnerOptions {
@@ -39,7 +31,7 @@ export interface ExtensionRunnerOptions {
  * Runs the commands of the extension backend, one at a time: a subnet may change from one peer to
  * another, and is removed before it is added again.
  */
-export class ExtensionRunner {
+export class ExtensionRunner implements PeerKeeper {
   readonly #options: ExtensionRunnerOptions;
   #wanted: ReadonlyMap<string, PeerInput> = new Map();
   #ignored = 0;
@@ -51,13 +43,15 @@ export class ExtensionRunner {
   #followed = "";
   #isClosed = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** A command that fails is a peer's. */
+  readonly problems: readonly string[] = [];
   readonly #synced = Promise.withResolvers<undefined>();
 
   constructor(options: ExtensionRunnerOptions) {
     this.#options = options;
   }
 
-  get status(): ExtensionStatus {
+  get status(): KeptPeers {
     const failed = [...this.#failures].map(([id, { message, attempts }]) => ({
       ...{ id, subnet: subnetOf(this.#wanted.get(id)), problem: message, attempts },
     }));

@@ -1,20 +1,19 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
-import type { WantedDevice } from "../../../../daemons/flanneld/backends/backend.ts";
-import {
-  isDeviceName,
-  planDevice,
-  staleDevices,
-} from "../../../../daemons/flanneld/device_plan.ts";
+import type { WantedVxlan } from "../../../../daemons/flanneld/backends/backend.ts";
+import type { ObservedDevice } from "../../../../daemons/flanneld/device_plan.ts";
+import { isFlannels, planDevice, staleDevices } from "../../../../daemons/flanneld/device_plan.ts";
 import { parseAddress } from "../../../../shared/net/address.ts";
 import { parseCidr } from "../../../../shared/net/cidr.ts";
+import type { Cidr } from "../../../../shared/net/cidr.ts";
 import type { Vxlan, VxlanLink } from "../../../../shared/netlink/vxlan.ts";
 import { KernelModel, vxlanLink } from "./kernel_model.ts";
 
 const parent = { index: 2, mtu: 1500 };
 const network = parseCidr("10.244.0.0/16");
-const wanted: WantedDevice = {
+const wanted: WantedVxlan = {
+  kind: "vxlan",
   name: "flannel.1",
   family: 4,
   vni: 1,
@@ -68,7 +67,7 @@ const anyAddresses = fc.uniqueArray(
 );
 
 /** Plans and carries out until there is nothing more to do. */
-function settle(kernel: KernelModel, device: WantedDevice, hard: boolean): number {
+function settle(kernel: KernelModel, device: WantedVxlan, hard: boolean): number {
   for (let round = 0; round < 5; round++) {
     const found = kernel.links.find(({ name }) => name === device.name);
     const changes = planDevice(
@@ -140,12 +139,31 @@ describe("a device", () => {
   });
 
   it("takes the place of a link of another kind", () => {
-    const sameName = { index: 7, kind: "dummy", name: wanted.name };
+    const sameName = { index: 7, kind: "dummy", name: wanted.name, mtu: 1500, up: true };
     const observed = { parent, vxlans: [], sameName, addresses: [] };
     expect(planDevice(wanted, observed, network, false)).toMatchObject([
       { kind: "delete-device", index: 7 },
       { kind: "create-vxlan", device: { name: "flannel.1", parent: 2 } },
     ]);
+  });
+
+  it("that is a tun device is made, and gets its MTU and its address", () => {
+    const address = parseCidr("10.244.1.0/32");
+    const tun = { kind: "tun", name: "flannel0", family: 4, mtu: 1472, address } as const;
+    const plan = (sameName: ObservedDevice["sameName"], addresses: Cidr[] = []) =>
+      planDevice(tun, { parent, vxlans: [], sameName, addresses }, network, false);
+    expect(plan(undefined)).toEqual([{ kind: "create-tun", name: "flannel0" }]);
+    const link = { index: 5, kind: "tun", name: "flannel0", mtu: 1500, up: false };
+    expect(plan({ ...link, kind: "dummy" })).toMatchObject([
+      { kind: "delete-device", index: 5 },
+      { kind: "create-tun" },
+    ]);
+    expect(plan(link, [parseCidr("10.244.9.0/32")])).toEqual([
+      { kind: "set-device", index: 5, link: "flannel0", mtu: 1472, up: true },
+      { kind: "add-device-address", index: 5, link: "flannel0", address },
+      expect.objectContaining({ kind: "delete-device-address", index: 5 }),
+    ]);
+    expect(plan({ ...link, mtu: 1472, up: true }, [address])).toEqual([]);
   });
 
   it("gets no larger MTU than its parent has room for", () => {
@@ -155,7 +173,7 @@ describe("a device", () => {
   });
 
   it("of IPv6 keeps its link-local address, and no other", () => {
-    const wanted6: WantedDevice = {
+    const wanted6: WantedVxlan = {
       ...wanted,
       ...{ name: "flannel-v6.1", family: 6, local: parseAddress("fd77::11"), mtu: 1430 },
       address: parseCidr("fd00:244:0:1::/128"),
@@ -202,14 +220,21 @@ describe("devices of flannel's that nobody wants", () => {
     expect(stale.map(({ name }) => name)).toEqual(["flannel.2", "flannel-v6.2"]);
   });
 
-  it.each(["flannel.1", "flannel.4096", "flannel-v6.1"])("%s is a name of one", (name) => {
-    expect(isDeviceName(name)).toBe(true);
+  it.each([
+    ["flannel.1", "vxlan"],
+    ["flannel.4096", "vxlan"],
+    ["flannel-v6.1", "vxlan"],
+    ["flannel0", "tun"],
+  ])("%s of the kind %s is one", (name, kind) => {
+    expect(isFlannels(name, kind)).toBe(true);
+    expect(isFlannels(name, "dummy")).toBe(false);
   });
 
-  it.each(["flannel", "flannel.", "flannel.1a", "flannel0", "flannel-wg", "xflannel.1"])(
+  it.each(["flannel", "flannel.", "flannel.1a", "flannel-wg", "xflannel.1"])(
     "%s is not",
     (name) => {
-      expect(isDeviceName(name)).toBe(false);
+      expect(isFlannels(name, "vxlan")).toBe(false);
+      expect(isFlannels(name, "tun")).toBe(false);
     },
   );
 });

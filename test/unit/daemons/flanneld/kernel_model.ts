@@ -35,6 +35,8 @@ export class KernelModel {
   /** @returns the errno. */
   execute(change: OverlayChange): number {
     switch (change.kind) {
+      case "create-tun":
+        throw new Error("the model has no tun devices");
       case "create-vxlan":
         return this.#create(change.device);
       case "change-vxlan":

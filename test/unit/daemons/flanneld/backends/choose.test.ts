@@ -254,11 +254,12 @@ describe("the backend that a config names", () => {
     ["host-gw", "host-gw"],
     ["alloc", ""],
     ["extension", "extension"],
+    ["udp", ""],
   ])("%s is there", (name, type) => {
     expect(chooseBackend(conf(name), undefined).type).toBe(type);
   });
 
-  it.each(["udp", "ipip", "wireguard", "bgp"])("%s is not there yet", (name) => {
+  it.each(["ipip", "wireguard", "bgp"])("%s is not there yet", (name) => {
     expect(() => chooseBackend(conf(name), undefined)).toThrow(
       `Cannot use the backend ${name}: this flanneld does not have it yet.`,
     );

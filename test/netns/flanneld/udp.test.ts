@@ -1,0 +1,139 @@
+/** The backend udp. */
+import { setTimeout } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { until, type Daemon } from "../../helpers/flanneld.ts";
+import {
+  createKubeNodes,
+  prefix,
+  startOnKube,
+  subnetEnv,
+  whenReady,
+  type KubeNodes,
+} from "../../helpers/flanneld_nodes.ts";
+import { binDir } from "../../helpers/executables.ts";
+import { isBun, soak } from "../../helpers/form.ts";
+import { lostDuring } from "../../helpers/overlay_cluster.ts";
+import { addFabricPod, type FabricNode } from "../../lab/fabric.ts";
+import type { Namespace } from "../../lab/namespace.ts";
+
+const conf = { Backend: { Type: "udp" } };
+
+async function start(node: FabricNode, number: number, cluster: KubeNodes): Promise<Daemon> {
+  await cluster.api.call("setNode", node.name, { podCIDRs: [`10.244.${number}.0/24`] });
+  return startOnKube(node, "-ip-masq=false");
+}
+
+async function addPod(node: FabricNode, number: number): Promise<Namespace> {
+  return addFabricPod(node, {
+    ...{ name: "pod", mtu: 1472 },
+    addresses: [{ address: `10.244.${number}.2`, gateway: `10.244.${number}.1`, prefix: 24 }],
+  });
+}
+
+/** What there is of the device, without its index. */
+async function deviceOf({ sandbox }: FabricNode): Promise<string> {
+  return sandbox.sh(`
+    ip -d -o link show flannel0 | sed -E 's/.*(<[A-Z,_]*>) (mtu [0-9]+).*(persist [a-z]+).*/\\1 \\2 \\3/'
+    ip -o -4 address show dev flannel0 | grep -oE 'inet [0-9./]+'
+    ip route show dev flannel0
+    cat /proc/sys/net/ipv6/conf/flannel0/accept_ra
+  `);
+}
+
+test.runIf(isBun)("connects pods, and is what flannel's is", async () => {
+  await using cluster = await createKubeNodes(2, conf);
+  const [first, second] = [cluster.node(1), cluster.node(2)];
+  const daemon = await start(first, 1, cluster);
+  const peer = await start(second, 2, cluster);
+  await Promise.all([whenReady(first, daemon), whenReady(second, peer)]);
+  const [pod, peerPod] = [await addPod(first, 1), await addPod(second, 2)];
+
+  const annotations = (await cluster.api.call("node", "n1"))?.metadata.annotations ?? {};
+  expect(annotations).toMatchObject({
+    [`${prefix}backend-data`]: "null",
+    [`${prefix}backend-type`]: "",
+    [`${prefix}kube-subnet-manager`]: "true",
+    [`${prefix}public-ip`]: "10.77.0.11",
+  });
+  expect(await subnetEnv(first)).toContain("FLANNEL_SUBNET=10.244.1.1/24\nFLANNEL_MTU=1472\n");
+  const device = await deviceOf(first);
+  // Go's is the same, but not persistent, and its route is not marked.
+  expect(device.replace(/LOWER_UP|NO-CARRIER/, "")).toMatch(
+    /^<POINTOPOINT,MULTICAST,NOARP,UP,> mtu 1472 persist on\ninet 10\.244\.1\.0\/32\n10\.244\.0\.0\/16 proto 70 ?\n0\n$/,
+  );
+
+  expect(await pod.ping("10.244.2.2")).toBe(true);
+  // Each node's kernel and thread take one off the 64.
+  const pings = async (...words: string[]) =>
+    (await pod.exec("ping", ["-n", "-c", "1", "-W", "2", ...words])).stdout;
+  expect(await pings("10.244.2.2")).toContain("ttl=60");
+  expect(await pings("-M", "do", "-s", String(1472 - 28), "10.244.2.2")).toContain("ttl=60");
+  expect(await pings("-s", "5000", "10.244.2.2")).toContain("ttl=60");
+  // The kernels and threads on the way, of which each tells when the time is over.
+  expect(await pings("-t", "1", "10.244.2.2")).toContain("From 10.244.1.1 icmp_seq=1 Time to live");
+  expect(await pings("-t", "2", "10.244.2.2")).toContain("From 10.244.2.0 icmp_seq=1 Time to live");
+  expect(await pings("-t", "3", "10.244.2.2")).toContain("From 10.244.2.0 icmp_seq=1 Time to live");
+  expect(await pings("10.244.9.9")).toContain("From 10.244.9.9 icmp_seq=1 Destination Net Unreach");
+
+  await first.sandbox.sh("ip link set eth0 mtu 1400");
+  await until("the MTU", async () => (await deviceOf(first)).includes("mtu 1372"), daemon);
+  expect(await subnetEnv(first)).toContain("FLANNEL_MTU=1372\n");
+  expect(
+    (await pod.exec("ping", ["-n", "-c", "1", "-M", "do", "-s", "1360", "10.244.2.2"])).stdout,
+  ).toMatch(/From 10\.244\.1\.1 icmp_seq=1 Frag needed and DF set \(mtu = 1372\)/);
+  await first.sandbox.sh("ip link set eth0 mtu 1500");
+  await until("the old MTU", async () => (await deviceOf(first)) === device, daemon);
+
+  for (const drift of [
+    "ip link delete flannel0",
+    "ip link set flannel0 down",
+    "ip address flush dev flannel0",
+    "ip route delete 10.244.0.0/16",
+    "ip link set flannel0 mtu 1300",
+  ]) {
+    await first.sandbox.sh(drift);
+    await until(
+      `the repair after ${drift}`,
+      async () => {
+        const found = await first.sandbox.exec("ip", ["link", "show", "flannel0"]);
+        return found.exitCode === 0 && (await deviceOf(first)) === device && pod.ping("10.244.2.2");
+      },
+      daemon,
+    );
+  }
+  expect(await peerPod.ping("10.244.1.2")).toBe(true);
+
+  await cluster.api.call("deleteNode", "n2");
+  await until(
+    "the removal",
+    async () => (await pings("10.244.2.2")).includes("Destination Net Unreach"),
+    daemon,
+  );
+  await Promise.all([daemon.end(), peer.end()]);
+  // A restart finds it as it was.
+  expect(await deviceOf(first)).toContain("persist on");
+  await first.sandbox.exec(`${binDir()}/flanneld`, ["cleanup"]);
+  expect((await first.sandbox.exec("ip", ["link", "show", "flannel0"])).exitCode).toBe(1);
+});
+
+test.runIf(isBun && soak)("loses little while it is started anew or killed", async () => {
+  await using cluster = await createKubeNodes(2, conf);
+  const [first, second] = [cluster.node(1), cluster.node(2)];
+  let daemon = await start(first, 1, cluster);
+  const peer = await start(second, 2, cluster);
+  await Promise.all([whenReady(first, daemon), whenReady(second, peer)]);
+  const pod = { pod: await addPod(first, 1), sandbox: first.sandbox };
+  await addPod(second, 2);
+  for (const signal of ["SIGTERM", "SIGKILL"] as const) {
+    const lost = await lostDuring(pod, "10.244.2.2", async () => {
+      await setTimeout(200);
+      await daemon.end(signal);
+      daemon = startOnKube(first, "-ip-masq=false");
+      await whenReady(first, daemon);
+      await setTimeout(200);
+    });
+    // The Go program loses 9 and 51, and with it goes the device.
+    expect(lost, signal).toBeLessThan(100);
+  }
+  await Promise.all([daemon.end(), peer.end()]);
+});
