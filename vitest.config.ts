@@ -56,8 +56,8 @@ function agentProject(name: string, way: "steady" | "dying", folder: string) {
   const project = blackBoxProject(name, existsSync(folder) ? folder : "dist/bin", {
     setupFiles: ["test/helpers/agent_share.ts"],
   });
-  const exclude = agentExceptions.flatMap(({ file, name: test }) =>
-    test === undefined ? [`test/${file}`] : [],
+  const exclude = agentExceptions.flatMap(({ file, name: test, onlyDying }) =>
+    test === undefined && (onlyDying !== true || way === "dying") ? [`test/${file}`] : [],
   );
   const files = project.test.include.flatMap((pattern) => globSync(pattern, { exclude }));
   return {

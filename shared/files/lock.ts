@@ -6,19 +6,14 @@ import {
   fstatSync,
   lstatSync,
   openSync,
-  readFileSync,
 } from "node:fs";
 
 import { errnoOf, Failure, messageOf } from "../base/failure.ts";
 import type { Sys } from "../runtime/sys.ts";
 import { ensureFolder, kindOf, removeIfPresent } from "./files.ts";
+import { waitForLock } from "./lock_wait.ts";
+import type { LockKind } from "./lock_wait.ts";
 import { locksFolder } from "./paths.ts";
-
-const LOCK_SH = 1;
-const LOCK_EX = 2;
-const LOCK_NB = 4;
-const EWOULDBLOCK = 11;
-const EINTR = 4;
 
 const { O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDWR } = constants;
 /** Does not follow links, and does not block on a FIFO. */
@@ -30,8 +25,6 @@ const notOwner = 0o077;
 /** Characters of a lock's name. Each may be four bytes; a file's name has at most 255. */
 const longestName = 60;
 
-export type LockKind = "shared" | "exclusive";
-
 /** A lock that lasts until it is released, or the process ends. */
 export interface Lock {
   /** The open file, if it is one. A child that inherits it holds the lock too, until it ends. */
@@ -42,7 +35,7 @@ export interface Lock {
 /**
  * Takes a lock of this project's own, by name. Its file is in a folder that only root can enter.
  * @param name what the lock guards, in any words, such as "bridge cni0" or a path.
- * @param timeout the longest wait for another holder, in milliseconds.
+ * @param timeout the longest wait for one holder, in milliseconds.
  * @param kind "shared" for a lock that several can hold at a time.
  * @throws Failure busy, naming the holder, when the wait is over; conflict; io.
  */
@@ -68,7 +61,7 @@ export function takeNamedLock(
 /**
  * Takes the flock(2) lock of a file, which is made if there is none. Whoever can open a file can lock
  * it and never let go. So the file gets a mode by which only its owner can open it.
- * @param timeout the longest wait for another holder, in milliseconds.
+ * @param timeout the longest wait for one holder, in milliseconds.
  * @param kind "shared" for a lock that several can hold at a time.
  * @throws Failure busy, naming the holder, when the wait is over; conflict if the file is another
  *   user's or no file at all; io.
@@ -229,66 +222,4 @@ function unopened(path: string, cause: unknown): Failure {
     "Make sure that the folder is writable and its disk neither full nor read-only.",
     { cause },
   );
-}
-
-function waitForLock(sys: Sys, fd: number, path: string, timeout: number, kind: LockKind): void {
-  const operation = (kind === "shared" ? LOCK_SH : LOCK_EX) | LOCK_NB;
-  const isTaken = tryFor(timeout, () => {
-    const answer = sys.flock(fd, operation);
-    if (answer === 0) return true;
-    if (answer === -EWOULDBLOCK || answer === -EINTR) return false;
-    throw new Failure(
-      "io",
-      `Cannot lock ${path}: the kernel says errno ${String(-answer)}.`,
-      "Its file system does not support flock(2). Keep the file on a local disk.",
-    );
-  });
-  if (isTaken) return;
-  const holder = holderOf(fstatSync(fd).ino) ?? "another process";
-  throw new Failure(
-    "busy",
-    `Cannot lock ${path}: ${holder} has held it for ${String(timeout / 1000)} seconds.`,
-    "If many pods start at once, this passes by itself. If it does not, see what that process waits for.",
-  );
-}
-
-/** Tries again and again, until it works or the time is over. @param timeout milliseconds. */
-export function tryFor(timeout: number, tryOnce: () => boolean): boolean {
-  const start = performance.now();
-  for (;;) {
-    if (tryOnce()) return true;
-    const waited = performance.now() - start;
-    if (waited >= timeout) return false;
-    sleep(pauseAfter(waited) * (0.5 + Math.random()));
-  }
-}
-
-/**
- * Milliseconds until the lock is tried again. It is mostly held for less than one. Whoever has waited
- * longer tries at least as often as others, so that newcomers do not overtake it forever.
- */
-function pauseAfter(waited: number): number {
-  if (waited < 2) return 0.5;
-  return waited < 500 ? 2 : 1;
-}
-
-/** Blocks this thread. @param time milliseconds. */
-export function sleep(time: number): void {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, time);
-}
-
-/** The process that holds the flock of a file with this inode, from /proc/locks (proc_locks(5)). */
-export function holderOf(inodeNumber: number): string | undefined {
-  try {
-    const inode = `:${String(inodeNumber)}`;
-    for (const line of readFileSync("/proc/locks", "utf8").split("\n")) {
-      const [, type, , , pid, file] = line.trim().split(/\s+/);
-      if (type !== "FLOCK" || pid === undefined || file?.endsWith(inode) !== true) continue;
-      const name = readFileSync(`/proc/${pid}/comm`, "utf8").trim();
-      return `process ${pid} (${name})`;
-    }
-  } catch {
-    // It has ended, or is in another PID namespace. A message without its name will do.
-  }
-  return undefined;
 }

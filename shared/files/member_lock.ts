@@ -1,7 +1,8 @@
 import { Failure } from "../base/failure.ts";
 import type { Sys } from "../runtime/sys.ts";
-import { ensurePrivateFolder, openLock, tryFor } from "./lock.ts";
+import { ensurePrivateFolder, openLock } from "./lock.ts";
 import type { Lock } from "./lock.ts";
+import { tryFor } from "./lock_wait.ts";
 
 /**
  * A lock of many members, in one file: a call locks one of them, or all. Each member is a byte of the

@@ -3,7 +3,7 @@ import { realpathSync } from "node:fs";
 import { Failure } from "../base/failure.ts";
 import { commandFolders, commandPath } from "../files/command.ts";
 import { findExecutable, inodeOf } from "../files/files.ts";
-import { holderOf } from "../files/lock.ts";
+import { holderOf } from "../files/lock_wait.ts";
 import { xtablesLock as defaultXtablesLock } from "../files/paths.ts";
 import type { Family } from "../net/address.ts";
 import type { RunOptions, RunResult, Sys } from "../runtime/sys.ts";

@@ -82,11 +82,15 @@ const EINTR = 4;
 /** The call's value, or the negated errno, as inside the kernel. A call that EINTR ended is repeated. */
 export function answer(call: () => number): number {
   for (;;) {
-    const value = call();
-    if (value >= 0) return value;
-    const errno = ffi.read.i32(libc.__errno_location(), 0);
-    if (errno !== EINTR) return -errno;
+    const value = answerOnce(call);
+    if (value !== -EINTR) return value;
   }
+}
+
+/** The call's value, or the negated errno. */
+export function answerOnce(call: () => number): number {
+  const value = call();
+  return value >= 0 ? value : -ffi.read.i32(libc.__errno_location(), 0);
 }
 
 /** A NUL-terminated string. The caller must keep a reference to it until the call has returned. */

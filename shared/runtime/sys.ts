@@ -35,6 +35,11 @@ export interface Sys {
   /** Closes a file whose close may wait for the kernel, without waiting where the kernel allows that. */
   closeLater(fd: number): void;
   flock(fd: number, operation: number): number;
+  /**
+   * Waits for a lock in the kernel's queue. Only for a process's main thread.
+   * @param milliseconds after which it answers -EINTR.
+   */
+  flockWithin(fd: number, operation: number, milliseconds: number): number;
   /** For the commands that take a struct. */
   fcntl(fd: number, command: number, struct: Uint8Array): number;
   /** Sets an extended attribute of what is at `path`, without following a symbolic link. */

@@ -5,7 +5,9 @@ import { closeLater } from "./close_later.ts";
 import { dropExecutablePages, limitReadahead } from "./executable_bun.ts";
 import { failure as errorOf } from "./fs_error.ts";
 import { killGroup, pollSocket, readFully, withOutput, writeFully } from "./io.ts";
-import { answer, cString, libc, ptr } from "./libc_bun.ts";
+import { withTimer } from "./interrupted_wait.ts";
+import type { TimerCalls } from "./interrupted_wait.ts";
+import { answer, answerOnce, cString, i32, i64, libc, load, pointer, ptr } from "./libc_bun.ts";
 import type { RunOptions, RunResult, SocketHandlers, Subscription, Sys } from "./sys.ts";
 
 /** {@link Sys} on Bun: libc through FFI, and Bun.spawnSync. */
@@ -72,6 +74,10 @@ export const sys: Sys = {
     closeLater(calls, fd);
   },
   flock: (fd, operation) => answer(() => libc.flock(fd, operation)),
+  flockWithin(fd, operation, milliseconds) {
+    const timer = timerCalls();
+    return withTimer(timer, milliseconds, () => answerOnce(() => libc.flock(fd, operation)));
+  },
   fcntl: (fd, command, struct) => answer(() => libc.fcntl(fd, command, ptr(struct))),
   lsetxattr(path, name, value) {
     const [at, key] = [cString(path), cString(name)];
@@ -283,4 +289,21 @@ async function readToEnd(read: () => Promise<Part>, handlers: SocketHandlers): P
     if (part.done || part.value === undefined) return "";
     handlers.data(Buffer.from(part.value.buffer, part.value.byteOffset, part.value.byteLength));
   }
+}
+
+/** Loaded by those calls alone that wait. */
+function timerCalls(): TimerCalls {
+  const timer = load({
+    dlsym: { args: [i64, pointer], returns: i64 },
+    pthread_sigmask: { args: [i32, pointer, i64], returns: i32 },
+    setitimer: { args: [i32, pointer, i64], returns: i32 },
+    sigaction: { args: [i32, pointer, pointer], returns: i32 },
+  });
+  const name = cString("abs");
+  return {
+    nothing: () => BigInt(timer.dlsym(0, ptr(name))),
+    sigaction: (signal, action, old) => timer.sigaction(signal, ptr(action), ptr(old)),
+    unblock: (set) => timer.pthread_sigmask(1, ptr(set), 0),
+    setitimer: (value) => timer.setitimer(0, ptr(value), 0),
+  };
 }

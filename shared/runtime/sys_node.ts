@@ -6,6 +6,8 @@ import { closeSync, readSync, writeSync } from "node:fs";
 import koffi from "koffi";
 import { errnoOf } from "../base/failure.ts";
 import { closeLater } from "./close_later.ts";
+import { withTimer } from "./interrupted_wait.ts";
+import type { TimerCalls } from "./interrupted_wait.ts";
 import { killGroup, pollSocket, readFully, withOutput, writeFully } from "./io.ts";
 import type { RunOptions, RunResult, Sys } from "./sys.ts";
 
@@ -79,6 +81,10 @@ export const sys: Sys = {
     closeLater(calls, fd);
   },
   flock: systemCall("int flock(int fd, int operation)"),
+  flockWithin(fd, operation, milliseconds) {
+    const flock = libc.func("int flock(int fd, int operation)") as Call;
+    return withTimer(timerCalls(), milliseconds, () => answerOnce(flock, fd, operation));
+  },
   fcntl: systemCall("int fcntl(int fd, int command, void *structure)"),
   lsetxattr: (path, name, value) => lsetxattr(path, name, value, value.length, 0),
   lgetxattr: (path, name, into) => lgetxattr(path, name, into, into.length),
@@ -187,15 +193,33 @@ function failureOf(error: Error): string {
 }
 
 /** A libc function that returns 0 or more, or the negated errno. */
-function systemCall(prototype: string): (...args: readonly unknown[]) => number {
-  const call = libc.func(prototype) as (...args: readonly unknown[]) => number;
+function systemCall(prototype: string): Call {
+  const call = libc.func(prototype) as Call;
   return (...args) => {
     for (;;) {
-      const result = call(...args);
-      if (result >= 0) return result;
-      const errno = koffi.errno();
-      if (errno !== EINTR) return -errno;
+      const result = answerOnce(call, ...args);
+      if (result !== -EINTR) return result;
     }
+  };
+}
+
+type Call = (...args: readonly unknown[]) => number;
+
+/** The call's value, or the negated errno. */
+function answerOnce(call: Call, ...args: readonly unknown[]): number {
+  const result = call(...args);
+  return result >= 0 ? result : -koffi.errno();
+}
+
+function timerCalls(): TimerCalls {
+  const find = libc.func("int64_t dlsym(int64_t handle, const char *name)") as Call;
+  const mask = libc.func("int pthread_sigmask(int how, void *set, int64_t old)") as Call;
+  const timer = libc.func("int setitimer(int which, void *value, int64_t old)") as Call;
+  return {
+    nothing: () => BigInt(find(0, "abs")),
+    sigaction: libc.func("int sigaction(int signal, void *action, void *old)") as Call,
+    unblock: (set) => mask(1, set, 0),
+    setitimer: (value) => timer(0, value, 0),
   };
 }
 

@@ -4,7 +4,15 @@
  */
 import { afterAll, describe, expect, test } from "vitest";
 import { leftovers } from "../lab/leftovers.ts";
-import { binDir, cni, cniOk, createSandbox, type Conf, type Sandbox } from "../helpers/cni.ts";
+import {
+  binDir,
+  cni,
+  cniOk,
+  createSandbox,
+  type CniAnswer,
+  type Conf,
+  type Sandbox,
+} from "../helpers/cni.ts";
 import { addressesIn, bridgeConf, DUAL_STACK, IPV4, writeSubnetEnv } from "../helpers/network.ts";
 import { Crowd, crowd, tally } from "./crowd.ts";
 import { isBun, soak } from "../helpers/form.ts";
@@ -30,6 +38,22 @@ const call = (id: string, conf: Conf) => ({
   netns: `/run/netns/${id}`,
   conf,
 });
+
+/** flannel's ADD, then portmap's. */
+async function addChain(node: Sandbox, id: string, port: number): Promise<CniAnswer> {
+  const flannel: Conf = { cniVersion: "1.0.0", name: "cbr0", type: "flannel" };
+  const pod = { bin, containerId: id, netns: `/run/netns/${id}`, command: "ADD" } as const;
+  const added = await cni(node, { ...pod, plugin: "flannel", conf: flannel });
+  if (added.code !== 0) return added;
+  const portMappings = [{ hostPort: 10_000 + port, containerPort: 80, protocol: "tcp" }];
+  const conf = {
+    ...flannel,
+    type: "portmap",
+    prevResult: added.json,
+    runtimeConfig: { portMappings },
+  };
+  return cni(node, { ...pod, plugin: "portmap", conf });
+}
 
 describe("a crowd", () => {
   test("has no address twice, and leaves nothing", { timeout: 7_200_000 }, async () => {
@@ -210,6 +234,23 @@ END
     const addresses = answers.flatMap(({ json }) => addressesIn(json ?? {}));
     expect(new Set(addresses).size).toBe(crowded.length);
   });
+
+  test.runIf(soak)(
+    "a burst of 200 pods, as after a boot, has no code 11",
+    { timeout: 600_000 },
+    async () => {
+      await using node = await createSandbox();
+      await writeSubnetEnv(node, [IPV4]);
+      const names = Array.from({ length: 200 }, (_, n) => `burst${n}`);
+      await node.addPods(names);
+      const started = performance.now();
+      const answers = await Promise.all(names.map(async (id, n) => addChain(node, id, n)));
+      console.log(`burst: ${((performance.now() - started) / 1000).toFixed(1)} s`);
+      expect(answers.filter(({ code }) => code !== 0).map(({ stdout }) => stdout)).toEqual([]);
+      const addresses = answers.flatMap(({ json }) => addressesIn(json ?? {}));
+      expect(new Set(addresses).size).toBe(names.length);
+    },
+  );
 
   test("L10: a bridge that is busy all the time keeps nobody from making another", async () => {
     await using node = await createSandbox();

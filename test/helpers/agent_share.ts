@@ -5,6 +5,7 @@
 import { matchesGlob } from "node:path";
 import { beforeEach, type RunnerTestCase } from "vitest";
 import { agentExceptions } from "./agent_exceptions.ts";
+import { agentWay } from "./agent_way.ts";
 import { isInShare } from "./share.ts";
 
 const share = Number(process.env["AGENT_SHARE"] ?? 1);
@@ -18,6 +19,7 @@ beforeEach(({ task, skip }) => {
 function exceptionOf({ file, fullTestName }: RunnerTestCase): string | undefined {
   return agentExceptions.find(
     (exception) =>
+      (exception.onlyDying !== true || agentWay() === "dying") &&
       matchesGlob(file.name, `test/${exception.file}`) &&
       exception.name?.test(fullTestName) === true,
   )?.why;

@@ -31,6 +31,7 @@ const SUPERVISE = `
 exec 3<&0 </dev/null
 mkdir -p -m 700 /run/flannel-cni/agent
 cd /run/flannel-cni/agent
+(umask 077 && : >log >pid)
 agent() {
   "$flannel" agent >>log 2>&1 &
   pid=$!

@@ -51,8 +51,10 @@ export async function cnitool(
   const run = async (words: readonly string[]): Promise<RunResult> =>
     node.exec("/opt/cni/bin/cnitool", words, options);
   let result = await run(args);
-  // cnitool has called DEL itself.
-  while (args[0] === "add" && isLost(result.stderr)) result = await run(args);
+  while (args[0] === "add" && isLost(result.stderr)) {
+    await run(["del", ...args.slice(1)]);
+    result = await run(args);
+  }
   const { exitCode, stdout, stderr } = result;
   expect(stderr, "a stack trace").not.toMatch(/^\s+at .*[(:]/m);
   return { status: exitCode, stdout, stderr };

@@ -16,7 +16,7 @@ my $files = "/var/lib/cni/networks/*/{lock,last_reserved_ip.0,last_reserved_ip.1
 `;
 
 const SAVE = `${COMMON}
-for my $file (grep { -f } glob $files) {
+for my $file (grep { -f && -s _ < 4096 } glob $files) {
   my $value = "\\0" x 4096;
   my $length = syscall($get, $file, $attribute, $value, 4096);
   open my $in, "<", $file;
@@ -30,7 +30,7 @@ for (<STDIN>) {
   my ($file, @values) = map { pack "H*", substr $_, 1 } split;
   $saved{$file} = \\@values;
 }
-for my $file (grep { -f } glob $files) {
+for my $file (grep { -f && -s _ < 4096 } glob $files) {
   my ($content, $value) = @{ $saved{$file} || ["", ""] };
   if ($file =~ /lock$/) {
     if ($value eq "") { syscall($remove, $file, $attribute) }

@@ -21,7 +21,8 @@ import { execaSync } from "execa";
 import { beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 
 import { takeLock, takeNamedLock, takeTransientLock } from "../../../../shared/files/lock.ts";
-import type { Lock, LockKind } from "../../../../shared/files/lock.ts";
+import type { Lock } from "../../../../shared/files/lock.ts";
+import type { LockKind } from "../../../../shared/files/lock_wait.ts";
 import { sys } from "../../../../shared/runtime/sys_node.ts";
 
 const isRoot = process.geteuid?.() === 0;
@@ -98,6 +99,31 @@ describe("a lock", () => {
       refused("busy", /process \d+ \((flock|sleep)\) has held it for 0\.3 seconds/),
     );
     expect(performance.now() - start).toBeGreaterThan(299);
+  });
+
+  test("that others have in turn is waited for longer", async () => {
+    // Those who share it leave no moment between them, for some seconds.
+    const share = 'for n in 1 2 3 4 5 6 7 8 9; do flock -s "$0" sleep 0.4; done';
+    const script = `${share} & sleep 0.2; ${share}`;
+    const holders = spawn("sh", ["-c", script, path], { detached: true });
+    onTestFinished(() => {
+      if (holders.exitCode === null) process.kill(-(holders.pid ?? 0));
+    });
+    await vi.waitFor(() => {
+      expect(isFree(path)).toBe(false);
+    });
+    const start = performance.now();
+    takeLock(sys, path, 2000).release();
+    expect(performance.now() - start).toBeGreaterThan(2500);
+  });
+
+  test("that one process keeps is not waited for longer", async () => {
+    await hold(path);
+    const start = performance.now();
+    expect(() => takeLock(sys, path, 2000)).toThrow(
+      refused("busy", /process \d+ \((flock|sleep)\) has held it for 2 seconds/),
+    );
+    expect(performance.now() - start).toBeLessThan(10_000);
   });
 
   test("is got as soon as its holder ends", async () => {
