@@ -27,6 +27,7 @@ import type { Options } from "./options.ts";
 import { OverlayKernel } from "./overlay_kernel.ts";
 import {
   chooseExternal,
+  leaseIn,
   readEarlier,
   subnetsOf,
   admissionContext,
@@ -69,6 +70,7 @@ export class Flanneld {
   readonly #readiness: Readiness;
   readonly #earlier: SubnetEnv | undefined;
   #setup: Setup | undefined;
+  #reconciler: Reconciler | undefined;
   #external: ChosenInterface | undefined;
   #lease: Lease | undefined;
   /** What the reconciler, the rules and the admission were last told of this node. */
@@ -104,7 +106,7 @@ export class Flanneld {
       throw error;
     } finally {
       servers.close();
-      this.#setup?.reconciler.close();
+      this.#reconciler?.close();
       this.#setup?.traffic.close();
       this.#setup?.keeper?.close();
     }
@@ -178,28 +180,23 @@ export class Flanneld {
     );
     const output = await this.#until("commands", signal, async () => keeper?.prepare());
     const backend = chooseBackend(conf, output);
-    const lease = await this.#manager.acquire(backend.attributes(external, macs), signal);
+    const reconciler = this.#newReconciler(conf, backend, kernel, signal);
+    this.#reconciler = reconciler;
+    await this.#until("interface", signal, async () => {
+      reconciler.start();
+    });
+    const attributes = backend.attributes(external, macs);
+    if (this.#earlier !== undefined) {
+      // Peers send packets by the backend that they are told of, as soon as they are told.
+      const lease = { ...leaseIn(this.#earlier), attributes, since: 0 };
+      reconciler.configure({ lease, external, macs });
+      await reconciler.whenTried();
+    }
+    const lease = await this.#manager.acquire(attributes, signal);
     this.#readiness.done("lease");
     const subnets = subnetsOf(lease).map(formatCidr);
     this.#log.info(`This node's subnet is ${subnets.join(" and ")}.`);
     await this.#until("commands", signal, async () => keeper?.follow(lease, external));
-    const reconciler = new Reconciler({
-      sys: this.#sys,
-      log: this.#log,
-      kernel,
-      backend,
-      networks: { ipv4: conf.network, ipv6: conf.ipv6Network },
-      previousNetworks: this.#earlier?.networks ?? [],
-      blackholes: this.#options.traffic.blackholeRoute,
-      onExternalChange: () => {
-        this.#follow(signal);
-      },
-      onRefusals: (refusals) => {
-        this.#notJoined = refusals;
-        this.#logRefusals();
-        this.#tellKeeper();
-      },
-    });
     const traffic = new TrafficKeeper({
       ...{ sys: this.#sys, log: this.#log, nftables: conf.enableNftables },
       ...this.#options.traffic,
@@ -217,9 +214,6 @@ export class Flanneld {
     this.#setup = { conf, backend, settings, macs, reconciler, traffic, admission, keeper };
     this.#external = external;
     this.#lease = lease;
-    await this.#until("interface", signal, async () => {
-      reconciler.start();
-    });
     await this.#apply(this.#setup, external, lease, signal);
     await traffic.whenInPlace();
     this.#readiness.done("rules");
@@ -233,6 +227,28 @@ export class Flanneld {
     // The start has needed more memory than what follows.
     await sleep(startEnds, signal);
     this.#sys.shrink();
+  }
+
+  #newReconciler(
+    conf: NetConf,
+    backend: Backend,
+    kernel: OverlayKernel,
+    signal: AbortSignal,
+  ): Reconciler {
+    return new Reconciler({
+      ...{ sys: this.#sys, log: this.#log, kernel, backend },
+      networks: { ipv4: conf.network, ipv6: conf.ipv6Network },
+      previousNetworks: this.#earlier?.networks ?? [],
+      blackholes: this.#options.traffic.blackholeRoute,
+      onExternalChange: () => {
+        this.#follow(signal);
+      },
+      onRefusals: (refusals) => {
+        this.#notJoined = refusals;
+        this.#logRefusals();
+        this.#tellKeeper();
+      },
+    });
   }
 
   /** Waits for a config with a backend that this flanneld has. */

@@ -5,7 +5,6 @@ import { formatSubnetEnv } from "../../shared/flannel/subnet_env.ts";
 import type { SubnetEnv } from "../../shared/flannel/subnet_env.ts";
 import type { Lease } from "../../shared/flannel/lease.ts";
 import type { NetConf } from "../../shared/flannel/net_conf.ts";
-import type { Family } from "../../shared/net/address.ts";
 import { describeOverlay } from "../../shared/netlink/overlay_change.ts";
 import { randomMac } from "../../shared/node/random.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
@@ -15,10 +14,11 @@ import { chooseMacs, readVxlanOptions } from "./backends/vxlan.ts";
 import { DryKernel } from "./dry_kernel.ts";
 import { PeerAdmission } from "./leases/admission.ts";
 import type { Admission } from "./leases/admission.ts";
-import type { KnownLease, LeaseManager, PeerLeases } from "./leases/lease_manager.ts";
+import type { LeaseManager, PeerLeases } from "./leases/lease_manager.ts";
 import type { Options } from "./options.ts";
 import {
   chooseExternal,
+  leaseIn,
   readEarlier,
   subnetsOf,
   admissionContext,
@@ -110,11 +110,6 @@ async function printPlan(
   const isNew = env === undefined || file !== formatSubnetEnv(env);
   if (isNew) say(`Would write ${options.subnetFile}:\n${file.trimEnd()}`);
   return 0;
-}
-
-function leaseIn(env: SubnetEnv): KnownLease {
-  const subnetOf = (family: Family) => env.subnets.find(({ address }) => address.family === family);
-  return { id: "", subnet: subnetOf(4), subnetV6: subnetOf(6) };
 }
 
 /** In etcd nothing tells a node's own entry from those of peers before it has acquired it. */

@@ -218,11 +218,14 @@ export class OverlayState {
     return isAny;
   }
 
-  /** Deletes devices of flannel's that nobody needs. @returns their names. */
-  deleteStaleDevices(): readonly string[] {
+  /**
+   * Deletes devices of flannel's that nobody needs.
+   * @returns their names; undefined while peers may still send to them.
+   */
+  deleteStaleDevices(): readonly string[] | undefined {
+    const { kernel, backend } = this.#settings;
     // A cluster changes from vxlan to another backend node by node.
-    if (this.#wantedDevices.length === 0 && this.book.hasPeerOfType("vxlan")) return [];
-    const { kernel } = this.#settings;
+    if (backend.type !== "vxlan" && this.book.hasPeerOfType("vxlan")) return undefined;
     const stale = deleteStaleDevices(kernel, this.#wantedDevices, this.#networks());
     return stale.map(({ name }) => name);
   }

@@ -10,7 +10,7 @@ import { chooseInterface } from "./external_interface.ts";
 import type { ChosenInterface } from "./external_interface.ts";
 import type { AdmissionContext } from "./leases/admission.ts";
 import type { Subnets } from "./leases/etcd_entries.ts";
-import type { NodeSettings } from "./leases/lease_manager.ts";
+import type { KnownLease, NodeSettings } from "./leases/lease_manager.ts";
 import { networksOf, observeInterfaces } from "./observe_interfaces.ts";
 import type { InterfaceOptions } from "./options.ts";
 import type { TrafficSubnet } from "./traffic/keeper.ts";
@@ -20,6 +20,12 @@ import type { TrafficSubnet } from "./traffic/keeper.ts";
 /** The subnets of a lease. */
 export function subnetsOf({ subnet, subnetV6 }: Pick<Lease, "subnet" | "subnetV6">): Cidr[] {
   return [subnet, subnetV6].filter((known) => known !== undefined);
+}
+
+/** The lease that this node had when subnet.env was written. */
+export function leaseIn({ subnets }: SubnetEnv): KnownLease {
+  const subnetOf = (family: Family) => subnets.find(({ address }) => address.family === family);
+  return { id: "", subnet: subnetOf(4), subnetV6: subnetOf(6) };
 }
 
 /** The interface that leads to the other nodes. @throws Failure */

@@ -52,6 +52,7 @@ export class Reconciler {
   readonly #record = new ReconcilerRecord();
   readonly #next = new RoundTimer(() => void this.#run());
   readonly #churn: Churn;
+  readonly #tried = Promise.withResolvers<undefined>();
   readonly #synced = Promise.withResolvers<undefined>();
   #events: KernelEvents | undefined;
   #interval: ReturnType<typeof setInterval> | undefined;
@@ -124,6 +125,11 @@ export class Reconciler {
     void this.#run();
   }
 
+  /** Resolves when what this node has been said to have was made once, or could not be. */
+  async whenTried(): Promise<void> {
+    await this.#tried.promise;
+  }
+
   /** Resolves when all peers have been known and joined once, but for those that cannot be. */
   async whenSynced(): Promise<void> {
     await this.#synced.promise;
@@ -191,6 +197,7 @@ export class Reconciler {
       this.#fail(error);
     } finally {
       this.#isRunning = false;
+      if (this.#state.own !== undefined) this.#tried.resolve(undefined);
     }
   }
 
@@ -289,6 +296,8 @@ export class Reconciler {
   /** Only now, as packets have other ways. */
   #deleteStaleDevices(): void {
     const devices = this.#state.deleteStaleDevices();
+    // The device goes with the last peer that uses it.
+    if (devices === undefined) return;
     this.#areDevicesUnseen = false;
     if (devices.length > 0) {
       this.#options.log.info(
