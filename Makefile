@@ -76,7 +76,7 @@ bench: ## Compare with the reference plugins (as root; ARGS=--quick for a minute
 bench-docs: $(DEPS) ## Put the figures of the last bench into the docs (ARGS="--out FILE")
 	@$(NODE) scripts/bench/main.ts --docs $(ARGS)
 
-image: build ## Write the init container's image to dist/image, without an engine
+image: build ## Write the image for clusters to dist/image, without an engine
 	@$(NODE) scripts/release/image.ts $(ARGS)
 
 profile: $(SCHEMAS) ## Show what each module costs at a start

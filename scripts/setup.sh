@@ -143,7 +143,7 @@ apt_install() {
 install_client_tools() {
   lacking "$client_tools" || return 0
   { command -v apt-get >/dev/null && apt_install 2>/dev/null; } ||
-    echo "The agent's native client cannot be built without:$packages (see docs/install.md)"
+    echo "The agent's native client cannot be built without:$packages (see docs/install-cni.md)"
 }
 
 install_tools() {

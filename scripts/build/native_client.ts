@@ -31,7 +31,7 @@ export async function buildNativeClient(folder: string): Promise<NativeClient | 
   const missing = await missingTool();
   if (missing !== undefined) {
     console.log(
-      `No native client of the agent is built: there is no ${missing} (docs/install.md).`,
+      `No native client of the agent is built: there is no ${missing} (docs/install-cni.md).`,
     );
     return undefined;
   }

@@ -9,6 +9,9 @@
 {{- if contains "flannel-io/flannel" .Values.flannel.image.repository -}}
 {{- fail (printf "flannel.image.repository must be an image of flannel-cni (got %q), which has the plugins as well." .Values.flannel.image.repository) -}}
 {{- end -}}
+{{- if eq .Values.flannel.backend "udp" -}}
+{{- fail "flannel.backend udp needs /dev/net/tun, which containers do not have: use vxlan or host-gw, or run flanneld on the nodes." -}}
+{{- end -}}
 {{- $backends := list "vxlan" "host-gw" "extension" "alloc" -}}
 {{- if not (has .Values.flannel.backend $backends) -}}
 {{- fail (printf "flannel.backend must be one of %s (got %q): this flanneld has no other." (join ", " $backends) (toString .Values.flannel.backend)) -}}

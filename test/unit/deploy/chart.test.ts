@@ -177,6 +177,7 @@ describe.skipIf(isMissing)("the chart", () => {
     ['flannel.flannel_cni={"image":{"tag":"x"}}', "flannel.flannel_cni has no meaning here"],
     ['flannel.image.repository="ghcr.io/flannel-io/flannel"', "must be an image of flannel-cni"],
     ['flannel.backend="wireguard"', "flannel.backend must be one of vxlan, host-gw"],
+    ['flannel.backend="udp"', "flannel.backend udp needs /dev/net/tun"],
     ["flannel.psk=1", "flannel.psk is an option of the backend wireguard"],
     ["flannel.backendPortv6=51821", "flannel.backendPortv6 is an option of the backend wireguard"],
     ['flannel.tunnelMode="auto"', "flannel.tunnelMode is an option of the backend wireguard"],
