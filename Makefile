@@ -34,7 +34,7 @@ $(DEPS): package-lock.json
 test: ## Run every check, both builds and their tests (as root)
 	@sh scripts/setup.sh test
 	@$(MAKE) $(SCHEMAS)
-	@$(NODE) scripts/check/test.ts
+	@$(NODE) scripts/check/test.ts $(ARGS)
 
 test-vm: ## Run the tests that want another kernel, in a virtual machine (as root)
 	@sh scripts/setup.sh test-vm
@@ -57,7 +57,7 @@ test-cluster: ## Run the image and the manifest in real Kubernetes clusters, her
 
 soak: ## Run the long form of all tests, on both builds (as root; takes hours)
 	@sh scripts/setup.sh test-vm
-	@$(MAKE) all
+	@$(MAKE) all kubernetes image
 	@SOAK=1 FUZZ_CASES=70000 $(NODE) node_modules/vitest/vitest.mjs run --maxWorkers=2 $(ARGS)
 
 run: ## Show pods that reach each other (as root)

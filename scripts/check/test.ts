@@ -1,6 +1,9 @@
 /**
- * Runs the checks, both builds, and all tests on them. The last line is `N passed, N failed`: tests,
- * and among the failed ones also checks and builds.
+ * Runs the checks, both builds, and all tests on them:
+ *
+ *   test.ts [--cluster]    --cluster: also those in Kubernetes clusters, where these can be built
+ *
+ * The last line is `N passed, N failed`: tests, and among the failed ones also checks and builds.
  */
 import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { relative } from "node:path";
@@ -32,16 +35,38 @@ const reportFile = "dist/.work/tests.json";
 /** One in how many tests of each file runs on the Node build, and with agents in one in how many files. */
 const shares = { NODE_SHARE: "14", AGENT_SHARE: "16" };
 
+const projects = ["unit", "bun", "pkg", "agent", "dying-agent"];
+
+interface Counts {
+  readonly passed: number;
+  readonly failed: number;
+  /** What was not tested, and why. */
+  readonly skipped?: string;
+}
+
 const failedSteps = await runSteps([
   { name: "builds", command: ["make", "build", "build-pkg"], show: true },
   ...checks,
 ]);
-const tests = failedSteps > 0 ? { passed: 0, failed: 0 } : await runTests();
-const failed = failedSteps + tests.failed;
-console.log(`${tests.passed} passed, ${failed} failed`);
+const counts = failedSteps > 0 ? [] : [await runTests(projects)];
+if (failedSteps === 0 && process.argv.includes("--cluster")) counts.push(await runClusterTests());
+const passed = counts.reduce((sum, count) => sum + count.passed, 0);
+const failed = counts.reduce((sum, count) => sum + count.failed, failedSteps);
+for (const { skipped } of counts) if (skipped !== undefined) console.log(skipped);
+console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed > 0 ? 1 : 0;
 
-async function runTests(): Promise<{ passed: number; failed: number }> {
+/** The tests in clusters, after what they need has been built, which takes minutes the first time. */
+async function runClusterTests(): Promise<Counts> {
+  const check = ["scripts/kubernetes/main.ts", "--check"];
+  const { failed: cannotBuild, stderr } = await execa(process.execPath, check, { reject: false });
+  if (cannotBuild) return { passed: 0, failed: 0, skipped: `clusters were not tested: ${stderr}` };
+  const build = ["kubernetes", "image"];
+  const { failed: hasFailed } = await execa("make", build, { stdio: "inherit", reject: false });
+  return hasFailed ? { passed: 0, failed: 1 } : runTests(["cluster"]);
+}
+
+async function runTests(names: readonly string[]): Promise<Counts> {
   mkdirSync("dist/.work", { recursive: true });
   rmSync(reportFile, { force: true });
   const { exitCode } = await execa(
@@ -49,7 +74,7 @@ async function runTests(): Promise<{ passed: number; failed: number }> {
     [
       ...["node_modules/vitest/vitest.mjs", "run"],
       ...["--reporter=default", "--reporter=json", `--outputFile.json=${reportFile}`],
-      ...["unit", "bun", "pkg", "agent", "dying-agent"].map((project) => `--project=${project}`),
+      ...names.map((name) => `--project=${name}`),
     ],
     { stdio: "inherit", reject: false, env: { ...shares, ...process.env } },
   );
