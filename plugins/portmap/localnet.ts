@@ -104,9 +104,9 @@ function setSysctl({ node, warn }: PortmapEnv, link: string, value: "0" | "1"): 
 export function closeLocalnets(env: PortmapEnv, listed: readonly string[] = []): void {
   for (const link of new Set([...env.store.localnets(), ...listed])) {
     try {
-      if (!isClosable(env, link)) continue;
+      if (!mayBeClosable(env, link)) continue;
       env.store.withRulesOfLink(env.firewall, link, () => {
-        if (isClosable(env, link)) close(env, link);
+        if (mayBeClosable(env, link)) close(env, link);
       });
     } catch (error) {
       env.warn(`Rules for ${link} may be left: ${asCniError(error).message}`);
@@ -114,15 +114,18 @@ export function closeLocalnets(env: PortmapEnv, listed: readonly string[] = []):
   }
 }
 
-function isClosable(env: PortmapEnv, link: string): boolean {
+/** Whether only rules that are not recorded may need it. */
+function mayBeClosable(env: PortmapEnv, link: string): boolean {
   if (env.store.isOnLink(link)) return false;
-  if (!isOn(env, link)) return true;
-  return env.store.localnetBefore(link) === "0" && !hasUnrecorded(env);
+  return env.store.localnetBefore(link) === "0" || !isOn(env, link);
 }
 
 function close(env: PortmapEnv, link: string): void {
-  if (isOn(env, link)) setSysctl(env, link, "0");
-  if (isOn(env, link)) return;
+  if (isOn(env, link)) {
+    if (hasUnrecorded(env)) return;
+    setSysctl(env, link, "0");
+    if (isOn(env, link)) return;
+  }
   const ruleset = localnetRuleset(link, env.node.sys.sha512);
   for (const backend of backends) driverOf(env.firewall, backend).remove([4], [ruleset]);
   env.store.forgetLocalnet(link);

@@ -86,7 +86,7 @@ function commit(env: PortmapEnv, { record, evicted, entryHandles }: Task): void 
     }
     const added: PortRecord = { ...record, phase: "added" };
     const handles = { 4: entryHandles.get(4) ?? [], 6: entryHandles.get(6) ?? [] };
-    store.write(entryHandles.size === 0 ? added : { ...added, entryHandles: handles });
+    store.update(entryHandles.size === 0 ? added : { ...added, entryHandles: handles });
     for (const previous of evicted) if (!isSameAttachment(previous, record)) store.remove(previous);
   });
   if (evicted.length > 0) closeLocalnets(env);

@@ -196,6 +196,15 @@ export class PortStore {
     this.#index.add(name, record);
   }
 
+  /**
+   * Writes a record of which only its state has changed: its claims are there already, and the longest of
+   * the lists that they are in has a line for each record of the node.
+   * @throws CniError IoFailure
+   */
+  update(record: PortRecord): void {
+    this.#files.write(`containers/${this.#name(record)}`, formatRecord(record));
+  }
+
   /** Removes a record and its claims. @throws CniError IoFailure */
   remove(record: PortRecord): void {
     const name = this.#name(record);

@@ -51,7 +51,7 @@ function markLeaving({ store, warn }: PortmapEnv, records: readonly PortRecord[]
   try {
     store.locked(() => {
       for (const record of records) {
-        store.write({ ...record, phase: "leaving" });
+        store.update({ ...record, phase: "leaving" });
         store.departures.mark(record.forward.network, record.forward);
       }
     });

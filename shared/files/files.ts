@@ -57,7 +57,7 @@ export function readIfPresent(path: string, options: ReadOptions = {}): string |
     if (!found.isFile()) throw wrongType(path, kindOf(found.mode));
     // Files of /proc have size 0, and any file can grow: reading has a limit as well.
     if (found.size > maxBytes) throw tooLong(path, maxBytes);
-    return readOpened(fd, path, maxBytes);
+    return readOpened(fd, path, maxBytes, found.size);
   } finally {
     closeSync(fd);
   }
@@ -69,14 +69,16 @@ const readFlags = constants.O_NONBLOCK | constants.O_NOCTTY;
 /** Large enough for nearly all files. */
 const smallBuffer = Buffer.allocUnsafeSlow(16_384);
 
-function readOpened(fd: number, path: string, maxBytes: number): string {
+/** @param size of the file; 0 where only its end tells. */
+function readOpened(fd: number, path: string, maxBytes: number, size: number): string {
   let buffer = smallBuffer;
   let length = 0;
   for (;;) {
     const got = readSync(fd, buffer, length, buffer.length - length, null);
-    if (got === 0) return buffer.toString("utf8", 0, length);
     length += got;
     if (length > maxBytes) throw tooLong(path, maxBytes);
+    const isWhole = size > 0 && length >= size && length < buffer.length;
+    if (got === 0 || isWhole) return buffer.toString("utf8", 0, length);
     if (length < buffer.length) continue;
     const larger = Buffer.allocUnsafeSlow(buffer.length * 4);
     buffer.copy(larger);

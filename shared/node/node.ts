@@ -60,6 +60,7 @@ export class Node implements Attributes, Disposable {
   readonly #options: NodeOptions;
   #host: Namespace | undefined;
   #sockDiag: NetlinkSocket | undefined;
+  #bootId: string | undefined;
   readonly #containers = new Map<string, Namespace>();
 
   constructor(sys: Sys, options: NodeOptions = {}) {
@@ -122,7 +123,7 @@ export class Node implements Attributes, Disposable {
 
   /** The id of this boot, unique among all machines, or undefined if the kernel does not tell. */
   get bootId(): string | undefined {
-    return readLine(sysctlPath("kernel/random/boot_id"));
+    return (this.#bootId ??= readLine(sysctlPath("kernel/random/boot_id")));
   }
 
   get hostName(): string | undefined {

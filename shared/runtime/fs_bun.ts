@@ -5,7 +5,7 @@
  */
 import { check, EEXIST, ENOENT } from "./fs_error.ts";
 import { answer, cString, libc, ptr } from "./libc_bun.ts";
-import { statSync } from "./stat_bun.ts";
+import { isFolder } from "./stat_bun.ts";
 
 export { fstatSync, lstatSync, statSync } from "./stat_bun.ts";
 
@@ -84,9 +84,12 @@ export function linkSync(from: string, to: string): void {
 
 /** Makes the parent folders too: `recursive` must be true. */
 export function mkdirSync(path: string, options: { recursive: true; mode: number }): void {
+  // Nearly always it is there.
+  if (isFolder(path)) return;
   const at = cString(path);
   const done = answer(() => libc.mkdir(ptr(at), options.mode));
-  if (done === -EEXIST && statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
+  // Another process may have made it in the meantime.
+  if (done === -EEXIST && isFolder(path)) return;
   if (done !== -ENOENT) {
     check(done, "mkdir", path);
     return;
@@ -162,19 +165,22 @@ export function writeFileSync(
   }
 }
 
+/** Reused by every call. */
+let entries: Buffer | undefined;
+
+function getdents(fd: number, into: Buffer): number {
+  return answer(() => libc.syscall(SYS_getdents64, fd, ptr(into), into.length, 0, 0));
+}
+
 /** The names in a folder, from getdents64's struct linux_dirent64. */
 export function readdirSync(path: string): string[] {
   const headerBytes = 19;
   const names: string[] = [];
   const fd = open(path, O_NONBLOCK, 0, "scandir");
   try {
-    const entries = Buffer.allocUnsafeSlow(65_536);
+    entries ??= Buffer.allocUnsafeSlow(65_536);
     for (;;) {
-      const got = check(
-        answer(() => libc.syscall(SYS_getdents64, fd, ptr(entries), entries.length, 0, 0)),
-        "scandir",
-        path,
-      );
+      const got = check(getdents(fd, entries), "scandir", path);
       if (got === 0) return names;
       for (let at = 0; at < got; at += entries.readUInt16LE(at + 16)) {
         const start = at + headerBytes;
@@ -189,7 +195,7 @@ export function readdirSync(path: string): string[] {
 
 export function readlinkSync(path: string): string {
   const at = cString(path);
-  const into = Buffer.alloc(pathMax);
+  const into = Buffer.allocUnsafe(pathMax);
   const length = answer(() => libc.readlink(ptr(at), ptr(into), into.length));
   return into.toString("utf8", 0, check(length, "readlink", path));
 }

@@ -93,7 +93,12 @@ export function answerOnce(call: () => number): number {
   return value >= 0 ? value : -ffi.read.i32(libc.__errno_location(), 0);
 }
 
-/** A NUL-terminated string. The caller must keep a reference to it until the call has returned. */
+const encoder = new TextEncoder();
+
+/**
+ * A NUL-terminated string. The caller must keep a reference to it until the call has returned. `Buffer.from`
+ * takes five times as long.
+ */
 export function cString(text: string): Uint8Array {
-  return Buffer.from(`${text}\0`);
+  return encoder.encode(`${text}\0`);
 }

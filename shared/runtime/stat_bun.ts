@@ -66,6 +66,12 @@ export function lstatSync(
   };
 }
 
+/** Whether there is a folder, as far as can be seen. */
+export function isFolder(path: string): boolean {
+  const seen = statx(AT_FDCWD, path, 0);
+  return typeof seen !== "number" && (seen.getUint16(28, true) & S_IFMT) === S_IFDIR;
+}
+
 /** A struct statx; its layout is the same on all processors. */
 function look(
   path: string,
@@ -79,14 +85,16 @@ function look(
   throw failure(-seen, call, path);
 }
 
-/** @returns a struct statx, or the negated errno. */
+/** Reused by every call: to make one takes as long as the call. */
+const struct = new DataView(new ArrayBuffer(256));
+
+/** @returns a struct statx, which the next call overwrites, or the negated errno. */
 function statx(folder: number, path: string, flags: number): DataView | number {
-  const into = new Uint8Array(256);
   const at = cString(path);
   const done = answer(() =>
-    libc.syscall(SYS_statx, folder, ptr(at), flags, STATX_BASIC_STATS, ptr(into)),
+    libc.syscall(SYS_statx, folder, ptr(at), flags, STATX_BASIC_STATS, ptr(struct)),
   );
-  return done < 0 ? done : new DataView(into.buffer);
+  return done < 0 ? done : struct;
 }
 
 function stats(seen: DataView): Stats {
