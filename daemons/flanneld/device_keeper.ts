@@ -3,6 +3,7 @@ import type { Cidr } from "../../shared/net/cidr.ts";
 import type { OverlayChange } from "../../shared/netlink/overlay_change.ts";
 import type { Link } from "../../shared/netlink/query.ts";
 import type { WantedDevice } from "./backends/backend.ts";
+import { ipipDevice } from "./backends/ipip.ts";
 import { udpDevice } from "./backends/udp.ts";
 import { isFlannels, planDevice, staleDevices } from "./device_plan.ts";
 import { plannedDevice } from "./overlay_kernel.ts";
@@ -62,7 +63,7 @@ export function keepDevices(
 /** The devices of flannel's, and those that have the names of wanted ones. */
 function devicesOf(kernel: OverlayKernel, wanted: readonly Pick<WantedDevice, "name">[]): Link[] {
   const vxlans = kernel.vxlans();
-  const names = [udpDevice, ...wanted.map(({ name }) => name)];
+  const names = [udpDevice, ipipDevice, ...wanted.map(({ name }) => name)];
   const tunnels = names
     .filter((name) => vxlans.every((link) => link.name !== name))
     .flatMap((name) => kernel.link(name) ?? []);
@@ -88,6 +89,7 @@ function keepDevice(
     const observed = {
       parent: lower,
       vxlans,
+      ipips: wanted.kind === "ipip" ? kernel.ipips() : [],
       sameName,
       addresses: sameName === undefined ? [] : kernel.addresses(sameName.index),
     };

@@ -3,15 +3,18 @@ import type { Cidr } from "../../shared/net/cidr.ts";
 import { sameAddress } from "../../shared/net/address.ts";
 import type { OverlayChange } from "../../shared/netlink/overlay_change.ts";
 import type { Link } from "../../shared/netlink/query.ts";
+import type { IpipLink } from "../../shared/netlink/ipip.ts";
 import type { VxlanLink } from "../../shared/netlink/vxlan.ts";
+import { ipipDevice } from "./backends/ipip.ts";
 import { overhead } from "./backends/vxlan.ts";
-import type { WantedDevice, WantedTun, WantedVxlan } from "./backends/backend.ts";
+import type { WantedDevice, WantedIpip, WantedTun, WantedVxlan } from "./backends/backend.ts";
 
 /** What the node has of a wanted device. */
 export interface ObservedDevice {
   /** The link that packets are to leave by. */
   readonly parent: Pick<Link, "index" | "mtu">;
   readonly vxlans: readonly VxlanLink[];
+  readonly ipips: readonly IpipLink[];
   /** The link that has the device's name, of whatever kind. */
   readonly sameName: Pick<Link, "index" | "kind" | "mtu" | "name" | "up"> | undefined;
   /** The addresses of the device, where it is there. */
@@ -37,14 +40,25 @@ export function planDevice(
 ): OverlayChange[] {
   return wanted.kind === "vxlan"
     ? planVxlan(wanted, observed, network, hard)
-    : planTun(wanted, observed, network);
+    : planPlain(wanted, observed, network);
 }
 
-function planTun(wanted: WantedTun, observed: ObservedDevice, network: Cidr): OverlayChange[] {
+/** A device that has no more than a kind, at most a local address, and what every link has. */
+function planPlain(
+  wanted: WantedIpip | WantedTun,
+  observed: ObservedDevice,
+  network: Cidr,
+): OverlayChange[] {
   const { sameName: found, addresses } = observed;
-  const create: OverlayChange = { kind: "create-tun", name: wanted.name };
+  const create: OverlayChange =
+    wanted.kind === "ipip"
+      ? { kind: "create-ipip", device: wanted }
+      : { kind: "create-tun", name: wanted.name };
   if (found === undefined) return [create];
-  if (found.kind !== "tun") return [deletion(found), create];
+  if (found.kind !== wanted.kind) return [deletion(found), create];
+  if (wanted.kind === "ipip" && !isIpipAsMade(wanted, observed.ipips)) {
+    return [deletion(found), create];
+  }
   const change = {
     ...(found.mtu === wanted.mtu ? {} : { mtu: wanted.mtu }),
     ...(found.up ? {} : { up: true }),
@@ -56,6 +70,13 @@ function planTun(wanted: WantedTun, observed: ObservedDevice, network: Cidr): Ov
       : [{ kind: "set-device", index, link, ...change } as const]),
     ...addressChanges(wanted, found, addresses, network),
   ];
+}
+
+function isIpipAsMade({ name, local }: WantedIpip, ipips: readonly IpipLink[]): boolean {
+  const found = ipips.find((link) => link.name === name);
+  return (
+    found?.local !== undefined && sameAddress(found.local, local) && found.remote === undefined
+  );
 }
 
 function planVxlan(
@@ -206,5 +227,6 @@ export function staleDevices<Device extends Pick<Link, "index" | "kind" | "name"
 /** Whether a link is of a name and a kind that flannel gives its devices. */
 export function isFlannels(name: string, kind: string): boolean {
   if (kind === "vxlan") return /^flannel(?:-v6)?\.\d+$/.test(name);
+  if (kind === "ipip") return name === ipipDevice;
   return kind === "tun" && /^flannel\d+$/.test(name);
 }

@@ -22,6 +22,8 @@ import type { Link } from "../../shared/netlink/query.ts";
 import { listMainRoutes, mainRouteDump, nextHops } from "../../shared/netlink/route.ts";
 import type { NextHop, TableRoute } from "../../shared/netlink/route.ts";
 import { errnoText, NetlinkSocket } from "../../shared/netlink/socket.ts";
+import { listIpips } from "../../shared/netlink/ipip.ts";
+import type { IpipLink } from "../../shared/netlink/ipip.ts";
 import { listVxlans } from "../../shared/netlink/vxlan.ts";
 import type { VxlanLink } from "../../shared/netlink/vxlan.ts";
 import { readSysctl } from "../../shared/node/sysctl.ts";
@@ -81,6 +83,10 @@ export class OverlayKernel implements Disposable {
 
   vxlans(): VxlanLink[] {
     return listVxlans(this.#socket);
+  }
+
+  ipips(): IpipLink[] {
+    return listIpips(this.#socket);
   }
 
   addresses(link: number): Cidr[] {

@@ -54,6 +54,11 @@ export function vxlanInfo(options?: Vxlan): Buffer {
   return bytes(formatInfo({ kind: "vxlan", ...(data === undefined ? {} : { data }) }));
 }
 
+/** IFLA_LINKINFO of an ipip device: to be made with these properties, or of any. */
+export function ipipInfo(data?: Buffer): Buffer {
+  return bytes(formatInfo({ kind: "ipip", ...(data === undefined ? {} : { data }) }));
+}
+
 /** IFLA_LINKINFO to change properties of a bridge port. */
 export function bridgePortInfo(port: { hairpin: boolean; isolated: boolean }): Buffer {
   const slaveData = bytes(

@@ -10,12 +10,15 @@ import { deleteFdbEntry, deleteNeighbour, setFdbEntry, setNeighbour } from "./ne
 import type { FdbEntry, Neighbour } from "./neighbour.ts";
 import { deleteRoute, setRoute } from "./route.ts";
 import type { NewRoute, TableRoute } from "./route.ts";
+import { createIpip } from "./ipip.ts";
+import type { NewIpip } from "./ipip.ts";
 import { changeVxlan, createVxlan } from "./vxlan.ts";
 import type { NewVxlan } from "./vxlan.ts";
 
 /** One change to a node's overlay network, as plain data. Links are given by index. */
 export type OverlayChange =
   | { readonly kind: "create-vxlan"; readonly device: NewVxlan }
+  | { readonly kind: "create-ipip"; readonly device: NewIpip }
   /** Not by netlink: see {@link isByNetlink}. */
   | { readonly kind: "create-tun"; readonly name: string }
   | {
@@ -67,6 +70,8 @@ export function encodeOverlay(change: NetlinkChange): Message {
   switch (change.kind) {
     case "create-vxlan":
       return createVxlan(change.device);
+    case "create-ipip":
+      return createIpip(change.device);
     case "change-vxlan":
       return changeVxlan(change.index, change.device);
     case "set-device":
@@ -110,6 +115,7 @@ export function isDone(change: OverlayChange, errno: number): boolean {
       return errno === ESRCH || errno === ENODEV;
     case "create-vxlan":
     case "create-tun":
+    case "create-ipip":
     case "change-vxlan":
     case "set-device":
     case "set-neighbour":
@@ -125,6 +131,10 @@ export function describeOverlay(change: OverlayChange): string {
     case "create-vxlan": {
       const { name, vni, local, mtu, mac } = change.device;
       return `create the vxlan device ${name} (VNI ${vni}, local ${formatAddress(local)}, MTU ${mtu}, MAC ${mac})`;
+    }
+    case "create-ipip": {
+      const { name, local, mtu } = change.device;
+      return `create the ipip device ${name} (local ${formatAddress(local)}, MTU ${mtu})`;
     }
     case "create-tun":
       return `create the tun device ${change.name}`;

@@ -7,11 +7,14 @@ import { basename, dirname, join, resolve } from "node:path";
 import { run } from "./process.ts";
 import { pathOf } from "./requirements.ts";
 
-const CACHE = "node_modules/.cache/vm-kernel";
+const CACHE = "node_modules/.cache/vm-kernel-ipip";
 const PACKAGE = "linux-image-cloud-amd64";
 
 /** The kernel's modules in the order to load them. Dependencies are not resolved. */
-const MODULES = ["llc", "stp", "bridge", "garp", "mrp", "8021q", "veth"];
+const MODULES = [
+  ...["llc", "stp", "bridge", "garp", "mrp", "8021q", "veth"],
+  ...["tunnel4", "ip_tunnel", "ipip"],
+];
 
 /** busybox has the rest. Its sh and nsenter would run its own ip, so those are real ones. */
 const PROGRAMS = ["bridge", "ip", "nsenter", "ping", "sh", "tcpdump"];

@@ -49,7 +49,14 @@ export interface WantedTun extends WantedLink {
   readonly kind: "tun";
 }
 
-export type WantedDevice = WantedVxlan | WantedTun;
+/** A device that puts packets into IPv4 packets, which go where the route says. */
+export interface WantedIpip extends WantedLink {
+  readonly kind: "ipip";
+  /** Where its packets come from. */
+  readonly local: Address;
+}
+
+export type WantedDevice = WantedVxlan | WantedTun | WantedIpip;
 
 /** A peer's subnet of one family, and its attributes, which have been checked. */
 export interface Peer {

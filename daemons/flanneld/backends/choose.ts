@@ -5,11 +5,12 @@ import { alloc } from "./alloc.ts";
 import type { Backend } from "./backend.ts";
 import { extension, readExtensionCommands } from "./extension.ts";
 import { hostGw } from "./host_gw.ts";
+import { ipip } from "./ipip.ts";
 import { udp } from "./udp.ts";
 import { readVxlanOptions, vxlan } from "./vxlan.ts";
 
 /** flannel's backends that are not implemented yet. */
-const notYet: ReadonlySet<string> = new Set(["ipip", "wireguard", "bgp"]);
+const notYet: ReadonlySet<string> = new Set(["wireguard", "bgp"]);
 
 /** flannel's backends that will not be implemented, with what to use instead. */
 const alternatives: Readonly<Record<string, string>> = {
@@ -39,6 +40,8 @@ export function chooseBackend(netConf: NetConf, output: string | undefined): Bac
       return hostGw(networks);
     case "alloc":
       return alloc(networks);
+    case "ipip":
+      return ipip(networks, netConf.backend);
     case "udp":
       return udp(networks);
     case "extension":
@@ -62,12 +65,12 @@ function refusal(type: string): Failure {
     return new Failure(
       "invalid",
       `Cannot use the backend ${type}: this flanneld does not have it yet.`,
-      'Set Backend.Type in net-conf.json to "vxlan", "host-gw", "extension", "udp" or "alloc".',
+      'Set Backend.Type in net-conf.json to "vxlan", "host-gw", "ipip", "extension", "udp" or "alloc".',
     );
   }
   return new Failure(
     "invalid",
     `Cannot use the backend ${quote(type)}: flanneld does not know it.`,
-    'Set Backend.Type in net-conf.json to "vxlan", "host-gw", "extension", "udp" or "alloc".',
+    'Set Backend.Type in net-conf.json to "vxlan", "host-gw", "ipip", "extension", "udp" or "alloc".',
   );
 }

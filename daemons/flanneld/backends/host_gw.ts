@@ -9,7 +9,7 @@ import type {
 } from "./backend.ts";
 
 /** Backends whose nodes also take packets that have not come through a tunnel. */
-const takesPlainPackets: ReadonlySet<string> = new Set(["host-gw", "vxlan"]);
+const takesPlainPackets: ReadonlySet<string> = new Set(["host-gw", "ipip", "vxlan"]);
 
 /** host-gw: a route to each peer. Peers must be on the same link as this node. */
 export function hostGw({ ipv4, ipv6 }: Networks): Backend {

@@ -28,7 +28,6 @@ import { runningFlannelds } from "./running.ts";
 
 /** Devices of flannel's backends that this flanneld does not have, by name and kind. */
 const otherDevices: Readonly<Record<string, string>> = {
-  "flannel.ipip": "ipip",
   "flannel-wg": "wireguard",
   "flannel-wg-v6": "wireguard",
 };

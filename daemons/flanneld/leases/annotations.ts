@@ -13,7 +13,7 @@ import { NetError } from "../../../shared/net/error.ts";
 import { parseGoPattern, PatternError } from "../go_pattern.ts";
 import type { NodeSettings } from "./lease_manager.ts";
 
-const usualTypes = ["vxlan", "host-gw", "extension", ""];
+const usualTypes = ["vxlan", "host-gw", "ipip", "extension", ""];
 
 type Annotations = ReadonlyMap<string, string>;
 

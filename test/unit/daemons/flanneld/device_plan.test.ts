@@ -7,6 +7,7 @@ import { isFlannels, planDevice, staleDevices } from "../../../../daemons/flanne
 import { parseAddress } from "../../../../shared/net/address.ts";
 import { parseCidr } from "../../../../shared/net/cidr.ts";
 import type { Cidr } from "../../../../shared/net/cidr.ts";
+import type { IpipLink } from "../../../../shared/netlink/ipip.ts";
 import type { Vxlan, VxlanLink } from "../../../../shared/netlink/vxlan.ts";
 import { KernelModel, vxlanLink } from "./kernel_model.ts";
 
@@ -75,6 +76,7 @@ function settle(kernel: KernelModel, device: WantedVxlan, hard: boolean): number
       {
         parent,
         vxlans: kernel.links,
+        ipips: [],
         sameName: found,
         addresses: found === undefined ? [] : (kernel.addresses.get(found.index) ?? []),
       },
@@ -127,20 +129,26 @@ describe("a device", () => {
       vxlan: { ...right, ...vxlan },
     });
     const sameName = link.name === wanted.name ? link : undefined;
-    const observed = { parent, vxlans: [link], sameName, addresses: [wanted.address] };
+    const observed = { parent, vxlans: [link], ipips: [], sameName, addresses: [wanted.address] };
     expect(planDevice(wanted, observed, network, false).map(({ kind }) => kind)).toEqual(kinds);
   });
 
   it("is made anew with the port that the config names", () => {
     const link = vxlanLink({ index: 5, name: wanted.name, mac: wanted.mac, vxlan: right });
-    const observed = { parent, vxlans: [link], sameName: link, addresses: [wanted.address] };
+    const observed = {
+      parent,
+      vxlans: [link],
+      ipips: [],
+      sameName: link,
+      addresses: [wanted.address],
+    };
     const changes = planDevice({ ...wanted, port: 4789 }, observed, network, false);
     expect(changes.map(({ kind }) => kind)).toEqual(["delete-device", "create-vxlan"]);
   });
 
   it("takes the place of a link of another kind", () => {
     const sameName = { index: 7, kind: "dummy", name: wanted.name, mtu: 1500, up: true };
-    const observed = { parent, vxlans: [], sameName, addresses: [] };
+    const observed = { parent, vxlans: [], ipips: [], sameName, addresses: [] };
     expect(planDevice(wanted, observed, network, false)).toMatchObject([
       { kind: "delete-device", index: 7 },
       { kind: "create-vxlan", device: { name: "flannel.1", parent: 2 } },
@@ -151,7 +159,7 @@ describe("a device", () => {
     const address = parseCidr("10.244.1.0/32");
     const tun = { kind: "tun", name: "flannel0", family: 4, mtu: 1472, address } as const;
     const plan = (sameName: ObservedDevice["sameName"], addresses: Cidr[] = []) =>
-      planDevice(tun, { parent, vxlans: [], sameName, addresses }, network, false);
+      planDevice(tun, { parent, vxlans: [], ipips: [], sameName, addresses }, network, false);
     expect(plan(undefined)).toEqual([{ kind: "create-tun", name: "flannel0" }]);
     const link = { index: 5, kind: "tun", name: "flannel0", mtu: 1500, up: false };
     expect(plan({ ...link, kind: "dummy" })).toMatchObject([
@@ -164,6 +172,34 @@ describe("a device", () => {
       expect.objectContaining({ kind: "delete-device-address", index: 5 }),
     ]);
     expect(plan({ ...link, mtu: 1472, up: true }, [address])).toEqual([]);
+  });
+
+  it("that is ipip is made anew where it sends from another address, or to one alone", () => {
+    const address = parseCidr("10.244.1.0/32");
+    const local = parseAddress("10.77.0.11");
+    const name = "flannel.ipip";
+    const ipip = { kind: "ipip", name, family: 4, mtu: 1480, local, address } as const;
+    const link = {
+      ...vxlanLink({ index: 5, name, mac: "", mtu: 1480, vxlan: right }),
+      kind: "ipip",
+    };
+    const plan = (sameName: ObservedDevice["sameName"], found: Partial<IpipLink>) =>
+      planDevice(
+        ipip,
+        {
+          ...{ parent, vxlans: [], sameName, addresses: [address] },
+          ipips: [{ ...link, local, remote: undefined, ...found }],
+        },
+        network,
+        false,
+      ).map(({ kind }) => kind);
+    expect(plan(undefined, {})).toEqual(["create-ipip"]);
+    expect(plan(link, {})).toEqual([]);
+    const strange = parseAddress("10.77.0.99");
+    for (const found of [{ local: strange }, { local: undefined }, { remote: strange }]) {
+      expect(plan(link, found)).toEqual(["delete-device", "create-ipip"]);
+    }
+    expect(plan({ ...link, kind: "dummy" }, {})).toEqual(["delete-device", "create-ipip"]);
   });
 
   it("gets no larger MTU than its parent has room for", () => {
@@ -181,7 +217,7 @@ describe("a device", () => {
     const vxlan = { ...right, local: wanted6.local };
     const link = vxlanLink({ index: 5, name: wanted6.name, mac: wanted6.mac, mtu: 1430, vxlan });
     const addresses = ["fe80::1/64", "fd00:244:0:9::/128", "2001:db8::1/64"].map(parseCidr);
-    const observed = { parent, vxlans: [link], sameName: link, addresses };
+    const observed = { parent, vxlans: [link], ipips: [], sameName: link, addresses };
     const changes = planDevice(wanted6, observed, parseCidr("fd00:244::/48"), false);
     expect(changes).toMatchObject([
       { kind: "add-device-address", address: wanted6.address },
@@ -225,6 +261,7 @@ describe("devices of flannel's that nobody wants", () => {
     ["flannel.4096", "vxlan"],
     ["flannel-v6.1", "vxlan"],
     ["flannel0", "tun"],
+    ["flannel.ipip", "ipip"],
   ])("%s of the kind %s is one", (name, kind) => {
     expect(isFlannels(name, kind)).toBe(true);
     expect(isFlannels(name, "dummy")).toBe(false);

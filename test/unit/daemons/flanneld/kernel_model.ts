@@ -35,8 +35,9 @@ export class KernelModel {
   /** @returns the errno. */
   execute(change: OverlayChange): number {
     switch (change.kind) {
+      case "create-ipip":
       case "create-tun":
-        throw new Error("the model has no tun devices");
+        throw new Error("the model has vxlan devices alone");
       case "create-vxlan":
         return this.#create(change.device);
       case "change-vxlan":

@@ -285,6 +285,11 @@ describe("a change", () => {
       [0],
     ],
     [{ kind: "create-tun", name: "flannel0" }, "create the tun device flannel0", [0]],
+    [
+      { kind: "create-ipip", device: { name: "flannel.ipip", mtu: 1480, local: address } },
+      "create the ipip device flannel.ipip (local 10.244.2.0, MTU 1480)",
+      [0],
+    ],
     [{ kind: "delete-route", route: listed }, "delete the route to 10.244.2.0/24", [0, 3, 19]],
   ];
 

@@ -1,0 +1,54 @@
+import { Failure } from "../../../shared/base/failure.ts";
+import type { JsonObject } from "../../../shared/base/json.ts";
+import type { Backend, Networks, Peer } from "./backend.ts";
+import { joinAnotherBackend } from "./host_gw.ts";
+
+export const ipipDevice = "flannel.ipip";
+/** Bytes of the outer header. */
+const overhead = 20;
+
+/**
+ * ipip: packets to a peer are put into IPv4 packets, by one device.
+ * @param options of the Backend object of net-conf.json.
+ * @throws Failure invalid for a network of IPv6, which it does not carry.
+ */
+export function ipip({ ipv4, ipv6 }: Networks, { DirectRouting: direct }: JsonObject): Backend {
+  if (ipv4 === undefined || ipv6 !== undefined) {
+    throw new Failure(
+      "invalid",
+      "Cannot use the backend ipip: it carries IPv4 alone, and EnableIPv6 is set.",
+      'Set EnableIPv6 in net-conf.json to false, or Backend.Type to "vxlan".',
+    );
+  }
+  return {
+    type: "ipip",
+    makesRoutes: true,
+    mtu: (external) => external.mtu - overhead,
+    attributes: ({ publicIp }) => ({
+      ...{ publicIp, publicIpv6: undefined, backendType: "ipip" },
+      ...{ backendData: undefined, backendV6Data: undefined },
+    }),
+    problem: () => undefined,
+    devices: ({ subnet }, { address: local, mtu }) =>
+      subnet === undefined || local === undefined
+        ? []
+        : [
+            {
+              ...{ kind: "ipip", name: ipipDevice, family: 4, local, mtu: mtu - overhead },
+              address: { address: subnet.address, prefix: 32 },
+            },
+          ],
+    asksNextHop: (peer) => direct === true || !isOwn(peer),
+    join(peer, context) {
+      if (!isOwn(peer)) return joinAnotherBackend(peer, context);
+      const { nextHop } = context;
+      const isDirect = direct === true && nextHop !== undefined && nextHop.gateway === undefined;
+      const link = isDirect ? nextHop.link : "device";
+      return { vtepMac: undefined, gateway: peer.publicIp, link };
+    },
+  };
+}
+
+function isOwn({ backendType }: Peer): boolean {
+  return backendType === "ipip";
+}
