@@ -27,10 +27,21 @@ interface Running {
   readonly at: number;
 }
 
-function carryOut({ lanes, memory }: Request): Reply {
+function carryOut(request: Request): Reply {
+  const running = new Map<number, Running>();
+  try {
+    return makeCalls(request, running);
+  } finally {
+    // Where one has failed. They have this process's stderr, and whoever reads it would wait for them.
+    for (const pid of running.keys()) process.kill(pid, "SIGKILL");
+    while (running.size > 0) running.delete(waitForAny().pid);
+  }
+}
+
+/** @param running has the calls that have not ended. */
+function makeCalls({ lanes, memory }: Request, running: Map<number, Running>): Reply {
   const costs: Cost[][] = lanes.map(() => []);
   const results: unknown[] = lanes.map(() => undefined);
-  const running = new Map<number, Running>();
   const begin = (lane: number, at: number): void => {
     const call = lanes[lane]?.[at];
     if (call !== undefined) running.set(...start(call, lane, at, results[lane]));
