@@ -11,8 +11,8 @@ import type { Plugin, Scenario } from "./scenarios.ts";
 
 /** Rounds that don't count: the first pod makes the bridge and the firewall's chains. */
 const usualWarmUps = 2;
-/** More of them with an agent, which has the code compiled as it is used. */
-const agentWarmUps = 20;
+/** Pods that an agent has had before: its engine compiles code as it is used. */
+const agentWarmUps = 160;
 const usualMemoryRounds = 3;
 
 /** The executables of each side that there is. The floor needs none. */
@@ -38,7 +38,8 @@ export async function measure(
       const plugins = scenario.plugins.map((plugin) => substitute(plugin, bin));
       const node = await BenchNode.create(side, bin, plugins, scenario);
       nodes.set(side, node);
-      const warmUp = isWithAgent(side) && !scenario.rebooted ? agentWarmUps : 0;
+      const isWarmedUp = isWithAgent(side) && !scenario.rebooted;
+      const warmUp = isWarmedUp ? Math.ceil(agentWarmUps / scenario.atOnce) : 0;
       for (let round = 0; round < warmUp; round++) await oneRound(node, scenario, false);
     }
     const warmUps = scenario.rebooted ? 0 : usualWarmUps;
