@@ -32,6 +32,16 @@ import {
   Word,
 } from "./protocol.ts";
 import type { Answer } from "./protocol.ts";
+import {
+  AF_UNIX,
+  MSG_NOSIGNAL,
+  SCM_RIGHTS,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  SO_PEERCRED,
+} from "../runtime/socket_constants.ts";
 
 /** What this process goes on with by itself. */
 export interface Remainder {
@@ -50,12 +60,6 @@ interface Descriptors {
   readonly warnings: number;
 }
 
-const AF_UNIX = 1;
-const SOCK_STREAM = 1;
-const SOL_SOCKET = 1;
-const SO_PEERCRED = 17;
-const SCM_RIGHTS = 1;
-const MSG_NOSIGNAL = 0x4000;
 const MFD_CLOEXEC = 1;
 const AT_FDCWD = -100;
 const O_NOCTTY = 0o400;
@@ -110,7 +114,7 @@ function isAsked(env: NodeJS.ProcessEnv): boolean {
 
 /** Connects without waiting. @returns the socket, or -1 if no agent of root's listens. */
 function connect(): number {
-  const socket = syscall(SYS_socket, AF_UNIX, SOCK_STREAM | O_NONBLOCK | O_CLOEXEC, 0);
+  const socket = syscall(SYS_socket, AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   const address = cString(`\u0001\0${agentSocket}`);
   const done = syscall(SYS_connect, socket, addressOf(address), address.length);
   if (done === 0 && peerOf(socket)[1] === 0) return socket;

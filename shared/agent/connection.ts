@@ -4,10 +4,9 @@ import type { SystemCalls } from "../runtime/system_calls.ts";
 import type { Sys } from "../runtime/sys.ts";
 import { decodeRequest, requestLength, Word } from "./protocol.ts";
 import type { AgentRequest } from "./protocol.ts";
+import { MSG_DONTWAIT, MSG_NOSIGNAL } from "../runtime/socket_constants.ts";
 
 const EAGAIN = 11;
-const MSG_DONTWAIT = 0x40;
-const MSG_NOSIGNAL = 0x4000;
 /** Descriptors of a call: stderr, and the namespace. */
 const mostPassed = 2;
 /** More bytes than the header of a request has. */

@@ -2,13 +2,12 @@ import { statSync } from "node:fs";
 import type { Stats } from "node:fs";
 import type { SystemCalls } from "../runtime/system_calls.ts";
 import type { Sys } from "../runtime/sys.ts";
+import { SOL_SOCKET, SO_PEERCRED } from "../runtime/socket_constants.ts";
 
 /**
  * Who is at the other end of a connection. The agent does nothing for a caller that this one could not
  * do itself.
  */
-const SOL_SOCKET = 1;
-const SO_PEERCRED = 17;
 /** CAP_NET_ADMIN and CAP_SYS_ADMIN. */
 const needed = (1 << 12) | (1 << 21);
 

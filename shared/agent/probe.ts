@@ -4,6 +4,14 @@ import { readIfPresent } from "../files/files.ts";
 import { agentLock, agentSocket } from "../files/paths.ts";
 import type { Sys } from "../runtime/sys.ts";
 import { encodeRequest, Word } from "./protocol.ts";
+import {
+  AF_UNIX,
+  MSG_NOSIGNAL,
+  SOCK_CLOEXEC,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  SO_RCVTIMEO,
+} from "../runtime/socket_constants.ts";
 
 /** What there is of an agent on this node. */
 export interface AgentState {
@@ -13,11 +21,6 @@ export interface AgentState {
   readonly buildId: string | undefined;
 }
 
-const AF_UNIX = 1;
-const SOCK_STREAM_CLOEXEC = 1 | 0o2000000;
-const SOL_SOCKET = 1;
-const SO_RCVTIMEO = 20;
-const MSG_NOSIGNAL = 0x4000;
 const EAGAIN = 11;
 const ECONNREFUSED = 111;
 /** Seconds that an agent may be at a call of others. */
@@ -26,7 +29,7 @@ const patience = 2;
 /** Asks the agent for nothing: a call without descriptors, which every agent declines. */
 export function probeAgent(sys: Sys): AgentState {
   const buildId = buildIdIn(agentLock);
-  const fd = sys.socket(AF_UNIX, SOCK_STREAM_CLOEXEC, 0);
+  const fd = sys.socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return { kind: "none", buildId };
   try {
     const timeout = Buffer.from(new BigInt64Array([BigInt(patience), 0n]).buffer);

@@ -15,6 +15,7 @@ import { buildId } from "./build_id.ts";
 import { applyEngineOptions } from "./engine.ts";
 import { callTimeout } from "./limits.ts";
 import type { WorkerStart } from "./worker_start.ts";
+import { AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM } from "../runtime/socket_constants.ts";
 
 /** Set at build time from package.json. */
 declare const FLANNEL_CNI_VERSION: string;
@@ -27,8 +28,6 @@ export interface AgentOptions {
   readonly dataFolders: readonly string[];
 }
 
-const AF_UNIX = 1;
-const SOCK_STREAM_CLOEXEC = 1 | 0o2000000;
 /** Clients that wait to be accepted. */
 const backlog = 1024;
 /** Milliseconds for an agent that is just ending, whose place this one takes. */
@@ -147,7 +146,10 @@ function linkOf(path: string): string | undefined {
 /** Makes the socket, in the place of one that an agent before this has left. @throws Failure */
 function listen(sys: Sys, system: SystemCalls): number {
   removeIfPresent(agentSocket);
-  const fd = check(sys.socket(AF_UNIX, SOCK_STREAM_CLOEXEC | 0o4000, 0), "make the agent's socket");
+  const fd = check(
+    sys.socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0),
+    "make the agent's socket",
+  );
   const address = unixAddress(Buffer.from(agentSocket));
   check(sys.bind(fd, address), `make the socket ${agentSocket}`);
   chmodSync(agentSocket, onlyOwner);

@@ -3,11 +3,8 @@ import { Failure } from "../base/failure.ts";
 import type { Sys } from "../runtime/sys.ts";
 import { untilDone } from "./until_done.ts";
 import type { Waiting } from "./until_done.ts";
+import { AF_UNIX, MSG_NOSIGNAL, SOCK_CLOEXEC, SOCK_DGRAM } from "../runtime/socket_constants.ts";
 
-const AF_UNIX = 1;
-const SOCK_DGRAM = 2;
-const SOCK_CLOEXEC = 0x80000;
-const MSG_NOSIGNAL = 0x4000;
 /** Bytes of a path in a struct sockaddr_un. */
 const maxPath = 108;
 /** Milliseconds between attempts: systemd may wait, and a socket that was passed on may be gone for good. */

@@ -1,3 +1,5 @@
+import { AF_UNIX, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_DGRAM, SOL_SOCKET } from "./socket_constants.ts";
+
 /**
  * Closes a file without waiting for what the kernel does when it is closed. A socket to netfilter waits
  * for all that was deleted to be freed, 10 to 20 ms, and so would the end of this process.
@@ -6,10 +8,6 @@
  * message knows them, so the kernel's collector of such sockets closes them, in a thread of the
  * kernel's own. Before Linux 6.9 the collector runs in the process that closes, which then waits as ever.
  */
-const AF_UNIX = 1;
-const SOCK_DGRAM_CLOEXEC = 2 | 0o2000000;
-const SOL_SOCKET = 1;
-const SCM_RIGHTS = 1;
 /** Bytes of struct cmsghdr with two descriptors. */
 const controlBytes = 24;
 
@@ -24,7 +22,7 @@ export interface DescriptorCalls {
 
 export function closeLater(calls: DescriptorCalls, fd: number): void {
   const pair = new Int32Array(2);
-  const hasPair = calls.socketpair(AF_UNIX, SOCK_DGRAM_CLOEXEC, 0, pair) === 0;
+  const hasPair = calls.socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair) === 0;
   const [from = -1, to = -1] = pair;
   if (hasPair) {
     const control = Int32Array.of(controlBytes, 0, SOL_SOCKET, SCM_RIGHTS, to, fd);

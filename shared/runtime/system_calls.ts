@@ -3,6 +3,15 @@
  * of a plugin.
  */
 
+import {
+  AF_UNIX,
+  MSG_DONTWAIT,
+  SCM_RIGHTS,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  SOL_SOCKET,
+} from "./socket_constants.ts";
+
 /** How a runtime makes one. */
 export interface RawCalls {
   /**
@@ -42,13 +51,10 @@ const arm64: typeof x64 = {
 };
 const numbers = process.arch === "x64" ? x64 : arm64;
 
-const SOCK_NONBLOCK_CLOEXEC = 0o4000 | 0o2000000;
-const [AF_UNIX, SOCK_SEQPACKET] = [1, 5];
+const SOCK_NONBLOCK_CLOEXEC = SOCK_NONBLOCK | SOCK_CLOEXEC;
+const SOCK_SEQPACKET = 5;
 const EFD_NONBLOCK_CLOEXEC = SOCK_NONBLOCK_CLOEXEC;
-const MSG_DONTWAIT = 0x40;
 const MSG_CMSG_CLOEXEC = 0x40000000;
-const SOL_SOCKET = 1;
-const SCM_RIGHTS = 1;
 const ITIMER_REAL = 0;
 const NS_GET_NSTYPE = 0xb703;
 const CLONE_NEWNET = 0x40000000;

@@ -2,8 +2,10 @@
  * Many calls in one agent: descriptors and memory do not grow, and when no calls come it does nothing. The
  * short form makes 600 calls; the long form (SOAK=1) 100,000, and 1,000 pods.
  */
+import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { limitMemory, memoryController } from "../lab/cgroups.ts";
 import type { Conf } from "../helpers/cni.ts";
 import { isBun, soak } from "../helpers/form.ts";
 import { callOf, createAgentLab, resultOf, usageOf } from "./agent_lab.ts";
@@ -16,6 +18,12 @@ const mostOwnMegabytes = 45;
 /** Milliseconds after which it has collected its garbage, and the kernel has got its pages back. */
 const quiet = 5000;
 const perAsk = 50;
+
+const controller = memoryController();
+/** What its container may take. */
+const manifestMegabytes = Number(
+  /limits:\s+memory: (\d+)Mi/.exec(readFileSync("deploy/kube-flannel-agent.yml", "utf8"))?.[1],
+);
 
 const port = (hostPort: number, more: Conf = {}): Conf => ({
   cniVersion: "1.0.0",
@@ -70,7 +78,10 @@ describe.runIf(isBun)("many calls in one agent", () => {
   test("for many pods: it stays small, and idle when no calls come", {
     timeout: 600_000,
   }, async () => {
-    await using lab = await createAgentLab();
+    const group =
+      controller === undefined ? undefined : await limitMemory(controller, manifestMegabytes);
+    onTestFinished(async () => group?.remove());
+    await using lab = await createAgentLab([], group?.processes);
     const client = await lab.client();
     const names = Array.from({ length: pods }, (_, n) => `pod${String(n)}`);
     await lab.node.addPods(names);
@@ -87,6 +98,11 @@ describe.runIf(isBun)("many calls in one agent", () => {
     console.log(`agent: ${String(pods)} pods, ${JSON.stringify(after)}`);
     expect(after.ownMegabytes).toBeLessThan(mostOwnMegabytes);
     expect(after.ticks - before.ticks).toBeLessThanOrEqual(1);
+    if (group === undefined) return;
+    const figures = group.figures();
+    console.log(`in a group of ${String(manifestMegabytes)} MiB: ${JSON.stringify(figures)}`);
+    // It may drop pages of files, but has never had to wait for room.
+    expect(figures.refusals).toBe(0);
   });
 });
 

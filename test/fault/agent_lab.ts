@@ -33,10 +33,13 @@ export interface AgentLab extends AsyncDisposable {
 }
 
 /** Makes a node with an agent. */
-export async function createAgentLab(args: readonly string[] = []): Promise<AgentLab> {
+export async function createAgentLab(
+  args: readonly string[] = [],
+  processes?: string,
+): Promise<AgentLab> {
   const node = await createSandbox();
   await writeSubnetEnv(node, DUAL_STACK);
-  const agent = await startAgent(node, args);
+  const agent = await startAgent(node, args, processes);
   const clients: Client[] = [];
   return {
     node,

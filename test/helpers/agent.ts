@@ -4,9 +4,22 @@ import { eventually } from "../lab/eventually.ts";
 import { binDir, type Sandbox } from "./cni.ts";
 import { startDaemon, type Daemon } from "./flanneld.ts";
 
-/** Starts an agent, and returns when it takes calls. */
-export async function startAgent(sandbox: Sandbox, args: readonly string[] = []): Promise<Daemon> {
-  const agent = startDaemon(sandbox, join(binDir(), "flannel"), ["agent", ...args]);
+/**
+ * Starts an agent, and returns when it takes calls.
+ * @param processes the file of a cgroup that takes it in.
+ */
+export async function startAgent(
+  sandbox: Sandbox,
+  args: readonly string[] = [],
+  processes?: string,
+): Promise<Daemon> {
+  const agent = startDaemon(
+    sandbox,
+    join(binDir(), "flannel"),
+    ["agent", ...args],
+    undefined,
+    processes,
+  );
   const log = await eventually(
     async () => Promise.resolve(agent.log()),
     (text) => text.includes("takes calls"),

@@ -36,6 +36,8 @@ export interface MemoryGroup {
 
 /** What the kernel has counted in a group. */
 export interface MemoryFigures {
+  /** MiB of everything, the kernel's for what it has made included. */
+  readonly all: number;
   /** MiB of files, which are dropped where room is needed. */
   readonly files: number;
   /** How often there was no room left. */
@@ -69,6 +71,7 @@ export async function limitMemory(controller: string, limit: number): Promise<Me
   return {
     processes: join(path, "cgroup.procs"),
     figures: () => ({
+      all: read(isFirst ? "memory.usage_in_bytes" : "memory.current", "") / 2 ** 20,
       files: read("memory.stat", isFirst ? "cache " : "file ") / 2 ** 20,
       refusals: isFirst ? read("memory.failcnt", "") : read("memory.events", "max "),
       majorFaults: read("memory.stat", "pgmajfault "),
