@@ -44,6 +44,8 @@ export async function imageFiles(bin: string): Promise<readonly Entry[]> {
   return [
     fileAt(executable, join(bin, executable)),
     ...links.map((path) => linkTo(path, `/${executable}`)),
+    // Runtimes name pods' namespaces by it.
+    linkTo("var/run", "/run"),
     fileAt("usr/sbin/nft", nft),
     ...tools.flatMap(({ path, file, names }) => [
       fileAt(`usr/sbin/${file}`, path),

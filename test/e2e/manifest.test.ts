@@ -66,9 +66,10 @@ async function cleanNode(skip: Skip): Promise<RuntimeNode | undefined> {
   }
   await runtime.node.sh(`
     rm -rf /opt/cni/bin /etc/cni/net.d /run/flannel
-    mkdir -p /opt/cni/bin /etc/cni/net.d /run/flannel
+    mkdir -p /opt/cni/bin /etc/cni/net.d /run/flannel /var/lib/cni /run/netns
     touch /run/xtables.lock
     ip link delete flannel.1 2> /dev/null || true
+    pkill -x flanneld || true
     nft flush ruleset
     iptables-legacy -w -t nat -F
     iptables-legacy -w -t mangle -X
@@ -173,6 +174,50 @@ describe("flanneld", () => {
       ...{ exitCode: 0, stdout: expect.stringContaining("Rules      in place") },
     });
     expect(await endContainer(on, id, daemon)).toBe(0);
+  });
+
+  test("has cnitool doctor in its container, with the answers that the node has", async ({
+    skip,
+  }) => {
+    const on = await cleanNode(skip);
+    if (on === undefined) return;
+    const [status, log] = await install(on);
+    expect(status, log).toBe(0);
+    const { id, daemon } = start(on);
+    await whenReady(on, daemon);
+    const { node } = on;
+    const doctor = async () => {
+      const args = ["cnitool", "doctor"];
+      const answer = await node.exec("/opt/cni/bin/flannel", args);
+      const words = { ...flanneld, command: ["/bin/cnitool", "doctor"], args: [] };
+      const container = startContainer(on, `doctor-${String(containers++)}`, words, pod);
+      const exitCode = await ended(container);
+      const note = /^The inside of pods was not examined.*\n/m;
+      expect(container.log()).toMatch(note);
+      return {
+        here: [answer.exitCode, answer.stdout],
+        inside: [exitCode, container.log().replace(note, "")],
+      };
+    };
+    const before = await doctor();
+    expect(before.here).toEqual([0, ""]);
+    expect(before.inside).toEqual(before.here);
+
+    const ports = JSON.stringify({ portMappings: [{ hostPort: 8080, containerPort: 80 }] });
+    await node.addPod("pod1");
+    const add = ["cnitool", "add", "--container-id", "pod1", "cbr0", "/run/netns/pod1"];
+    await node.output("/opt/cni/bin/flannel", add, { env: { CAP_ARGS: ports } });
+    const healthy = await doctor();
+    expect(healthy.here).toEqual([0, ""]);
+    expect(healthy.inside).toEqual(healthy.here);
+
+    await node.sh("iptables -t nat -F CNI-HOSTPORT-DNAT; ip link set cni0 mtu 1300");
+    const faulty = await doctor();
+    expect(faulty.here).toEqual([2, expect.stringMatching(/rules-missing[^]*wrong-mtu/)]);
+    expect(faulty.here[1]).toContain("Fix: /opt/cni/bin/flannel cnitool repair\n");
+    expect(faulty.inside).toEqual(faulty.here);
+    expect(await endContainer(on, id, daemon)).toBe(0);
+    await node.sh("ip netns delete pod1; ip link delete cni0; rm -rf /var/lib/cni/*");
   });
 
   test("needs NET_ADMIN", async ({ skip }) => {

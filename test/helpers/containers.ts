@@ -31,11 +31,17 @@ export interface Container {
   readonly command: readonly string[];
   readonly args?: readonly string[];
   readonly env?: readonly { readonly name: string; readonly value?: string }[];
-  readonly volumeMounts: readonly { readonly name: string; readonly mountPath: string }[];
+  readonly volumeMounts: readonly VolumeMount[];
   readonly securityContext: {
     readonly readOnlyRootFilesystem: boolean;
     readonly capabilities: { readonly drop: readonly string[]; readonly add: readonly string[] };
   };
+}
+
+interface VolumeMount {
+  readonly name: string;
+  readonly mountPath: string;
+  readonly readOnly?: boolean;
 }
 
 interface Volume {
@@ -113,10 +119,14 @@ export function startContainer(
 ): Daemon {
   const { securityContext, command, args = [], volumeMounts } = container;
   const wanted = capabilities ?? securityContext.capabilities.add;
-  const paths = volumeMounts.map(({ name, mountPath }) => {
+  const bound = volumeMounts.map(({ name, mountPath, readOnly }) => {
     const volume = volumes.find((candidate) => candidate.name === name);
-    return [volume?.hostPath?.path ?? join("/run/volumes", name), mountPath] as const;
+    const source = volume?.hostPath?.path ?? join("/run/volumes", name);
+    return `type=bind,src=${source},dst=${mountPath},options=rbind:rslave:${readOnly === true ? "ro" : "rw"}`;
   });
+  const more = Object.entries(mounts).map(
+    ([source, target]) => `type=bind,src=${source},dst=${target},options=rbind:ro`,
+  );
   const literal = (container.env ?? []).flatMap(({ name, value }) =>
     value === undefined ? [] : [[name, value] as const],
   );
@@ -129,10 +139,7 @@ export function startContainer(
       wanted.includes(name) ? [] : ["--cap-drop", `CAP_${name}`],
     ),
     ...wanted.flatMap((name) => ["--cap-add", `CAP_${name}`]),
-    ...[...paths, ...Object.entries(mounts)].flatMap(([source, target]) => [
-      "--mount",
-      `type=bind,src=${source},dst=${target},options=rbind:rw`,
-    ]),
+    ...[...bound, ...more].flatMap((mount) => ["--mount", mount]),
     ...[...literal, ...Object.entries(env)].flatMap(([name, value]) => [
       "--env",
       `${name}=${value}`,

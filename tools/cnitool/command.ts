@@ -15,7 +15,12 @@ export interface Tool {
   readonly builtins: ReadonlyMap<string, Handler>;
   readonly terminal: Terminal;
   readonly reservations: ReservationReader;
-  /** The words that call cnitool, as they have called it now: not every node has it in its PATH. */
+  /**
+   * Whether it may enter pods' namespaces. In a container such as flanneld's it may not, and has some of
+   * the node's folders alone.
+   */
+  readonly entersPods: boolean;
+  /** The words that call cnitool on this node, which need not have it in its PATH. */
   readonly cnitool: string;
 }
 

@@ -3,6 +3,8 @@ import type { Finding } from "../../shared/preconditions/finding.ts";
 import type { Command } from "./command.ts";
 import { findingsOf } from "./doctor/findings.ts";
 import { observe } from "./doctor/observe/observe.ts";
+import { isPresent } from "../../shared/files/files.ts";
+import { netFolder } from "./settings.ts";
 import { withCaches } from "./node/caching_node.ts";
 
 /** The exit status when nothing could be looked at. */
@@ -28,16 +30,31 @@ export const doctor: Command = {
       tool.terminal.say("Cannot examine the node: that needs root. Run it with sudo.");
       return unable;
     }
-    let findings: Finding[];
-    try {
-      findings = findingsOf(await withCaches(tool, observe));
-    } catch (error) {
-      const { message, details } = asCniError(error);
-      tool.terminal.say(`${message} ${details}`);
+    const { terminal, entersPods, cnitool } = tool;
+    if (!entersPods && !isPresent(netFolder(tool))) {
+      terminal.say(
+        `Cannot examine the node from this container: it has no ${netFolder(tool)}. Run it on the node: ${cnitool} doctor`,
+      );
       return unable;
     }
-    if (flags.has("json")) tool.terminal.json(findings);
-    else if (findings.length > 0) for (const line of reportOf(findings)) tool.terminal.line(line);
+    let findings: Finding[];
+    try {
+      findings = findingsOf(await withCaches(tool, observe)).filter(
+        // What a container may only read need not be so on the node.
+        ({ what }) => entersPods || !what.includes("EROFS"),
+      );
+    } catch (error) {
+      const { message, details } = asCniError(error);
+      terminal.say(`${message} ${details}`);
+      return unable;
+    }
+    if (!entersPods) {
+      terminal.say(
+        `The inside of pods was not examined, which this container may not enter. On the node: ${cnitool} doctor`,
+      );
+    }
+    if (flags.has("json")) terminal.json(findings);
+    else if (findings.length > 0) for (const line of reportOf(findings)) terminal.line(line);
     if (findings.some(({ severity }) => severity === "error")) return 2;
     return findings.length > 0 ? 1 : 0;
   },

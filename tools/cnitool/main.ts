@@ -3,6 +3,7 @@ import { runProgram } from "../../shared/cli/run.ts";
 import { Terminal } from "../../shared/cli/terminal.ts";
 import { explainError } from "../../shared/cni/error.ts";
 import type { Handler } from "../../shared/cni/handler.ts";
+import { binFolder } from "../../shared/files/paths.ts";
 import { Firewall } from "../../shared/firewall/firewall.ts";
 import { Node } from "../../shared/node/node.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
@@ -11,6 +12,7 @@ import { completionFor } from "./completion.ts";
 import { doctor } from "./doctor.ts";
 import { gc } from "./gc.ts";
 import { add, check, del, status } from "./network.ts";
+import { mayEnterNamespaces } from "./node/capabilities.ts";
 import { ReservationReader } from "./node/reservations.ts";
 import { ps } from "./ps.ts";
 import { repair } from "./repair.ts";
@@ -62,6 +64,8 @@ export async function cnitool(
   const builtins = new Map(plugins.map((plugin) => [plugin.name, plugin]));
   const reservations = new ReservationReader(node);
   const shared = { sys, node, firewall, builtins, terminal, reservations };
-  const tool: Tool = { ...shared, cnitool: ownCommand(sys.argv0) };
+  const entersPods = mayEnterNamespaces();
+  const command = ownCommand(entersPods ? sys.argv0 : `${binFolder}/flannel`);
+  const tool: Tool = { ...shared, entersPods, cnitool: command };
   return await runProgram(program, args, { terminal, tool, usageStatus, explain: explainError });
 }

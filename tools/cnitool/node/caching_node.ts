@@ -19,14 +19,30 @@ import type { Tool } from "../command.ts";
  */
 export async function withCaches<T>(tool: Tool, look: (tool: Tool) => Promise<T>): Promise<T> {
   using firewall = new CachingFirewall(tool.node.sys);
-  using node = new CachingNode(tool.node.sys);
+  using node = new CachingNode(tool.node.sys, tool.entersPods);
   return await look({ ...tool, node, firewall });
 }
 
 /** A node that is only looked at, and does not change meanwhile. */
 class CachingNode extends Node {
   readonly #boundPorts = new Map<"tcp" | "udp", ReadonlySet<number> | undefined>();
+  readonly #entersPods: boolean;
   #host: CachingHost | undefined;
+
+  constructor(sys: Sys, entersPods: boolean) {
+    super(sys);
+    this.#entersPods = entersPods;
+  }
+
+  /** A container has commands of its own; the node is taken to have its firewall's. */
+  override hasCommand(name: string): boolean {
+    return !this.#entersPods || super.hasCommand(name);
+  }
+
+  /** None, where it may not be entered. */
+  override container(path: string, allowOwn: boolean): Namespace | undefined {
+    return this.#entersPods ? super.container(path, allowOwn) : undefined;
+  }
 
   override get host(): CachingHost {
     return (this.#host ??= new CachingHost(this.sys));

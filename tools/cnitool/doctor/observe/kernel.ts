@@ -43,14 +43,19 @@ export function acceptRaKey(link: string): string {
 }
 
 /** Reads the kernel's settings and tables. @throws Failure kernel */
-export function observeKernel({ node }: Tool, bridge: string, links: readonly Link[]): KernelView {
+export function observeKernel(
+  { node, entersPods }: Tool,
+  bridge: string,
+  links: readonly Link[],
+): KernelView {
   const { host } = node;
   const advertised = advertisedLinks(node, links);
   const keys = [...sysctlKeys(bridge), ...advertised.map(acceptRaKey)];
   const [ipv4, ipv6] = [entriesIn("arp_cache"), entriesIn("ndisc_cache")];
   return {
     sysctls: readSysctls(host, keys),
-    problem: sysctlProblem(),
+    // In a container they are read-only, whatever they are on the node.
+    problem: entersPods ? sysctlProblem() : undefined,
     neighbours: {
       ...(ipv4 === undefined ? {} : { 4: ipv4 }),
       ...(ipv6 === undefined ? {} : { 6: ipv6 }),

@@ -28,7 +28,7 @@ export async function observePods(
     pods.push({
       attachment,
       name: podOf(attachment) ?? attachment.containerId,
-      problem: await problemOf(tool, attachment),
+      problem: tool.entersPods ? await problemOf(tool, attachment) : undefined,
       missingRules: missing,
       ruleErrors: errors.map(({ message }) => message),
       hostPorts,
