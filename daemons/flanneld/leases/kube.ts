@@ -28,6 +28,9 @@ import { readNetConfFile } from "./net_conf_file.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
+/** What a node of the list makes and drops, in things of a Churn: its JSON as objects. */
+const listed = 6;
+
 /** Leases as annotations of Node objects. The control plane assigns the subnets. */
 export class KubeLeaseManager implements LeaseManager {
   readonly #options: KubeOptions;
@@ -149,7 +152,7 @@ export class KubeLeaseManager implements LeaseManager {
         onObject: (node) => {
           // Of what the watch tells the routes come first.
           if (this.#complete) this.#litter += 2;
-          else this.#churn.add(2);
+          else this.#churn.add(listed);
           if (this.#nodes.isOwn(node.name)) this.#own.see(node, signal);
           else if (this.#peers.set(node)) this.#changed = true;
         },
