@@ -77,7 +77,8 @@ test.runIf(isBun)("connects pods, and is what flannel's is", async () => {
 
   await first.sandbox.sh("ip link set eth0 mtu 1400");
   await until("the MTU", async () => (await deviceOf(first)).includes("mtu 1372"), daemon);
-  expect(await subnetEnv(first)).toContain("FLANNEL_MTU=1372\n");
+  const isTold = async () => (await subnetEnv(first)).includes("FLANNEL_MTU=1372\n");
+  await until("subnet.env's MTU", isTold, daemon);
   expect(
     (await pod.exec("ping", ["-n", "-c", "1", "-M", "do", "-s", "1360", "10.244.2.2"])).stdout,
   ).toMatch(/From 10\.244\.1\.1 icmp_seq=1 Frag needed and DF set \(mtu = 1372\)/);
