@@ -225,9 +225,10 @@ async function start(
     let length = 0;
     try {
       for await (const part of stream) {
+        const room = options.maxOutput - length;
         length += part.length;
-        if (length > options.maxOutput) stop("output");
-        else parts.push(part);
+        if (part.length > room) stop("output");
+        if (room > 0) parts.push(part.subarray(0, room));
       }
     } catch (error) {
       stop(errnoOf(error) ?? String(error));

@@ -158,9 +158,10 @@ async function start(
     const parts: Buffer[] = [];
     let length = 0;
     stream.on("data", (part: Buffer) => {
+      const room = options.maxOutput - length;
       length += part.length;
-      if (length > options.maxOutput) stop("output");
-      else parts.push(part);
+      if (part.length > room) stop("output");
+      if (room > 0) parts.push(part.subarray(0, room));
     });
     stream.on("error", (error) => {
       stop(failureOf(error));
