@@ -78,6 +78,22 @@ test("kube-proxy's ClusterIP and NodePort lead to the pods of a Service", async 
   }
 });
 
+test("doctor says the same on the node and in the DaemonSet's container", async () => {
+  const { sandbox } = cluster.node(1);
+  const onNode = await sandbox.exec("/opt/cni/bin/flannel", ["cnitool", "doctor"]);
+  const daemonPod = await cluster.plane.kubectl(
+    ...["get", "pods", "-n", "kube-flannel", "-o", "name"],
+    ...["--field-selector", "spec.nodeName=n1"],
+  );
+  const inside = await cluster.plane.tryKubectl([
+    ...["exec", "-n", "kube-flannel", daemonPod.trim(), "-c", "kube-flannel", "--"],
+    ...["/flannel", "cnitool", "doctor"],
+  ]);
+  expect(onNode).toMatchObject({ exitCode: 0, stderr: "" });
+  expect(inside.stdout).toBe(onNode.stdout);
+  expect(inside.exitCode, inside.stderr).toBe(0);
+});
+
 test("a node joins, and its pods and the others reach each other", async () => {
   await cluster.boot(cluster.node(3));
   await expectSoon("n3 registers", async () => {
