@@ -225,10 +225,9 @@ async function start(
     let length = 0;
     try {
       for await (const part of stream) {
-        const room = options.maxOutput - length;
+        if (length < options.maxOutput) parts.push(part);
         length += part.length;
-        if (part.length > room) stop("output");
-        if (room > 0) parts.push(part.subarray(0, room));
+        if (length > options.maxOutput) stop("output");
       }
     } catch (error) {
       stop(errnoOf(error) ?? String(error));

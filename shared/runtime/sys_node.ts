@@ -158,10 +158,9 @@ async function start(
     const parts: Buffer[] = [];
     let length = 0;
     stream.on("data", (part: Buffer) => {
-      const room = options.maxOutput - length;
+      if (length < options.maxOutput) parts.push(part);
       length += part.length;
-      if (part.length > room) stop("output");
-      if (room > 0) parts.push(part.subarray(0, room));
+      if (length > options.maxOutput) stop("output");
     });
     stream.on("error", (error) => {
       stop(failureOf(error));
