@@ -4,6 +4,7 @@
  *   main.ts [--check]    --check: says what Go it would build with, or why it cannot, and builds nothing
  *
  * A program is there whole or not at all. What an interrupted run has compiled is in Go's own cache.
+ * The exit code is 2 if modules could not be fetched.
  */
 import {
   mkdirSync,
@@ -32,6 +33,9 @@ interface Recipe {
   /** Whether it has parts in C. */
   readonly hasC: boolean;
 }
+
+/** Modules could not be fetched, as on a machine without their proxy. */
+class FetchError extends Error {}
 
 const versionPackage = "k8s.io/component-base/version";
 
@@ -84,7 +88,7 @@ try {
   }
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
-  process.exitCode = 1;
+  process.exitCode = error instanceof FetchError ? 2 : 1;
 }
 
 /** Returns Go's version, or throws with what to do. */
@@ -109,11 +113,7 @@ async function build({ release, files, packageOf, linkFlags, hasC }: Recipe): Pr
       `${name} ${version}: fetching its modules; all of it takes about six minutes on two processors`,
     );
     const fetching = stopwatch();
-    for (const [path, text] of Object.entries(await files())) {
-      mkdirSync(dirname(join(work, path)), { recursive: true });
-      writeFileSync(join(work, path), text);
-    }
-    await go(["mod", "tidy"], work);
+    await fetchModules(work, files);
     print(`${name} ${version}: modules fetched (${fetching()})`);
     for (const program of missingPrograms(release)) {
       const number = `${programs.indexOf(program) + 1} of ${programs.length}`;
@@ -129,6 +129,22 @@ async function build({ release, files, packageOf, linkFlags, hasC }: Recipe): Pr
     }
   } finally {
     rmSync(work, { recursive: true, force: true });
+  }
+}
+
+/** Writes the module into a folder, and fetches what it needs. @throws FetchError */
+async function fetchModules(work: string, files: Recipe["files"]): Promise<void> {
+  try {
+    for (const [path, text] of Object.entries(await files())) {
+      mkdirSync(dirname(join(work, path)), { recursive: true });
+      writeFileSync(join(work, path), text);
+    }
+    await go(["mod", "tidy"], work);
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new FetchError(`Cannot fetch Go modules: ${why}\n  Check GOPROXY (go env GOPROXY).`, {
+      cause,
+    });
   }
 }
 

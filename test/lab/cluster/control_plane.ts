@@ -175,6 +175,8 @@ function commandsOf(options: ControlPlaneOptions): Readonly<Record<string, reado
       ...[`--token-auth-file=${FOLDER}/tokens.csv`, "--anonymous-auth=false"],
       ...["--authorization-mode=Node,RBAC", "--allow-privileged=true", services],
       "--enable-admission-plugins=NodeRestriction",
+      // No DNS knows the nodes.
+      "--kubelet-preferred-address-types=InternalIP",
       "--service-account-issuer=https://kubernetes.default.svc",
       `--service-account-key-file=${FOLDER}/accounts.crt`,
       `--service-account-signing-key-file=${FOLDER}/accounts.key`,
