@@ -21,6 +21,9 @@ const alternatives: Readonly<Record<string, string>> = {
   gce: cloudAdvice("cloud"),
 };
 
+const haveInstead =
+  'Set Backend.Type in net-conf.json to "vxlan", "host-gw", "ipip", "extension", "udp" or "alloc".';
+
 function cloudAdvice(owner: string): string {
   return `Use the backend "extension" with a command that makes the ${owner}'s routes (docs/backends.md has one for AWS), "alloc" where the ${owner}'s own controller makes them, or "vxlan".`;
 }
@@ -54,23 +57,12 @@ export function chooseBackend(netConf: NetConf, output: string | undefined): Bac
 
 function refusal(type: string): Failure {
   const advice = alternatives[type];
-  if (advice !== undefined) {
-    return new Failure(
-      "invalid",
-      `Cannot use the backend ${type}: flanneld does not have it.`,
-      advice,
-    );
-  }
-  if (notYet.has(type)) {
-    return new Failure(
-      "invalid",
-      `Cannot use the backend ${type}: this flanneld does not have it yet.`,
-      'Set Backend.Type in net-conf.json to "vxlan", "host-gw", "ipip", "extension", "udp" or "alloc".',
-    );
-  }
-  return new Failure(
-    "invalid",
-    `Cannot use the backend ${quote(type)}: flanneld does not know it.`,
-    'Set Backend.Type in net-conf.json to "vxlan", "host-gw", "ipip", "extension", "udp" or "alloc".',
-  );
+  if (advice !== undefined) return refused(`${type}: flanneld does not have it.`, advice);
+  return notYet.has(type)
+    ? refused(`${type}: this flanneld does not have it yet.`, haveInstead)
+    : refused(`${quote(type)}: flanneld does not know it.`, haveInstead);
+}
+
+function refused(why: string, advice: string): Failure {
+  return new Failure("invalid", `Cannot use the backend ${why}`, advice);
 }

@@ -2,6 +2,7 @@ import { Failure } from "../../../shared/base/failure.ts";
 import type { JsonObject } from "../../../shared/base/json.ts";
 import { quote } from "../../../shared/base/text.ts";
 import type { Backend, Networks } from "./backend.ts";
+import { publicAddresses } from "./networks.ts";
 
 /** The commands of net-conf.json's Backend, each as its words; empty where there is none. */
 export interface ExtensionCommands {
@@ -18,14 +19,13 @@ export interface ExtensionCommands {
  * extension: commands of the administrator's connect the nodes.
  * @param output what the first command has printed; undefined without one.
  */
-export function extension({ ipv4, ipv6 }: Networks, output: string | undefined): Backend {
+export function extension(networks: Networks, output: string | undefined): Backend {
   return {
     type: "extension",
     makesRoutes: false,
     mtu: (external) => external.mtu,
     attributes: (external) => ({
-      publicIp: ipv4 === undefined ? undefined : external.publicIp,
-      publicIpv6: ipv6 === undefined ? undefined : external.publicIpv6,
+      ...publicAddresses(external, networks),
       backendType: "extension",
       backendData: output,
       backendV6Data: undefined,

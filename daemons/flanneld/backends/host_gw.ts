@@ -7,24 +7,24 @@ import type {
   PeerObjects,
   JoinContext,
 } from "./backend.ts";
+import { publicAddresses } from "./networks.ts";
 
 /** Backends whose nodes also take packets that have not come through a tunnel. */
 const takesPlainPackets: ReadonlySet<string> = new Set(["host-gw", "ipip", "vxlan"]);
 
 /** host-gw: a route to each peer. Peers must be on the same link as this node. */
-export function hostGw({ ipv4, ipv6 }: Networks): Backend {
+export function hostGw(networks: Networks): Backend {
   return {
     type: "host-gw",
     makesRoutes: true,
     mtu: (external) => external.mtu,
     attributes: (external) => ({
-      publicIp: ipv4 === undefined ? undefined : external.publicIp,
-      publicIpv6: ipv6 === undefined ? undefined : external.publicIpv6,
+      ...publicAddresses(external, networks),
       backendType: "host-gw",
       backendData: undefined,
       backendV6Data: undefined,
     }),
-    problem: (external) => addressProblem(external, { ipv4, ipv6 }),
+    problem: (external) => addressProblem(external, networks),
     devices: () => [],
     asksNextHop: isOfAnotherBackend,
     join: (peer, context) =>

@@ -1,6 +1,6 @@
-import { Failure } from "../../../shared/base/failure.ts";
 import type { JsonObject } from "../../../shared/base/json.ts";
 import type { Backend, Networks, Peer } from "./backend.ts";
+import { requireIpv4Alone } from "./networks.ts";
 import { joinAnotherBackend } from "./host_gw.ts";
 
 export const ipipDevice = "flannel.ipip";
@@ -12,14 +12,8 @@ const overhead = 20;
  * @param options of the Backend object of net-conf.json.
  * @throws Failure invalid for a network of IPv6, which it does not carry.
  */
-export function ipip({ ipv4, ipv6 }: Networks, { DirectRouting: direct }: JsonObject): Backend {
-  if (ipv4 === undefined || ipv6 !== undefined) {
-    throw new Failure(
-      "invalid",
-      "Cannot use the backend ipip: it carries IPv4 alone, and EnableIPv6 is set.",
-      'Set EnableIPv6 in net-conf.json to false, or Backend.Type to "vxlan".',
-    );
-  }
+export function ipip(networks: Networks, { DirectRouting: direct }: JsonObject): Backend {
+  requireIpv4Alone("ipip", networks);
   return {
     type: "ipip",
     makesRoutes: true,

@@ -1,6 +1,6 @@
-import { Failure } from "../../../shared/base/failure.ts";
 import type { JsonObject } from "../../../shared/base/json.ts";
 import type { Backend, Networks } from "./backend.ts";
+import { requireIpv4Alone } from "./networks.ts";
 
 /** The tun device. */
 export const udpDevice = "flannel0";
@@ -18,14 +18,8 @@ export function readUdpPort({ Port: port }: JsonObject): number {
  * nothing else passes.
  * @throws Failure invalid for a network of IPv6, which it does not carry.
  */
-export function udp({ ipv4, ipv6 }: Networks): Backend {
-  if (ipv4 === undefined || ipv6 !== undefined) {
-    throw new Failure(
-      "invalid",
-      "Cannot use the backend udp: it carries IPv4 alone, and EnableIPv6 is set.",
-      'Set EnableIPv6 in net-conf.json to false, or Backend.Type to "vxlan".',
-    );
-  }
+export function udp(networks: Networks): Backend {
+  requireIpv4Alone("udp", networks);
   return {
     // It publishes none.
     type: "",

@@ -17,6 +17,7 @@ import type {
   JoinContext,
   WantedVxlan,
 } from "./backend.ts";
+import { publicAddresses } from "./networks.ts";
 import { joinAnotherBackend } from "./host_gw.ts";
 
 /** The options of vxlan in net-conf.json's Backend. */
@@ -70,8 +71,7 @@ export function vxlan(networks: Networks, options: VxlanOptions): Backend {
     makesRoutes: true,
     mtu: (external) => Math.min(...families.map((family) => mtuOf(family, external))),
     attributes: (external, macs) => ({
-      publicIp: networks.ipv4 === undefined ? undefined : external.publicIp,
-      publicIpv6: networks.ipv6 === undefined ? undefined : external.publicIpv6,
+      ...publicAddresses(external, networks),
       backendType: "vxlan",
       backendData: networks.ipv4 && vtepData(options.vni, macs.ipv4),
       backendV6Data: networks.ipv6 && vtepData(options.vni, macs.ipv6),
