@@ -1,10 +1,12 @@
 /**
  * Builds Kubernetes, the Go flanneld and helm, once, for `make test-cluster`:
  *
- *   main.ts [--check]    --check: says what Go it would build with, or why it cannot, and builds nothing
+ *   main.ts [--check] [--minutes=N]
+ *
+ * --check: says what Go it would build with, or why this machine can have no clusters, and builds nothing.
+ * --minutes: ends what takes longer.
  *
  * A program is there whole or not at all. What an interrupted run has compiled is in Go's own cache.
- * The exit code is 2 if modules could not be fetched.
  */
 import {
   mkdirSync,
@@ -16,10 +18,12 @@ import {
   writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
+import { parseArgs } from "node:util";
 import { execa } from "execa";
 import { print } from "../terminal.ts";
 import { flannelModule, helmModule, kubernetesModule, type ModuleFiles } from "./go_modules.ts";
 import { goFlannel, helm, kubernetes, missingPrograms, type Release } from "./programs.ts";
+import { lackOf, thisMachine } from "./requirements.ts";
 
 /** The oldest Go that builds them: [major, minor]. */
 const oldestGo = [1, 26] as const;
@@ -33,9 +37,6 @@ interface Recipe {
   /** Whether it has parts in C. */
   readonly hasC: boolean;
 }
-
-/** Modules could not be fetched, as on a machine without their proxy. */
-class FetchError extends Error {}
 
 const versionPackage = "k8s.io/component-base/version";
 
@@ -74,21 +75,43 @@ const recipes: readonly Recipe[] = [
   },
 ];
 
+const { values: flags } = parseArgs({
+  options: { check: { type: "boolean", default: false }, minutes: { type: "string" } },
+});
+/** When what is under way is ended. */
+const deadline = Date.now() + Number(flags.minutes ?? Number.POSITIVE_INFINITY) * 60_000;
+
+/** How long a proxy of Go's modules may take to say that it has one. */
+const answerLimitMs = 120_000;
+
 try {
   const unfinished = recipes.filter(({ release }) => missingPrograms(release).length > 0);
-  const isCheck = process.argv.includes("--check");
-  if (unfinished.length > 0) {
-    const version = await findGo();
-    if (isCheck) print(`Go ${version}`);
-  }
-  if (!isCheck) {
-    for (const recipe of unfinished) await build(recipe);
-    for (const { release } of recipes)
-      print(`${release.name} ${release.version}: ${release.folder}`);
-  }
+  if (flags.check) await check(unfinished);
+  else await buildAll(unfinished);
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
-  process.exitCode = error instanceof FetchError ? 2 : 1;
+  process.exitCode = 1;
+}
+
+/** Throws with what this machine lacks. */
+async function check(unfinished: readonly Recipe[]): Promise<void> {
+  const isToBuild = unfinished.length > 0;
+  const lack = lackOf(thisMachine([kubernetes.folder, "dist"]), isToBuild);
+  if (lack !== undefined) throw new Error(lack);
+  if (!isToBuild) return;
+  print(`Go ${await findGo()}`);
+  // What has parts in C is linked with the C library.
+  const { failed } = await execa("cc", ["--version"], { reject: false });
+  if (failed) throw new Error("Cannot build flannel: there is no C compiler.");
+  await orFetchError(async () =>
+    go(["list", "-m", `k8s.io/kubernetes@${kubernetes.version}`], { limitMs: answerLimitMs }),
+  );
+}
+
+async function buildAll(unfinished: readonly Recipe[]): Promise<void> {
+  if (unfinished.length > 0) await findGo();
+  for (const recipe of unfinished) await build(recipe);
+  for (const { release } of recipes) print(`${release.name} ${release.version}: ${release.folder}`);
 }
 
 /** Returns Go's version, or throws with what to do. */
@@ -119,10 +142,10 @@ async function build({ release, files, packageOf, linkFlags, hasC }: Recipe): Pr
       const number = `${programs.indexOf(program) + 1} of ${programs.length}`;
       print(`${program}: building, ${number}`);
       const building = stopwatch();
-      const flags = ["-trimpath", "-ldflags", ["-s -w", ...linkFlags].join(" ")];
-      if (hasC) flags.push("-tags", "netgo,osusergo");
+      const args = ["-trimpath", "-ldflags", ["-s -w", ...linkFlags].join(" ")];
+      if (hasC) args.push("-tags", "netgo,osusergo");
       const file = join(work, program);
-      await go(["build", ...flags, "-o", file, packageOf(program)], work, hasC);
+      await go(["build", ...args, "-o", file, packageOf(program)], { cwd: work, hasC });
       const megabytes = (statSync(file).size / 1e6).toFixed(0);
       renameSync(file, join(folder, program));
       print(`${program}: ${megabytes} MB (${building()})`);
@@ -132,17 +155,24 @@ async function build({ release, files, packageOf, linkFlags, hasC }: Recipe): Pr
   }
 }
 
-/** Writes the module into a folder, and fetches what it needs. @throws FetchError */
+/** Writes the module into a folder, and fetches what it needs. */
 async function fetchModules(work: string, files: Recipe["files"]): Promise<void> {
-  try {
+  await orFetchError(async () => {
     for (const [path, text] of Object.entries(await files())) {
       mkdirSync(dirname(join(work, path)), { recursive: true });
       writeFileSync(join(work, path), text);
     }
-    await go(["mod", "tidy"], work);
+    await go(["mod", "tidy"], { cwd: work });
+  });
+}
+
+/** Says what a failure is about. */
+async function orFetchError(work: () => Promise<unknown>): Promise<void> {
+  try {
+    await work();
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
-    throw new FetchError(`Cannot fetch Go modules: ${why}\n  Check GOPROXY (go env GOPROXY).`, {
+    throw new Error(`Cannot fetch Go modules: ${why}\n  Check GOPROXY (go env GOPROXY).`, {
       cause,
     });
   }
@@ -154,10 +184,24 @@ async function download(module: string): Promise<string> {
   return readFileSync(GoMod, "utf8");
 }
 
-async function go(args: readonly string[], cwd = "/", hasC = false): Promise<string> {
+interface GoOptions {
+  readonly cwd?: string;
+  readonly hasC?: boolean;
+  readonly limitMs?: number;
+}
+
+async function go(args: readonly string[], options: GoOptions = {}): Promise<string> {
+  const { cwd = "/", hasC = false, limitMs = Number.POSITIVE_INFINITY } = options;
+  const timeout = Math.min(limitMs, deadline - Date.now());
+  const what = `go ${args.slice(0, 2).join(" ")}`;
+  if (timeout <= 0) throw new Error(`${what}: there is no time left.`);
   const env = { CGO_ENABLED: hasC ? "1" : "0", GOFLAGS: "-mod=mod", GOWORK: "off" };
-  const { stdout, stderr, failed } = await execa("go", args, { cwd, env, reject: false });
-  if (failed) throw new Error(`go ${args.slice(0, 2).join(" ")} failed:\n${stderr}\n${stdout}`);
+  const { stdout, stderr, failed, timedOut } = await execa("go", args, {
+    ...{ cwd, env, reject: false },
+    ...(Number.isFinite(timeout) ? { timeout } : {}),
+  });
+  if (timedOut) throw new Error(`${what} took over ${(timeout / 60_000).toFixed(0)} minutes.`);
+  if (failed) throw new Error(`${what} failed:\n${stderr}\n${stdout}`);
   return stdout;
 }
 

@@ -33,7 +33,15 @@ export interface KubeCluster {
 /** Where the nodes' disks are. */
 const DISKS = "dist/.work";
 
+/** Starts a cluster; once more if that fails, as on a busy machine. */
 export async function createKubeCluster(options: KubeClusterOptions): Promise<KubeCluster> {
+  return startCluster(options).catch(async (error: unknown) => {
+    console.warn(`The cluster starts a second time: ${String(error)}`);
+    return startCluster(options);
+  });
+}
+
+async function startCluster(options: KubeClusterOptions): Promise<KubeCluster> {
   const { nodes: count, booted = count, families = [4], proxyMode = "iptables" } = options;
   const { images = [], givesSubnets = true } = options;
   const podCidrs = families.map((family) => (family === 4 ? "10.244.0.0/16" : "fd00:244::/48"));
