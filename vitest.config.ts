@@ -19,7 +19,7 @@ const clientTests = process.env["SOAK"] === "1" ? [] : ["test/fault/agent_client
  * that. FLANNELD_ON_PKG=1 runs all.
  */
 const flanneldOnNode = [
-  ...["mk_docker_opts", "connectivity", "drift", "kube_leases", "etcd_security"],
+  ...["mk_docker_opts", "backends", "connectivity", "drift", "kube_leases", "etcd_security"],
 ].join("|");
 const flanneldTests =
   process.env["FLANNELD_ON_PKG"] === "1"

@@ -32,9 +32,14 @@ export interface EtcdNodes extends FlanneldNodes {
   readonly etcd: Etcd;
 }
 
-async function createNodes(count: number): Promise<FlanneldNodes> {
+async function createNodes(
+  count: number,
+  networks: readonly (0 | 1)[] = [],
+): Promise<FlanneldNodes> {
   const fabric = await createFabric(
-    Array.from({ length: count }, (_, at) => ({ name: `n${at + 1}`, number: at + 1 })),
+    Array.from({ length: count }, (_, at) => ({
+      ...{ name: `n${at + 1}`, number: at + 1, network: networks[at] ?? 0 },
+    })),
   );
   return {
     fabric,
@@ -47,9 +52,16 @@ async function createNodes(count: number): Promise<FlanneldNodes> {
   };
 }
 
-/** With a net-conf.json on each node, and no Node object yet. */
-export async function createKubeNodes(count = 2, conf: object = vxlan): Promise<KubeNodes> {
-  const nodes = await createNodes(count);
+/**
+ * With a net-conf.json on each node, and no Node object yet.
+ * @param networks that of each node, 0 unless told: the router is between those of different ones.
+ */
+export async function createKubeNodes(
+  count = 2,
+  conf: object = vxlan,
+  networks: readonly (0 | 1)[] = [],
+): Promise<KubeNodes> {
+  const nodes = await createNodes(count, networks);
   const api = await startKubeApi(nodes.fabric.router, { host: "10.77.0.1", port: 6443 });
   for (const { sandbox } of nodes.fabric.nodes) {
     await sandbox.writeFile("/run/net-conf.json", netConf(conf));

@@ -126,19 +126,20 @@ export async function createCluster(options: ClusterOptions): Promise<Cluster> {
   }
 }
 
-/** What flanneld has on a node, as text that is the same as long as nothing is changed. */
+/** Tells what flanneld has on a node, the same as long as nothing is changed. */
+export const overlayScript = `
+  for device in $(ip -o link | sed -n 's/^[0-9]*: \\(flannel[^:@]*\\)[:@].*/\\1/p' | sort); do
+    ip -d -o link show $device | sed 's/^[0-9]*: //; s/ promiscuity.*vxlan/ vxlan/; s/ addrgenmode.*//; s/ qdisc.* qlen/ qlen/'
+    ip -o address show dev $device | grep -v fe80: | sed 's/^[0-9]*: //; s/ nodad//'
+    ip neighbour show dev $device nud permanent | sed "s/^/$device /" | sort
+    bridge fdb show dev $device | sed "s/^/$device /" | sort
+    echo "$device accept_ra $(cat /proc/sys/net/ipv6/conf/$device/accept_ra)"
+  done
+  ip route show proto 70
+  ip -6 route show proto 70`;
+
 export async function overlayOf({ sandbox }: FabricNode): Promise<string> {
-  return sandbox.sh(`
-    for device in $(ls /sys/class/net | grep '^flannel'); do
-      ip -d -o link show $device | sed 's/^[0-9]*: //; s/ promiscuity.*vxlan/ vxlan/; s/ addrgenmode.*//'
-      ip -o address show dev $device | grep -v fe80: | sed 's/^[0-9]*: //; s/ nodad//'
-      ip neighbour show dev $device nud permanent | sed "s/^/$device /" | sort
-      bridge fdb show dev $device | sed "s/^/$device /" | sort
-      echo "$device accept_ra $(cat /proc/sys/net/ipv6/conf/$device/accept_ra)"
-    done
-    ip route show proto 70
-    ip -6 route show proto 70
-  `);
+  return sandbox.sh(overlayScript);
 }
 
 /**

@@ -143,8 +143,8 @@ async function introduce(
 }
 
 /** Gives a node a bridge with one pod, as the plugins would. @returns the pod's namespace. */
-export async function addFabricPod(
-  { sandbox }: FabricNode,
+export async function addFabricPod<Pod>(
+  { sandbox }: { readonly sandbox: PodHost<Pod> },
   pod: { readonly name: string; readonly addresses: readonly PodAddress[]; readonly mtu: number },
 ) {
   const { name, addresses, mtu } = pod;
@@ -167,6 +167,12 @@ export async function addFabricPod(
     ${perAddress.join("")}
   `);
   return namespace;
+}
+
+/** Where a pod can be made. */
+interface PodHost<Pod> {
+  readonly addPod: (name: string) => Promise<Pod>;
+  readonly sh: (script: string) => Promise<string>;
 }
 
 interface PodAddress {

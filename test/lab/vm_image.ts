@@ -2,19 +2,23 @@
  * What a virtual machine boots: one of Debian's kernels, which is downloaded once, kept in a cache and
  * not installed; and an initramfs with programs of this machine.
  */
+import { createHash } from "node:crypto";
 import { cp, mkdir, mkdtemp, readdir, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { run } from "./process.ts";
 import { pathOf } from "./requirements.ts";
 
-const CACHE = "node_modules/.cache/vm-kernel-ipip";
 const PACKAGE = "linux-image-cloud-amd64";
 
 /** The kernel's modules in the order to load them. Dependencies are not resolved. */
 const MODULES = [
   ...["llc", "stp", "bridge", "garp", "mrp", "8021q", "veth"],
   ...["tunnel4", "ip_tunnel", "ipip"],
+  ...["nfnetlink", "libcrc32c", "nf_tables"],
 ];
+
+/** Another one for other modules. */
+const CACHE = `node_modules/.cache/vm-kernel-${createHash("sha256").update(MODULES.join()).digest("hex").slice(0, 8)}`;
 
 /** busybox has the rest. Its sh and nsenter would run its own ip, so those are real ones. */
 const PROGRAMS = ["bridge", "ip", "nsenter", "ping", "sh", "tcpdump"];
