@@ -14,6 +14,7 @@ const PACKAGE = "linux-image-cloud-amd64";
 const MODULES = [
   ...["llc", "stp", "bridge", "garp", "mrp", "8021q", "veth"],
   ...["tunnel4", "ip_tunnel", "ipip"],
+  ...["udp_tunnel", "ip6_udp_tunnel", "vxlan", "tun"],
   ...["nfnetlink", "libcrc32c", "nf_tables"],
 ];
 

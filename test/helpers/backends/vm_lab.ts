@@ -18,15 +18,26 @@ const flanneld = "/opt/ours/flanneld";
 const etcdUrl = "http://10.77.0.1:2379";
 const limitMs = 120_000;
 
+const paths = (...names: readonly string[]) => names.map((name) => pathOf(name) ?? name);
+
 /** Boots a virtual machine that has what {@link createVmLab} needs. */
 export async function startBackendVm(): Promise<Vm> {
-  const etcd = ["etcd", "etcdctl"].map((name) => pathOf(name) ?? name);
-  return startVm({ "/opt/ours": [`${binDir()}/flanneld`], "/opt/etcd": etcd });
+  return startVm({
+    "/opt/ours": [`${binDir()}/flanneld`],
+    "/opt/etcd": paths("etcd", "etcdctl"),
+    "/bin": paths("nft"),
+  });
 }
 
 /** Makes nodes that run flanneld with a backend, each with a pod, and waits until they are ready. */
 export async function createVmLab(vm: Vm, row: BackendRow): Promise<BackendLab> {
   const router = await vm.createNode();
+  const dispose = async (): Promise<void> => {
+    await router.sh(
+      "kill -9 $(cat /run/*.pid) || true; rm -rf /run/etcd* /run/n? /run/n?.* /run/pings*",
+    );
+    await router[Symbol.asyncDispose]();
+  };
   try {
     await makeRouter(router);
     await untilSo(router, async () => {
@@ -39,17 +50,13 @@ export async function createVmLab(vm: Vm, row: BackendRow): Promise<BackendLab> 
     }
     const lab: BackendLab = {
       ...{ nodes, store: "etcd", pingInterval: 20 },
-      [Symbol.asyncDispose]: async () => {
-        for (const node of nodes) await node.end("SIGKILL");
-        await router.sh("kill $(cat /run/etcd.pid); rm -rf /run/etcd*");
-        await router[Symbol.asyncDispose]();
-      },
+      [Symbol.asyncDispose]: dispose,
     };
     await row.prepare?.(lab);
     for (const { start } of nodes) await start();
     return lab;
   } catch (error) {
-    await router[Symbol.asyncDispose]();
+    await dispose();
     throw error;
   }
 }
