@@ -18,19 +18,23 @@ afterAll(async () => {
 
 describe("what is taken away from a node is put back at once", () => {
   test.for([
+    ["pain 3, seen 6: the device", "ip link delete flannel.1"],
     [
       "the device, beside a link without a MAC",
       "ip tuntap add tun0 mode tun; ip link set tun0 up; ip link delete flannel.1",
     ],
     ["both devices", "ip link delete flannel.1; ip link delete flannel-v6.1"],
+    ["seen 7: the device's being up", "ip link set flannel.1 down"],
     ["pain 4: its being up, for a moment", "ip link set flannel.1 down; ip link set flannel.1 up"],
     ["IPv6's being up, for a moment", "ip link set flannel-v6.1 down; ip link set flannel-v6.1 up"],
     ["its name", "ip link set flannel.1 name vx0"],
     ["its MAC", "ip link set flannel.1 address 02:aa:aa:aa:aa:aa"],
     ["its local address", "ip link set flannel.1 type vxlan id 1 local 10.77.0.99"],
     ["its not learning", "ip link set flannel.1 type vxlan id 1 learning"],
+    ["seen 13: its address", "ip address flush dev flannel.1"],
     ["its only address", "ip address add 10.244.9.0/32 dev flannel.1"],
     ["pain 39: its addresses, by dhcpcd", "ip address add 169.254.7.7/16 dev flannel.1"],
+    ["seen 8: a route", "ip route delete 10.244.2.0/24"],
     ["all routes", "ip route flush proto 70; ip -6 route flush proto 70"],
     ["a neighbour", "ip neighbour delete 10.244.2.0 dev flannel.1"],
     ["a neighbour's MAC", "ip neighbour replace 10.244.2.0 lladdr 02:aa:aa:aa:aa:aa dev flannel.1"],
