@@ -2,7 +2,8 @@
  * Compares the plugins with the reference plugins, and with the floor: the same work in a process that
  * has done it before. Everything runs in namespaces of its own.
  *
- *   main.ts [--quick] [--only WORDS]... [--bin FOLDER] [--out FILE]   measures, prints a table, writes JSON
+ *   main.ts [--quick] [--only WORDS]... [--bin FOLDER] [--out FILE]
+ *       measures: prints each row as it is measured, then a table, and writes JSON
  *   main.ts --docs [--out FILE]                     puts that file's figures into the docs
  *
  * REFERENCE_CNI_BIN names another folder to compare with, GO_FLANNELD the Go program's flanneld.
@@ -20,7 +21,7 @@ import { doctorScenario, measureDoctor } from "./full_node.ts";
 import { hasPlugin, measure } from "./measure.ts";
 import type { Folders } from "./measure.ts";
 import { scenarios } from "./scenarios.ts";
-import { tableOf } from "./table.ts";
+import { daemonLineOf, lineOf, tableOf } from "./table.ts";
 import { print } from "../terminal.ts";
 
 const { values } = parseArgs({
@@ -65,6 +66,7 @@ async function main(): Promise<void> {
       progress(`${at + 1}/${all} ${scenario.name}: round ${done} of ${total}`);
     });
     rows.push(...found);
+    show(found.map(lineOf));
     // After each scenario, so that an interrupted run is not lost.
     save(runOf(rows, daemons, load, skipped));
   }
@@ -75,14 +77,17 @@ async function main(): Promise<void> {
       progress(`${where}: round ${done} of ${total}`);
     });
     daemons.push(...found);
+    show(found.map(daemonLineOf));
     save(runOf(rows, daemons, load, skipped));
   }
   if (isNamed(doctorScenario)) {
     const found = await measureDoctor(ours, values.quick ? 1 : 5, progress);
     rows.push(found);
+    show([lineOf(found)]);
     save(runOf(rows, daemons, load, skipped));
   }
   progress("");
+  print("");
   print(tableOf(runOf(rows, daemons, load, skipped)));
   print(`\n${out} has all of it.`);
 }
@@ -148,6 +153,13 @@ function runOf(
 function save(run: Run): void {
   mkdirSync(dirname(out), { recursive: true });
   writeFileSync(out, `${JSON.stringify(run, undefined, 1)}\n`);
+}
+
+/** Prints what has just been measured, with the time since the start. */
+function show(lines: readonly string[]): void {
+  progress("");
+  const time = `${Math.round(performance.now() / 1000)} s`.padStart(6);
+  for (const line of lines) print(`${time}  ${line}`);
 }
 
 /** On a terminal, prints a line that the next one replaces. */

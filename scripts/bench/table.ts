@@ -76,6 +76,27 @@ function daemonTable(rows: readonly DaemonRow[]): readonly string[] {
   return ["", ...aligned([["scenario", "figure", ...daemonHeadings], ...lines], 2), ...note];
 }
 
+/** A row in one line, for who watches a run: medians of our sides with the ratios, and the reference's. */
+export function lineOf(row: Row): string {
+  const titles = { ours: "alone", agent: "agent", native: "native client" };
+  const cells = ourSides.flatMap((side) => {
+    const figures = row.figures[side];
+    if (figures === undefined) return [];
+    const ratio = ratioOf(row, medianOf, side);
+    const suffix = ratio === undefined ? "" : ` (${ratio.toFixed(2)})`;
+    return [`${titles[side]} ${timeText(figures.median)}${suffix}`];
+  });
+  const { reference } = row.figures;
+  const all = reference ? [...cells, `reference ${timeText(reference.median)}`] : cells;
+  return `${row.scenario}: ${row.call} ${row.verb}: ${all.join(", ")}`;
+}
+
+/** The same of a figure of flanneld. */
+export function daemonLineOf(row: DaemonRow): string {
+  const [ours, reference, ratio] = daemonCells(row);
+  return `${row.scenario}: ${row.figure}: ${ours}, Go's ${reference}, ratio ${ratio}`;
+}
+
 const targetHeadings = ["target", "at most", "measured"];
 
 function targetCells(run: Run): string[][] {
