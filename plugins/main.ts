@@ -1,11 +1,13 @@
+import { baseName } from "../shared/base/text.ts";
 import { dispatchAfter } from "../shared/agent/aftermath.ts";
+import type { DispatchOptions } from "../shared/cni/skel.ts";
 import type { Sys } from "../shared/runtime/sys.ts";
 import { builtins, daemonNames, toolNames } from "./builtins.ts";
 import type { DaemonName, ToolName } from "./builtins.ts";
 
 /** The executable. It runs the program that it was called as. */
-export async function main(sys: Sys): Promise<never> {
-  const name = sys.argv0.slice(sys.argv0.lastIndexOf("/") + 1);
+export async function main(sys: Sys, options: DispatchOptions = {}): Promise<never> {
+  const name = baseName(sys.argv0);
   const [first = "", ...rest] = sys.args;
   if (isTool(name)) return runTool(name, sys.args, sys);
   if (isDaemon(name)) return runDaemon(name, sys.args, sys);
@@ -13,7 +15,7 @@ export async function main(sys: Sys): Promise<never> {
   if (isTool(first)) return runTool(first, rest, sys);
   if (isDaemon(first)) return runDaemon(first, rest, sys);
   if (first === "agent") return runAgent(rest, sys);
-  return sys.exit(await dispatchAfter(first, sys, builtins));
+  return sys.exit(await dispatchAfter(first, sys, builtins, options));
 }
 
 function isTool(name: string): name is ToolName {

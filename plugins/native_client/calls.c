@@ -41,6 +41,20 @@ static struct process *process_of(CALLS) { return (struct process *)calls; }
 
 static void *address(CALLS, u32 at) { return calls->w2c_memory.data + at; }
 
+/*
+ * Behind the first instructions, shared/runtime/orphan_bun.ts finds send_by_orphan: by these letters, and by how
+ * far the function is from them.
+ */
+#ifdef GO_ON_AT
+#define ORPHAN_SENDER \
+  "  .balign 16\n" \
+  "0:\n" \
+  "  .ascii \"orphan 1\"\n" \
+  "  .quad send_by_orphan - 0b\n"
+#else
+#define ORPHAN_SENDER
+#endif
+
 #ifdef __x86_64__
 static long call(long number, long a, long b, long c, long d, long e) {
   register long r10 __asm__("r10") = d;
@@ -61,7 +75,7 @@ __asm__(".globl _start\n"
         "  mov %rsp, %rdi\n"
         "  mov %rdx, %rsi\n"
         "  and $-16, %rsp\n"
-        "  call start\n");
+        "  call start\n" ORPHAN_SENDER);
 
 static _Noreturn void jump(uintptr_t to, void *stack, void *at_exit) {
   __asm__ volatile("mov %1, %%rsp\n xor %%ebp, %%ebp\n jmp *%0" ::"r"(to), "r"(stack), "d"(at_exit));
@@ -90,7 +104,7 @@ __asm__(".globl _start\n"
         "  mov x30, 0\n"
         "  mov x1, x0\n"
         "  mov x0, sp\n"
-        "  bl start\n");
+        "  bl start\n" ORPHAN_SENDER);
 
 static _Noreturn void jump(uintptr_t to, void *stack, void *at_exit) {
   register void *x0 __asm__("x0") = at_exit;
@@ -244,6 +258,74 @@ static long restore(struct process *process, int stdin_fd) {
   set_sigpipe(&process->old_sigpipe, NULL);
   return stdin_fd < 0 ? 0 : SYSCALL(dup3, stdin_fd, 0, 0);
 }
+
+#ifdef GO_ON_AT
+/* What an orphan has to send, in memory of its own: its stack is behind it. */
+struct letter {
+  long fd, length;
+  char data[4096];
+};
+static const long letter_bytes = 16384;
+
+/* The whole life of an orphan. Its files are copies: who reads this process's stdout must not wait for it. */
+static _Noreturn __attribute__((used)) void orphan(struct letter *letter) {
+  if (letter->fd > 0) SYSCALL(close_range, 0, letter->fd - 1, 0);
+  SYSCALL(close_range, letter->fd + 1, INT_MAX, 0);
+  SYSCALL(sendto, letter->fd, letter->data, letter->length, 0, NULL);
+  for (;;) SYSCALL(exit, 0);
+}
+
+/*
+ * Sends by a socket from another process, which has this one's memory, but is not waited for: not by this
+ * process's end, as a thread would be. Returns a process id, or a negative errno if nothing will be sent.
+ */
+__attribute__((used)) long send_by_orphan(long fd, const void *data, long length) {
+  const long anonymous = MAP_PRIVATE | MAP_ANONYMOUS;
+  if (length < 0 || (size_t)length > sizeof ((struct letter *)0)->data) return -EMSGSIZE;
+  const long memory = SYSCALL(mmap, NULL, letter_bytes, PROT_READ | PROT_WRITE, anonymous, -1);
+  if ((unsigned long)memory > -4096UL) return memory;
+  struct letter *letter = (struct letter *)memory;
+  letter->fd = fd;
+  letter->length = length;
+  memcpy(letter->data, data, length);
+  /* CLONE_VM, and no signal for the parent when it ends. */
+  const long flags = 0x100;
+#ifdef __x86_64__
+  long value = SYS_clone;
+  register struct letter *r8 __asm__("r8") = letter;
+  __asm__ volatile("syscall\n"
+                   "test %%rax, %%rax\n"
+                   "jnz 1f\n"
+                   "xor %%ebp, %%ebp\n"
+                   "mov %%r8, %%rdi\n"
+                   "call orphan\n"
+                   "1:"
+                   : "+a"(value)
+                   : "D"(flags), "S"(memory + letter_bytes), "d"(0), "r"(r8)
+                   : "rcx", "r10", "r11", "memory");
+  return value;
+#else
+  register long x8 __asm__("x8") = SYS_clone;
+  register long x0 __asm__("x0") = flags;
+  register long x1 __asm__("x1") = memory + letter_bytes;
+  register long x2 __asm__("x2") = 0;
+  register long x3 __asm__("x3") = 0;
+  register long x4 __asm__("x4") = 0;
+  register struct letter *x5 __asm__("x5") = letter;
+  __asm__ volatile("svc 0\n"
+                   "cbnz x0, 1f\n"
+                   "mov x29, 0\n"
+                   "mov x30, 0\n"
+                   "mov x0, x5\n"
+                   "bl orphan\n"
+                   "1:"
+                   : "+r"(x0)
+                   : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+                   : "memory");
+  return x0;
+#endif
+}
+#endif
 
 void CALL(goOnHere)(CALLS, u32 stdin_fd) {
 #ifdef GO_ON_AT

@@ -1,6 +1,7 @@
 import { CniError, Code } from "../cni/error.ts";
 import type { Handler } from "../cni/handler.ts";
 import { dispatch } from "../cni/skel.ts";
+import type { DispatchOptions } from "../cni/skel.ts";
 import type { Sys } from "../runtime/sys.ts";
 import { Aftermath } from "./protocol.ts";
 
@@ -13,11 +14,14 @@ export async function dispatchAfter(
   aftermath: string,
   sys: Sys,
   plugins: readonly Handler[],
+  options: DispatchOptions = {},
 ): Promise<number> {
-  if (aftermath === Aftermath.lost) return dispatch(sys, plugins.map(withoutAnswer));
-  if (aftermath !== Aftermath.undelivered) return dispatch(sys, plugins);
-  await dispatch({ ...sys, env: { ...sys.env, CNI_COMMAND: "DEL" } }, plugins);
-  return 1;
+  const isLost = aftermath === Aftermath.lost;
+  const isUndelivered = aftermath === Aftermath.undelivered;
+  const handlers = isLost ? plugins.map(withoutAnswer) : plugins;
+  const caller = isUndelivered ? { ...sys, env: { ...sys.env, CNI_COMMAND: "DEL" } } : sys;
+  const code = await dispatch(caller, handlers, undefined, options);
+  return isUndelivered ? 1 : code;
 }
 
 /** The plugin of an ADD that somebody has begun. The runtime follows a failed ADD with a DEL. */

@@ -12,7 +12,7 @@ import { DelegateInvoker } from "./delegate_invoker.ts";
 import { asCniError, CniError, Code } from "./error.ts";
 import { messageOf } from "../base/failure.ts";
 import { readRequest } from "./request.ts";
-import { printable, quote, withoutFullStop } from "../base/text.ts";
+import { baseName, printable, quote, withoutFullStop } from "../base/text.ts";
 import type { Request } from "./request.ts";
 import type { Result } from "./result.ts";
 import { newestVersion, versionOf, versions } from "./version.ts";
@@ -25,8 +25,8 @@ const maxConfig = 8 * 1024 * 1024;
 /** Set at build time from package.json. */
 declare const FLANNEL_CNI_VERSION: string;
 
-/** What a process that stays makes its calls with. */
-export interface Resident {
+/** What some processes have for their calls, and others not. */
+export interface DispatchOptions {
   readonly node?: NodeOptions;
   readonly firewall?: FirewallOptions;
   /** Throws in the place of executing a plugin that is not built in. */
@@ -47,10 +47,10 @@ export async function dispatch(
   sys: Sys,
   plugins: readonly Handler[],
   answer: Answer = printer(sys),
-  resident: Resident = {},
+  options: DispatchOptions = {},
 ): Promise<number> {
   const builtins = new Map(plugins.map((plugin) => [plugin.name, plugin]));
-  const name = sys.argv0.slice(sys.argv0.lastIndexOf("/") + 1);
+  const name = baseName(sys.argv0);
   if ((sys.env["CNI_COMMAND"] ?? "") === "") {
     sys.write(2, about(name, builtins));
     return 1;
@@ -65,7 +65,7 @@ export async function dispatch(
     }
     const raw = withExactKeys(readConfig(sys), plugin.keys);
     version = versionOf(raw);
-    await call({ sys, plugin, request, raw, builtins, answer, resident });
+    await call({ sys, plugin, request, raw, builtins, answer, options });
     return 0;
   } catch (thrown) {
     const error = textOf(errorJson(codedError(thrown), version ?? newestVersion));
@@ -91,29 +91,21 @@ interface Call {
   readonly raw: JsonObject;
   readonly builtins: ReadonlyMap<string, Handler>;
   readonly answer: Answer;
-  readonly resident: Resident;
+  readonly options: DispatchOptions;
 }
 
-async function call({
-  sys,
-  plugin,
-  request,
-  raw,
-  builtins,
-  answer,
-  resident,
-}: Call): Promise<void> {
+async function call({ sys, plugin, request, raw, builtins, answer, options }: Call): Promise<void> {
   const warn = (line: string): void => {
     sys.write(2, `${plugin.name}: ${printable(line)}\n`);
   };
   const deliver = (result: Result, version: Version): void => {
     answer(0, textOf(writeResult(result, version)));
   };
-  const node = new Node(sys, resident.node);
-  const firewall = new Firewall(sys, resident.firewall);
+  const node = new Node(sys, options.node);
+  const firewall = new Firewall(sys, options.firewall);
   try {
     const env = { node, firewall, warn, skipped: new Set<string>() };
-    const delegate = new DelegateInvoker(request, env, builtins, resident.refuseDelegate);
+    const delegate = new DelegateInvoker(request, env, builtins, options.refuseDelegate);
     const conf = isRemoval(request) ? withoutDeepResult(raw, warn) : raw;
     const result = await plugin.call(request, conf, { ...env, delegate, deliver });
     if (result === undefined) answer(0, "");

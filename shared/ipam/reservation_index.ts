@@ -1,3 +1,4 @@
+import { baseName } from "../base/text.ts";
 import type { Attachment } from "../cni/request.ts";
 import {
   ensureFolder,
@@ -206,6 +207,6 @@ export function indexFolder(runFolder: string, folder: string): string {
   for (let at = 0; at < folder.length; at++) {
     hash = Math.imul(hash ^ folder.charCodeAt(at), 0x01000193);
   }
-  const network = folder.slice(folder.lastIndexOf("/") + 1);
+  const network = baseName(folder);
   return `${runFolder}/host-local/${network}-${(hash >>> 0).toString(16).padStart(8, "0")}`;
 }

@@ -30,7 +30,7 @@ export interface Removal {
 }
 
 /**
- * Sends from a thread of its own, for as long as the kernel takes, while this one goes on.
+ * Sends from a thread or process of its own, for as long as the kernel takes, while this one goes on.
  * @returns false if nothing is sent.
  */
 export type SendAside = (fd: number, data: Uint8Array) => boolean;

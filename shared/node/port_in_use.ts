@@ -1,3 +1,4 @@
+import { baseName } from "../base/text.ts";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 
 import { isFailure } from "../base/failure.ts";
@@ -133,7 +134,7 @@ export function listenerName(inodes: readonly number[]): string | undefined {
       if (!fds.some((fd) => wanted.has(readlinkSync(`/proc/${pid}/fd/${fd}`)))) continue;
       // Its own name for itself (comm) may be that of a thread.
       const program = readlinkSync(`/proc/${pid}/exe`);
-      return `${program.slice(program.lastIndexOf("/") + 1)} (pid ${pid})`;
+      return `${baseName(program)} (pid ${pid})`;
     } catch {
       // It has ended meanwhile.
     }

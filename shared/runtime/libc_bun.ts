@@ -9,12 +9,18 @@ interface NativeFfi {
     library: string,
     symbols: Readonly<Record<string, Signature>>,
   ): { readonly symbols: Readonly<Record<string, (...args: readonly number[]) => number>> };
+  linkSymbols(symbols: Readonly<Record<string, Signature & { readonly ptr: number }>>): {
+    readonly symbols: Readonly<Record<string, (...args: readonly number[]) => number>>;
+  };
   /** The address of the bytes. They do not move, and live as long as something refers to them. */
   readonly ptr: (bytes: ArrayBufferView) => number;
-  readonly read: { readonly i32: (address: number, offset: number) => number };
+  readonly read: {
+    readonly i32: (address: number, offset: number) => number;
+    readonly u64: (address: number, offset: number) => bigint;
+  };
 }
 
-interface Signature {
+export interface Signature {
   readonly args: readonly Type[];
   readonly returns: Type;
 }
@@ -75,6 +81,20 @@ export const { ptr } = ffi;
 /** Functions of libc. Each costs a start some microseconds. */
 export function load<const Of extends Signatures>(wanted: Of): Functions<Of> {
   return ffi.dlopen("libc.so.6", wanted).symbols as unknown as Functions<Of>;
+}
+
+/** A function that is no symbol of a library. */
+export function functionAt<const Of extends Signature>(
+  address: number,
+  signature: Of,
+): Functions<{ readonly call: Of }>["call"] {
+  const { symbols } = ffi.linkSymbols({ call: { ...signature, ptr: address } });
+  return symbols["call"] as unknown as Functions<{ readonly call: Of }>["call"];
+}
+
+/** Eight bytes of this process's memory. */
+export function numberAt(address: number): bigint {
+  return ffi.read.u64(address, 0);
 }
 
 const EINTR = 4;

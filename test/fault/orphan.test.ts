@@ -1,0 +1,92 @@
+/**
+ * A DEL without an agent does not wait for the kernel to free the link: a process that nobody waits for sends the
+ * request. Of the Bun build that begins with the native client.
+ */
+import { describe, expect, test } from "vitest";
+import { binDir, cni, createSandbox, leftovers, type CniCall, type Conf } from "../helpers/cni.ts";
+import { clients } from "../helpers/clients.ts";
+import { isBun } from "../helpers/form.ts";
+import { eventually } from "../lab/eventually.ts";
+
+const conf: Conf = {
+  cniVersion: "1.0.0",
+  name: "net",
+  type: "bridge",
+  isGateway: true,
+  ipam: { type: "host-local", subnet: "10.9.0.0/24", rangeStart: "10.9.0.7", rangeEnd: "10.9.0.7" },
+};
+const trace = "/run/trace";
+
+function callOf(command: "ADD" | "DEL", pod: string): CniCall {
+  const netns = `/run/netns/${pod}`;
+  return { bin: binDir(), plugin: "bridge", command, containerId: pod, netns, conf };
+}
+
+const hasSender = isBun && clients().some(({ name }) => name === "native client");
+
+describe.runIf(hasSender)("a DEL without an agent", () => {
+  test("answers when link and port are gone, and the address is free at once", async () => {
+    await using node = await createSandbox();
+    await node.addPods(["pod1", "pod2"]);
+    const before = await node.snapshot();
+    for (let round = 0; round < 20; round++) {
+      const pod = round % 2 === 0 ? "pod1" : "pod2";
+      for (const verb of ["ADD", "DEL"] as const) {
+        const { code, stdout } = await cni(node, callOf(verb, pod));
+        expect([code, verb === "DEL" ? stdout : ""]).toEqual([0, ""]);
+      }
+      const look = `ip -n ${pod} -br link show type veth; ip -br link show type veth; bridge link show`;
+      expect(await node.sh(look)).toBe("");
+    }
+    expect(leftovers(before, await node.snapshot())).toEqual([]);
+  });
+
+  test("leaves the request to a process with no other file, which ends with it", async () => {
+    await using node = await createSandbox();
+    await node.addPod("pod1");
+    await cni(node, callOf("ADD", "pod1"));
+    const prefix = ["strace", "-f", "-qq", "-y", "-o", trace];
+    const calls = "trace=clone,close_range,sendto,exit,exit_group";
+    const { code } = await cni(node, {
+      ...callOf("DEL", "pod1"),
+      prefix: [...prefix, "-e", calls, "-e", "signal=none"],
+    });
+    expect(code).toBe(0);
+    const lines = (await node.readFile(trace)).trim().split("\n");
+    const orphan = /clone\(.*flags=CLONE_VM\) = (\d+)$/m.exec(lines.join("\n"))?.[1] ?? "";
+    const own = lines.filter((line) => line.startsWith(`${orphan} `)).join("\n");
+    expect(own).toMatch(
+      /close_range.*\n.*close_range.*\n.*sendto\(.*nlmsg_type=(RTM_DELLINK|0x11)/,
+    );
+    expect(own).not.toContain("exit_group");
+    const rest = lines.filter((line) => !line.startsWith(`${orphan} `)).join("\n");
+    expect(rest).not.toMatch(/nlmsg_type=(RTM_DELLINK|0x11)/);
+  });
+
+  test("waits itself where there is no room for a process", async () => {
+    await using node = await createSandbox();
+    await node.addPod("pod1");
+    await cni(node, callOf("ADD", "pod1"));
+    const inject = ["-e", "trace=clone", "-e", "inject=clone:error=EAGAIN"];
+    const prefix = ["strace", "-f", "-qq", "-o", trace, ...inject];
+    const { code } = await cni(node, { ...callOf("DEL", "pod1"), prefix });
+    expect([code, await node.readFile(trace)]).toEqual([0, expect.stringContaining("INJECTED")]);
+    expect(await node.sh("ip -n pod1 -br link show type veth")).toBe("");
+  });
+
+  test("leaves no process", async () => {
+    await using node = await createSandbox();
+    await node.addPod("pod1");
+    await cni(node, callOf("ADD", "pod1"));
+    await cni(node, callOf("DEL", "pod1"));
+    // Those that have ended and that the sandbox's first process has not collected have no memory.
+    const running =
+      "grep -l '^VmSize' /proc/[0-9]*/status | xargs grep -h '^Name:.*bridge' || true";
+    expect(
+      await eventually(
+        async () => node.sh(running),
+        (text) => text === "",
+      ),
+    ).toBe("");
+  });
+});
