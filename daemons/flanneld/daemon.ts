@@ -114,13 +114,12 @@ export class Flanneld {
 
   get #state(): DaemonState {
     const setup = this.#setup;
-    const [overlay, kept] = [setup?.reconciler.status, setup?.keeper?.status];
     return {
       ...{ health: this.#manager.health, readiness: this.#readiness, refusals: this.#refusals },
       ...{ admitted: this.#admitted, lease: this.#lease, external: this.#external },
       ...{ backend: setup?.conf.backendType, mtu: this.#mtu },
-      overlay: overlay && { ...overlay, ...kept },
-      peers: setup?.reconciler.wantedPeers,
+      overlay: () => setup && { ...setup.reconciler.status, ...setup.keeper?.status },
+      peers: () => setup?.reconciler.wantedPeers,
       traffic: setup?.traffic.status,
       problems: [...(setup?.reconciler.problems ?? []), ...(setup?.keeper?.problems ?? [])],
     };

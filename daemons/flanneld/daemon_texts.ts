@@ -25,8 +25,9 @@ export interface DaemonState {
   readonly backend: string | undefined;
   /** Bytes, of the pods. */
   readonly mtu: number | undefined;
-  readonly overlay: ReconcilerStatus | undefined;
-  readonly peers: readonly WantedPeer[] | undefined;
+  /** Counts all peers, which most of those who look have no need of. */
+  readonly overlay: () => ReconcilerStatus | undefined;
+  readonly peers: () => readonly WantedPeer[] | undefined;
   readonly traffic: TrafficStatus | undefined;
   /** What the reconciler cannot do, as sentences. */
   readonly problems: readonly string[];
@@ -44,19 +45,20 @@ export function stateTexts(look: () => DaemonState): StateTexts {
     metrics: () => {
       const { health: leases, admitted: admission, readiness, ...state } = look();
       return flanneldMetrics({
-        ...{ leases, admission, refusals: state.refusals, overlay: state.overlay },
+        ...{ leases, admission, refusals: state.refusals, overlay: state.overlay() },
         ...{ traffic: state.traffic, mtu: state.mtu, isReady: readiness.problem === undefined },
       });
     },
     snapshot: () => {
       const state = look();
-      const { readiness, lease, external, backend, mtu, health, overlay, peers, traffic } = state;
+      const { readiness, lease, external, backend, mtu, health, traffic } = state;
       return JSON.stringify(
         takeSnapshot({
           version: FLANNEL_CNI_VERSION,
           waitsFor: readiness.problem,
           waits: waitsOf(state),
-          ...{ lease, external, backend, mtu, health, overlay, peers, traffic },
+          ...{ lease, external, backend, mtu, health, traffic },
+          ...{ overlay: state.overlay(), peers: state.peers() },
           refused: state.admitted?.refused,
         }),
       );
