@@ -140,7 +140,7 @@ function install(
 ): readonly Outcome[] {
   const conflist = options.withConf ? readConflist(options.conf) : undefined;
   const client = nativeClient();
-  const wantedFiles = executables(plugins, client);
+  const wantedFiles = executables(plugins, client, options.copies);
   // What an installation with the native client has left.
   const obsolete = client === undefined ? [fullExecutable] : [];
   const wantedConf = conflistFile(options.confName, conflist);
@@ -157,10 +157,7 @@ function install(
   const transactions = conf === undefined ? [bin] : [bin, conf];
   const swept = transactions.flatMap((transaction) => transaction.sweep());
   // All files are written before the first is renamed: the executables, then what names them.
-  const unchanged = [
-    ...bin.stage(wantedFiles, options.copies),
-    ...(conf?.stage(wantedConf, options.copies) ?? []),
-  ];
+  const unchanged = [...bin.stage(wantedFiles), ...(conf?.stage(wantedConf) ?? [])];
   for (const transaction of transactions) transaction.recordIntent();
   const changed = transactions.flatMap((transaction) => transaction.commit());
   changed.push(...bin.retire(obsolete));
@@ -189,20 +186,26 @@ function formOf(client: Content | undefined): string {
 }
 
 /** The executable by the plugins' names, or the native client by these and what it executes by its own. */
-function executables(plugins: readonly string[], client: Content | undefined): WantedFile[] {
+function executables(
+  plugins: readonly string[],
+  client: Content | undefined,
+  copies: boolean,
+): WantedFile[] {
   const content = contentOf(self);
-  const full = { content, digest: digestOf(content), mode: statSync(self).mode & 0o777 };
+  const mode = statSync(self).mode & 0o777;
+  const full = { content, digest: digestOf(content), mode, isSeparate: copies };
   // The one that delegates comes last.
   const names = plugins.toReversed();
   if (client === undefined) return names.map((name) => ({ ...full, name }));
-  const native = { ...full, content: client, digest: digestOf(client) };
+  // It is small, and `cp -f` of another image writes into the file that it finds.
+  const native = { ...full, content: client, digest: digestOf(client), isSeparate: true };
   return [{ ...full, name: fullExecutable }, ...names.map((name) => ({ ...native, name }))];
 }
 
 function conflistFile(name: string, conflist: Conflist | undefined): WantedFile[] {
   if (conflist === undefined) return [];
   const content = conflist.text;
-  return [{ name, content, digest: digestOf(content), mode: 0o644 }];
+  return [{ name, content, digest: digestOf(content), mode: 0o644, isSeparate: false }];
 }
 
 function warnOf({ value, plugins }: Conflist, options: Options, warn: Warn): void {

@@ -35,6 +35,8 @@ export interface WantedFile {
   readonly digest: string;
   /** Of a new file. One that can be executed replaces one that cannot. */
   readonly mode: number;
+  /** Whether it must be no link to another file, so that what overwrites it changes no other. */
+  readonly isSeparate: boolean;
 }
 
 /** What became of a file. */
@@ -127,10 +129,9 @@ export class Transaction {
 
   /**
    * Writes the files that are missing or different, under temporary names.
-   * @param copies whether each gets its own inode, even if the content is the same.
    * @returns the files that are current.
    */
-  stage(wanted: readonly WantedFile[], copies: boolean): Outcome[] {
+  stage(wanted: readonly WantedFile[]): Outcome[] {
     this.#wanted = wanted;
     const digests = new Map<string, string>();
     const found = wanted.map((file) => inspect(this.#sys, this.#path, file, digests));
@@ -147,7 +148,7 @@ export class Transaction {
       const attributes = own ?? model ?? { mode: file.mode, label: undefined };
       const key = keyOf(file, attributes);
       const temporary = temporaryIn(this.#path);
-      const existing = copies ? undefined : inodes.get(key);
+      const existing = file.isSeparate ? undefined : inodes.get(key);
       const linked = existing !== undefined && tryLink(existing, temporary);
       if (!linked) {
         writeDurably(this.#sys, temporary, file.content, attributes, this.#warn);
@@ -299,7 +300,7 @@ function inspect(
   return {
     file,
     path,
-    isCurrent: digest === file.digest && isModeRight,
+    isCurrent: digest === file.digest && isModeRight && !(file.isSeparate && found.nlink > 1),
     attributes: isModeRight ? attributes : { ...attributes, mode: file.mode },
   };
 }

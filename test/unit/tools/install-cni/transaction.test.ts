@@ -2,6 +2,7 @@
 import {
   chmodSync,
   existsSync,
+  linkSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -28,16 +29,16 @@ afterEach(() => {
 });
 
 const wanted = (name: string, content: string, mode = 0o755): WantedFile => {
-  return { name, content, digest: digestOf(content), mode };
+  return { name, content, digest: digestOf(content), mode, isSeparate: false };
 };
 const files = [wanted("bridge", "new"), wanted("flannel", "new")];
 const warnings: string[] = [];
 const warn = (line: string): void => void warnings.push(line);
 
-function install(all: readonly WantedFile[] = files, copies = false): string[] {
+function install(all: readonly WantedFile[] = files): string[] {
   using transaction = new Transaction(sys, folder, warn);
   const swept = transaction.sweep();
-  const unchanged = transaction.stage(all, copies);
+  const unchanged = transaction.stage(all);
   transaction.recordIntent();
   const changed = transaction.commit();
   transaction.recordResult();
@@ -67,8 +68,13 @@ describe("install", () => {
     expect(warnings).toEqual([]);
   });
 
-  it("makes copies where they are asked for", () => {
-    install(files, true);
+  it("makes no link of a file that is to be separate, also where there is one already", () => {
+    const separate = files.map((file) => ({ ...file, isSeparate: true }));
+    install(separate);
+    expect(statSync(join(folder, "bridge")).nlink).toBe(1);
+    linkSync(join(folder, "bridge"), join(folder, "other"));
+    expect(installedFiles(sys, folder, separate)).toBeUndefined();
+    expect(install(separate)).toEqual(["replaced bridge", "unchanged flannel"]);
     expect(statSync(join(folder, "bridge")).nlink).toBe(1);
   });
 
@@ -100,7 +106,7 @@ describe("install", () => {
   it("leaves nothing of what is staged and not committed", () => {
     {
       using transaction = new Transaction(sys, folder, warn);
-      transaction.stage(files, false);
+      transaction.stage(files);
       expect(readdirSync(folder)).toHaveLength(3);
     }
     expect(readdirSync(folder)).toEqual([]);
@@ -110,7 +116,7 @@ describe("install", () => {
     install([wanted("bridge", "old"), wanted("flannel", "old")]);
     {
       using transaction = new Transaction(sys, folder, warn);
-      transaction.stage(files, false);
+      transaction.stage(files);
       transaction.recordIntent();
     }
     expect(read("bridge")).toBe("old");
