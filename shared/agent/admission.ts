@@ -43,11 +43,14 @@ function refusedClient({ buildId, name }: AgentRequest, terms: Terms): string | 
   return terms.plugins.has(name) ? undefined : "there is no plugin of that name";
 }
 
+/** What containerd adds to the PATH of its plugins, for programs of its own. The agent does not look there. */
+const runtimeFolders = ["/opt/containerd/bin", "/opt/nri/bin"];
+
 function refusedEnvironment({ env }: AgentRequest, terms: Terms): string | undefined {
   if ((env["CNI_COMMAND"] ?? "") === "") return "CNI_COMMAND is not set";
   if ((env["CNI_NETNS_OVERRIDE"] ?? "") !== "") return "CNI_NETNS_OVERRIDE is set";
   // Whatever the agent executes must not be of the client's choice.
-  const own = new Set(commandFolders(terms.env["PATH"]));
+  const own = new Set([...commandFolders(terms.env["PATH"]), ...runtimeFolders]);
   const strange = commandFolders(env["PATH"]).find((folder) => !own.has(folder));
   if (strange !== undefined) return "PATH has a folder that the agent's PATH has not";
   const lock = env["XTABLES_LOCKFILE"] ?? xtablesLock;

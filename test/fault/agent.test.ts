@@ -120,7 +120,9 @@ describe.runIf(isBun).concurrent("an agent", () => {
       expect([why, (await client.call(strange)).words]).toEqual([why, "D"]);
     }
     expect(leftovers(before, await node.snapshot())).toEqual([]);
-    const allowed = callOf(lab, "ADD", "pod1", bridge({ dataDir: "/srv/ours" }));
+    // containerd adds folders of its own.
+    const env = { PATH: "/opt/containerd/bin:/usr/sbin:/opt/nri/bin" };
+    const allowed = callOf(lab, "ADD", "pod1", bridge({ dataDir: "/srv/ours" }), { env });
     expect((await client.call(allowed)).words).toBe("OBR");
     await delay(100);
     const { descriptors } = usageOf(lab.agent);

@@ -23,9 +23,6 @@ disabled_plugins = [${disabled.map((name) => `"io.containerd.snapshotter.v1.${na
 [grpc]
 address = "${socket}"
 
-[plugins."io.containerd.internal.v1.opt"]
-path = "/run/containerd/opt"
-
 [plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = "${PAUSE_IMAGE}"
 restrict_oom_score_adj = true

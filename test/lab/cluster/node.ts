@@ -24,6 +24,9 @@ export type NodePart = "containerd" | "kubelet" | "kube-proxy";
 
 const SOCKET = "/run/containerd/containerd.sock";
 
+/** Where systemd has its units look for programs. */
+const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /** The node's folders that stay over a reboot. */
 const DISK = ["/opt/cni", "/etc/cni", "/var/lib/cni", "/var/lib/kubelet", "/var/lib/containerd"];
 
@@ -199,7 +202,8 @@ export class KubeNode {
 
   async #background(part: NodePart, command: readonly string[]): Promise<void> {
     const entered = [CGROUP_ENTRY, ...command];
-    this.#parts.set(part, await startInBackground(this.sandbox, part, entered));
+    const background = await startInBackground(this.sandbox, part, entered, { PATH });
+    this.#parts.set(part, background);
   }
 
   /** Where the machine's own disk is an overlay, another one cannot lie on it. */

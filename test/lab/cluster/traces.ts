@@ -7,7 +7,14 @@ import { MACHINE_SETTINGS } from "./node.ts";
 /** Folders that a node's programs make where nothing tells them of others. */
 const FOLDERS = [
   ...["/usr/libexec/kubernetes", "/var/lib/kubelet", "/var/lib/containerd", "/var/log/pods"],
-  ...["/var/log/containers", "/var/lib/cni", "/opt/cni", "/etc/cni/net.d", "/run/flannel"],
+  ...[
+    "/var/log/containers",
+    "/var/lib/cni",
+    "/opt/cni",
+    "/opt/containerd",
+    "/etc/cni/net.d",
+    "/run/flannel",
+  ],
 ];
 
 /** Settings that only the machine's first network namespace can change. */
