@@ -16,7 +16,8 @@ export function isRecordName(name: string): boolean {
 
 /**
  * Names the records by their host ports, their containers and their links: a file for each, with a
- * line for each record. What such a file must say is in the records too, so one that is damaged stops
+ * line for each record. Of a link, which may have all records of the node, it is a file for each two digits that
+ * their names begin with, so that no call writes a list that grows with the node. What such a file must say is in the records too, so one that is damaged stops
  * nothing.
  */
 export class RecordIndex {
@@ -40,27 +41,32 @@ export class RecordIndex {
     return this.#names(this.#containerFile(containerId));
   }
 
-  /** The names of the records that need route_localnet of a link. */
-  onLink(link: string): string[] {
-    return this.#names(`links/${link}`);
+  /** Whether one of the records that need route_localnet of a link is there. */
+  isOnLink(link: string, isThere: (name: string) => boolean): boolean {
+    return this.#files.list("links").some(
+      // Builds before this one wrote all names into one file.
+      (file) =>
+        (file === link || file.slice(3) === link) && this.#names(`links/${file}`).some(isThere),
+    );
   }
 
   /** @throws CniError IoFailure */
   add(name: string, record: PortRecord): void {
-    for (const file of this.#filesOf(record)) {
-      const names = this.#names(file);
-      if (this.#files.isUnusable(file)) this.#rewrite(file, [...new Set([...names, name])]);
-      else if (!names.includes(name)) this.#files.writeLines(file, [...names, name]);
-    }
+    this.#list(name, record, true);
   }
 
   /** @throws CniError IoFailure */
   remove(name: string, record: PortRecord): void {
-    for (const file of this.#filesOf(record)) {
-      const names = this.#names(file);
-      const remaining = names.filter((entry) => entry !== name);
-      if (this.#files.isUnusable(file)) this.#rewrite(file, remaining);
-      else if (remaining.length < names.length) this.#files.writeLines(file, remaining);
+    this.#list(name, record, false);
+  }
+
+  #list(name: string, record: PortRecord, isListed: boolean): void {
+    for (const file of this.#filesOf(name, record)) {
+      const before = this.#names(file);
+      const names = before.filter((entry) => entry !== name);
+      if (isListed) names.push(name);
+      if (this.#files.isUnusable(file)) this.#rewrite(file, names);
+      else if (names.length !== before.length) this.#files.writeLines(file, names);
     }
   }
 
@@ -68,7 +74,7 @@ export class RecordIndex {
   rebuild(): void {
     const wanted = new Map<string, string[]>();
     for (const [name, record] of this.#records()) {
-      for (const file of this.#filesOf(record)) {
+      for (const file of this.#filesOf(name, record)) {
         wanted.set(file, [...(wanted.get(file) ?? []), name]);
       }
     }
@@ -90,7 +96,7 @@ export class RecordIndex {
     if (names.length > 0 && names.every(isRecordName)) return names;
     this.#files.distrust(file, "it must have a line for each record");
     return [...this.#records()].flatMap(([name, record]) =>
-      this.#filesOf(record).has(file) ? [name] : [],
+      this.#filesOf(name, record).has(file) ? [name] : [],
     );
   }
 
@@ -104,9 +110,9 @@ export class RecordIndex {
     }
   }
 
-  #filesOf({ forward, localnetLink }: PortRecord): ReadonlySet<string> {
+  #filesOf(name: string, { forward, localnetLink }: PortRecord): ReadonlySet<string> {
     const ports = forward.mappings.map(({ protocol, hostPort }) => `ports/${protocol}-${hostPort}`);
-    const links = localnetLink === undefined ? [] : [`links/${localnetLink}`];
+    const links = localnetLink === undefined ? [] : [`links/${name.slice(0, 2)}.${localnetLink}`];
     return new Set([...ports, ...links, this.#containerFile(forward.containerId)]);
   }
 
