@@ -6,7 +6,7 @@ import type { PeerState } from "./peer_state.ts";
 import type { PlannedChange } from "./planned_change.ts";
 
 /** A kind of object that a peer has. */
-export type PeerObject = "fdb" | "neighbour" | "route";
+export type PeerObject = "fdb" | "neighbour" | "route" | "wireguard";
 
 /** The outcome of a run of changes. */
 export interface Applied {
@@ -79,11 +79,9 @@ class ApplyRun implements Applied {
     };
     const canDelete = this.#canDelete && this.deletionProblem === undefined;
     const batch: PlannedChange[] = [];
-    for (const { state } of this.#state.families.values()) {
-      for (const planned of state.changes(rests, canDelete, onConflict)) {
-        batch.push(planned);
-        if (batch.length === batchSize) return batch;
-      }
+    for (const planned of this.#state.changes(rests, canDelete, onConflict)) {
+      batch.push(planned);
+      if (batch.length === batchSize) return batch;
     }
     return batch;
   }
@@ -132,4 +130,5 @@ const made: Readonly<Record<string, PeerObject>> = {
   "set-route": "route",
   "set-neighbour": "neighbour",
   "set-fdb": "fdb",
+  "set-wireguard-peer": "wireguard",
 };

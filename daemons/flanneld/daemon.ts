@@ -34,6 +34,7 @@ import {
   trafficSubnets,
 } from "./own_node.ts";
 import { Readiness } from "./readiness.ts";
+import { keepKeys } from "./wireguard/key_file.ts";
 import type { Service, Step } from "./readiness.ts";
 import { Reconciler } from "./reconciler.ts";
 import { RefusalLog } from "./refusal_log.ts";
@@ -45,6 +46,9 @@ const limits = { first: 200, most: 3000 };
 
 /** Milliseconds after which the start is over. */
 const startEnds = 1000;
+
+/** Milliseconds in which peers are usually known. */
+const peersPatience = 2000;
 
 /** Milliseconds between two looks at what is waited for. */
 const tellInterval = 5000;
@@ -76,6 +80,7 @@ export class Flanneld {
   /** What the reconciler, the rules and the admission were last told of this node. */
   #applied = "";
   #peers: PeerLeases | undefined;
+  readonly #peersKnown = Promise.withResolvers<undefined>();
   #admitted: Admission | undefined;
   /** Why the reconciler refuses peers that were admitted. */
   #notJoined: ReadonlyMap<string, string> = new Map();
@@ -136,6 +141,7 @@ export class Flanneld {
       {
         onPeers: (peers) => {
           this.#peers = peers;
+          if (peers.complete) this.#peersKnown.resolve(undefined);
           this.#handOver(signal);
         },
         onOwn: (lease) => {
@@ -178,7 +184,10 @@ export class Flanneld {
       ),
     );
     const output = await this.#until("commands", signal, async () => keeper?.prepare());
-    const backend = chooseBackend(conf, output);
+    const keys = await this.#until("key", signal, async () =>
+      conf.backendType === "wireguard" ? keepKeys(this.#options.wireguardKeyFile) : undefined,
+    );
+    const backend = chooseBackend(conf, { output, keys });
     const reconciler = this.#newReconciler(conf, backend, kernel, signal);
     this.#reconciler = reconciler;
     await this.#until("interface", signal, async () => {
@@ -187,9 +196,10 @@ export class Flanneld {
     const attributes = backend.attributes(external, macs);
     if (this.#earlier !== undefined) {
       // Peers send packets by the backend that they are told of, as soon as they are told.
-      const lease = { ...leaseIn(this.#earlier), attributes, since: 0 };
-      reconciler.configure({ lease, external, macs });
+      const lease: Lease = { ...leaseIn(this.#earlier), attributes, since: 0 };
+      reconciler.configure({ lease, external, macs, isPublished: false });
       await reconciler.whenTried();
+      await this.#introducePeers(reconciler, conf, lease, external, signal);
     }
     const lease = await this.#manager.acquire(attributes, signal);
     this.#readiness.done("lease");
@@ -228,6 +238,28 @@ export class Flanneld {
     this.#sys.shrink();
   }
 
+  /**
+   * Makes the ways to peers before they are told what this node is now. A peer that is told later may
+   * then be reached in either way.
+   */
+  async #introducePeers(
+    reconciler: Reconciler,
+    conf: NetConf,
+    lease: Lease,
+    external: ChosenInterface,
+    signal: AbortSignal,
+  ): Promise<void> {
+    await Promise.race([this.#peersKnown.promise, sleep(peersPatience, signal)]);
+    const peers = this.#peers;
+    if (peers === undefined) return;
+    const context = await this.#until("interface", signal, async () =>
+      admissionContext(this.#sys, conf, lease, external),
+    );
+    const admission = new PeerAdmission(context, new Churn(this.#sys.collectYoung));
+    reconciler.setPeers(admission.update(peers).leases, false);
+    await reconciler.whenIdle();
+  }
+
   #newReconciler(
     conf: NetConf,
     backend: Backend,
@@ -254,7 +286,7 @@ export class Flanneld {
   async #configure(signal: AbortSignal): Promise<readonly [NetConf, PeerKeeper | undefined]> {
     return this.#until("config", signal, async () => {
       const conf = await this.#manager.config(signal);
-      chooseBackend(conf, undefined);
+      chooseBackend(conf, {});
       return [conf, await choosePeerKeeper(this.#sys, this.#log, conf)] as const;
     });
   }
@@ -336,7 +368,7 @@ export class Flanneld {
     if (applied === this.#applied) return;
     this.#applied = applied;
     admission.restart(context);
-    reconciler.configure({ lease, external, macs });
+    reconciler.configure({ lease, external, macs, isPublished: true });
     traffic.configure(trafficSubnets(conf, lease));
     this.#handOver(signal);
   }

@@ -5,6 +5,7 @@ import type { Link } from "../../shared/netlink/query.ts";
 import type { WantedDevice } from "./backends/backend.ts";
 import { ipipDevice } from "./backends/ipip.ts";
 import { udpDevice } from "./backends/udp.ts";
+import { wireguardDevices } from "./backends/wireguard.ts";
 import { isFlannels, planDevice, staleDevices } from "./device_plan.ts";
 import { plannedDevice } from "./overlay_kernel.ts";
 import type { OverlayKernel } from "./overlay_kernel.ts";
@@ -63,8 +64,11 @@ export function keepDevices(
 /** The devices of flannel's, and those that have the names of wanted ones. */
 function devicesOf(kernel: OverlayKernel, wanted: readonly Pick<WantedDevice, "name">[]): Link[] {
   const vxlans = kernel.vxlans();
-  const names = [udpDevice, ipipDevice, ...wanted.map(({ name }) => name)];
-  const tunnels = names
+  const names = new Set([
+    ...[udpDevice, ipipDevice, ...Object.values(wireguardDevices)],
+    ...wanted.map(({ name }) => name),
+  ]);
+  const tunnels = [...names]
     .filter((name) => vxlans.every((link) => link.name !== name))
     .flatMap((name) => kernel.link(name) ?? []);
   return [...vxlans, ...tunnels].filter(({ name, kind }) => isFlannels(name, kind));
@@ -90,6 +94,10 @@ function keepDevice(
       parent: lower,
       vxlans,
       ipips: wanted.kind === "ipip" ? kernel.ipips() : [],
+      wireguard:
+        wanted.kind === "wireguard" && sameName?.kind === "wireguard"
+          ? kernel.wireguard(sameName.index)
+          : undefined,
       sameName,
       addresses: sameName === undefined ? [] : kernel.addresses(sameName.index),
     };

@@ -4,10 +4,18 @@ import { sameAddress } from "../../shared/net/address.ts";
 import type { OverlayChange } from "../../shared/netlink/overlay_change.ts";
 import type { Link } from "../../shared/netlink/query.ts";
 import type { IpipLink } from "../../shared/netlink/ipip.ts";
+import type { WireguardDevice } from "../../shared/netlink/wireguard.ts";
 import type { VxlanLink } from "../../shared/netlink/vxlan.ts";
 import { ipipDevice } from "./backends/ipip.ts";
+import { wireguardDevices } from "./backends/wireguard.ts";
 import { overhead } from "./backends/vxlan.ts";
-import type { WantedDevice, WantedIpip, WantedTun, WantedVxlan } from "./backends/backend.ts";
+import type {
+  WantedDevice,
+  WantedIpip,
+  WantedTun,
+  WantedVxlan,
+  WantedWireguard,
+} from "./backends/backend.ts";
 
 /** What the node has of a wanted device. */
 export interface ObservedDevice {
@@ -15,6 +23,8 @@ export interface ObservedDevice {
   readonly parent: Pick<Link, "index" | "mtu">;
   readonly vxlans: readonly VxlanLink[];
   readonly ipips: readonly IpipLink[];
+  /** What a WireGuard device of that name has. */
+  readonly wireguard?: Pick<WireguardDevice, "port" | "publicKey"> | undefined;
   /** The link that has the device's name, of whatever kind. */
   readonly sameName: Pick<Link, "index" | "kind" | "mtu" | "name" | "up"> | undefined;
   /** The addresses of the device, where it is there. */
@@ -43,17 +53,14 @@ export function planDevice(
     : planPlain(wanted, observed, network);
 }
 
-/** A device that has no more than a kind, at most a local address, and what every link has. */
+/** A device with little more than a kind and what every link has. */
 function planPlain(
-  wanted: WantedIpip | WantedTun,
+  wanted: WantedIpip | WantedTun | WantedWireguard,
   observed: ObservedDevice,
   network: Cidr,
 ): OverlayChange[] {
   const { sameName: found, addresses } = observed;
-  const create: OverlayChange =
-    wanted.kind === "ipip"
-      ? { kind: "create-ipip", device: wanted }
-      : { kind: "create-tun", name: wanted.name };
+  const create = creation(wanted);
   if (found === undefined) return [create];
   if (found.kind !== wanted.kind) return [deletion(found), create];
   if (wanted.kind === "ipip" && !isIpipAsMade(wanted, observed.ipips)) {
@@ -65,11 +72,33 @@ function planPlain(
   };
   const { index, name: link } = found;
   return [
+    ...(wanted.kind === "wireguard" ? keyChanges(wanted, found, observed.wireguard) : []),
     ...(Object.keys(change).length === 0
       ? []
       : [{ kind: "set-device", index, link, ...change } as const]),
     ...addressChanges(wanted, found, addresses, network),
   ];
+}
+
+function creation(wanted: WantedIpip | WantedTun | WantedWireguard): OverlayChange {
+  switch (wanted.kind) {
+    case "ipip":
+      return { kind: "create-ipip", device: wanted };
+    case "tun":
+      return { kind: "create-tun", name: wanted.name };
+    case "wireguard":
+      return { kind: "create-wireguard", device: wanted };
+  }
+}
+
+/** Only what differs is set: a new port or key interrupts each session. */
+function keyChanges(
+  { keys, port }: WantedWireguard,
+  { index, name: link }: Pick<Link, "index" | "name">,
+  present: ObservedDevice["wireguard"],
+): OverlayChange[] {
+  if (present?.port === port && present.publicKey === keys.publicKey) return [];
+  return [{ kind: "set-wireguard", index, link, privateKey: keys.privateKey, port }];
 }
 
 function isIpipAsMade({ name, local }: WantedIpip, ipips: readonly IpipLink[]): boolean {
@@ -228,5 +257,6 @@ export function staleDevices<Device extends Pick<Link, "index" | "kind" | "name"
 export function isFlannels(name: string, kind: string): boolean {
   if (kind === "vxlan") return /^flannel(?:-v6)?\.\d+$/.test(name);
   if (kind === "ipip") return name === ipipDevice;
+  if (kind === "wireguard") return Object.values(wireguardDevices).some((own) => own === name);
   return kind === "tun" && /^flannel\d+$/.test(name);
 }

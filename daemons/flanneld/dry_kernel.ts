@@ -1,6 +1,7 @@
 import type { Family } from "../../shared/net/address.ts";
 import type { ListedFdbEntry, NeighbourEntry } from "../../shared/netlink/neighbour.ts";
 import type { OverlayChange } from "../../shared/netlink/overlay_change.ts";
+import type { WireguardDevice } from "../../shared/netlink/wireguard.ts";
 import { OverlayKernel, plannedDevice } from "./overlay_kernel.ts";
 import type { Outcome } from "./overlay_kernel.ts";
 
@@ -21,6 +22,10 @@ export class DryKernel extends OverlayKernel {
 
   override setSysctl(): void {
     // Changes of a device that would be new are part of making it.
+  }
+
+  override wireguard(link: number): WireguardDevice | undefined {
+    return link === plannedDevice ? undefined : super.wireguard(link);
   }
 
   override neighbours(family: Family, link: number): NeighbourEntry[] {

@@ -8,7 +8,7 @@ import type { NetConf } from "../../shared/flannel/net_conf.ts";
 import { describeOverlay } from "../../shared/netlink/overlay_change.ts";
 import { randomMac } from "../../shared/node/random.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
-import type { Backend, DeviceMacs, ExternalInterface } from "./backends/backend.ts";
+import type { Backend, WireguardKeys } from "./backends/backend.ts";
 import { chooseBackend } from "./backends/choose.ts";
 import { chooseMacs, readVxlanOptions } from "./backends/vxlan.ts";
 import { DryKernel } from "./dry_kernel.ts";
@@ -28,6 +28,8 @@ import { Reconciler } from "./reconciler.ts";
 import { planIptables } from "./traffic/iptables.ts";
 import { nftablesRules } from "./traffic/nftables.ts";
 import { rulesOf } from "./traffic/rules.ts";
+import type { OwnSide } from "./overlay_state.ts";
+import { keysIn, newKeys } from "./wireguard/key_file.ts";
 
 /** Milliseconds in which all peers should be known. */
 const patience = 30_000;
@@ -77,7 +79,10 @@ async function printPlan(
   const external = chooseExternal(sys, options.interface, settings, conf);
   const earlier = await manager.earlier(external.publicIp, signal);
   const output = earlier?.backendData;
-  const backend = chooseBackend(conf, typeof output === "string" ? output : undefined);
+  const keys = conf.backendType === "wireguard" ? await expectedKeys(options, say) : undefined;
+  const backend = chooseBackend(conf, {
+    ...{ output: typeof output === "string" ? output : undefined, keys },
+  });
   say(`It would reach other nodes by ${external.name}, with the backend ${conf.backendType}.`);
   const env = readEarlier(options.subnetFile);
   const known = (await manager.expected(external.publicIp, signal)) ?? (env && leaseIn(env));
@@ -95,7 +100,7 @@ async function printPlan(
   const admitted = admission.update(peers);
   const notJoined = await planOverlay(
     { sys, conf, backend, kernel, env, options },
-    { lease, external, macs },
+    { lease, external, macs, isPublished: true },
     admitted,
   );
   for (const change of kernel.planned) say(`Would ${describeOverlay(change)}.`);
@@ -110,6 +115,16 @@ async function printPlan(
   const isNew = env === undefined || file !== formatSubnetEnv(env);
   if (isNew) say(`Would write ${options.subnetFile}:\n${file.trimEnd()}`);
   return 0;
+}
+
+/** This node's keys, or some that are thrown away where flanneld would make the file. */
+async function expectedKeys(
+  { wireguardKeyFile }: Options,
+  say: (text: string) => void,
+): Promise<WireguardKeys> {
+  const kept = await keysIn(wireguardKeyFile);
+  if (kept === undefined) say(`Would make a private key, and keep it in ${wireguardKeyFile}.`);
+  return kept ?? (await newKeys());
 }
 
 /** In etcd nothing tells a node's own entry from those of peers before it has acquired it. */
@@ -144,7 +159,7 @@ async function planOverlay(
     readonly env: SubnetEnv | undefined;
     readonly options: Options;
   },
-  own: { readonly lease: Lease; readonly external: ExternalInterface; readonly macs: DeviceMacs },
+  own: OwnSide,
   admitted: Admission,
 ): Promise<ReadonlyMap<string, string>> {
   const { sys, conf, backend, kernel, env, options } = on;

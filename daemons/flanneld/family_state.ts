@@ -5,6 +5,7 @@ import type { PeerState } from "./peer_state.ts";
 import type { PlannedChange, Rests } from "./planned_change.ts";
 import { RouteState } from "./route_state.ts";
 import { TunnelState } from "./tunnel_state.ts";
+import type { WireguardState } from "./wireguard_state.ts";
 
 /**
  * One family's neighbours, forwarding entries and routes: the wanted and the present ones. It does
@@ -15,8 +16,12 @@ export class FamilyState {
   readonly tunnel = new TunnelState();
   readonly routes: RouteState;
 
-  constructor(family: Family, ownership: RouteOwnership) {
+  /** Undefined for a backend that does not encrypt. Both families may have the same. */
+  readonly wireguard: WireguardState | undefined;
+
+  constructor(family: Family, ownership: RouteOwnership, wireguard?: WireguardState) {
     this.family = family;
+    this.wireguard = wireguard;
     this.routes = new RouteState(ownership, () => this.tunnel.device);
   }
 
@@ -36,9 +41,11 @@ export class FamilyState {
     const mac = state.objects?.vtepMac;
     const rival =
       this.routes.ownerOf(state.peer.subnet) ??
-      (mac === undefined ? undefined : this.tunnel.ownerOf(mac));
+      (mac === undefined ? undefined : this.tunnel.ownerOf(mac)) ??
+      this.wireguard?.rivalOf(state);
     if (rival !== undefined && rival !== state) return rival;
     this.tunnel.want(state);
+    this.wireguard?.want(state);
     this.routes.want(state);
     return undefined;
   }
@@ -46,6 +53,7 @@ export class FamilyState {
   /** Releases what a peer needed. */
   release(state: PeerState): void {
     this.tunnel.release(state);
+    this.wireguard?.release(state);
     this.routes.release(state);
   }
 
@@ -66,7 +74,7 @@ export class FamilyState {
 
   /** Whether anything differs from what is wanted, whenever it is to be changed. */
   get hasPending(): boolean {
-    return this.tunnel.hasPending || this.routes.hasPending;
+    return this.tunnel.hasPending || this.wireguard?.hasPending === true || this.routes.hasPending;
   }
 
   /** Whether all that a peer needs is there. */
@@ -74,6 +82,7 @@ export class FamilyState {
     return (
       state.objects !== undefined &&
       this.tunnel.isProgrammed(state) &&
+      this.wireguard?.isProgrammed(state) !== false &&
       this.routes.isProgrammed(state)
     );
   }

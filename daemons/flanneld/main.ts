@@ -47,7 +47,7 @@ export async function flanneld(sys: Sys, args: readonly string[]): Promise<numbe
 async function command(
   sys: Sys,
   [name = "", ...words]: readonly string[],
-  { subnetFile }: Options,
+  { subnetFile, wireguardKeyFile }: Options,
 ): Promise<number> {
   switch (name) {
     case "status": {
@@ -60,7 +60,7 @@ async function command(
     }
     case "cleanup": {
       const { cleanup } = await import("./commands/cleanup.ts");
-      return cleanup(sys, subnetFile, words);
+      return cleanup(sys, { subnetFile, wireguardKeyFile }, words);
     }
     default:
       sys.write(

@@ -3,7 +3,7 @@ import type { Address, Family } from "../../shared/net/address.ts";
 import { parseCidr, subnetOf } from "../../shared/net/cidr.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
 import { NetError } from "../../shared/net/error.ts";
-import { netConfFile, subnetFile } from "../../shared/files/paths.ts";
+import { netConfFile, subnetFile, wireguardKeyFile } from "../../shared/files/paths.ts";
 import { parseGoPattern, PatternError } from "./go_pattern.ts";
 import { describeFlags, parseFlags, UsageError } from "./flags.ts";
 import type { Flags, Values } from "./flags.ts";
@@ -15,6 +15,8 @@ export interface Options {
   readonly leases: LeaseOptions;
   readonly interface: InterfaceOptions;
   readonly subnetFile: string;
+  /** Where the backend wireguard keeps its private key. */
+  readonly wireguardKeyFile: string;
   readonly traffic: TrafficOptions;
   readonly health: { readonly host: string; readonly port: number };
   /** How much the log tells; 0 is the usual. */
@@ -204,6 +206,7 @@ export function readOptions(args: readonly string[], env: Environment): Request 
     },
     health: { host: values["healthz-ip"], port: values["healthz-port"] },
     verbosity: values.v,
+    wireguardKeyFile: setIn(env, "WIREGUARD_KEY_FILE") ?? wireguardKeyFile,
     notifySocket: setIn(env, "NOTIFY_SOCKET"),
     dryRun: values["dry-run"],
   };

@@ -13,17 +13,22 @@ import type { ListedFdbEntry, NeighbourEntry } from "../../shared/netlink/neighb
 import {
   describeOverlay,
   encodeOverlay,
-  isByNetlink,
+  encodeWireguard,
   isDone,
+  requestOf,
 } from "../../shared/netlink/overlay_change.ts";
-import type { OverlayChange } from "../../shared/netlink/overlay_change.ts";
+import type { OverlayChange, OverlayRequest } from "../../shared/netlink/overlay_change.ts";
+import { findFamily, genlSocket } from "../../shared/netlink/genl.ts";
 import { getLinks, listAddresses, listLinks } from "../../shared/netlink/query.ts";
 import type { Link } from "../../shared/netlink/query.ts";
 import { listMainRoutes, mainRouteDump, nextHops } from "../../shared/netlink/route.ts";
 import type { NextHop, TableRoute } from "../../shared/netlink/route.ts";
 import { errnoText, NetlinkSocket } from "../../shared/netlink/socket.ts";
+import type { Reply } from "../../shared/netlink/socket.ts";
 import { listIpips } from "../../shared/netlink/ipip.ts";
 import type { IpipLink } from "../../shared/netlink/ipip.ts";
+import { readWireguard, wireguardFamily } from "../../shared/netlink/wireguard.ts";
+import type { WireguardDevice } from "../../shared/netlink/wireguard.ts";
 import { listVxlans } from "../../shared/netlink/vxlan.ts";
 import type { VxlanLink } from "../../shared/netlink/vxlan.ts";
 import { readSysctl } from "../../shared/node/sysctl.ts";
@@ -53,8 +58,11 @@ export interface Outcome {
 export class OverlayKernel implements Disposable {
   readonly #socket: NetlinkSocket;
   readonly #sys: Sys;
+  /** The same, but that what is received counts as garbage to be. */
+  readonly #counted: Sys;
   readonly #tunMaker: ((name: string) => void) | undefined;
   #dumpDigest: DumpDigest | undefined;
+  #wireguard: { readonly socket: NetlinkSocket; readonly family: number } | undefined;
 
   /**
    * In the network namespace that the thread is in.
@@ -62,7 +70,6 @@ export class OverlayKernel implements Disposable {
    * @throws Failure kernel
    */
   constructor(sys: Sys, tunMaker?: (name: string) => void) {
-    this.#sys = sys;
     this.#tunMaker = tunMaker;
     const churn = new Churn(sys.collectYoung);
     const recv: Sys["recv"] = (fd, into, flags) => {
@@ -70,7 +77,9 @@ export class OverlayKernel implements Disposable {
       churn.add(got / bytesOfMessage);
       return got;
     };
-    this.#socket = new NetlinkSocket({ ...sys, recv });
+    this.#sys = sys;
+    this.#counted = { ...sys, recv };
+    this.#socket = new NetlinkSocket(this.#counted);
   }
 
   link(name: string): Link | undefined {
@@ -87,6 +96,13 @@ export class OverlayKernel implements Disposable {
 
   ipips(): IpipLink[] {
     return listIpips(this.#socket);
+  }
+
+  /** A WireGuard device; undefined if there is none. */
+  wireguard(link: number): WireguardDevice | undefined {
+    const { socket, family } = this.#wireguardSocket();
+    if (family === 0) return undefined;
+    return readWireguard(socket, family, link);
   }
 
   addresses(link: number): Cidr[] {
@@ -142,18 +158,39 @@ export class OverlayKernel implements Disposable {
 
   /** Makes changes in order, at most {@link batchSize}. A refused one does not stop the rest. */
   execute(changes: readonly OverlayChange[]): Outcome[] {
-    const encoded = changes.filter(isByNetlink).map(encodeOverlay);
-    const replies = (encoded.length === 0 ? [] : this.#socket.transact(encoded)).values();
-    return changes.map((change) => {
-      if (!isByNetlink(change)) return this.#createTun(change.name);
-      const { errno, text } = replies.next().value ?? { errno: 0, text: "" };
-      if (isDone(change, errno)) return { errno: 0, problem: "" };
-      const words = text === "" ? "" : ` (${text})`;
-      return {
-        errno,
-        problem: `Cannot ${describeOverlay(change)}: the kernel says ${errnoText(errno)}${words}.`,
-      };
-    });
+    return inRuns(changes.map(requestOf)).flatMap((run) => this.#executeRun(run));
+  }
+
+  #executeRun({ by, requests }: RequestRun): Outcome[] {
+    switch (by) {
+      case "rtnetlink": {
+        const changes = requests.flatMap((request) => (request.by === by ? [request.change] : []));
+        const replies = this.#socket.transact(changes.map(encodeOverlay));
+        return changes.map((change, at) => outcomeOf(change, replies[at]));
+      }
+      case "wireguard": {
+        const changes = requests.flatMap((request) => (request.by === by ? [request.change] : []));
+        const { socket, family } = this.#wireguardSocket();
+        const encoded = changes.map((change) => encodeWireguard(family, change));
+        const replies = socket.transact(encoded.flat());
+        return changes.map((change, at) => {
+          const parts = replies.splice(0, encoded[at]?.length);
+          return outcomeOf(change, parts.find(({ errno }) => errno !== 0) ?? parts[0]);
+        });
+      }
+      case "tun":
+        return requests.flatMap((request) =>
+          request.by === by ? [this.#createTun(request.change.name)] : [],
+        );
+    }
+  }
+
+  /** Opened with the first device. The family has no number as long as the kernel does not have it. */
+  #wireguardSocket(): { readonly socket: NetlinkSocket; readonly family: number } {
+    const known = this.#wireguard ?? { socket: genlSocket(this.#counted), family: 0 };
+    const found = known.family === 0 ? findFamily(known.socket, wireguardFamily) : known.family;
+    this.#wireguard = { ...known, family: found ?? 0 };
+    return this.#wireguard;
   }
 
   #createTun(name: string): Outcome {
@@ -193,10 +230,44 @@ export class OverlayKernel implements Disposable {
   close(): void {
     this.#dumpDigest?.close();
     this.#dumpDigest = undefined;
+    this.#wireguard?.socket.close();
+    this.#wireguard = undefined;
     this.#socket.close();
   }
 
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+/** Requests one after another that are made in the same way. */
+interface RequestRun {
+  readonly by: OverlayRequest["by"];
+  readonly requests: OverlayRequest[];
+}
+
+/** Splits requests into runs, without changing their order: what leads to a peer comes after the peer. */
+function inRuns(requests: readonly OverlayRequest[]): RequestRun[] {
+  const runs: RequestRun[] = [];
+  for (const request of requests) {
+    const last = runs.at(-1);
+    if (last?.by === request.by) last.requests.push(request);
+    else runs.push({ by: request.by, requests: [request] });
+  }
+  return runs;
+}
+
+function outcomeOf(change: OverlayChange, reply: Reply | undefined): Outcome {
+  const { errno, text } = reply ?? { errno: 0, text: "" };
+  if (isDone(change, errno)) return { errno: 0, problem: "" };
+  const words = text === "" ? "" : ` (${text})`;
+  return {
+    errno,
+    problem: `Cannot ${describeOverlay(change)}: the kernel says ${textOf(errno)}${words}.`,
+  };
+}
+
+/** A WireGuard device may find its port taken, which nothing else here has. */
+function textOf(errno: number): string {
+  return errno === 98 ? "the port is in use (EADDRINUSE)" : errnoText(errno);
 }

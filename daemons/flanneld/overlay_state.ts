@@ -21,12 +21,17 @@ import type { NodeNetworks, RouteOwnership } from "./node_routes.ts";
 import type { OverlayKernel } from "./overlay_kernel.ts";
 import { PeerBook } from "./peer_book.ts";
 import type { BookFamily } from "./peer_book.ts";
+import type { PeerState } from "./peer_state.ts";
+import type { PlannedChange, Rests } from "./planned_change.ts";
+import { WireguardState } from "./wireguard_state.ts";
 
 /** This node's lease, interface and MACs, which its peers are told. */
 export interface OwnSide {
   readonly lease: Lease;
   readonly external: ExternalInterface;
   readonly macs: DeviceMacs;
+  /** Whether peers have been told. */
+  readonly isPublished: boolean;
 }
 
 export interface OverlaySettings {
@@ -38,6 +43,9 @@ export interface OverlaySettings {
   /** Whether packets to addresses of the own subnets that no pod has are dropped. */
   readonly blackholes: boolean;
 }
+
+/** Backends whose peers send to a device of this node's. */
+const typesOfDevices = ["vxlan", "ipip", "wireguard"];
 
 const noDevices: DevicesSeen = {
   indexes: new Map(),
@@ -51,6 +59,7 @@ const noDevices: DevicesSeen = {
 export class OverlayState {
   readonly book: PeerBook;
   readonly families: ReadonlyMap<Family, BookFamily>;
+  readonly #wireguards: readonly WireguardState[];
   readonly #settings: OverlaySettings;
   #own: OwnSide | undefined;
   #wantedDevices: readonly WantedDevice[] = [];
@@ -68,6 +77,8 @@ export class OverlayState {
   constructor(settings: OverlaySettings) {
     this.#settings = settings;
     const { ipv4, ipv6 } = settings.networks;
+    const names = settings.backend.wireguardDevices ?? new Map<Family, string>();
+    this.#wireguards = [...new Set(names.values())].map((name) => new WireguardState(name));
     const families = new Map<Family, BookFamily>();
     for (const [family, network] of [
       [4, ipv4],
@@ -80,7 +91,11 @@ export class OverlayState {
         get ownSubnet() {
           return ownSubnet();
         },
-        state: new FamilyState(family, this.#ownership(family, network)),
+        state: new FamilyState(
+          family,
+          this.#ownership(family, network),
+          this.#wireguards.find(({ name }) => name === names.get(family)),
+        ),
       });
     }
     this.families = families;
@@ -119,6 +134,11 @@ export class OverlayState {
     }
   }
 
+  /** Whether the backend encrypts what it sends to its peers. */
+  get isEncrypting(): boolean {
+    return this.#wireguards.length > 0;
+  }
+
   /** Why the devices, or the interface, are not as they should be. */
   get problems(): readonly string[] {
     const external = this.#own?.external;
@@ -147,12 +167,37 @@ export class OverlayState {
     );
     this.#isFollowing = isNewSide || this.#seen.parent !== before.parent;
     for (const { state } of this.families.values()) state.learnDevice(this.#deviceOf(state.family));
+    for (const wireguard of this.#wireguards) this.#learnWireguard(wireguard);
     const isSame = this.#wantedDevices.every(
       ({ name }) => before.indexes.get(name) === this.#seen.indexes.get(name),
     );
     const isMore = !isSame || this.#seen.changes.length > 0;
     if (isMore) this.#ownRevision++;
     return isMore;
+  }
+
+  #learnWireguard(wireguard: WireguardState): void {
+    const index = this.#seen.indexes.get(wireguard.name) ?? 0;
+    const device = index === 0 ? undefined : this.#settings.kernel.wireguard(index);
+    wireguard.learn(index, device?.peers ?? [], Date.now() / 1000);
+  }
+
+  /**
+   * What to change, in an order in which nothing leads to what does not exist yet.
+   * @param canDelete whether all peers are known, so that what none of them needs can be deleted.
+   * @param onConflict told of each peer that another program's route blocks.
+   */
+  *changes(
+    rests: Rests,
+    canDelete: boolean,
+    onConflict: (owner: PeerState, message: string) => void,
+  ): Iterable<PlannedChange> {
+    for (const wireguard of this.#wireguards) yield* wireguard.missing(rests);
+    for (const { state } of this.families.values()) {
+      yield* state.changes(rests, canDelete, onConflict);
+    }
+    if (!canDelete) return;
+    for (const wireguard of this.#wireguards) yield* wireguard.stale();
   }
 
   /**
@@ -224,8 +269,10 @@ export class OverlayState {
    */
   deleteStaleDevices(): readonly string[] | undefined {
     const { kernel, backend } = this.#settings;
-    // A cluster changes from vxlan to another backend node by node.
-    if (backend.type !== "vxlan" && this.book.hasPeerOfType("vxlan")) return undefined;
+    // A cluster changes its backend node by node.
+    for (const type of typesOfDevices) {
+      if (backend.type !== type && this.book.hasPeerOfType(type)) return undefined;
+    }
     const stale = deleteStaleDevices(kernel, this.#wantedDevices, this.#networks());
     return stale.map(({ name }) => name);
   }
@@ -262,6 +309,7 @@ export class OverlayState {
       external: own.external,
       devices: this.#wantedDevices,
       networks: this.#nodeNetworks,
+      isPublished: own.isPublished,
       nextHops: (addresses) => kernel.nextHops(addresses),
     });
   }

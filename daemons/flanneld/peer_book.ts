@@ -19,6 +19,8 @@ export interface NodeSide {
   readonly devices: readonly WantedDevice[];
   /** What the node has in each family that no peer's route may take over. */
   readonly networks: ReadonlyMap<Family, NodeNetworks>;
+  /** Whether peers have been told what this node is now. */
+  readonly isPublished: boolean;
   /** The kernel's next hops to addresses. */
   readonly nextHops: (addresses: readonly Address[]) => readonly (NextHop | undefined)[];
 }
@@ -215,11 +217,12 @@ export class PeerBook {
   }
 
   #enter(lease: Lease): PeerState[] {
-    this.#leave(this.#entries.get(lease.id)?.states ?? []);
+    const before = this.#entries.get(lease.id);
+    this.#leave(before?.states ?? []);
     const states = this.#peersOf(lease).map(
       (peer): PeerState => ({
         ...{ peer, objects: undefined, refusal: undefined, failure: undefined },
-        wasProgrammed: false,
+        ...{ wasKnown: before !== undefined, wasProgrammed: false },
       }),
     );
     this.#entries.set(lease.id, { lease, states });
@@ -251,6 +254,7 @@ export class PeerBook {
         external: side.external,
         device: side.devices.find((device) => device.family === family),
         nextHop: this.#nextHops.get(peer.publicIp.value),
+        isPublished: side.isPublished,
       });
     state.objects = typeof joined === "string" ? undefined : joined;
     state.refusal = typeof joined === "string" ? joined : undefined;
@@ -260,7 +264,7 @@ export class PeerBook {
     const rival = state.objects === undefined ? undefined : own.state.claim(state);
     if (rival === undefined) return;
     state.objects = undefined;
-    state.refusal = `has the subnet or the VTEP MAC of ${rival.peer.id}`;
+    state.refusal = `has the subnet, the VTEP MAC or the public key of ${rival.peer.id}`;
     this.#rivals.add(state);
     this.#refused.add(state);
   }
@@ -288,13 +292,19 @@ export class PeerBook {
 
 function sameObjects(a: PeerObjects | undefined, b: PeerObjects | undefined): boolean {
   if (a === undefined || b === undefined) return a === b;
-  return a.vtepMac === b.vtepMac && a.link === b.link && sameAddress(a.gateway, b.gateway);
+  return (
+    a.vtepMac === b.vtepMac &&
+    a.wireguard?.publicKey === b.wireguard?.publicKey &&
+    a.link === b.link &&
+    sameGateway(a.gateway, b.gateway)
+  );
 }
 
 function sameNextHop(a: NextHop | undefined, b: NextHop | undefined): boolean {
   if (a === undefined || b === undefined) return a === b;
-  if (a.gateway === undefined || b.gateway === undefined) {
-    return a.link === b.link && a.gateway === b.gateway;
-  }
-  return a.link === b.link && sameAddress(a.gateway, b.gateway);
+  return a.link === b.link && sameGateway(a.gateway, b.gateway);
+}
+
+function sameGateway(a: Address | undefined, b: Address | undefined): boolean {
+  return a === undefined || b === undefined ? a === b : sameAddress(a, b);
 }

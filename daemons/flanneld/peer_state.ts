@@ -4,7 +4,7 @@ import type { Lease } from "../../shared/flannel/lease.ts";
 import { sameAddress } from "../../shared/net/address.ts";
 import type { Family } from "../../shared/net/address.ts";
 import { sameCidr } from "../../shared/net/cidr.ts";
-import type { Peer, PeerObjects } from "./backends/backend.ts";
+import type { Peer, PeerObjects, PeerSide } from "./backends/backend.ts";
 
 /** A peer of one family: what it needs to be reachable, and how much of that exists. */
 export interface PeerState {
@@ -15,6 +15,8 @@ export interface PeerState {
   refusal: string | undefined;
   /** What the kernel has refused, until it accepts it. */
   failure: PeerFailure | undefined;
+  /** Whether its node had another lease before. */
+  readonly wasKnown: boolean;
   /** Whether all of it existed once: what is missing afterwards was removed by something else. */
   wasProgrammed: boolean;
 }
@@ -56,7 +58,17 @@ export function peerOf(lease: Lease, family: Family): Peer | undefined {
     publicIp,
     backendType: attributes.backendType,
     backendData: isIpv4 ? attributes.backendData : attributes.backendV6Data,
+    ...(attributes.backendType === "wireguard"
+      ? { otherFamily: sideOf(lease, isIpv4 ? 6 : 4) }
+      : {}),
   };
+}
+
+function sideOf({ attributes }: Lease, family: Family): PeerSide {
+  const { publicIp, publicIpv6, backendData, backendV6Data } = attributes;
+  return family === 4
+    ? { publicIp, backendData }
+    : { publicIp: publicIpv6, backendData: backendV6Data };
 }
 
 /** Whether a peer is unchanged: leases are also renewed without a change. */
@@ -65,7 +77,9 @@ export function samePeer(a: Peer, b: Peer): boolean {
     sameCidr(a.subnet, b.subnet) &&
     sameAddress(a.publicIp, b.publicIp) &&
     a.backendType === b.backendType &&
-    sameData(a.backendData, b.backendData)
+    sameData(a.backendData, b.backendData) &&
+    a.otherFamily?.publicIp?.value === b.otherFamily?.publicIp?.value &&
+    sameData(a.otherFamily?.backendData, b.otherFamily?.backendData)
   );
 }
 

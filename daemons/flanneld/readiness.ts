@@ -5,6 +5,7 @@ const steps = {
   config: "the network's config is not known yet",
   bridge: "br_netfilter is not loaded",
   interface: "the interface to the other nodes is not known yet",
+  key: "this node's key is not there yet",
   commands: "the backend's commands have not been run yet",
   lease: "this node has no subnet yet",
   rules: "the rules are not in place yet",

@@ -30,6 +30,8 @@ export interface ReconcilerOptions extends OverlaySettings {
 
 /** Milliseconds between two looks at all there is, for what no event has told. */
 const lookInterval = 60_000;
+/** Milliseconds between two looks at devices of which the kernel tells nothing. */
+const deviceInterval = 10_000;
 /** Milliseconds of work after which others get their turn. */
 const span = 15;
 /** A look at everything may take this part of the time at the most. */
@@ -56,6 +58,8 @@ export class Reconciler {
   readonly #synced = Promise.withResolvers<undefined>();
   #events: KernelEvents | undefined;
   #interval: ReturnType<typeof setInterval> | undefined;
+  #deviceInterval: ReturnType<typeof setInterval> | undefined;
+  #idle = Promise.withResolvers<undefined>();
   #leases: ReadonlyMap<string, Lease> | undefined;
   readonly #changed = new ChangedIds();
   #isComplete = false;
@@ -97,6 +101,10 @@ export class Reconciler {
     this.#interval = setInterval(() => {
       this.#next.wake(0, "all");
     }, lookInterval);
+    if (this.#options.backend.wireguardDevices === undefined) return;
+    this.#deviceInterval = setInterval(() => {
+      this.#next.wake(0, "devices");
+    }, deviceInterval);
   }
 
   /** Says what this node has, again where that has changed. */
@@ -110,15 +118,16 @@ export class Reconciler {
    * Says what leases peers have.
    * @param leases may be changed by the caller, who then calls again.
    * @param isComplete whether they are all: nothing is taken away before.
-   * @param changed the ids of those that are new, other or gone since the last call; any, unless told.
+   * @param changed the ids of those that are new, other or gone since the last call with the same
+   *   leases; any, unless told.
    */
   setPeers(
     leases: ReadonlyMap<string, Lease>,
     isComplete: boolean,
     changed?: ReadonlySet<string>,
   ): void {
+    this.#changed.addAll(this.#leases === leases ? changed : undefined);
     this.#leases = leases;
-    this.#changed.addAll(changed);
     this.#isComplete = isComplete;
     this.#arePeersNew = true;
     this.#record.noteChange();
@@ -128,6 +137,11 @@ export class Reconciler {
   /** Resolves when what this node has been said to have was made once, or could not be. */
   async whenTried(): Promise<void> {
     await this.#tried.promise;
+  }
+
+  /** Resolves when nothing is being done, though something may wait for its time. */
+  async whenIdle(): Promise<void> {
+    while (this.#isRunning) await this.#idle.promise;
   }
 
   /** Resolves when all peers have been known and joined once, but for those that cannot be. */
@@ -168,6 +182,7 @@ export class Reconciler {
     this.#isClosed = true;
     this.#events?.close();
     clearInterval(this.#interval);
+    clearInterval(this.#deviceInterval);
     this.#next.close();
     clearTimeout(this.#externalTimer);
   }
@@ -197,6 +212,8 @@ export class Reconciler {
       this.#fail(error);
     } finally {
       this.#isRunning = false;
+      this.#idle.resolve(undefined);
+      this.#idle = Promise.withResolvers();
       if (this.#state.own !== undefined) this.#tried.resolve(undefined);
     }
   }

@@ -16,6 +16,7 @@ const nouns: Readonly<Record<PeerObject, readonly [one: string, many: string]>> 
   route: ["route", "routes"],
   neighbour: ["neighbour", "neighbours"],
   fdb: ["forwarding entry", "forwarding entries"],
+  wireguard: ["wireguard peer", "wireguard peers"],
 };
 
 /** Logs new failures, recoveries and repairs. */

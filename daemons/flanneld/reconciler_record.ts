@@ -2,7 +2,7 @@ import type { Repairs } from "./reconciler_status.ts";
 
 /** What a reconciler has done, for its status. */
 export class ReconcilerRecord {
-  #repairs: Repairs = { device: 0, route: 0, neighbour: 0, fdb: 0 };
+  #repairs: Repairs = { device: 0, route: 0, neighbour: 0, fdb: 0, wireguard: 0 };
   /** When the first change was told that is not in the kernel yet. */
   #changedAt: number | undefined;
   #convergence: number | undefined;

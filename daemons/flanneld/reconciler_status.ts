@@ -12,6 +12,8 @@ export interface ReconcilerStatus {
   readonly ignored: number;
   readonly failed: readonly PeerProblem[];
   readonly refused: readonly PeerProblem[];
+  /** Peers of another backend that a node which encrypts reaches without it; undefined for others. */
+  readonly unencrypted?: readonly string[] | undefined;
   /** Devices that are there and up. */
   readonly devices: readonly string[];
   /** Why devices, or the external interface, are not as they should be. */
@@ -46,9 +48,12 @@ export interface WantedPeer {
   /** The lease's. */
   readonly id: string;
   readonly subnet: string;
-  readonly gateway: string;
+  /** Undefined where the device itself knows the peer. */
+  readonly gateway: string | undefined;
   /** Of its end of the tunnel; undefined where packets are not tunnelled. */
   readonly vtepMac: string | undefined;
+  /** Of the peer, where packets to it are encrypted. */
+  readonly publicKey: string | undefined;
 }
 
 /** What `cnitool doctor` compares with the kernel. */
@@ -59,7 +64,8 @@ export function wantedPeers(state: OverlayState): WantedPeer[] {
       : [
           {
             ...{ id: peer.id, subnet: formatCidr(peer.subnet) },
-            ...{ gateway: formatAddress(objects.gateway), vtepMac: objects.vtepMac },
+            ...{ gateway: objects.gateway && formatAddress(objects.gateway) },
+            ...{ vtepMac: objects.vtepMac, publicKey: objects.wireguard?.publicKey },
           },
         ],
   );
@@ -74,13 +80,17 @@ type Summary = Omit<
 export function summarize(state: OverlayState): Summary {
   const failed: PeerProblem[] = [];
   const refused: PeerProblem[] = [];
+  const unencrypted = new Set<string>();
   let [wanted, programmed, ignored] = [0, 0, 0];
   for (const peer of state.book.states()) {
     const { objects, refusal, failure } = peer;
     const named = { id: peer.peer.id, subnet: formatCidr(peer.peer.subnet) };
     if (refusal !== undefined) refused.push({ ...named, problem: refusal, attempts: 0 });
     else if (objects === undefined) ignored++;
-    else wanted++;
+    else {
+      wanted++;
+      if (objects.wireguard === undefined) unencrypted.add(peer.peer.id);
+    }
     if (state.book.familyOf(peer)?.isProgrammed(peer) === true) programmed++;
     if (failure !== undefined) {
       failed.push({ ...named, problem: failure.message, attempts: failure.attempts });
@@ -88,6 +98,7 @@ export function summarize(state: OverlayState): Summary {
   }
   return {
     ...{ wanted, programmed, ignored, failed, refused },
+    unencrypted: state.isEncrypting ? [...unencrypted] : undefined,
     ...{ devices: [...state.seen.indexes.keys()], problems: state.problems },
   };
 }

@@ -70,7 +70,9 @@ export class RouteState {
   }
 
   want(state: PeerState): void {
-    if (state.objects !== undefined) this.#routes.want(keyOf(state.peer.subnet), state);
+    const { objects } = state;
+    if (objects !== undefined && objects.link !== "none")
+      this.#routes.want(keyOf(state.peer.subnet), state);
   }
 
   release(state: PeerState): void {
@@ -227,11 +229,12 @@ export class RouteState {
       return { dst: owner.whole, via, protocol: flannelProtocol, metric: undefined };
     }
     const { objects, peer } = owner;
-    if (objects === undefined) return undefined;
+    if (objects === undefined || objects.link === "none") return undefined;
     const isTunnel = objects.link === "device";
     const link = objects.link === "device" ? this.#device() : objects.link;
     if (link === 0) return undefined;
-    const via = { gateway: objects.gateway, link, onlink: isTunnel };
+    const { gateway } = objects;
+    const via = { gateway, link, onlink: isTunnel && gateway !== undefined };
     return { dst: peer.subnet, via, protocol: flannelProtocol, metric: undefined };
   }
 }

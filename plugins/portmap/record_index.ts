@@ -16,8 +16,7 @@ export function isRecordName(name: string): boolean {
 
 /**
  * Names the records by their host ports, their containers and their links: a file for each, with a
- * line for each record. Of a link, which may have all records of the node, it is a file for each two digits that
- * their names begin with, so that no call writes a list that grows with the node. What such a file must say is in the records too, so one that is damaged stops
+ * line for each record. What such a file must say is in the records too, so one that is damaged stops
  * nothing.
  */
 export class RecordIndex {
@@ -41,32 +40,27 @@ export class RecordIndex {
     return this.#names(this.#containerFile(containerId));
   }
 
-  /** Whether one of the records that need route_localnet of a link is there. */
-  isOnLink(link: string, isThere: (name: string) => boolean): boolean {
-    return this.#files.list("links").some(
-      // Builds before this one wrote all names into one file.
-      (file) =>
-        (file === link || file.slice(3) === link) && this.#names(`links/${file}`).some(isThere),
-    );
+  /** The names of the records that need route_localnet of a link. */
+  onLink(link: string): string[] {
+    return this.#names(`links/${link}`);
   }
 
   /** @throws CniError IoFailure */
   add(name: string, record: PortRecord): void {
-    this.#list(name, record, true);
+    for (const file of this.#filesOf(record)) {
+      const names = this.#names(file);
+      if (this.#files.isUnusable(file)) this.#rewrite(file, [...new Set([...names, name])]);
+      else if (!names.includes(name)) this.#files.writeLines(file, [...names, name]);
+    }
   }
 
   /** @throws CniError IoFailure */
   remove(name: string, record: PortRecord): void {
-    this.#list(name, record, false);
-  }
-
-  #list(name: string, record: PortRecord, isListed: boolean): void {
-    for (const file of this.#filesOf(name, record)) {
-      const before = this.#names(file);
-      const names = before.filter((entry) => entry !== name);
-      if (isListed) names.push(name);
-      if (this.#files.isUnusable(file)) this.#rewrite(file, names);
-      else if (names.length !== before.length) this.#files.writeLines(file, names);
+    for (const file of this.#filesOf(record)) {
+      const names = this.#names(file);
+      const remaining = names.filter((entry) => entry !== name);
+      if (this.#files.isUnusable(file)) this.#rewrite(file, remaining);
+      else if (remaining.length < names.length) this.#files.writeLines(file, remaining);
     }
   }
 
@@ -74,7 +68,7 @@ export class RecordIndex {
   rebuild(): void {
     const wanted = new Map<string, string[]>();
     for (const [name, record] of this.#records()) {
-      for (const file of this.#filesOf(name, record)) {
+      for (const file of this.#filesOf(record)) {
         wanted.set(file, [...(wanted.get(file) ?? []), name]);
       }
     }
@@ -96,7 +90,7 @@ export class RecordIndex {
     if (names.length > 0 && names.every(isRecordName)) return names;
     this.#files.distrust(file, "it must have a line for each record");
     return [...this.#records()].flatMap(([name, record]) =>
-      this.#filesOf(name, record).has(file) ? [name] : [],
+      this.#filesOf(record).has(file) ? [name] : [],
     );
   }
 
@@ -110,9 +104,9 @@ export class RecordIndex {
     }
   }
 
-  #filesOf(name: string, { forward, localnetLink }: PortRecord): ReadonlySet<string> {
+  #filesOf({ forward, localnetLink }: PortRecord): ReadonlySet<string> {
     const ports = forward.mappings.map(({ protocol, hostPort }) => `ports/${protocol}-${hostPort}`);
-    const links = localnetLink === undefined ? [] : [`links/${name.slice(0, 2)}.${localnetLink}`];
+    const links = localnetLink === undefined ? [] : [`links/${localnetLink}`];
     return new Set([...ports, ...links, this.#containerFile(forward.containerId)]);
   }
 

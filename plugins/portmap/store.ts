@@ -152,7 +152,7 @@ export class PortStore {
 
   /** Whether a record needs route_localnet of a link. */
   isOnLink(link: string): boolean {
-    return this.#index.isOnLink(link, (name) => this.#readFile(name) !== undefined);
+    return this.#index.onLink(link).some((name) => this.#readFile(name) !== undefined);
   }
 
   /** The links that route_localnet was, or was to be, turned on for. */
@@ -197,7 +197,8 @@ export class PortStore {
   }
 
   /**
-   * Writes a record of which only its state has changed: its claims are there already.
+   * Writes a record of which only its state has changed: its claims are there already, and the longest of
+   * the lists that they are in has a line for each record of the node.
    * @throws CniError IoFailure
    */
   update(record: PortRecord): void {

@@ -29,7 +29,7 @@ export const dockerOptsFile = "/run/docker_opts.env";
 /** Where flannel's systemd units let it write them. */
 export const flannelDockerFile = "/run/flannel/docker";
 
-/** Where the wireguard backend of the Go program keeps its private key. */
+/** Where the backend wireguard keeps its private key. */
 export const wireguardKeyFile = "/run/flannel/wgkey";
 
 /** Where flannel's manifest mounts its configs. */

@@ -52,6 +52,7 @@ const keys = [
 
 const backendKeys = [
   ...["Type", "VNI", "Port", "MTU", "GBP", "Learning", "DirectRouting", "MacPrefix", "Name"],
+  ...["ListenPort", "ListenPortV6", "PSK", "PersistentKeepaliveInterval", "Mode"],
   ...["PreStartupCommand", "PostStartupCommand", "SubnetAddCommand", "SubnetRemoveCommand"],
 ];
 

@@ -59,6 +59,11 @@ export function ipipInfo(data?: Buffer): Buffer {
   return bytes(formatInfo({ kind: "ipip", ...(data === undefined ? {} : { data }) }));
 }
 
+/** IFLA_LINKINFO of a WireGuard device. What it has is set by generic netlink. */
+export function wireguardInfo(): Buffer {
+  return bytes(formatInfo({ kind: "wireguard" }));
+}
+
 /** IFLA_LINKINFO to change properties of a bridge port. */
 export function bridgePortInfo(port: { hairpin: boolean; isolated: boolean }): Buffer {
   const slaveData = bytes(

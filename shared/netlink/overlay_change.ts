@@ -1,4 +1,5 @@
 import { addressBytes, formatAddress } from "../net/address.ts";
+import type { Secret } from "../base/secret.ts";
 import type { Address } from "../net/address.ts";
 import { formatCidr } from "../net/cidr.ts";
 import type { Cidr } from "../net/cidr.ts";
@@ -14,13 +15,40 @@ import { createIpip } from "./ipip.ts";
 import type { NewIpip } from "./ipip.ts";
 import { changeVxlan, createVxlan } from "./vxlan.ts";
 import type { NewVxlan } from "./vxlan.ts";
+import {
+  configureWireguard,
+  createWireguard,
+  deleteWireguardPeer,
+  setWireguardPeer,
+} from "./wireguard.ts";
+import type { WireguardPeer } from "./wireguard.ts";
 
 /** One change to a node's overlay network, as plain data. Links are given by index. */
 export type OverlayChange =
   | { readonly kind: "create-vxlan"; readonly device: NewVxlan }
   | { readonly kind: "create-ipip"; readonly device: NewIpip }
-  /** Not by netlink: see {@link isByNetlink}. */
+  /** Not by netlink. */
   | { readonly kind: "create-tun"; readonly name: string }
+  | {
+      readonly kind: "create-wireguard";
+      readonly device: { readonly name: string; readonly mtu: number };
+    }
+  /** By generic netlink, as all that a WireGuard device has. */
+  | {
+      readonly kind: "set-wireguard";
+      readonly index: number;
+      readonly link: string;
+      readonly privateKey: Secret;
+      readonly port: number;
+    }
+  | {
+      readonly kind: "set-wireguard-peer";
+      readonly index: number;
+      readonly peer: WireguardPeer;
+      /** Whether to begin a session at once, and not with the first packet. */
+      readonly begin: boolean;
+    }
+  | { readonly kind: "delete-wireguard-peer"; readonly index: number; readonly publicKey: string }
   | {
       readonly kind: "change-vxlan";
       readonly index: number;
@@ -58,20 +86,66 @@ export type OverlayChange =
 const AF_INET = 2;
 const AF_INET6 = 10;
 
-/** A change that a netlink request makes. */
-export type NetlinkChange = Exclude<OverlayChange, { kind: "create-tun" }>;
+/** A change that a request by generic netlink makes. */
+export type WireguardChange = Extract<
+  OverlayChange,
+  { kind: "set-wireguard" | "set-wireguard-peer" | "delete-wireguard-peer" }
+>;
 
-export function isByNetlink(change: OverlayChange): change is NetlinkChange {
-  return change.kind !== "create-tun";
+/** A change that a request by rtnetlink makes. */
+export type LinkChange = Exclude<OverlayChange, WireguardChange | { kind: "create-tun" }>;
+
+/** How a change is made. */
+export type OverlayRequest =
+  | { readonly by: "rtnetlink"; readonly change: LinkChange }
+  | { readonly by: "wireguard"; readonly change: WireguardChange }
+  | { readonly by: "tun"; readonly change: OverlayChange & { kind: "create-tun" } };
+
+export function requestOf(change: OverlayChange): OverlayRequest {
+  switch (change.kind) {
+    case "create-tun":
+      return { by: "tun", change };
+    case "set-wireguard":
+    case "set-wireguard-peer":
+    case "delete-wireguard-peer":
+      return { by: "wireguard", change };
+    default:
+      return { by: "rtnetlink", change };
+  }
 }
 
-/** The netlink request that makes a change. */
-export function encodeOverlay(change: NetlinkChange): Message {
+/**
+ * The requests that make a change of a WireGuard device.
+ * @param family the number of its netlink family.
+ */
+export function encodeWireguard(family: number, change: WireguardChange): Message[] {
+  const { index } = change;
+  switch (change.kind) {
+    case "set-wireguard":
+      return [configureWireguard(family, index, change)];
+    case "set-wireguard-peer": {
+      const { peer, begin } = change;
+      const set = setWireguardPeer(family, index, peer);
+      // The kernel sends a packet, and with it begins a session, to a peer that is first kept alive.
+      const keepAlive = { ...peer, keepalive: 1 };
+      return begin && peer.keepalive === 0
+        ? [setWireguardPeer(family, index, keepAlive), set]
+        : [set];
+    }
+    case "delete-wireguard-peer":
+      return [deleteWireguardPeer(family, index, change.publicKey)];
+  }
+}
+
+/** The request by rtnetlink that makes a change. */
+export function encodeOverlay(change: LinkChange): Message {
   switch (change.kind) {
     case "create-vxlan":
       return createVxlan(change.device);
     case "create-ipip":
       return createIpip(change.device);
+    case "create-wireguard":
+      return createWireguard(change.device);
     case "change-vxlan":
       return changeVxlan(change.index, change.device);
     case "set-device":
@@ -113,9 +187,14 @@ export function isDone(change: OverlayChange, errno: number): boolean {
       return errno === ENOENT || errno === ENODEV;
     case "delete-route":
       return errno === ESRCH || errno === ENODEV;
+    case "delete-wireguard-peer":
+      return errno === ENODEV;
     case "create-vxlan":
     case "create-tun":
     case "create-ipip":
+    case "create-wireguard":
+    case "set-wireguard":
+    case "set-wireguard-peer":
     case "change-vxlan":
     case "set-device":
     case "set-neighbour":
@@ -138,6 +217,14 @@ export function describeOverlay(change: OverlayChange): string {
     }
     case "create-tun":
       return `create the tun device ${change.name}`;
+    case "create-wireguard":
+      return `create the wireguard device ${change.device.name} (MTU ${change.device.mtu})`;
+    case "set-wireguard":
+      return `give ${change.link} its key and the port ${change.port}`;
+    case "set-wireguard-peer":
+      return `set the wireguard peer ${peerWords(change.peer)}`;
+    case "delete-wireguard-peer":
+      return `delete the wireguard peer ${change.publicKey}`;
     case "change-vxlan": {
       const { name, local, learning } = change.device;
       return `change ${name} to local ${formatAddress(local)}, learning ${learning ? "on" : "off"}`;
@@ -179,6 +266,12 @@ function routeWords({ dst, via }: NewRoute): string {
   if (via === "blackhole") return `blackhole route ${formatCidr(dst)}`;
   const by = via.gateway === undefined ? "" : ` by ${formatAddress(via.gateway)}`;
   return `route to ${formatCidr(dst)}${by}`;
+}
+
+function peerWords({ publicKey, endpoint, allowed }: WireguardPeer): string {
+  const at =
+    endpoint === undefined ? "" : ` at ${formatAddress(endpoint.address)} port ${endpoint.port}`;
+  return `${publicKey}${at} with ${allowed.map(formatCidr).join(" and ")}`;
 }
 
 function setDevice(change: OverlayChange & { kind: "set-device" }): Message {

@@ -16,10 +16,18 @@ const MODULES = [
   ...["tunnel4", "ip_tunnel", "ipip"],
   ...["udp_tunnel", "ip6_udp_tunnel", "vxlan", "tun"],
   ...["nfnetlink", "libcrc32c", "nf_tables"],
+  ...["libchacha", "chacha-x86_64", "poly1305-x86_64", "libchacha20poly1305"],
+  ...["libcurve25519-generic", "curve25519-x86_64", "wireguard"],
 ];
 
-/** Another one for other modules. */
-const CACHE = `node_modules/.cache/vm-kernel-${createHash("sha256").update(MODULES.join()).digest("hex").slice(0, 8)}`;
+/** Of the package wireguard-tools, which is not installed either. */
+const FETCHED_PROGRAMS = ["wg"];
+
+/** Another one for other files. */
+const CACHE = `node_modules/.cache/vm-kernel-${createHash("sha256")
+  .update([...MODULES, ...FETCHED_PROGRAMS].join())
+  .digest("hex")
+  .slice(0, 8)}`;
 
 /** busybox has the rest. Its sh and nsenter would run its own ip, so those are real ones. */
 const PROGRAMS = ["bridge", "ip", "nsenter", "ping", "sh", "tcpdump"];
@@ -58,6 +66,8 @@ done
 export interface Kernel {
   readonly image: string;
   readonly modules: readonly string[];
+  /** Programs that this machine need not have. */
+  readonly programs: readonly string[];
 }
 
 /** The kernel, downloaded if it is not in the cache. Throws if that fails. */
@@ -80,6 +90,9 @@ export async function fetchKernel(): Promise<Kernel> {
       dpkg-deb --fsys-tarfile linux-image-*.deb > kernel.tar
       tar -x -f kernel.tar --wildcards --transform 's|.*/||' "$@"
       rm kernel.tar *.deb
+      apt-get download -qq -o APT::Sandbox::User=root wireguard-tools
+      dpkg-deb --fsys-tarfile wireguard-tools*.deb | tar -x --transform 's|.*/||' ./usr/bin/wg
+      rm *.deb
       # As Debian 13 has them.
       for module in *.ko.xz; do [ ! -e "$module" ] || busybox unxz "$module"; done`,
       [folder, ...names],
@@ -98,8 +111,10 @@ async function kernelIn(folder: string): Promise<Kernel | undefined> {
   const files = await readdir(folder).catch((): string[] => []);
   const image = files.find((name) => name.startsWith("vmlinuz"));
   const modules = MODULES.map((name) => `${name}.ko`);
-  if (image === undefined || !modules.every((name) => files.includes(name))) return undefined;
+  const names = [...modules, ...FETCHED_PROGRAMS];
+  if (image === undefined || !names.every((name) => files.includes(name))) return undefined;
   return {
+    programs: FETCHED_PROGRAMS.map((name) => resolve(folder, name)),
     image: resolve(folder, image),
     modules: modules.map((name) => resolve(folder, name)),
   };
@@ -111,7 +126,7 @@ async function kernelIn(folder: string): Promise<Kernel | undefined> {
  */
 export async function makeInitramfs(
   folder: string,
-  { modules }: Kernel,
+  { modules, programs: fetched }: Kernel,
   executables: Readonly<Record<string, readonly string[]>>,
 ): Promise<string> {
   const root = join(folder, "root");
@@ -123,7 +138,7 @@ export async function makeInitramfs(
   await writeFile(join(root, "etc/passwd"), "root:x:0:0::/:/bin/sh\n");
   for (const module of modules) await cp(module, join(root, "modules", basename(module)));
   const programs = ["busybox", ...PROGRAMS];
-  const paths = programs.map((name) => pathOf(name) ?? name);
+  const paths = [...programs.map((name) => pathOf(name) ?? name), ...fetched];
   for (const path of paths) {
     await cp(path, join(root, "bin", basename(path)), { dereference: true });
   }

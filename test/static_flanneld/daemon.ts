@@ -63,7 +63,7 @@ export async function staticDaemon(sys: Sys): Promise<void> {
   const config = JSON.parse(sys.args[0] ?? "{}") as StaticConfig;
   const source = { name: "net-conf.json", choosesSubnets: false };
   const { conf } = parseNetConf(JSON.stringify(config.netConf), source);
-  const backend = chooseBackend(conf, undefined);
+  const backend = chooseBackend(conf, {});
   const kernel = new OverlayKernel(sys);
   const networks = { ipv4: conf.network, ipv6: conf.ipv6Network };
   const macs = await untilDone(() =>
@@ -109,7 +109,7 @@ export async function staticDaemon(sys: Sys): Promise<void> {
   }
   const configure = async (): Promise<void> => {
     const external = await untilDone(() => readExternal(kernel, config.iface, lease));
-    reconciler.configure({ lease, external, macs });
+    reconciler.configure({ lease, external, macs, isPublished: true });
   };
   reconciler.start();
   await configure();

@@ -1,8 +1,10 @@
 import type { Json } from "../../../shared/base/json.ts";
+import type { Secret } from "../../../shared/base/secret.ts";
 import type { Lease, LeaseAttributes } from "../../../shared/flannel/lease.ts";
 import type { Address, Family } from "../../../shared/net/address.ts";
 import type { Cidr } from "../../../shared/net/cidr.ts";
 import type { NextHop } from "../../../shared/netlink/route.ts";
+import type { WireguardPeer } from "../../../shared/netlink/wireguard.ts";
 
 /** The interface that leads to the other nodes, and what they are told of it. */
 export interface ExternalInterface {
@@ -56,7 +58,21 @@ export interface WantedIpip extends WantedLink {
   readonly local: Address;
 }
 
-export type WantedDevice = WantedVxlan | WantedTun | WantedIpip;
+/** A device that encrypts. One for both families is wanted once for each, with the same key and port. */
+export interface WantedWireguard extends WantedLink {
+  readonly kind: "wireguard";
+  readonly keys: WireguardKeys;
+  readonly port: number;
+}
+
+/** This node's keys. */
+export interface WireguardKeys {
+  readonly privateKey: Secret;
+  /** In base64. */
+  readonly publicKey: string;
+}
+
+export type WantedDevice = WantedVxlan | WantedTun | WantedIpip | WantedWireguard;
 
 /** A peer's subnet of one family, and its attributes, which have been checked. */
 export interface Peer {
@@ -65,6 +81,13 @@ export interface Peer {
   readonly subnet: Cidr;
   readonly publicIp: Address;
   readonly backendType: string;
+  readonly backendData: Json | undefined;
+  /** What a peer whose device may be for both families has published of the other one. */
+  readonly otherFamily?: PeerSide | undefined;
+}
+
+export interface PeerSide {
+  readonly publicIp: Address | undefined;
   readonly backendData: Json | undefined;
 }
 
@@ -75,9 +98,15 @@ export interface PeerObjects {
    * its forwarding entry leads to the public address. Undefined where packets are not tunnelled.
    */
   readonly vtepMac: string | undefined;
-  readonly gateway: Address;
-  /** Index of the link that the route leads through, or "device" for this family's own device. */
-  readonly link: number | "device";
+  /** What this family's own device, which encrypts, has to know of the peer. */
+  readonly wireguard?: Omit<WireguardPeer, "allowed"> | undefined;
+  /** Undefined where the device itself knows the peer. */
+  readonly gateway: Address | undefined;
+  /**
+   * Index of the link that the route leads through, or "device" for this family's own device; or "none"
+   * for no route yet.
+   */
+  readonly link: number | "device" | "none";
 }
 
 /** What is known of the way to a peer. */
@@ -87,6 +116,8 @@ export interface JoinContext {
   readonly device: WantedDevice | undefined;
   /** The next hop to the peer's public address, if the backend has asked for it. */
   readonly nextHop: NextHop | undefined;
+  /** Whether peers have been told what this node is now. */
+  readonly isPublished: boolean;
 }
 
 /**
@@ -97,6 +128,11 @@ export interface Backend {
   readonly type: string;
   /** Whether flanneld makes the routes to peers: otherwise those without its mark are another's. */
   readonly makesRoutes: boolean;
+  /**
+   * The names of devices that encrypt, by family. The kernel does not tell of changes in them, so they are
+   * looked at every few seconds.
+   */
+  readonly wireguardDevices?: ReadonlyMap<Family, string>;
   /** The MTU of the pods. */
   readonly mtu: (external: ExternalInterface) => number;
   /** Why nodes cannot be joined by this interface, as a sentence; undefined if they can. */

@@ -2,19 +2,20 @@ import { Failure } from "../../../shared/base/failure.ts";
 import { quote } from "../../../shared/base/text.ts";
 import type { NetConf } from "../../../shared/flannel/net_conf.ts";
 import { alloc } from "./alloc.ts";
-import type { Backend } from "./backend.ts";
+import type { Backend, WireguardKeys } from "./backend.ts";
 import { extension, readExtensionCommands } from "./extension.ts";
 import { hostGw } from "./host_gw.ts";
 import { ipip } from "./ipip.ts";
 import { udp } from "./udp.ts";
 import { readVxlanOptions, vxlan } from "./vxlan.ts";
+import { readWireguardOptions, wireguard } from "./wireguard.ts";
 
 /** flannel's backends that are not implemented yet. */
-const notYet: ReadonlySet<string> = new Set(["wireguard", "bgp"]);
+const notYet: ReadonlySet<string> = new Set(["bgp"]);
 
 /** flannel's backends that will not be implemented, with what to use instead. */
 const alternatives: Readonly<Record<string, string>> = {
-  ipsec: 'Use the backend "vxlan" on a network that encrypts by itself.',
+  ipsec: 'Use the backend "wireguard", which encrypts as well.',
   "tencent-vpc": cloudAdvice("cloud"),
   "ali-vpc": cloudAdvice("cloud"),
   "aws-vpc": cloudAdvice("VPC"),
@@ -22,18 +23,22 @@ const alternatives: Readonly<Record<string, string>> = {
 };
 
 const haveInstead =
-  'Set Backend.Type in net-conf.json to "vxlan", "host-gw", "ipip", "extension", "udp" or "alloc".';
+  'Set Backend.Type in net-conf.json to "vxlan", "host-gw", "wireguard", "ipip", "extension", "udp" or "alloc".';
 
 function cloudAdvice(owner: string): string {
   return `Use the backend "extension" with a command that makes the ${owner}'s routes (docs/backends.md has one for AWS), "alloc" where the ${owner}'s own controller makes them, or "vxlan".`;
 }
 
-/**
- * The backend that net-conf.json names.
- * @param output what the extension's first command has printed.
- * @throws Failure invalid
- */
-export function chooseBackend(netConf: NetConf, output: string | undefined): Backend {
+/** What some backends need besides their options. */
+export interface BackendInput {
+  /** What the extension's first command has printed. */
+  readonly output?: string | undefined;
+  /** This node's, for wireguard. */
+  readonly keys?: WireguardKeys | undefined;
+}
+
+/** The backend that net-conf.json names. @throws Failure invalid */
+export function chooseBackend(netConf: NetConf, { output, keys }: BackendInput): Backend {
   const networks = { ipv4: netConf.network, ipv6: netConf.ipv6Network };
   const type = netConf.backendType;
   switch (type) {
@@ -41,6 +46,8 @@ export function chooseBackend(netConf: NetConf, output: string | undefined): Bac
       return vxlan(networks, readVxlanOptions(netConf.backend));
     case "host-gw":
       return hostGw(networks);
+    case "wireguard":
+      return wireguard(networks, readWireguardOptions(netConf.backend), keys);
     case "alloc":
       return alloc(networks);
     case "ipip":

@@ -10,7 +10,7 @@ import type {
 import { publicAddresses } from "./networks.ts";
 
 /** Backends whose nodes also take packets that have not come through a tunnel. */
-const takesPlainPackets: ReadonlySet<string> = new Set(["host-gw", "ipip", "vxlan"]);
+const takesPlainPackets: ReadonlySet<string> = new Set(["host-gw", "ipip", "vxlan", "wireguard"]);
 
 /** host-gw: a route to each peer. Peers must be on the same link as this node. */
 export function hostGw(networks: Networks): Backend {

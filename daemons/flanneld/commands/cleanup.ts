@@ -1,12 +1,7 @@
 import { Failure, messageOf } from "../../../shared/base/failure.ts";
 import { askStatus } from "../../../shared/daemon/status_socket.ts";
 import { readIfPresent, removeIfPresent } from "../../../shared/files/files.ts";
-import {
-  dockerOptsFile,
-  flannelDockerFile,
-  statusSocket,
-  wireguardKeyFile,
-} from "../../../shared/files/paths.ts";
+import { dockerOptsFile, flannelDockerFile, statusSocket } from "../../../shared/files/paths.ts";
 import { AsyncFirewall } from "../../../shared/firewall/async_firewall.ts";
 import type { SubnetEnv } from "../../../shared/flannel/subnet_env.ts";
 import type { Family } from "../../../shared/net/address.ts";
@@ -19,18 +14,13 @@ import type { Sys } from "../../../shared/runtime/sys.ts";
 import { isFlannels as isFlannelsDevice } from "../device_plan.ts";
 import { flannelProtocol } from "../node_routes.ts";
 import { batchSize, OverlayKernel } from "../overlay_kernel.ts";
+import type { Options } from "../options.ts";
 import { readEarlier } from "../own_node.ts";
 import { isOldRule } from "../traffic/old_rules.ts";
 import { allPlaces, nameOf, removeRules } from "../traffic/removal.ts";
 import { RuleWatch } from "../traffic/watch.ts";
 import type { RulePlace } from "../traffic/watch.ts";
 import { runningFlannelds } from "./running.ts";
-
-/** Devices of flannel's backends that this flanneld does not have, by name and kind. */
-const otherDevices: Readonly<Record<string, string>> = {
-  "flannel-wg": "wireguard",
-  "flannel-wg-v6": "wireguard",
-};
 
 /**
  * flanneld cleanup: removes everything that this flanneld or the Go program has made on this node:
@@ -40,7 +30,7 @@ const otherDevices: Readonly<Record<string, string>> = {
  */
 export async function cleanup(
   sys: Sys,
-  subnetFile: string,
+  { subnetFile, wireguardKeyFile }: Pick<Options, "subnetFile" | "wireguardKeyFile">,
   words: readonly string[],
 ): Promise<number> {
   const refusal = await refusalOf(subnetFile, words);
@@ -111,9 +101,7 @@ class Cleanup {
 
   /** Routes through a device go with it. */
   #removeDevices(kernel: OverlayKernel): void {
-    const devices = kernel
-      .links()
-      .filter(({ name, kind }) => isFlannelsDevice(name, kind) || otherDevices[name] === kind);
+    const devices = kernel.links().filter(({ name, kind }) => isFlannelsDevice(name, kind));
     this.#execute(
       kernel,
       devices.map(({ index, name }) => ({ kind: "delete-device", index, link: name })),

@@ -67,6 +67,9 @@ export function formatStatus(snapshot: Snapshot, now: number): string {
   const problems = snapshot.waits.filter((problem) => problem !== traffic?.problem);
   const peers = [
     ...(overlay?.failed ?? []).map(({ id, subnet, problem }) => `${id} (${subnet}): ${problem}`),
+    ...(overlay?.unencrypted ?? []).map(
+      (id) => `${id} has another backend: packets to it are not encrypted`,
+    ),
     ...refused.map(({ id, problem }) => `${id} is refused: ${problem}`),
   ];
   return [

@@ -12,19 +12,23 @@
 {{- if eq .Values.flannel.backend "udp" -}}
 {{- fail "flannel.backend udp needs /dev/net/tun, which containers do not have: use vxlan or host-gw, or run flanneld on the nodes." -}}
 {{- end -}}
-{{- $backends := list "vxlan" "host-gw" "extension" "alloc" -}}
+{{- $backends := list "vxlan" "host-gw" "wireguard" "extension" "alloc" -}}
 {{- if not (has .Values.flannel.backend $backends) -}}
 {{- fail (printf "flannel.backend must be one of %s (got %q): this flanneld has no other." (join ", " $backends) (toString .Values.flannel.backend)) -}}
 {{- end -}}
 {{- range $name := list "backendPortv6" "psk" "tunnelMode" "keepaliveInterval" -}}
-{{- if index $.Values.flannel $name -}}
-{{- fail (printf "flannel.%s is an option of the backend wireguard, which this flanneld does not have. Leave it out." $name) -}}
+{{- if and (index $.Values.flannel $name) (ne $.Values.flannel.backend "wireguard") -}}
+{{- fail (printf "flannel.%s is an option of the backend wireguard (flannel.backend is %q). Leave it out." $name $.Values.flannel.backend) -}}
 {{- end -}}
 {{- end -}}
-{{- $options := list "backendPort" "mtu" "vni" "GBP" "directRouting" "macPrefix" -}}
-{{- range $name := $options -}}
+{{- range $name := list "vni" "GBP" "directRouting" "macPrefix" -}}
 {{- if and (index $.Values.flannel $name) (ne $.Values.flannel.backend "vxlan") -}}
 {{- fail (printf "flannel.%s is an option of the backend vxlan (flannel.backend is %q). Leave it out." $name $.Values.flannel.backend) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name := list "backendPort" "mtu" -}}
+{{- if and (index $.Values.flannel $name) (not (has $.Values.flannel.backend (list "vxlan" "wireguard"))) -}}
+{{- fail (printf "flannel.%s is an option of the backends vxlan and wireguard (flannel.backend is %q). Leave it out." $name $.Values.flannel.backend) -}}
 {{- end -}}
 {{- end -}}
 {{- if not (or .Values.podCidr .Values.podCidrv6) -}}
@@ -56,10 +60,11 @@ nodeAffinity:
 {{- define "flannel.netConf" -}}
 {{- $flannel := .Values.flannel -}}
 {{- $backend := dict "Type" $flannel.backend -}}
-{{- range $name, $key := dict "backendPort" "Port" "mtu" "MTU" "vni" "VNI" -}}
+{{- $port := ternary "ListenPort" "Port" (eq $flannel.backend "wireguard") -}}
+{{- range $name, $key := dict "backendPort" $port "backendPortv6" "ListenPortV6" "mtu" "MTU" "vni" "VNI" "keepaliveInterval" "PersistentKeepaliveInterval" -}}
 {{- with index $flannel $name }}{{ $_ := set $backend $key (int .) }}{{ end -}}
 {{- end -}}
-{{- range $name, $key := dict "GBP" "GBP" "directRouting" "DirectRouting" "macPrefix" "MacPrefix" -}}
+{{- range $name, $key := dict "GBP" "GBP" "directRouting" "DirectRouting" "macPrefix" "MacPrefix" "psk" "PSK" "tunnelMode" "Mode" -}}
 {{- with index $flannel $name }}{{ $_ := set $backend $key . }}{{ end -}}
 {{- end -}}
 {{- $conf := dict "EnableNFTables" $flannel.enableNFTables "Backend" (merge $backend $flannel.backendOptions) -}}

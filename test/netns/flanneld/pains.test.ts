@@ -227,7 +227,7 @@ describe.concurrent("hostile peers", () => {
       "the pods' bridge": { subnet: "10.244.1.0/24", publicIp: "10.77.0.66", data: mac(5) },
       "subnet of n2": { subnet: "10.244.2.0/24", publicIp: "10.77.0.66", data: mac(6) },
       broken: { subnet: "10.244.25.0/24", publicIp: "10.77.0.66", data: "{" },
-      foreign: { subnet: "10.244.26.0/24", publicIp: "10.77.0.66", type: "wireguard", data: {} },
+      foreign: { subnet: "10.244.26.0/24", publicIp: "10.77.0.66", type: "ipsec", data: {} },
     };
     const monitor = await monitorRoutes(node.sandbox);
     await cluster.tell(node, (peers) => {

@@ -94,6 +94,21 @@ describe.skipIf(isMissing)("the chart", () => {
       },
     ],
     [
+      "wireguard's options",
+      [
+        ...['flannel.backend="wireguard"', "flannel.backendPort=1", "flannel.backendPortv6=2"],
+        ...['flannel.psk="key"', 'flannel.tunnelMode="auto"', "flannel.keepaliveInterval=25"],
+        "flannel.mtu=1400",
+      ],
+      {
+        ...{ EnableNFTables: false, Network: "10.244.0.0/16" },
+        Backend: {
+          ...{ Type: "wireguard", ListenPort: 1, ListenPortV6: 2, MTU: 1400, PSK: "key" },
+          ...{ Mode: "auto", PersistentKeepaliveInterval: 25 },
+        },
+      },
+    ],
+    [
       "both families and nftables",
       ['podCidrv6="fd00::/48"', "flannel.enableNFTables=true", 'flannel.backend="host-gw"'],
       {
@@ -176,12 +191,17 @@ describe.skipIf(isMissing)("the chart", () => {
     ["netpol.enabled=true", "netpol.enabled is not part of this chart"],
     ['flannel.flannel_cni={"image":{"tag":"x"}}', "flannel.flannel_cni has no meaning here"],
     ['flannel.image.repository="ghcr.io/flannel-io/flannel"', "must be an image of flannel-cni"],
-    ['flannel.backend="wireguard"', "flannel.backend must be one of vxlan, host-gw"],
+    ['flannel.backend="ipip"', "flannel.backend must be one of vxlan, host-gw, wireguard"],
     ['flannel.backend="udp"', "flannel.backend udp needs /dev/net/tun"],
     ["flannel.psk=1", "flannel.psk is an option of the backend wireguard"],
     ["flannel.backendPortv6=51821", "flannel.backendPortv6 is an option of the backend wireguard"],
     ['flannel.tunnelMode="auto"', "flannel.tunnelMode is an option of the backend wireguard"],
-    ["flannel.keepaliveInterval=5", "flannel.keepaliveInterval is an option of the backend"],
+    [
+      "flannel.keepaliveInterval=5",
+      "flannel.keepaliveInterval is an option of the backend wireguard",
+    ],
+    ['flannel={"backend":"wireguard","vni":2}', "flannel.vni is an option of the backend vxlan"],
+    ['flannel={"backend":"host-gw","mtu":1400}', "of the backends vxlan and wireguard"],
     ['flannel={"backend":"host-gw","vni":2}', "flannel.vni is an option of the backend vxlan"],
     ['podCidr=""', "podCidr or podCidrv6 must be set"],
   ])("refuses %s with a sentence", ([value = "", sentence = ""]) => {

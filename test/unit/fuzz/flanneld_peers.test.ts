@@ -86,6 +86,7 @@ function judge(read: () => PeerLeases): void {
           { connected: connected[family], addresses: addresses[family] },
         ]),
       ),
+      isPublished: true,
       nextHops: (asked: readonly unknown[]) => asked.map(() => ({ link: 2, gateway: undefined })),
     };
     for (const _ of book.surround(side)) continue;

@@ -46,7 +46,8 @@ export interface ParentLink extends Link {
 export interface WantedPeer {
   readonly id: string;
   readonly subnet: Cidr;
-  readonly gateway: Address;
+  /** Undefined where the device itself knows the peer. */
+  readonly gateway: Address | undefined;
   /** Undefined where packets are not tunnelled. */
   readonly vtepMac: string | undefined;
 }

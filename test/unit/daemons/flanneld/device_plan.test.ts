@@ -1,9 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
-import type { WantedVxlan } from "../../../../daemons/flanneld/backends/backend.ts";
+import type {
+  WantedVxlan,
+  WantedWireguard,
+} from "../../../../daemons/flanneld/backends/backend.ts";
 import type { ObservedDevice } from "../../../../daemons/flanneld/device_plan.ts";
 import { isFlannels, planDevice, staleDevices } from "../../../../daemons/flanneld/device_plan.ts";
+import { Secret } from "../../../../shared/base/secret.ts";
 import { parseAddress } from "../../../../shared/net/address.ts";
 import { parseCidr } from "../../../../shared/net/cidr.ts";
 import type { Cidr } from "../../../../shared/net/cidr.ts";
@@ -200,6 +204,43 @@ describe("a device", () => {
       expect(plan(link, found)).toEqual(["delete-device", "create-ipip"]);
     }
     expect(plan({ ...link, kind: "dummy" }, {})).toEqual(["delete-device", "create-ipip"]);
+  });
+
+  it("that is wireguard is made, and gets its key and port where it has others", () => {
+    const address = parseCidr("10.244.1.0/32");
+    const privateKey = new Secret(Buffer.alloc(32, 1));
+    const device: WantedWireguard = {
+      ...{ kind: "wireguard", name: "flannel-wg", family: 4, mtu: 1420, address, port: 51820 },
+      keys: { privateKey, publicKey: "own" },
+    };
+    const link = { index: 5, kind: "wireguard", name: "flannel-wg", mtu: 1420, up: true };
+    const plan = (
+      sameName: ObservedDevice["sameName"],
+      found?: ObservedDevice["wireguard"],
+      addresses: Cidr[] = [address],
+    ) => {
+      const links = { parent, vxlans: [], ipips: [], sameName };
+      return planDevice(device, { ...links, addresses, wireguard: found }, network, false);
+    };
+    expect(plan(undefined)).toMatchObject([{ kind: "create-wireguard" }]);
+    expect(plan({ ...link, kind: "dummy" })).toMatchObject([
+      { kind: "delete-device", index: 5 },
+      { kind: "create-wireguard", device: { name: "flannel-wg", mtu: 1420 } },
+    ]);
+    const asMade = { publicKey: "own", port: 51820 };
+    expect(plan(link, asMade)).toEqual([]);
+    const set = { kind: "set-wireguard", index: 5, link: "flannel-wg", privateKey, port: 51820 };
+    for (const found of [
+      { ...asMade, publicKey: undefined },
+      { ...asMade, publicKey: "another" },
+      { ...asMade, port: 0 },
+    ]) {
+      expect(plan(link, found)).toEqual([set]);
+    }
+    expect(plan({ ...link, up: false, mtu: 1500 }, asMade, [])).toEqual([
+      { kind: "set-device", index: 5, link: "flannel-wg", mtu: 1420, up: true },
+      { kind: "add-device-address", index: 5, link: "flannel-wg", address },
+    ]);
   });
 
   it("gets no larger MTU than its parent has room for", () => {

@@ -50,7 +50,10 @@ function state({ subnet, mac: number, address }: PeerParts): PeerState {
     backendType: "vxlan",
     backendData: null,
   };
-  return { peer, objects, refusal: undefined, failure: undefined, wasProgrammed: false };
+  return {
+    ...{ peer, objects, refusal: undefined, failure: undefined },
+    ...{ wasKnown: false, wasProgrammed: false },
+  };
 }
 
 const anyPeers = fc

@@ -37,6 +37,10 @@ export class KernelModel {
     switch (change.kind) {
       case "create-ipip":
       case "create-tun":
+      case "create-wireguard":
+      case "set-wireguard":
+      case "set-wireguard-peer":
+      case "delete-wireguard-peer":
         throw new Error("the model has vxlan devices alone");
       case "create-vxlan":
         return this.#create(change.device);

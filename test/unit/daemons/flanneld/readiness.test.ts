@@ -14,7 +14,7 @@ it("tells what is waited for before and after the network is up", () => {
   readiness.waitsFor("interface", "There is no eth0.");
   for (const step of ["config", "bridge"] as const) readiness.done(step);
   expect(readiness.problem).toBe("There is no eth0.");
-  for (const step of ["interface", "commands", "lease", "rules", "file"] as const)
+  for (const step of ["interface", "key", "commands", "lease", "rules", "file"] as const)
     readiness.done(step);
   expect([readiness.waits, lines]).toEqual([[], []]);
   readiness.done("peers");

@@ -80,7 +80,7 @@ function node(model: KernelModel, whileRead: () => void = () => {}) {
     reconciler.close();
   });
   const own = {
-    ...{ lease: lease(1), external },
+    ...{ lease: lease(1), external, isPublished: true },
     macs: { ipv4: "02:00:00:00:00:01", ipv6: "02:00:00:00:00:01" },
   };
   reconciler.configure(own);

@@ -3,7 +3,6 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
-  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -424,23 +423,20 @@ describe("in the place of a file", () => {
   const pair = [c1, c2].map((each) => ({ ...each, localnetLink: "cni0" }));
   const [first, second] = pair;
 
-  /** @param index a file, or a folder whose first file is damaged. */
-  function damaged(index: string, intruder: string) {
+  function damaged(path: string, intruder: string) {
     const fixture = open();
     for (const each of pair) fixture.store.write(each);
-    const [file = ""] = index.includes("/") ? [] : fixture.filesIn(index);
-    const path = file === "" ? index : `${index}/${file}`;
     rmSync(`${fixture.folder}/${path}`);
     intruders[intruder]?.(`${fixture.folder}/${path}`);
     const warnings: string[] = [];
     const store = storeIn(fixture.folder, (message) => warnings.push(message));
-    return { ...fixture, path, store, warnings };
+    return { ...fixture, store, warnings };
   }
 
   it.each(Object.keys(intruders))("of an index, %s leaves the records to tell", (intruder) => {
-    for (const [index, records] of [["ports/tcp-8080", 2] as const, ["links", 1] as const]) {
-      using fixture = damaged(index, intruder);
-      const { store, folder, path } = fixture;
+    for (const path of ["ports/tcp-8080", "links/cni0"]) {
+      using fixture = damaged(path, intruder);
+      const { store, folder } = fixture;
       expect(ownersIn(store)).toEqual(["c1", "c2"]);
       expect(store.isOnLink("cni0")).toBe(true);
       expect(ownersIn(store)).toEqual(["c1", "c2"]);
@@ -452,7 +448,7 @@ describe("in the place of a file", () => {
         store.mend();
       });
       expect(store.isDamaged).toBe(false);
-      expect(readFileSync(`${folder}/${path}`, "utf8").split("\n")).toHaveLength(records + 1);
+      expect(readFileSync(`${folder}/${path}`, "utf8").split("\n")).toHaveLength(3);
       for (const each of pair) store.remove(each);
       expect([...fixture.filesIn("ports"), ...fixture.filesIn("links")]).toEqual([]);
     }
@@ -544,39 +540,5 @@ describe("in the place of a file", () => {
     store.remove(c1);
     const left = ["containers", "ports", "ids", "links"].flatMap((kind) => fixture.filesIn(kind));
     expect(left).toEqual([]);
-  });
-});
-
-describe("the index by link", () => {
-  it("has no list that grows with the node", () => {
-    using fixture = open();
-    const { store, folder } = fixture;
-    const records = Array.from({ length: 1000 }, (_, at) =>
-      record(forward({ containerId: `c${at}`, mappings: [`${10_000 + at}:80/tcp`] })),
-    ).map((each) => ({ ...each, localnetLink: "cni0" }));
-    for (const each of records) store.write(each);
-    const sizes = fixture.filesIn("links").map((file) => statSync(`${folder}/links/${file}`).size);
-    // 41 bytes a record: some of the 256 lists have a dozen.
-    expect(Math.max(...sizes)).toBeLessThan(1000);
-    for (const each of records.slice(1)) store.remove(each);
-    expect([store.isOnLink("cni0"), store.isOnLink("cni")]).toEqual([true, false]);
-    for (const each of records.slice(0, 1)) store.remove(each);
-    expect([store.isOnLink("cni0"), fixture.filesIn("links")]).toEqual([false, []]);
-  });
-
-  it("names the records that builds before this one have listed", () => {
-    using fixture = open();
-    const { store, folder } = fixture;
-    const old = { ...c1, localnetLink: "cni0" };
-    store.write(old);
-    const [file = ""] = fixture.filesIn("links");
-    renameSync(`${folder}/links/${file}`, `${folder}/links/cni0`);
-    expect(store.isOnLink("cni0")).toBe(true);
-    store.remove(old);
-    expect(store.isOnLink("cni0")).toBe(false);
-    store.locked(() => {
-      store.mend();
-    });
-    expect(fixture.filesIn("links")).toEqual([]);
   });
 });

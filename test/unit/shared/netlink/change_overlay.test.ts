@@ -16,8 +16,9 @@ import {
 import {
   describeOverlay,
   encodeOverlay,
-  isByNetlink,
+  encodeWireguard,
   isDone,
+  requestOf,
 } from "../../../../shared/netlink/overlay_change.ts";
 import type { OverlayChange } from "../../../../shared/netlink/overlay_change.ts";
 import {
@@ -27,6 +28,8 @@ import {
   usualMetric,
 } from "../../../../shared/netlink/route.ts";
 import type { NewRoute } from "../../../../shared/netlink/route.ts";
+import { setWireguardPeer } from "../../../../shared/netlink/wireguard.ts";
+import { Secret } from "../../../../shared/base/secret.ts";
 import { formatMac } from "../../../../shared/net/mac.ts";
 import { parseAddress } from "../../../../shared/net/address.ts";
 import { parseCidr, subnetOf } from "../../../../shared/net/cidr.ts";
@@ -228,6 +231,11 @@ describe("a change", () => {
     ...{ dst: parseCidr("10.244.2.0/24"), type: "unicast" as const, link: 3, onlink: true },
     ...{ gateway: address, protocol: 70, metric: 0, multipath: false },
   };
+  const privateKey = new Secret(Buffer.alloc(32, 7));
+  const wireguardPeer = {
+    ...{ publicKey: Buffer.alloc(32, 8).toString("base64"), presharedKey: undefined, keepalive: 0 },
+    ...{ endpoint: { address, port: 51820 }, allowed: [listed.dst] },
+  };
   const changes: [OverlayChange, words: string, done: number[]][] = [
     [
       { kind: "create-vxlan", device },
@@ -290,6 +298,26 @@ describe("a change", () => {
       "create the ipip device flannel.ipip (local 10.244.2.0, MTU 1480)",
       [0],
     ],
+    [
+      { kind: "create-wireguard", device: { name: "flannel-wg", mtu: 1420 } },
+      "create the wireguard device flannel-wg (MTU 1420)",
+      [0],
+    ],
+    [
+      { kind: "set-wireguard", index: 3, link: "flannel-wg", privateKey, port: 51820 },
+      "give flannel-wg its key and the port 51820",
+      [0],
+    ],
+    [
+      { kind: "set-wireguard-peer", index: 3, peer: wireguardPeer, begin: false },
+      `set the wireguard peer ${wireguardPeer.publicKey} at 10.244.2.0 port 51820 with 10.244.2.0/24`,
+      [0],
+    ],
+    [
+      { kind: "delete-wireguard-peer", index: 3, publicKey: wireguardPeer.publicKey },
+      `delete the wireguard peer ${wireguardPeer.publicKey}`,
+      [0, 19],
+    ],
     [{ kind: "delete-route", route: listed }, "delete the route to 10.244.2.0/24", [0, 3, 19]],
   ];
 
@@ -297,7 +325,28 @@ describe("a change", () => {
     expect(describeOverlay(change)).toBe(words);
     const errnos = [0, 1, 2, 3, 17, 19, 99];
     expect(errnos.filter((errno) => isDone(change, errno))).toEqual(done);
-    const bytes = isByNetlink(change) ? encodeOverlay(change).body.length : 0;
-    expect(bytes > 8).toBe(change.kind !== "create-tun");
+    const request = requestOf(change);
+    if (request.by === "tun") expect(change.kind).toBe("create-tun");
+    const messages =
+      request.by === "rtnetlink"
+        ? [encodeOverlay(request.change)]
+        : request.by === "wireguard"
+          ? encodeWireguard(33, request.change)
+          : [];
+    for (const { type, body } of messages) {
+      expect(body.length).toBeGreaterThan(8);
+      expect(type === 33).toBe(request.by === "wireguard");
+    }
+  });
+
+  it("a session begins with a peer that is kept alive for a moment", () => {
+    const change = { kind: "set-wireguard-peer", index: 3, begin: true } as const;
+    const begun = encodeWireguard(33, { ...change, peer: wireguardPeer });
+    expect(begun).toEqual([
+      setWireguardPeer(33, 3, { ...wireguardPeer, keepalive: 1 }),
+      setWireguardPeer(33, 3, wireguardPeer),
+    ]);
+    const keptAlive = { ...wireguardPeer, keepalive: 25 };
+    expect(encodeWireguard(33, { ...change, peer: keptAlive })).toHaveLength(1);
   });
 });

@@ -163,10 +163,11 @@ function missing({ wanted, devices, routes: all }: OverlayView): Finding[] {
     const hasRoute = all.some(
       (route) =>
         sameCidr(route.dst, subnet) &&
-        route.gateway !== undefined &&
-        sameAddress(route.gateway, gateway),
+        (route.gateway === undefined || gateway === undefined
+          ? route.gateway === gateway
+          : sameAddress(route.gateway, gateway)),
     );
-    if (hasRoute || vtepMac === undefined) return !hasRoute;
+    if (!hasRoute || vtepMac === undefined || gateway === undefined) return !hasRoute;
     return !devices.some(
       ({ link, neighbours }) =>
         !link.up || neighbours.some(({ address }) => sameAddress(address, gateway)),

@@ -101,10 +101,10 @@ function wantedIn(list: Json | undefined): WantedPeer[] {
   if (!Array.isArray(list)) return [];
   return list.flatMap((entry: Json) => {
     const { id, subnet, gateway, vtepMac } = isJsonObject(entry) ? entry : {};
-    if (typeof id !== "string" || typeof subnet !== "string" || typeof gateway !== "string")
-      return [];
+    if (typeof id !== "string" || typeof subnet !== "string") return [];
+    const by = typeof gateway === "string" ? parseAddress(gateway) : undefined;
     const mac = typeof vtepMac === "string" ? vtepMac : undefined;
-    return [{ id, subnet: parseCidr(subnet), gateway: parseAddress(gateway), vtepMac: mac }];
+    return [{ id, subnet: parseCidr(subnet), gateway: by, vtepMac: mac }];
   });
 }
 

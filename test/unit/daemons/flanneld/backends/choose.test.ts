@@ -13,6 +13,10 @@ import {
   readVxlanOptions,
   vxlan,
 } from "../../../../../daemons/flanneld/backends/vxlan.ts";
+import {
+  readWireguardOptions,
+  wireguard,
+} from "../../../../../daemons/flanneld/backends/wireguard.ts";
 import type { Json, JsonObject } from "../../../../../shared/base/json.ts";
 import type { Lease } from "../../../../../shared/flannel/lease.ts";
 import type { NetConf } from "../../../../../shared/flannel/net_conf.ts";
@@ -57,6 +61,7 @@ function peer(parts: Partial<Peer> = {}): Peer {
   };
 }
 
+const node = { external, isPublished: true };
 const onLink: NextHop = { link: 2, gateway: undefined };
 const behindRouter: NextHop = { link: 2, gateway: parseAddress("10.77.0.1") };
 const options = readVxlanOptions({ Type: "vxlan" });
@@ -64,7 +69,7 @@ const options = readVxlanOptions({ Type: "vxlan" });
 const join = (config: JsonObject, candidate: Peer, nextHop?: NextHop) => {
   const backend = vxlan(only4, readVxlanOptions(config));
   const [device] = backend.devices(own, external, macs);
-  return backend.join(candidate, { external, device, nextHop });
+  return backend.join(candidate, { ...node, device, nextHop });
 };
 
 const noDevice = () => undefined;
@@ -200,7 +205,7 @@ describe("host-gw", () => {
 
   it("sends to a peer's address on the interface", () => {
     const foreign = peer({ backendType: "host-gw", backendData: null });
-    expect(backend.join(foreign, { external, device: undefined, nextHop: undefined })).toEqual({
+    expect(backend.join(foreign, { ...node, device: undefined, nextHop: undefined })).toEqual({
       ...{ vtepMac: undefined, gateway: foreign.publicIp, link: 2 },
     });
   });
@@ -212,17 +217,21 @@ describe("while the backend is being changed in a cluster", () => {
   it.each([
     ["vxlan", vxlan(only4, options), "host-gw"],
     ["host-gw", hostGw(only4), "vxlan"],
+    ["vxlan", vxlan(only4, options), "wireguard"],
+    ["host-gw", hostGw(only4), "wireguard"],
+    ["wireguard", wireguard(only4, readWireguardOptions({}), undefined), "vxlan"],
+    ["wireguard", wireguard(only4, readWireguardOptions({}), undefined), "host-gw"],
   ])("%s reaches peers of the other one on its link", (_, backend, backendType) => {
     const foreign = peer({ backendType });
     expect(backend.asksNextHop(foreign)).toBe(true);
     const [device] = backend.devices(own, external, macs);
-    expect(backend.join(foreign, { external, device, nextHop: onLink })).toEqual(plain);
-    const far = backend.join(foreign, { external, device, nextHop: behindRouter });
+    expect(backend.join(foreign, { ...node, device, nextHop: onLink })).toEqual(plain);
+    const far = backend.join(foreign, { ...node, device, nextHop: behindRouter });
     expect(far).toBe(`has the backend ${backendType}, but is on no network of this node`);
   });
 
   it("peers of yet another backend are not its own", () => {
-    expect(join({}, peer({ backendType: "wireguard" }), onLink)).toBeUndefined();
+    expect(join({}, peer({ backendType: "extension" }), onLink)).toBeUndefined();
     expect(join({}, peer({ backendType: "" }), onLink)).toBeUndefined();
   });
 });
@@ -231,7 +240,7 @@ describe("alloc", () => {
   it("joins nobody, and tells peers no backend", () => {
     const backend = alloc(only4);
     expect(backend.attributes(external, macs)).toMatchObject({ backendType: "" });
-    expect(backend.join(peer(), { external, device: undefined, nextHop: onLink })).toBeUndefined();
+    expect(backend.join(peer(), { ...node, device: undefined, nextHop: onLink })).toBeUndefined();
     expect(backend.mtu(external)).toBe(1500);
   });
 });
@@ -256,12 +265,13 @@ describe("the backend that a config names", () => {
     ["extension", "extension"],
     ["udp", ""],
     ["ipip", "ipip"],
+    ["wireguard", "wireguard"],
   ])("%s is there", (name, type) => {
-    expect(chooseBackend(conf(name), undefined).type).toBe(type);
+    expect(chooseBackend(conf(name), {}).type).toBe(type);
   });
 
-  it.each(["wireguard", "bgp"])("%s is not there yet", (name) => {
-    expect(() => chooseBackend(conf(name), undefined)).toThrow(
+  it.each(["bgp"])("%s is not there yet", (name) => {
+    expect(() => chooseBackend(conf(name), {})).toThrow(
       `Cannot use the backend ${name}: this flanneld does not have it yet.`,
     );
   });
@@ -269,18 +279,18 @@ describe("the backend that a config names", () => {
   it.each(["ipsec", "tencent-vpc", "ali-vpc", "aws-vpc", "gce"])(
     "%s is refused with the way out",
     (name) => {
-      expect(() => chooseBackend(conf(name), undefined)).toThrow(
+      expect(() => chooseBackend(conf(name), {})).toThrow(
         expect.objectContaining({
           kind: "invalid",
           message: `Cannot use the backend ${name}: flanneld does not have it.`,
-          advice: expect.stringContaining("vxlan"),
+          advice: expect.stringMatching(name === "ipsec" ? "wireguard" : "vxlan"),
         }),
       );
     },
   );
 
   it("of no known name is refused", () => {
-    expect(() => chooseBackend(conf("vxlna"), undefined)).toThrow(
+    expect(() => chooseBackend(conf("vxlna"), {})).toThrow(
       'Cannot use the backend "vxlna": flanneld does not know it.',
     );
   });

@@ -47,7 +47,7 @@ it.each([
 ] as const)("reaches a peer by %s", (_, isDirect, nextHop, link) => {
   const backend = ipip(networks, { DirectRouting: isDirect });
   expect(backend.asksNextHop(peer)).toBe(isDirect);
-  expect(backend.join(peer, { external, device: undefined, nextHop })).toEqual({
+  expect(backend.join(peer, { external, device: undefined, nextHop, isPublished: true })).toEqual({
     ...{ vtepMac: undefined, gateway: peer.publicIp, link },
   });
 });
@@ -55,7 +55,7 @@ it.each([
 it("reaches a peer of another backend on its link alone", () => {
   const backend = ipip(networks, {});
   const vxlan = { ...peer, backendType: "vxlan" };
-  const context = { external, device: undefined };
+  const context = { external, device: undefined, isPublished: true };
   expect(backend.asksNextHop(vxlan)).toBe(true);
   expect(backend.join(vxlan, { ...context, nextHop: direct })).toMatchObject({ link: 2 });
   expect(backend.join(vxlan, { ...context, nextHop: routed })).toContain("vxlan");

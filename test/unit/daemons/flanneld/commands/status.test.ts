@@ -5,7 +5,7 @@ import { formatStatus, isWell } from "../../../../../daemons/flanneld/commands/s
 import type { Snapshot } from "../../../../../daemons/flanneld/snapshot.ts";
 
 const now = 1_000_000_000;
-const repairs = { device: 0, route: 0, neighbour: 0, fdb: 0 };
+const repairs = { device: 0, route: 0, neighbour: 0, fdb: 0, wireguard: 0 };
 const well: Snapshot = {
   version: "1.2.3",
   pid: 42,
@@ -44,6 +44,7 @@ const ill: Snapshot = {
     failed: [{ id: "n2", subnet: "10.244.2.0/24", problem: "the kernel says no", attempts: 3 }],
     refused: [{ id: "n3", subnet: "10.244.3.0/24", problem: "publishes no VTEP MAC", attempts: 0 }],
     ...{ problems: ["There is no eth0."], failure: undefined, lastSync: undefined },
+    unencrypted: ["n5"],
   },
   refused: [{ id: "n4", problem: "its subnet is outside" }],
   traffic: {
@@ -78,6 +79,7 @@ Rules      in place
       "! Cannot reach the API.",
       "! There is no eth0.",
       "! n2 (10.244.2.0/24): the kernel says no",
+      "! n5 has another backend: packets to it are not encrypted",
       "! n4 is refused: its subnet is outside",
       "! n3 is refused: publishes no VTEP MAC",
     ]);
