@@ -19,8 +19,8 @@ export interface Applied {
   readonly recovered: readonly PeerState[];
   /** How many objects had disappeared and were made again, by kind. */
   readonly repaired: ReadonlyMap<PeerObject, number>;
-  /** Why something unwanted could not be deleted; undefined if all was. */
-  readonly deletionProblem: string | undefined;
+  /** Why the kernel has refused something that is for no peer; undefined if it has not. */
+  readonly refusal: string | undefined;
   /** Whether a link has gone or gone down meanwhile. */
   readonly isLinkLost: boolean;
   /** Whether something existed that was believed not to. */
@@ -33,7 +33,7 @@ const EEXIST = 17;
 
 /**
  * Makes changes until none are left. A peer whose change the kernel refuses is left out until its
- * next turn, and delays no other peer.
+ * next turn, and delays no other peer; so is a refused change that is for no peer.
  * @param canDelete whether all peers are known, so that what none of them needs can be deleted.
  */
 export async function applyChanges(
@@ -54,20 +54,19 @@ class ApplyRun implements Applied {
   readonly failed = new Map<PeerState, string>();
   readonly recovered: PeerState[] = [];
   readonly repaired = new Map<PeerObject, number>();
-  deletionProblem: string | undefined;
+  refusal: string | undefined;
+  isLinkLost = false;
   isSurprised = false;
   readonly #state: OverlayState;
   readonly #canDelete: boolean;
   /** Peers that wait for a link. */
   readonly #stranded = new Set<PeerState>();
+  /** Changes that are for no peer, and that the kernel has refused. */
+  readonly #refused = new Set<string>();
 
   constructor(state: OverlayState, canDelete: boolean) {
     this.#state = state;
     this.#canDelete = canDelete;
-  }
-
-  get isLinkLost(): boolean {
-    return this.#stranded.size > 0;
   }
 
   next(): PlannedChange[] {
@@ -77,9 +76,9 @@ class ApplyRun implements Applied {
     const onConflict = (owner: PeerState, message: string): void => {
       this.#fail(owner, message);
     };
-    const canDelete = this.#canDelete && this.deletionProblem === undefined;
     const batch: PlannedChange[] = [];
-    for (const planned of this.#state.changes(rests, canDelete, onConflict)) {
+    for (const planned of this.#state.changes(rests, this.#canDelete, onConflict)) {
+      if (this.#isRefused(planned)) continue;
       batch.push(planned);
       if (batch.length === batchSize) return batch;
     }
@@ -95,14 +94,26 @@ class ApplyRun implements Applied {
         planned.made();
         this.#countRepair(planned);
         if (owner !== undefined) owners.add(owner);
-      } else if (owner === undefined) this.deletionProblem ??= problem;
-      else if (linkLost.has(errno)) this.#stranded.add(owner);
+        continue;
+      }
+      const isLost = linkLost.has(errno);
+      this.isLinkLost ||= isLost;
+      if (owner === undefined) {
+        this.#refused.add(keyOf(planned));
+        if (!isLost) this.refusal ??= problem;
+      } else if (isLost) this.#stranded.add(owner);
       else {
         this.isSurprised ||= errno === EEXIST;
         this.#fail(owner, problem);
       }
     }
     for (const owner of owners) this.#review(owner);
+  }
+
+  #isRefused(planned: PlannedChange): boolean {
+    return (
+      this.#refused.size > 0 && planned.owner === undefined && this.#refused.has(keyOf(planned))
+    );
   }
 
   #fail(owner: PeerState, message: string): void {
@@ -124,6 +135,13 @@ class ApplyRun implements Applied {
     const kind = made[change.kind];
     if (kind !== undefined) this.repaired.set(kind, (this.repaired.get(kind) ?? 0) + 1);
   }
+}
+
+/** Another text for each change. */
+function keyOf({ change }: PlannedChange): string {
+  return JSON.stringify(change, (_, value: unknown) =>
+    typeof value === "bigint" ? String(value) : value,
+  );
 }
 
 const made: Readonly<Record<string, PeerObject>> = {

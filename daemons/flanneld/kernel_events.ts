@@ -19,6 +19,7 @@ export function eventHandlers(state: OverlayState, reactions: EventReactions): E
   return {
     wantsNeighboursOf: (index) => familyOf(state, index) !== undefined,
     event: (event) => {
+      state.noteEvent();
       const concern = react(state, event, reactions.onExternalChange);
       if (concern !== undefined) reactions.wake(concern);
     },

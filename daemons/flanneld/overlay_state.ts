@@ -225,6 +225,11 @@ export class OverlayState {
     this.#lastLook.end();
   }
 
+  /** Notes that the kernel has told of something, which may be in the middle of a look. */
+  noteEvent(): void {
+    this.#lastLook.disturb();
+  }
+
   #digest(): string | undefined {
     const digests = [...this.families.keys()].map((family) =>
       this.#settings.kernel.digest(family, this.#deviceOf(family)),

@@ -73,6 +73,9 @@ export class Reconciler {
   #isClosed = false;
   #failures = 0;
   #lostLinks = 0;
+  /** Why the kernel has refused something that is for no peer, and in how many rounds in a row. */
+  #refusal: string | undefined;
+  #refusals = 0;
   #problems: readonly string[] = [];
   #externalTimer: ReturnType<typeof setTimeout> | undefined;
   #failure: string | undefined;
@@ -171,7 +174,8 @@ export class Reconciler {
 
   /** What keeps devices, the external interface or everything from being as it should be. */
   get problems(): readonly string[] {
-    return [...this.#state.problems, this.#failure].filter((problem) => problem !== undefined);
+    const { problems } = this.#state;
+    return [...problems, this.#refusal, this.#failure].filter((problem) => problem !== undefined);
   }
 
   get wantedPeers(): readonly WantedPeer[] {
@@ -263,17 +267,24 @@ export class Reconciler {
   #conclude(applied: Applied, isComplete: boolean): void {
     logApplied(this.#options.log, applied);
     this.#options.onRefusals(this.#state.book.refusals);
-    const { deletionProblem, isLinkLost, isSurprised, repaired } = applied;
+    const { refusal, isLinkLost, isSurprised, repaired } = applied;
     for (const [kind, count] of repaired) this.#record.countRepairs(kind, count);
     this.#lostLinks = isLinkLost ? this.#lostLinks + 1 : 0;
     if (isLinkLost) this.#next.wake(pause(this.#lostLinks), "all");
     if (isSurprised) this.#next.wake(firstPause, "all");
-    if (deletionProblem !== undefined) this.#next.wake(longestPause, "all");
+    this.#noteRefusal(refusal);
     this.#wakeForRetries();
     const isWhole = this.#state.problems.length === 0 && !isLinkLost;
-    if (!isWhole || deletionProblem !== undefined || !isComplete) return;
+    if (!isWhole || refusal !== undefined || !isComplete) return;
     this.#record.noteSync(!this.#isAgain && this.#next.concern === "changes");
     this.#synced.resolve(undefined);
+  }
+
+  #noteRefusal(refusal: string | undefined): void {
+    this.#refusals = refusal === undefined ? 0 : this.#refusals + 1;
+    if (refusal !== undefined && refusal !== this.#refusal) this.#options.log.warn(refusal);
+    this.#refusal = refusal;
+    if (refusal !== undefined) this.#next.wake(pause(this.#refusals), "all");
   }
 
   async #lookAround(): Promise<void> {

@@ -21,7 +21,7 @@ const nouns: Readonly<Record<PeerObject, readonly [one: string, many: string]>> 
 
 /** Logs new failures, recoveries and repairs. */
 export function logApplied(log: ReconcilerLog, applied: Applied): void {
-  const { failed, recovered, repaired, deletionProblem } = applied;
+  const { failed, recovered, repaired } = applied;
   for (const [{ peer }, message] of [...failed].slice(0, namedPeers)) {
     log.warn(`Cannot reach ${peer.id}: ${message}`);
   }
@@ -39,7 +39,6 @@ export function logApplied(log: ReconcilerLog, applied: Applied): void {
     );
     log.warn(`Put back what something else has taken away: ${parts.join(", ")}.`);
   }
-  if (deletionProblem !== undefined) log.warn(deletionProblem);
 }
 
 /**

@@ -14,7 +14,7 @@ function looking() {
     last.end();
     return true;
   };
-  return { now, look };
+  return { now, last, look };
 }
 
 test("a look is left out when neither the kernel nor what is believed of it has changed", () => {
@@ -37,6 +37,16 @@ test("what the kernel changes during a look is looked at again", () => {
   look();
   look(() => {
     now.digest = "b";
+  });
+  expect([look(), look()]).toEqual([true, false]);
+});
+
+test("what is told during a look may be older than what the look finds, so there is another", () => {
+  const { now, last, look } = looking();
+  look();
+  now.digest = "b";
+  look(() => {
+    last.disturb();
   });
   expect([look(), look()]).toEqual([true, false]);
 });

@@ -37,8 +37,17 @@ function lease(number: number): Lease {
 
 const peers = new Map([2, 3].map((number) => [`n${number}`, lease(number)]));
 
-/** A node with a kernel that is a model, and something that happens while its routes are read. */
-function node(model: KernelModel, whileRead: () => void = () => {}) {
+interface NodeOptions {
+  /** Happens while the routes are read. */
+  readonly whileRead?: () => void;
+  readonly blackholes?: boolean;
+  /** The errno with which the kernel refuses a change; 0 for none. */
+  readonly refuse?: (change: OverlayChange) => number;
+}
+
+/** A node with a kernel that is a model. */
+function node(model: KernelModel, options: NodeOptions = {}) {
+  const { whileRead = () => {}, blackholes = false, refuse = () => 0 } = options;
   const made: OverlayChange[] = [];
   const kernel: Partial<OverlayKernel> = {
     isDry: false,
@@ -61,7 +70,7 @@ function node(model: KernelModel, whileRead: () => void = () => {}) {
     execute: (changes) =>
       changes.map((change) => {
         made.push(change);
-        const errno = model.execute(change);
+        const errno = refuse(change) || model.execute(change);
         return isDone(change, errno) ? { errno: 0, problem: "" } : { errno, problem: "no" };
       }),
   };
@@ -71,7 +80,7 @@ function node(model: KernelModel, whileRead: () => void = () => {}) {
     backend: vxlan({ ipv4: network, ipv6: undefined }, readVxlanOptions({})),
     networks: { ipv4: network, ipv6: undefined },
     previousNetworks: [],
-    blackholes: false,
+    blackholes,
     log: { info: () => {}, warn: () => {} },
     onExternalChange: () => {},
     onRefusals: () => {},
@@ -136,10 +145,12 @@ describe("the reconciler", () => {
     first.reconciler.close();
 
     let isKnown = false;
-    const second = node(model, () => {
-      if (isKnown) return;
-      isKnown = true;
-      second.reconciler.setPeers(peers, true);
+    const second = node(model, {
+      whileRead: () => {
+        if (isKnown) return;
+        isKnown = true;
+        second.reconciler.setPeers(peers, true);
+      },
     });
     await second.reconciler.whenSynced();
     expect(isKnown).toBe(true);
@@ -219,5 +230,45 @@ describe("the reconciler", () => {
       "delete-fdb",
     ]);
     expect(model.routes.map(({ dst }) => dst)).toEqual([lease(2).subnet]);
+  });
+
+  it.each([
+    ["EPERM", 1],
+    ["ENODEV, as the device has gone since it was looked at", 19],
+    ["ENETDOWN, as the device is down since it was looked at", 100],
+  ])("tries what is for no peer again later where the kernel says %s", async (_, errno) => {
+    const model = new KernelModel();
+    let isRefused = true;
+    const { reconciler, made } = node(model, {
+      blackholes: true,
+      refuse: (change) =>
+        change.kind === "set-route" && change.route.via === "blackhole" && isRefused ? errno : 0,
+    });
+    reconciler.setPeers(peers, true);
+    await vi.waitFor(() => expect(reconciler.status.programmed).toBe(2));
+    expect(reconciler.status.lastSync).toBeUndefined();
+    expect(reconciler.problems).toHaveLength(errno === 1 ? 1 : 0);
+    expect(made.filter(({ kind }) => kind === "set-route").length).toBeLessThan(10);
+    isRefused = false;
+    await reconciler.whenSynced();
+    expect(reconciler.problems).toEqual([]);
+    expect(model.routes).toHaveLength(3);
+  });
+
+  it("takes away the rest where the kernel keeps a part", async () => {
+    const model = new KernelModel();
+    const first = node(model);
+    first.reconciler.setPeers(peers, true);
+    await first.reconciler.whenSynced();
+    first.reconciler.close();
+
+    const { reconciler, made } = node(model, {
+      refuse: ({ kind }) => (kind === "delete-neighbour" ? 1 : 0),
+    });
+    reconciler.setPeers(new Map(), true);
+    await vi.waitFor(() => expect(reconciler.problems).toEqual(["no"]));
+    expect(model.routes).toEqual([]);
+    expect(model.fdb).toEqual([]);
+    expect(made.filter(({ kind }) => kind === "delete-neighbour").length).toBeLessThan(10);
   });
 });
