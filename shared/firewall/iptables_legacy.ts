@@ -10,16 +10,16 @@ import type { Sys } from "../runtime/sys.ts";
  * (linux/netfilter_ipv4/ip_tables.h, and ip6_tables.h with the same numbers): a whole table at a
  * time, without a process and without the xtables lock.
  */
-const AF_INET = 2;
-const AF_INET6 = 10;
-const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
-const IPPROTO_RAW = 255;
-const SOL_IP = 0;
-const SOL_IPV6 = 41;
-const SO_GET_INFO = 64;
+export const AF_INET = 2;
+export const AF_INET6 = 10;
+export const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
+export const IPPROTO_RAW = 255;
+export const SOL_IP = 0;
+export const SOL_IPV6 = 41;
+export const SO_GET_INFO = 64;
 const SO_GET_ENTRIES = 65;
 /** struct ipt_getinfo: the table's name, then 13 numbers, the last of them its size in bytes. */
-const INFO = 84;
+export const INFO = 84;
 const INFO_SIZE = 80;
 /** struct ipt_get_entries: name and size, padded to where the first entry is aligned. */
 const ENTRIES = 40;
@@ -42,24 +42,6 @@ export function hasLegacyChain(sys: Sys, family: Family, table: string, chain: s
 /** The entries of a table (struct ipt_entry), or undefined if it is not in use. */
 export function legacyTable(sys: Sys, family: Family, table: string): Buffer | undefined {
   return hasLegacyTable(family, table) ? readTable(sys, family, table) : undefined;
-}
-
-/**
- * What tells a table from most others, in little time: sizes and places, which change with nearly
- * every change of a rule. Undefined where there is no such table.
- */
-export function legacyTableStamp(sys: Sys, family: Family, table: string): string | undefined {
-  if (!hasLegacyTable(family, table)) return undefined;
-  const level = family === 4 ? SOL_IP : SOL_IPV6;
-  const fd = sys.socket(family === 4 ? AF_INET : AF_INET6, SOCK_RAW_CLOEXEC, IPPROTO_RAW);
-  if (fd < 0) return undefined;
-  try {
-    const info = Buffer.alloc(INFO);
-    info.write(table);
-    return sys.getsockopt(fd, level, SO_GET_INFO, info) < 0 ? undefined : info.toString("hex");
-  } finally {
-    closeSync(fd);
-  }
 }
 
 /**

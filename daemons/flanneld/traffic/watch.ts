@@ -2,8 +2,8 @@ import {
   hasLegacyChain,
   hasLegacyTable,
   legacyContent,
-  legacyTableStamp,
 } from "../../../shared/firewall/iptables_legacy.ts";
+import { LegacyTableStamps } from "../../../shared/firewall/legacy_stamps.ts";
 import type { Variant } from "../../../shared/firewall/tools.ts";
 import {
   flannelTable,
@@ -36,9 +36,11 @@ export class RuleWatch implements Disposable {
   readonly #sys: Sys;
   #socket: NetlinkSocket | undefined;
   #events: Subscription | undefined;
+  readonly #legacyStamps: LegacyTableStamps;
 
   constructor(sys: Sys) {
     this.#sys = sys;
+    this.#legacyStamps = new LegacyTableStamps(sys);
   }
 
   /**
@@ -48,7 +50,7 @@ export class RuleWatch implements Disposable {
   stamp(places: readonly RulePlace[]): string {
     const legacy = places.filter(({ mode }) => mode === "legacy");
     const stamps = legacy.flatMap(({ family }) =>
-      ["nat", "filter"].map((table) => legacyTableStamp(this.#sys, family, table) ?? ""),
+      ["nat", "filter"].map((table) => this.#legacyStamps.stampOf(family, table) ?? ""),
     );
     const isNft = legacy.length < places.length;
     return `${isNft ? (this.generation() ?? "") : ""} ${stamps.join(" ")}`;
@@ -128,6 +130,7 @@ export class RuleWatch implements Disposable {
     this.#socket = undefined;
     this.#events?.close();
     this.#events = undefined;
+    this.#legacyStamps.close();
   }
 
   [Symbol.dispose](): void {
