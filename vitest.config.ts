@@ -11,9 +11,6 @@ const blackBox = ["netns", "golden", "interop", "fault", "fuzz", "e2e"];
 /** On Node, test/e2e/containerd.test.ts has the image made, and runs it as an init container. */
 const imageTests = process.env["SOAK"] === "1" ? [] : ["test/e2e/image.test.ts"];
 
-/** The native client is the same on Node, byte by byte. */
-const clientTests = process.env["SOAK"] === "1" ? [] : ["test/fault/agent_clients.test.ts"];
-
 /**
  * On Node, flanneld is the same but for waiting for the kernel, TLS and gRPC: these files have enough of
  * that. FLANNELD_ON_PKG=1 runs all.
@@ -98,7 +95,7 @@ export default defineConfig({
       },
       blackBoxProject("bun", "dist/bin"),
       blackBoxProject("pkg", "dist/pkg", {
-        exclude: [...imageTests, ...clientTests, ...flanneldTests],
+        exclude: [...imageTests, ...flanneldTests],
         setupFiles: ["test/helpers/node_share.ts"],
       }),
       // What this kernel may lack. CNI_BIN=dist/pkg tries the other build, whose starts are slow there.

@@ -2,6 +2,8 @@
 
 const PT_LOAD = 1;
 const PT_NOTE = 4;
+const PT_PHDR = 6;
+const ET_EXEC = 2;
 const PF_READ_EXECUTE = 5;
 const headerBytes = 56;
 /** The largest page of any kernel: a segment is as far from a page's start in the file as in memory. */
@@ -46,16 +48,31 @@ export function freeAddress(file: Buffer): bigint {
   return ((end + page - 1n) / page) * page;
 }
 
+/** Bytes of notes for tools. Longer ones are the program's own: Node's are the script. */
+const mostNotes = 4096n;
+
+/**
+ * A program header that no loader needs: that of the notes, or, in a file for fixed addresses, that of the headers
+ * themselves.
+ */
+function spareSegment(file: Buffer): Segment | undefined {
+  const segments = segmentsOf(file);
+  const notes = segments.find(({ type, bytes }) => type === PT_NOTE && bytes <= mostNotes);
+  const isFixed = file.readUInt16LE(16) === ET_EXEC;
+  return notes ?? (isFixed ? segments.find(({ type }) => type === PT_PHDR) : undefined);
+}
+
 /** Whether {@link withBeginning} can change an executable. */
 export function takesBeginning(executable: Buffer): boolean {
-  return segmentsOf(executable).some(({ type }) => type === PT_NOTE);
+  return spareSegment(executable) !== undefined;
 }
 
 /**
  * Gives an executable another first instruction, that of a program for its {@link freeAddress}. The
- * program has one segment, without variables. Its place in the list is that of the notes, of which no
- * loader needs any: to move the list, so that it could be longer, is what old kernels do not bear.
- * @throws Error for what is no such program, or has no notes.
+ * program has one segment, without variables. Its header takes the room of one that no loader needs: to move
+ * the list, so that it could be longer, is what old kernels do not bear. It comes behind the others that are
+ * loaded, which are in the order of their addresses.
+ * @throws Error for what is no such program, or has no such header.
  */
 export function withBeginning(executable: Buffer, program: Buffer): Buffer {
   const loaded = segmentsOf(program).filter(({ type }) => type === PT_LOAD);
@@ -69,19 +86,25 @@ export function withBeginning(executable: Buffer, program: Buffer): Buffer {
   ) {
     throw new Error("The native client must be one segment without variables.");
   }
-  const note = segmentsOf(executable).find(({ type }) => type === PT_NOTE);
-  if (note === undefined) throw new Error("The executable has no place for the native client.");
+  const spare = spareSegment(executable);
+  if (spare === undefined) throw new Error("The executable has no place for the native client.");
   const offset = ((BigInt(executable.length) + page - 1n) / page) * page;
   const code = program.subarray(Number(segment.offset), Number(segment.offset + segment.bytes));
   const file = Buffer.alloc(Number(offset) + code.length);
   executable.copy(file);
   code.copy(file, Number(offset));
-  file.writeUInt32LE(PT_LOAD, note.header);
-  file.writeUInt32LE(PF_READ_EXECUTE, note.header + 4);
+  const header = Buffer.alloc(headerBytes);
+  header.writeUInt32LE(PT_LOAD, 0);
+  header.writeUInt32LE(PF_READ_EXECUTE, 4);
   const values = [offset, address, address, segment.bytes, segment.bytes, page];
-  for (const [index, value] of values.entries()) {
-    file.writeBigUInt64LE(value, note.header + 8 + 8 * index);
-  }
+  for (const [index, value] of values.entries()) header.writeBigUInt64LE(value, 8 + 8 * index);
+  const segments = segmentsOf(executable);
+  const last = segments.findLastIndex(({ type }) => type === PT_LOAD);
+  const headers = segments.flatMap(({ header: at }, index) => [
+    ...(at === spare.header ? [] : [executable.subarray(at, at + headerBytes)]),
+    ...(index === last ? [header] : []),
+  ]);
+  Buffer.concat(headers).copy(file, segments[0]?.header);
   file.writeBigUInt64LE(entryOf(program), 24);
   return file;
 }

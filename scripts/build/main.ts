@@ -63,14 +63,17 @@ async function main(target: string): Promise<void> {
   // Not for what is built to measure or to test.
   const isProduct = values.out === undefined && values.entry === undefined;
   const client = isProduct ? await buildNativeClient(join("dist", ".work", "client")) : undefined;
-  const beginning =
-    runtime === "bun" && takesBeginning(readFileSync(bun ?? "")) ? client : undefined;
+  // Node's executable has its script, and its program headers, when it is made.
+  const isBeginning = runtime === "node" || takesBeginning(readFileSync(bun ?? ""));
+  const beginning = isBeginning ? client : undefined;
   const entry = values.entry ?? entryOf(runtime, beginning);
   await bundle(entry, script, runtime, embedded(client));
   await (compiler === undefined
     ? execa(process.execPath, ["scripts/build/pkg.ts", script, compiled])
     : execa(compiler, [...bunArguments, script, ...threadScripts, `--outfile=${compiled}`]));
-  if (beginning !== undefined) await beginWithClient(compiled, beginning);
+  if (beginning !== undefined && takesBeginning(readFileSync(compiled))) {
+    await beginWithClient(compiled, beginning);
+  }
 
   // A running plugin keeps the old file; the new one takes its name.
   renameSync(rewrite(compiled), product);

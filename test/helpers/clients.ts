@@ -11,12 +11,12 @@ export interface Client {
   readonly bin: string;
 }
 
-/** The native client, where it can be built; the executable is one itself on Bun alone. */
+/** The native client, where it can be built, and the executable: it begins with that, or has one in JavaScript. */
 export function clients(): readonly Client[] {
   const native = resolve("dist/client", basename(binDir()));
   const isBuilt = existsSync(native) || pathOf("wasm2c") !== undefined;
   return [
     ...(isBuilt ? [{ name: "native client", bin: native }] : []),
-    ...(isBun ? [{ name: "executable", bin: binDir() }] : []),
+    ...(isBun || isBuilt ? [{ name: "executable", bin: binDir() }] : []),
   ];
 }

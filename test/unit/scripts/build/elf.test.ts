@@ -6,7 +6,8 @@ import {
   withBeginning,
 } from "../../../../scripts/build/elf.ts";
 
-const [load, note] = [1, 4];
+const [load, note, headers] = [1, 4, 6];
+const fixed = 2;
 
 interface Part {
   readonly type: number;
@@ -76,6 +77,30 @@ test.for<[string, Buffer]>([
   ["of none", elf(0, [])],
 ])("a program %s is refused", ([, strange]) => {
   expect(() => withBeginning(executable, strange)).toThrow(/one segment without variables/);
+});
+
+test("of an executable for fixed addresses whose notes are its own, the headers' header makes room", () => {
+  const [first, last] = [0x20_0000, 0x30_0000];
+  const node = elf(0x20_1000, [
+    { type: headers, offset: 64, address: 0x20_0040, bytes: 4 * 56 },
+    { type: load, address: first, bytes: 0x5000 },
+    { type: load, address: last, bytes: 0x1000, memory: 0x2_1234 },
+    { type: note, offset: 0x300, address: 0x20_0300, bytes: 0x4000 },
+  ]);
+  expect(takesBeginning(node)).toBe(false);
+  node.writeUInt16LE(fixed, 16);
+  const file = withBeginning(node, program());
+  const found = [0, 1, 2, 3].map((at) => [
+    file.readUInt32LE(64 + at * 56),
+    Number(file.readBigUInt64LE(64 + at * 56 + 16)),
+  ]);
+  // What is loaded is in the order of its addresses.
+  expect(found).toEqual([
+    [load, first],
+    [load, last],
+    [load, 0x33_0000],
+    [note, 0x20_0300],
+  ]);
 });
 
 test("an executable without notes has no place for it", () => {
