@@ -139,6 +139,11 @@ export class OverlayState {
     return this.#wireguards.length > 0;
   }
 
+  /** Whether peers have to be joined again before it is known what none of them needs. */
+  get isMoved(): boolean {
+    return this.#isMoved;
+  }
+
   /** Why the devices, or the interface, are not as they should be. */
   get problems(): readonly string[] {
     const external = this.#own?.external;

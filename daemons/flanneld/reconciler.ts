@@ -252,11 +252,13 @@ export class Reconciler {
     if (this.#state.own === undefined) return;
     await this.#lookAround();
     const { kernel } = this.#options;
-    const applied = await applyChanges(this.#state, kernel, isComplete, (changes) =>
+    // A look at everything, after which peers are joined again, may have to wait.
+    const canDelete = isComplete && !this.#state.isMoved;
+    const applied = await applyChanges(this.#state, kernel, canDelete, (changes) =>
       this.#breathe(changes),
     );
-    if (isComplete && this.#areDevicesUnseen) this.#deleteStaleDevices();
-    this.#conclude(applied, isComplete);
+    if (canDelete && this.#areDevicesUnseen) this.#deleteStaleDevices();
+    this.#conclude(applied, canDelete);
   }
 
   /** Whether the kernel has told of something that has not been looked at. */

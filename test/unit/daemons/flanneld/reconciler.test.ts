@@ -37,10 +37,14 @@ function lease(number: number): Lease {
 
 const peers = new Map([2, 3].map((number) => [`n${number}`, lease(number)]));
 
+const backend = vxlan({ ipv4: network, ipv6: undefined }, readVxlanOptions({}));
+
 interface NodeOptions {
   /** Happens while the routes are read. */
   readonly whileRead?: () => void;
   readonly blackholes?: boolean;
+  /** Whether peers have been told what the node is; before that they have no routes. */
+  readonly isPublished?: boolean;
   /** The errno with which the kernel refuses a change; 0 for none. */
   readonly refuse?: (change: OverlayChange) => number;
 }
@@ -48,6 +52,7 @@ interface NodeOptions {
 /** A node with a kernel that is a model. */
 function node(model: KernelModel, options: NodeOptions = {}) {
   const { whileRead = () => {}, blackholes = false, refuse = () => 0 } = options;
+  const { isPublished = true } = options;
   const made: OverlayChange[] = [];
   const kernel: Partial<OverlayKernel> = {
     isDry: false,
@@ -77,7 +82,14 @@ function node(model: KernelModel, options: NodeOptions = {}) {
   const reconciler = new Reconciler({
     sys: fakeSys({ collectYoung: () => {} }),
     kernel: kernel as OverlayKernel,
-    backend: vxlan({ ipv4: network, ipv6: undefined }, readVxlanOptions({})),
+    backend: {
+      ...backend,
+      join: (peer, context) => {
+        const objects = backend.join(peer, context);
+        const isWaiting = typeof objects === "object" && !context.isPublished;
+        return isWaiting ? { ...objects, link: "none" } : objects;
+      },
+    },
     networks: { ipv4: network, ipv6: undefined },
     previousNetworks: [],
     blackholes,
@@ -89,11 +101,16 @@ function node(model: KernelModel, options: NodeOptions = {}) {
     reconciler.close();
   });
   const own = {
-    ...{ lease: lease(1), external, isPublished: true },
+    ...{ lease: lease(1), external, isPublished },
     macs: { ipv4: "02:00:00:00:00:01", ipv6: "02:00:00:00:00:01" },
   };
   reconciler.configure(own);
   return { reconciler, made, own };
+}
+
+function takeTime(): void {
+  const end = performance.now() + 20;
+  while (performance.now() < end) continue;
 }
 
 const deletions = (made: readonly OverlayChange[]) =>
@@ -190,6 +207,25 @@ describe("the reconciler", () => {
     model.routes.splice(0);
     reconciler.configure(own);
     await vi.waitFor(() => expect(reconciler.status.repairs.route).toBe(2));
+  });
+
+  it("leaves the routes of an earlier life while its peers have not been told of this one", async () => {
+    const model = new KernelModel();
+    const before = node(model);
+    before.reconciler.setPeers(peers, true);
+    await before.reconciler.whenSynced();
+    before.reconciler.close();
+    const routes = [...model.routes];
+    expect(routes).toHaveLength(2);
+    // A look at everything takes so long that the next one has to wait.
+    const { reconciler, made, own } = node(model, { whileRead: takeTime, isPublished: false });
+    reconciler.setPeers(peers, false);
+    await reconciler.whenIdle();
+    reconciler.configure({ ...own, isPublished: true });
+    reconciler.setPeers(new Map(peers), true);
+    await reconciler.whenSynced();
+    expect(made).toEqual([]);
+    expect(model.routes).toEqual(routes);
   });
 
   it("sends nobody what is on this node, whatever the kernel has told of it", async () => {
