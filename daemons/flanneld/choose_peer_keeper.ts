@@ -11,17 +11,19 @@ import { UdpTunnel } from "./udp/udp_tunnel.ts";
 
 /**
  * What reaches the peers of a config's backend, if the kernel's tables alone do not.
+ * @param onTried called when it has tried to reach all peers that it has been told of.
  * @throws Failure invalid
  */
 export async function choosePeerKeeper(
   sys: Sys,
   log: Log,
   conf: NetConf,
+  onTried: () => void,
 ): Promise<PeerKeeper | undefined> {
   if (conf.backendType === "extension") {
     const commands = readExtensionCommands(conf.backend);
     const networks = { ipv4: conf.network, ipv6: conf.ipv6Network };
-    return new ExtensionRunner({ sys, log, commands, networks });
+    return new ExtensionRunner({ sys, log, commands, networks, onTried });
   }
   if (conf.backendType !== "udp") return undefined;
   const threads = await findThreads();

@@ -7,6 +7,7 @@ import type { Lease } from "../../shared/flannel/lease.ts";
 import type { NetConf } from "../../shared/flannel/net_conf.ts";
 import { writeSubnetEnv } from "../../shared/flannel/subnet_env.ts";
 import type { SubnetEnv } from "../../shared/flannel/subnet_env.ts";
+import { backendsFile } from "../../shared/files/paths.ts";
 import { formatCidr } from "../../shared/net/cidr.ts";
 import { randomMac } from "../../shared/node/random.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
@@ -17,12 +18,20 @@ import { checkBridgeFilter } from "./bridge_filter.ts";
 import { stateTexts, waitsOf } from "./daemon_texts.ts";
 import type { DaemonState } from "./daemon_texts.ts";
 import { choosePeerKeeper } from "./choose_peer_keeper.ts";
-import type { PeerKeeper } from "./peer_keeper.ts";
+import { EarlierBackends } from "./earlier_backends.ts";
+import { EarlierLeases } from "./leases/earlier_leases.ts";
+import { withKept } from "./peer_keeper.ts";
+import type { KeptPeers, PeerKeeper } from "./peer_keeper.ts";
 import { interfaceKey } from "./external_interface.ts";
 import type { ChosenInterface } from "./external_interface.ts";
 import { PeerAdmission } from "./leases/admission.ts";
 import type { Admission } from "./leases/admission.ts";
-import type { LeaseManager, NodeSettings, PeerLeases } from "./leases/lease_manager.ts";
+import type {
+  EarlierLease,
+  LeaseManager,
+  NodeSettings,
+  PeerLeases,
+} from "./leases/lease_manager.ts";
 import type { Options } from "./options.ts";
 import { OverlayKernel } from "./overlay_kernel.ts";
 import {
@@ -63,6 +72,9 @@ interface Setup {
   readonly traffic: TrafficKeeper;
   readonly admission: PeerAdmission;
   readonly keeper: PeerKeeper | undefined;
+  /** What some peers may still have. */
+  readonly before: EarlierBackends;
+  readonly leases: EarlierLeases;
 }
 
 /** flanneld: connects this node to the others as the config says, and keeps it connected. */
@@ -75,6 +87,7 @@ export class Flanneld {
   readonly #earlier: SubnetEnv | undefined;
   #setup: Setup | undefined;
   #reconciler: Reconciler | undefined;
+  #before: EarlierBackends | undefined;
   #external: ChosenInterface | undefined;
   #lease: Lease | undefined;
   /** What the reconciler, the rules and the admission were last told of this node. */
@@ -82,6 +95,8 @@ export class Flanneld {
   #peers: PeerLeases | undefined;
   readonly #peersKnown = Promise.withResolvers<undefined>();
   #admitted: Admission | undefined;
+  /** Whether old ways to peers stay until new ones have been tried. */
+  #isHeld = false;
   /** Why the reconciler refuses peers that were admitted. */
   #notJoined: ReadonlyMap<string, string> = new Map();
   readonly #refusals: RefusalLog;
@@ -114,6 +129,7 @@ export class Flanneld {
       this.#reconciler?.close();
       this.#setup?.traffic.close();
       this.#setup?.keeper?.close();
+      this.#before?.close();
     }
   }
 
@@ -123,7 +139,7 @@ export class Flanneld {
       ...{ health: this.#manager.health, readiness: this.#readiness, refusals: this.#refusals },
       ...{ admitted: this.#admitted, lease: this.#lease, external: this.#external },
       ...{ backend: setup?.conf.backendType, mtu: this.#mtu },
-      overlay: () => setup && { ...setup.reconciler.status, ...setup.keeper?.status },
+      overlay: () => setup && withKept(setup.reconciler.status, keptBy(setup)),
       peers: () => setup?.reconciler.wantedPeers,
       traffic: setup?.traffic.status,
       problems: [...(setup?.reconciler.problems ?? []), ...(setup?.keeper?.problems ?? [])],
@@ -170,14 +186,18 @@ export class Flanneld {
     );
     this.#log.info(`The interface to the other nodes is ${external.name}.`);
     const earlier = await this.#manager.earlier(external.publicIp, signal);
+    const before = await this.#until("file", signal, async () =>
+      this.#findBefore(conf, earlier, signal),
+    );
+    this.#before = before;
     const kernel = await this.#until(
       "interface",
       signal,
-      async () => new OverlayKernel(this.#sys, keeper?.createDevice),
+      async () => new OverlayKernel(this.#sys, keeper?.createDevice ?? before.createDevice),
     );
     const macs = await this.#until("interface", signal, async () =>
       chooseMacs(
-        readVxlanOptions(conf.backend),
+        readVxlanOptions(before.optionsOf("vxlan")),
         earlier,
         (device) => kernel.link(device)?.mac,
         randomMac,
@@ -187,7 +207,7 @@ export class Flanneld {
     const keys = await this.#until("key", signal, async () =>
       conf.backendType === "wireguard" ? keepKeys(this.#options.wireguardKeyFile) : undefined,
     );
-    const backend = chooseBackend(conf, { output, keys });
+    const backend = chooseBackend(conf, { output, keys, before: before.backends });
     const reconciler = this.#newReconciler(conf, backend, kernel, signal);
     this.#reconciler = reconciler;
     await this.#until("interface", signal, async () => {
@@ -200,12 +220,15 @@ export class Flanneld {
       reconciler.configure({ lease, external, macs, isPublished: false });
       await reconciler.whenTried();
       await this.#introducePeers(reconciler, conf, lease, external, signal);
+      await this.#until("commands", signal, async () => keeper?.listen?.(lease, external));
+      await before.follow(lease, external);
     }
     const lease = await this.#manager.acquire(attributes, signal);
     this.#readiness.done("lease");
     const subnets = subnetsOf(lease).map(formatCidr);
     this.#log.info(`This node's subnet is ${subnets.join(" and ")}.`);
     await this.#until("commands", signal, async () => keeper?.follow(lease, external));
+    await before.follow(lease, external);
     const traffic = new TrafficKeeper({
       ...{ sys: this.#sys, log: this.#log, nftables: conf.enableNftables },
       ...this.#options.traffic,
@@ -220,7 +243,10 @@ export class Flanneld {
       },
       new Churn(this.#sys.collectYoung),
     );
-    this.#setup = { conf, backend, settings, macs, reconciler, traffic, admission, keeper };
+    const leases = new EarlierLeases((type) => type === backend.type || before.has(type));
+    this.#setup = {
+      ...{ conf, backend, settings, macs, reconciler, traffic, admission, keeper, before, leases },
+    };
     this.#external = external;
     this.#lease = lease;
     await this.#apply(this.#setup, external, lease, signal);
@@ -287,7 +313,13 @@ export class Flanneld {
     return this.#until("config", signal, async () => {
       const conf = await this.#manager.config(signal);
       chooseBackend(conf, {});
-      return [conf, await choosePeerKeeper(this.#sys, this.#log, conf)] as const;
+      return [conf, await this.#chooseKeeper(conf, signal)] as const;
+    });
+  }
+
+  async #chooseKeeper(conf: NetConf, signal: AbortSignal): Promise<PeerKeeper | undefined> {
+    return choosePeerKeeper(this.#sys, this.#log, conf, () => {
+      if (this.#isHeld) this.#handOver(signal);
     });
   }
 
@@ -339,6 +371,7 @@ export class Flanneld {
       this.#external = external;
       await this.#apply(setup, external, lease, signal);
       await this.#until("commands", signal, async () => setup.keeper?.follow(lease, external));
+      await setup.before.follow(lease, external);
       if (isMoved) {
         this.#log.info(`The interface ${external.name} has changed; this node follows.`);
         await this.#manager.publish(setup.backend.attributes(external, setup.macs), signal);
@@ -381,7 +414,36 @@ export class Flanneld {
     this.#admitted = admitted;
     this.#logRefusals();
     this.#manager.confirm(setup.admission.takeConflicts(), signal);
-    setup.reconciler.setPeers(admitted.leases, admitted.complete, admitted.changed);
+    setup.before.notice(admitted.leases, admitted.complete);
+    const leases = setup.leases.update(admitted.leases, admitted.changed);
+    this.#isHeld = this.#isUntried(setup, leases);
+    setup.reconciler.setPeers(leases, admitted.complete && !this.#isHeld, admitted.changed);
+  }
+
+  /** Whether a peer is about to be reached by other means than the kernel's tables. */
+  #isUntried({ keeper }: Setup, leases: ReadonlyMap<string, Lease>): boolean {
+    if (keeper?.hasTried === undefined) return false;
+    for (const lease of leases.values()) {
+      if (!this.#notJoined.has(lease.id) && !keeper.hasTried(lease)) return true;
+    }
+    return false;
+  }
+
+  async #findBefore(
+    conf: NetConf,
+    earlier: EarlierLease | undefined,
+    signal: AbortSignal,
+  ): Promise<EarlierBackends> {
+    return EarlierBackends.find({
+      ...{ sys: this.#sys, log: this.#log, conf, earlier },
+      path: backendsFile(this.#options.subnetFile),
+      wireguardKeyFile: this.#options.wireguardKeyFile,
+      onEnd: () => {
+        // Everything is to be made without it.
+        this.#applied = "";
+        this.#follow(signal);
+      },
+    });
   }
 
   #logRefusals(): void {
@@ -389,10 +451,14 @@ export class Flanneld {
   }
 
   #tellKeeper(): void {
-    const [keeper, admitted] = [this.#setup?.keeper, this.#admitted];
-    if (keeper === undefined || admitted === undefined) return;
-    const joined = [...admitted.leases.values()].filter(({ id }) => !this.#notJoined.has(id));
-    keeper.setPeers(joined, admitted.complete);
+    const [setup, admitted] = [this.#setup, this.#admitted];
+    if (setup === undefined || admitted === undefined) return;
+    const { keeper, before } = setup;
+    if (keeper === undefined && before.statuses.length === 0) return;
+    const leases = setup.leases.update(admitted.leases, new Set()).values();
+    const joined = [...leases].filter(({ id }) => !this.#notJoined.has(id));
+    keeper?.setPeers(joined, admitted.complete);
+    before.setPeers(joined, admitted.complete);
   }
 
   #writeFile(): void {
@@ -425,4 +491,9 @@ export class Flanneld {
     this.#readiness.done(step);
     return done;
   }
+}
+
+/** What reaches peers by other means than the kernel's tables. */
+function keptBy({ keeper, before }: Setup): readonly KeptPeers[] {
+  return [...(keeper === undefined ? [] : [keeper.status]), ...before.statuses];
 }

@@ -13,8 +13,10 @@ import type { WireguardState } from "./wireguard_state.ts";
  */
 export class FamilyState {
   readonly family: Family;
-  readonly tunnel = new TunnelState();
   readonly routes: RouteState;
+  readonly #indexes = new Map<string, number>();
+  /** Of those devices that have entries for peers. */
+  readonly #tunnels = new Map<string, TunnelState>();
 
   /** Undefined for a backend that does not encrypt. Both families may have the same. */
   readonly wireguard: WireguardState | undefined;
@@ -22,15 +24,38 @@ export class FamilyState {
   constructor(family: Family, ownership: RouteOwnership, wireguard?: WireguardState) {
     this.family = family;
     this.wireguard = wireguard;
-    this.routes = new RouteState(ownership, () => this.tunnel.device);
+    this.routes = new RouteState(ownership, (device) => this.#indexes.get(device) ?? 0);
   }
 
-  /** Learns the device's index; 0 where there is none. */
-  learnDevice(index: number): void {
-    if (index === this.tunnel.device) return;
+  /** Learns the indexes of the devices that are there, by their names. */
+  learnDevices(indexes: ReadonlyMap<string, number>): void {
+    const names = new Set([...this.#indexes.keys(), ...indexes.keys()]);
+    const changed = [...names].filter((name) => this.#indexes.get(name) !== indexes.get(name));
+    if (changed.length === 0) return;
     this.routes.reviewAfter(() => {
-      this.tunnel.learnDevice(index);
+      for (const name of changed) {
+        const index = indexes.get(name);
+        if (index === undefined) this.#indexes.delete(name);
+        else this.#indexes.set(name, index);
+        this.tunnel(name).learnDevice(index ?? 0);
+      }
     });
+  }
+
+  /** The neighbours and forwarding entries of a device. */
+  tunnel(device: string): TunnelState {
+    const known = this.#tunnels.get(device);
+    if (known !== undefined) return known;
+    const made = new TunnelState();
+    this.#tunnels.set(device, made);
+    return made;
+  }
+
+  /** The same by the device's index; undefined for one that is none of flanneld's. */
+  tunnelAt(index: number): TunnelState | undefined {
+    return index === 0
+      ? undefined
+      : [...this.#tunnels.values()].find(({ device }) => device === index);
   }
 
   /**
@@ -41,10 +66,10 @@ export class FamilyState {
     const mac = state.objects?.vtepMac;
     const rival =
       this.routes.ownerOf(state.peer.subnet) ??
-      (mac === undefined ? undefined : this.tunnel.ownerOf(mac)) ??
+      (mac === undefined ? undefined : this.#tunnelOf(state)?.ownerOf(mac)) ??
       this.wireguard?.rivalOf(state);
     if (rival !== undefined && rival !== state) return rival;
-    this.tunnel.want(state);
+    this.#tunnelOf(state)?.want(state);
     this.wireguard?.want(state);
     this.routes.want(state);
     return undefined;
@@ -52,7 +77,7 @@ export class FamilyState {
 
   /** Releases what a peer needed. */
   release(state: PeerState): void {
-    this.tunnel.release(state);
+    this.#tunnelOf(state)?.release(state);
     this.wireguard?.release(state);
     this.routes.release(state);
   }
@@ -62,26 +87,32 @@ export class FamilyState {
     this.routes.wantBlackholes(subnets);
   }
 
-  /** Wants all of a network to lead through the device, or no longer. */
-  wantWhole(network: Cidr, isWanted: boolean): void {
-    this.routes.wantWhole(network, isWanted);
+  /** Wants all of a network to lead through a device, or through none. */
+  wantWhole(network: Cidr, device: string | undefined): void {
+    this.routes.wantWhole(network, device);
   }
 
   /** Grows whenever something is wanted or learned. */
   get revision(): number {
-    return this.tunnel.revision + this.routes.revision;
+    let { revision } = this.routes;
+    for (const tunnel of this.#tunnels.values()) revision += tunnel.revision;
+    return revision;
   }
 
   /** Whether anything differs from what is wanted, whenever it is to be changed. */
   get hasPending(): boolean {
-    return this.tunnel.hasPending || this.wireguard?.hasPending === true || this.routes.hasPending;
+    return (
+      this.routes.hasPending ||
+      this.wireguard?.hasPending === true ||
+      [...this.#tunnels.values()].some(({ hasPending }) => hasPending)
+    );
   }
 
   /** Whether all that a peer needs is there. */
   isProgrammed(state: PeerState): boolean {
     return (
       state.objects !== undefined &&
-      this.tunnel.isProgrammed(state) &&
+      this.#tunnelOf(state)?.isProgrammed(state) !== false &&
       this.wireguard?.isProgrammed(state) !== false &&
       this.routes.isProgrammed(state)
     );
@@ -97,10 +128,16 @@ export class FamilyState {
     canDelete: boolean,
     onConflict: (owner: PeerState, message: string) => void,
   ): Iterable<PlannedChange> {
-    yield* this.tunnel.missing(rests);
+    for (const tunnel of this.#tunnels.values()) yield* tunnel.missing(rests);
     yield* this.routes.missing(rests, onConflict);
     if (!canDelete) return;
     yield* this.routes.stale();
-    yield* this.tunnel.stale();
+    for (const tunnel of this.#tunnels.values()) yield* tunnel.stale();
+  }
+
+  /** Undefined for a peer whose packets are not tunnelled. */
+  #tunnelOf({ objects }: PeerState): TunnelState | undefined {
+    if (objects?.vtepMac === undefined || typeof objects.link !== "string") return undefined;
+    return this.tunnel(objects.link);
   }
 }

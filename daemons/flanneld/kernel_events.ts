@@ -1,8 +1,8 @@
 import type { EventHandlers, NetlinkEvent } from "../../shared/netlink/events.ts";
 import type { TableRoute } from "../../shared/netlink/route.ts";
-import type { FamilyState } from "./family_state.ts";
 import type { OverlayState } from "./overlay_state.ts";
 import type { PeerState } from "./peer_state.ts";
+import type { TunnelState } from "./tunnel_state.ts";
 
 /** What has to be looked at: the known differences, the devices, or everything. */
 export type Concern = "changes" | "devices" | "all";
@@ -17,7 +17,7 @@ export interface EventReactions {
 /** What the kernel's events change in what is known of it. */
 export function eventHandlers(state: OverlayState, reactions: EventReactions): EventHandlers {
   return {
-    wantsNeighboursOf: (index) => familyOf(state, index) !== undefined,
+    wantsNeighboursOf: (index) => tunnelAt(state, index) !== undefined,
     event: (event) => {
       state.noteEvent();
       const concern = react(state, event, reactions.onExternalChange);
@@ -45,11 +45,11 @@ function react(
     case "route":
       return reactToRoute(state, event.route, event.isGone);
     case "neighbour":
-      return reactToEntry(familyOf(state, event.index), ({ tunnel }) => {
+      return reactToEntry(tunnelAt(state, event.index), (tunnel) => {
         tunnel.learnNeighbour(event.neighbour, event.isGone);
       });
     case "fdb":
-      return reactToEntry(familyOf(state, event.index), ({ tunnel }) => {
+      return reactToEntry(tunnelAt(state, event.index), (tunnel) => {
         tunnel.learnFdbEntry(event.entry, event.isGone);
       });
   }
@@ -95,17 +95,18 @@ function hurry(owner: PeerState | undefined): void {
 }
 
 function reactToEntry(
-  family: FamilyState | undefined,
-  learn: (family: FamilyState) => void,
+  tunnel: TunnelState | undefined,
+  learn: (tunnel: TunnelState) => void,
 ): Concern | undefined {
-  if (family === undefined) return undefined;
-  learn(family);
-  return family.hasPending ? "changes" : undefined;
+  if (tunnel === undefined) return undefined;
+  learn(tunnel);
+  return tunnel.hasPending ? "changes" : undefined;
 }
 
-function familyOf(state: OverlayState, device: number): FamilyState | undefined {
+function tunnelAt(state: OverlayState, device: number): TunnelState | undefined {
   for (const { state: family } of state.families.values()) {
-    if (family.tunnel.device === device && device !== 0) return family;
+    const tunnel = family.tunnelAt(device);
+    if (tunnel !== undefined) return tunnel;
   }
   return undefined;
 }

@@ -127,20 +127,19 @@ export class OverlayKernel implements Disposable {
   }
 
   /**
-   * A text that is another when a link's neighbours or forwarding entries, or the family's routes, are.
-   * @param link 0 for none.
+   * A text that is another when links' neighbours or forwarding entries, or the family's routes, are.
    * @returns undefined if something was changing.
    */
-  digest(family: Family, link: number): string | undefined {
+  digest(family: Family, links: readonly number[]): string | undefined {
     this.#dumpDigest ??= new DumpDigest(this.#sys);
-    const entries = link === 0 ? [] : [neighbourDump(family, link), fdbDump(link)];
+    const entries = links.flatMap((link) => [neighbourDump(family, link), fdbDump(link)]);
     const parts: string[] = [];
     for (const dump of [...entries, mainRouteDump(family)]) {
       const part = this.#dumpDigest.digest(dump);
       if (part === undefined) return undefined;
       parts.push(part);
     }
-    return `${link} ${parts.join("\n")}`;
+    return `${links.join(" ")} ${parts.join("\n")}`;
   }
 
   nextHops(addresses: readonly Address[]): (NextHop | undefined)[] {

@@ -128,8 +128,8 @@ export class OverlayState {
     this.#wantedDevices = backend.devices(own.lease, own.external, own.macs);
     for (const [family, { network, state }] of this.families) {
       const subnet = subnetOf(own, family);
-      const device = this.#wantedDevices.find((wanted) => wanted.family === family);
-      state.wantWhole(network, device?.kind === "tun");
+      const whole = this.#devicesOf(family).find(({ takesAll }) => takesAll === true);
+      state.wantWhole(network, whole?.name);
       state.wantBlackholes(blackholes && subnet !== undefined ? [subnet] : []);
     }
   }
@@ -171,7 +171,10 @@ export class OverlayState {
       ({ family }) => this.families.get(family)?.network,
     );
     this.#isFollowing = isNewSide || this.#seen.parent !== before.parent;
-    for (const { state } of this.families.values()) state.learnDevice(this.#deviceOf(state.family));
+    for (const { state } of this.families.values()) {
+      const names = new Set(this.#devicesOf(state.family).map(({ name }) => name));
+      state.learnDevices(new Map([...this.#seen.indexes].filter(([name]) => names.has(name))));
+    }
     for (const wireguard of this.#wireguards) this.#learnWireguard(wireguard);
     const isSame = this.#wantedDevices.every(
       ({ name }) => before.indexes.get(name) === this.#seen.indexes.get(name),
@@ -216,11 +219,11 @@ export class OverlayState {
     }
     const { kernel } = this.#settings;
     for (const { state } of this.families.values()) {
-      const device = this.#deviceOf(state.family);
-      if (device !== 0) {
-        state.tunnel.learnNeighbours(kernel.neighbours(state.family, device));
+      for (const { name, index } of this.#tunnelsOf(state.family)) {
+        const tunnel = state.tunnel(name);
+        tunnel.learnNeighbours(kernel.neighbours(state.family, index));
         yield;
-        state.tunnel.learnFdb(kernel.fdb(device));
+        tunnel.learnFdb(kernel.fdb(index));
         yield;
       }
       this.#learnRoutes(state, kernel.routes(state.family));
@@ -237,7 +240,10 @@ export class OverlayState {
 
   #digest(): string | undefined {
     const digests = [...this.families.keys()].map((family) =>
-      this.#settings.kernel.digest(family, this.#deviceOf(family)),
+      this.#settings.kernel.digest(
+        family,
+        this.#tunnelsOf(family).map(({ index }) => index),
+      ),
     );
     return digests.includes(undefined) ? undefined : digests.join("\n");
   }
@@ -344,9 +350,16 @@ export class OverlayState {
     if (before === undefined || !sameNetworks(before, now)) this.#isMoved = true;
   }
 
-  #deviceOf(family: Family): number {
-    const device = this.#wantedDevices.find((wanted) => wanted.family === family);
-    return device === undefined ? 0 : (this.#seen.indexes.get(device.name) ?? 0);
+  #devicesOf(family: Family): readonly WantedDevice[] {
+    return this.#wantedDevices.filter((wanted) => wanted.family === family);
+  }
+
+  /** The devices that are there and have entries for peers. */
+  #tunnelsOf(family: Family) {
+    return this.#devicesOf(family).flatMap(({ kind, name }) => {
+      const index = this.#seen.indexes.get(name);
+      return kind !== "vxlan" || index === undefined ? [] : [{ name, index }];
+    });
   }
 
   #networks(): readonly Cidr[] {

@@ -252,7 +252,7 @@ export class PeerBook {
         : subnetConflict(peer.subnet, own.network, own.ownSubnet, taken)) ??
       this.#backend.join(peer, {
         external: side.external,
-        device: side.devices.find((device) => device.family === family),
+        devices: side.devices,
         nextHop: this.#nextHops.get(peer.publicIp.value),
         isPublished: side.isPublished,
       });

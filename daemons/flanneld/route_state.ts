@@ -21,9 +21,10 @@ interface Blackhole {
   readonly blackhole: Cidr;
 }
 
-/** A route through the device for all of a network. */
+/** A route through a device for all of a network. */
 interface Whole {
   readonly whole: Cidr;
+  readonly device: string;
 }
 
 type Owner = PeerState | Blackhole | Whole;
@@ -34,13 +35,13 @@ type Place = number | string;
 /** One family's routes: those that peers need, and those of the main table that matter for them. */
 export class RouteState {
   readonly #ownership: RouteOwnership;
-  readonly #device: () => number;
+  readonly #indexOf: (device: string) => number;
   readonly #routes: DeltaTable<Place, Owner, readonly TableRoute[]>;
 
-  /** @param device the index of the device that tunnels lead through, or 0 while there is none. */
-  constructor(ownership: RouteOwnership, device: () => number) {
+  /** @param indexOf the index of a device that routes lead through, or 0 while there is none. */
+  constructor(ownership: RouteOwnership, indexOf: (device: string) => number) {
     this.#ownership = ownership;
-    this.#device = device;
+    this.#indexOf = indexOf;
     this.#routes = new DeltaTable({
       isRight: ({ wanted, present = [] }) => {
         const { set, stale, conflict } = this.#decide(wanted, present);
@@ -79,12 +80,16 @@ export class RouteState {
     this.#routes.release(keyOf(state.peer.subnet), state);
   }
 
-  /** Wants all of a network to lead through the device where no better route leads on, or no longer. */
-  wantWhole(network: Cidr, isWanted: boolean): void {
+  /** Wants all of a network to lead through a device where no better route leads on, or through none. */
+  wantWhole(network: Cidr, device: string | undefined): void {
     const key = keyOf(network);
     const owner = this.#routes.wantedAt(key);
-    if (!isWanted && owner !== undefined && "whole" in owner) this.#routes.want(key, undefined);
-    if (isWanted && owner === undefined) this.#routes.want(key, { whole: network });
+    const before = owner !== undefined && "whole" in owner ? owner.device : undefined;
+    if (device === before) return;
+    if (device === undefined) this.#routes.want(key, undefined);
+    else if (owner === undefined || before !== undefined) {
+      this.#routes.want(key, { whole: network, device });
+    }
   }
 
   /** Sets the subnets whose packets are dropped where no better route exists. */
@@ -223,18 +228,18 @@ export class RouteState {
       return { dst: owner.blackhole, via: "blackhole", protocol: flannelProtocol, metric };
     }
     if (!isPeer(owner)) {
-      const link = this.#device();
+      const link = this.#indexOf(owner.device);
       if (link === 0) return undefined;
       const via = { gateway: undefined, link, onlink: false };
       return { dst: owner.whole, via, protocol: flannelProtocol, metric: undefined };
     }
     const { objects, peer } = owner;
     if (objects === undefined || objects.link === "none") return undefined;
-    const isTunnel = objects.link === "device";
-    const link = objects.link === "device" ? this.#device() : objects.link;
-    if (link === 0) return undefined;
     const { gateway } = objects;
-    const via = { gateway, link, onlink: isTunnel && gateway !== undefined };
+    const isOwn = typeof objects.link === "string";
+    const link = typeof objects.link === "string" ? this.#indexOf(objects.link) : objects.link;
+    if (link === 0) return undefined;
+    const via = { gateway, link, onlink: isOwn && gateway !== undefined };
     return { dst: peer.subnet, via, protocol: flannelProtocol, metric: undefined };
   }
 }

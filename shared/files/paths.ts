@@ -23,6 +23,11 @@ export function statusSocket(file: string): string {
   return `${file}.sock`;
 }
 
+/** Where flanneld remembers what backends it has had. */
+export function backendsFile(file: string): string {
+  return `${file}.backends`;
+}
+
 /** Where mk-docker-opts.sh writes docker's options. */
 export const dockerOptsFile = "/run/docker_opts.env";
 

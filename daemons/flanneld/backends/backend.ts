@@ -32,6 +32,8 @@ interface WantedLink {
   readonly family: Family;
   readonly mtu: number;
   readonly address: Cidr;
+  /** Whether all of the network leads through it, where no better route leads on. */
+  readonly takesAll?: boolean;
 }
 
 export interface WantedVxlan extends WantedLink {
@@ -46,7 +48,7 @@ export interface WantedVxlan extends WantedLink {
   readonly mac: string;
 }
 
-/** A tun device, whose packets a program of this node's takes. All of the network leads through it. */
+/** A tun device, whose packets a program of this node's takes. */
 export interface WantedTun extends WantedLink {
   readonly kind: "tun";
 }
@@ -98,22 +100,22 @@ export interface PeerObjects {
    * its forwarding entry leads to the public address. Undefined where packets are not tunnelled.
    */
   readonly vtepMac: string | undefined;
-  /** What this family's own device, which encrypts, has to know of the peer. */
+  /** What the device that the link names, which encrypts, has to know of the peer. */
   readonly wireguard?: Omit<WireguardPeer, "allowed"> | undefined;
-  /** Undefined where the device itself knows the peer. */
+  /** Undefined for a device that knows where packets go. */
   readonly gateway: Address | undefined;
   /**
-   * Index of the link that the route leads through, or "device" for this family's own device; or "none"
+   * What the route leads through: the index of a link, or the name of a device of the backend's; or "none"
    * for no route yet.
    */
-  readonly link: number | "device" | "none";
+  readonly link: number | string;
 }
 
 /** What is known of the way to a peer. */
 export interface JoinContext {
   readonly external: ExternalInterface;
-  /** This node's own device for the peer's family. */
-  readonly device: WantedDevice | undefined;
+  /** This node's own devices. */
+  readonly devices: readonly WantedDevice[];
   /** The next hop to the peer's public address, if the backend has asked for it. */
   readonly nextHop: NextHop | undefined;
   /** Whether peers have been told what this node is now. */
@@ -150,8 +152,12 @@ export interface Backend {
    * @returns what makes a peer reachable; or, as the end of a sentence that begins with the
    *   peer's name, why it cannot be reached; or undefined if it is not one of the backend's peers.
    */
-  readonly join: (peer: Peer, context: JoinContext) => PeerObjects | string | undefined;
+  readonly join: Join;
+  /** The same where another backend's device takes all of the network; {@link join} unless told. */
+  readonly joinAlone?: Join;
 }
+
+type Join = (peer: Peer, context: JoinContext) => PeerObjects | string | undefined;
 
 /** The networks of the families. A node has a subnet of each. */
 export interface Networks {

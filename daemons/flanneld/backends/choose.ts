@@ -6,6 +6,7 @@ import type { Backend, WireguardKeys } from "./backend.ts";
 import { extension, readExtensionCommands } from "./extension.ts";
 import { hostGw } from "./host_gw.ts";
 import { ipip } from "./ipip.ts";
+import { inTransition } from "./transition.ts";
 import { udp } from "./udp.ts";
 import { readVxlanOptions, vxlan } from "./vxlan.ts";
 import { readWireguardOptions, wireguard } from "./wireguard.ts";
@@ -35,10 +36,17 @@ export interface BackendInput {
   readonly output?: string | undefined;
   /** This node's, for wireguard. */
   readonly keys?: WireguardKeys | undefined;
+  /** Those that this node had before and some peers still have; may become fewer. */
+  readonly before?: readonly Backend[];
 }
 
 /** The backend that net-conf.json names. @throws Failure invalid */
-export function chooseBackend(netConf: NetConf, { output, keys }: BackendInput): Backend {
+export function chooseBackend(netConf: NetConf, input: BackendInput): Backend {
+  return inTransition(backendOf(netConf, input), input.before ?? []);
+}
+
+/** The same for a node that has never had another one. @throws Failure invalid */
+export function backendOf(netConf: NetConf, { output, keys }: BackendInput): Backend {
   const networks = { ipv4: netConf.network, ipv6: netConf.ipv6Network };
   const type = netConf.backendType;
   switch (type) {

@@ -1,16 +1,6 @@
 import { formatAddress, sameAddress } from "../../../shared/net/address.ts";
-import type {
-  Backend,
-  ExternalInterface,
-  Networks,
-  Peer,
-  PeerObjects,
-  JoinContext,
-} from "./backend.ts";
+import type { Backend, ExternalInterface, Networks } from "./backend.ts";
 import { publicAddresses } from "./networks.ts";
-
-/** Backends whose nodes also take packets that have not come through a tunnel. */
-const takesPlainPackets: ReadonlySet<string> = new Set(["host-gw", "ipip", "vxlan", "wireguard"]);
 
 /** host-gw: a route to each peer. Peers must be on the same link as this node. */
 export function hostGw(networks: Networks): Backend {
@@ -26,31 +16,11 @@ export function hostGw(networks: Networks): Backend {
     }),
     problem: (external) => addressProblem(external, networks),
     devices: () => [],
-    asksNextHop: isOfAnotherBackend,
-    join: (peer, context) =>
-      isOfAnotherBackend(peer)
-        ? joinAnotherBackend(peer, context)
-        : { vtepMac: undefined, gateway: peer.publicIp, link: context.external.index },
+    asksNextHop: () => false,
+    join: ({ publicIp }, { external }) => ({
+      ...{ vtepMac: undefined, gateway: publicIp, link: external.index },
+    }),
   };
-}
-
-function isOfAnotherBackend(peer: Peer): boolean {
-  return peer.backendType !== "host-gw";
-}
-
-/**
- * Joins a peer that has another backend, as happens while a cluster changes its backend: on the
- * same link, packets can go to it without a tunnel.
- */
-export function joinAnotherBackend(
-  peer: Peer,
-  { nextHop }: JoinContext,
-): PeerObjects | string | undefined {
-  if (!takesPlainPackets.has(peer.backendType)) return undefined;
-  if (nextHop === undefined || nextHop.gateway !== undefined) {
-    return `has the backend ${peer.backendType}, but is on no network of this node`;
-  }
-  return { vtepMac: undefined, gateway: peer.publicIp, link: nextHop.link };
 }
 
 /** Peers must not send to an address that this node does not have. */

@@ -1,7 +1,6 @@
 import type { JsonObject } from "../../../shared/base/json.ts";
-import type { Backend, Networks, Peer } from "./backend.ts";
+import type { Backend, Networks } from "./backend.ts";
 import { requireIpv4Alone } from "./networks.ts";
-import { joinAnotherBackend } from "./host_gw.ts";
 
 export const ipipDevice = "flannel.ipip";
 /** Bytes of the outer header. */
@@ -32,17 +31,11 @@ export function ipip(networks: Networks, { DirectRouting: direct }: JsonObject):
               address: { address: subnet.address, prefix: 32 },
             },
           ],
-    asksNextHop: (peer) => direct === true || !isOwn(peer),
-    join(peer, context) {
-      if (!isOwn(peer)) return joinAnotherBackend(peer, context);
-      const { nextHop } = context;
+    asksNextHop: () => direct === true,
+    join(peer, { nextHop }) {
       const isDirect = direct === true && nextHop !== undefined && nextHop.gateway === undefined;
-      const link = isDirect ? nextHop.link : "device";
+      const link = isDirect ? nextHop.link : ipipDevice;
       return { vtepMac: undefined, gateway: peer.publicIp, link };
     },
   };
-}
-
-function isOwn({ backendType }: Peer): boolean {
-  return backendType === "ipip";
 }

@@ -36,11 +36,13 @@ export function udp(networks: Networks): Backend {
         : [
             {
               ...{ kind: "tun", name: udpDevice, family: 4, mtu: external.mtu - overhead },
+              takesAll: true,
               address: { address: subnet.address, prefix: 32 },
             },
           ],
     asksNextHop: () => false,
     // The network's one route leads to the thread, which knows the peers.
     join: () => undefined,
+    joinAlone: () => ({ vtepMac: undefined, gateway: undefined, link: udpDevice }),
   };
 }

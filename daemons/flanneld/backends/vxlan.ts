@@ -18,7 +18,6 @@ import type {
   WantedVxlan,
 } from "./backend.ts";
 import { publicAddresses } from "./networks.ts";
-import { joinAnotherBackend } from "./host_gw.ts";
 
 /** The options of vxlan in net-conf.json's Backend. */
 export interface VxlanOptions {
@@ -65,7 +64,6 @@ export function vxlan(networks: Networks, options: VxlanOptions): Backend {
   const families = ([4, 6] as const).filter(
     (family) => networks[family === 4 ? "ipv4" : "ipv6"] !== undefined,
   );
-  const isDirect = (peer: Peer): boolean => peer.backendType !== "vxlan" || options.directRouting;
   return {
     type: "vxlan",
     makesRoutes: true,
@@ -84,7 +82,7 @@ export function vxlan(networks: Networks, options: VxlanOptions): Backend {
         if (subnet === undefined || local === undefined) return [];
         return [device(options, family, { subnet, local, macs, mtu: mtuOf(family, external) })];
       }),
-    asksNextHop: isDirect,
+    asksNextHop: () => options.directRouting,
     join: (peer, context) => join(options, peer, context),
   };
 }
@@ -118,17 +116,18 @@ function join(
   peer: Peer,
   context: JoinContext,
 ): PeerObjects | string | undefined {
-  if (peer.backendType !== "vxlan") return joinAnotherBackend(peer, context);
   const { nextHop } = context;
   if (options.directRouting && nextHop !== undefined && nextHop.gateway === undefined) {
     return { vtepMac: undefined, gateway: peer.publicIp, link: nextHop.link };
   }
   const mac = readVtep(peer.backendData, options.vni);
   if (mac.problem !== undefined) return mac.problem;
-  if (context.device?.kind === "vxlan" && mac.mac === context.device.mac) {
+  const name = deviceName(peer.subnet.address.family, options.vni);
+  const own = context.devices.find((known) => known.name === name);
+  if (own?.kind === "vxlan" && mac.mac === own.mac) {
     return `has this node's own VTEP MAC (${mac.mac})`;
   }
-  return { vtepMac: mac.mac, gateway: peer.subnet.address, link: "device" };
+  return { vtepMac: mac.mac, gateway: peer.subnet.address, link: name };
 }
 
 type Vtep = { readonly mac: string; readonly problem?: undefined } | { readonly problem: string };

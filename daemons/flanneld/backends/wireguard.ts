@@ -18,7 +18,6 @@ import type {
   PeerSide,
   WireguardKeys,
 } from "./backend.ts";
-import { joinAnotherBackend } from "./host_gw.ts";
 import { publicAddresses } from "./networks.ts";
 
 /** Its devices: the one for IPv4 or for both families, and the one for IPv6. */
@@ -132,14 +131,9 @@ export function wireguard(
         const port = portOf(family);
         return [{ kind: "wireguard", name, family, mtu: mtuOf(external), address, keys, port }];
       }),
-    asksNextHop: (peer) => !isOwn(peer),
-    join: (peer, context) =>
-      isOwn(peer) ? join(options, keys, peer, context) : joinAnotherBackend(peer, context),
+    asksNextHop: () => false,
+    join: (peer, context) => join(options, keys, peer, context),
   };
-}
-
-function isOwn({ backendType }: Peer): boolean {
-  return backendType === "wireguard";
 }
 
 function samePorts(port: number): Failure {
@@ -177,8 +171,12 @@ function join(
     ...{ vtepMac: undefined, gateway: undefined },
     wireguard: { publicKey, presharedKey, endpoint, keepalive },
     // Before they know this node, peers accept nothing by the device.
-    link: isPublished ? "device" : "none",
+    link: isPublished ? deviceOf(options, peer.subnet.address.family) : "none",
   };
+}
+
+function deviceOf({ mode }: WireguardOptions, family: Family): string {
+  return wireguardDevices[mode === "separate" ? family : 4];
 }
 
 /** Where to send a peer's packets, or why nowhere. */

@@ -1,7 +1,12 @@
 import { Failure, messageOf } from "../../../shared/base/failure.ts";
 import { askStatus } from "../../../shared/daemon/status_socket.ts";
 import { readIfPresent, removeIfPresent } from "../../../shared/files/files.ts";
-import { dockerOptsFile, flannelDockerFile, statusSocket } from "../../../shared/files/paths.ts";
+import {
+  backendsFile,
+  dockerOptsFile,
+  flannelDockerFile,
+  statusSocket,
+} from "../../../shared/files/paths.ts";
 import { AsyncFirewall } from "../../../shared/firewall/async_firewall.ts";
 import type { SubnetEnv } from "../../../shared/flannel/subnet_env.ts";
 import type { Family } from "../../../shared/net/address.ts";
@@ -41,7 +46,10 @@ export async function cleanup(
   const run = new Cleanup(sys, readEarlier(subnetFile));
   await run.removeFromKernel();
   await run.removeFromFirewall();
-  const files = [`${subnetFile}.lease`, statusSocket(subnetFile), wireguardKeyFile];
+  const files = [
+    ...[`${subnetFile}.lease`, backendsFile(subnetFile)],
+    ...[statusSocket(subnetFile), wireguardKeyFile],
+  ];
   for (const path of files) await run.removeFile(path);
   for (const path of [flannelDockerFile, dockerOptsFile]) await run.removeDockerFile(path);
   if (run.problems.length === 0) await run.removeFile(subnetFile);

@@ -25,6 +25,8 @@ export interface ExtensionRunnerOptions {
   readonly log: Pick<Log, "info" | "warn">;
   readonly commands: ExtensionCommands;
   readonly networks: Networks;
+  /** Called when each peer has been added, or has failed. */
+  readonly onTried: () => void;
 }
 
 /**
@@ -98,6 +100,13 @@ export class ExtensionRunner implements PeerKeeper {
     void this.#work();
   }
 
+  hasTried(lease: Lease): boolean {
+    const input = inputOf(lease);
+    if (input === undefined || this.#failures.has(lease.id)) return true;
+    const added = this.#added.get(lease.id);
+    return added !== undefined && isSame(added, input);
+  }
+
   /** Resolves when each peer has been added, or has failed, once. */
   async whenSynced(): Promise<void> {
     await this.#synced.promise;
@@ -118,6 +127,7 @@ export class ExtensionRunner implements PeerKeeper {
     }
     if (this.#isClosed) return;
     if (this.#isComplete) this.#synced.resolve(undefined);
+    this.#options.onTried();
     this.#wakeForRetries();
   }
 

@@ -78,8 +78,8 @@ export class EtcdOwnLease {
       const { own } = await this.#list(publicIp, signal);
       const attributes = own?.attributes;
       if (attributes === undefined) return undefined;
-      const { backendData, backendV6Data } = attributes;
-      return { backendData, backendV6Data };
+      const { backendType, backendData, backendV6Data } = attributes;
+      return { backendType, backendData, backendV6Data };
     });
   }
 

@@ -73,8 +73,8 @@ export class KubeOwnNode {
       this.#lookAtOwn(signal),
     );
     try {
-      const { backendData, backendV6Data } = readAttributes(this.#keys, annotations);
-      return { backendData, backendV6Data };
+      const { backendType, backendData, backendV6Data } = readAttributes(this.#keys, annotations);
+      return { backendType, backendData, backendV6Data };
     } catch (error) {
       if (!(error instanceof AnnotationError)) throw error;
       this.#log.warn(`The annotations of this node cannot be used: ${error.message}.`);

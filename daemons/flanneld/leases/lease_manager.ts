@@ -17,6 +17,7 @@ export interface NodeSettings {
 
 /** What an earlier run on this node has published, and should not change without need. */
 export interface EarlierLease {
+  readonly backendType: string;
   readonly backendData: Json | undefined;
   readonly backendV6Data: Json | undefined;
 }

@@ -18,6 +18,9 @@ const [MSG_NOSIGNAL, EAGAIN] = [0x4000, 11];
 /** Milliseconds until a message that the thread has no room for is sent again, and an ended thread started. */
 const [retry, restart] = [5, 1000];
 
+/** Milliseconds that the thread may take until it listens. */
+const longestStart = 2000;
+
 export interface UdpTunnelOptions {
   readonly sys: Sys;
   readonly log: Pick<Log, "info" | "warn" | "error">;
@@ -60,6 +63,14 @@ export class UdpTunnel implements PeerKeeper {
 
   async prepare(): Promise<undefined> {
     return undefined;
+  }
+
+  async listen(lease: Lease, external: ExternalInterface): Promise<void> {
+    await this.follow(lease, external);
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    const timer = setTimeout(resolve, longestStart);
+    await Promise.race([this.#running.promise, promise]);
+    clearTimeout(timer);
   }
 
   async follow({ subnet }: Lease, { address }: ExternalInterface): Promise<void> {

@@ -27,6 +27,8 @@ export interface BackendLab extends AsyncDisposable {
   readonly store: "annotations" | "etcd";
   /** Milliseconds between two pings of a series. */
   readonly pingInterval: number;
+  /** Gives flanneld another backend, from its next start on. */
+  readonly configure: (backend: BackendRow["backend"]) => Promise<void>;
 }
 
 const networks = { ipv4: "10.244.0.0/16", ipv6: "fd00:244::/48" };
@@ -58,9 +60,9 @@ export function podAddresses(number: number, { families }: BackendRow) {
 /** Longer than any way between nodes has room for. */
 export const podMtu = 1600;
 
-/** The network, 0 or 1, of each node. */
-export function networksOf({ isRouted = false }: BackendRow): readonly (0 | 1)[] {
-  return isRouted ? [0, 0, 1] : [0, 0];
+/** The network of each node. */
+export function networksOf({ nodes = [0, 0] }: BackendRow): readonly (0 | 1)[] {
+  return nodes;
 }
 
 /** Waits until something holds. The limit is well before the next look that no event has asked for. */

@@ -3,6 +3,7 @@ import { binDir } from "../executables.ts";
 import type { Daemon } from "../flanneld.ts";
 import {
   createKubeNodes,
+  netConf,
   prefix,
   startOnKube,
   whenReady,
@@ -30,6 +31,11 @@ export async function createNetnsLab(row: BackendRow): Promise<BackendLab> {
     for (const at of networks.keys()) nodes.push(await addNode(cluster, at + 1, row));
     const lab: BackendLab = {
       ...{ nodes, store: "annotations", pingInterval: 10 },
+      async configure(backend) {
+        for (const { sandbox } of cluster.fabric.nodes) {
+          await sandbox.writeFile("/run/net-conf.json", netConf(netConfOf({ ...row, backend })));
+        }
+      },
       [Symbol.asyncDispose]: dispose,
     };
     await row.prepare?.(lab);

@@ -9,9 +9,9 @@ export interface BackendRow {
   /** Of net-conf.json. */
   readonly backend: JsonObject & { readonly Type: string };
   readonly families: readonly (4 | 6)[];
-  /** Whether there is a third node, behind a router. */
-  readonly isRouted?: boolean;
-  /** What flannel tells the peers: MAC4 and MAC6 stand for the MACs of the devices. */
+  /** Which of two networks each node is on, with a router between them; two nodes on one unless told. */
+  readonly nodes?: readonly (0 | 1)[];
+  /** What flannel tells the peers: MAC4 and MAC6 stand for the MACs of the devices, KEY for a public key. */
   readonly told: { readonly type: string; readonly data?: string; readonly dataV6?: string };
   readonly devices?: PerFamily<string>;
   /** Bytes: what the pods are told, and what passes. */
@@ -20,13 +20,15 @@ export interface BackendRow {
   readonly routes: readonly string[];
   /** What is done to node 1, and flanneld puts right. */
   readonly drifts: readonly string[];
-  /** Pings each ten milliseconds that may be lost while flanneld is started anew. */
-  readonly mostLost?: number;
+  /** Whether packets are lost while no flanneld runs. */
+  readonly losesWhileDown?: boolean;
   /** What connects the nodes where flanneld does not. */
   readonly prepare?: (lab: BackendLab) => Promise<void>;
 }
 
 const both = [4, 6] as const;
+/** The last node is behind the router. */
+const routed = [0, 0, 1] as const;
 const vtep = {
   type: "vxlan",
   data: '{"VNI":1,"VtepMAC":"MAC4"}',
@@ -81,7 +83,7 @@ export const backendRows: readonly BackendRow[] = [
     ...vxlan,
     name: "vxlan with direct routing",
     backend: { Type: "vxlan", DirectRouting: true },
-    isRouted: true,
+    nodes: routed,
     routes: [
       directRoute,
       tunnelRoute(3, "flannel.1"),
@@ -111,8 +113,7 @@ export const backendRows: readonly BackendRow[] = [
     mtu: { pods: 1472, 4: 1472 },
     routes: ["10.244.0.0/16 dev flannel0"],
     drifts: [...deviceDrifts("flannel0"), "ip route delete 10.244.0.0/16"],
-    // The Go program loses 9 of 168 and 51 of 211, and the device with them.
-    mostLost: 100,
+    losesWhileDown: true,
   },
   {
     name: "extension",
@@ -178,8 +179,25 @@ export const vmBackendRows: readonly BackendRow[] = [
     ...ipip,
     name: "ipip with direct routing",
     backend: { Type: "ipip", DirectRouting: true },
-    isRouted: true,
+    nodes: routed,
     routes: [directRoute, "10.244.3.0/24 via 10.78.0.13 dev flannel.ipip onlink"],
     drifts: ["ip link delete flannel.ipip", "ip route delete 10.244.2.0/24"],
+  },
+  {
+    name: "wireguard",
+    backend: { Type: "wireguard" },
+    families: both,
+    told: {
+      type: "wireguard",
+      data: '{"PublicKey":"KEY","Port":51820}',
+      dataV6: '{"PublicKey":"KEY","Port":51821}',
+    },
+    devices: { 4: "flannel-wg", 6: "flannel-wg-v6" },
+    mtu: { pods: 1420, 4: 1420, 6: 1420 },
+    routes: [
+      "10.244.2.0/24 dev flannel-wg",
+      "fd00:244:0:2::/64 dev flannel-wg-v6 metric 1024 pref medium",
+    ],
+    drifts: [...deviceDrifts("flannel-wg"), ...deviceDrifts("flannel-wg-v6", 6), ...routeDrifts],
   },
 ];

@@ -40,16 +40,20 @@ export async function createVmLab(vm: Vm, row: BackendRow): Promise<BackendLab> 
   };
   try {
     await makeRouter(router);
-    await untilSo(router, async () => {
-      const put = await etcdctl(router, "put /coreos.com/network/config", netConfOf(row));
-      return put.includes("OK");
-    });
+    const configure = async (backend: BackendRow["backend"]): Promise<void> => {
+      await untilSo(router, async () => {
+        const conf = netConfOf({ ...row, backend });
+        const put = await etcdctl(router, "put /coreos.com/network/config", conf);
+        return put.includes("OK");
+      });
+    };
+    await configure(row.backend);
     const nodes: BackendNode[] = [];
     for (const [at, network] of networksOf(row).entries()) {
       nodes.push(await addNode(router, at + 1, network, row));
     }
     const lab: BackendLab = {
-      ...{ nodes, store: "etcd", pingInterval: 20 },
+      ...{ nodes, store: "etcd", pingInterval: 20, configure },
       [Symbol.asyncDispose]: dispose,
     };
     await row.prepare?.(lab);
@@ -140,6 +144,7 @@ function actionsOf(
 ) {
   const [subnetFile, log, pid] = [`${folder}/subnet.env`, `/run/${name}.log`, `/run/${name}.pid`];
   const flags = `-etcd-endpoints=${etcdUrl} -iface=eth0 -iptables-forward-rules=false -healthz-port=8081`;
+  const keyFile = `WIREGUARD_KEY_FILE=${folder}/wgkey`;
   const readLog = async () => node.sh(`tail -n 30 ${log}`);
   return {
     sh: node.sh,
@@ -147,13 +152,13 @@ function actionsOf(
     log: readLog,
     async start() {
       await node.sh(`
-        WIREGUARD_KEY_FILE=${folder}/wgkey ${flanneld} ${flags} -subnet-file=${subnetFile} \
+        ${keyFile} ${flanneld} ${flags} -subnet-file=${subnetFile} \
           >> ${log} 2>&1 < /dev/null &
         echo $! > ${pid}
       `);
       await untilSo(node, async () => {
         const ready = await node.sh("wget -q -O - http://127.0.0.1:8081/readyz 2>&1 || true");
-        return ready.trim() === "ok";
+        return ready.startsWith("flanneld is ready");
       });
     },
     async end(signal: "SIGTERM" | "SIGKILL") {
@@ -163,7 +168,7 @@ function actionsOf(
       `);
     },
     async cleanup() {
-      await node.sh(`${flanneld} -subnet-file=${subnetFile} cleanup`);
+      await node.sh(`${keyFile} ${flanneld} -subnet-file=${subnetFile} cleanup`);
     },
     async told() {
       const key = `/coreos.com/network/subnets/10.244.${name.slice(1)}.0-24`;

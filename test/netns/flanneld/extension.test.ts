@@ -148,27 +148,56 @@ test("waits while its first commands fail, and says why", async () => {
   await daemon.end();
 });
 
-test("the docs' script for AWS makes the node's route", async () => {
+/** Takes what curl(1) and the instance metadata service take. */
+const curl = `#!/bin/sh
+case $* in
+  '-sSf -X PUT -H X-aws-ec2-metadata-token-ttl-seconds: 60 http://169.254.169.254/latest/api/token') echo t0 ;;
+  '-sSf -H X-aws-ec2-metadata-token: t0 http://169.254.169.254/latest/meta-data/instance-id') echo i-1 ;;
+  '-sSf -H X-aws-ec2-metadata-token: t0 http://169.254.169.254/latest/meta-data/placement/region') echo eu-1 ;;
+  *) echo "curl: (22) 401" >&2; exit 22 ;;
+esac
+`;
+
+/** Fails as the AWS CLI does, whose route table is a file. */
+const aws = `#!/bin/sh
+echo "$AWS_DEFAULT_REGION $*" >> /run/calls
+refuse() { echo "An error occurred ($1) when calling the $2 operation: $3" >&2; exit 254; }
+[ ! -e /run/forbidden ] || refuse UnauthorizedOperation ReplaceRoute 'You are not authorized.'
+case $2 in
+  replace-route) [ -e /run/there ] || refuse InvalidRoute.NotFound ReplaceRoute 'There is no route defined.' ;;
+  create-route) [ ! -e /run/there ] || refuse RouteAlreadyExists CreateRoute 'The route exists.'; touch /run/there ;;
+esac
+`;
+
+test("the docs' script for AWS makes the node's route, and tells what fails", async () => {
   const [, script = ""] =
     /```sh\n(#!\/bin\/sh\n[^]*?)```/.exec(readFileSync("docs/backends.md", "utf8")) ?? [];
   await using node = await createSandbox();
-  const curl =
-    'case $* in *PUT*) echo token ;; *"token: token"*instance-id) echo i-1 ;; *) exit 22 ;; esac';
-  const aws =
-    'echo "$*" >> /run/calls; [ -e /run/there ] || case $2 in replace-*) exit 254 ;; esac';
   await node.writeFile("/run/aws-route.sh", script);
-  await node.sh("mkdir -p /run/stubs");
-  for (const [name, body] of Object.entries({ curl, aws })) {
-    await node.writeFile(`/run/stubs/${name}`, `#!/bin/sh\n${body}\n`);
-  }
+  await node.writeFile("/run/stubs/curl", curl, 0o755);
+  await node.writeFile("/run/stubs/aws", aws, 0o755);
   const run = async () =>
-    node.sh(`
-      chmod +x /run/stubs/*; rm -f /run/calls
-      PATH=/run/stubs:$PATH ROUTE_TABLE=rtb-1 SUBNET=10.244.1.0/24 sh /run/aws-route.sh
-      cat /run/calls
-    `);
+    node.exec("sh", ["-c", "rm -f /run/calls; PATH=/run/stubs:$PATH sh /run/aws-route.sh"], {
+      env: { ROUTE_TABLE: "rtb-1", SUBNET: "10.244.1.0/24" },
+    });
+  const calls = async () => node.readFile("/run/calls");
   const rest = "--route-table-id rtb-1 --destination-cidr-block 10.244.1.0/24 --instance-id i-1";
-  expect(await run()).toBe(`ec2 replace-route ${rest}\nec2 create-route ${rest}\n`);
-  await node.sh("touch /run/there");
-  expect(await run()).toBe(`ec2 replace-route ${rest}\n`);
+  const [replace, create] = ["replace", "create"].map((verb) => `eu-1 ec2 ${verb}-route ${rest}\n`);
+  expect(await run()).toMatchObject({ exitCode: 0, stderr: "" });
+  expect(await calls()).toBe(`${replace}${create}`);
+  expect(await run()).toMatchObject({ exitCode: 0, stderr: "" });
+  expect(await calls()).toBe(replace);
+
+  // Only a route that is not there is made: whatever else fails is told.
+  await node.sh("touch /run/forbidden");
+  expect(await run()).toMatchObject({
+    ...{ exitCode: 1, stderr: expect.stringContaining("(UnauthorizedOperation)") },
+  });
+  expect(await calls()).toBe(replace);
+  await node.writeFile(
+    "/run/stubs/curl",
+    "#!/bin/sh\necho 'curl: (7) refused' >&2; exit 7\n",
+    0o755,
+  );
+  expect(await run()).toMatchObject({ exitCode: 7, stderr: "curl: (7) refused\n" });
 });

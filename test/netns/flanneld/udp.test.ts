@@ -85,6 +85,18 @@ test.runIf(isBun)("connects pods, and is what flannel's is", async () => {
   const isToldAgain = async () => (await subnetEnv(first)).includes("FLANNEL_MTU=1472\n");
   await until("subnet.env's old MTU", isToldAgain, daemon);
 
+  // What comes while nobody takes it waits in the kernel's queue, and that is short.
+  await daemon.whileStopped(async () => {
+    await pod.exec("ping", ["-n", "-q", "-l", "2000", "-c", "2000", "-w", "1", "10.244.2.2"]);
+  });
+  const queue = JSON.parse(await first.sandbox.sh("ip -j -s link show flannel0")) as {
+    txqlen: number;
+    stats64: { tx: { packets: number; dropped: number } };
+  }[];
+  expect(queue[0]?.txqlen).toBe(500);
+  expect(queue[0]?.stats64.tx.dropped).toBeGreaterThan(1000);
+  expect(await pod.ping("10.244.2.2")).toBe(true);
+
   await cluster.api.call("deleteNode", "n2");
   await until(
     "the removal",

@@ -14,6 +14,7 @@ import type { TableRoute } from "../../../../shared/netlink/route.ts";
 import { KernelModel } from "./kernel_model.ts";
 
 const [eth0, device] = [2, 3];
+const name = "flannel.1";
 const network = parseCidr("10.244.0.0/16");
 
 function family(): FamilyState {
@@ -23,7 +24,7 @@ function family(): FamilyState {
     isDevice: (link) => link === device,
     isPeer: () => false,
   });
-  made.learnDevice(device);
+  made.learnDevices(new Map([[name, device]]));
   return made;
 }
 
@@ -42,7 +43,7 @@ function state({ subnet, mac: number, address }: PeerParts): PeerState {
   const objects: PeerObjects =
     number === 0
       ? { vtepMac: undefined, gateway: publicIp(address), link: eth0 }
-      : { vtepMac: mac(number), gateway, link: "device" };
+      : { vtepMac: mac(number), gateway, link: name };
   const peer = {
     id: `n${subnet}`,
     subnet: parseCidr(`10.244.${subnet}.0/24`),
@@ -115,8 +116,8 @@ const anyRoutes: fc.Arbitrary<TableRoute[]> = fc.uniqueArray(
 const present = fc.record({ neighbours: anyNeighbours, fdb: anyFdb, routes: anyRoutes });
 
 function dump(tables: FamilyState, kernel: KernelModel): void {
-  tables.tunnel.learnNeighbours(kernel.neighbours);
-  tables.tunnel.learnFdb(kernel.fdb);
+  tables.tunnel(name).learnNeighbours(kernel.neighbours);
+  tables.tunnel(name).learnFdb(kernel.fdb);
   tables.routes.learnAll(kernel.routes);
 }
 
@@ -239,8 +240,8 @@ describe("what peers want of a family", () => {
     const [entry] = kernel.fdb;
     if (route === undefined || neighbour === undefined || entry === undefined) throw new Error();
     expect(tables.routes.learn(route, true)).toBe(false);
-    tables.tunnel.learnNeighbour(neighbour, true);
-    tables.tunnel.learnFdbEntry(entry, true);
+    tables.tunnel(name).learnNeighbour(neighbour, true);
+    tables.tunnel(name).learnFdbEntry(entry, true);
     expect(tables.isProgrammed(peer)).toBe(false);
     const changes = [
       ...tables.changes(
@@ -269,7 +270,7 @@ describe("what peers want of a family", () => {
   it("waits for the device, and begins anew with another one", () => {
     const tables = family();
     const kernel = new KernelModel();
-    tables.learnDevice(0);
+    tables.learnDevices(new Map());
     tables.claim(state({ subnet: 2, mac: 2, address: 2 }));
     tables.claim(state({ subnet: 3, mac: 0, address: 3 }));
     const kinds = () =>
@@ -281,10 +282,10 @@ describe("what peers want of a family", () => {
         ),
       ].map(({ change }) => change.kind);
     expect(kinds()).toEqual(["set-route"]);
-    tables.learnDevice(device);
+    tables.learnDevices(new Map([[name, device]]));
     apply(tables, kernel, true);
     expect(kinds()).toEqual([]);
-    tables.learnDevice(9);
+    tables.learnDevices(new Map([[name, 9]]));
     expect(kinds()).toEqual(["set-fdb", "set-neighbour", "set-route"]);
   });
 

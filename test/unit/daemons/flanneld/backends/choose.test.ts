@@ -13,10 +13,6 @@ import {
   readVxlanOptions,
   vxlan,
 } from "../../../../../daemons/flanneld/backends/vxlan.ts";
-import {
-  readWireguardOptions,
-  wireguard,
-} from "../../../../../daemons/flanneld/backends/wireguard.ts";
 import type { Json, JsonObject } from "../../../../../shared/base/json.ts";
 import type { Lease } from "../../../../../shared/flannel/lease.ts";
 import type { NetConf } from "../../../../../shared/flannel/net_conf.ts";
@@ -68,8 +64,8 @@ const options = readVxlanOptions({ Type: "vxlan" });
 
 const join = (config: JsonObject, candidate: Peer, nextHop?: NextHop) => {
   const backend = vxlan(only4, readVxlanOptions(config));
-  const [device] = backend.devices(own, external, macs);
-  return backend.join(candidate, { ...node, device, nextHop });
+  const devices = backend.devices(own, external, macs);
+  return backend.join(candidate, { ...node, devices, nextHop });
 };
 
 const noDevice = () => undefined;
@@ -133,13 +129,13 @@ describe("vxlan", () => {
     expect(join({}, peer())).toEqual({
       vtepMac: "02:00:00:00:00:12",
       gateway: parseAddress("10.244.2.0"),
-      link: "device",
+      link: "flannel.1",
     } satisfies PeerObjects);
   });
 
   it("sends directly where that is wanted and no router is in between", () => {
     const direct = { DirectRouting: true };
-    const tunnel = { link: "device" };
+    const tunnel = { link: "flannel.1" };
     expect(join(direct, peer(), onLink)).toEqual({
       ...{ vtepMac: undefined, gateway: parseAddress("10.77.0.12"), link: 2 },
     });
@@ -166,7 +162,7 @@ describe("vxlan", () => {
 
   it("takes a peer of an old version, which tells no VNI", () => {
     const backendData = { VtepMAC: "02:00:00:00:00:12" };
-    expect(join({}, peer({ backendData }))).toMatchObject({ link: "device" });
+    expect(join({}, peer({ backendData }))).toMatchObject({ link: "flannel.1" });
   });
 
   it("reuses the MAC that peers know, then the device's, then draws one", () => {
@@ -205,34 +201,9 @@ describe("host-gw", () => {
 
   it("sends to a peer's address on the interface", () => {
     const foreign = peer({ backendType: "host-gw", backendData: null });
-    expect(backend.join(foreign, { ...node, device: undefined, nextHop: undefined })).toEqual({
+    expect(backend.join(foreign, { ...node, devices: [], nextHop: undefined })).toEqual({
       ...{ vtepMac: undefined, gateway: foreign.publicIp, link: 2 },
     });
-  });
-});
-
-describe("while the backend is being changed in a cluster", () => {
-  const plain = { vtepMac: undefined, gateway: parseAddress("10.77.0.12"), link: 2 };
-
-  it.each([
-    ["vxlan", vxlan(only4, options), "host-gw"],
-    ["host-gw", hostGw(only4), "vxlan"],
-    ["vxlan", vxlan(only4, options), "wireguard"],
-    ["host-gw", hostGw(only4), "wireguard"],
-    ["wireguard", wireguard(only4, readWireguardOptions({}), undefined), "vxlan"],
-    ["wireguard", wireguard(only4, readWireguardOptions({}), undefined), "host-gw"],
-  ])("%s reaches peers of the other one on its link", (_, backend, backendType) => {
-    const foreign = peer({ backendType });
-    expect(backend.asksNextHop(foreign)).toBe(true);
-    const [device] = backend.devices(own, external, macs);
-    expect(backend.join(foreign, { ...node, device, nextHop: onLink })).toEqual(plain);
-    const far = backend.join(foreign, { ...node, device, nextHop: behindRouter });
-    expect(far).toBe(`has the backend ${backendType}, but is on no network of this node`);
-  });
-
-  it("peers of yet another backend are not its own", () => {
-    expect(join({}, peer({ backendType: "extension" }), onLink)).toBeUndefined();
-    expect(join({}, peer({ backendType: "" }), onLink)).toBeUndefined();
   });
 });
 
@@ -240,7 +211,7 @@ describe("alloc", () => {
   it("joins nobody, and tells peers no backend", () => {
     const backend = alloc(only4);
     expect(backend.attributes(external, macs)).toMatchObject({ backendType: "" });
-    expect(backend.join(peer(), { ...node, device: undefined, nextHop: onLink })).toBeUndefined();
+    expect(backend.join(peer(), { ...node, devices: [], nextHop: onLink })).toBeUndefined();
     expect(backend.mtu(external)).toBe(1500);
   });
 });

@@ -40,28 +40,16 @@ it("has one device, and publishes its address", () => {
 });
 
 it.each([
-  ["its device", false, direct, "device"],
-  ["its device", true, routed, "device"],
-  ["its device", true, undefined, "device"],
+  ["its device", false, direct, "flannel.ipip"],
+  ["its device", true, routed, "flannel.ipip"],
+  ["its device", true, undefined, "flannel.ipip"],
   ["the peer's link", true, direct, 2],
 ] as const)("reaches a peer by %s", (_, isDirect, nextHop, link) => {
   const backend = ipip(networks, { DirectRouting: isDirect });
   expect(backend.asksNextHop(peer)).toBe(isDirect);
-  expect(backend.join(peer, { external, device: undefined, nextHop, isPublished: true })).toEqual({
+  expect(backend.join(peer, { external, devices: [], nextHop, isPublished: true })).toEqual({
     ...{ vtepMac: undefined, gateway: peer.publicIp, link },
   });
-});
-
-it("reaches a peer of another backend on its link alone", () => {
-  const backend = ipip(networks, {});
-  const vxlan = { ...peer, backendType: "vxlan" };
-  const context = { external, device: undefined, isPublished: true };
-  expect(backend.asksNextHop(vxlan)).toBe(true);
-  expect(backend.join(vxlan, { ...context, nextHop: direct })).toMatchObject({ link: 2 });
-  expect(backend.join(vxlan, { ...context, nextHop: routed })).toContain("vxlan");
-  expect(backend.join({ ...peer, backendType: "udp" }, { ...context, nextHop: direct })).toBe(
-    undefined,
-  );
 });
 
 it("carries no IPv6", () => {

@@ -39,7 +39,7 @@ const peer6: Peer = {
   backendData: data(3, 51821),
   otherFamily: { publicIp: peer4.publicIp, backendData: data(3, 51820) },
 };
-const context = { external, device: undefined, nextHop: undefined, isPublished: true };
+const context = { external, devices: [], nextHop: undefined, isPublished: true };
 const endpointOf = (options: JsonObject, peer: Peer, on = external) => {
   const joined = backendOf(options).join(peer, { ...context, external: on });
   return typeof joined === "object" ? joined.wireguard?.endpoint : joined;
@@ -108,7 +108,7 @@ describe("what is published", () => {
 describe("a peer", () => {
   it("is known to the device, and a route leads to it", () => {
     expect(backendOf({ PersistentKeepaliveInterval: 25 }).join(peer4, context)).toEqual({
-      ...{ vtepMac: undefined, gateway: undefined, link: "device" },
+      ...{ vtepMac: undefined, gateway: undefined, link: "flannel-wg" },
       wireguard: {
         ...{ publicKey: key(3), presharedKey: undefined, keepalive: 25 },
         endpoint: at("10.77.0.12", 51820),

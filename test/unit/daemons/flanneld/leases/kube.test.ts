@@ -200,6 +200,7 @@ describe.concurrent("the own lease", () => {
     await acquire();
     api.requests.length = 0;
     expect(await manager.earlier(undefined, signal)).toEqual({
+      backendType: "vxlan",
       backendData: vxlan4.backendData,
       backendV6Data: undefined,
     });
