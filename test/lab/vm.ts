@@ -10,7 +10,7 @@ import { execa } from "execa";
 import { namespaceBy, type Namespace } from "./namespace.ts";
 import type { RunOptions, RunResult } from "./process.ts";
 import { pathOf } from "./requirements.ts";
-import { fetchKernel, makeInitramfs } from "./vm_image.ts";
+import { fetchKernel, makeInitramfs, type Kernel } from "./vm_image.ts";
 
 const WORK = "dist/.work";
 /** Its longest life, whatever its tests do. */
@@ -54,11 +54,13 @@ export async function vmProblem(): Promise<string | undefined> {
 /**
  * Boots a virtual machine.
  * @param executables folder inside → files here, all absolute; copied with the libraries that they need.
+ * @param given the kernel, unless it is Debian's.
  */
 export async function startVm(
   executables: Readonly<Record<string, readonly string[]>>,
+  given?: Kernel,
 ): Promise<Vm> {
-  const kernel = await fetchKernel();
+  const kernel = given ?? (await fetchKernel());
   await mkdir(WORK, { recursive: true });
   const folder = resolve(await mkdtemp(join(WORK, "vm-")));
   try {
