@@ -1,4 +1,4 @@
-/** What the image holds: the executable by its names, the firewall's tools, and the libraries of all. */
+/** What the image holds: the executable by its names, the firewall's tools, ping, and the libraries of all. */
 import { readdirSync, readFileSync, realpathSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { execa } from "execa";
@@ -33,27 +33,27 @@ const toolFolders = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", 
  */
 export async function imageFiles(bin: string): Promise<readonly Entry[]> {
   const tools = iptables.map(({ file, names }) => ({ path: toolPath(file), file, names }));
-  const nft = toolPath("nft");
+  // doctor asks other nodes by ping.
+  const more = ["nft", "ping"].map((name) => ({ name, path: toolPath(name) }));
   const libraries = await librariesOf([
     join(bin, executable),
-    nft,
-    ...tools.map(({ path }) => path),
+    ...[...tools, ...more].map(({ path }) => path),
   ]);
   const extensions = extensionsOf(libraries);
-  const more = await librariesOf(extensions);
+  const libraryFiles = new Set([...libraries, ...(await librariesOf(extensions))]);
   return [
     fileAt(executable, join(bin, executable)),
     ...links.map((path) => linkTo(path, `/${executable}`)),
     // Runtimes name pods' namespaces by it.
     linkTo("var/run", "/run"),
-    fileAt("usr/sbin/nft", nft),
+    ...more.map(({ name, path }) => fileAt(`usr/sbin/${name}`, path)),
     ...tools.flatMap(({ path, file, names }) => [
       fileAt(`usr/sbin/${file}`, path),
       ...names.map((name) => linkTo(`usr/sbin/${name}`, file)),
     ]),
     ...extensions.map((path) => fileAt(path.slice(1), path)),
     // The path that the executable looks for, even if it is a link on this machine.
-    ...[...new Set([...libraries, ...more])].toSorted().map((path) => fileAt(path.slice(1), path)),
+    ...[...libraryFiles].toSorted().map((path) => fileAt(path.slice(1), path)),
   ];
 }
 
@@ -69,7 +69,7 @@ function toolPath(name: string): string {
   const path = findExecutable(name, toolFolders);
   if (path !== undefined) return path;
   throw new Error(
-    `Cannot make the image: flanneld needs ${name} in it, which is not installed here. Install iptables and nftables.`,
+    `Cannot make the image: it has ${name} in it, which is not installed here. Install iptables, nftables and iputils-ping.`,
   );
 }
 
