@@ -94,6 +94,14 @@ test("doctor says the same on the node and in the DaemonSet's container", async 
   expect(inside.exitCode, inside.stderr).toBe(0);
 });
 
+test("flanneld asks the API for nothing that the manifest's roles do not name", async () => {
+  const requests = new Set(await cluster.plane.flannelRequests());
+  const allowed = ["get nodes", "list nodes", "watch nodes", "patch nodes/status"];
+  const events = ["create events", "patch events"];
+  expect([...requests].filter((request) => ![...allowed, ...events].includes(request))).toEqual([]);
+  expect(allowed.filter((request) => !requests.has(request))).toEqual([]);
+});
+
 test("a node joins, and its pods and the others reach each other", async () => {
   await cluster.boot(cluster.node(3));
   await expectSoon("n3 registers", async () => {

@@ -32,9 +32,12 @@ interface Figures {
   readonly subnetMs: number;
   readonly routesMs: number;
   readonly startBytes: number;
+  readonly startRequests: readonly string[];
   readonly anonymousMib: number;
   readonly processorPercent: number;
   readonly bytesPerSecond: number;
+  /** While the nodes changed. */
+  readonly laterRequests: readonly string[];
   readonly failures: number;
 }
 
@@ -89,6 +92,7 @@ async function measure(file: string, processes?: string): Promise<Figures> {
   const { sandbox } = cluster.node(1);
   await sandbox.sh("rm -rf /run/flannel; ip link delete flannel.1 2> /dev/null || true");
   const before = await received();
+  const asked = (await cluster.plane.flannelRequests()).length;
   const began = performance.now();
   const args = [
     ...["-kube-subnet-mgr", "-kubeconfig-file=/run/flanneld.kubeconfig", "-iface=eth0"],
@@ -103,12 +107,16 @@ async function measure(file: string, processes?: string): Promise<Figures> {
     await expectSoon("all routes", async () => (await routes()) >= COUNT);
     const routesMs = since();
     await delay(3000);
+    const started = await cluster.plane.flannelRequests();
     const [bytes, time] = [await received(), timeOf(daemon.pid())];
     await objects.ask(`change ${COUNT} ${RATE} ${SECONDS}`);
     await delay(1000);
     const changed = (await received()) - bytes;
     const busy = timeOf(daemon.pid()) - time;
+    const requests = await cluster.plane.flannelRequests();
     return {
+      startRequests: started.slice(asked),
+      laterRequests: requests.slice(started.length),
       subnetMs,
       routesMs,
       startBytes: bytes - before,
@@ -127,12 +135,13 @@ async function measure(file: string, processes?: string): Promise<Figures> {
 
 function tell(name: string, figures: Figures): void {
   const { subnetMs, routesMs, startBytes, anonymousMib } = figures;
-  const { processorPercent, bytesPerSecond, failures } = figures;
+  const { processorPercent, bytesPerSecond, failures, startRequests, laterRequests } = figures;
   console.log(
     `${name}, ${COUNT} nodes: subnet.env after ${subnetMs.toFixed(0)} ms, all routes after ` +
       `${routesMs.toFixed(0)} ms, ${(startBytes / 1e6).toFixed(1)} MB received meanwhile; at ${RATE} changes ` +
       `a second: ${(bytesPerSecond / 1000).toFixed(1)} kB/s, ${processorPercent.toFixed(1)} % of a ` +
-      `processor; ${anonymousMib.toFixed(0)} MiB anonymous memory; ${failures} errors logged`,
+      `processor; ${anonymousMib.toFixed(0)} MiB anonymous memory; ${failures} errors logged; ` +
+      `requests at the start: ${startRequests.join(", ")}; later: ${laterRequests.join(", ")}`,
   );
 }
 

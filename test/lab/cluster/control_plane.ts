@@ -29,6 +29,8 @@ export interface ControlPlane {
   /** The kubeconfig of a client with a token of a service account. */
   readonly kubeconfigFor: (token: string) => string;
   readonly tokenOf: (client: string) => string;
+  /** What flannel's service account has asked for so far: "list nodes", "patch nodes/status". */
+  readonly flannelRequests: () => Promise<readonly string[]>;
   readonly stop: () => Promise<void>;
   /** Starts everything, as at the first time, and waits until it is ready. */
   readonly start: () => Promise<void>;
@@ -55,6 +57,23 @@ const ADDRESS = "10.77.0.1";
 const URL = `https://${ADDRESS}:6443`;
 const ETCD = "http://127.0.0.1:2379";
 const ETCD_PEERS = "http://127.0.0.1:2380";
+
+const AUDIT_LOG = `${FOLDER}/audit.log`;
+const FLANNEL = "system:serviceaccount:kube-flannel:flannel";
+
+/** What is used of an entry of the API server's audit log. */
+interface AuditEvent {
+  readonly auditID: string;
+  readonly verb: string;
+  readonly objectRef?: { readonly resource?: string; readonly subresource?: string };
+}
+
+const AUDIT_POLICY = {
+  apiVersion: "audit.k8s.io/v1",
+  kind: "Policy",
+  omitStages: ["RequestReceived"],
+  rules: [{ level: "Metadata", users: [FLANNEL] }, { level: "None" }],
+};
 
 const START_LIMIT_MS = 120_000;
 
@@ -99,6 +118,18 @@ export async function startControlPlane(
     kubeconfigOf,
     kubeconfigFor: (token) => kubeconfig(ca, "account", token),
     tokenOf,
+    async flannelRequests() {
+      const text = await sandbox.sh(`cat ${AUDIT_LOG} 2> /dev/null || true`);
+      const events = text
+        .split("\n")
+        .filter((line) => line !== "")
+        .map((line) => JSON.parse(line) as AuditEvent);
+      // A watch is there twice: when it starts, and when it ends.
+      const requests = new Map(events.map((event) => [event.auditID, event]));
+      return Array.from(requests.values(), ({ verb, objectRef: { resource, subresource } = {} }) =>
+        [verb, [resource, subresource].filter((part) => part !== undefined).join("/")].join(" "),
+      );
+    },
     async stop() {
       for (const part of [...parts.values()].toReversed()) await part.stop("KILL");
     },
@@ -128,6 +159,7 @@ async function writeCredentials(sandbox: Sandbox): Promise<string> {
   await sandbox.writeFile(`${FOLDER}/ca.crt`, authority.ca);
   await sandbox.writeFile(`${FOLDER}/server.crt`, server.cert);
   await sandbox.writeFile(`${FOLDER}/server.key`, server.key, 0o600);
+  await sandbox.writeFile(`${FOLDER}/audit.json`, JSON.stringify(AUDIT_POLICY));
   const accounts = authority.client("accounts");
   await sandbox.writeFile(`${FOLDER}/accounts.crt`, accounts.cert);
   await sandbox.writeFile(`${FOLDER}/accounts.key`, accounts.key, 0o600);
@@ -175,6 +207,7 @@ function commandsOf(options: ControlPlaneOptions): Readonly<Record<string, reado
       ...[`--token-auth-file=${FOLDER}/tokens.csv`, "--anonymous-auth=false"],
       ...["--authorization-mode=Node,RBAC", "--allow-privileged=true", services],
       "--enable-admission-plugins=NodeRestriction",
+      ...[`--audit-policy-file=${FOLDER}/audit.json`, `--audit-log-path=${AUDIT_LOG}`],
       // No DNS knows the nodes.
       "--kubelet-preferred-address-types=InternalIP",
       "--service-account-issuer=https://kubernetes.default.svc",
