@@ -46,7 +46,7 @@ test-mixed: build ## Run ours and the Go flanneld in one cluster (as root; GO_FL
 	@sh scripts/setup.sh test
 	@GO_FLANNELD="$(abspath $(GO_FLANNELD))" $(NODE) node_modules/vitest/vitest.mjs run --project bun test/interop/flanneld
 
-kubernetes: $(DEPS) ## Build Kubernetes, once, for test-cluster (with Go 1.26 or later; six minutes)
+kubernetes: $(DEPS) ## Build Kubernetes, once, for test-cluster (with Go 1.26 or later; ten minutes)
 	@$(NODE) scripts/kubernetes/main.ts
 
 test-cluster: ## Run the image and the manifest in real Kubernetes clusters, here (as root; ARGS=FILE)

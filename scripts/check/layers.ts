@@ -77,7 +77,10 @@ const layers: Readonly<Record<string, readonly string[]>> = {
     "type shared/base/",
   ],
   // What tests share: our plugins, our networks, and what is expected of them.
-  "test/helpers/": [...lab, "shared/runtime/sys_node.ts", "test/static_flanneld/"],
+  "test/helpers/": [
+    ...[...lab, "shared/runtime/sys_node.ts", "test/static_flanneld/"],
+    "scripts/kubernetes/programs.ts",
+  ],
   // flanneld with leases that a test writes down, on a kernel that may refuse a request.
   "test/static_flanneld/": [
     ...[...blackBox, "scripts/build/", "daemons/", "shared/", "test/fault/faulty_sys.ts"],

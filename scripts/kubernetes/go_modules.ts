@@ -19,7 +19,7 @@ function stagingVersion(version: string): string {
 export function kubernetesModule(
   version: string,
   goMod: string,
-  programs: readonly string[],
+  packages: readonly string[],
 ): ModuleFiles {
   const staged = Array.from(
     goMod.matchAll(/^\s*(k8s\.io\/[a-z0-9-]+) => \.\/staging/gm),
@@ -36,20 +36,24 @@ export function kubernetesModule(
       ...staged.map((name) => `replace ${name} => ${name} ${stagingVersion(version)}`),
       "",
     ].join("\n\n"),
-    "tools.go": toolsOf(programs.map((program) => `k8s.io/kubernetes/cmd/${program}`)),
+    "tools.go": toolsOf(packages),
   };
 }
 
-/** A module that builds helm. */
-export function helmModule(version: string): ModuleFiles {
+/** A module that builds packages of another one, which can be built as it is. */
+export function plainModule(
+  module: string,
+  version: string,
+  packages: readonly string[],
+): ModuleFiles {
   return {
-    "go.mod": `module helm-programs\n\ngo 1.26\n\nrequire helm.sh/helm/v3 ${version}\n`,
-    "tools.go": toolsOf(["helm.sh/helm/v3/cmd/helm"]),
+    "go.mod": `module programs\n\ngo 1.26\n\nrequire ${module} ${version}\n`,
+    "tools.go": toolsOf(packages),
   };
 }
 
 /** A module that builds flannel, without the cloud. */
-export function flannelModule(version: string): ModuleFiles {
+export function flannelModule(version: string, packages: readonly string[]): ModuleFiles {
   const cloud = "github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/vpc";
   return {
     "go.mod": [
@@ -59,7 +63,7 @@ export function flannelModule(version: string): ModuleFiles {
       `replace ${cloud} => ./cloud`,
       "",
     ].join("\n\n"),
-    "tools.go": toolsOf(["github.com/flannel-io/flannel"]),
+    "tools.go": toolsOf(packages),
     "cloud/go.mod": `module ${cloud}\n\ngo 1.20\n`,
     "cloud/v20170312/vpc.go": cloudStub,
   };

@@ -1,5 +1,5 @@
 /**
- * Builds Kubernetes, the Go flanneld and helm, once, for `make test-cluster`:
+ * Builds Kubernetes, the Go flannel, the reference plugins and helm, once, for `make test-cluster`:
  *
  *   main.ts [--check] [--minutes=N]
  *
@@ -21,8 +21,16 @@ import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { execa } from "execa";
 import { print } from "../terminal.ts";
-import { flannelModule, helmModule, kubernetesModule, type ModuleFiles } from "./go_modules.ts";
-import { goFlannel, helm, kubernetes, missingPrograms, type Release } from "./programs.ts";
+import { flannelModule, kubernetesModule, plainModule, type ModuleFiles } from "./go_modules.ts";
+import {
+  goFlannel,
+  helm,
+  kubernetes,
+  missingPrograms,
+  missingTexts,
+  referencePlugins,
+  type Release,
+} from "./programs.ts";
 import { lackOf, thisMachine } from "./requirements.ts";
 
 /** The oldest Go that builds them: [major, minor]. */
@@ -30,8 +38,10 @@ const oldestGo = [1, 26] as const;
 
 interface Recipe {
   readonly release: Release;
-  /** Makes the module's files. */
-  readonly files: () => Promise<ModuleFiles>;
+  readonly module: string;
+  /** Makes the files of a module that builds some packages. */
+  readonly files: (packages: readonly string[]) => Promise<ModuleFiles>;
+  /** The module's package that a program is made of. */
   readonly packageOf: (program: string) => string;
   readonly linkFlags: readonly string[];
   /** Whether it has parts in C. */
@@ -40,14 +50,23 @@ interface Recipe {
 
 const versionPackage = "k8s.io/component-base/version";
 
+const kubernetesName = "k8s.io/kubernetes";
+const flannelName = "github.com/flannel-io/flannel";
+const pluginsName = "github.com/containernetworking/plugins";
+const helmName = "helm.sh/helm/v3";
+
+/** The folders of those reference plugins that are not in "main". */
+const referenceKinds: Readonly<Record<string, string>> = { "host-local": "ipam", portmap: "meta" };
+
 const recipes: readonly Recipe[] = [
   {
     release: kubernetes,
-    files: async () => {
-      const goMod = await download(`k8s.io/kubernetes@${kubernetes.version}`);
-      return kubernetesModule(kubernetes.version, goMod, kubernetes.programs);
+    module: kubernetesName,
+    files: async (packages) => {
+      const goMod = await download(`${kubernetesName}@${kubernetes.version}`);
+      return kubernetesModule(kubernetes.version, goMod, packages);
     },
-    packageOf: (program) => `k8s.io/kubernetes/cmd/${program}`,
+    packageOf: (program) => `${kubernetesName}/cmd/${program}`,
     linkFlags: [
       // Without these, clients take it for an unreleased version.
       `-X ${versionPackage}.gitVersion=${kubernetes.version}`,
@@ -57,20 +76,32 @@ const recipes: readonly Recipe[] = [
   },
   {
     release: goFlannel,
-    files: async () => flannelModule(goFlannel.version),
-    packageOf: () => "github.com/flannel-io/flannel",
+    module: flannelName,
+    files: async (packages) => flannelModule(goFlannel.version, packages),
+    packageOf: (program) =>
+      program === "flanneld" ? flannelName : `${flannelName}/cmd/install_conf`,
     linkFlags: [
-      `-X github.com/flannel-io/flannel/pkg/version.Version=${goFlannel.version}`,
+      `-X ${flannelName}/pkg/version.Version=${goFlannel.version}`,
       // For an image without libraries.
       "-linkmode external -extldflags -static",
     ],
     hasC: true,
   },
   {
+    release: referencePlugins,
+    module: pluginsName,
+    files: async (packages) => plainModule(pluginsName, referencePlugins.version, packages),
+    packageOf: (program) =>
+      `${pluginsName}/plugins/${referenceKinds[program] ?? "main"}/${program}`,
+    linkFlags: [],
+    hasC: false,
+  },
+  {
     release: helm,
-    files: async () => helmModule(helm.version),
-    packageOf: () => "helm.sh/helm/v3/cmd/helm",
-    linkFlags: [`-X helm.sh/helm/v3/internal/version.version=${helm.version}`],
+    module: helmName,
+    files: async (packages) => plainModule(helmName, helm.version, packages),
+    packageOf: () => `${helmName}/cmd/helm`,
+    linkFlags: [`-X ${helmName}/internal/version.version=${helm.version}`],
     hasC: false,
   },
 ];
@@ -85,7 +116,9 @@ const deadline = Date.now() + Number(flags.minutes ?? Number.POSITIVE_INFINITY) 
 const answerLimitMs = 120_000;
 
 try {
-  const unfinished = recipes.filter(({ release }) => missingPrograms(release).length > 0);
+  const unfinished = recipes.filter(
+    ({ release }) => missingPrograms(release).length + missingTexts(release).length > 0,
+  );
   if (flags.check) await check(unfinished);
   else await buildAll(unfinished);
 } catch (error) {
@@ -104,12 +137,15 @@ async function check(unfinished: readonly Recipe[]): Promise<void> {
   const { failed } = await execa("cc", ["--version"], { reject: false });
   if (failed) throw new Error("Cannot build flannel: there is no C compiler.");
   await orFetchError(async () =>
-    go(["list", "-m", `k8s.io/kubernetes@${kubernetes.version}`], { limitMs: answerLimitMs }),
+    go(["list", "-m", `${kubernetesName}@${kubernetes.version}`], { limitMs: answerLimitMs }),
   );
 }
 
 async function buildAll(unfinished: readonly Recipe[]): Promise<void> {
-  if (unfinished.length > 0) await findGo();
+  if (unfinished.length > 0) {
+    await findGo();
+    print("Building Kubernetes takes about ten minutes the first time, on two processors.");
+  }
   for (const recipe of unfinished) await build(recipe);
   for (const { release } of recipes) print(`${release.name} ${release.version}: ${release.folder}`);
 }
@@ -126,18 +162,23 @@ async function findGo(): Promise<string> {
   return stdout.replace(/^go/, "");
 }
 
-async function build({ release, files, packageOf, linkFlags, hasC }: Recipe): Promise<void> {
-  const { name, version, folder, programs } = release;
+async function build(recipe: Recipe): Promise<void> {
+  const { release, module, packageOf, linkFlags, hasC } = recipe;
+  const { name, version, folder, programs, texts = {} } = release;
   mkdirSync(folder, { recursive: true });
   // Of this run alone: another one may build the same.
   const work = mkdtempSync(join(folder, ".work-"));
   try {
-    print(
-      `${name} ${version}: fetching its modules; all of it takes about six minutes on two processors`,
-    );
+    print(`${name} ${version}: fetching its modules`);
     const fetching = stopwatch();
-    await fetchModules(work, files);
+    await fetchModules(work, recipe);
     print(`${name} ${version}: modules fetched (${fetching()})`);
+    const source = await go(["list", "-m", "-f", "{{.Dir}}", module], { cwd: work });
+    for (const text of missingTexts(release)) {
+      const from = join(source, texts[text] ?? "");
+      await execa("cp", ["-r", "--no-preserve=mode", from, join(work, text)]);
+      renameSync(join(work, text), join(folder, text));
+    }
     for (const program of missingPrograms(release)) {
       const number = `${programs.indexOf(program) + 1} of ${programs.length}`;
       print(`${program}: building, ${number}`);
@@ -156,9 +197,10 @@ async function build({ release, files, packageOf, linkFlags, hasC }: Recipe): Pr
 }
 
 /** Writes the module into a folder, and fetches what it needs. */
-async function fetchModules(work: string, files: Recipe["files"]): Promise<void> {
+async function fetchModules(work: string, recipe: Recipe): Promise<void> {
+  const packages = recipe.release.programs.map(recipe.packageOf);
   await orFetchError(async () => {
-    for (const [path, text] of Object.entries(await files())) {
+    for (const [path, text] of Object.entries(await recipe.files(packages))) {
       mkdirSync(dirname(join(work, path)), { recursive: true });
       writeFileSync(join(work, path), text);
     }

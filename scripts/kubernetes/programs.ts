@@ -5,11 +5,13 @@ import { join } from "node:path";
 
 /** A module whose commands are built, each to a program of its own. */
 export interface Release {
-  readonly name: "kubernetes" | "flannel" | "helm";
+  readonly name: "kubernetes" | "flannel" | "plugins" | "helm";
   readonly version: string;
   /** Where its programs are when they are built. */
   readonly folder: string;
   readonly programs: readonly string[];
+  /** What is kept of the module besides, and where that is in it. */
+  readonly texts?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -27,12 +29,21 @@ export const kubernetes: Release = {
   ],
 };
 
-/** The flanneld that ours is compared with, and that nodes are upgraded from. */
+/** The flannel that ours is compared with, and that nodes are upgraded from. */
 export const goFlannel: Release = {
   name: "flannel",
   version: "v0.28.10",
   folder: cacheFolder("flannel-v0.28.10"),
-  programs: ["flanneld"],
+  programs: ["flanneld", "install-conf"],
+  texts: { "kube-flannel.yml": "Documentation/kube-flannel.yml", chart: "chart/kube-flannel" },
+};
+
+/** The reference plugins, the newest ones. */
+export const referencePlugins: Release = {
+  name: "plugins",
+  version: "v1.9.1",
+  folder: cacheFolder("plugins-v1.9.1"),
+  programs: ["bridge", "host-local", "loopback", "portmap"],
 };
 
 /** The last one that is made of the same modules of Kubernetes. */
@@ -46,6 +57,11 @@ export const helm: Release = {
 /** The programs of a release that are not there. */
 export function missingPrograms({ folder, programs }: Release): readonly string[] {
   return programs.filter((program) => !existsSync(join(folder, program)));
+}
+
+/** The texts of a release that are not there. */
+export function missingTexts({ folder, texts = {} }: Release): readonly string[] {
+  return Object.keys(texts).filter((name) => !existsSync(join(folder, name)));
 }
 
 /** A folder below the user's cache (XDG Base Directory Specification). */

@@ -1,8 +1,6 @@
 /** Pods come and go, thirty at a time: with our plugins, and beside them with the reference plugins. */
-import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { soak } from "../helpers/form.ts";
-import { referenceDir } from "../helpers/executables.ts";
+import { referencePlugins } from "../../scripts/kubernetes/programs.ts";
 import {
   containerPort,
   createPods,
@@ -17,7 +15,7 @@ import { startPeer, type Peer } from "../lab/traffic.ts";
 
 const PODS = 30;
 const WITH_HOST_PORT = 10;
-const ROUNDS = soak ? 10 : 2;
+const ROUNDS = 10;
 
 let cluster: KubeCluster;
 /** On the router: outside of the cluster. */
@@ -106,13 +104,10 @@ test("with the reference's bridge and portmap, on the same node", async () => {
       { type: "portmap", capabilities: { portMappings: true } },
     ],
   };
-  const reference = referenceDir();
   await sandbox.sh("ip link delete cni0; rm -r /opt/cni/bin/* /etc/cni/net.d/* /var/lib/cni/*");
-  for (const name of ["bridge", "host-local", "loopback", "portmap"]) {
-    await sandbox.sh(`cp ${join(reference, name)} /opt/cni/bin/`);
-  }
+  await sandbox.sh(`cp ${referencePlugins.folder}/* /opt/cni/bin/`);
   await sandbox.writeFile("/etc/cni/net.d/10-reference.conflist", JSON.stringify(conflist));
-  await expectRounds("the reference");
+  await expectRounds(`the reference ${referencePlugins.version}`);
 });
 
 test("the cluster leaves nothing on the machine", async () => {

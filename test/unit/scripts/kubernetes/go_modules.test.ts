@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 import {
   flannelModule,
-  helmModule,
   kubernetesModule,
+  plainModule,
 } from "../../../../scripts/kubernetes/go_modules.ts";
 
 test("Kubernetes' own modules are replaced by those of the same release", () => {
@@ -16,7 +16,7 @@ replace (
 	example.org/fork => example.org/other v1.0.0
 )
 `;
-  const files = kubernetesModule("v1.34.4", goMod, ["kubelet", "kubectl"]);
+  const files = kubernetesModule("v1.34.4", goMod, ["k8s.io/kubernetes/cmd/kubelet"]);
   expect(files["go.mod"]).toContain("require k8s.io/kubernetes v1.34.4\n");
   expect(files["go.mod"]?.match(/^replace .*$/gm)).toEqual([
     "replace k8s.io/api => k8s.io/api v0.34.4",
@@ -24,7 +24,6 @@ replace (
   ]);
   expect(files["tools.go"]?.match(/import .*/g)).toEqual([
     'import _ "k8s.io/kubernetes/cmd/kubelet"',
-    'import _ "k8s.io/kubernetes/cmd/kubectl"',
   ]);
 });
 
@@ -33,14 +32,14 @@ test("a go.mod without modules of its own is not Kubernetes'", () => {
 });
 
 test("flannel is built without the cloud's package", () => {
-  const files = flannelModule("v0.28.10");
+  const files = flannelModule("v0.28.10", ["github.com/flannel-io/flannel"]);
   const cloud = "github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/vpc";
   expect(files["go.mod"]).toContain(`replace ${cloud} => ./cloud\n`);
   expect(files["cloud/go.mod"]).toContain(`module ${cloud}\n`);
 });
 
 test("helm is built as it is", () => {
-  const files = helmModule("v3.19.5");
+  const files = plainModule("helm.sh/helm/v3", "v3.19.5", ["helm.sh/helm/v3/cmd/helm"]);
   expect(files["go.mod"]).toContain("require helm.sh/helm/v3 v3.19.5\n");
   expect(files["tools.go"]).toContain('import _ "helm.sh/helm/v3/cmd/helm"');
 });
