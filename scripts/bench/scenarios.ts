@@ -38,10 +38,10 @@ const base: Scenario = {
   pods: 0,
   reservations: 0,
   rebooted: false,
-  rounds: { quick: 0, full: 100 },
+  rounds: { quick: 0, full: 60 },
 };
-const few = { quick: 0, full: 40 };
-const short = { quick: 40, full: 100 };
+const few = { quick: 0, full: 24 };
+const short = { quick: 40, full: 80 };
 const alone = { quick: 20, full: 40 };
 
 /** The crowd in which no call may wait much longer than the others. */
@@ -69,7 +69,6 @@ export const scenarios: readonly Scenario[] = [
   { ...base, name: "chain, 100 mappings", mappings: 100, rounds: { quick: 0, full: 10 } },
   { ...base, name: "chain, iptables-legacy", backend: "iptables-legacy", rounds: few },
   { ...base, name: "chain, nftables", backend: "nftables", rounds: { quick: 20, full: 40 } },
-  { ...base, name: "chain, 250 pods", pods: 250, rounds: few },
   { ...base, name: "chain, 1,000 pods", pods: 1000, rounds: { quick: 0, full: 20 } },
   {
     ...base,
@@ -84,7 +83,7 @@ export const scenarios: readonly Scenario[] = [
     plugins: ["bridge"],
     atOnce: 40,
     bridges: 3,
-    rounds: { quick: 5, full: 20 },
+    rounds: { quick: 5, full: 10 },
   },
 ];
 
