@@ -14,7 +14,7 @@ import { fetchKernel, makeInitramfs, type Kernel } from "./vm_image.ts";
 
 const WORK = "dist/.work";
 /** Its longest life, whatever its tests do. */
-const LIFETIME_MS = 600_000;
+const LIFETIME_MS = 1_200_000;
 /** How long it may take to boot. On an idle machine that takes five seconds. */
 const BOOT_LIMIT_MS = 120_000;
 const PROGRAM_LIMIT_MS = 60_000;
