@@ -11,24 +11,35 @@ import { quantile } from "./figures.ts";
 import { FlanneldNode } from "./flanneld_node.ts";
 import { startSource, type LeaseSource, type SourceName } from "./flanneld_leases.ts";
 
+type Kind = "start" | "follow" | "stay";
+
 export interface DaemonScenario {
   /** The row's name in tables. */
   readonly name: string;
   readonly source: SourceName;
   readonly peers: number;
-  /** How it starts, or how it does afterwards. */
-  readonly kind: "start" | "stay";
+  /** How it starts, how soon it joins new peers, or how it does in the long run. */
+  readonly kind: Kind;
   readonly rounds: { readonly quick: number; readonly full: number };
 }
+
+const titles = {
+  start: "flanneld start",
+  follow: "flanneld and new peers",
+  stay: "flanneld at work",
+} as const;
 
 export const daemonScenarios: readonly DaemonScenario[] = [
   scenario("etcd", 2, "start", { quick: 5, full: 15 }),
   scenario("API", 2, "start", { quick: 5, full: 15 }),
   scenario("etcd", 5000, "start", { quick: 0, full: 3 }),
   scenario("API", 5000, "start", { quick: 0, full: 3 }),
+  scenario("API", 5000, "follow", { quick: 0, full: 4 }),
   scenario("API", 5000, "stay", { quick: 0, full: 1 }),
 ];
 
+/** Milliseconds after a start, until what it has left to do is done. */
+const settleTime = 5000;
 /** Seconds. */
 const [idleTime, heartbeatTime] = [120, 20];
 /** Each node's kubelet sends one in 5 minutes: those of 5,000 nodes. */
@@ -70,15 +81,12 @@ export async function measureDaemon(
   try {
     if (kind === "stay") await stay(sides, source, peers, samples);
     else {
+      const act = kind === "start" ? startAll : followAll;
       // The first round does not count.
       for (let round = 0; round <= count; round++) {
-        await startAll(
-          round % 2 === 0 ? sides : sides.toReversed(),
-          peers,
-          (figure, side, value) => {
-            if (round > 0) add(samples, figure, side, value);
-          },
-        );
+        await act(round % 2 === 0 ? sides : sides.toReversed(), peers, (figure, side, value) => {
+          if (round > 0) add(samples, figure, side, value);
+        });
         progress(round + 1, count + 1);
       }
     }
@@ -94,12 +102,11 @@ export async function measureDaemon(
 function scenario(
   source: SourceName,
   peers: number,
-  kind: "start" | "stay",
+  kind: Kind,
   rounds: DaemonScenario["rounds"],
 ): DaemonScenario {
   const size = peers > 100 ? peers.toLocaleString("en") : String(peers + 1);
-  const what = kind === "stay" ? "flanneld at work" : "flanneld start";
-  return { name: `${what}, ${source}, ${size} nodes`, source, peers, kind, rounds };
+  return { name: `${titles[kind]}, ${source}, ${size} nodes`, source, peers, kind, rounds };
 }
 
 async function startAll(
@@ -115,6 +122,19 @@ async function startAll(
   }
 }
 
+async function followAll(
+  sides: Sides,
+  peers: number,
+  tell: (figure: string, side: Sides[number][0], value: number) => void,
+): Promise<void> {
+  for (const [side, node] of sides) {
+    await node.start(peers);
+    await delay(settleTime);
+    for (const time of await node.follow(newPeers)) tell("new peer to its route, ms", side, time);
+    await node.stop();
+  }
+}
+
 async function stay(
   sides: Sides,
   source: LeaseSource,
@@ -123,13 +143,10 @@ async function stay(
 ): Promise<void> {
   for (const [side, node] of sides) {
     await node.start(peers);
-    await delay(5000);
-    for (const time of await node.follow(newPeers)) {
-      add(samples, "new peer to its route, ms", side, time);
-    }
+    await delay(settleTime);
     const load = await node.load(async () => beat(source));
     add(samples, `processor under ${heartbeatsPerSecond} heartbeats a second, %`, side, load);
-    await delay(5000);
+    await delay(settleTime);
     const { anonymous, all } = node.memory();
     add(samples, "memory, anonymous, MiB", side, anonymous);
     add(samples, "memory, MiB", side, all);

@@ -99,7 +99,7 @@ export function targetsOf({ rows, daemons }: Run): Target[] {
     byGo("flanneld start, etcd, 3 nodes", "start to subnet.env, ms", 1),
     byGo("flanneld start, API, 3 nodes", "start to subnet.env, ms", 0.3),
     byGo("flanneld start, API, 5,000 nodes", "start to all routes, ms", 1),
-    byGo("flanneld at work, API, 5,000 nodes", "new peer to its route, ms", 1),
+    byGo("flanneld and new peers, API, 5,000 nodes", "new peer to its route, ms", 1),
     {
       what: "flanneld's processor at rest, %",
       limit: 0.1,
