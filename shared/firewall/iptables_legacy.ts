@@ -17,12 +17,12 @@ export const IPPROTO_RAW = 255;
 export const SOL_IP = 0;
 export const SOL_IPV6 = 41;
 export const SO_GET_INFO = 64;
-const SO_GET_ENTRIES = 65;
+export const SO_GET_ENTRIES = 65;
 /** struct ipt_getinfo: the table's name, then 13 numbers, the last of them its size in bytes. */
 export const INFO = 84;
 const INFO_SIZE = 80;
 /** struct ipt_get_entries: name and size, padded to where the first entry is aligned. */
-const ENTRIES = 40;
+export const ENTRIES = 40;
 const ENTRIES_SIZE = 32;
 /** How often the table may change between asking for its size and for what is in it. */
 const tries = 10;
@@ -59,8 +59,11 @@ export function legacyContent(
   return bytes === undefined ? undefined : contentOf(bytes.subarray(ENTRIES), family, chain);
 }
 
-/** struct ipt_entry and struct ip6t_entry: where in them things are. */
-const layout = {
+/**
+ * struct ipt_entry and struct ip6t_entry: where in them things are. Before the counters the kernel notes
+ * where it has come from when it last looked.
+ */
+export const layout = {
   4: { offsets: 88, counters: 96, size: 112 },
   6: { offsets: 140, counters: 152, size: 168 },
 } as const;
@@ -68,8 +71,8 @@ const layout = {
 const TARGET_NAME = 2;
 const TARGET_DATA = 32;
 
-/** @param entries of a table, one after another. */
-function contentOf(entries: Buffer, family: Family, chain: string): string {
+/** The content of a chain; see {@link legacyContent}. @param entries of a table, one after another. */
+export function contentOf(entries: Buffer, family: Family, chain: string): string {
   const { offsets, counters, size } = layout[family];
   const found: string[] = [];
   let isOwn = false;

@@ -1,9 +1,5 @@
-import {
-  hasLegacyChain,
-  hasLegacyTable,
-  legacyContent,
-} from "../../../shared/firewall/iptables_legacy.ts";
-import { LegacyTableStamps } from "../../../shared/firewall/legacy_stamps.ts";
+import { hasLegacyChain, hasLegacyTable } from "../../../shared/firewall/iptables_legacy.ts";
+import { LegacyTables } from "../../../shared/firewall/legacy_tables.ts";
 import type { Variant } from "../../../shared/firewall/tools.ts";
 import {
   flannelTable,
@@ -36,11 +32,11 @@ export class RuleWatch implements Disposable {
   readonly #sys: Sys;
   #socket: NetlinkSocket | undefined;
   #events: Subscription | undefined;
-  readonly #legacyStamps: LegacyTableStamps;
+  readonly #legacyTables: LegacyTables;
 
   constructor(sys: Sys) {
     this.#sys = sys;
-    this.#legacyStamps = new LegacyTableStamps(sys);
+    this.#legacyTables = new LegacyTables(sys);
   }
 
   /**
@@ -50,7 +46,7 @@ export class RuleWatch implements Disposable {
   stamp(places: readonly RulePlace[]): string {
     const legacy = places.filter(({ mode }) => mode === "legacy");
     const stamps = legacy.flatMap(({ family }) =>
-      ["nat", "filter"].map((table) => this.#legacyStamps.stampOf(family, table) ?? ""),
+      ["nat", "filter"].map((table) => this.#legacyTables.stampOf(family, table) ?? ""),
     );
     const isNft = legacy.length < places.length;
     return `${isNft ? (this.generation() ?? "") : ""} ${stamps.join(" ")}`;
@@ -110,7 +106,7 @@ export class RuleWatch implements Disposable {
     return iptablesChains
       .map(([table, chain, parent]) =>
         mode === "legacy"
-          ? legacyContent(this.#sys, family, table, chain)
+          ? this.#legacyTables.contentOf(family, table, chain)
           : this.#nftContent(family, table, chain, parent),
       )
       .join("\n\n");
@@ -130,7 +126,7 @@ export class RuleWatch implements Disposable {
     this.#socket = undefined;
     this.#events?.close();
     this.#events = undefined;
-    this.#legacyStamps.close();
+    this.#legacyTables.close();
   }
 
   [Symbol.dispose](): void {

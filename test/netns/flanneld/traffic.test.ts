@@ -102,6 +102,10 @@ describe.concurrent.each(Object.keys(modes) as Mode[])("%s", (mode) => {
           `printf '*nat\\nCOMMIT\\n*filter\\nCOMMIT\\n' | ${iptables}-restore -w`,
         ],
         ["the order", `${iptables} -w -t nat -I FLANNEL-POSTRTG -j ACCEPT`],
+        [
+          "one rule's mark, in as many bytes",
+          `${iptables} -w -t nat -R FLANNEL-POSTRTG 1 -m mark --mark 0x8000/0x8000 -m comment --comment "flanneld masq" -j RETURN`,
+        ],
         ["a jump's being alone", `${iptables} -w -t nat -I POSTROUTING -j FLANNEL-POSTRTG`],
         ["IPv6's rules", `ip6${iptables.slice(2)} -w -t nat -F FLANNEL-POSTRTG`],
       ];
