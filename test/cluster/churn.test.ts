@@ -1,6 +1,7 @@
 /** Pods come and go, thirty at a time: with our plugins, and beside them with the reference plugins. */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { referencePlugins } from "../../scripts/kubernetes/programs.ts";
+import { soak } from "../helpers/form.ts";
 import {
   containerPort,
   createPods,
@@ -15,7 +16,10 @@ import { startPeer, type Peer } from "../lab/traffic.ts";
 
 const PODS = 30;
 const WITH_HOST_PORT = 10;
-const ROUNDS = 10;
+const ROUNDS = soak ? 10 : 3;
+
+/** Each round can take a minute on a busy machine. */
+const timeout = 60_000 * (ROUNDS + 2);
 
 let cluster: KubeCluster;
 /** On the router: outside of the cluster. */
@@ -79,13 +83,13 @@ async function expectRounds(plugins: string): Promise<void> {
   console.log(`${PODS} pods with ${plugins}: ready after ${text(0)} s, gone after ${text(1)} s`);
 }
 
-test("with our plugins", async () => {
+test("with our plugins", { timeout }, async () => {
   await expectRounds("ours");
   const log = await cluster.node(1).part("containerd").log(2000);
   expect(log.split("\n").filter((line) => /level=error.*plugin type=/.test(line))).toEqual([]);
 });
 
-test("with the reference's bridge and portmap, on the same node", async () => {
+test("with the reference's bridge and portmap, on the same node", { timeout }, async () => {
   const { sandbox } = cluster.node(1);
   await cluster.plane.kubectl("delete", "-n", "kube-flannel", "ds/kube-flannel-ds");
   const subnet = await sandbox.sh(". /run/flannel/subnet.env; echo $FLANNEL_SUBNET");
