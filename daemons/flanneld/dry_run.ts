@@ -28,7 +28,7 @@ import { Reconciler } from "./reconciler.ts";
 import { planIptables } from "./traffic/iptables.ts";
 import { nftablesRules } from "./traffic/nftables.ts";
 import { rulesOf } from "./traffic/rules.ts";
-import type { OwnSide } from "./overlay_state.ts";
+import type { OwnSide } from "./own_side.ts";
 import { keysIn, newKeys } from "./wireguard/key_file.ts";
 
 /** Milliseconds in which all peers should be known. */

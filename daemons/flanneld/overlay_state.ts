@@ -1,38 +1,21 @@
-import { overlaps, sameCidr, subnetOf as networkOf } from "../../shared/net/cidr.ts";
+import type { Family } from "../../shared/net/address.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
-import { widthOf } from "../../shared/net/address.ts";
-import type { Address, Family } from "../../shared/net/address.ts";
-import { RouteProtocol } from "../../shared/netlink/route.ts";
 import type { TableRoute } from "../../shared/netlink/route.ts";
-import type { Lease } from "../../shared/flannel/lease.ts";
-import type {
-  Backend,
-  DeviceMacs,
-  ExternalInterface,
-  Networks,
-  WantedDevice,
-} from "./backends/backend.ts";
+import type { Backend, Networks, WantedDevice } from "./backends/backend.ts";
+import { ConnectedNetworks } from "./connected_networks.ts";
 import { deleteStaleDevices, keepDevices } from "./device_keeper.ts";
 import type { DevicesSeen } from "./device_keeper.ts";
 import { FamilyState } from "./family_state.ts";
 import { LastLook } from "./last_look.ts";
-import { sameNetworks } from "./node_routes.ts";
-import type { NodeNetworks, RouteOwnership } from "./node_routes.ts";
+import type { RouteOwnership } from "./node_routes.ts";
 import type { OverlayKernel } from "./overlay_kernel.ts";
+import { keepAddresses, subnetOf } from "./own_side.ts";
+import type { OwnSide } from "./own_side.ts";
 import { PeerBook } from "./peer_book.ts";
 import type { BookFamily } from "./peer_book.ts";
 import type { PeerState } from "./peer_state.ts";
 import type { PlannedChange, Rests } from "./planned_change.ts";
 import { WireguardState } from "./wireguard_state.ts";
-
-/** This node's lease, interface and MACs, which its peers are told. */
-export interface OwnSide {
-  readonly lease: Lease;
-  readonly external: ExternalInterface;
-  readonly macs: DeviceMacs;
-  /** Whether peers have been told. */
-  readonly isPublished: boolean;
-}
 
 export interface OverlaySettings {
   readonly kernel: OverlayKernel;
@@ -64,7 +47,7 @@ export class OverlayState {
   #own: OwnSide | undefined;
   #wantedDevices: readonly WantedDevice[] = [];
   #seen: DevicesSeen = noDevices;
-  readonly #nodeNetworks = new Map<Family, NodeNetworks>();
+  readonly #connected: ConnectedNetworks;
   /** Whether this node's side is another since the devices were last looked at. */
   #isNewSide = false;
   #isFollowing = false;
@@ -100,6 +83,11 @@ export class OverlayState {
     }
     this.families = families;
     this.book = new PeerBook(settings.backend, families);
+    this.#connected = new ConnectedNetworks({
+      networks: this.#networks(),
+      isDevice: (link) => this.#seen.all.has(link),
+      isPeer: (address) => this.book.isPeer(address),
+    });
     this.#lastLook = new LastLook(
       () => this.#digest(),
       () => this.#revision(),
@@ -264,14 +252,9 @@ export class OverlayState {
     const { kernel } = this.#settings;
     let isAny = false;
     for (const [family, { network, state }] of this.families) {
-      const known = this.#nodeNetworks.get(family)?.connected;
-      if (known === undefined) continue;
-      const isNew = kernel.interfaceAddresses(family).some(({ link, address }) => {
-        // Nothing else is on the link of an address alone.
-        if (this.#seen.all.has(link) || address.prefix === widthOf(family)) return false;
-        const connected = networkOf(address);
-        return overlaps(network, connected) && !known.some((seen) => sameCidr(seen, connected));
-      });
+      if (!this.#connected.known.has(family)) continue;
+      const addresses = kernel.interfaceAddresses(family);
+      const isNew = addresses.some((address) => this.#connected.isNews(address, network));
       if (!isNew) continue;
       this.#learnRoutes(state, kernel.routes(family));
       isAny = true;
@@ -294,14 +277,8 @@ export class OverlayState {
   }
 
   /** Whether a route tells what this node is connected to, apart from peers. */
-  isNodeRoute({ dst, protocol, gateway, link }: TableRoute): boolean {
-    return (
-      protocol === RouteProtocol.kernel &&
-      gateway === undefined &&
-      dst.prefix > 0 &&
-      !this.#seen.all.has(link) &&
-      this.#networks().some((network) => overlaps(network, dst))
-    );
+  isNodeRoute(route: TableRoute): boolean {
+    return this.#connected.isNodeRoute(route);
   }
 
   /** Whether the next hops to peers matter. */
@@ -324,7 +301,7 @@ export class OverlayState {
     yield* this.book.surround({
       external: own.external,
       devices: this.#wantedDevices,
-      networks: this.#nodeNetworks,
+      networks: this.#connected.known,
       isPublished: own.isPublished,
       nextHops: (addresses) => kernel.nextHops(addresses),
     });
@@ -332,22 +309,7 @@ export class OverlayState {
 
   #learnRoutes(state: FamilyState, routes: readonly TableRoute[]): void {
     state.routes.learnAll(routes.filter((route) => state.routes.isRelevant(route)));
-    const own = this.#own?.external;
-    const [address, publicIp] =
-      state.family === 4 ? [own?.address, own?.publicIp] : [own?.addressV6, own?.publicIpv6];
-    const gateways = new Map<bigint, Address>();
-    for (const { gateway, link } of routes) {
-      if (gateway !== undefined && !this.#seen.all.has(link) && !this.book.isPeer(gateway)) {
-        gateways.set(gateway.value, gateway);
-      }
-    }
-    const now: NodeNetworks = {
-      connected: routes.filter((route) => this.isNodeRoute(route)).map(({ dst }) => dst),
-      addresses: [address, publicIp, ...gateways.values()].filter((known) => known !== undefined),
-    };
-    const before = this.#nodeNetworks.get(state.family);
-    this.#nodeNetworks.set(state.family, now);
-    if (before === undefined || !sameNetworks(before, now)) this.#isMoved = true;
+    if (this.#connected.learn(state.family, routes, this.#own?.external)) this.#isMoved = true;
   }
 
   #devicesOf(family: Family): readonly WantedDevice[] {
@@ -384,25 +346,4 @@ export class OverlayState {
       isPeer: (address) => backend.makesRoutes && this.book.isPeer(address),
     };
   }
-}
-
-/**
- * Keeps an address that is gone for a while, as IPv6 addresses are while a link is down: peers
- * still know it.
- */
-function keepAddresses(
-  now: ExternalInterface,
-  before: ExternalInterface | undefined,
-): ExternalInterface {
-  return {
-    ...now,
-    address: now.address ?? before?.address,
-    addressV6: now.addressV6 ?? before?.addressV6,
-    publicIp: now.publicIp ?? before?.publicIp,
-    publicIpv6: now.publicIpv6 ?? before?.publicIpv6,
-  };
-}
-
-function subnetOf({ lease }: OwnSide, family: Family): Cidr | undefined {
-  return family === 4 ? lease.subnet : lease.subnetV6;
 }

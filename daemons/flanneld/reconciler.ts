@@ -1,8 +1,8 @@
 import { Failure, messageOf } from "../../shared/base/failure.ts";
+import { Backoff } from "../../shared/daemon/backoff.ts";
 import { Churn } from "../../shared/daemon/churn.ts";
 import type { Lease } from "../../shared/flannel/lease.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
-import type { OverlayChange } from "../../shared/netlink/overlay_change.ts";
 import { listenToKernel } from "../../shared/netlink/events.ts";
 import type { KernelEvents } from "../../shared/netlink/events.ts";
 import { ChangedIds } from "./leases/changed_ids.ts";
@@ -10,14 +10,16 @@ import { applyChanges } from "./apply_changes.ts";
 import type { Applied } from "./apply_changes.ts";
 import { eventHandlers } from "./kernel_events.ts";
 import { OverlayState } from "./overlay_state.ts";
-import type { OverlaySettings, OwnSide } from "./overlay_state.ts";
-import { logApplied, logDevices } from "./reconciler_log.ts";
+import type { OverlaySettings } from "./overlay_state.ts";
+import type { OwnSide } from "./own_side.ts";
+import { devicesOf, logApplied, logDevices } from "./reconciler_log.ts";
 import type { ReconcilerLog } from "./reconciler_log.ts";
 import { ReconcilerRecord } from "./reconciler_record.ts";
 import { RepairPace } from "./repair_pace.ts";
 import { summarize, wantedPeers } from "./reconciler_status.ts";
 import type { ReconcilerStatus, WantedPeer } from "./reconciler_status.ts";
 import { RoundTimer } from "./round_timer.ts";
+import { Turns } from "./turns.ts";
 
 export interface ReconcilerOptions extends OverlaySettings {
   readonly sys: Sys;
@@ -32,14 +34,14 @@ export interface ReconcilerOptions extends OverlaySettings {
 const lookInterval = 60_000;
 /** Milliseconds between two looks at devices of which the kernel tells nothing. */
 const deviceInterval = 10_000;
-/** Milliseconds of work after which others get their turn. */
-const span = 15;
 /** A look at everything may take this part of the time at the most. */
 const share = 1 / 3;
 /** What a step of a look at everything makes and drops, in things of a Churn. */
 const lookChurn = 200;
-/** Milliseconds to wait after what should not fail has failed, doubled up to the second. */
-const [firstPause, longestPause] = [100, 10_000];
+/** Milliseconds to wait after what should not fail has failed, again and again. */
+const pauses = { first: 100, most: 10_000 };
+/** Milliseconds until a device that could not be kept is looked at again. */
+const devicePause = 1000;
 /** Milliseconds in which several changes of the external interface count as one. */
 const externalDelay = 50;
 
@@ -53,7 +55,7 @@ export class Reconciler {
   readonly #pace = new RepairPace(performance.now());
   readonly #record = new ReconcilerRecord();
   readonly #next = new RoundTimer(() => void this.#run());
-  readonly #churn: Churn;
+  readonly #turns: Turns;
   readonly #tried = Promise.withResolvers<undefined>();
   readonly #synced = Promise.withResolvers<undefined>();
   #events: KernelEvents | undefined;
@@ -71,20 +73,19 @@ export class Reconciler {
   #isRunning = false;
   #isAgain = false;
   #isClosed = false;
-  #failures = 0;
-  #lostLinks = 0;
-  /** Why the kernel has refused something that is for no peer, and in how many rounds in a row. */
+  readonly #afterFailure = new Backoff(pauses);
+  readonly #afterLostLink = new Backoff(pauses);
+  readonly #afterRefusal = new Backoff(pauses);
+  /** Why the kernel has refused something that is for no peer. */
   #refusal: string | undefined;
-  #refusals = 0;
   #problems: readonly string[] = [];
   #externalTimer: ReturnType<typeof setTimeout> | undefined;
   #failure: string | undefined;
-  #turnBegan = 0;
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
     this.#state = new OverlayState(options);
-    this.#churn = new Churn(options.sys.collectYoung);
+    this.#turns = new Turns(new Churn(options.sys.collectYoung));
   }
 
   /** Begins to listen. Subscribed first and looked at then: nothing falls in between. */
@@ -210,7 +211,7 @@ export class Reconciler {
         await this.#round();
         // The next round may be another one's turn to close it.
       } while (this.#isAgain && !this.#hasClosed());
-      this.#failures = 0;
+      this.#afterFailure.reset();
       this.#failure = undefined;
     } catch (error) {
       this.#fail(error);
@@ -233,11 +234,11 @@ export class Reconciler {
     this.#failure = failure;
     // The round may have ended before it came to them.
     this.#changed.addAll(undefined);
-    this.#next.wake(pause(++this.#failures), "all");
+    this.#next.wake(this.#afterFailure.next(), "all");
   }
 
   async #round(): Promise<void> {
-    this.#turnBegan = performance.now();
+    this.#turns.begin();
     const leases = this.#leases;
     // Not what comes later in the round: of those peers nothing is known here yet.
     const isComplete = this.#isComplete;
@@ -247,7 +248,7 @@ export class Reconciler {
     }
     if (leases !== undefined) {
       const updates = this.#state.book.update(leases, this.#changed.take());
-      for (const made of updates) await this.#breathe(made.length);
+      for (const made of updates) await this.#turns.breathe(made.length);
     }
     if (this.#state.own === undefined) return;
     await this.#lookAround();
@@ -255,7 +256,7 @@ export class Reconciler {
     // A look at everything, after which peers are joined again, may have to wait.
     const canDelete = isComplete && !this.#state.isMoved;
     const applied = await applyChanges(this.#state, kernel, canDelete, (changes) =>
-      this.#breathe(changes),
+      this.#turns.breathe(changes),
     );
     if (canDelete && this.#areDevicesUnseen) this.#deleteStaleDevices();
     this.#conclude(applied, canDelete);
@@ -271,9 +272,9 @@ export class Reconciler {
     this.#options.onRefusals(this.#state.book.refusals);
     const { refusal, isLinkLost, isSurprised, repaired } = applied;
     for (const [kind, count] of repaired) this.#record.countRepairs(kind, count);
-    this.#lostLinks = isLinkLost ? this.#lostLinks + 1 : 0;
-    if (isLinkLost) this.#next.wake(pause(this.#lostLinks), "all");
-    if (isSurprised) this.#next.wake(firstPause, "all");
+    if (isLinkLost) this.#next.wake(this.#afterLostLink.next(), "all");
+    else this.#afterLostLink.reset();
+    if (isSurprised) this.#next.wake(pauses.first, "all");
     this.#noteRefusal(refusal);
     this.#wakeForRetries();
     const isWhole = this.#state.problems.length === 0 && !isLinkLost;
@@ -283,10 +284,14 @@ export class Reconciler {
   }
 
   #noteRefusal(refusal: string | undefined): void {
-    this.#refusals = refusal === undefined ? 0 : this.#refusals + 1;
-    if (refusal !== undefined && refusal !== this.#refusal) this.#options.log.warn(refusal);
+    const before = this.#refusal;
     this.#refusal = refusal;
-    if (refusal !== undefined) this.#next.wake(pause(this.#refusals), "all");
+    if (refusal === undefined) {
+      this.#afterRefusal.reset();
+      return;
+    }
+    if (refusal !== before) this.#options.log.warn(refusal);
+    this.#next.wake(this.#afterRefusal.next(), "all");
   }
 
   async #lookAround(): Promise<void> {
@@ -299,7 +304,7 @@ export class Reconciler {
       this.#next.wake(this.#lookAllAt - now, "all");
       return;
     }
-    for (const _ of this.#state.learn()) await this.#breathe(lookChurn);
+    for (const _ of this.#state.learn()) await this.#turns.breathe(lookChurn);
     this.#areDevicesUnseen = true;
     const end = performance.now();
     this.#lookAllAt = end + (end - now) * (1 / share - 1);
@@ -319,7 +324,7 @@ export class Reconciler {
       logDevices(log, seen.changes, isFollowing);
       if (!isFollowing) this.#record.countRepairs("device", devicesOf(seen.changes).size);
     }
-    if (problems.length > 0) this.#next.wake(longestPause / 10, "devices");
+    if (problems.length > 0) this.#next.wake(devicePause, "devices");
     return isMore;
   }
 
@@ -345,31 +350,4 @@ export class Reconciler {
       this.#next.wake(Math.max(0, at - performance.now()), "changes");
     }
   }
-
-  /** Lets others have their turn where this has had its own for long enough. */
-  async #breathe(changes: number): Promise<void> {
-    this.#churn.add(changes);
-    if (performance.now() - this.#turnBegan < span) return;
-    const { promise, resolve } = Promise.withResolvers<undefined>();
-    setImmediate(() => {
-      resolve(undefined);
-    });
-    await promise;
-    this.#turnBegan = performance.now();
-  }
-}
-
-/** The names of the devices that changes are for. */
-function devicesOf(changes: readonly OverlayChange[]): ReadonlySet<string> {
-  return new Set(
-    changes.map((change) => {
-      if ("device" in change) return change.device.name;
-      return "link" in change ? change.link : "";
-    }),
-  );
-}
-
-/** Milliseconds to wait after so many failures in a row. */
-function pause(failures: number): number {
-  return Math.min(firstPause * 2 ** (failures - 1), longestPause);
 }

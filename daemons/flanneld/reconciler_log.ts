@@ -60,3 +60,13 @@ export function logDevices(
     `Put right what something else has done: ${done}. Tell the program that manages the network to leave flannel's devices alone.`,
   );
 }
+
+/** The names of the devices that changes are for. */
+export function devicesOf(changes: readonly OverlayChange[]): ReadonlySet<string> {
+  return new Set(
+    changes.map((change) => {
+      if ("device" in change) return change.device.name;
+      return "link" in change ? change.link : "";
+    }),
+  );
+}
