@@ -47,6 +47,14 @@ function shapeOf(entry: string): string {
   return entry.replaceAll(/[A-Za-z0-9+/]{43}=|1[12]"/g, "");
 }
 
+/** Waits until nobody needs the device of an earlier backend any more. */
+async function whenGone(cluster: VmCluster, { name, sh }: VmMember, device: string): Promise<void> {
+  await cluster.until(`the end of ${name}'s ${device}`, async () => {
+    const links = await sh("ip link show");
+    return !links.includes(device);
+  });
+}
+
 async function publicKeyOf({ sh }: VmMember): Promise<string> {
   return (await sh("wg show flannel-wg public-key")).trim();
 }
@@ -191,15 +199,10 @@ test("takes a cluster's packets over node by node, and gives them back", {
     }
     for (const member of type === "wireguard" ? cluster.members : []) {
       await member.whenJoined("flannel-wg");
-      expect(await member.sh("ip link show")).not.toContain("flannel.1");
+      await whenGone(cluster, member, "flannel.1");
     }
   }
-  for (const member of cluster.members) {
-    await cluster.until(`the end of ${member.name}'s device`, async () => {
-      const links = await member.sh("ip link show");
-      return !links.includes("flannel-wg");
-    });
-  }
+  for (const member of cluster.members) await whenGone(cluster, member, "flannel-wg");
   const lost = [await lostOf(pings[0] ?? expect.fail()), await lostOf(pings[1] ?? expect.fail())];
   expect(lost, await n1.sh("tail -n 100 /run/n?/log")).toEqual(["", ""]);
 });
