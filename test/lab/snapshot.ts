@@ -100,7 +100,7 @@ export async function takeSnapshot({ sh, holder }: SnapshotSource): Promise<Snap
   if (holder !== undefined) {
     lines["mounts"] = mountLines(holder);
     lines["files"] = PRIVATE_DIRECTORIES.flatMap((directory) => fileLines(holder, directory));
-    lines["processes"] = processLines(holder);
+    lines["processes"] = await settledProcesses(holder);
   }
   return lines;
 }
@@ -216,18 +216,32 @@ function fileLines({ pid }: Pick<Holder, "pid">, directory: string): readonly st
   }
 }
 
-/** Live processes in the sandbox's PID namespace, except process 1, the holder. */
-function processLines({ pid }: Pick<Holder, "pid">): readonly string[] {
+/** A DEL without an agent leaves its last request to an orphan, which ends by itself (docs/decisions/0029). */
+async function settledProcesses(holder: Pick<Holder, "pid">): Promise<readonly string[]> {
+  const end = performance.now() + SETTLE_LIMIT_MS;
+  for (;;) {
+    const found = liveProcesses(holder);
+    const isSettled = !found.some(({ hasOneSocket }) => hasOneSocket);
+    if (isSettled || performance.now() > end) return found.map(({ words }) => words).toSorted();
+    await setTimeout(5);
+  }
+}
+
+/** Those in the sandbox's PID namespace, except process 1, the holder. */
+function liveProcesses({ pid }: Pick<Holder, "pid">) {
   const proc = `/proc/${pid}/root/proc`;
   const names = readdirSync(proc).filter((name) => /^\d+$/.test(name) && name !== "1");
-  const lines = names.flatMap((name) => {
+  return names.flatMap((name) => {
     try {
       // A zombie has no executable and will be gone soon.
       readlinkSync(`${proc}/${name}/exe`);
-      return [readFileSync(`${proc}/${name}/cmdline`, "utf8").split("\0").join(" ").trim()];
+      const files = readdirSync(`${proc}/${name}/fd`);
+      const targets = files.map((file) => readlinkSync(`${proc}/${name}/fd/${file}`));
+      const hasOneSocket = targets.length === 1 && targets[0]?.startsWith("socket:") === true;
+      const words = readFileSync(`${proc}/${name}/cmdline`, "utf8").split("\0").join(" ").trim();
+      return [{ words, hasOneSocket }];
     } catch {
       return [];
     }
   });
-  return lines.toSorted();
 }
