@@ -75,7 +75,7 @@ export class Crowd {
     }
     const at = command === "ADD" ? 0 : Math.floor(this.#random() * 2);
     const ms = Math.floor(this.#random() * 20);
-    const prefix = ["timeout", "-s", "KILL", `0.0${String(ms).padStart(2, "0")}1`];
+    const prefix = ["timeout", "--foreground", "-s", "KILL", `0.0${String(ms).padStart(2, "0")}1`];
     const answer = await cni(this.#node, { ...callOf(chain, at, command, pod), prefix });
     if (answer.code === SIGKILLED) tally.kills++;
     else expectSuccess(command, answer);
