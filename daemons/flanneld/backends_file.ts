@@ -1,7 +1,7 @@
-import { Failure, messageOf } from "../../shared/base/failure.ts";
 import { isJsonArray, isJsonObject, parseJson } from "../../shared/base/json.ts";
 import type { JsonObject } from "../../shared/base/json.ts";
-import { ensureFolder, readIfPresent, replaceFile } from "../../shared/files/files.ts";
+import { readIfPresent } from "../../shared/files/files.ts";
+import { writeIfOther } from "../../shared/files/write_if_other.ts";
 
 /** The Backend objects of a node's net-conf.json: the one that it has, and those of before that peers have. */
 export function readBackends(path: string): readonly JsonObject[] {
@@ -18,16 +18,6 @@ export function readBackends(path: string): readonly JsonObject[] {
 /** They may have secrets. @throws Failure io */
 export function writeBackends(path: string, backends: readonly JsonObject[]): void {
   const text = `${JSON.stringify(backends)}\n`;
-  try {
-    if (readIfPresent(path) === text) return;
-    ensureFolder(path.slice(0, Math.max(path.lastIndexOf("/"), 1)), 0o755);
-    replaceFile(path, text, 0o600);
-  } catch (cause) {
-    throw new Failure(
-      "io",
-      `Cannot write ${path}: ${messageOf(cause)}.`,
-      "Make its folder writable, and make room on its file system.",
-      { cause },
-    );
-  }
+  const advice = "Make its folder writable, and make room on its file system.";
+  writeIfOther(path, text, 0o600, advice);
 }

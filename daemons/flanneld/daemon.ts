@@ -455,8 +455,7 @@ export class Flanneld {
     if (setup === undefined || admitted === undefined) return;
     const { keeper, before } = setup;
     if (keeper === undefined && before.statuses.length === 0) return;
-    const leases = setup.leases.update(admitted.leases, new Set()).values();
-    const joined = [...leases].filter(({ id }) => !this.#notJoined.has(id));
+    const joined = [...setup.leases.usable.values()].filter(({ id }) => !this.#notJoined.has(id));
     keeper?.setPeers(joined, admitted.complete);
     before.setPeers(joined, admitted.complete);
   }

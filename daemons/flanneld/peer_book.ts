@@ -1,6 +1,6 @@
 import type { Lease } from "../../shared/flannel/lease.ts";
 import type { Address, Family } from "../../shared/net/address.ts";
-import { sameAddress } from "../../shared/net/address.ts";
+import { sameAddressOrNone } from "../../shared/net/address.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
 import type { NextHop } from "../../shared/netlink/route.ts";
 import type { Backend, ExternalInterface, PeerObjects, WantedDevice } from "./backends/backend.ts";
@@ -296,15 +296,11 @@ function sameObjects(a: PeerObjects | undefined, b: PeerObjects | undefined): bo
     a.vtepMac === b.vtepMac &&
     a.wireguard?.publicKey === b.wireguard?.publicKey &&
     a.link === b.link &&
-    sameGateway(a.gateway, b.gateway)
+    sameAddressOrNone(a.gateway, b.gateway)
   );
 }
 
 function sameNextHop(a: NextHop | undefined, b: NextHop | undefined): boolean {
   if (a === undefined || b === undefined) return a === b;
-  return a.link === b.link && sameGateway(a.gateway, b.gateway);
-}
-
-function sameGateway(a: Address | undefined, b: Address | undefined): boolean {
-  return a === undefined || b === undefined ? a === b : sameAddress(a, b);
+  return a.link === b.link && sameAddressOrNone(a.gateway, b.gateway);
 }

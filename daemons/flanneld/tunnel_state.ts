@@ -1,5 +1,4 @@
-import { sameAddress } from "../../shared/net/address.ts";
-import type { Address } from "../../shared/net/address.ts";
+import { sameAddressOrNone } from "../../shared/net/address.ts";
 import type {
   FdbEntry,
   ListedFdbEntry,
@@ -108,7 +107,7 @@ export class TunnelState {
 
   learnFdbEntry(entry: ListedFdbEntry, isGone: boolean): void {
     const { present = [] } = this.#fdb.get(entry.mac) ?? {};
-    const remaining = present.filter(({ dst }) => !sameDst(dst, entry.dst));
+    const remaining = present.filter(({ dst }) => !sameAddressOrNone(dst, entry.dst));
     this.#learnEntries(entry.mac, isGone ? remaining : [...remaining, entry]);
   }
 
@@ -186,7 +185,7 @@ export class TunnelState {
             const { present: now = [] } = this.#fdb.get(mac) ?? {};
             this.#learnEntries(
               mac,
-              now.filter((entry) => !sameDst(entry.dst, dst)),
+              now.filter((entry) => !sameAddressOrNone(entry.dst, dst)),
             );
           },
         };
@@ -216,9 +215,5 @@ function withPermanence<Entry extends object>(entry: Entry | undefined) {
 }
 
 function isSameEntry({ peer, objects }: PeerState, { permanent, dst }: ListedFdbEntry): boolean {
-  return permanent && objects?.vtepMac !== undefined && sameDst(dst, peer.publicIp);
-}
-
-function sameDst(a: Address | undefined, b: Address | undefined): boolean {
-  return a === undefined || b === undefined ? a === b : sameAddress(a, b);
+  return permanent && objects?.vtepMac !== undefined && sameAddressOrNone(dst, peer.publicIp);
 }

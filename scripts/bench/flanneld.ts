@@ -47,6 +47,8 @@ const heartbeatsPerSecond = 17;
 const newPeers = Array.from({ length: 20 }, (_, at) => at + 1);
 
 type Sides = readonly (readonly [name: "ours" | "reference", node: FlanneldNode])[];
+/** Takes one value of a figure. */
+type Tell = (figure: string, side: Sides[number][0], value: number) => void;
 /** Of each side, by the figure's name. */
 type Samples = Map<string, { ours: number[]; reference: number[] }>;
 
@@ -109,11 +111,7 @@ function scenario(
   return { name: `${titles[kind]}, ${source}, ${size} nodes`, source, peers, kind, rounds };
 }
 
-async function startAll(
-  sides: Sides,
-  peers: number,
-  tell: (figure: string, side: Sides[number][0], value: number) => void,
-): Promise<void> {
+async function startAll(sides: Sides, peers: number, tell: Tell): Promise<void> {
   for (const [side, node] of sides) {
     const { file, routes } = await node.start(peers);
     tell("start to subnet.env, ms", side, file);
@@ -122,11 +120,7 @@ async function startAll(
   }
 }
 
-async function followAll(
-  sides: Sides,
-  peers: number,
-  tell: (figure: string, side: Sides[number][0], value: number) => void,
-): Promise<void> {
+async function followAll(sides: Sides, peers: number, tell: Tell): Promise<void> {
   for (const [side, node] of sides) {
     await node.start(peers);
     await delay(settleTime);

@@ -1,6 +1,7 @@
 import { Failure, messageOf } from "../base/failure.ts";
 import { quote } from "../base/text.ts";
-import { ensureFolder, readIfPresent, replaceFile } from "../files/files.ts";
+import { readIfPresent } from "../files/files.ts";
+import { writeIfOther } from "../files/write_if_other.ts";
 import { offsetAddress, widthOf } from "../net/address.ts";
 import type { Family } from "../net/address.ts";
 import { firstAddress, formatCidr, parseCidr, sameCidr, subnetOf } from "../net/cidr.ts";
@@ -113,20 +114,8 @@ export function formatSubnetEnv({ networks, subnets, mtu, ipMasq }: SubnetEnv): 
  * @throws Failure io
  */
 export function writeSubnetEnv(path: string, env: SubnetEnv): boolean {
-  const text = formatSubnetEnv(env);
-  try {
-    if (readIfPresent(path) === text) return false;
-    ensureFolder(path.slice(0, Math.max(path.lastIndexOf("/"), 1)), 0o755);
-    replaceFile(path, text, 0o644);
-    return true;
-  } catch (cause) {
-    throw new Failure(
-      "io",
-      `Cannot write ${path}: ${messageOf(cause)}.`,
-      "Make room on its file system, and let flanneld write there.",
-      { cause },
-    );
-  }
+  const advice = "Make room on its file system, and let flanneld write there.";
+  return writeIfOther(path, formatSubnetEnv(env), 0o644, advice);
 }
 
 /** @returns undefined for a blank line or a comment. A line without `=` is a key without a value. */

@@ -76,6 +76,11 @@ export function sameAddress(a: Address, b: Address): boolean {
   return a.family === b.family && a.value === b.value;
 }
 
+/** Whether both are the same address, or neither is one. */
+export function sameAddressOrNone(a: Address | undefined, b: Address | undefined): boolean {
+  return a === undefined || b === undefined ? a === b : sameAddress(a, b);
+}
+
 /** Orders addresses: IPv4 first, then by value. */
 export function compareAddresses(a: Address, b: Address): -1 | 0 | 1 {
   if (a.family !== b.family) return a.family < b.family ? -1 : 1;

@@ -17,6 +17,11 @@ export class EarlierLeases {
     this.#isKnown = isKnown;
   }
 
+  /** As they were last given. */
+  get usable(): ReadonlyMap<string, Lease> {
+    return this.#usable;
+  }
+
   /**
    * @param changed the ids of leases that are new, other or gone since the last call; undefined for any.
    * @returns the same map at each call.

@@ -1,4 +1,4 @@
-import { formatAddress, sameAddress } from "../../../../shared/net/address.ts";
+import { formatAddress, sameAddress, sameAddressOrNone } from "../../../../shared/net/address.ts";
 import { formatCidr, sameCidr } from "../../../../shared/net/cidr.ts";
 import type { TableRoute } from "../../../../shared/netlink/route.ts";
 import type { Finding } from "../../../../shared/preconditions/finding.ts";
@@ -161,11 +161,7 @@ function stopped({ isStopped }: OverlayView): Finding[] {
 function missing({ wanted, devices, routes: all }: OverlayView): Finding[] {
   const lacking = wanted.filter(({ subnet, gateway, vtepMac }) => {
     const hasRoute = all.some(
-      (route) =>
-        sameCidr(route.dst, subnet) &&
-        (route.gateway === undefined || gateway === undefined
-          ? route.gateway === gateway
-          : sameAddress(route.gateway, gateway)),
+      (route) => sameCidr(route.dst, subnet) && sameAddressOrNone(route.gateway, gateway),
     );
     if (!hasRoute || vtepMac === undefined || gateway === undefined) return !hasRoute;
     return !devices.some(
