@@ -216,12 +216,15 @@ function fileLines({ pid }: Pick<Holder, "pid">, directory: string): readonly st
   }
 }
 
-/** A DEL without an agent leaves its last request to an orphan, which ends by itself (docs/decisions/0029). */
+/**
+ * Some end by themselves: one that has been killed, and the orphan to which a DEL without an agent leaves its last
+ * request (docs/decisions/0029).
+ */
 async function settledProcesses(holder: Pick<Holder, "pid">): Promise<readonly string[]> {
   const end = performance.now() + SETTLE_LIMIT_MS;
   for (;;) {
     const found = liveProcesses(holder);
-    const isSettled = !found.some(({ hasOneSocket }) => hasOneSocket);
+    const isSettled = !found.some(({ isEnding }) => isEnding);
     if (isSettled || performance.now() > end) return found.map(({ words }) => words).toSorted();
     await setTimeout(5);
   }
@@ -232,16 +235,33 @@ function liveProcesses({ pid }: Pick<Holder, "pid">) {
   const proc = `/proc/${pid}/root/proc`;
   const names = readdirSync(proc).filter((name) => /^\d+$/.test(name) && name !== "1");
   return names.flatMap((name) => {
+    const folder = `${proc}/${name}`;
     try {
-      // A zombie has no executable and will be gone soon.
-      readlinkSync(`${proc}/${name}/exe`);
-      const files = readdirSync(`${proc}/${name}/fd`);
-      const targets = files.map((file) => readlinkSync(`${proc}/${name}/fd/${file}`));
-      const hasOneSocket = targets.length === 1 && targets[0]?.startsWith("socket:") === true;
-      const words = readFileSync(`${proc}/${name}/cmdline`, "utf8").split("\0").join(" ").trim();
-      return [{ words, hasOneSocket }];
+      const isEnding = isKilled(folder) || hasOneSocket(folder);
+      const words = readFileSync(`${folder}/cmdline`, "utf8").split("\0").join(" ").trim();
+      // One that has ended has no executable, not even until it is collected. It may just have ended.
+      readlinkSync(`${folder}/exe`);
+      return [{ words, isEnding }];
     } catch {
       return [];
     }
   });
+}
+
+/** Whether SIGKILL is pending, or the kernel ends it already (PF_EXITING, PF_SIGNALED). */
+function isKilled(folder: string): boolean {
+  const status = readFileSync(`${folder}/status`, "utf8");
+  const pending = [...status.matchAll(/^(?:SigPnd|ShdPnd):\s*([\da-f]+)$/gm)];
+  if (pending.some(([, set = ""]) => (BigInt(`0x${set}`) & (1n << 8n)) !== 0n)) return true;
+  const stat = readFileSync(`${folder}/stat`, "utf8");
+  const flags = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[6]);
+  return (flags & (0x4 | 0x400)) !== 0;
+}
+
+/** An orphan has no other file. */
+function hasOneSocket(folder: string): boolean {
+  const [target, ...rest] = readdirSync(`${folder}/fd`).map((file) =>
+    readlinkSync(`${folder}/fd/${file}`),
+  );
+  return rest.length === 0 && target?.startsWith("socket:") === true;
 }
