@@ -27,7 +27,7 @@ const haveInstead =
   'Set Backend.Type in net-conf.json to "vxlan", "host-gw", "wireguard", "ipip", "extension", "udp" or "alloc".';
 
 function cloudAdvice(owner: string): string {
-  return `Use the backend "extension" with a command that makes the ${owner}'s routes (docs/backends.md has one for AWS), "alloc" where the ${owner}'s own controller makes them, or "vxlan".`;
+  return `Use the backend "extension" with a command that makes the ${owner}'s routes (docs/extension.md has one for AWS), "alloc" where the ${owner}'s own controller makes them, or "vxlan".`;
 }
 
 /** What some backends need besides their options. */

@@ -171,7 +171,7 @@ esac
 
 test("the docs' script for AWS makes the node's route, and tells what fails", async () => {
   const [, script = ""] =
-    /```sh\n(#!\/bin\/sh\n[^]*?)```/.exec(readFileSync("docs/backends.md", "utf8")) ?? [];
+    /```sh\n(#!\/bin\/sh\n[^]*?)```/.exec(readFileSync("docs/extension.md", "utf8")) ?? [];
   await using node = await createSandbox();
   await node.writeFile("/run/aws-route.sh", script);
   await node.writeFile("/run/stubs/curl", curl, 0o755);
