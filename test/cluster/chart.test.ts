@@ -3,16 +3,17 @@ import { join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { helm } from "../../scripts/kubernetes/programs.ts";
 import {
+  expectUnchanged,
+  startConnectedPods,
+  type ConnectedPods,
+} from "../helpers/connected_pods.ts";
+import {
   deletePods,
   expectAnswer,
   expectSoon,
   imageArchive,
-  openConnection,
   runPods,
-  serveIn,
   whenInstalled,
-  type Connection,
-  type RunningPod,
 } from "../helpers/kube.ts";
 import {
   prepareForReturn,
@@ -20,14 +21,11 @@ import {
   upstreamChart,
 } from "../helpers/upstream_flannel.ts";
 import { createKubeCluster, type KubeCluster } from "../lab/cluster/cluster.ts";
-import type { Peer } from "../lab/traffic.ts";
 
 const chart = resolve("deploy/chart");
 
 let cluster: KubeCluster;
-let pods: readonly RunningPod[] = [];
-let peers: readonly Peer[] = [];
-let connection: Connection;
+let connected: ConnectedPods;
 
 beforeAll(async () => {
   cluster = await createKubeCluster({ nodes: 2, images: [imageArchive()] });
@@ -43,32 +41,15 @@ async function runHelm(...args: readonly string[]): Promise<string> {
   return cluster.fabric.router.output(join(helm.folder, "helm"), all, { env });
 }
 
-/** Runs two pods and connects them. */
-async function startPods(): Promise<void> {
-  pods = await runPods(cluster, [
-    { name: "left", node: 1, hostPort: 8001 },
-    { name: "right", node: 2, hostPort: 8002 },
-  ]);
-  peers = await Promise.all(pods.map(serveIn));
-  const [left, right] = pods;
-  if (left === undefined || right === undefined) throw new Error("the pods do not run");
-  connection = await openConnection(left, right);
-}
-
 /** Expects that the pods and their connection are as they were, and that a new one runs. */
 async function expectAsBefore(): Promise<void> {
-  for (const { name, addresses } of pods) {
-    const jsonPath = "jsonpath={.status.podIP} {.status.containerStatuses[0].restartCount}";
-    const now = await cluster.plane.kubectl("get", "pod", name, "-o", jsonPath);
-    expect(now).toBe(`${addresses[0]} 0`);
-  }
-  expect(await connection.echo("as before")).toBe("as before");
-  for (const peer of peers) {
+  await expectUnchanged(cluster, connected);
+  for (const peer of connected.peers) {
     await expectAnswer(peer, { address: "10.77.0.11", port: 8001, server: "left" });
     await expectAnswer(peer, { address: "10.77.0.12", port: 8002, server: "right" });
   }
   const [added] = await runPods(cluster, [{ name: "added", node: 2 }]);
-  for (const { namespace } of pods) {
+  for (const { namespace } of connected.pods) {
     expect(await namespace.ping(added?.addresses[0] ?? "")).toBe(true);
   }
   await deletePods(cluster, ["added"]);
@@ -89,7 +70,7 @@ test("install.md's three commands: nodes become ready, and pods run", async () =
   await kubectl("label", "namespace", "kube-flannel", label);
   await runHelm("install", "flannel", chart, "--set", "podCidr=10.244.0.0/16");
   await whenInstalled(cluster);
-  await startPods();
+  connected = await startConnectedPods(cluster);
   await expectAsBefore();
 });
 
@@ -131,7 +112,7 @@ test("uninstalled, nothing of it is left in the API, and pods go on", async () =
     ...["get", "clusterrole,clusterrolebinding,role,rolebinding", "-n", "default", "-o", "name"],
   ]);
   expect(stdout).not.toContain("flannel");
-  expect(await connection.echo("without flanneld")).toBe("without flanneld");
+  expect(await connected.connection.echo("without flanneld")).toBe("without flanneld");
 });
 
 test("flannel's own chart is upgraded to this one, and rolled back", async () => {

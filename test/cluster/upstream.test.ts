@@ -1,15 +1,16 @@
 /** From flannel's own manifest to this one in place, and back, while pods run and talk. */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import {
+  expectUnchanged,
+  startConnectedPods,
+  type ConnectedPods,
+} from "../helpers/connected_pods.ts";
+import {
   containerPort,
   expectAnswer,
   imageArchive,
   installFlannel,
-  openConnection,
   runPods,
-  serveIn,
-  type Connection,
-  type RunningPod,
 } from "../helpers/kube.ts";
 import {
   prepareForReturn,
@@ -17,12 +18,9 @@ import {
   upstreamManifest,
 } from "../helpers/upstream_flannel.ts";
 import { createKubeCluster, type KubeCluster } from "../lab/cluster/cluster.ts";
-import type { Peer } from "../lab/traffic.ts";
 
 let cluster: KubeCluster;
-let pods: readonly RunningPod[];
-let peers: readonly Peer[];
-let connection: Connection;
+let connected: ConnectedPods;
 
 beforeAll(async () => {
   cluster = await createKubeCluster({ nodes: 2, images: [imageArchive()] });
@@ -35,14 +33,9 @@ afterAll(async () => {
 
 /** Expects that the first pods have the addresses and the connection they had, and that all is reached. */
 async function expectAsBefore(): Promise<void> {
-  for (const { name, addresses } of pods) {
-    const jsonPath = "jsonpath={.status.podIP} {.status.containerStatuses[0].restartCount}";
-    const now = await cluster.plane.kubectl("get", "pod", name, "-o", jsonPath);
-    expect(now).toBe(`${addresses[0]} 0`);
-  }
-  expect(await connection.echo("as before")).toBe("as before");
-  for (const peer of peers) {
-    for (const [at, { name: server, addresses }] of pods.entries()) {
+  await expectUnchanged(cluster, connected);
+  for (const peer of connected.peers) {
+    for (const [at, { name: server, addresses }] of connected.pods.entries()) {
       await expectAnswer(peer, { address: addresses[0] ?? "", port: containerPort, server });
       await expectAnswer(peer, { address: `10.77.0.1${at + 1}`, port: 8001 + at, server });
     }
@@ -56,7 +49,7 @@ async function expectNewPods(name: string): Promise<void> {
     { name: `${name}2`, node: 2 },
   ]);
   for (const { addresses } of added) {
-    for (const { namespace } of pods) {
+    for (const { namespace } of connected.pods) {
       expect(await namespace.ping(addresses[0] ?? ""), addresses[0]).toBe(true);
     }
   }
@@ -64,14 +57,7 @@ async function expectNewPods(name: string): Promise<void> {
 
 test("flannel's own manifest v0.28: the Go flanneld runs", async () => {
   await installFlannel(cluster, upstreamManifest());
-  pods = await runPods(cluster, [
-    { name: "left", node: 1, hostPort: 8001 },
-    { name: "right", node: 2, hostPort: 8002 },
-  ]);
-  peers = await Promise.all(pods.map(serveIn));
-  const [left, right] = pods;
-  if (left === undefined || right === undefined) throw new Error("the pods do not run");
-  connection = await openConnection(left, right);
+  connected = await startConnectedPods(cluster);
   await expectAsBefore();
 });
 
