@@ -12,7 +12,7 @@
 {{- if eq .Values.flannel.backend "udp" -}}
 {{- fail "flannel.backend udp needs /dev/net/tun, which containers do not have: use vxlan or host-gw, or run flanneld on the nodes." -}}
 {{- end -}}
-{{- $backends := list "vxlan" "host-gw" "wireguard" "extension" "alloc" -}}
+{{- $backends := list "vxlan" "host-gw" "wireguard" "ipip" "extension" "alloc" -}}
 {{- if not (has .Values.flannel.backend $backends) -}}
 {{- fail (printf "flannel.backend must be one of %s (got %q): this flanneld has no other." (join ", " $backends) (toString .Values.flannel.backend)) -}}
 {{- end -}}
@@ -21,10 +21,13 @@
 {{- fail (printf "flannel.%s is an option of the backend wireguard (flannel.backend is %q). Leave it out." $name $.Values.flannel.backend) -}}
 {{- end -}}
 {{- end -}}
-{{- range $name := list "vni" "GBP" "directRouting" "macPrefix" -}}
+{{- range $name := list "vni" "GBP" "macPrefix" -}}
 {{- if and (index $.Values.flannel $name) (ne $.Values.flannel.backend "vxlan") -}}
 {{- fail (printf "flannel.%s is an option of the backend vxlan (flannel.backend is %q). Leave it out." $name $.Values.flannel.backend) -}}
 {{- end -}}
+{{- end -}}
+{{- if and .Values.flannel.directRouting (not (has .Values.flannel.backend (list "vxlan" "ipip"))) -}}
+{{- fail (printf "flannel.directRouting is an option of the backends vxlan and ipip (flannel.backend is %q). Leave it out." .Values.flannel.backend) -}}
 {{- end -}}
 {{- range $name := list "backendPort" "mtu" -}}
 {{- if and (index $.Values.flannel $name) (not (has $.Values.flannel.backend (list "vxlan" "wireguard"))) -}}
@@ -64,9 +67,11 @@ nodeAffinity:
 {{- range $name, $key := dict "backendPort" $port "backendPortv6" "ListenPortV6" "mtu" "MTU" "vni" "VNI" "keepaliveInterval" "PersistentKeepaliveInterval" -}}
 {{- with index $flannel $name }}{{ $_ := set $backend $key (int .) }}{{ end -}}
 {{- end -}}
-{{- range $name, $key := dict "GBP" "GBP" "directRouting" "DirectRouting" "macPrefix" "MacPrefix" "psk" "PSK" "tunnelMode" "Mode" -}}
+{{- range $name, $key := dict "GBP" "GBP" "directRouting" "DirectRouting" "macPrefix" "MacPrefix" "psk" "PSK" -}}
 {{- with index $flannel $name }}{{ $_ := set $backend $key . }}{{ end -}}
 {{- end -}}
+{{- /* flannel's own chart writes it as it is, so its values have the quotes in them. */ -}}
+{{- with $flannel.tunnelMode }}{{ $_ := set $backend "Mode" (trimAll "\"" .) }}{{ end -}}
 {{- $conf := dict "EnableNFTables" $flannel.enableNFTables "Backend" (merge $backend $flannel.backendOptions) -}}
 {{- if .Values.podCidr }}{{ $_ := set $conf "Network" .Values.podCidr }}{{ else }}{{ $_ := set $conf "EnableIPv4" false }}{{ end -}}
 {{- if .Values.podCidrv6 }}{{ $_ := merge $conf (dict "EnableIPv6" true "IPv6Network" .Values.podCidrv6) }}{{ end -}}

@@ -1,64 +1,36 @@
 /** deploy/chart: what helm makes of it, against the manifests and the values of flannel's own chart. */
-import { execFileSync, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
-import { parseAllDocuments } from "yaml";
 import { helm, missingPrograms } from "../../../scripts/kubernetes/programs.ts";
+import {
+  helmProgram,
+  objectsOf,
+  refusalOf,
+  render,
+  type KubeObjects,
+  type Values,
+} from "./helm.ts";
 
 const chart = "deploy/chart";
-const program = join(helm.folder, "helm");
 const isMissing = missingPrograms(helm).length > 0;
 
-interface KubeObject {
-  readonly apiVersion: string;
-  readonly kind: string;
-  readonly metadata: { readonly name: string };
-  data?: Record<string, unknown>;
-}
-
-type Values = readonly string[];
-
-/** The objects of some documents, by kind and name; what is JSON in them as values. */
-function objectsOf(text: string): Readonly<Record<string, KubeObject>> {
-  const objects = parseAllDocuments(text).flatMap((document) => {
-    const object = document.toJS() as KubeObject | null;
-    return object === null ? [] : [object];
-  });
-  for (const object of objects) {
-    if (object.data === undefined) continue;
-    object.data = Object.fromEntries(
-      Object.entries(object.data).map(([name, json]) => [
-        name,
-        JSON.parse(String(json)) as unknown,
-      ]),
-    );
-  }
-  return Object.fromEntries(
-    objects.map((object) => [`${object.kind} ${object.metadata.name}`, object]),
-  );
-}
-
-function manifest(file: string): Readonly<Record<string, KubeObject>> {
+function manifest(file: string): KubeObjects {
   return objectsOf(readFileSync(join("deploy", file), "utf8"));
 }
 
-function flagsOf(values: Values): string[] {
-  return values.flatMap((value) => ["--set-json", value]);
+function made(...values: Values): KubeObjects {
+  return render(chart, values);
 }
 
-function render(...values: Values): Readonly<Record<string, KubeObject>> {
-  const args = ["template", "flannel", chart, "--namespace", "kube-flannel", ...flagsOf(values)];
-  return objectsOf(execFileSync(program, args, { encoding: "utf8" }));
-}
-
-function netConfOf(objects: Readonly<Record<string, KubeObject>>): unknown {
+function netConfOf(objects: KubeObjects): unknown {
   return objects["ConfigMap kube-flannel-cfg"]?.data?.["net-conf.json"];
 }
 
 describe.skipIf(isMissing)("the chart", () => {
   test("has nothing that helm's linter finds fault with", () => {
-    const { stdout, status } = spawnSync(program, ["lint", "--strict", chart], {
+    const { stdout, status } = spawnSync(helmProgram, ["lint", "--strict", chart], {
       encoding: "utf8",
     });
     expect(status, stdout).toBe(0);
@@ -67,14 +39,14 @@ describe.skipIf(isMissing)("the chart", () => {
   test("makes the objects of the manifest, but for the namespace", () => {
     const { "Namespace kube-flannel": namespace, ...objects } = manifest("kube-flannel.yml");
     expect(namespace).toBeDefined();
-    expect(render()).toEqual(objects);
+    expect(made()).toEqual(objects);
   });
 
   test("makes the agent's, if asked", () => {
-    const rendered = render("agent.enabled=true");
+    const rendered = made("agent.enabled=true");
     const agent = manifest("kube-flannel-agent.yml");
     expect(rendered).toMatchObject(agent);
-    expect(Object.keys(rendered)).toHaveLength(Object.keys(render()).length + 1);
+    expect(Object.keys(rendered)).toHaveLength(Object.keys(made()).length + 1);
   });
 
   test.for<[string, Values, object]>([
@@ -109,6 +81,14 @@ describe.skipIf(isMissing)("the chart", () => {
       },
     ],
     [
+      "ipip's option",
+      ['flannel.backend="ipip"', "flannel.directRouting=true"],
+      {
+        ...{ EnableNFTables: false, Network: "10.244.0.0/16" },
+        Backend: { Type: "ipip", DirectRouting: true },
+      },
+    ],
+    [
       "both families and nftables",
       ['podCidrv6="fd00::/48"', "flannel.enableNFTables=true", 'flannel.backend="host-gw"'],
       {
@@ -133,11 +113,11 @@ describe.skipIf(isMissing)("the chart", () => {
       },
     ],
   ])("writes net-conf.json with %s", ([, values, conf]) => {
-    expect(netConfOf(render(...values))).toEqual(conf);
+    expect(netConfOf(made(...values))).toEqual(conf);
   });
 
   test("takes the other values of flannel's own chart", () => {
-    const objects = render(
+    const objects = made(
       'global.imagePullSecrets=[{"name":"secret"}]',
       'flannel.image={"repository":"registry.example/flannel-cni","tag":"9"}',
       'flannel.cniBinDir="/usr/libexec/cni"',
@@ -191,7 +171,7 @@ describe.skipIf(isMissing)("the chart", () => {
     ["netpol.enabled=true", "netpol.enabled is not part of this chart"],
     ['flannel.flannel_cni={"image":{"tag":"x"}}', "flannel.flannel_cni has no meaning here"],
     ['flannel.image.repository="ghcr.io/flannel-io/flannel"', "must be an image of flannel-cni"],
-    ['flannel.backend="ipip"', "flannel.backend must be one of vxlan, host-gw, wireguard"],
+    ['flannel.backend="ipsec"', "flannel.backend must be one of vxlan, host-gw, wireguard, ipip"],
     ['flannel.backend="udp"', "flannel.backend udp needs /dev/net/tun"],
     ["flannel.psk=1", "flannel.psk is an option of the backend wireguard"],
     ["flannel.backendPortv6=51821", "flannel.backendPortv6 is an option of the backend wireguard"],
@@ -202,16 +182,15 @@ describe.skipIf(isMissing)("the chart", () => {
     ],
     ['flannel={"backend":"wireguard","vni":2}', "flannel.vni is an option of the backend vxlan"],
     ['flannel={"backend":"host-gw","mtu":1400}', "of the backends vxlan and wireguard"],
+    [
+      'flannel={"backend":"host-gw","directRouting":true}',
+      "flannel.directRouting is an option of the backends vxlan and ipip",
+    ],
+    ['flannel={"backend":"ipip","mtu":1400}', "of the backends vxlan and wireguard"],
     ['flannel={"backend":"host-gw","vni":2}', "flannel.vni is an option of the backend vxlan"],
     ['podCidr=""', "podCidr or podCidrv6 must be set"],
   ])("refuses %s with a sentence", ([value = "", sentence = ""]) => {
-    const { status, stderr } = spawnSync(
-      program,
-      ["template", "flannel", chart, ...flagsOf([value])],
-      { encoding: "utf8" },
-    );
-    expect(status).toBe(1);
-    expect(stderr).toContain(sentence);
+    expect(refusalOf(chart, [value])).toContain(sentence);
   });
 });
 
