@@ -179,7 +179,8 @@ function sendWith(socket: number, bytes: Buffer, fds: readonly number[]): number
   control.writeInt32LE(SCM_RIGHTS, 12);
   for (const [at, fd] of fds.entries()) control.writeInt32LE(fd, 16 + 4 * at);
   const vector = Buffer.alloc(16);
-  vector.writeBigUInt64LE(BigInt(rawCalls.addressOf(bytes)), 0);
+  // An empty buffer has no address.
+  if (bytes.length > 0) vector.writeBigUInt64LE(BigInt(rawCalls.addressOf(bytes)), 0);
   vector.writeBigUInt64LE(BigInt(bytes.length), 8);
   const header = Buffer.alloc(56);
   header.writeBigUInt64LE(BigInt(rawCalls.addressOf(vector)), 16);
