@@ -1,7 +1,8 @@
-import type { Address, Family } from "../../shared/net/address.ts";
+import type { Address } from "../../shared/net/address.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
 import type { LinkChange } from "../../shared/netlink/change.ts";
 import type { Link } from "../../shared/node/node.ts";
+import { forwardingKey } from "../../shared/node/sysctl.ts";
 import { gatewayLink } from "./conf.ts";
 import type { BridgeConfig } from "./conf.ts";
 import type { Layer3 } from "./layer3.ts";
@@ -164,15 +165,9 @@ function planPort(conf: BridgeConfig, name: string, defaultVlan: number): LinkCh
   ];
 }
 
-/** The sysctls by which a node passes packets on between its links. */
-const forwarding: Readonly<Record<Family, string>> = {
-  4: "net/ipv4/ip_forward",
-  6: "net/ipv6/conf/all/forwarding",
-};
-
-/** Those for the gateways' families. */
+/** The sysctls by which a node passes on packets of the gateways' families. */
 export function forwardingKeys(gateways: readonly Cidr[]): string[] {
-  return [...new Set(gateways.map(({ address }) => forwarding[address.family]))];
+  return [...new Set(gateways.map(({ address }) => forwardingKey(address.family)))];
 }
 
 /** Whether IPv6 packets will be passed on that are not yet. */
@@ -180,7 +175,7 @@ export function startsForwardingIpv6(
   gateways: readonly Cidr[],
   sysctls: Observation["sysctls"],
 ): boolean {
-  const key = forwarding[6];
+  const key = forwardingKey(6);
   return forwardingKeys(gateways).includes(key) && sysctls.get(key) !== "1";
 }
 

@@ -7,7 +7,6 @@ import {
   ipv6Off,
   readSysctls,
   requiredSysctls,
-  sysctlProblem,
   sysctlsReadOnly,
 } from "../../shared/preconditions/kernel.ts";
 import type { BridgeConfig } from "./conf.ts";
@@ -24,7 +23,7 @@ export function requireNode(context: Context<BridgeConfig>): void {
     bridgeNameTaken(conf.bridge, bridge),
     bridgeFull(bridge, bridge === undefined ? [] : node.host.links(bridge.index)),
     ipv6Off(sysctls, conf.bridge, families),
-    sysctlsReadOnly(sysctlProblem(), sysctls, conf.isGateway ? families : []),
+    sysctlsReadOnly(node.sysctlProblem(), sysctls, conf.isGateway ? families : []),
   ]);
 }
 

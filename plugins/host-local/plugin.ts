@@ -78,7 +78,7 @@ async function status({ conf, node }: Call): Promise<void> {
     throw new CniError(
       Code.PluginNotAvailable,
       `Cannot reserve addresses in ${conf.folder}: ${problem}.`,
-      "Make sure that the disk is writable, and that no file is where a folder must be.",
+      "Make the disk writable, and move away any file in a folder's place.",
     );
   }
   for (const [index, set] of conf.rangeSets.entries()) {

@@ -250,28 +250,28 @@ export function isSymlink(path: string): boolean {
 
 /**
  * Why no file could be made in a folder, or undefined. If there is no such folder, the nearest one
- * above it counts, where it would be made.
+ * above it counts, where it would be made. See {@link errnoOf}.
  * @param folder an absolute path.
  */
-export function writeProblem(folder: string): string | undefined {
+export function writeProblem(folder: string): Error | undefined {
   for (let at = folder; ; at = at.slice(0, at.lastIndexOf("/"))) {
-    try {
-      // With the '/' a file in the folder's place is an error.
-      accessSync(`${at}/`, constants.W_OK | constants.X_OK);
-      return undefined;
-    } catch (error) {
-      if (errnoOf(error) !== "ENOENT" || at === "") return messageOf(error);
-    }
+    // With the '/' a file in the folder's place is an error.
+    const problem = accessProblem(`${at}/`, constants.W_OK | constants.X_OK);
+    if (errnoOf(problem) !== "ENOENT" || at === "") return problem;
   }
 }
 
-/** Why a file cannot be written to, or undefined, also if it does not exist. */
-export function changeProblem(path: string): string | undefined {
+/**
+ * Why this process may not do something with a file, such as that there is none; or undefined.
+ * @param mode as for access(2); W_OK unless told.
+ */
+export function accessProblem(path: string, mode: number = constants.W_OK): Error | undefined {
   try {
-    accessSync(path, constants.W_OK);
+    accessSync(path, mode);
     return undefined;
   } catch (error) {
-    return messageOf(error);
+    if (error instanceof Error) return error;
+    throw error;
   }
 }
 

@@ -1,7 +1,7 @@
 import { isFailure } from "../base/failure.ts";
 import type { Attachment } from "../cni/request.ts";
 import type { Attributes } from "../files/attributes.ts";
-import { ensureFolder, isTemporary, writeProblem } from "../files/files.ts";
+import { ensureFolder, isTemporary } from "../files/files.ts";
 import type { Lock } from "../files/lock.ts";
 import { formatAddress } from "../net/address.ts";
 import type { Address } from "../net/address.ts";
@@ -17,6 +17,7 @@ import type { IndexPlace } from "./reservation_index.ts";
 export interface StoreNode extends Attributes, Boot {
   readonly runFolder: string;
   lock(path: string, timeout: number): Lock;
+  writeProblem(folder: string): Error | undefined;
 }
 
 /** Milliseconds to wait for the lock. */
@@ -187,7 +188,7 @@ export class Store {
 
   /** Why nothing could be reserved, as far as that can be told without trying; or undefined. */
   problem(): string | undefined {
-    return writeProblem(this.#files.folder);
+    return this.#node.writeProblem(this.#files.folder)?.message;
   }
 
   /** With the lock held nobody is writing them. */

@@ -1,5 +1,11 @@
 import { isFailure } from "../base/failure.ts";
-import { findExecutable, inodeOf, readIfPresent } from "../files/files.ts";
+import {
+  accessProblem,
+  findExecutable,
+  inodeOf,
+  readIfPresent,
+  writeProblem,
+} from "../files/files.ts";
 import { fileAttributes } from "../files/attributes.ts";
 import type { Attributes } from "../files/attributes.ts";
 import { takeLock, takeNamedLock } from "../files/lock.ts";
@@ -9,6 +15,7 @@ import { openFile, runFolder, sysctlPath } from "../files/paths.ts";
 import { commandFolders } from "../files/command.ts";
 import { Namespace } from "./namespace.ts";
 import { isOwnNamespace } from "./netns.ts";
+import { forwardingKey } from "./sysctl.ts";
 import { listenerName, listenersOn } from "./port_in_use.ts";
 import type { Listeners, Port } from "./port_in_use.ts";
 import type { RemoveLink } from "../netlink/removal.ts";
@@ -99,6 +106,16 @@ export class Node implements Attributes, Disposable {
   /** Whether a command of that name is in PATH or one of the usual folders. */
   hasCommand(name: string): boolean {
     return findExecutable(name, commandFolders(this.sys.env["PATH"])) !== undefined;
+  }
+
+  /** See {@link writeProblem}. */
+  writeProblem(folder: string): Error | undefined {
+    return writeProblem(folder);
+  }
+
+  /** Why the sysctls of the host cannot be set, or undefined. */
+  sysctlProblem(): Error | undefined {
+    return accessProblem(sysctlPath(forwardingKey(4)));
   }
 
   /** The host's sockets that get what comes to a port; see {@link listenersOn}. */

@@ -6,6 +6,11 @@ import type { Family } from "../net/address.ts";
 import type { SetSysctl } from "../netlink/change.ts";
 import { describe } from "../netlink/encode.ts";
 
+/** The sysctl that lets the node forward packets of a family. */
+export function forwardingKey(family: Family): string {
+  return family === 4 ? "net/ipv4/ip_forward" : "net/ipv6/conf/all/forwarding";
+}
+
 /** The sysctls that make bridged packets pass the firewall. */
 export function bridgeNetfilterKey(family: Family): string {
   return `net/bridge/bridge-nf-call-ip${family === 4 ? "" : "6"}tables`;

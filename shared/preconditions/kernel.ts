@@ -1,18 +1,12 @@
-import { changeProblem } from "../files/files.ts";
-import { sysctlPath } from "../files/paths.ts";
 import type { Family } from "../net/address.ts";
 import type { Namespace } from "../node/node.ts";
+import { forwardingKey } from "../node/sysctl.ts";
 import type { Finding } from "./finding.ts";
 
 /** The kernel's settings that pods' networking depends on, each by its key in /proc/sys. */
 export type Sysctls = Readonly<Record<string, string | undefined>>;
 
 const defaultIpv6 = "net/ipv6/conf/default/disable_ipv6";
-
-/** What lets the node forward packets of a family. */
-export function forwardingKey(family: Family): string {
-  return family === 4 ? "net/ipv4/ip_forward" : "net/ipv6/conf/all/forwarding";
-}
 
 /** The settings that the functions below look at. */
 export function requiredSysctls(bridge: string): string[] {
@@ -22,11 +16,6 @@ export function requiredSysctls(bridge: string): string[] {
 /** Reads settings of the node. Those that the kernel does not have are undefined. */
 export function readSysctls(host: Pick<Namespace, "sysctl">, keys: readonly string[]): Sysctls {
   return Object.fromEntries(keys.map((key) => [key, host.sysctl(key)]));
-}
-
-/** Why no setting can be changed, or undefined. */
-export function sysctlProblem(): string | undefined {
-  return changeProblem(sysctlPath(forwardingKey(4)));
 }
 
 /** A key as sysctl(8) has it. */
@@ -79,7 +68,7 @@ export function forwardingOff(sysctls: Sysctls, family: Family): Finding | undef
 
 /** Settings that cannot be changed. If one has to be, no pod can start. */
 export function sysctlsReadOnly(
-  problem: string | undefined,
+  problem: Error | undefined,
   sysctls: Sysctls,
   gatewayFamilies: readonly Family[],
 ): Finding | undefined {
@@ -88,7 +77,7 @@ export function sysctlsReadOnly(
   return {
     id: "sysctls-read-only",
     severity: off.length > 0 ? "error" : "warning",
-    what: `The kernel's settings cannot be changed here: ${problem}.`,
+    what: `The kernel's settings cannot be changed here: ${problem.message}.`,
     means:
       off.length > 0
         ? `No pod can start: ${off.map(dotted).join(" and ")} must be 1.`

@@ -225,6 +225,51 @@ describe.concurrent("doctor finds it when", () => {
   });
 });
 
+/** Runs doctor as a container without CAP_SYS_ADMIN does, which has the node's folders read-only. */
+async function examineInside(node: Sandbox): Promise<[number, readonly Finding[]]> {
+  const { exitCode, stdout, stderr } = await node.exec("unshare", [
+    ...["--mount", "sh", "-euc"],
+    `for folder in /proc/sys /var/lib/cni /etc/cni/net.d; do
+       mount --bind $folder $folder
+       mount -o remount,bind,ro $folder
+     done
+     exec setpriv --bounding-set=-sys_admin /opt/cni/bin/cnitool doctor --json`,
+  ]);
+  expect(stderr).toMatch(/^The inside of pods was not examined.*\n$/);
+  return [exitCode, JSON.parse(stdout) as Finding[]];
+}
+
+describe.concurrent("in a container that may only read, doctor finds what it finds on the node", () => {
+  test.for([
+    ["nothing", ":", []],
+    ["nothing of the folder that results are to be in", "rm -r /var/lib/cni/results", []],
+    [
+      "a container with the name of an error",
+      `
+      sysctl -qw net.ipv4.ip_forward=0
+      printf 'EROFS\r\neth0' > /var/lib/cni/networks/cbr0/10.244.1.99
+      touch -d '1 hour ago' /var/lib/cni/networks/cbr0/10.244.1.99
+    `,
+      ["forwarding-off", "leaked-address"],
+    ],
+    [
+      "a file where a folder must be",
+      "rm -r /var/lib/cni/results; touch /var/lib/cni/results",
+      ["not-writable"],
+    ],
+  ] as const)("%s", async ([, fault, expected]) => {
+    await using node = await createInstalledNode();
+    await addByTool(node, "pod1");
+    await node.sh(fault);
+    const outside = await examine(node);
+    expect(idsIn(outside[1])).toEqual(expected);
+    const inside = await examineInside(node);
+    expect(inside[1].map(({ id, what }) => `${id} ${what}`)).toEqual(
+      outside[1].map(({ id, what }) => `${id} ${what}`),
+    );
+  });
+});
+
 test.runIf(isBun || isWhole)(
   "doctor starts no more programs, and opens no more files for each pod, on a fuller node",
   async () => {

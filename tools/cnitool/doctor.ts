@@ -39,10 +39,7 @@ export const doctor: Command = {
     }
     let findings: Finding[];
     try {
-      findings = findingsOf(await withCaches(tool, observe)).filter(
-        // What a container may only read need not be so on the node.
-        ({ what }) => entersPods || !what.includes("EROFS"),
-      );
+      findings = findingsOf(await withCaches(tool, observe));
     } catch (error) {
       const { message, details } = asCniError(error);
       terminal.say(`${message} ${details}`);

@@ -1,17 +1,16 @@
 import { Failure } from "../../../shared/base/failure.ts";
 import { askStatus } from "../../../shared/daemon/status_socket.ts";
-import { readIfPresent } from "../../../shared/files/files.ts";
-import { statusSocket, sysctlPath } from "../../../shared/files/paths.ts";
+import { statusSocket } from "../../../shared/files/paths.ts";
 import { defaultBridge as bridge } from "../../../shared/flannel/defaults.ts";
 import { readSubnetEnv } from "../../../shared/flannel/subnet_env.ts";
 import type { SubnetEnv } from "../../../shared/flannel/subnet_env.ts";
+import { isLinkLocal } from "../../../shared/net/address.ts";
 import { contains, formatCidr } from "../../../shared/net/cidr.ts";
+import { forwardingKey, readSysctl } from "../../../shared/node/sysctl.ts";
 import type { Sys } from "../../../shared/runtime/sys.ts";
 import { OverlayKernel } from "../overlay_kernel.ts";
 import type { Snapshot } from "../snapshot.ts";
 import { readSnapshot } from "./status.ts";
-
-const IPv6LinkLocal = 0xfe80n >> 6n;
 
 /**
  * flanneld check: prints what is wrong on this node, one line for each problem.
@@ -52,14 +51,14 @@ function nodeFindings(sys: Sys, subnetFile: string): string[] {
 }
 
 function forwardingFindings({ subnets }: SubnetEnv): string[] {
-  const keys = { 4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding" } as const;
-  return subnets.flatMap(({ address: { family } }) =>
-    readIfPresent(sysctlPath(keys[family]))?.trim() === "0"
+  return subnets.flatMap(({ address: { family } }) => {
+    const key = forwardingKey(family);
+    return readSysctl(key) === "0"
       ? [
-          `The node forwards no IPv${family} packets: set ${keys[family].replaceAll("/", ".")} to 1 (the bridge plugin does so with the first pod).`,
+          `The node forwards no IPv${family} packets: set ${key.replaceAll("/", ".")} to 1 (the bridge plugin does so with the first pod).`,
         ]
-      : [],
-  );
+      : [];
+  });
 }
 
 /** A bridge that was made for a subnet that the node had before. */
@@ -69,10 +68,10 @@ function bridgeFindings(sys: Sys, { subnets }: SubnetEnv): string[] {
     const link = kernel.link(bridge);
     if (link === undefined) return [];
     return kernel.addresses(link.index).flatMap((address) => {
-      const { family, value } = address.address;
-      const isLinkLocal = family === 6 && value >> 118n === IPv6LinkLocal;
+      const { family } = address.address;
       const own = subnets.find((subnet) => subnet.address.family === family);
-      if (isLinkLocal || own === undefined || contains(own, address.address)) return [];
+      if (isLinkLocal(address.address) || own === undefined || contains(own, address.address))
+        return [];
       return [
         `${bridge} has the address ${formatCidr(address)}, and this node's subnet is ${formatCidr(own)}: delete ${bridge} when the pods of the earlier subnet are gone.`,
       ];

@@ -109,7 +109,7 @@ export interface PluginFile {
 export interface KernelView {
   readonly sysctls: Sysctls;
   /** Why no setting can be changed; undefined where they can. */
-  readonly problem: string | undefined;
+  readonly problem: Error | undefined;
   /** Entries of the neighbour table of each family, where the kernel says it. */
   readonly neighbours: Readonly<Partial<Record<Family, number>>>;
   /** Links that have their IPv6 default route, or had it, by router advertisements. */

@@ -1,5 +1,5 @@
 import { openSync } from "node:fs";
-import { isFailure } from "../../../shared/base/failure.ts";
+import { errnoOf, isFailure } from "../../../shared/base/failure.ts";
 import { ownNetns } from "../../../shared/files/paths.ts";
 import { Firewall } from "../../../shared/firewall/firewall.ts";
 import type { Variant } from "../../../shared/firewall/firewall.ts";
@@ -42,6 +42,17 @@ class CachingNode extends Node {
   /** None, where it may not be entered. */
   override container(path: string, allowOwn: boolean): Namespace | undefined {
     return this.#entersPods ? super.container(path, allowOwn) : undefined;
+  }
+
+  /** A folder of the node's that a container may only read need not be so on the node. */
+  override writeProblem(folder: string): Error | undefined {
+    const problem = super.writeProblem(folder);
+    return this.#entersPods || errnoOf(problem) !== "EROFS" ? problem : undefined;
+  }
+
+  /** In a container they are read-only, whatever they are on the node. */
+  override sysctlProblem(): Error | undefined {
+    return this.#entersPods ? super.sysctlProblem() : undefined;
   }
 
   override get host(): CachingHost {

@@ -220,7 +220,10 @@ it("writeProblem says why no file could be made, wherever the folder would begin
   writeFileSync(`${folder.path}/file`, "");
   expect(writeProblem(folder.path)).toBeUndefined();
   expect(writeProblem(`${folder.path}/new/inner`)).toBeUndefined();
-  expect(writeProblem(`${folder.path}/file/inner`)).toContain("ENOTDIR");
+  expect(writeProblem(`${folder.path}/file/inner`)).toMatchObject({
+    code: "ENOTDIR",
+    message: expect.stringContaining("ENOTDIR"),
+  });
 });
 
 it("findExecutable takes the first file that can be executed", () => {

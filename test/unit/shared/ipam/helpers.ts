@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "vitest";
 
+import { writeProblem } from "../../../../shared/files/files.ts";
 import { makeRange, makeRangeSet } from "../../../../shared/ipam/ranges.ts";
 import type { Range, RangeSet } from "../../../../shared/ipam/ranges.ts";
 import type { StoreNode } from "../../../../shared/ipam/store.ts";
@@ -87,6 +88,10 @@ export class FakeNode implements StoreNode {
         this.isLocked = false;
       },
     };
+  }
+
+  writeProblem(folder: string) {
+    return writeProblem(folder);
   }
 
   attribute(path: string, name: string): string | undefined {

@@ -1,9 +1,8 @@
 import type { Family } from "../../../../shared/net/address.ts";
-import { bridgeNetfilterKey } from "../../../../shared/node/sysctl.ts";
+import { bridgeNetfilterKey, forwardingKey } from "../../../../shared/node/sysctl.ts";
 import type { Finding } from "../../../../shared/preconditions/finding.ts";
 import {
   dotted,
-  forwardingKey,
   forwardingOff,
   ipv6Off,
   sysctlsReadOnly,

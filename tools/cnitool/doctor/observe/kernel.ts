@@ -4,11 +4,7 @@ import { linksWithLifetimes } from "../../../../shared/netlink/query.ts";
 import { NetlinkSocket } from "../../../../shared/netlink/socket.ts";
 import { bridgeNetfilterKey } from "../../../../shared/node/sysctl.ts";
 import type { Link } from "../../../../shared/node/node.ts";
-import {
-  readSysctls,
-  requiredSysctls,
-  sysctlProblem,
-} from "../../../../shared/preconditions/kernel.ts";
+import { readSysctls, requiredSysctls } from "../../../../shared/preconditions/kernel.ts";
 import type { Sys } from "../../../../shared/runtime/sys.ts";
 import type { Tool } from "../../command.ts";
 import type { KernelView } from "../view.ts";
@@ -43,19 +39,14 @@ export function acceptRaKey(link: string): string {
 }
 
 /** Reads the kernel's settings and tables. @throws Failure kernel */
-export function observeKernel(
-  { node, entersPods }: Tool,
-  bridge: string,
-  links: readonly Link[],
-): KernelView {
+export function observeKernel({ node }: Tool, bridge: string, links: readonly Link[]): KernelView {
   const { host } = node;
   const advertised = advertisedLinks(node, links);
   const keys = [...sysctlKeys(bridge), ...advertised.map(acceptRaKey)];
   const [ipv4, ipv6] = [entriesIn("arp_cache"), entriesIn("ndisc_cache")];
   return {
     sysctls: readSysctls(host, keys),
-    // In a container they are read-only, whatever they are on the node.
-    problem: entersPods ? sysctlProblem() : undefined,
+    problem: node.sysctlProblem(),
     neighbours: {
       ...(ipv4 === undefined ? {} : { 4: ipv4 }),
       ...(ipv6 === undefined ? {} : { 6: ipv6 }),

@@ -1,6 +1,6 @@
 import { buildId } from "../../../../shared/agent/build_id.ts";
 import { probeAgent } from "../../../../shared/agent/probe.ts";
-import { listIfPresent, writeProblem } from "../../../../shared/files/files.ts";
+import { listIfPresent } from "../../../../shared/files/files.ts";
 import { runFolder } from "../../../../shared/files/paths.ts";
 import { defaultBridge } from "../../../../shared/flannel/defaults.ts";
 import { Cache } from "../../../../shared/libcni/cache.ts";
@@ -61,7 +61,7 @@ export async function observe(tool: Tool): Promise<View> {
       parts.look("interfaces of pods", () => observeStrictFilters(tool, attachments)) ?? [],
     firewall: firewall ?? noFirewall,
     overlay,
-    results: { folder: cache.folder, problem: writeProblem(cache.folder) },
+    results: { folder: cache.folder, problem: node.writeProblem(cache.folder)?.message },
     leftovers: listIfPresent(`${runFolder}/portmap/leftovers`).length,
     failures: parts.failures,
   };

@@ -40,7 +40,7 @@ testFaults([
   {
     name: "/proc/sys is read-only, and nothing has to be changed",
     id: "sysctls-read-only",
-    changes: { kernel: { problem: "EROFS" } },
+    changes: { kernel: { problem: new Error("EROFS") } },
     what: "cannot be changed here: EROFS",
     fix: "mount -o remount,rw /proc/sys",
   },
@@ -49,7 +49,7 @@ testFaults([
     id: "sysctls-read-only",
     severity: "error",
     changes: {
-      kernel: { problem: "EROFS" },
+      kernel: { problem: new Error("EROFS") },
       sysctls: { "net/ipv4/ip_forward": "0" },
       links: [],
       cached: [],
