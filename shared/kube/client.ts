@@ -284,7 +284,7 @@ function adviceFor(status: number | undefined): string {
     return "Make sure that the token or the client certificate is one of this cluster's and has not expired.";
   }
   if (status === 403) {
-    return "Make sure that flannel's ClusterRole and its binding are there: pods get; nodes get, list, watch; nodes/status patch; and its Role in the namespace default: events create, patch.";
+    return "Make sure that flannel's ClusterRole and its binding are there: nodes get, list, watch; nodes/status patch; pods get if NODE_NAME is not set; and its Role in the namespace default: events create, patch.";
   }
   if (status === 404) return "Make sure that the object is there and has this name.";
   return "Make sure that the API server runs and can be reached from this node.";

@@ -47,6 +47,11 @@ export interface MemoryFigures {
 
 let made = 0;
 
+/** The names of the groups that a process has made, as a pattern of find(1). */
+export function groupsOf(pid: number): string {
+  return `flannel-cni-test-${pid}-*`;
+}
+
 /** The machine's memory controller, or undefined where there is none that can be used. */
 export function memoryController(): string | undefined {
   const first = join(ROOT, "memory");

@@ -1,9 +1,11 @@
 /** A Kubernetes cluster on this machine, which it leaves as it was. */
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { groupsOf } from "../cgroups.ts";
 import { createFabric, type Fabric } from "../fabric.ts";
+import { sweepAtEnd } from "../sweeper.ts";
 import { startControlPlane, type ControlPlane } from "./control_plane.ts";
-import { machineState, processesWith, survivors } from "./traces.ts";
+import { DISKS, machineState, namespacesOf, processesBelow, survivors } from "./traces.ts";
 import { KubeNode, type NodeSettings } from "./node.ts";
 
 export interface KubeClusterOptions {
@@ -30,9 +32,6 @@ export interface KubeCluster {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** Where the nodes' disks are. */
-const DISKS = "dist/.work";
-
 /** Starts a cluster; once more if that fails, as on a busy machine. */
 export async function createKubeCluster(options: KubeClusterOptions): Promise<KubeCluster> {
   return startCluster(options).catch(async (error: unknown) => {
@@ -55,13 +54,14 @@ async function startCluster(options: KubeClusterOptions): Promise<KubeCluster> {
   const closeOnce = async (): Promise<readonly string[]> => (closing ??= close());
   const close = async (): Promise<readonly string[]> => {
     const live = nodes.filter(({ hasPower }) => hasPower).map(({ sandbox }) => sandbox.pid);
-    const processes = processesWith([fabric.router.pid, ...live]);
+    const processes = processesBelow([fabric.router.pid, ...live]);
+    const namespaces = namespacesOf(processes);
     await fabric.close();
     for (const node of nodes) await node.cutPower();
     rmSync(disks, { recursive: true, force: true });
     const known = new Set(before);
     const left = machineState().filter((line) => !known.has(line));
-    return [...left, ...survivors(processes)];
+    return [...left, ...survivors(processes, namespaces)];
   };
   try {
     const plane = await startControlPlane(fabric.router, { podCidrs, serviceCidrs, givesSubnets });
@@ -104,7 +104,9 @@ function makeDisks(): string {
     const pid = Number(/^cluster-(\d+)-/.exec(name)?.[1]);
     if (pid > 0 && !isAlive(pid)) rmSync(join(DISKS, name), { recursive: true, force: true });
   }
-  return mkdtempSync(resolve(DISKS, `cluster-${process.pid}-`));
+  const disks = mkdtempSync(resolve(DISKS, `cluster-${process.pid}-`));
+  sweepAtEnd(groupsOf(process.pid), disks);
+  return disks;
 }
 
 function isAlive(pid: number): boolean {
