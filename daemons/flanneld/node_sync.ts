@@ -39,6 +39,8 @@ export class NodeSync {
   #external: ChosenInterface | undefined;
   /** What the reconciler, the rules and the admission of peers were last told. */
   #applied = "";
+  /** Whether there is something to follow that came before it could be. */
+  #isChanged = false;
   /** Changes are followed one after another. */
   #turn: Promise<void> = Promise.resolve();
 
@@ -67,12 +69,13 @@ export class NodeSync {
     await setup.earlierBackends.follow(lease, external);
   }
 
-  /** Begins with the lease that this node has acquired. */
-  async begin(lease: Lease): Promise<void> {
+  /** Begins with the lease that this node has acquired, and follows what has changed since. */
+  async begin(acquired: Lease): Promise<void> {
     const { external } = this.#options.setup;
+    const lease = (this.#lease ??= acquired);
     this.#external = external;
-    this.#lease = lease;
     await this.#apply(external, lease);
+    if (this.#isChanged) this.follow();
   }
 
   /** This node has another lease. */
@@ -83,7 +86,10 @@ export class NodeSync {
 
   /** The interface or the lease may have changed. */
   follow(): void {
-    if (this.#external === undefined) return;
+    if (this.#external === undefined) {
+      this.#isChanged = true;
+      return;
+    }
     this.#turn = this.#followNext(this.#turn);
   }
 

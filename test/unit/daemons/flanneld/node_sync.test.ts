@@ -107,6 +107,31 @@ it("follows another lease, also while there is no interface", async () => {
   expect(told).toContain("rules 10.244.5.0/24");
 });
 
+it.each(["lease", "interface"])(
+  "follows another %s that comes before the start is over",
+  async (what) => {
+    const { node, told, published, observed } = nodeSync();
+    await node.prepare(leaseOf(1), eth0);
+    if (what === "lease") node.setLease(leaseOf(5));
+    else {
+      observed.external = moved;
+      node.follow();
+    }
+    await node.begin(leaseOf(1));
+    await node.writeFile();
+    await vi.waitFor(() => {
+      expect(readFileSync(file, "utf8")).toContain(
+        what === "lease" ? "10.244.5.1/24" : "10.244.1.1/24",
+      );
+      expect(published).toEqual(what === "lease" ? [] : [moved.publicIp]);
+    });
+    const last = told.findLast((line) => line.startsWith("kernel"));
+    expect(last).toBe(
+      what === "lease" ? `kernel n5 ${eth0.publicIp?.value}` : `kernel n1 ${moved.publicIp.value}`,
+    );
+  },
+);
+
 it("has what reaches peers by other means follow before the file is written again", async () => {
   const followed: string[] = [];
   const follow = async ({ id }: { readonly id: string }) => void followed.push(id);
