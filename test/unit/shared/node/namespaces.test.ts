@@ -1,7 +1,8 @@
 /** Namespaces of a process that this test starts. Needs root. */
 import { spawn } from "node:child_process";
-import { readlinkSync, statSync, symlinkSync } from "node:fs";
-import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { once } from "node:events";
+import { statSync, symlinkSync } from "node:fs";
+import { describe, expect, onTestFinished, test } from "vitest";
 
 import { namespaceFinder } from "../../../../shared/node/namespaces.ts";
 import { Node } from "../../../../shared/node/node.ts";
@@ -11,12 +12,12 @@ import { temporaryFolder } from "../../temporary_folder.ts";
 describe.runIf(process.geteuid?.() === 0)("the namespace at a path", () => {
   test("is a container's network namespace, and nothing else is one", async () => {
     using folder = temporaryFolder();
-    const sleeper = spawn("unshare", ["--net", "--mount", "sleep", "600"], { stdio: "ignore" });
+    const words = ["--net", "--mount", "sh", "-c", "echo; exec sleep 600"];
+    const sleeper = spawn("unshare", words, { stdio: ["ignore", "pipe", "ignore"] });
     onTestFinished(() => void sleeper.kill("SIGKILL"));
     const ofProcess = (kind: string): string => `/proc/${String(sleeper.pid)}/ns/${kind}`;
-    await vi.waitFor(() => {
-      expect(readlinkSync(ofProcess("mnt"))).not.toBe(readlinkSync("/proc/self/ns/mnt"));
-    });
+    // It says so when it has its namespaces.
+    await once(sleeper.stdout, "data");
     const link = `${folder.path}/link`;
     const loop = `${folder.path}/loop`;
     symlinkSync(ofProcess("net"), link);
