@@ -6,7 +6,7 @@ import { execa } from "execa";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { eventually } from "../lab/eventually.ts";
 import { pathOf } from "../lab/requirements.ts";
-import { binDir, cniOk, createSandbox, type Conf, type Sandbox } from "../helpers/cni.ts";
+import { binDir, cni, cniOk, createSandbox, type Conf, type Sandbox } from "../helpers/cni.ts";
 import { startDaemon, type Daemon } from "../helpers/flanneld.ts";
 import { isBun } from "../helpers/form.ts";
 import { IPV4, writeSubnetEnv } from "../helpers/network.ts";
@@ -45,6 +45,35 @@ async function lifeOf(node: Sandbox, pod: string, folder: string, agent: Daemon)
     await cniOk(node, { ...call, command: "DEL" });
   }
   return ticksOf(agent) - before;
+}
+
+/** Of the privileged container's, those that it uses. */
+const capabilities = ["NET_ADMIN", "SYS_ADMIN", "SYS_CHROOT", "SYS_PTRACE"] as const;
+
+/** Runs an agent with some capabilities in a container with the node's root folder, and makes an ADD and a DEL. */
+async function callsWith(node: Sandbox, names: readonly string[]) {
+  await writeSubnetEnv(node, [IPV4]);
+  await node.sh("mount --make-rshared /; mkdir -p /run/host");
+  await node.addPod("pod1");
+  const set = ["-all", ...names.map((name) => `+${name.toLowerCase()}`)].join(",");
+  const container = `
+    mount --rbind / /run/host
+    exec setpriv --bounding-set ${set} ${bin}/flannel agent --root /run/host`;
+  const agent = startDaemon(node, "unshare", [
+    ...["--mount", "--propagation", "slave", "sh", "-ec", container],
+  ]);
+  await eventually(
+    async () => Promise.resolve(agent.log()),
+    (text) => /takes calls|Cannot/.test(text),
+  );
+  const call = { bin, plugin: "flannel", containerId: "pod1", netns: "/run/netns/pod1", conf };
+  const calls = [
+    await cni(node, { ...call, command: "ADD" }),
+    await cni(node, { ...call, command: "DEL" }),
+  ];
+  // Where it could not start, there is none any more.
+  if (agent.log().includes("takes calls")) expect(await agent.end()).toBe(0);
+  return { agent, calls };
 }
 
 function ticksOf(agent: Daemon): number {
@@ -98,6 +127,28 @@ describe.runIf(isBun).concurrent("the agent", () => {
     await node.addPod("pod1");
     expect(await lifeOf(node, "pod1", bin, agent)).toBeGreaterThan(0);
     expect(await agent.end()).toBe(0);
+  });
+
+  test("needs four capabilities, and no other", async () => {
+    await using node = await createSandbox();
+    const { agent, calls } = await callsWith(node, capabilities);
+    expect(calls).toMatchObject([{ code: 0 }, { code: 0 }]);
+    expect(agent.log()).toContain("It has made 2 calls, and left 0 to the plugins.");
+  });
+
+  test.for([
+    ["NET_ADMIN", "Cannot create the veth pair"],
+    ["SYS_ADMIN", "Cannot enter the namespace /run/netns/pod1"],
+    ["SYS_CHROOT", "Cannot make /run/host the root folder"],
+    ["SYS_PTRACE", "A call is not taken, for its ns/net is not the agent's."],
+  ] as const)("needs %s: without it, %s", async ([missing, sentence]) => {
+    await using node = await createSandbox();
+    const { agent, calls } = await callsWith(
+      node,
+      capabilities.filter((name) => name !== missing),
+    );
+    expect([agent.log(), ...calls.map(({ stdout }) => stdout)].join("\n")).toContain(sentence);
+    expect(readFileSync("docs/agent.md", "utf8")).toContain(`| ${missing} |`);
   });
 
   test("does not start where it would not see later namespaces", async () => {
