@@ -32,8 +32,11 @@ const linesShown = 20;
 
 const reportFile = "dist/.work/tests.json";
 
-/** One in how many tests of each file runs on the Node build, and with agents in one in how many files. */
-const shares = { NODE_SHARE: "28", AGENT_SHARE: "16" };
+/**
+ * One in how many tests of each file runs on the Node build, and with agents in one in how many files; how often
+ * pods come and go in a cluster.
+ */
+const shares = { NODE_SHARE: "28", AGENT_SHARE: "16", CHURN_ROUNDS: "3" };
 
 /** With two processors and nothing in Go's caches, the builds take a quarter of it. */
 const buildMinutes = 45;

@@ -1,7 +1,6 @@
 /** Pods come and go, thirty at a time: with our plugins, and beside them with the reference plugins. */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { referencePlugins } from "../../scripts/kubernetes/programs.ts";
-import { soak } from "../helpers/form.ts";
 import {
   containerPort,
   createPods,
@@ -16,7 +15,8 @@ import { startPeer, type Peer } from "../lab/traffic.ts";
 
 const PODS = 30;
 const WITH_HOST_PORT = 10;
-const ROUNDS = soak ? 10 : 3;
+/** Fewer where all tests run: `make test ARGS=--cluster`. */
+const ROUNDS = Number(process.env["CHURN_ROUNDS"] ?? 10);
 
 /** Each round can take a minute on a busy machine. */
 const timeout = 60_000 * (ROUNDS + 2);
