@@ -86,7 +86,7 @@ function keepDevice(
   for (let round = 0; round < rounds; round++) {
     const lower = kernel.link(parent);
     if (lower === undefined) {
-      return `Cannot create ${wanted.name}: there is no interface ${parent}.`;
+      return `Cannot create ${wanted.name}: there is no interface ${parent}. Bring it back, or name another with --iface.`;
     }
     const vxlans = wanted.kind === "vxlan" ? kernel.vxlans() : [];
     const sameName = vxlans.find(({ name }) => name === wanted.name) ?? kernel.link(wanted.name);
@@ -110,7 +110,7 @@ function keepDevice(
     if (failed !== undefined && hard) return failed.problem;
     hard ||= failed !== undefined;
   }
-  return `Cannot keep ${wanted.name} as it should be: something else on this node changes it as well.`;
+  return `Cannot keep ${wanted.name} as it should be: something else on this node changes it as well. Tell the program that manages the network to leave flannel's devices alone.`;
 }
 
 /** A router's advertisement must not give the device an address or a route. */

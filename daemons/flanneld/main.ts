@@ -27,7 +27,7 @@ export async function flanneld(sys: Sys, args: readonly string[]): Promise<numbe
     request = readOptions(args, sys.env);
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
-    sys.write(2, `${error.message}.\n`);
+    sys.write(2, `${error.message}. See flanneld --help.\n`);
     return badUsage;
   }
   switch (request.action) {
@@ -87,7 +87,7 @@ async function run(sys: Sys, options: Options): Promise<number> {
   for (const name of ["SIGTERM", "SIGINT"] as const) {
     // A second one ends the process at once.
     process.once(name, () => {
-      log.info(`${name}: flanneld ends; what it has made stays.`);
+      log.info(`flanneld ends (${name}). What it has made stays.`);
       stop.abort();
     });
   }

@@ -123,7 +123,9 @@ export class NodeSync {
     await this.#apply(external, lease);
     await this.prepare(lease, external);
     if (isMoved) {
-      log.info(`The interface ${external.name} has changed; this node follows.`);
+      log.info(
+        `The interface to the other nodes has changed. It is ${external.name} now; peers are told.`,
+      );
       await manager.publish(setup.backend.attributes(external, setup.macs), signal);
     }
     await this.writeFile();

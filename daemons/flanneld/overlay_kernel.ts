@@ -23,7 +23,7 @@ import { getLinks, listAddresses, listLinks } from "../../shared/netlink/query.t
 import type { Link } from "../../shared/netlink/query.ts";
 import { listMainRoutes, mainRouteDump, nextHops } from "../../shared/netlink/route.ts";
 import type { NextHop, TableRoute } from "../../shared/netlink/route.ts";
-import { errnoText, NetlinkSocket } from "../../shared/netlink/socket.ts";
+import { NetlinkSocket } from "../../shared/netlink/socket.ts";
 import type { Reply } from "../../shared/netlink/socket.ts";
 import { listIpips } from "../../shared/netlink/ipip.ts";
 import type { IpipLink } from "../../shared/netlink/ipip.ts";
@@ -33,6 +33,7 @@ import { listVxlans } from "../../shared/netlink/vxlan.ts";
 import type { VxlanLink } from "../../shared/netlink/vxlan.ts";
 import { readSysctl } from "../../shared/node/sysctl.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
+import { portErrnoText } from "./port_errno.ts";
 
 /**
  * The most messages in one datagram: the answers to more would not fit into the socket's receive
@@ -194,7 +195,13 @@ export class OverlayKernel implements Disposable {
 
   #createTun(name: string): Outcome {
     try {
-      if (this.#tunMaker === undefined) throw new Failure("kernel", "This runtime makes none.", "");
+      if (this.#tunMaker === undefined) {
+        throw new Failure(
+          "kernel",
+          `Cannot create ${name}: the backend that it is for had not been chosen when flanneld started.`,
+          "Restart flanneld.",
+        );
+      }
       this.#tunMaker(name);
       return { errno: 0, problem: "" };
     } catch (error) {
@@ -220,7 +227,7 @@ export class OverlayKernel implements Disposable {
       throw new Failure(
         "kernel",
         `Cannot set the sysctl ${key.replaceAll("/", ".")} to ${value}: ${messageOf(cause)}.`,
-        "Run flanneld as root with CAP_NET_ADMIN.",
+        `Run flanneld as root, or set it on the node: sysctl -w ${key.replaceAll("/", ".")}=${value}.`,
         { cause },
       );
     }
@@ -262,11 +269,6 @@ function outcomeOf(change: OverlayChange, reply: Reply | undefined): Outcome {
   const words = text === "" ? "" : ` (${text})`;
   return {
     errno,
-    problem: `Cannot ${describeOverlay(change)}: the kernel says ${textOf(errno)}${words}.`,
+    problem: `Cannot ${describeOverlay(change)}: the kernel says ${portErrnoText(errno)}${words}.`,
   };
-}
-
-/** A WireGuard device may find its port taken, which nothing else here has. */
-function textOf(errno: number): string {
-  return errno === 98 ? "the port is in use (EADDRINUSE)" : errnoText(errno);
 }

@@ -26,7 +26,9 @@ export function logApplied(log: ReconcilerLog, applied: Applied): void {
     log.warn(`Cannot reach ${peer.id}: ${message}`);
   }
   if (failed.size > namedPeers) {
-    log.warn(`Cannot reach ${failed.size - namedPeers} more peers; flanneld status lists them.`);
+    log.warn(
+      `Cannot reach ${failed.size - namedPeers} more peers. Run flanneld status to list them.`,
+    );
   }
   for (const { peer } of recovered.slice(0, namedPeers))
     log.info(`${peer.id} can be reached again.`);
@@ -37,7 +39,9 @@ export function logApplied(log: ReconcilerLog, applied: Applied): void {
     const parts = [...repaired].map(
       ([kind, count]) => `${count} ${nouns[kind][count === 1 ? 0 : 1]}`,
     );
-    log.warn(`Put back what something else has taken away: ${parts.join(", ")}.`);
+    log.warn(
+      `Put back what something else has taken away: ${parts.join(", ")}. Tell the program that manages the network to leave flannel's routes and devices alone.`,
+    );
   }
 }
 
@@ -57,7 +61,7 @@ export function logDevices(
     return;
   }
   log.warn(
-    `Put right what something else has done: ${done}. Tell the program that manages the network to leave flannel's devices alone.`,
+    `Repaired what something else has changed: ${done}. Tell the program that manages the network to leave flannel's devices alone.`,
   );
 }
 

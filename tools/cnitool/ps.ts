@@ -61,7 +61,9 @@ export const ps: Command = {
     const attachments = observeAttachments(tool, links);
     for (const { file, problem, candidates } of attachments.damaged) {
       if (candidates.length > 0) continue;
-      terminal.say(`The cached result ${file} ${problem}, and its name matches no attachment.`);
+      terminal.say(
+        `The cached result ${file} ${problem}, and its name matches no attachment. ${tool.cnitool} doctor says what to do.`,
+      );
     }
     if (flags.has("valid")) {
       for (const attachment of validAttachments(attachments))

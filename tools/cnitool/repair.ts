@@ -35,7 +35,9 @@ export const repair: Command = {
     let failures = damaged.length;
     let count = 0;
     for (const { file, problem } of damaged) {
-      terminal.say(`Cannot check the rules of the pod in ${file}: the file ${problem}.`);
+      terminal.say(
+        `Cannot check the rules of the pod in ${file}: the file ${problem}. Delete and recreate the pod.`,
+      );
     }
     for (const { attachment, missing, errors } of found) {
       const pod = podOf(attachment) ?? `${attachment.containerId}/${attachment.ifname}`;

@@ -54,7 +54,9 @@ function finish(sys: Sys, { mode, label }: Attributes, warn: Warn) {
     chmodSync(path, mode);
     const answer = label === undefined ? 0 : sys.lsetxattr(path, labelName, label);
     if (answer < 0) {
-      warn(`${path} cannot be given the label of the file before it (errno ${-answer}).`);
+      warn(
+        `Cannot give ${path} the SELinux label of the file before it (errno ${-answer}). Run restorecon on its folder.`,
+      );
     }
     fsyncSync(fd);
   };

@@ -25,12 +25,14 @@ export function conflictsWith(folder: string, name: string, conflist: JsonObject
       const warnings: string[] = [];
       // Runtimes sort by name and take the first.
       if (file < name) {
-        warnings.push(`${path} comes before ${name} by name, so runtimes use that one. Remove it.`);
+        warnings.push(
+          `${path} comes before ${name} by name, so runtimes use that one. Move it away when no pod is on its network.`,
+        );
       }
       const shared = value["name"] === conflist["name"] ? undefined : sharedSubnet(own, value);
       if (shared !== undefined) {
         warnings.push(
-          `${path} is another network with the same subnet, ${shared}: two pods could get the same address. Remove it.`,
+          `${path} is another network with the same subnet, ${shared}: two pods could get the same address. Give it another subnet, or move it away when no pod is on it.`,
         );
       }
       return warnings;

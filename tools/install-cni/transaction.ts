@@ -207,7 +207,7 @@ export class Transaction {
       const found = lstatSync(path, { throwIfNoEntry: false });
       if (found === undefined) return [{ what: "gone", path, note: "already" }];
       if (!found.isFile() || !digests.includes(digestOnce(path, found, known))) {
-        return [{ what: "left", path, note: "changed since by somebody else" }];
+        return [{ what: "left", path, note: "something else has changed it" }];
       }
       unlinkSync(path);
       return [{ what: "removed", path, note: "" }];
@@ -221,7 +221,7 @@ export class Transaction {
       if (!(error instanceof Failure)) throw error;
       if (error.kind === "conflict") throw error;
       if (error.kind === "busy") {
-        const advice = "Another install-cni works in that folder. See what it waits for.";
+        const advice = "Another install-cni works in that folder. Wait until it ends, or stop it.";
         throw new Failure(error.kind, error.message, advice, { cause: error });
       }
       this.#warn(`${error.message} Let no other install-cni run at the same time.`);

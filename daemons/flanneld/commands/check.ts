@@ -27,7 +27,9 @@ export async function check(sys: Sys, subnetFile: string): Promise<number> {
 /** What flanneld itself knows to be wrong. */
 export function daemonFindings(snapshot: Snapshot | undefined): string[] {
   if (snapshot === undefined)
-    return ["flanneld does not run: nothing on this node follows changes."];
+    return [
+      "flanneld does not run: nothing on this node follows changes. Start it, or read the log that it has left.",
+    ];
   const { waitsFor, waits, overlay, traffic, refused } = snapshot;
   const all = [...refused, ...(overlay?.refused ?? [])];
   return [

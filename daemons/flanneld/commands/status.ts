@@ -19,7 +19,10 @@ export async function status(
   const text = await askStatus(path);
   const snapshot = text === undefined ? undefined : readSnapshot(text);
   if (text === undefined || snapshot === undefined) {
-    sys.write(2, `flanneld does not run on this node: nobody answers at ${path}.\n`);
+    sys.write(
+      2,
+      `flanneld does not run on this node: nobody answers at ${path}. Start it, or pass the --subnet-file that it has.\n`,
+    );
     return 1;
   }
   sys.write(1, words[0] === "json" ? `${text}\n` : formatStatus(snapshot, Date.now()));

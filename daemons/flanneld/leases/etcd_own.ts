@@ -127,7 +127,9 @@ export class EtcdOwnLease {
       if (kv.lease !== own.lease) this.reacquire(signal);
       return;
     }
-    this.#log.warn(`Somebody has changed this node's key ${kv.key} in etcd.`);
+    this.#log.warn(
+      `Something else has written this node's key ${kv.key} in etcd. Make sure that no other node has this one's public IP.`,
+    );
     this.reacquire(signal);
   }
 
@@ -142,7 +144,7 @@ export class EtcdOwnLease {
     const before = this.#own?.id;
     try {
       this.#log.warn(
-        `The lease of this node's subnet ${before ?? ""} is gone; it is acquired again.`,
+        `The lease of this node's subnet ${before ?? ""} is lost; it is acquired again.`,
       );
       const lease = await this.acquire(attributes, signal);
       if (lease.id !== before) this.onLease?.(lease);
@@ -183,7 +185,7 @@ export class EtcdOwnLease {
     throw new Failure(
       "busy",
       `Cannot get a subnet: other nodes were quicker ${mostRaces} times.`,
-      "See how many nodes start at once.",
+      "Wait for flanneld to try again. If that does not help, start fewer nodes at once.",
     );
   }
 
@@ -279,7 +281,9 @@ export class EtcdOwnLease {
     try {
       writeLeaseState(stateFile, own);
     } catch (error) {
-      this.#log.warn(`Cannot write ${stateFile}: ${messageOf(error)}.`);
+      this.#log.warn(
+        `Cannot write ${stateFile}: ${messageOf(error)}. Make its folder writable, and make room on its file system.`,
+      );
     }
   }
 }

@@ -77,7 +77,9 @@ export class KubeOwnNode {
       return { backendType, backendData, backendV6Data };
     } catch (error) {
       if (!(error instanceof AnnotationError)) throw error;
-      this.#log.warn(`The annotations of this node cannot be used: ${error.message}.`);
+      this.#log.warn(
+        `Cannot use what this node has published before: ${error.message}. It is published anew.`,
+      );
       return undefined;
     }
   }
@@ -214,7 +216,9 @@ export class KubeOwnNode {
       };
     } catch (error) {
       if (!(error instanceof AnnotationError)) throw error;
-      this.#log.warn(`An annotation of this node has no effect: ${error.message}.`);
+      this.#log.warn(
+        `Cannot use a public IP that was set for this node: ${error.message}. Correct the annotation (kubectl annotate node --overwrite).`,
+      );
       return attributes;
     }
   }

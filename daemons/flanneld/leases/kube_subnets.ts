@@ -31,7 +31,7 @@ function parsed(name: string, podCidrs: readonly string[]): Subnets {
     return readSubnets(podCidrs);
   } catch (error) {
     if (!(error instanceof AnnotationError)) throw error;
-    throw noSubnet(name, `its podCIDRs make no sense: ${error.message}`);
+    throw noSubnet(name, error.message);
   }
 }
 

@@ -240,7 +240,9 @@ export class TrafficKeeper {
     this.#seen = { ...before, stamp };
     if (isSame) return;
     this.#repairs++;
-    this.#options.log.warn("Something else has changed flannel's rules. They are put right.");
+    this.#options.log.warn(
+      "Something else has changed flannel's rules; they are restored. Tell the program that manages the firewall to leave FLANNEL chains alone.",
+    );
     this.#schedule(this.#pace.next(now));
   }
 

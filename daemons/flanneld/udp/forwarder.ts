@@ -3,7 +3,9 @@ import { messageOf } from "../../../shared/base/failure.ts";
 import type { PacketCalls } from "../../../shared/runtime/packet_calls.ts";
 import type { Sys } from "../../../shared/runtime/sys.ts";
 import type { SystemCalls } from "../../../shared/runtime/system_calls.ts";
+import { errnoText } from "../../../shared/netlink/socket.ts";
 import { attachTun } from "../../../shared/node/tun.ts";
+import { portErrnoText } from "../port_errno.ts";
 import { Batch, batchPackets } from "./batch.ts";
 import { ForwardingTable, masked } from "./forwarding_table.ts";
 import { messageBytes } from "./messages.ts";
@@ -92,7 +94,7 @@ export class Forwarder {
 
   #bind({ address, port }: Node): number {
     const fd = this.#sys.socket(AF_INET, SOCK_DGRAM_CLOEXEC, 0);
-    if (fd < 0) throw new Error(`Cannot open a UDP socket: errno ${-fd}.`);
+    if (fd < 0) throw new Error(`Cannot open a UDP socket: the kernel says ${errnoText(-fd)}.`);
     const size = Buffer.alloc(4);
     size.writeInt32LE(receiveBytes);
     this.#sys.setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, size);
@@ -103,7 +105,9 @@ export class Forwarder {
     const bound = this.#sys.bind(fd, name);
     if (bound === 0) return fd;
     closeSync(fd);
-    throw new Error(`Cannot listen on UDP port ${port}: errno ${-bound}.`);
+    throw new Error(
+      `Cannot listen on UDP port ${port}: the kernel says ${portErrnoText(-bound)}. Stop what has the port, or set Backend.Port in net-conf.json on all nodes.`,
+    );
   }
 
   /** @returns false once the daemon is gone. */

@@ -2,6 +2,7 @@ import { closeSync } from "node:fs";
 import { Failure } from "../../../shared/base/failure.ts";
 import { parseJson, isJsonObject } from "../../../shared/base/json.ts";
 import type { Log } from "../../../shared/daemon/log.ts";
+import { errnoText } from "../../../shared/netlink/socket.ts";
 import { createTun } from "../../../shared/node/tun.ts";
 import type { Lease } from "../../../shared/flannel/lease.ts";
 import type { Subscription, Sys } from "../../../shared/runtime/sys.ts";
@@ -160,8 +161,8 @@ export class UdpTunnel implements PeerKeeper {
     if (typeof pair === "number") {
       throw new Failure(
         "kernel",
-        `Cannot start the thread that forwards packets: errno ${-pair}.`,
-        "Raise flanneld's limit of open files.",
+        `Cannot start the thread that forwards packets: the kernel says ${errnoText(-pair)}.`,
+        "Raise flanneld's limit of open files (LimitNOFILE in its unit of systemd).",
       );
     }
     const [own, its] = pair;
@@ -182,7 +183,7 @@ export class UdpTunnel implements PeerKeeper {
     closeSync(fd);
     this.#hangUp();
     if (this.#isClosed) return;
-    this.#problem = `The thread that forwards packets has ended: ${problem ?? "nothing was said"}.`;
+    this.#problem = `The thread that forwards packets has ended${problem === undefined ? "" : `: ${problem}`}.`;
     this.#options.log.error(`${this.#problem} It is started again.`);
     this.#timer = setTimeout(() => {
       this.#start();

@@ -35,7 +35,7 @@ export async function keepKeys(path: string, tries = 2): Promise<WireguardKeys> 
     const made = await newKeys();
     ensureFolder(path.slice(0, Math.max(path.lastIndexOf("/"), 1)), 0o755);
     if (createFile(path, textOf(made), fileMode)) return made;
-    if (tries === 1) throw new Error("something that is no file is there");
+    if (tries === 1) throw new Error("it must be a file, or not there");
   } catch (error) {
     if (error instanceof Failure) throw error;
     throw new Failure(

@@ -75,7 +75,7 @@ describe("what is taken away from a node is put back at once", () => {
   test.for([
     [
       "ip link delete flannel.1",
-      "Put right what something else has done: create the vxlan device flannel.1",
+      "Repaired what something else has changed: create the vxlan device flannel.1",
     ],
     ["ip route delete 10.244.2.0/24", "Put back what something else has taken away: 1 route."],
   ] as const)("and flanneld says so: %s", async ([script, line]) => {

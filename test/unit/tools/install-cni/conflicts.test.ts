@@ -30,7 +30,7 @@ function conflicts(file: string, content: JsonObject | string, own = flannel): s
 
 it("a config that comes before it by name", () => {
   expect(conflicts("05-x.conf", { name: "x", type: "y" })).toEqual([
-    `${folder}/05-x.conf comes before ${name} by name, so runtimes use that one. Remove it.`,
+    `${folder}/05-x.conf comes before ${name} by name, so runtimes use that one. Move it away when no pod is on its network.`,
   ]);
 });
 

@@ -42,7 +42,7 @@ function state({ link: { name, up } }: OverlayDevice): Finding[] {
       id: "overlay-down",
       severity: "error",
       what: `The device ${name} is down.`,
-      means: "Pods reach none of other nodes.",
+      means: "Pods of this node and of other nodes do not reach each other.",
       fix: `ip link set ${name} up; then ${restart}`,
     },
   ];

@@ -31,7 +31,7 @@ describe("assignedSubnets", () => {
     [undefined, "it has no IPv4 podCIDR yet"],
     [[], "it has no IPv4 podCIDR yet"],
     [["10.244.1.0/24"], "it has no IPv6 podCIDR yet"],
-    [["x"], "its podCIDRs make no sense: "],
+    [["x"], 'its podCIDR must be a subnet (got "x")'],
     [["10.9.1.0/24"], "its podCIDR 10.9.1.0/24 is outside of the network 10.244.0.0/16"],
     [["10.0.0.0/8"], "its podCIDR 10.0.0.0/8 is outside of the network 10.244.0.0/16"],
   ])("refuses %j", (podCidrs, why) => {
