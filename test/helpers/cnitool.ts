@@ -1,6 +1,6 @@
 /** Nodes with everything installed, and cnitool on them. */
 import { expect } from "vitest";
-import { isLost } from "../lab/cni.ts";
+import { addUntilEnded } from "../lab/cni.ts";
 import type { RunResult } from "../lab/process.ts";
 import { pluginNames } from "../../plugins/builtins.ts";
 import { binDir, createSandbox, type Conf, type Namespace, type Sandbox } from "./cni.ts";
@@ -50,11 +50,14 @@ export async function cnitool(
   const options = { env, ...(input === undefined ? {} : { input }) };
   const run = async (words: readonly string[]): Promise<RunResult> =>
     node.exec("/opt/cni/bin/cnitool", words, options);
-  let result = await run(args);
-  while (args[0] === "add" && isLost(result.stderr)) {
-    await run(["del", ...args.slice(1)]);
-    result = await run(args);
-  }
+  const isAdd = args[0] === "add";
+  const result = await (isAdd
+    ? addUntilEnded(node, {
+        add: async () => run(args),
+        delete: async () => void (await run(["del", ...args.slice(1)])),
+        errorOf: ({ stderr }) => stderr,
+      })
+    : run(args));
   const { exitCode, stdout, stderr } = result;
   expect(stderr, "a stack trace").not.toMatch(/^\s+at .*[(:]/m);
   return { status: exitCode, stdout, stderr };

@@ -86,24 +86,43 @@ export interface LegacyIp {
 /** How often an ADD is tried that ends with its agent, where agents die. */
 const mostTries = 20;
 
-/** Whether an ADD is to be tried again because its agent has died, as a runtime does after a DEL. */
-export function isLost(answer: string): boolean {
-  return process.env["AGENT_WAY"] === "dying" && answer.includes("it ended during the call");
+/** How an ADD is made, and undone. */
+export interface Addition<Answer> {
+  readonly add: () => Promise<Answer>;
+  readonly delete: () => Promise<void>;
+  /** Where the ADD's error is. */
+  readonly errorOf: (answer: Answer) => string;
+}
+
+/** Makes an ADD. It is made again if its agent has died, as a runtime does after a DEL. */
+export async function addUntilEnded<Answer>(
+  sandbox: Node,
+  addition: Addition<Answer>,
+): Promise<Answer> {
+  if (process.env["AGENT_WAY"] !== "dying") return addition.add();
+  const putBack = await keepLastAddresses(sandbox);
+  for (let tries = 1; ; tries++) {
+    const answer = await addition.add();
+    const isLost = addition.errorOf(answer).includes("it ended during the call");
+    if (!isLost || tries === mostTries) return answer;
+    await addition.delete();
+    // So that the next ADD gets the same addresses, for which tests look.
+    await putBack();
+  }
 }
 
 /** Calls a plugin in the node's network namespace, as a runtime does. */
 export async function cni(sandbox: Node, call: CniCall): Promise<CniAnswer> {
-  const isDying = process.env["AGENT_WAY"] === "dying" && call.command === "ADD";
-  const putBack = isDying ? await keepLastAddresses(sandbox) : undefined;
-  let answer = await callOnce(sandbox, call);
-  for (let tries = 1; tries < mostTries && isLost(answer.stdout); tries++) {
-    const { code, stdout } = await callOnce(sandbox, { ...call, command: "DEL" });
-    if (code !== 0) throw new Error(`DEL after an ADD that an agent has not ended: ${stdout}`);
-    // So that the next ADD gets the same addresses, for which tests look.
-    await putBack?.();
-    answer = await callOnce(sandbox, call);
-  }
-  return answer;
+  const add = async (): Promise<CniAnswer> => callOnce(sandbox, call);
+  if (call.command !== "ADD") return add();
+  return addUntilEnded(sandbox, {
+    add,
+    delete: async () => {
+      const { code, stdout } = await callOnce(sandbox, { ...call, command: "DEL" });
+      if (code !== 0) throw new Error(`DEL after an ADD that an agent has not ended: ${stdout}`);
+    },
+    errorOf: ({ stdout }) => stdout,
+  });
 }
 
 async function callOnce(sandbox: Node, call: CniCall): Promise<CniAnswer> {

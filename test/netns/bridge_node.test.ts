@@ -1,6 +1,6 @@
 /** The bridge plugin on nodes that others have set up: bridges, sysctls, routes and MTUs that it finds. */
 import { fileURLToPath } from "node:url";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import {
   binDir,
   cni,
@@ -14,6 +14,7 @@ import { cnitool, createInstalledNode } from "../helpers/cnitool.ts";
 import { isBun, soak } from "../helpers/form.ts";
 import { addressesIn, bridgeConf, DUAL_STACK, IPV4, IPV6 } from "../helpers/network.ts";
 import { expectError } from "../helpers/state.ts";
+import { eventually } from "../lab/eventually.ts";
 
 const call = { bin: binDir(), plugin: "bridge" } as const;
 const advertise = fileURLToPath(import.meta.resolve("../helpers/advertise.ts"));
@@ -182,18 +183,14 @@ async function startRouter(sandbox: Sandbox) {
     ip link set uplink0 up
     ip -n router link set eth0 up
   `);
-  /** Advertises until the node has a default route or, where it has none, for a while. */
-  const announce = async (): Promise<string> => {
-    let route = "";
-    await vi
-      .waitFor(async () => {
-        await router.output(process.execPath, [advertise, "eth0"]);
-        route = await sandbox.sh("ip -6 route show default");
-        expect(route).toContain("proto ra");
-      }, 5000)
-      .catch(() => undefined);
-    return route;
+  const advertised = async (): Promise<string> => {
+    // The router may have no address yet.
+    await router.output(process.execPath, [advertise, "eth0"]).catch(() => undefined);
+    return sandbox.sh("ip -6 route show default");
   };
+  /** Advertises until the node has a default route or, where it gets none, for a while. */
+  const announce = async (): Promise<string> =>
+    eventually(advertised, (route) => route.includes("proto ra"), 20_000);
   return { announce };
 }
 

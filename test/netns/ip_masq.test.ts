@@ -1,6 +1,6 @@
 /** The bridge plugin's masquerading, with iptables and with nftables. */
 import { createHash } from "node:crypto";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { testSome } from "../helpers/form.ts";
 import {
   binDir,
@@ -14,6 +14,7 @@ import {
 import { linkLegacyTools } from "../lab/legacy_tools.ts";
 import { bridgeConf, DUAL_STACK } from "../helpers/network.ts";
 import { expectError } from "../helpers/state.ts";
+import { eventually } from "../lab/eventually.ts";
 
 const ours = binDir();
 const containerId = "0123456789abcdef";
@@ -84,10 +85,11 @@ describe.concurrent("ipMasq", () => {
       const after = await sandbox.snapshot();
       expect(rules(after), "the other pod's rules").toEqual(rules(before));
       // The kernel takes a namespace's links apart in its own time.
-      await vi.waitFor(async () => {
+      const added = async (): Promise<readonly string[]> => {
         const left = leftovers(before, await sandbox.snapshot());
-        expect(left.filter((line) => line.startsWith("+"))).toEqual([]);
-      }, 5000);
+        return left.filter((line) => line.startsWith("+"));
+      };
+      expect(await eventually(added, ({ length }) => length === 0, 5000)).toEqual([]);
     },
   );
 
