@@ -1,6 +1,6 @@
 import { isJsonArray, isJsonObject, parseJson } from "../../shared/base/json.ts";
 import type { JsonObject } from "../../shared/base/json.ts";
-import { readIfPresent } from "../../shared/files/files.ts";
+import { readIfPresent } from "../../shared/files/read_file.ts";
 import { writeIfOther } from "../../shared/files/write_if_other.ts";
 
 /** The Backend objects of a node's net-conf.json: the one that it has, and those of before that peers have. */

@@ -1,5 +1,5 @@
 import type { LabelledValue } from "../../shared/daemon/metrics.ts";
-import { readIfPresent } from "../../shared/files/files.ts";
+import { readIfPresent } from "../../shared/files/read_file.ts";
 
 /** Columns of /proc/net/dev after the device's name. */
 const [receivedDrops, sentDrops] = [3, 11];

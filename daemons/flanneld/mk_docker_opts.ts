@@ -1,6 +1,7 @@
 import { statSync, writeFileSync } from "node:fs";
 import { messageOf } from "../../shared/base/failure.ts";
-import { ensureFolder, readIfPresent, replaceFile } from "../../shared/files/files.ts";
+import { ensureFolder, replaceFile } from "../../shared/files/files.ts";
+import { readIfPresent } from "../../shared/files/read_file.ts";
 import { dockerOptsFile, subnetFile } from "../../shared/files/paths.ts";
 import { parseCidr, sameCidr, subnetOf } from "../../shared/net/cidr.ts";
 import { Node } from "../../shared/node/node.ts";

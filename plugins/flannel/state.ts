@@ -9,10 +9,10 @@ import {
   ensureFolder,
   isAbandoned,
   listIfPresent,
-  readIfPresent,
   removeIfPresent,
   replaceFile,
 } from "../../shared/files/files.ts";
+import { readIfPresent } from "../../shared/files/read_file.ts";
 import type { Attributes } from "../../shared/files/attributes.ts";
 import type { Json } from "../../shared/base/json.ts";
 import { isDelegateType } from "./conf.ts";

@@ -1,6 +1,6 @@
 import { CniError, Code } from "../../shared/cni/error.ts";
 import type { Dns } from "../../shared/cni/result.ts";
-import { readIfPresent, readProblem } from "../../shared/files/files.ts";
+import { readIfPresent, readProblem } from "../../shared/files/read_file.ts";
 
 /**
  * Reads the file that `resolvConf` names.

@@ -1,4 +1,5 @@
-import { isNoUsableFile, listIfPresent, readIfPresent } from "../../shared/files/files.ts";
+import { listIfPresent } from "../../shared/files/files.ts";
+import { isNoUsableFile, readIfPresent } from "../../shared/files/read_file.ts";
 import { networksFolder, resultsFolder } from "../../shared/files/paths.ts";
 import type { ListedHostPort, PortForward } from "../../shared/firewall/port_forward.ts";
 import { formatAddress, sameAddress } from "../../shared/net/address.ts";

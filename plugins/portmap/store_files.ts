@@ -2,15 +2,13 @@ import { errnoOf, messageOf } from "../../shared/base/failure.ts";
 import { CniError, Code } from "../../shared/cni/error.ts";
 import {
   ensureFolder,
-  isNoUsableFile,
   isPresent,
   listIfPresent,
-  readIfPresent,
-  readProblem,
   removeFileOrEmptyFolder,
   removeIfPresent,
   replaceFileBy,
 } from "../../shared/files/files.ts";
+import { isNoUsableFile, readIfPresent, readProblem } from "../../shared/files/read_file.ts";
 
 /**
  * The files in the store's folder. Names are relative to it. Every method throws CniError

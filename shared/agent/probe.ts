@@ -1,6 +1,6 @@
 import { closeSync } from "node:fs";
 import { unixAddress } from "../daemon/notify.ts";
-import { readIfPresent } from "../files/files.ts";
+import { readIfPresent } from "../files/read_file.ts";
 import { agentLock, agentSocket } from "../files/paths.ts";
 import type { Sys } from "../runtime/sys.ts";
 import { encodeRequest, Word } from "./protocol.ts";

@@ -1,5 +1,5 @@
 import { isFailure } from "../base/failure.ts";
-import { readIfPresent } from "../files/files.ts";
+import { readIfPresent } from "../files/read_file.ts";
 import type { Namespace } from "../node/node.ts";
 import type { Context } from "./plugin.ts";
 import { CniError, Code } from "./error.ts";

@@ -10,7 +10,8 @@ import {
 
 import { errnoOf, Failure, messageOf } from "../base/failure.ts";
 import type { Sys } from "../runtime/sys.ts";
-import { ensureFolder, kindOf, removeIfPresent } from "./files.ts";
+import { ensureFolder, removeIfPresent } from "./files.ts";
+import { kindOf } from "./read_file.ts";
 import { waitForLock } from "./lock_wait.ts";
 import type { LockKind } from "./lock_wait.ts";
 import { locksFolder } from "./paths.ts";

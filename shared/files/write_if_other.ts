@@ -1,5 +1,6 @@
 import { Failure, messageOf } from "../base/failure.ts";
-import { ensureFolder, readIfPresent, replaceFile } from "./files.ts";
+import { ensureFolder, replaceFile } from "./files.ts";
+import { readIfPresent } from "./read_file.ts";
 
 /**
  * Replaces a file whose text is another one, and makes its folder.

@@ -1,6 +1,6 @@
 import type { Failure } from "../base/failure.ts";
 import type { Family } from "../net/address.ts";
-import { readIfPresent } from "../files/files.ts";
+import { readIfPresent } from "../files/read_file.ts";
 import { sysctlPath } from "../files/paths.ts";
 import { forgetUdpAnswers, forgetUdpFlows } from "../netlink/conntrack.ts";
 import type { UdpFlows } from "../netlink/conntrack.ts";

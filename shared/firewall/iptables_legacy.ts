@@ -1,6 +1,6 @@
 import { closeSync } from "node:fs";
 
-import { readIfPresent } from "../files/files.ts";
+import { readIfPresent } from "../files/read_file.ts";
 import type { Family } from "../net/address.ts";
 import { readU16, readU32 } from "../netlink/codec.ts";
 import type { Sys } from "../runtime/sys.ts";

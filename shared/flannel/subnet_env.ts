@@ -1,6 +1,6 @@
 import { Failure, messageOf } from "../base/failure.ts";
 import { quote } from "../base/text.ts";
-import { readIfPresent } from "../files/files.ts";
+import { readIfPresent } from "../files/read_file.ts";
 import { writeIfOther } from "../files/write_if_other.ts";
 import { offsetAddress, widthOf } from "../net/address.ts";
 import type { Family } from "../net/address.ts";

@@ -3,15 +3,14 @@ import type { Attachment } from "../cni/request.ts";
 import type { Attributes } from "../files/attributes.ts";
 import {
   createFile,
-  isNoUsableFile,
   isPresent,
   isSymlink,
   isTemporary,
   listIfPresent,
-  readIfPresent,
   removeIfPresent,
   replaceFile,
 } from "../files/files.ts";
+import { isNoUsableFile, readIfPresent } from "../files/read_file.ts";
 import type { Address } from "../net/address.ts";
 import { formatAddress } from "../net/address.ts";
 import {

@@ -1,12 +1,7 @@
 import { baseName } from "../base/text.ts";
 import type { Attachment } from "../cni/request.ts";
-import {
-  ensureFolder,
-  listIfPresent,
-  overwriteFile,
-  readIfPresent,
-  removeIfPresent,
-} from "../files/files.ts";
+import { ensureFolder, listIfPresent, overwriteFile, removeIfPresent } from "../files/files.ts";
+import { readIfPresent } from "../files/read_file.ts";
 import { stampFolder, stampOf } from "../files/stamp.ts";
 import type { Reservation } from "./reservation.ts";
 

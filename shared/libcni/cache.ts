@@ -8,14 +8,8 @@ import { quote } from "../base/text.ts";
 import { validateCachedAttachment } from "../../schemas/generated/validators.js";
 import { argProblem, idProblem, ifnameProblem, nulProblem } from "../cni/request.ts";
 import type { Attachment } from "../cni/request.ts";
-import {
-  ensureFolder,
-  isNoUsableFile,
-  listIfPresent,
-  readIfPresent,
-  removeIfPresent,
-  replaceFile,
-} from "../files/files.ts";
+import { ensureFolder, listIfPresent, removeIfPresent, replaceFile } from "../files/files.ts";
+import { isNoUsableFile, readIfPresent } from "../files/read_file.ts";
 import type { Json, JsonObject } from "../base/json.ts";
 import { keptResultName, resultsFolder } from "../files/paths.ts";
 

@@ -3,7 +3,7 @@ import { readdirSync } from "node:fs";
 import { CniError, Code } from "../cni/error.ts";
 import { errnoOf } from "../base/failure.ts";
 import { printable, quote } from "../base/text.ts";
-import { readIfPresent, readProblem } from "../files/files.ts";
+import { readIfPresent, readProblem } from "../files/read_file.ts";
 import { readList, readPlugin, readSingle } from "./list.ts";
 import type { NetworkList, PluginConf } from "./list.ts";
 

@@ -1,7 +1,8 @@
 import { readlinkSync, statSync } from "node:fs";
 import type { Stats } from "node:fs";
 import { isFailure } from "../base/failure.ts";
-import { listIfPresent, readIfPresent } from "../files/files.ts";
+import { listIfPresent } from "../files/files.ts";
+import { readIfPresent } from "../files/read_file.ts";
 import { netnsFolders, ownNetns } from "../files/paths.ts";
 import type { Cidr } from "../net/cidr.ts";
 import type { Link, Namespace, Node } from "./node.ts";

@@ -1,11 +1,6 @@
 import { isFailure } from "../base/failure.ts";
-import {
-  accessProblem,
-  findExecutable,
-  inodeOf,
-  readIfPresent,
-  writeProblem,
-} from "../files/files.ts";
+import { accessProblem, findExecutable, inodeOf, writeProblem } from "../files/files.ts";
+import { readIfPresent } from "../files/read_file.ts";
 import { fileAttributes } from "../files/attributes.ts";
 import type { Attributes } from "../files/attributes.ts";
 import { takeLock, takeNamedLock } from "../files/lock.ts";

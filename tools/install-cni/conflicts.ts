@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { isJsonArray, isJsonObject, parseJson } from "../../shared/base/json.ts";
-import { listIfPresent, readIfPresent } from "../../shared/files/files.ts";
+import { listIfPresent } from "../../shared/files/files.ts";
+import { readIfPresent } from "../../shared/files/read_file.ts";
 import { formatCidr, overlaps, parseCidr, subnetOf } from "../../shared/net/cidr.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
 import { NetError } from "../../shared/net/error.ts";

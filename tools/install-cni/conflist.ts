@@ -13,7 +13,7 @@ import { isJsonArray, isJsonObject, parseJson } from "../../shared/base/json.ts"
 import { quote } from "../../shared/base/text.ts";
 import { newIdProblem } from "../../shared/cni/request.ts";
 import { versionOf } from "../../shared/cni/version.ts";
-import { readIfPresent, readProblem } from "../../shared/files/files.ts";
+import { readIfPresent, readProblem } from "../../shared/files/read_file.ts";
 import type { JsonObject } from "../../shared/base/json.ts";
 import { mountedConflist } from "../../shared/files/paths.ts";
 import { defaultNetwork } from "../../shared/flannel/defaults.ts";

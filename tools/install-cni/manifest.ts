@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { readIfPresent } from "../../shared/files/files.ts";
+import { readIfPresent } from "../../shared/files/read_file.ts";
 
 /**
  * What was installed in a folder, kept in it as a file that `sha256sum --check` reads too. While an

@@ -6,9 +6,9 @@ import {
   ensureFolder,
   isPresent,
   listIfPresent,
-  readIfPresent,
   removeIfPresent,
 } from "../../shared/files/files.ts";
+import { readIfPresent } from "../../shared/files/read_file.ts";
 import { contentOf } from "../../shared/files/content.ts";
 import type { Content } from "../../shared/files/files.ts";
 import { takeTransientLock } from "../../shared/files/lock.ts";

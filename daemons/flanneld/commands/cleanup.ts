@@ -1,6 +1,7 @@
 import { Failure, messageOf } from "../../../shared/base/failure.ts";
 import { askStatus } from "../../../shared/daemon/status_socket.ts";
-import { readIfPresent, removeIfPresent } from "../../../shared/files/files.ts";
+import { removeIfPresent } from "../../../shared/files/files.ts";
+import { readIfPresent } from "../../../shared/files/read_file.ts";
 import {
   backendsFile,
   dockerOptsFile,

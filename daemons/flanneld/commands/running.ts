@@ -1,5 +1,6 @@
 import { readlinkSync } from "node:fs";
-import { listIfPresent, readIfPresent } from "../../../shared/files/files.ts";
+import { listIfPresent } from "../../../shared/files/files.ts";
+import { readIfPresent } from "../../../shared/files/read_file.ts";
 import { ownNetns } from "../../../shared/files/paths.ts";
 
 const program = "flanneld";

@@ -1,5 +1,6 @@
 import { isJsonObject, parseJson } from "../../../shared/base/json.ts";
-import { ensureFolder, readIfPresent, replaceFile } from "../../../shared/files/files.ts";
+import { ensureFolder, replaceFile } from "../../../shared/files/files.ts";
+import { readIfPresent } from "../../../shared/files/read_file.ts";
 
 /**
  * What a node remembers of its lease. The node that knows both owns the lease, even if its address

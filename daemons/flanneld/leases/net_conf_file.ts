@@ -1,5 +1,5 @@
 import { Failure } from "../../../shared/base/failure.ts";
-import { readIfPresent } from "../../../shared/files/files.ts";
+import { readIfPresent } from "../../../shared/files/read_file.ts";
 
 /** The text of net-conf.json. @throws Failure missing */
 export function readNetConfFile(path: string): string {

@@ -1,13 +1,8 @@
 import { statSync } from "node:fs";
 import { Failure } from "../../../shared/base/failure.ts";
 import { Secret } from "../../../shared/base/secret.ts";
-import {
-  createFile,
-  ensureFolder,
-  readIfPresent,
-  readProblem,
-  replaceFile,
-} from "../../../shared/files/files.ts";
+import { createFile, ensureFolder, replaceFile } from "../../../shared/files/files.ts";
+import { readIfPresent, readProblem } from "../../../shared/files/read_file.ts";
 import { keyBytes } from "../../../shared/netlink/wireguard.ts";
 import type { WireguardKeys } from "../backends/backend.ts";
 import { readKey } from "../backends/wireguard.ts";

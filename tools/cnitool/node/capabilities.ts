@@ -1,4 +1,4 @@
-import { readIfPresent } from "../../../shared/files/files.ts";
+import { readIfPresent } from "../../../shared/files/read_file.ts";
 
 /** CAP_SYS_ADMIN, as a bit of a set of capabilities (linux/capability.h). */
 const sysAdmin = 1n << 21n;

@@ -1,4 +1,4 @@
-import { readIfPresent } from "../../../../shared/files/files.ts";
+import { readIfPresent } from "../../../../shared/files/read_file.ts";
 import type { Family } from "../../../../shared/net/address.ts";
 import { linksWithLifetimes } from "../../../../shared/netlink/query.ts";
 import { NetlinkSocket } from "../../../../shared/netlink/socket.ts";
