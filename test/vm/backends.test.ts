@@ -1,38 +1,17 @@
 /** The backends that this machine's kernel may lack pass the same suite, in a virtual machine. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { BackendLab } from "../helpers/backends/lab.ts";
+import { expect, test } from "vitest";
 import { lostByChange } from "../helpers/backends/change.ts";
 import { vmBackendRows, type BackendRow } from "../helpers/backends/rows.ts";
-import { scenarios } from "../helpers/backends/scenarios.ts";
-import { createVmLab, startBackendVm } from "../helpers/backends/vm_lab.ts";
-import { vmProblem, type Vm } from "../lab/vm.ts";
+import { createVmLab } from "../helpers/backends/vm_lab.ts";
+import { stepLimit, testBackends, useBackendVm } from "../helpers/backends/vm_suite.ts";
 
-const limit = 300_000;
-let vm: Vm | undefined;
-let problem: string | undefined;
-beforeAll(async () => {
-  problem = await vmProblem();
-  if (problem !== undefined) console.warn(`Backends are not tested: ${problem}`);
-  else vm = await startBackendVm();
-}, limit);
-afterAll(async () => vm?.[Symbol.asyncDispose]());
+const booted = useBackendVm();
+testBackends(vmBackendRows, booted);
 
-describe.for(vmBackendRows)("$name", (row) => {
-  let lab: BackendLab | undefined;
-  beforeAll(async () => {
-    if (vm !== undefined) lab = await createVmLab(vm, row);
-  }, limit);
-  afterAll(async () => lab?.[Symbol.asyncDispose](), limit);
-
-  test.for(Object.entries(scenarios))("%s", { timeout: limit }, async ([, scenario], { skip }) => {
-    if (problem !== undefined) return skip(problem);
-    await scenario(lab ?? expect.fail(), row);
-  });
-});
-
-test("ipip to wireguard to vxlan to ipip, over a router", { timeout: 2 * limit }, async ({
+test("ipip to wireguard to vxlan to ipip, over a router", { timeout: 2 * stepLimit }, async ({
   skip,
 }) => {
+  const { vm, problem } = booted();
   if (vm === undefined) return skip(problem);
   const row: BackendRow = {
     ...{ name: "ipip", backend: { Type: "ipip" }, families: [4], told: { type: "ipip" } },

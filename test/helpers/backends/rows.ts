@@ -18,6 +18,8 @@ export interface BackendRow {
   readonly mtu: PerFamily<number> & { readonly pods: number };
   /** Node 1's routes of flanneld's. */
   readonly routes: readonly string[];
+  /** Where node 1's devices that encrypt send the packets for node 2, and they have no other peer. */
+  readonly endpoints?: Readonly<Record<string, string>>;
   /** What is done to node 1, and flanneld puts right. */
   readonly drifts: readonly string[];
   /** Whether packets are lost while no flanneld runs. */
@@ -166,6 +168,16 @@ const ipip = {
   mtu: { pods: 1480, 4: 1480 },
 } as const;
 
+const wireguard = {
+  families: both,
+  told: {
+    type: "wireguard",
+    data: '{"PublicKey":"KEY","Port":51820}',
+    dataV6: '{"PublicKey":"KEY","Port":51820}',
+  },
+  mtu: { pods: 1420, 4: 1420, 6: 1420 },
+} as const;
+
 /** Those that want another kernel. */
 export const vmBackendRows: readonly BackendRow[] = [
   {
@@ -184,20 +196,30 @@ export const vmBackendRows: readonly BackendRow[] = [
     drifts: ["ip link delete flannel.ipip", "ip route delete 10.244.2.0/24"],
   },
   {
+    ...wireguard,
     name: "wireguard",
     backend: { Type: "wireguard" },
-    families: both,
-    told: {
-      type: "wireguard",
-      data: '{"PublicKey":"KEY","Port":51820}',
-      dataV6: '{"PublicKey":"KEY","Port":51821}',
-    },
+    told: { ...wireguard.told, dataV6: '{"PublicKey":"KEY","Port":51821}' },
     devices: { 4: "flannel-wg", 6: "flannel-wg-v6" },
-    mtu: { pods: 1420, 4: 1420, 6: 1420 },
     routes: [
       "10.244.2.0/24 dev flannel-wg",
       "fd00:244:0:2::/64 dev flannel-wg-v6 metric 1024 pref medium",
     ],
     drifts: [...deviceDrifts("flannel-wg"), ...deviceDrifts("flannel-wg-v6", 6), ...routeDrifts],
+    endpoints: { "flannel-wg": "10.77.0.12:51820", "flannel-wg-v6": "[fd77::12]:51821" },
   },
 ];
+
+/** wireguard with one device for both families. */
+export const wireguardModeRows: readonly BackendRow[] = (["ipv4", "ipv6"] as const).map((Mode) => ({
+  ...wireguard,
+  name: `wireguard in Mode ${Mode}`,
+  backend: { Type: "wireguard", Mode },
+  devices: { 4: "flannel-wg", 6: "flannel-wg" },
+  routes: [
+    "10.244.2.0/24 dev flannel-wg",
+    "fd00:244:0:2::/64 dev flannel-wg metric 1024 pref medium",
+  ],
+  drifts: [...deviceDrifts("flannel-wg"), ...deviceDrifts("flannel-wg", 6), ...routeDrifts],
+  endpoints: { "flannel-wg": Mode === "ipv4" ? "10.77.0.12:51820" : "[fd77::12]:51820" },
+}));

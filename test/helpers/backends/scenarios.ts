@@ -25,6 +25,10 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
         for (const family of row.families) await reach(from, podAddress(to.number, family));
       }
     }
+    for (const [device, endpoint] of Object.entries(row.endpoints ?? {})) {
+      const text = (await first?.sh(`wg show ${device} endpoints`)) ?? "";
+      expect(text.trim().split("\t").slice(1)).toEqual([endpoint]);
+    }
   },
 
   "lets the longest packets pass, and answers longer ones": async (lab, row) => {

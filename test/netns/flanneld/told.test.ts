@@ -2,10 +2,10 @@
  * What flanneld tells the peers, the Kubernetes API and the plugin, beside what the Go flanneld 0.28
  * tells with the same config: annotations, the condition, values in etcd, and subnet.env.
  */
-import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { until } from "../../helpers/flanneld.ts";
 import { isBun } from "../../helpers/form.ts";
+import { toldByGo, withoutIdentity } from "../../helpers/told.ts";
 import {
   createEtcdNodes,
   createKubeNodes,
@@ -19,16 +19,6 @@ import {
   type KubeNodes,
 } from "../../helpers/flanneld_nodes.ts";
 
-interface Told {
-  readonly annotations: Readonly<Record<string, string>>;
-  readonly condition: Readonly<Record<string, string>>;
-  readonly subnetEnv: readonly string[];
-  readonly etcd?: string;
-}
-
-const goldens = JSON.parse(readFileSync("test/golden/flanneld/told.json", "utf8")) as Readonly<
-  Record<string, Told>
->;
 const networks6 = { EnableIPv6: true, IPv6Network: "fd00:244::/48" };
 const vxlan = { Type: "vxlan" };
 /** What JSON may write in several ways. */
@@ -56,15 +46,6 @@ const configs: Readonly<Record<string, object>> = {
   blackhole: { Backend: vxlan },
 };
 
-function goldenOf(name: string): Told {
-  const golden = goldens[name];
-  if (golden === undefined) throw new Error(`there is no golden ${name}`);
-  return golden;
-}
-
-const withoutMacs = (text: string): string =>
-  text.replaceAll(/(?:[\da-f]{2}:){5}[\da-f]{2}/g, "MAC");
-
 /** The Go program tells the pods an MTU that its device for IPv6 has no room for. */
 function withRoom(lines: readonly string[]): string[] {
   const isIpv6 = lines.some((line) => line.includes("IPV6"));
@@ -86,7 +67,7 @@ afterAll(async () => {
 test.for(Object.keys(configs))("with the Kubernetes API: %s", async (name) => {
   const { api } = kube;
   const node = kube.node(1);
-  const golden = goldenOf(name);
+  const golden = toldByGo(name);
   await node.sandbox.writeFile("/run/net-conf.json", netConf(configs[name] ?? {}));
   const podCIDRs = ["10.244.1.0/24", "fd00:244:0:1::/64"].filter((cidr) =>
     golden.subnetEnv.join(" ").includes(cidr.includes(":") ? "IPV6" : "_SUBNET=10."),
@@ -101,7 +82,7 @@ test.for(Object.keys(configs))("with the Kubernetes API: %s", async (name) => {
   });
   const { metadata, status } = (await api.call("node", "n1")) ?? expect.fail();
   const annotations = Object.entries(metadata.annotations).flatMap(([key, value]) =>
-    key.startsWith(prefix) ? [[key.slice(prefix.length), withoutMacs(value)]] : [],
+    key.startsWith(prefix) ? [[key.slice(prefix.length), withoutIdentity(value)]] : [],
   );
   expect(Object.fromEntries(annotations)).toEqual({
     ...golden.annotations,
@@ -113,7 +94,7 @@ test.for(Object.keys(configs))("with the Kubernetes API: %s", async (name) => {
   await daemon.end();
 });
 
-const inEtcd = Object.keys(configs).filter((name) => goldenOf(name).etcd !== undefined);
+const inEtcd = Object.keys(configs).filter((name) => toldByGo(name).etcd !== undefined);
 
 test.for(inEtcd)("with etcd: %s", async (name) => {
   const node = etcd.node(1);
@@ -129,8 +110,8 @@ test.for(inEtcd)("with etcd: %s", async (name) => {
       ? /^\/my\/prefix\/subnets\/10\.244\.\d+\.0-24&fd00:244:0:[\da-f]+::-64$/
       : /^\/my\/prefix\/subnets\/10\.244\.\d+\.0-24$/,
   );
-  const { etcd: value = "" } = goldenOf(name);
-  expect(withoutMacs(entry?.value ?? "")).toBe(
+  const { etcd: value = "" } = toldByGo(name);
+  expect(withoutIdentity(entry?.value ?? "")).toBe(
     name === "alloc-dual" ? value.replace("null", '"fd77::11"') : value,
   );
   expect(await ctl("lease", "timetolive", entry?.lease ?? "")).toContain(
