@@ -34,7 +34,12 @@ export function waitForLock(
   const end = performance.now() + timeout * mostTurns;
   for (let before = holdersOf(inode); ; ) {
     if (queueIn(timeout - firstLook)) return;
-    const now = holdersOf(inode);
+    let now = holdersOf(inode);
+    if (now.size === 0) {
+      // It became free after this process had left the queue, if it is not held in another PID namespace.
+      if (isLocked(path, sys.flock(fd, operation | LOCK_NB))) return;
+      now = holdersOf(inode);
+    }
     const holder = [...now].find((pid) => !isQueueing || before.has(pid));
     const isMoving = isQueueing && holder === undefined && now.size > 0;
     if (!isMoving || performance.now() >= end) throw busy(path, timeout, holder, isMoving);

@@ -117,6 +117,21 @@ describe("a lock", () => {
     expect(performance.now() - start).toBeGreaterThan(2500);
   });
 
+  test("that is freed just when the wait is over is taken", () => {
+    const held = takeLock(sys, path, 0);
+    let waits = 0;
+    const late: typeof sys = {
+      ...sys,
+      flockWithin: (...args) => {
+        const answer = sys.flockWithin(...args);
+        if (++waits === 2) held.release();
+        return answer;
+      },
+    };
+    takeLock(late, path, 2000).release();
+    expect(waits).toBe(2);
+  });
+
   test("that one process keeps is not waited for longer", async () => {
     await hold(path);
     const start = performance.now();
