@@ -118,13 +118,13 @@ describe("a lock", () => {
   });
 
   test("that is freed just when the wait is over is taken", () => {
-    const held = takeLock(sys, path, 0);
+    const locked = takeLock(sys, path, 0);
     let waits = 0;
     const late: typeof sys = {
       ...sys,
       flockWithin: (...args) => {
         const answer = sys.flockWithin(...args);
-        if (++waits === 2) held.release();
+        if (++waits === 2) locked.release();
         return answer;
       },
     };
