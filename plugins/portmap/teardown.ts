@@ -192,14 +192,10 @@ const noRecord: Omit<PortRecord, "forward"> = {
 function anyForward(conf: PortmapConfig, request: Request): PortForward {
   const { containerId, ifname } = request;
   const { network, mappings, options } = conf;
-  return { network, containerId, ifname, mappings, options, addresses: unspecified };
+  // They stand for both families, of which no address is known.
+  const addresses = families.map((family) => ({ address: { family, value: 0n }, prefix: 0 }));
+  return { network, containerId, ifname, mappings, options, addresses };
 }
-
-/** Stands for both families if no address is known. */
-const unspecified: PortForward["addresses"] = families.map((family) => ({
-  address: { family, value: 0n },
-  prefix: 0,
-}));
 
 /** Tries again to remove what earlier calls could not, until one fails again. */
 export function retryLeftovers(env: PortmapEnv): void {

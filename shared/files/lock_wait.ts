@@ -23,10 +23,8 @@ export function waitForLock(
 ): void {
   const operation = kind === "shared" ? LOCK_SH : LOCK_EX;
   const isQueueing = timeout >= leastQueueing;
-  const isTaken = tryFor(isQueueing ? trying : timeout, () =>
-    isLocked(path, sys.flock(fd, operation | LOCK_NB)),
-  );
-  if (isTaken) return;
+  const isTakenNow = (): boolean => isLocked(path, sys.flock(fd, operation | LOCK_NB));
+  if (tryFor(isQueueing ? trying : timeout, isTakenNow)) return;
   const queueIn = (milliseconds: number): boolean =>
     isQueueing && isLockedWithin(sys, fd, path, operation, milliseconds);
   if (queueIn(firstLook)) return;
@@ -37,7 +35,7 @@ export function waitForLock(
     let now = holdersOf(inode);
     if (now.size === 0) {
       // It became free after this process had left the queue, if it is not held in another PID namespace.
-      if (isLocked(path, sys.flock(fd, operation | LOCK_NB))) return;
+      if (isTakenNow()) return;
       now = holdersOf(inode);
     }
     const holder = [...now].find((pid) => !isQueueing || before.has(pid));

@@ -24,7 +24,7 @@ const stampFile = "stamp";
 const options = { followsLink: false } as const;
 
 /** Entries are in parts, by container, so that no call reads or writes much. */
-const allParts = "0123456789abcdef".split("");
+const allParts = "0123456789abcdef";
 
 /**
  * Who has which addresses of a network, so that nobody has to read the file of each address:
@@ -68,7 +68,7 @@ export class ReservationIndex {
   /** An index of all reservations there are. */
   static build(place: IndexPlace, reservations: readonly Reservation[]): ReservationIndex {
     const index = new ReservationIndex(place, 0, undefined);
-    const lines = new Map(allParts.map((part): [string, string[]] => [part, []]));
+    const lines = new Map(allParts.split("").map((part): [string, string[]] => [part, []]));
     for (const reservation of reservations) {
       const line = lineOf(reservation);
       if (line === undefined) continue;
