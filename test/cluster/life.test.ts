@@ -150,11 +150,37 @@ test("the control plane is away for a minute: traffic goes on, and then flanneld
   await deletePods(cluster, ["late"]);
 });
 
+test("flanneld hangs: its probe has it replaced, and traffic goes on", async () => {
+  const { kubectl } = cluster.plane;
+  // Sooner than by the manifest, where it takes a minute and a half.
+  const probe = { periodSeconds: 1, initialDelaySeconds: 1, failureThreshold: 5 };
+  const change = {
+    terminationGracePeriodSeconds: 1,
+    containers: [{ name: "kube-flannel", livenessProbe: probe }],
+  };
+  const patch = JSON.stringify({ spec: { template: { spec: change } } });
+  await kubectl("patch", "-n", "kube-flannel", "ds/kube-flannel-ds", "-p", patch);
+  await whenInstalled(cluster);
+  const before = await restarts();
+  const none = await lost(async () => {
+    await cluster.node(1).sandbox.output("pkill", ["-STOP", "-f", "flanneld --ip-masq"]);
+    await expectSoon("its container is replaced", async () => (await restarts()) !== before);
+    await whenInstalled(cluster);
+  });
+  expect(none).toBe(0);
+});
+
 test("a node loses its power and boots: its pods come back and are reached", async () => {
   const node = cluster.node(2);
+  const bootId = async () => node.sandbox.readFile("/proc/sys/kernel/random/boot_id");
+  const before = await bootId();
   await node.cutPower();
   await cluster.boot(node);
   const { sandbox } = node;
+  expect(await bootId()).not.toBe(before);
+  // A file system in memory has gone, and the disk has stayed.
+  expect(await sandbox.exists("/run/flannel/subnet.env")).toBe(false);
+  expect(await reservedOn(node)).toEqual(right.addresses);
   await expectSoon("the pod has a network again", async () => {
     const addresses = await reservedOn(node);
     const { stdout } = await cluster.plane.tryKubectl([
