@@ -118,6 +118,12 @@ export class KubeNode {
     return this.sandbox.namespaceAt(pod, netns.replace(/^\/var\/run\//, "/run/"));
   }
 
+  /** Why pods can have no network; "" if they can. */
+  async networkProblem(): Promise<string> {
+    const cri = await this.#connect();
+    return cri.problem();
+  }
+
   /** Ends all of its processes at once. Its disk stays. */
   async cutPower(): Promise<void> {
     this.#disconnect();
