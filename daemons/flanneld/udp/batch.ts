@@ -64,6 +64,11 @@ export class Batch {
     return this.#headers.readUInt32LE(slot * headerBytes + 56);
   }
 
+  /** The address that a received packet has come from. */
+  senderOf(slot: number): number {
+    return this.#addresses.readUInt32BE(slot * addressBytes + 4);
+  }
+
   /** Addresses a packet that is to be sent. */
   address(slot: number, length: number, to: number, port: number): void {
     this.#vectors.writeUInt32LE(length, slot * vectorBytes + 8);

@@ -165,7 +165,7 @@ export class Forwarder {
       const [at, length] = [this.#in.offset(slot), this.#in.lengthOf(slot)];
       // Nothing but packets for this node's pods: others would have this node forward for strangers.
       if (!isPacket(bytes, at, length) || !this.#isOwn(destinationOf(bytes, at))) continue;
-      if (this.#isOwn(sourceOf(bytes, at))) continue;
+      if (this.#isOwn(sourceOf(bytes, at)) || this.#isPod(this.#in.senderOf(slot))) continue;
       if (lowerTtl(bytes, at)) this.#in.write(this.#fdOf(tun), slot, length);
       else this.#sendBack(bytes, at);
     }
@@ -174,6 +174,11 @@ export class Forwarder {
   #isOwn(address: number): boolean {
     const { subnet = 0, prefix = 32 } = this.#node ?? {};
     return masked(address, prefix) === subnet;
+  }
+
+  /** Nodes send packets, and no pod: it could name any source. */
+  #isPod(address: number): boolean {
+    return this.#isOwn(address) || this.#table.find(address) !== undefined;
   }
 
   /**

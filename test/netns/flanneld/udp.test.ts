@@ -105,3 +105,57 @@ test.runIf(isBun)("connects pods, and is what flannel's is", async () => {
   );
   await Promise.all([daemon.end(), peer.end()]);
 });
+
+/** The Internet checksum of bytes in which it is 0 so far. */
+function checksum(bytes: Buffer): number {
+  let sum = 0;
+  for (let at = 0; at < bytes.length; at += 2) sum += bytes.readUInt16BE(at);
+  return ~((sum & 0xffff) + (sum >> 16)) & 0xffff;
+}
+
+/** ICMP's request to echo from one address to another, as an IPv4 packet. */
+function echoRequest(from: string, to: string): Buffer {
+  const packet = Buffer.alloc(28);
+  packet.set([0x45, 0, 0, packet.length, 0, 0, 0, 0, 64, 1]);
+  packet.set(from.split(".").map(Number), 12);
+  packet.set(to.split(".").map(Number), 16);
+  packet.writeUInt16BE(checksum(packet.subarray(0, 20)), 10);
+  packet[20] = 8;
+  packet.writeUInt16BE(checksum(packet.subarray(20)), 22);
+  return packet;
+}
+
+/** How many requests to echo have arrived in a pod. */
+async function echoRequestsIn({ sh }: Namespace): Promise<number> {
+  return Number(/^IcmpInEchos +(\d+)/m.exec(await sh("nstat -asz IcmpInEchos"))?.[1]);
+}
+
+test.runIf(isBun)("a pod does not get packets in that name another source", async () => {
+  await using cluster = await createKubeNodes(2, conf);
+  const [first, second] = [cluster.node(1), cluster.node(2)];
+  const daemons = [await start(first, 1, cluster), await start(second, 2, cluster)];
+  await Promise.all(daemons.map(async (daemon, at) => whenReady(cluster.node(at + 1), daemon)));
+  const [pod, far] = [await addPod(first, 1), await addPod(second, 2)];
+  expect(await pod.ping("10.244.2.2")).toBe(true);
+
+  const escaped = [...echoRequest("10.244.2.9", "10.244.1.2")]
+    .map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`)
+    .join("");
+  /** How many of five requests arrive in the pod of node 1. */
+  const arrivedFrom = async (sender: Pick<Namespace, "exec">): Promise<number> => {
+    const before = await echoRequestsIn(pod);
+    for (let at = 0; at < 5; at++) {
+      // bash's own printf would send what is before a byte of 10 by itself.
+      const script = `printf '${escaped}' > /run/packet; cat /run/packet > /dev/udp/10.77.0.11/8285`;
+      expect((await sender.exec("bash", ["-c", script])).exitCode).toBe(0);
+    }
+    // What comes after them has overtaken none.
+    expect(await far.ping("10.244.1.2")).toBe(true);
+    return (await echoRequestsIn(pod)) - before - 1;
+  };
+  // A node may: packets of its pods come so.
+  expect(await arrivedFrom(second.sandbox)).toBe(5);
+  expect(await arrivedFrom(pod)).toBe(0);
+  expect(await arrivedFrom(far)).toBe(0);
+  await Promise.all(daemons.map(async (daemon) => daemon.end()));
+});
