@@ -24,7 +24,7 @@ export async function keepKeys(path: string, tries = 2): Promise<WireguardKeys> 
     const kept = await keysIn(path);
     if (kept !== undefined) {
       // The Go program's file may have been copied.
-      if ((statSync(path).mode & 0o077) !== 0) replaceFile(path, textOf(kept), fileMode);
+      if (isOthersToRead(path)) replaceFile(path, textOf(kept), fileMode);
       return kept;
     }
     const made = await newKeys();
@@ -42,6 +42,12 @@ export async function keepKeys(path: string, tries = 2): Promise<WireguardKeys> 
   }
   // Another flanneld has been faster.
   return keepKeys(path, tries - 1);
+}
+
+/** Its owner may read a file whatever its mode says. */
+function isOthersToRead(path: string): boolean {
+  const { mode, uid } = statSync(path);
+  return (mode & 0o077) !== 0 || uid !== 0;
 }
 
 /** The keys in a file; undefined if there is none. @throws Failure invalid */

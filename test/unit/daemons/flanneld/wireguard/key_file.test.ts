@@ -1,5 +1,7 @@
 import {
   chmodSync,
+  chownSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -66,6 +68,47 @@ it("takes a key with a newline, and from others what they may not read", async (
   expect((await keepKeys(path)).publicKey).toBe(publicKey);
   expect(statSync(path).mode & 0o777).toBe(0o400);
   expect(readFileSync(path, "utf8")).toBe(text);
+});
+
+/** Writes a key. @returns its text, and the public one. */
+async function writeKey() {
+  const { privateKey, publicKey } = await newKeys();
+  const text = Buffer.from(privateKey.reveal()).toString("base64");
+  write(text);
+  return { text, publicKey };
+}
+
+it.runIf(process.getuid?.() === 0)("takes a key from an owner who is not root", async () => {
+  const { text, publicKey } = await writeKey();
+  chownSync(path, 1000, 1000);
+  expect((await keepKeys(path)).publicKey).toBe(publicKey);
+  expect(statSync(path)).toMatchObject({ uid: 0, gid: 0 });
+  expect(readFileSync(path, "utf8")).toBe(text);
+});
+
+it.runIf(process.getuid?.() === 0)("follows a link, and leaves what is root's alone", async () => {
+  const { publicKey } = await writeKey();
+  const link = join(folder, "link");
+  symlinkSync(path, link);
+  expect((await keepKeys(link)).publicKey).toBe(publicKey);
+  expect(lstatSync(link).isSymbolicLink()).toBe(true);
+  // A link to what others may read gives way to a file of its own.
+  chmodSync(path, 0o644);
+  expect((await keepKeys(link)).publicKey).toBe(publicKey);
+  expect(lstatSync(link).mode & 0o7777).toBe(0o400);
+  expect(lstatSync(link).isFile()).toBe(true);
+});
+
+it("says the file of a half-written key, and nothing of it", async () => {
+  const { text } = await writeKey();
+  chmodSync(path, 0o600);
+  for (const length of [1, 22, 43]) {
+    writeFileSync(path, text.slice(0, length));
+    const problem = await keepKeys(path).catch((error: unknown) => String(error));
+    expect(problem).toContain(`Cannot use the private key in ${path}: it must be 32 bytes`);
+    if (length > 1) expect(problem).not.toContain(text.slice(0, length));
+    expect(readFileSync(path, "utf8")).toBe(text.slice(0, length));
+  }
 });
 
 it("finds none without making one", async () => {
