@@ -1,5 +1,5 @@
 import type { Churn } from "../../../shared/daemon/churn.ts";
-import type { Lease } from "../../../shared/flannel/lease.ts";
+import type { Lease, LeaseAttributes } from "../../../shared/flannel/lease.ts";
 import {
   formatAddress,
   isLoopback,
@@ -51,17 +51,33 @@ export function admit(lease: Lease, context: AdmissionContext): Lease | string {
     familyProblem(subnet, publicIp, network, context) ??
     familyProblem(subnetV6, publicIpv6, ipv6Network, context);
   if (problem !== undefined) return problem;
-  return subnet === lease.subnet && subnetV6 === lease.subnetV6
+  const attributes = withoutUnfit(lease.attributes, context);
+  return subnet === lease.subnet && subnetV6 === lease.subnetV6 && attributes === lease.attributes
     ? lease
-    : { ...lease, subnet, subnetV6 };
+    : { ...lease, subnet, subnetV6, attributes };
+}
+
+/**
+ * Attributes without an address that nothing can be sent to: wireguard may send the packets for one family's
+ * subnet to the other one's address.
+ */
+function withoutUnfit(attributes: LeaseAttributes, context: AdmissionContext): LeaseAttributes {
+  const { publicIp, publicIpv6 } = attributes;
+  const fit = (address: Address | undefined) =>
+    address === undefined || addressProblem(address, context) === undefined ? address : undefined;
+  const [fit4, fit6] = [fit(publicIp), fit(publicIpv6)];
+  return fit4 === publicIp && fit6 === publicIpv6
+    ? attributes
+    : { ...attributes, publicIp: fit4, publicIpv6: fit6 };
 }
 
 function familyProblem(
   subnet: Cidr | undefined,
   publicIp: Address | undefined,
   network: Cidr | undefined,
-  { ownSubnets, ownAddresses, nodeNetworks }: AdmissionContext,
+  context: AdmissionContext,
 ): string | undefined {
+  const { ownSubnets, nodeNetworks } = context;
   if (subnet === undefined || network === undefined) return undefined;
   if (subnet.prefix < network.prefix || !contains(network, subnet.address)) {
     return `its subnet ${formatCidr(subnet)} is outside of the network ${formatCidr(network)}`;
@@ -79,25 +95,27 @@ function familyProblem(
   if (publicIp === undefined) {
     return `it has no public address for its subnet ${formatCidr(subnet)}`;
   }
-  const problem = addressProblem(publicIp, subnet, { ownSubnets, ownAddresses });
+  const problem =
+    publicIp.family === subnet.address.family
+      ? addressProblem(publicIp, context, subnet)
+      : unreachable;
   return problem === undefined
     ? undefined
     : `its public address ${formatAddress(publicIp)} ${problem}`;
 }
 
+const unreachable = "must be an address that packets can be sent to";
+
+/** @param subnet the peer's own. */
 function addressProblem(
   publicIp: Address,
-  subnet: Cidr,
   { ownSubnets, ownAddresses }: Pick<AdmissionContext, "ownSubnets" | "ownAddresses">,
+  subnet?: Cidr,
 ): string | undefined {
-  if (publicIp.family !== subnet.address.family || !isUnicast(publicIp)) {
-    return "must be an address that packets can be sent to";
-  }
+  if (!isUnicast(publicIp)) return unreachable;
   if (ownAddresses.some((own) => sameAddress(own, publicIp))) return "is this node's";
-  if (contains(subnet, publicIp) || ownSubnets.some((own) => contains(own, publicIp))) {
-    return "is in a subnet of pods";
-  }
-  return undefined;
+  const pods = subnet === undefined ? ownSubnets : [subnet, ...ownSubnets];
+  return pods.some((known) => contains(known, publicIp)) ? "is in a subnet of pods" : undefined;
 }
 
 function isUnicast(address: Address): boolean {

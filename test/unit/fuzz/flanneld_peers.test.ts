@@ -8,7 +8,9 @@ import { describe } from "vitest";
 
 import type { Backend, ExternalInterface } from "../../../daemons/flanneld/backends/backend.ts";
 import { hostGw } from "../../../daemons/flanneld/backends/host_gw.ts";
+import { ipip } from "../../../daemons/flanneld/backends/ipip.ts";
 import { vxlan } from "../../../daemons/flanneld/backends/vxlan.ts";
+import { readWireguardOptions, wireguard } from "../../../daemons/flanneld/backends/wireguard.ts";
 import { FamilyState } from "../../../daemons/flanneld/family_state.ts";
 import { PeerAdmission } from "../../../daemons/flanneld/leases/admission.ts";
 import { annotationKeys } from "../../../daemons/flanneld/leases/annotations.ts";
@@ -16,15 +18,24 @@ import { EtcdPeers } from "../../../daemons/flanneld/leases/etcd_peers.ts";
 import { KubePeers } from "../../../daemons/flanneld/leases/kube_peers.ts";
 import type { PeerLeases } from "../../../daemons/flanneld/leases/lease_manager.ts";
 import { PeerBook } from "../../../daemons/flanneld/peer_book.ts";
+import type { PeerState } from "../../../daemons/flanneld/peer_state.ts";
+import { WireguardState } from "../../../daemons/flanneld/wireguard_state.ts";
 import { Churn } from "../../../shared/daemon/churn.ts";
 import { readRange, readWatch } from "../../../shared/etcd/messages.ts";
 import { MessageWriter, ProtobufError } from "../../../shared/etcd/protobuf.ts";
 import { isJsonObject } from "../../../shared/base/json.ts";
 import type { Json } from "../../../shared/base/json.ts";
+import { Secret } from "../../../shared/base/secret.ts";
 import type { Lease } from "../../../shared/flannel/lease.ts";
 import { JsonSplitter, StreamError } from "../../../shared/kube/json_splitter.ts";
 import { parseObject, readMetadata } from "../../../shared/kube/metadata.ts";
-import { isUnspecified, parseAddress, sameAddress } from "../../../shared/net/address.ts";
+import {
+  formatAddress,
+  isLoopback,
+  isUnspecified,
+  parseAddress,
+  sameAddress,
+} from "../../../shared/net/address.ts";
 import type { Family } from "../../../shared/net/address.ts";
 import { overlaps, parseCidr } from "../../../shared/net/cidr.ts";
 import { isWithin } from "../../../shared/net/subnets.ts";
@@ -58,7 +69,15 @@ const options = {
   ...{ vni: 1, port: undefined, mtu: undefined, gbp: false, learning: false },
   directRouting: true,
 };
-const backends: readonly Backend[] = [vxlan(networks, options), hostGw(networks)];
+const keyOf = (byte: number): string => Buffer.alloc(32, byte).toString("base64");
+const keysOfNode = { publicKey: keyOf(1), privateKey: new Secret(Buffer.alloc(32, 2)) };
+const wireguardBackends = ["separate", "auto", "ipv4", "ipv6"].map((Mode) =>
+  wireguard(networks, readWireguardOptions({ Mode }), keysOfNode),
+);
+const backends: readonly Backend[] = [
+  ...[vxlan(networks, options), hostGw(networks), ...wireguardBackends],
+  ipip({ ...networks, ipv6: undefined }, { DirectRouting: true }),
+];
 
 /** Goes the way of leases to what is wanted of the kernel, and looks at that; twice, as if renewed. */
 function judge(read: () => PeerLeases): void {
@@ -73,9 +92,7 @@ function judge(read: () => PeerLeases): void {
   );
   const { leases } = admission.update(read());
   for (const backend of backends) {
-    const families = new Map(
-      ([4, 6] as const).map((family) => [family, familyOf(family)] as const),
-    );
+    const families = familiesOf(backend);
     const book = new PeerBook(backend, families);
     const side = {
       external,
@@ -109,18 +126,50 @@ function judge(read: () => PeerLeases): void {
         assert.ok(!overlaps(peer.subnet, rival.peer.subnet), "two have one subnet");
       }
     }
+    judgeWireguard(joined);
     for (const _ of book.update(read().leases)) continue;
   }
 }
 
-function familyOf(family: Family) {
+/** Keys are of one node each, and packets go to where there may be a node. */
+function judgeWireguard(joined: readonly PeerState[]): void {
+  const owners = new Map<string, string>();
+  for (const { peer, objects } of joined) {
+    const { publicKey, endpoint } = objects?.wireguard ?? {};
+    if (publicKey === undefined) continue;
+    assert.ok(/^[\w+/]{43}=$/.test(publicKey) && publicKey !== keysOfNode.publicKey, publicKey);
+    const device = `${String(objects?.link)} ${publicKey}`;
+    assert.equal(owners.get(device) ?? peer.id, peer.id, "two have one key");
+    owners.set(device, peer.id);
+    assert.ok(endpoint !== undefined && endpoint.port > 0 && endpoint.port < 65_536);
+    const { address } = endpoint;
+    assert.ok(!isUnspecified(address) && !isLoopback(address), "nobody's address");
+    const [first] = formatAddress(address).split(/[.:]/);
+    assert.ok(!["ff02", "224", "255"].includes(first ?? ""), "many nodes' address");
+    for (const ours of [...addresses[4], ...addresses[6]]) assert.ok(!sameAddress(address, ours));
+  }
+}
+
+/** What there is of each family that a backend carries. */
+function familiesOf({ type, wireguardDevices }: Backend) {
+  const names = wireguardDevices ?? new Map<Family, string>();
+  const states = new Map([...names.values()].map((name) => [name, new WireguardState(name)]));
+  const families = ([4, 6] as const).filter((family) => family === 4 || type !== "ipip");
+  return new Map(
+    families.map((family) => [family, familyOf(family, states.get(names.get(family) ?? ""))]),
+  );
+}
+
+function familyOf(family: Family, encrypting: WireguardState | undefined) {
   const network = family === 4 ? networks.ipv4 : networks.ipv6;
-  const state = new FamilyState(family, {
-    networks: [network],
-    ownSubnets: [],
-    isDevice: () => false,
-    isPeer: () => false,
-  });
+  const ownership = { networks: [network], ownSubnets: [] };
+  const state = new FamilyState(
+    ...([
+      family,
+      { ...ownership, isDevice: () => false, isPeer: () => false },
+      encrypting,
+    ] as const),
+  );
   return { network, state, ownSubnet: family === 4 ? own.subnet : own.subnetV6 };
 }
 
@@ -136,16 +185,41 @@ const subnets = [
 const publicIps = [
   ...["10.77.0.12", "10.77.0.11", "10.77.0.1", "0.0.0.0", "255.255.255.255", "224.0.0.1"],
   ...["127.0.0.1", "10.244.1.5", "10.244.2.2", "fd77::12", ""],
+  ...["fd77::11", "fd00:244:0:1::5", "::", "::1", "ff02::1"],
 ];
 const data = [
   ...['{"VNI":1,"VtepMAC":"b2:27:63:ca:a8:ba"}', "null", "[]", '{"VNI":7}', '{"VtepMAC":7}', ""],
   ...['{"VNI":1,"VtepMAC":"02:00:00:00:00:01"}', '{"VNI":1,"VtepMAC":"ff:ff:ff:ff:ff:ff"}'],
+  ...[1, 3, 4].map(
+    (byte) => `{"PublicKey":"${keyOf(byte)}","Port":${[51820, 0, 7, 65536][byte % 4]}}`,
+  ),
+  ...[`{"PublicKey":"${keyOf(0)}"}`, `{"PublicKey":"${keyOf(3).slice(4)}"}`, '{"PublicKey":{}}'],
   ...['{"VNI":1,"VtepMAC":"00:00:00:00:00:00"}', '{"__proto__":{"VtepMAC":"b2:27:63:ca:a8:bb"}}'],
 ];
 const deepData = `{"VNI":1,"VtepMAC":"b2:27:63:ca:a8:bc","x":${"[".repeat(20_000)}${"]".repeat(20_000)}}`;
 const types = ["vxlan", "host-gw", "wireguard", "", "__proto__"];
 
-const statement = fc.record({
+/** Mostly the one that is right. */
+const mostly = (right: string, wrong: readonly string[]) =>
+  fc.oneof({ weight: 4, arbitrary: fc.constant(right) }, fc.constantFrom(...wrong));
+
+/** Nearly right, as a peer of wireguard. */
+const encrypting = fc.record({
+  name: fc.constantFrom("n2", "n3"),
+  subnets: fc
+    .tuple(
+      fc.constantFrom("10.244.2.0/24", "10.244.3.0/24"),
+      mostly("fd00:244:0:2::/64", ["fd00:244:0:3::/64", "::/0", ""]),
+    )
+    .map((all) => all.filter((subnet) => subnet !== "")),
+  publicIp: mostly("10.77.0.12", publicIps),
+  publicIpv6: mostly("fd77::12", publicIps),
+  data: mostly(`{"PublicKey":"${keyOf(3)}","Port":51820}`, data),
+  dataV6: mostly(`{"PublicKey":"${keyOf(3)}","Port":51821}`, data),
+  type: mostly("wireguard", types),
+});
+
+const anyStatement = fc.record({
   name: fc.constantFrom("n1", "n2", "n3", "n4", "__proto__", ""),
   subnets: fc.array(fc.constantFrom(...subnets), { maxLength: 3 }),
   publicIp: fc.constantFrom(...publicIps),
@@ -157,6 +231,7 @@ const statement = fc.record({
   dataV6: fc.constantFrom(...data),
   type: fc.constantFrom(...types),
 });
+const statement = fc.oneof(anyStatement, encrypting);
 type Statement = typeof statement extends fc.Arbitrary<infer T> ? T : never;
 
 function node(peer: Statement): Json {
@@ -289,6 +364,7 @@ describe("what this node wants of the kernel", () => {
   const entry = fc.tuple(
     fc.oneof(
       fc.constantFrom(...subnets).map((subnet) => subnet.replace("/", "-")),
+      fc.constantFrom("10.244.2.0-24", "10.244.3.0-24&fd00:244:0:3::-64"),
       likeTexts(["10.244.2.0-24", "10.244.2.0-24&fd00:244:0:2::-64"]),
     ),
     fc.oneof(statement.map(valueOf), likeTexts([valueOf(known)])),

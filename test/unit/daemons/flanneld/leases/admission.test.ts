@@ -71,6 +71,20 @@ describe("admit", () => {
     });
   });
 
+  it.each(["::", "::1", "ff02::1", "fd77::11", "fd00:244:0:1::5"])(
+    "leaves out %s, which nothing can be sent to, of a family without a subnet",
+    (publicIpv6) => {
+      const lease = peer("n2", { subnetV6: undefined, publicIpv6 });
+      const attributes = { ...lease.attributes, publicIpv6: undefined };
+      expect(admit(lease, here)).toEqual({ ...lease, attributes });
+    },
+  );
+
+  it("leaves an address of a family without a subnet, which wireguard may send to", () => {
+    const lease = peer("n2", { subnetV6: undefined });
+    expect(admit(lease, here)).toBe(lease);
+  });
+
   it.each<[Parts, string]>([
     [{ subnet: undefined, subnetV6: undefined }, "it has no subnet"],
     [
