@@ -3,21 +3,8 @@ import { closeSync } from "node:fs";
 import type { Sys } from "../runtime/sys.ts";
 import { Flag, frame, readU32, Type } from "./codec.ts";
 import type { Message } from "./codec.ts";
-import { check } from "./socket.ts";
+import { bufferBytes, MSG_TRUNC, NLMSG_DONE, NLMSG_ERROR, openNetlink } from "./socket.ts";
 
-const AF_NETLINK = 16;
-const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
-const NETLINK_ROUTE = 0;
-const SOL_SOCKET = 1;
-const SO_RCVTIMEO = 20;
-const SOL_NETLINK = 270;
-const NETLINK_GET_STRICT_CHK = 12;
-const NLMSG_ERROR = 2;
-const NLMSG_DONE = 3;
-const MSG_TRUNC = 0x20;
-/** Seconds that the kernel may take for an answer. */
-const answerSeconds = 10;
-const bufferBytes = 32768;
 /** 32-bit words of a message's header, and of a header and a struct rtmsg or ndmsg. */
 const [header, fixed] = [4, 7];
 /** The attribute with an entry's age, by the message's type: NDA_CACHEINFO and RTA_CACHEINFO. */
@@ -36,14 +23,7 @@ export class DumpDigest implements Disposable {
   /** In the network namespace that the thread is in. @throws Failure kernel */
   constructor(sys: Sys) {
     this.#sys = sys;
-    this.#fd = check(
-      sys.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_ROUTE),
-      "open a netlink socket",
-    );
-    const on = Buffer.from(new Int32Array([1]).buffer);
-    sys.setsockopt(this.#fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, on);
-    const timeout = Buffer.from(new BigInt64Array([BigInt(answerSeconds), 0n]).buffer);
-    sys.setsockopt(this.#fd, SOL_SOCKET, SO_RCVTIMEO, timeout);
+    this.#fd = openNetlink(sys);
   }
 
   /**

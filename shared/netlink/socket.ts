@@ -13,20 +13,19 @@ import {
   unframe,
 } from "./codec.ts";
 import type { Message, Received } from "./codec.ts";
+import { SOL_SOCKET, SO_RCVTIMEO } from "../runtime/socket_constants.ts";
 
 const AF_NETLINK = 16;
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
 const NETLINK_ROUTE = 0;
-const SOL_SOCKET = 1;
-const SO_RCVTIMEO = 20;
 const SOL_NETLINK = 270;
 /** Socket option: a refusal carries the kernel's explanation. */
 const NETLINK_EXT_ACK = 11;
 /** Socket option: dumps honour the request's filter, such as one link's addresses. */
 const NETLINK_GET_STRICT_CHK = 12;
-const MSG_TRUNC = 0x20;
-const NLMSG_ERROR = 2;
-const NLMSG_DONE = 3;
+export const MSG_TRUNC = 0x20;
+export const NLMSG_ERROR = 2;
+export const NLMSG_DONE = 3;
 /** Header flag of an error that does not repeat the request. */
 const NLM_F_CAPPED = 0x100;
 const NLM_F_ACK_TLVS = 0x200;
@@ -37,7 +36,7 @@ const answerSeconds = 10;
 /** How often a dump is repeated because something changed during it. A dump takes microseconds. */
 const dumpTries = 100;
 /** The kernel fills at most this much of a reader's buffer at a time. */
-const bufferBytes = 32768;
+export const bufferBytes = 32768;
 /** That of a closed socket, for the next one: a tool opens thousands, one after another. */
 let spareBuffer: Buffer | undefined;
 
@@ -51,6 +50,20 @@ export interface Reply {
   readonly received: readonly Received[];
 }
 
+/**
+ * Opens a netlink socket, which waits for an answer for {@link answerSeconds}.
+ * @throws Failure kernel
+ */
+export function openNetlink(sys: Sys, protocol: number = NETLINK_ROUTE): number {
+  const fd = check(sys.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol), "open a netlink socket");
+  const on = Buffer.of(1, 0, 0, 0);
+  sys.setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, on);
+  sys.setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, on);
+  const timeout = Buffer.from(new BigInt64Array([BigInt(answerSeconds), 0n]).buffer);
+  sys.setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, timeout);
+  return fd;
+}
+
 /** A netlink socket, by default to rtnetlink. It belongs to the network namespace that the thread was in when it was made. */
 export class NetlinkSocket implements Disposable {
   readonly #sys: Sys;
@@ -59,15 +72,10 @@ export class NetlinkSocket implements Disposable {
   #seq = 1;
 
   /** @throws Failure kernel */
-  constructor(sys: Sys, protocol: number = NETLINK_ROUTE) {
+  constructor(sys: Sys, protocol?: number) {
     spareBuffer = undefined;
     this.#sys = sys;
-    this.#fd = check(sys.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol), "open a netlink socket");
-    const on = Buffer.from(new Int32Array([1]).buffer);
-    sys.setsockopt(this.#fd, SOL_NETLINK, NETLINK_EXT_ACK, on);
-    sys.setsockopt(this.#fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, on);
-    const timeout = Buffer.from(new BigInt64Array([BigInt(answerSeconds), 0n]).buffer);
-    sys.setsockopt(this.#fd, SOL_SOCKET, SO_RCVTIMEO, timeout);
+    this.#fd = openNetlink(sys, protocol);
   }
 
   /**
