@@ -1,6 +1,6 @@
 import { withoutFullStop } from "../../shared/base/text.ts";
 import type { Lease } from "../../shared/flannel/lease.ts";
-import type { ChosenInterface } from "./external_interface.ts";
+import type { ExternalInterface } from "./backends/backend.ts";
 import type { Admission } from "./leases/admission.ts";
 import type { LeaseManagerHealth } from "./leases/lease_manager.ts";
 import { flanneldMetrics } from "./metrics.ts";
@@ -21,7 +21,7 @@ export interface DaemonState {
   readonly refusals: RefusalLog;
   readonly admitted: Admission | undefined;
   readonly lease: Lease | undefined;
-  readonly external: ChosenInterface | undefined;
+  readonly external: ExternalInterface | undefined;
   readonly backend: string | undefined;
   /** Bytes, of the pods. */
   readonly mtu: number | undefined;

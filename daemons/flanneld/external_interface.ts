@@ -5,6 +5,7 @@ import { NetError } from "../../shared/net/error.ts";
 import type { InterfaceAddress, RouteSource } from "../../shared/netlink/interface_address.ts";
 import { parseGoPattern } from "./go_pattern.ts";
 import type { Families } from "./leases/annotations.ts";
+import type { ExternalInterface } from "./backends/backend.ts";
 import type { InterfaceOptions } from "./options.ts";
 
 /** What the node has: the interfaces to choose from. */
@@ -21,20 +22,8 @@ export interface ObservedInterfaces {
   readonly canReach: RouteSource | undefined;
 }
 
-/** The interface that leads to the other nodes, and what they are told of it. */
-export interface ChosenInterface {
-  readonly name: string;
-  readonly index: number;
-  /** Bytes. */
-  readonly mtu: number;
-  readonly address: Address | undefined;
-  readonly addressV6: Address | undefined;
-  readonly publicIp: Address | undefined;
-  readonly publicIpv6: Address | undefined;
-}
-
 /** Changes with everything that the node's devices or its peers depend on. */
-export function interfaceKey(external: ChosenInterface): string {
+export function interfaceKey(external: ExternalInterface): string {
   const { name, index, mtu, address, addressV6, publicIp, publicIpv6 } = external;
   const addresses = [address, addressV6, publicIp, publicIpv6].map((known) => known?.value);
   return [name, index, mtu, ...addresses].join(" ");
@@ -60,7 +49,7 @@ export function chooseInterface(
   observed: ObservedInterfaces,
   options: InterfaceOptions,
   families: Families,
-): ChosenInterface {
+): ExternalInterface {
   const problems: string[] = [];
   for (const find of finders(observed, options, families)) {
     try {
@@ -176,7 +165,7 @@ function complete(
   candidate: Candidate,
   { publicIp, publicIpv6 }: InterfaceOptions,
   { enableIpv4, enableIpv6 }: Families,
-): ChosenInterface {
+): ExternalInterface {
   const link = observed.links.find(({ index }) => index === candidate.link);
   if (link === undefined) throw new Misfit("the interface has gone");
   const choose = (

@@ -1,7 +1,7 @@
 import type { NetConf } from "../../shared/flannel/net_conf.ts";
 import { backendsFile } from "../../shared/files/paths.ts";
 import { randomMac } from "../../shared/node/random.ts";
-import type { Backend, DeviceMacs } from "./backends/backend.ts";
+import type { Backend, DeviceMacs, ExternalInterface } from "./backends/backend.ts";
 import { chooseBackend } from "./backends/choose.ts";
 import { chooseMacs, readVxlanOptions } from "./backends/vxlan.ts";
 import { checkBridgeFilter } from "./bridge_filter.ts";
@@ -9,7 +9,6 @@ import { choosePeerKeeper } from "./choose_peer_keeper.ts";
 import { untilAborted, untilStep } from "./daemon_context.ts";
 import type { DaemonContext } from "./daemon_context.ts";
 import { EarlierBackends } from "./earlier_backends.ts";
-import type { ChosenInterface } from "./external_interface.ts";
 import type { NodeSettings } from "./leases/lease_manager.ts";
 import { OverlayKernel } from "./overlay_kernel.ts";
 import { chooseExternal } from "./own_node.ts";
@@ -21,7 +20,7 @@ export interface NodeSetup {
   readonly conf: NetConf;
   readonly settings: NodeSettings;
   /** That which led to the other nodes at the start. */
-  readonly external: ChosenInterface;
+  readonly external: ExternalInterface;
   readonly backend: Backend;
   readonly macs: DeviceMacs;
   readonly kernel: OverlayKernel;

@@ -4,7 +4,7 @@ import { formatCidr } from "../../shared/net/cidr.ts";
 import { untilAborted, untilStep } from "./daemon_context.ts";
 import type { DaemonContext } from "./daemon_context.ts";
 import { interfaceKey } from "./external_interface.ts";
-import type { ChosenInterface } from "./external_interface.ts";
+import type { ExternalInterface } from "./backends/backend.ts";
 import type { AdmissionContext } from "./leases/admission.ts";
 import type { NodeSetup } from "./node_setup.ts";
 import { subnetsOf, trafficSubnets } from "./own_node.ts";
@@ -24,9 +24,9 @@ export interface NodeSyncOptions {
 
 export interface NodeObserver {
   /** The interface that leads to the other nodes now. */
-  readonly external: () => ChosenInterface;
+  readonly external: () => ExternalInterface;
   /** What peers' leases must agree with. */
-  readonly context: (lease: Lease, external: ChosenInterface) => AdmissionContext;
+  readonly context: (lease: Lease, external: ExternalInterface) => AdmissionContext;
 }
 
 /**
@@ -36,7 +36,7 @@ export interface NodeObserver {
 export class NodeSync {
   readonly #options: NodeSyncOptions;
   #lease: Lease | undefined;
-  #external: ChosenInterface | undefined;
+  #external: ExternalInterface | undefined;
   /** What the reconciler, the rules and the admission of peers were last told. */
   #applied = "";
   /** Whether there is something to follow that came before it could be. */
@@ -53,7 +53,7 @@ export class NodeSync {
   }
 
   /** Undefined before {@link begin}. */
-  get external(): ChosenInterface | undefined {
+  get external(): ExternalInterface | undefined {
     return this.#external;
   }
 
@@ -63,7 +63,7 @@ export class NodeSync {
   }
 
   /** Makes ready what reaches peers by other means than the kernel's tables. */
-  async prepare(lease: Lease, external: ChosenInterface): Promise<void> {
+  async prepare(lease: Lease, external: ExternalInterface): Promise<void> {
     const { daemon, setup } = this.#options;
     await untilStep(daemon, "commands", async () => setup.keeper?.follow(lease, external));
     await setup.earlierBackends.follow(lease, external);
@@ -131,7 +131,7 @@ export class NodeSync {
     await this.writeFile();
   }
 
-  async #apply(external: ChosenInterface, lease: Lease): Promise<void> {
+  async #apply(external: ExternalInterface, lease: Lease): Promise<void> {
     const { daemon, setup, reconciler, traffic, peers, observe } = this.#options;
     const { conf, macs } = setup;
     const context = await untilStep(daemon, "interface", async () =>

@@ -7,7 +7,7 @@ import type { Family } from "../../shared/net/address.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
 import type { Sys } from "../../shared/runtime/sys.ts";
 import { chooseInterface } from "./external_interface.ts";
-import type { ChosenInterface } from "./external_interface.ts";
+import type { ExternalInterface } from "./backends/backend.ts";
 import type { AdmissionContext } from "./leases/admission.ts";
 import type { Subnets } from "./leases/etcd_entries.ts";
 import type { KnownLease, NodeSettings } from "./leases/lease_manager.ts";
@@ -34,7 +34,7 @@ export function chooseExternal(
   given: InterfaceOptions,
   settings: NodeSettings,
   conf: NetConf,
-): ChosenInterface {
+): ExternalInterface {
   const options = interfaceOptions(given, settings);
   const chosen = chooseInterface(observeInterfaces(sys, options.canReach), options, conf);
   return { ...chosen, mtu: settings.mtu ?? chosen.mtu };
@@ -63,7 +63,7 @@ export function admissionContext(
   sys: Sys,
   { network, ipv6Network }: NetConf,
   lease: Lease,
-  { index, publicIp, publicIpv6 }: ChosenInterface,
+  { index, publicIp, publicIpv6 }: ExternalInterface,
 ): AdmissionContext {
   return {
     network,

@@ -3,7 +3,7 @@ import { onTestFinished } from "vitest";
 
 import type { NodeSetup } from "../../../../daemons/flanneld/node_setup.ts";
 import type { DaemonContext } from "../../../../daemons/flanneld/daemon_context.ts";
-import type { ChosenInterface } from "../../../../daemons/flanneld/external_interface.ts";
+import type { ExternalInterface } from "../../../../daemons/flanneld/backends/backend.ts";
 import type { AdmissionContext } from "../../../../daemons/flanneld/leases/admission.ts";
 import type { LeaseManager } from "../../../../daemons/flanneld/leases/lease_manager.ts";
 import type { Options } from "../../../../daemons/flanneld/options.ts";
@@ -32,7 +32,7 @@ export const context: AdmissionContext = {
   ...{ ownSubnets: [parseCidr("10.244.1.0/24")], ownAddresses: [parseAddress("10.77.0.11")] },
 };
 
-export const eth0: ChosenInterface = {
+export const eth0: ExternalInterface = {
   ...{ name: "eth0", index: 2, mtu: 1500 },
   ...{ address: parseAddress("10.77.0.11"), addressV6: undefined },
   ...{ publicIp: parseAddress("10.77.0.11"), publicIpv6: undefined },
@@ -66,8 +66,8 @@ export function nodeSetup(parts: Partial<NodeSetup> = {}): NodeSetup {
       ...{ subnets: undefined, ipv6Subnets: undefined, backendType: "vxlan", backend: {} },
     },
     backend: {
-      mtu: ({ mtu }: ChosenInterface) => mtu - 50,
-      attributes: ({ publicIp }: ChosenInterface) => ({ publicIp }),
+      mtu: ({ mtu }: ExternalInterface) => mtu - 50,
+      attributes: ({ publicIp }: ExternalInterface) => ({ publicIp }),
     } as unknown as NodeSetup["backend"],
     ...{ external: eth0, keeper: undefined, macs: { ipv4: "", ipv6: "" } },
     earlierBackends: { follow: async () => {} } as unknown as NodeSetup["earlierBackends"],
