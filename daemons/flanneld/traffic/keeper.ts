@@ -241,7 +241,7 @@ export class TrafficKeeper {
     if (isSame) return;
     this.#repairs++;
     this.#options.log.warn(
-      "Something else has changed flannel's rules; they are restored. Tell the program that manages the firewall to leave FLANNEL chains alone.",
+      "Something else has changed flannel's rules. They are restored. Tell the program that manages the firewall to leave them alone.",
     );
     this.#schedule(this.#pace.next(now));
   }
