@@ -158,8 +158,8 @@ export function accessProblem(path: string, mode: number = constants.W_OK): Erro
     accessSync(path, mode);
     return undefined;
   } catch (error) {
-    if (error instanceof Error) return error;
-    throw error;
+    // A system call throws nothing else.
+    return error as Error;
   }
 }
 

@@ -32,7 +32,7 @@ const NLM_F_ACK_TLVS = 0x200;
 const NLMSGERR_ATTR_MSG = 1;
 
 /** Seconds that the kernel may take for an answer. It takes microseconds, or some ms to wait for RCU. */
-const answerSeconds = 10;
+const answerSeconds = 10n;
 /** How often a dump is repeated because something changed during it. A dump takes microseconds. */
 const dumpTries = 100;
 /** The kernel fills at most this much of a reader's buffer at a time. */
@@ -59,7 +59,7 @@ export function openNetlink(sys: Sys, protocol: number = NETLINK_ROUTE): number 
   const on = Buffer.of(1, 0, 0, 0);
   sys.setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, on);
   sys.setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, on);
-  const timeout = Buffer.from(new BigInt64Array([BigInt(answerSeconds), 0n]).buffer);
+  const timeout = Buffer.from(BigInt64Array.of(answerSeconds, 0n).buffer);
   sys.setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, timeout);
   return fd;
 }
