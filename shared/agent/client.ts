@@ -8,19 +8,30 @@ import {
   syscall,
   SYS_close,
   SYS_connect,
-  SYS_exit_group,
-  SYS_getsockopt,
   SYS_kill,
   SYS_memfd_create,
   SYS_openat,
-  SYS_ppoll,
   SYS_pread64,
   SYS_read,
-  SYS_sendmsg,
   SYS_socket,
-  SYS_write,
 } from "../runtime/syscall_bun.ts";
 import { buildId } from "./build_id.ts";
+import {
+  AT_FDCWD,
+  cString,
+  exit,
+  O_CLOEXEC,
+  peerOf,
+  poll,
+  POLLERR,
+  POLLIN,
+  POLLNVAL,
+  POLLOUT,
+  print,
+  rights,
+  send,
+  stateOf,
+} from "./client_calls.ts";
 import {
   Aftermath,
   answerTimeout,
@@ -32,16 +43,7 @@ import {
   Word,
 } from "./protocol.ts";
 import type { Answer } from "./protocol.ts";
-import {
-  AF_UNIX,
-  MSG_NOSIGNAL,
-  SCM_RIGHTS,
-  SOCK_CLOEXEC,
-  SOCK_NONBLOCK,
-  SOCK_STREAM,
-  SOL_SOCKET,
-  SO_PEERCRED,
-} from "../runtime/socket_constants.ts";
+import { AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM } from "../runtime/socket_constants.ts";
 
 /** What this process goes on with by itself. */
 export interface Remainder {
@@ -61,14 +63,8 @@ interface Descriptors {
 }
 
 const MFD_CLOEXEC = 1;
-const AT_FDCWD = -100;
 const O_NOCTTY = 0o400;
 const O_NONBLOCK = 0o4000;
-const O_CLOEXEC = 0o2000000;
-const POLLIN = 1;
-const POLLOUT = 4;
-const POLLERR = 8;
-const POLLNVAL = 32;
 const SIGKILL = 9;
 
 const stdinFd = 0;
@@ -79,12 +75,6 @@ const stderrFd = 2;
 const suspicion = 2;
 /** Milliseconds without an answer after which the client looks whether the agent is stopped, and looks again. */
 const lookInterval = 1000;
-/** Milliseconds to wait for a slow reader, each time it accepts nothing, and how often. */
-const writeTimeout = 5000;
-const maxRefusals = 24;
-
-const closingParenthesis = 0x29;
-
 /**
  * Has the agent carry out the call, and ends the process if it has.
  * @param plugins the names that the agent is asked for.
@@ -122,25 +112,11 @@ function connect(): number {
   return -1;
 }
 
-/** Who listens, by SO_PEERCRED (unix(7)): a process, its user and its group. */
-function peerOf(socket: number): Int32Array {
-  const credentials = new Int32Array([-1, -1, -1]);
-  const length = new Int32Array([credentials.byteLength]);
-  const into = addressOf(credentials);
-  syscall(SYS_getsockopt, socket, SOL_SOCKET, SO_PEERCRED, into, addressOf(length));
-  return credentials;
-}
-
 /** Opens what is at the path without waiting for it. The agent sees what it is. */
 function openNetns(path: string): number {
   if (path === "") return -1;
   const at = cString(path);
   return syscall(SYS_openat, AT_FDCWD, addressOf(at), O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-}
-
-/** A NUL-terminated string. */
-function cString(text: string): Uint8Array {
-  return new TextEncoder().encode(`${text}\0`);
 }
 
 /**
@@ -191,45 +167,6 @@ function joined(parts: readonly Uint8Array[]): Uint8Array {
   return bytes;
 }
 
-/** @param control goes with the first bytes. @returns whether all is sent in time. */
-function send(socket: number, bytes: Uint8Array, control: Int32Array, until: number): boolean {
-  for (let at = 0; at < bytes.length; ) {
-    const rest = bytes.subarray(at);
-    const vector = new Int32Array(4);
-    setWord(vector, 0, addressOf(rest));
-    setWord(vector, 1, rest.length);
-    // struct msghdr: a name and its length, vector, its length, control, its length, flags.
-    const message = new Int32Array(14);
-    setWord(message, 2, addressOf(vector));
-    setWord(message, 3, 1);
-    if (at === 0 && control.length > 0) {
-      setWord(message, 4, addressOf(control));
-      setWord(message, 5, control.byteLength);
-    }
-    const sent = syscall(SYS_sendmsg, socket, addressOf(message), MSG_NOSIGNAL);
-    if (sent >= 0) at += sent;
-    else if (poll(socket, POLLOUT, until) !== POLLOUT) return false;
-  }
-  return true;
-}
-
-/** Sets a number of 64 bits. The element takes of each half what it has room for. */
-function setWord(words: Int32Array, index: number, value: number): void {
-  words[2 * index] = value;
-  words[2 * index + 1] = value / 2 ** 32;
-}
-
-/** Descriptors as a struct cmsghdr, whose length is a multiple of 8 (cmsg(3)). */
-function rights(descriptors: readonly number[]): Int32Array {
-  const header = 4;
-  const words = new Int32Array(header + 2 * Math.ceil(descriptors.length / 2));
-  words[0] = 4 * (header + descriptors.length);
-  words[2] = SOL_SOCKET;
-  words[3] = SCM_RIGHTS;
-  words.set(descriptors, header);
-  return words;
-}
-
 function isOffered(socket: number, until: number): boolean {
   if (poll(socket, POLLIN, performance.now() + suspicion) === 0) {
     const state = stateOf(peerOf(socket)[0] ?? 0);
@@ -238,17 +175,6 @@ function isOffered(socket: number, until: number): boolean {
   }
   const word = new Uint8Array(1);
   return syscall(SYS_read, socket, addressOf(word), 1) === 1 && word[0] === Word.offer;
-}
-
-/** What a process is doing, by the letter after its name in /proc/PID/stat (proc_pid_stat(5)). */
-function stateOf(pid: number): string {
-  const path = cString(`/proc/${String(pid)}/stat`);
-  const fd = syscall(SYS_openat, AT_FDCWD, addressOf(path), O_CLOEXEC);
-  if (fd < 0) return "";
-  const text = new Uint8Array(256);
-  syscall(SYS_read, fd, addressOf(text), text.length);
-  syscall(SYS_close, fd);
-  return String.fromCodePoint(text[text.lastIndexOf(closingParenthesis) + 2] ?? 0);
 }
 
 /** Waits for the answer, and ends the process with it. @returns what has become of the call. */
@@ -303,48 +229,4 @@ function printWarnings(warnings: number): void {
     if (got <= 0 || !print(stderrFd, part.subarray(0, got))) return;
     at += got;
   }
-}
-
-/** @returns whether the descriptor has taken all of it. */
-function print(fd: number, bytes: Uint8Array): boolean {
-  let refused = 0;
-  for (let at = 0; at < bytes.length; ) {
-    const rest = bytes.subarray(at);
-    const written = syscall(SYS_write, fd, addressOf(rest), rest.length);
-    if (written >= 0) {
-      at += written;
-      refused = 0;
-      continue;
-    }
-    const ready = poll(fd, POLLOUT, performance.now() + writeTimeout);
-    if ((ready & (POLLERR | POLLNVAL)) !== 0 || ++refused > maxRefusals) return false;
-  }
-  return true;
-}
-
-/** Ends the process at once: nothing is to be closed or flushed. */
-function exit(code: number): never {
-  syscall(SYS_exit_group, code);
-  return process.exit(code);
-}
-
-/**
- * ppoll(2) of one descriptor.
- * @param until the moment by performance.now() that it waits for; Infinity for ever.
- * @returns what the descriptor is ready for, or 0.
- */
-function poll(fd: number, events: number, until: number): number {
-  // struct pollfd: a descriptor, and two shorts, of which the second is set.
-  const entry = new Int32Array([fd, events]);
-  const time = new Int32Array(4);
-  // A signal may interrupt it, or a sandbox refuse it.
-  for (let tries = 0; tries < 100; tries++) {
-    const left = Math.max(0, until - performance.now());
-    setWord(time, 0, left / 1000);
-    setWord(time, 1, (left % 1000) * 1e6);
-    const timespec = left === Infinity ? 0 : addressOf(time);
-    const ready = syscall(SYS_ppoll, addressOf(entry), 1, timespec);
-    if (ready >= 0) return ready === 0 ? 0 : (entry[1] ?? 0) >>> 16;
-  }
-  return 0;
 }

@@ -15,7 +15,9 @@ import {
 import { agentSocket, fullExecutable } from "../../../../shared/files/paths.ts";
 
 const text = readFileSync("plugins/native_client/client.ts", "utf8");
-const client = readFileSync("shared/agent/client.ts", "utf8");
+const client = ["client", "client_calls"]
+  .map((name) => readFileSync(`shared/agent/${name}.ts`, "utf8"))
+  .join("\n");
 
 /** The literals that a source gives names at its top. */
 function constantsOf(source: string): Readonly<Record<string, unknown>> {
