@@ -103,8 +103,8 @@ describe("a lock", () => {
 
   test("that others have in turn is waited for longer", async () => {
     // Those who share it leave no moment between them, for some seconds.
-    const share = 'for n in 1 2 3 4 5 6 7 8 9; do flock -s "$0" sleep 0.4; done';
-    const script = `${share} & sleep 0.2; ${share}`;
+    const share = 'for n in 1 2 3 4 5 6 7 8; do flock -s "$0" sleep 0.6; done';
+    const script = `${share} & sleep 0.2; ${share} & sleep 0.2; ${share}`;
     const holders = spawn("sh", ["-c", script, path], { detached: true });
     onTestFinished(() => {
       if (holders.exitCode === null) process.kill(-(holders.pid ?? 0));
