@@ -1,5 +1,6 @@
 /** Nodes with a pod each and an etcd, in a virtual machine. */
 import { setTimeout } from "node:timers/promises";
+import { expect } from "vitest";
 import type { Vm, VmNode } from "../lab/vm.ts";
 
 /** In an emulated machine everything takes its time. */
@@ -43,6 +44,8 @@ export interface VmCluster {
   readonly members: readonly [VmMember, VmMember, VmMember];
   /** Writes the network's config. */
   readonly configure: (conf: object) => Promise<void>;
+  /** Writes a node's value as anybody may who writes to etcd. */
+  readonly publish: (subnet: string, value: object) => Promise<void>;
   readonly until: (what: string, check: () => Promise<boolean>) => Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -84,6 +87,10 @@ export async function startNodes(vm: Vm, count: 3): Promise<VmCluster> {
       await until("etcd", async () =>
         (await etcdctl(`put /coreos.com/network/config '${text}'`)).includes("OK"),
       );
+    },
+    async publish(subnet, value) {
+      const text = JSON.stringify(value);
+      expect(await etcdctl(`put /coreos.com/network/subnets/${subnet} '${text}'`)).toContain("OK");
     },
     async [Symbol.asyncDispose]() {
       await router.sh(`

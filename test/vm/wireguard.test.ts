@@ -178,6 +178,53 @@ test("has one device for both families in Mode auto", { timeout: 200_000 }, asyn
   expect(await n1.sh("ip link show")).not.toContain("flannel-wg-v6");
 });
 
+test("keeps its peers whatever others publish", { timeout: 200_000 }, async () => {
+  const cluster = nodes();
+  const [n1, n2] = cluster.members;
+  const Backend = { Type: "wireguard" };
+  await cluster.configure({ ...dualStack, Backend });
+  for (const member of [n1, n2]) await member.start();
+  for (const member of [n1, n2]) await member.whenJoined("flannel-wg");
+  const [key1, key2] = [await publicKeyOf(n1), await publicKeyOf(n2)];
+  const [key3, nobodys] = [1, 0].map((byte) => Buffer.alloc(32, byte).toString("base64"));
+  const before = await configOf(n1);
+
+  const publish = async (subnet: string, PublicKey: unknown, more: object = {}) =>
+    cluster.publish(subnet, {
+      ...{ PublicIP: "10.77.0.13", BackendType: "wireguard", BackendData: { PublicKey, Port: 9 } },
+      ...more,
+    });
+  await publish("10.244.20.0-24", "garbage");
+  await publish("10.244.21.0-24", "A".repeat(50_000));
+  await publish("10.244.22.0-24", key1);
+  await publish("10.244.23.0-24", key2);
+  await publish("10.244.24.0-24", key3, { PublicIP: "0.0.0.0" });
+  await publish("10.244.25.0-24", key3, { PublicIP: "10.77.0.11" });
+  await publish("192.168.7.0-24", key3);
+  await publish("10.244.2.128-25", key3);
+  // What a node may be, though nobody has its key.
+  await publish("10.244.26.0-24", nobodys);
+  const reasons = [
+    'must publish a public key of 32 bytes in base64 (got "garbage")',
+    "has this node's own public key",
+    "has the subnet, the VTEP MAC or the public key of 10.244.2.0-24",
+    "it has no public address for its subnet 10.244.24.0/24",
+    "its public address 10.77.0.11 is this node's",
+    "its subnet 192.168.7.0/24 is outside of the network 10.244.0.0/16",
+    "its subnet is that of 10.244.2.0-24",
+  ];
+  let status = "";
+  await cluster.until("the refusals", async () => {
+    status = await n1.flanneld("status || true");
+    return reasons.every((reason) => status.includes(reason));
+  });
+  const longest = Math.max(...status.split("\n").map(({ length }) => length));
+  expect(longest).toBeLessThan(500);
+  const addedLines = /^.*\b(?:10\.244\.26\.0|A{43}=).*\n/gm;
+  expect((await configOf(n1)).replaceAll(addedLines, "")).toBe(before);
+  expect(await n1.ping(n2.pod4)).toContain("ttl=62");
+});
+
 test("takes a cluster's packets over node by node, and gives them back", {
   timeout: 300_000,
 }, async () => {
