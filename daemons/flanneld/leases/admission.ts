@@ -51,7 +51,7 @@ export function admit(lease: Lease, context: AdmissionContext): Lease | string {
     familyProblem(subnet, publicIp, network, context) ??
     familyProblem(subnetV6, publicIpv6, ipv6Network, context);
   if (problem !== undefined) return problem;
-  const attributes = withoutUnfit(lease.attributes, context);
+  const attributes = withoutUnfit(lease.attributes, { subnet, subnetV6 }, context);
   return subnet === lease.subnet && subnetV6 === lease.subnetV6 && attributes === lease.attributes
     ? lease
     : { ...lease, subnet, subnetV6, attributes };
@@ -61,11 +61,17 @@ export function admit(lease: Lease, context: AdmissionContext): Lease | string {
  * Attributes without an address that nothing can be sent to: wireguard may send the packets for one family's
  * subnet to the other one's address.
  */
-function withoutUnfit(attributes: LeaseAttributes, context: AdmissionContext): LeaseAttributes {
+function withoutUnfit(
+  attributes: LeaseAttributes,
+  { subnet, subnetV6 }: Pick<Lease, "subnet" | "subnetV6">,
+  context: AdmissionContext,
+): LeaseAttributes {
   const { publicIp, publicIpv6 } = attributes;
-  const fit = (address: Address | undefined) =>
-    address === undefined || addressProblem(address, context) === undefined ? address : undefined;
-  const [fit4, fit6] = [fit(publicIp), fit(publicIpv6)];
+  // That of a family with a subnet has been looked at.
+  const isFit = (address: Address | undefined, known: Cidr | undefined): boolean =>
+    known !== undefined || address === undefined || addressProblem(address, context) === undefined;
+  const fit4 = isFit(publicIp, subnet) ? publicIp : undefined;
+  const fit6 = isFit(publicIpv6, subnetV6) ? publicIpv6 : undefined;
   return fit4 === publicIp && fit6 === publicIpv6
     ? attributes
     : { ...attributes, publicIp: fit4, publicIpv6: fit6 };
