@@ -17,7 +17,5 @@ export function readBackends(path: string): readonly JsonObject[] {
 
 /** They may have secrets. @throws Failure io */
 export function writeBackends(path: string, backends: readonly JsonObject[]): void {
-  const text = `${JSON.stringify(backends)}\n`;
-  const advice = "Make its folder writable, and make room on its file system.";
-  writeIfOther(path, text, 0o600, advice);
+  writeIfOther(path, `${JSON.stringify(backends)}\n`, 0o600);
 }

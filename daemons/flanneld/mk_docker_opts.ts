@@ -1,6 +1,6 @@
 import { statSync, writeFileSync } from "node:fs";
 import { messageOf } from "../../shared/base/failure.ts";
-import { ensureFolder, replaceFile } from "../../shared/files/files.ts";
+import { ensureFolderOf, replaceFile } from "../../shared/files/files.ts";
 import { readIfPresent } from "../../shared/files/read_file.ts";
 import { dockerOptsFile, subnetFile } from "../../shared/files/paths.ts";
 import { parseCidr, sameCidr, subnetOf } from "../../shared/net/cidr.ts";
@@ -59,7 +59,7 @@ function write(path: string, text: string): void {
     writeFileSync(path, text);
     return;
   }
-  ensureFolder(path.slice(0, Math.max(path.lastIndexOf("/"), 1)), 0o755);
+  ensureFolderOf(path);
   replaceFile(path, text, 0o644);
 }
 

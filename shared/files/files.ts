@@ -61,6 +61,11 @@ export function ensureFolder(path: string, mode: number): void {
   mkdirSync(path, { recursive: true, mode });
 }
 
+/** Makes the folder that a file is to be in, and those above it. @param path an absolute one. */
+export function ensureFolderOf(path: string): void {
+  ensureFolder(path.slice(0, Math.max(path.lastIndexOf("/"), 1)), 0o755);
+}
+
 /** The content of a new file: a text, or parts, each of which is valid until the next is taken. */
 export type Content = string | ((take: (part: Uint8Array) => void) => void);
 

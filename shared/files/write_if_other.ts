@@ -1,5 +1,5 @@
 import { Failure, messageOf } from "../base/failure.ts";
-import { ensureFolder, replaceFile } from "./files.ts";
+import { ensureFolderOf, replaceFile } from "./files.ts";
 import { readIfPresent } from "./read_file.ts";
 
 /**
@@ -8,10 +8,15 @@ import { readIfPresent } from "./read_file.ts";
  * @returns whether it was written.
  * @throws Failure io
  */
-export function writeIfOther(path: string, text: string, mode: number, advice: string): boolean {
+export function writeIfOther(
+  path: string,
+  text: string,
+  mode: number,
+  advice = "Make its folder writable, and make room on its file system.",
+): boolean {
   try {
     if (readIfPresent(path) === text) return false;
-    ensureFolder(path.slice(0, Math.max(path.lastIndexOf("/"), 1)), 0o755);
+    ensureFolderOf(path);
     replaceFile(path, text, mode);
     return true;
   } catch (cause) {

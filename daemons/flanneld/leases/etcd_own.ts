@@ -1,4 +1,4 @@
-import { Failure, messageOf } from "../../../shared/base/failure.ts";
+import { Failure } from "../../../shared/base/failure.ts";
 import { sleep } from "../../../shared/daemon/backoff.ts";
 import type { Log } from "../../../shared/daemon/log.ts";
 import type { KeyValue } from "../../../shared/etcd/messages.ts";
@@ -281,9 +281,8 @@ export class EtcdOwnLease {
     try {
       writeLeaseState(stateFile, own);
     } catch (error) {
-      this.#log.warn(
-        `Cannot write ${stateFile}: ${messageOf(error)}. Make its folder writable, and make room on its file system.`,
-      );
+      if (!(error instanceof Failure)) throw error;
+      this.#log.warn(`${error.message} ${error.advice}`);
     }
   }
 }

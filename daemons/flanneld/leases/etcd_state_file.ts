@@ -1,6 +1,6 @@
 import { isJsonObject, parseJson } from "../../../shared/base/json.ts";
-import { ensureFolder, replaceFile } from "../../../shared/files/files.ts";
 import { readIfPresent } from "../../../shared/files/read_file.ts";
+import { writeIfOther } from "../../../shared/files/write_if_other.ts";
 
 /**
  * What a node remembers of its lease. The node that knows both owns the lease, even if its address
@@ -13,12 +13,9 @@ export interface LeaseState {
   readonly lease: bigint;
 }
 
-/** Writes the file if it has changed. @throws Error of node:fs */
+/** Writes the file if it has changed. @throws Failure io */
 export function writeLeaseState(path: string, { id, lease }: LeaseState): void {
-  const text = `${JSON.stringify({ key: id, lease: lease.toString(16) })}\n`;
-  if (readIfPresent(path) === text) return;
-  ensureFolder(path.slice(0, Math.max(path.lastIndexOf("/"), 1)), 0o755);
-  replaceFile(path, text, 0o644);
+  writeIfOther(path, `${JSON.stringify({ key: id, lease: lease.toString(16) })}\n`, 0o644);
 }
 
 /** @returns undefined if there is none, or it is damaged. */

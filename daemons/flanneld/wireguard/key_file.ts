@@ -1,7 +1,7 @@
 import { statSync } from "node:fs";
 import { Failure } from "../../../shared/base/failure.ts";
 import { Secret } from "../../../shared/base/secret.ts";
-import { createFile, ensureFolder, replaceFile } from "../../../shared/files/files.ts";
+import { createFile, ensureFolderOf, replaceFile } from "../../../shared/files/files.ts";
 import { readIfPresent, readProblem } from "../../../shared/files/read_file.ts";
 import { keyBytes } from "../../../shared/netlink/wireguard.ts";
 import type { WireguardKeys } from "../backends/backend.ts";
@@ -28,7 +28,7 @@ export async function keepKeys(path: string, tries = 2): Promise<WireguardKeys> 
       return kept;
     }
     const made = await newKeys();
-    ensureFolder(path.slice(0, Math.max(path.lastIndexOf("/"), 1)), 0o755);
+    ensureFolderOf(path);
     if (createFile(path, textOf(made), fileMode)) return made;
     if (tries === 1) throw new Error("it must be a file, or not there");
   } catch (error) {
