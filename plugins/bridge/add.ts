@@ -39,8 +39,9 @@ export async function add(context: AddContext): Promise<Result> {
   const newLinks = nameLinks(conf);
   const { pair } = newLinks;
   container.apply(planPair(conf, ifname, pair));
+  const index = container.indexOf(ifname);
   undo.push(`the veth pair ${ifname} and ${pair.hostVeth}`, () => {
-    container.apply([{ kind: "delete-link", name: ifname }]);
+    container.apply([{ kind: "delete-link", name: ifname, index }]);
   });
   const plan = attach(context, net, newLinks, namespaces);
   if (conf.macSpoofCheck) checkSpoofing(context, pair);

@@ -1,5 +1,6 @@
 import { asCniError, type CniError, joinErrors } from "../../shared/cni/error.ts";
 import type { Context, Plugin } from "../../shared/cni/plugin.ts";
+import type { Link, Namespace } from "../../shared/node/node.ts";
 import { withContainer } from "../../shared/node/namespaces.ts";
 import { ifnameProblem } from "../../shared/cni/request.ts";
 import type { Request } from "../../shared/cni/request.ts";
@@ -43,7 +44,7 @@ export const bridge: Plugin<BridgeConfig> = {
     await attempt(() => {
       const container = findContainerNetns(context);
       if (container === undefined) deleteOrphan(context);
-      else container.apply([{ kind: "delete-link", name: request.ifname }]);
+      else deleteLink(container, container.link(request.ifname));
     });
     const { ipam } = conf;
     if (ipam !== undefined) await attempt(() => context.delegate.del(ipam, context.raw));
@@ -122,8 +123,14 @@ function deleteOrphan({ node, prevResult, conf }: Context<BridgeConfig>): void {
     if (isVlanLink || name === gatewayLink(conf) || ifnameProblem(name) !== undefined) continue;
     const link = node.host.link(name);
     if (link?.kind !== "veth" || link.mac !== mac) continue;
-    node.host.apply([{ kind: "delete-link", name }]);
+    deleteLink(node.host, link);
   }
+}
+
+function deleteLink(namespace: Namespace, link: Link | undefined): void {
+  if (link === undefined) return;
+  const { name, index } = link;
+  namespace.apply([{ kind: "delete-link", name, index }]);
 }
 
 /** Whether the container's link is there; the host's end of it where its namespace cannot be reached. */

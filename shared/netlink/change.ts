@@ -134,6 +134,8 @@ export interface AddRoute {
 export interface DeleteLink {
   readonly kind: "delete-link";
   readonly name: string;
+  /** Of the link that was made or looked at: another one may have its name by now. */
+  readonly index: number;
 }
 
 /** Sets a sysctl of the namespace. One that is right already is not written, which may need no right. */

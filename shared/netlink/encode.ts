@@ -1,9 +1,15 @@
 import { addressBytes, formatAddress } from "../net/address.ts";
 import type { Address, Family } from "../net/address.ts";
 import { formatCidr, lastAddress } from "../net/cidr.ts";
-import type { Cidr } from "../net/cidr.ts";
 import { parseMac } from "../net/mac.ts";
-import type { AddRoute, SetSysctl, LinkChange } from "./change.ts";
+import type {
+  AddAddress,
+  AddRoute,
+  DeleteAddress,
+  SetLink,
+  SetSysctl,
+  LinkChange,
+} from "./change.ts";
 import {
   addressMessage,
   Flag,
@@ -22,6 +28,7 @@ import {
   VLAN_PVID,
   VLAN_UNTAGGED,
 } from "./link_codec.ts";
+import type { LinkAttrs, LinkParts } from "./link_codec.ts";
 import type { Message } from "./codec.ts";
 
 const AF_INET = 2;
@@ -37,6 +44,8 @@ const AF_BRIDGE = 7;
 export interface EncodeContext {
   /** The index of a link by its name. */
   indexOf(name: string): number;
+  /** Those of the links that were looked at or made. */
+  readonly indexes: ReadonlyMap<string, number>;
   /** A file descriptor of the host's network namespace. */
   readonly hostFd: number;
 }
@@ -141,16 +150,11 @@ export function encode(change: NetlinkChange, context: EncodeContext): Message {
       });
     case "set-link":
       return linkMessage(Type.SETLINK, 0, {
-        ...setFlags(change.up, change.promiscuous),
-        attrs: {
-          ifname: change.name,
+        ...setFlags(change),
+        ...linkOf(change, context, {
           ...(change.mac === undefined ? {} : { address: Buffer.from(parseMac(change.mac)) }),
           ...(change.master === undefined ? {} : { master: context.indexOf(change.master) }),
-        },
-      });
-    case "set-bridge":
-      return linkMessage(Type.NEWLINK, 0, {
-        attrs: { ifname: change.name, linkinfo: bridgeInfo(change) },
+        }),
       });
     case "add-port-vlans": {
       const flags = change.untagged ? VLAN_PVID | VLAN_UNTAGGED : 0;
@@ -170,24 +174,29 @@ export function encode(change: NetlinkChange, context: EncodeContext): Message {
         ifindex: context.indexOf(change.link),
         attrs: { dst: rawAddress(change.address) },
       });
-    case "set-port":
-      return linkMessage(Type.NEWLINK, 0, {
-        attrs: { ifname: change.name, linkinfo: bridgePortInfo(change) },
-      });
+    case "set-bridge":
+    case "set-port": {
+      const linkinfo = change.kind === "set-port" ? bridgePortInfo(change) : bridgeInfo(change);
+      return linkMessage(Type.NEWLINK, 0, linkOf(change, context, { linkinfo }));
+    }
     case "add-address":
-      return encodeAddress(
-        Type.NEWADDR,
-        Flag.CREATE | Flag.EXCL,
-        change,
-        context.indexOf(change.link),
-      );
     case "delete-address":
-      return encodeAddress(Type.DELADDR, 0, change, context.indexOf(change.link));
+      return encodeAddress(change, context.indexOf(change.link));
     case "add-route":
       return encodeRoute(change, context.indexOf(change.link));
     case "delete-link":
-      return linkMessage(Type.DELLINK, 0, { attrs: { ifname: change.name } });
+      return linkMessage(Type.DELLINK, 0, { index: change.index, attrs: {} });
   }
+}
+
+/**
+ * Which link a change is for, and the attributes that it sets. The kernel gives no index to another link for
+ * a long time, but a name at once: what a call does late must not reach the link of the next one. With an
+ * index, a name would be a new name.
+ */
+function linkOf({ name }: { name: string }, context: EncodeContext, attrs: LinkAttrs): LinkParts {
+  const index = context.indexes.get(name);
+  return index === undefined ? { attrs: { ifname: name, ...attrs } } : { index, attrs };
 }
 
 function mtuAttr(mtu: number | undefined): { mtu?: number } {
@@ -199,18 +208,16 @@ interface Flags {
   promisc?: true;
 }
 
-function setFlags(
-  up: boolean | undefined,
-  promisc: boolean | undefined,
-): { flags?: Flags; change?: Flags } {
-  if (up === undefined && promisc === undefined) return {};
-  const flags: Flags = {};
-  const change: Flags = {};
-  if (up !== undefined) change.up = true;
-  if (up === true) flags.up = true;
-  if (promisc !== undefined) change.promisc = true;
-  if (promisc === true) flags.promisc = true;
-  return { flags, change };
+/** Which flags are set, and which are changed. */
+function setFlags({ up, promiscuous }: SetLink) {
+  return {
+    flags: flagsOf(up === true, promiscuous === true),
+    change: flagsOf(up !== undefined, promiscuous !== undefined),
+  };
+}
+
+function flagsOf(up: boolean, promisc: boolean): Flags {
+  return { ...(up ? { up } : {}), ...(promisc ? { promisc } : {}) };
 }
 
 function encodeVlans(
@@ -235,21 +242,18 @@ function rawAddress(address: Address): Buffer {
   return Buffer.from(addressBytes(address));
 }
 
-function encodeAddress(
-  type: number,
-  flags: number,
-  change: { address: Cidr; detectDuplicate?: boolean },
-  index: number,
-): Message {
+function encodeAddress(change: AddAddress | DeleteAddress, index: number): Message {
+  const isNew = change.kind === "add-address";
   const cidr = change.address;
   // host-local gives each address once, so detection would only cost a second or two.
-  const isSure = cidr.address.family === 6 && change.detectDuplicate === false;
+  const isSure = isNew && cidr.address.family === 6 && !change.detectDuplicate;
   const address = rawAddress(cidr.address);
   // The kernel sets no broadcast address by itself.
   const broadcast =
-    cidr.address.family === 4 && cidr.prefix < 31
+    isNew && cidr.address.family === 4 && cidr.prefix < 31
       ? { broadcast: rawAddress(lastAddress(cidr)) }
       : {};
+  const [type, flags] = isNew ? [Type.NEWADDR, Flag.CREATE | Flag.EXCL] : [Type.DELADDR, 0];
   return addressMessage(type, flags, {
     family: familyNumber(cidr.address.family),
     prefixlen: cidr.prefix,
@@ -258,7 +262,7 @@ function encodeAddress(
     attrs: {
       address,
       local: address,
-      ...(type === Type.NEWADDR ? broadcast : {}),
+      ...broadcast,
       ...(isSure ? { flags: { nodad: true } } : {}),
     },
   });

@@ -7,6 +7,8 @@ import type { AttrStream } from "netlink/dist/structs.js";
 import { bytes, nested, readU16, u16 } from "./codec.ts";
 import type { Message } from "./codec.ts";
 
+export type { LinkAttrs } from "netlink/dist/rt/ifla.js";
+
 /** Messages about links (struct ifinfomsg), what kind of link each is, and the VLANs of bridge ports. */
 
 export interface LinkParts {

@@ -63,16 +63,21 @@ const AF_UNSPEC = 0;
 const AF_INET6 = 10;
 const AF_BRIDGE = 7;
 
-/** Links by name; undefined for a name without a link. @throws Failure kernel */
-export function getLinks(socket: NetlinkSocket, names: readonly string[]): (Link | undefined)[] {
-  const replies = socket.transact(names.map(linkRequest));
-  return names.map((name, at) => readLinkReply(replies[at], name));
+/** Links by name or index; undefined where there is none. @throws Failure kernel */
+export function getLinks(
+  socket: NetlinkSocket,
+  links: readonly (string | number)[],
+): (Link | undefined)[] {
+  const replies = socket.transact(links.map(linkRequest));
+  return links.map((link, at) => readLinkReply(replies[at], String(link)));
 }
 
-/** A query for a link by name. */
-export function linkRequest(name: string): Message {
+/** A query for a link by name or index. */
+export function linkRequest(link: string | number): Message {
+  const [index, name] = typeof link === "number" ? [{ index: link }, {}] : [{}, { ifname: link }];
   return linkMessage(Type.GETLINK, 0, {
-    attrs: { ifname: name, extMask: u32(RTEXT_FILTER_SKIP_STATS) },
+    ...index,
+    attrs: { ...name, extMask: u32(RTEXT_FILTER_SKIP_STATS) },
   });
 }
 

@@ -55,8 +55,9 @@ export function removeLink(
       for (;;) {
         const got = sys.recv(fd, into, flags | MSG_DONTWAIT);
         if (got !== -EAGAIN || performance.now() > end) return got;
-        if (!isThere()) throw new Gone();
+        // It was there when the request was made.
         sleep(pause);
+        if (!isThere()) throw new Gone();
       }
     },
   };

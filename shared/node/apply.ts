@@ -18,9 +18,11 @@ export interface Target {
   readonly hostFd: number;
   /** The indexes of the links that are known. */
   readonly indexes: Map<string, number>;
+  /** The same for the host's namespace. */
+  readonly hostIndexes: Map<string, number>;
   readonly lookUp: (name: string) => Link | undefined;
   /** Deletes a link without waiting until the kernel has freed it, where the runtime can. */
-  readonly remove: ((name: string, message: Message) => Reply) | undefined;
+  readonly remove: ((index: number, message: Message) => Reply) | undefined;
   /** Runs what must run with the thread inside the namespace. */
   readonly inside: <T>(action: () => T) => T;
 }
@@ -59,8 +61,11 @@ export function applyChanges(target: Target, changes: readonly LinkChange[]): Fa
 
 /** The index of a link of the namespace. @throws Failure kernel */
 export function indexOf({ indexes, lookUp }: Target, name: string): number {
-  const known = indexes.get(name) ?? lookUp(name)?.index;
-  if (known !== undefined) return known;
+  return indexes.get(name) ?? requireLink(lookUp(name), name).index;
+}
+
+function requireLink(link: Link | undefined, name: string): Link {
+  if (link !== undefined) return link;
   throw new Failure(
     "kernel",
     `Cannot use the link ${name}: it does not exist.`,
@@ -76,8 +81,12 @@ function linkByIndex(change: NetlinkChange): string | undefined {
 }
 
 function send(target: Target, changes: readonly NetlinkChange[]): void {
-  const { socket, hostFd, indexes } = target;
-  const context = { hostFd, indexOf: (name: string): number => indexOf(target, name) };
+  const { socket, hostFd, indexes, hostIndexes } = target;
+  const context = {
+    hostFd,
+    indexOf: (name: string): number => indexOf(target, name),
+    indexes,
+  };
   const messages = changes.flatMap((change) => {
     const message = encode(change, context);
     const created = createdLink(change);
@@ -93,8 +102,9 @@ function send(target: Target, changes: readonly NetlinkChange[]): void {
     }
     const created = createdLink(change);
     if (created === undefined) continue;
-    const link = readLinkReply(replies[at++], created);
-    if (link !== undefined) indexes.set(created, link.index);
+    const { index, peer } = requireLink(readLinkReply(replies[at++], created), created);
+    indexes.set(created, index);
+    if (change.kind === "create-veth" && peer !== 0) hostIndexes.set(change.peer, peer);
   }
 }
 
@@ -106,7 +116,7 @@ function removeEarly(
 ): Reply[] | undefined {
   if (remove === undefined || message === undefined) return undefined;
   if (change?.kind !== "delete-link" || next !== undefined) return undefined;
-  return [remove(change.name, message)];
+  return [remove(change.index, message)];
 }
 
 /** The name of the link that a change makes in this namespace. */

@@ -48,6 +48,7 @@ export class Namespace implements Disposable {
   /** The host's namespace, to return to; undefined for the host's own, which is never left. */
   readonly #host: Namespace | undefined;
   readonly #socket: NetlinkSocket;
+  readonly #indexes = new Map<string, number>();
   readonly #target: Target;
 
   protected constructor(
@@ -65,7 +66,8 @@ export class Namespace implements Disposable {
     this.#target = {
       socket: this.#socket,
       hostFd: (host ?? this).#fd,
-      indexes: new Map(),
+      indexes: this.#indexes,
+      hostIndexes: (host ?? this).#indexes,
       lookUp: (name) => this.link(name),
       remove: removeLink && this.#remover(removeLink),
       inside: (action) => this.#inside(action),
@@ -126,10 +128,24 @@ export class Namespace implements Disposable {
     const links = getLinks(this.#socket, names);
     for (const [at, name] of names.entries()) {
       const link = links[at];
-      if (link === undefined) this.#target.indexes.delete(name);
-      else this.#target.indexes.set(name, link.index);
+      if (link === undefined) this.#indexes.delete(name);
+      else this.#indexes.set(name, link.index);
     }
     return links;
+  }
+
+  /**
+   * What has become of links that were looked up or made before; undefined for one that is gone, even if
+   * another one has its name. @throws Failure kernel
+   */
+  lookAgain(names: readonly string[]): (Link | undefined)[] {
+    const links = names.map((name) => this.#indexes.get(name) ?? name);
+    return getLinks(this.#socket, links);
+  }
+
+  /** The index of a link that was looked up or made before, or else of the one that is there. @throws Failure kernel */
+  indexOf(name: string): number {
+    return indexOf(this.#target, name);
   }
 
   /** All links, or those that are ports of one, by its index. @throws Failure kernel */
@@ -149,12 +165,12 @@ export class Namespace implements Disposable {
 
   /** The state of duplicate address detection on a link. @throws Failure kernel */
   duplicateDetection(name: string): "none" | "running" | "failed" {
-    return duplicateDetection(this.#socket, indexOf(this.#target, name));
+    return duplicateDetection(this.#socket, this.indexOf(name));
   }
 
   /** See {@link withoutLocalRoute}. @throws Failure kernel */
   withoutLocalRoute(name: string, addresses: readonly Address[]): Address[] {
-    return withoutLocalRoute(this.#socket, indexOf(this.#target, name), addresses);
+    return withoutLocalRoute(this.#socket, this.indexOf(name), addresses);
   }
 
   /** The VLANs of a bridge port. @throws Failure kernel */
@@ -198,9 +214,9 @@ export class Namespace implements Disposable {
   }
 
   #remover(removeLink: RemoveLink): Target["remove"] {
-    const inside = <T>(action: () => T): T => this.#inside(action);
-    return (name, message) => {
-      const isThere = (): boolean => this.link(name) !== undefined;
+    return (index, message) => {
+      const isThere = (): boolean => getLinks(this.#socket, [index])[0] !== undefined;
+      const { inside } = this.#target;
       return removeLink(this.#sys, { message, isThere, inside, sleep });
     };
   }

@@ -16,7 +16,7 @@ export function waitForCarrier(
 ): void {
   const end = performance.now() + timeout;
   for (let pause = 0.2; ; pause = Math.min(pause * 2, 50)) {
-    const links = namespace.lookUp(names);
+    const links = namespace.lookAgain(names);
     // Of one that had a carrier before, the kernel may not have seen yet that it is gone.
     const at = links.findIndex((link) => link?.operational !== true || !link.carrier);
     if (at === -1) return;

@@ -79,6 +79,42 @@ describe.runIf(hasSender)("a DEL without an agent", () => {
     expect(await node.sh("ip -n pod1 -br link show type veth")).toBe("");
   });
 
+  /** The link is deleted by another call while the orphan is late, or before. */
+  test.each([true, false])("spares the next link, however late (%s)", async (isThere) => {
+    await using node = await createSandbox();
+    await node.addPod("pod1");
+    if (isThere) await cni(node, callOf("ADD", "pod1"));
+    const late = ["-e", "inject=close_range:delay_enter=2s:when=1"];
+    const del = cni(node, {
+      ...callOf("DEL", "pod1"),
+      prefix: [
+        "strace",
+        "-f",
+        "-qq",
+        "-o",
+        trace,
+        "-e",
+        "trace=clone,close_range,exit_group",
+      ].concat(late),
+    });
+    const traced = async (call: string): Promise<void> => {
+      const found = `grep -s '${call}(.*' ${trace} || true`;
+      const lines = await eventually(
+        async () => node.sh(found),
+        (text) => text !== "",
+      );
+      expect(lines).not.toBe("");
+    };
+    if (isThere) {
+      await traced("clone");
+      await node.sh("ip -n pod1 link delete eth0");
+    }
+    await traced("exit_group");
+    const { code } = await cni(node, callOf("ADD", "pod1"));
+    expect([code, (await del).code]).toEqual([0, 0]);
+    expect(await node.sh("ip -n pod1 -br link show type veth")).toMatch(/^eth0@/);
+  });
+
   test("leaves no process", async () => {
     await using node = await createSandbox();
     await node.addPod("pod1");

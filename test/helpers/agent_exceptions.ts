@@ -12,6 +12,7 @@ export interface AgentException {
 export const agentExceptions: readonly AgentException[] = [
   { file: "fault/agent*.test.ts", why: "it starts agents of its own" },
   { file: "fault/orphan.test.ts", why: "it is about calls without an agent" },
+  { file: "fault/late_add.test.ts", why: "it is about calls without an agent" },
   { file: "fault/native_client.test.ts", why: "it has an agent of its own" },
   { file: "netns/agent_deploy.test.ts", why: "it starts agents of its own" },
   { file: "netns/sandbox.test.ts", why: "it calls no plugin" },

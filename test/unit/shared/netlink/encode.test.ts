@@ -22,7 +22,10 @@ import { anyAddress, anyCidr, isMapped } from "../net/arbitraries.ts";
 
 const hostFd = 11;
 /** Indexes of links whose names are "link1", "link2" and so on. */
-const context = { indexOf: (name: string) => Number(name.slice(4)), hostFd };
+const indexOf = (name: string) => Number(name.slice(4));
+const context = { indexOf, indexes: new Map<string, number>(), hostFd };
+/** The same where a link was looked at before. */
+const seen = { ...context, indexes: new Map([["link7", 7]]) };
 
 type Attributes = ReadonlyMap<number, Buffer>;
 
@@ -161,6 +164,18 @@ describe("a step's request says just what the step does", () => {
     );
   });
 
+  it.each([
+    { kind: "set-link", name: "link7", up: true },
+    { kind: "set-bridge", name: "link7", vlanFiltering: true },
+    { kind: "set-port", name: "link7", hairpin: true, isolated: true },
+  ] as const)("$kind goes by the index of a link that was looked at, without a name", (step) => {
+    const byName = readLink(encode(step, context));
+    const found = readLink(encode(step, seen));
+    expect(found).toMatchObject({ type: byName.type, flags: 0, index: 7, up: byName.up });
+    expect(found.attrs).toEqual(byName.attrs.filter((type) => type !== 3));
+    expect([found.data, found.slaveData]).toEqual([byName.data, byName.slaveData]);
+  });
+
   it("set-bridge", () => {
     const step = { kind: "set-bridge", name: "link1", vlanFiltering: true } as const;
     const found = readLink(encode(step, context));
@@ -187,9 +202,8 @@ describe("a step's request says just what the step does", () => {
   });
 
   it("delete-link", () => {
-    const found = readLink(encode({ kind: "delete-link", name: "link1" }, context));
-    expect(found).toMatchObject({ type: Type.DELLINK, flags: 0, index: 0, name: "link1" });
-    expect(found.attrs).toEqual([3]);
+    const found = readLink(encode({ kind: "delete-link", name: "link1", index: 5 }, context));
+    expect(found).toMatchObject({ type: Type.DELLINK, flags: 0, index: 5, attrs: [] });
   });
 
   it("add-address and delete-address", () => {

@@ -5,7 +5,7 @@ import { portVlans, readPortVlans } from "../../../../shared/netlink/link_codec.
 import { encode } from "../../../../shared/netlink/encode.ts";
 import type { NetlinkChange } from "../../../../shared/netlink/encode.ts";
 
-const context = { indexOf: () => 4, hostFd: 3 };
+const context = { indexOf: () => 4, indexes: new Map<string, number>(), hostFd: 3 };
 
 /**
  * Compared with the payloads of iproute2 6.1, as strace shows them. A kernel without

@@ -10,10 +10,13 @@ import { parseAddress } from "../../../../shared/net/address.ts";
 import { parseCidr } from "../../../../shared/net/cidr.ts";
 import { sys } from "../../../../shared/runtime/sys_node.ts";
 import type { Sys } from "../../../../shared/runtime/sys.ts";
+import { removeLink } from "../../../../shared/netlink/removal.ts";
 
 const isRoot = process.geteuid?.() === 0;
 const own = "/proc/self/ns/net";
 const EMFILE = 24;
+const AF_NETLINK = 16;
+const SOCK_RAW = 3;
 
 /** A namespace that exists as long as a process. */
 async function startNamespace(): Promise<{ path: string; end: () => void }> {
@@ -204,6 +207,45 @@ describe.runIf(isRoot)("a node", () => {
     }).toThrow(expect.objectContaining({ kind: "kernel", errno: 17 }));
   });
 
+  test("deletes no later link of the same name, however late the request is sent", () => {
+    const name = "nstest1";
+    const ip = (...args: string[]): unknown =>
+      execaSync("nsenter", [`--net=${pathOf(0)}`, "ip", "link", ...args]);
+    const late: { socket: number; request: Buffer }[] = [];
+    using node = new Node(sys, {
+      removeLink: (caller, removal) => {
+        const socket = removal.inside(() => sys.socket(AF_NETLINK, SOCK_RAW, 0));
+        const sendLate = (_fd: number, data: Uint8Array): boolean => {
+          late.push({ socket, request: Buffer.from(data) });
+          // Another call deletes it, and makes the next one.
+          ip("delete", name);
+          ip("add", name, "type", "bridge");
+          return true;
+        };
+        return removeLink(sendLate, caller, removal);
+      },
+    });
+    const container = opened(node, pathOf(0));
+    ip("add", name, "type", "bridge");
+    const index = container.indexOf(name);
+    container.apply([{ kind: "delete-link", name, index }]);
+    const next = container.link(name)?.index ?? 0;
+    expect(next).toBeGreaterThan(index);
+    onTestFinished(() => {
+      ip("delete", name);
+    });
+    for (const { socket, request } of late) {
+      expect(sys.send(socket, request, 0)).toBe(request.length);
+      closeSync(socket);
+    }
+    expect(late).toHaveLength(1);
+    expect(container.link(name)?.index).toBe(next);
+    // The first one is gone, whatever has its name.
+    using plain = new Node(sys);
+    opened(plain, pathOf(0)).apply([{ kind: "delete-link", name, index }]);
+    expect(container.link(name)?.index).toBe(next);
+  });
+
   test("says which link is not there", () => {
     using node = new Node(sys);
     const address = parseCidr("10.5.0.1/24");
@@ -239,17 +281,17 @@ function namespace(parts: Partial<Namespace>): Namespace {
 describe("waiting", () => {
   test("for a carrier ends when all links have one", () => {
     const asked: (readonly string[])[] = [];
-    const lookUp = (names: readonly string[]) => {
+    const lookAgain = (names: readonly string[]) => {
       asked.push(names);
       return names.map(() => (asked.length > 3 ? up : unseen));
     };
-    waitForCarrier(namespace({ lookUp }), ["veth0", "cni0"], 5000);
+    waitForCarrier(namespace({ lookAgain }), ["veth0", "cni0"], 5000);
     expect(asked).toEqual(Array.from({ length: 4 }, () => ["veth0", "cni0"]));
   });
 
   test("for a carrier has an end, and names the link", () => {
     expect(() => {
-      waitForCarrier(namespace({ lookUp: () => [up, stale] }), ["veth0", "cni0"], 10);
+      waitForCarrier(namespace({ lookAgain: () => [up, stale] }), ["veth0", "cni0"], 10);
     }).toThrow(
       expect.objectContaining({ kind: "kernel", message: expect.stringContaining("cni0") }),
     );
@@ -258,7 +300,7 @@ describe("waiting", () => {
   test("for a link that is gone ends at once", () => {
     const start = performance.now();
     expect(() => {
-      waitForCarrier(namespace({ lookUp: () => [undefined] }), ["veth0"], 5000);
+      waitForCarrier(namespace({ lookAgain: () => [undefined] }), ["veth0"], 5000);
     }).toThrow("veth0: it has disappeared");
     expect(performance.now() - start).toBeLessThan(1000);
   });
