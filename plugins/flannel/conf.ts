@@ -1,4 +1,5 @@
 import { badConfig, stringAt, validate } from "../../shared/cni/conf.ts";
+import { isRemoval } from "../../shared/cni/handler.ts";
 import type { Request } from "../../shared/cni/request.ts";
 import { isJsonObject } from "../../shared/base/json.ts";
 import type { JsonObject } from "../../shared/base/json.ts";
@@ -22,20 +23,32 @@ export interface FlannelConfig {
 }
 
 const what = "the flannel config";
+/** The type of a delegate that has none. */
+export const bridge = "bridge";
 
 /**
  * Reads the config. DEL and GC do without what is wrong in it, so that a pod can be deleted when the
  * config has gone bad.
+ * @param warn is told of a delegate.type that cannot be one, in the place of which bridge is taken.
  * @throws CniError InvalidNetworkConfig
  */
-export function parseFlannelConf(raw: JsonObject, { verb }: Request): FlannelConfig {
-  if (verb !== "DEL" && verb !== "GC") checkDelegate(validate(validateFlannel, raw, what).delegate);
+export function parseFlannelConf(
+  raw: JsonObject,
+  request: Request,
+  warn: (problem: string) => void,
+): FlannelConfig {
+  let delegate = objectAt(raw, "delegate") ?? {};
+  if (!isRemoval(request)) checkDelegate(validate(validateFlannel, raw, what).delegate);
+  else if (!isDelegateType(delegate["type"] ?? bridge)) {
+    warn(badDelegateType(delegate["type"]).message);
+    delegate = { ...delegate, type: bridge };
+  }
   return {
     network: stringAt(raw, "name") ?? "",
     cniVersion: stringAt(raw, "cniVersion") ?? "",
     subnetFile: nonEmpty(raw, "subnetFile") ?? defaultSubnetFile,
     dataDir: nonEmpty(raw, "dataDir") ?? flannelDataFolder,
-    delegate: objectAt(raw, "delegate") ?? {},
+    delegate,
     ipam: objectAt(raw, "ipam") ?? {},
     runtimeConfig: objectAt(raw, "runtimeConfig"),
   };

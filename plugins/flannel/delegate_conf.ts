@@ -1,7 +1,7 @@
 import { formatCidr } from "../../shared/net/cidr.ts";
 import { isJsonArray, isJsonObject } from "../../shared/base/json.ts";
 import type { Json, JsonObject } from "../../shared/base/json.ts";
-import { badDelegateType, isDelegateType } from "./conf.ts";
+import { badDelegateType, bridge, isDelegateType } from "./conf.ts";
 import type { FlannelConfig } from "./conf.ts";
 import type { SubnetEnv } from "../../shared/flannel/subnet_env.ts";
 
@@ -22,12 +22,12 @@ export type DelegateConf = JsonObject & { readonly type: string };
  * @throws CniError InvalidNetworkConfig for a `delegate.type` that cannot be one.
  */
 export function delegateConf(conf: FlannelConfig, node: NodeFacts): DelegateConf {
-  const type = conf.delegate["type"] ?? "bridge";
+  const type = conf.delegate["type"] ?? bridge;
   if (!isDelegateType(type)) throw badDelegateType(type);
   const filled = {
     ipMasq: !node.ipMasq,
     ...(node.mtu === undefined ? {} : { mtu: node.mtu }),
-    ...(type === "bridge" ? { isGateway: true } : {}),
+    ...(type === bridge ? { isGateway: true } : {}),
     ...conf.delegate,
     ...(conf.cniVersion === "" ? {} : { cniVersion: conf.cniVersion }),
     ...(conf.runtimeConfig === undefined ? {} : { runtimeConfig: conf.runtimeConfig }),

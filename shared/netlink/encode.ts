@@ -53,32 +53,24 @@ export interface EncodeContext {
 /** The changes that are netlink requests. */
 export type NetlinkChange = Exclude<LinkChange, SetSysctl>;
 
+const ENOENT = 2;
+const EEXIST = 17;
+const ENODEV = 19;
+const EOPNOTSUPP = 95;
+const EADDRNOTAVAIL = 99;
+
+const errnosOfNothing: Partial<Record<NetlinkChange["kind"], readonly number[]>> = {
+  "add-address": [EEXIST],
+  "add-route": [EEXIST],
+  "delete-link": [ENODEV, EOPNOTSUPP],
+  "delete-address": [EADDRNOTAVAIL, ENODEV],
+  "delete-neighbour": [ENOENT],
+  "delete-port-vlan": [ENOENT],
+};
+
 /** The errnos that mean that nothing was left to change. */
-export function tolerated(change: NetlinkChange): readonly number[] {
-  const ENOENT = 2;
-  const EEXIST = 17;
-  const ENODEV = 19;
-  const EOPNOTSUPP = 95;
-  const EADDRNOTAVAIL = 99;
-  switch (change.kind) {
-    case "add-address":
-    case "add-route":
-      return [EEXIST];
-    case "delete-link":
-      return [ENODEV, EOPNOTSUPP];
-    case "delete-address":
-      return [EADDRNOTAVAIL, ENODEV];
-    case "delete-neighbour":
-    case "delete-port-vlan":
-      return [ENOENT];
-    case "create-bridge":
-    case "create-veth":
-    case "set-link":
-    case "set-bridge":
-    case "set-port":
-    case "add-port-vlans":
-      return [];
-  }
+export function tolerated({ kind }: NetlinkChange): readonly number[] {
+  return errnosOfNothing[kind] ?? [];
 }
 
 /** A change in words, to follow "Cannot". */

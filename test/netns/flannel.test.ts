@@ -302,6 +302,9 @@ describe.concurrent("flannel, its delegate", () => {
     const config = { ...conf, delegate: refused[what] };
     expectError(await cni(sandbox, { ...call, command: "ADD", conf: config }), 7);
     expect(leftovers(before, await sandbox.snapshot())).toEqual([]);
+    // As a runtime does after a failed ADD.
+    const del = await cni(sandbox, { ...call, command: "DEL", conf: config });
+    expect(del).toMatchObject({ code: 0, stdout: "" });
   });
 });
 

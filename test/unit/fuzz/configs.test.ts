@@ -118,7 +118,12 @@ function readConfig(raw: JsonObject): void {
       const found = readPrevResult(raw, versionOf(raw));
       if (found !== undefined) planContainer(conf, "eth0", layer3(conf, found));
     });
-    attempt(() => delegateConf(parseFlannelConf(raw, call), node));
+    attempt(() =>
+      delegateConf(
+        parseFlannelConf(raw, call, () => undefined),
+        node,
+      ),
+    );
     attempt(() => parseConf(raw, call));
     attempt(() => parsePortmapConf(raw, call, () => undefined));
   }

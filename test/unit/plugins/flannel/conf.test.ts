@@ -5,7 +5,8 @@ import type { JsonObject } from "../../../../shared/base/json.ts";
 import { request } from "./helpers.ts";
 
 const least = { name: "cbr0", type: "flannel" };
-const parse = (more: JsonObject) => parseFlannelConf({ ...least, ...more }, request("ADD"));
+const parse = (more: JsonObject) =>
+  parseFlannelConf({ ...least, ...more }, request("ADD"), () => undefined);
 
 describe("a flannel config", () => {
   it("has defaults, also for what is null or empty", () => {
@@ -47,7 +48,10 @@ describe("a flannel config", () => {
   it("is no matter to DEL and GC", () => {
     for (const verb of ["DEL", "GC"] as const) {
       const wrong = { ...least, delegate: { ipam: {}, type: 7 }, ipam: "x", subnetFile: 7 };
-      expect(parseFlannelConf(wrong, request(verb))).toMatchObject({ network: "cbr0", ipam: {} });
+      const warnings: string[] = [];
+      const conf = parseFlannelConf(wrong, request(verb), (line) => void warnings.push(line));
+      expect(conf).toMatchObject({ network: "cbr0", ipam: {}, delegate: { type: "bridge" } });
+      expect(warnings).toEqual([expect.stringContaining("Cannot use delegate.type")]);
     }
   });
 });

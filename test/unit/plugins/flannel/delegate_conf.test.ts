@@ -13,7 +13,7 @@ import { request } from "./helpers.ts";
 const golden = new URL("../../../golden/flannel/", import.meta.url);
 
 function parse(raw: JsonObject) {
-  return parseFlannelConf(raw, request("ADD"));
+  return parseFlannelConf(raw, request("ADD"), () => undefined);
 }
 
 describe("delegateConf", () => {
@@ -80,6 +80,6 @@ describe("parseFlannelConf", () => {
 
   it.each(["DEL", "GC"] as const)("makes the best of anything for %s", (verb) => {
     const raw = { name: "cbr0", delegate: [], ipam: 1, dataDir: 2, runtimeConfig: "" };
-    expect(parseFlannelConf(raw, request(verb))).toEqual(parse({ name: "cbr0" }));
+    expect(parseFlannelConf(raw, request(verb), () => undefined)).toEqual(parse({ name: "cbr0" }));
   });
 });
