@@ -13,6 +13,7 @@ import type { Terms } from "./admission.ts";
 import { makeCall } from "./call.ts";
 import type { Workshop } from "./call.ts";
 import { Connection } from "./connection.ts";
+import { CurrentCall } from "./current_call.ts";
 import { callTimeout } from "./limits.ts";
 import { PeerCheck } from "./peer.ts";
 
@@ -55,6 +56,7 @@ export class AgentWorker {
   readonly #workshop: Workshop;
   readonly #connections = new Set<Connection>();
   readonly #logged = new Set<string>();
+  readonly #current: CurrentCall;
   #netfilter: NetlinkSocket | undefined;
   #pausedUntil = 0;
   /** Calls since the last collection of garbage. */
@@ -69,6 +71,7 @@ export class AgentWorker {
     this.#parts = parts;
     const { sys, system, builtins, sendAside } = parts;
     this.#peers = new PeerCheck(sys, system);
+    this.#current = new CurrentCall(sys);
     this.#workshop = {
       sys,
       system,
@@ -91,7 +94,7 @@ export class AgentWorker {
       connection.close();
     }
     this.#netfilter?.close();
-
+    this.#current.close();
     this.#parts.log(
       `It has made ${String(this.#made)} calls, and left ${String(this.#left)} to the plugins.`,
     );
@@ -193,7 +196,9 @@ export class AgentWorker {
     const { system } = this.#parts;
     if (request !== undefined && connection.begin()) {
       system.alarm(callTimeout);
+      this.#current.begin(request);
       const { code, declined } = await makeCall(this.#workshop, connection, request);
+      this.#current.end();
       system.alarm(0);
       if (declined === undefined) this.#made++;
       else {

@@ -29,6 +29,8 @@ declare const FLANNEL_CNI_VERSION: string;
 export interface DispatchOptions {
   readonly node?: NodeOptions;
   readonly firewall?: FirewallOptions;
+  /** Waits for what must have ended. */
+  readonly before?: (sys: Sys, request: Request) => void;
   /** Throws in the place of executing a plugin that is not built in. */
   readonly refuseDelegate?: () => never;
 }
@@ -65,6 +67,7 @@ export async function dispatch(
     }
     const raw = withExactKeys(readConfig(sys), plugin.keys);
     version = versionOf(raw);
+    options.before?.(sys, request);
     await call({ sys, plugin, request, raw, builtins, answer, options });
     return 0;
   } catch (thrown) {

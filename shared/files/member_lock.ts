@@ -10,6 +10,7 @@ import { tryFor } from "./lock_wait.ts";
  * released when the last process that has the file open ends.
  */
 const F_OFD_SETLK = 37;
+const F_RDLCK = 0;
 const F_WRLCK = 1;
 const F_UNLCK = 2;
 const EAGAIN = 11;
@@ -70,6 +71,24 @@ function wait(sys: Sys, fd: number, path: string, member: number | "all", timeou
     `Cannot lock ${path}: another process has held it for ${String(timeout / 1000)} seconds.`,
     "If many pods start at once, this passes by itself. If it does not, see which iptables or nft hangs.",
   );
+}
+
+const types = { read: F_RDLCK, write: F_WRLCK, none: F_UNLCK };
+
+/**
+ * Locks a member of an open file, or all of them, or unlocks them, without waiting.
+ * @returns whether it is done.
+ * @throws Failure io
+ */
+export function tryMember(
+  sys: Sys,
+  fd: number,
+  path: string,
+  member: number | "all",
+  kind: keyof typeof types,
+): boolean {
+  const span = member === "all" ? allMembers : { start: member + 1, length: 1 };
+  return set(sys, fd, types[kind], span, path);
 }
 
 /** @returns whether it is done; false while another holds it. */

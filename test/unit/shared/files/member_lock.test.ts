@@ -1,11 +1,11 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { chmodSync, closeSync, mkdtempSync, openSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 
-import { takeMemberLock } from "../../../../shared/files/member_lock.ts";
+import { takeMemberLock, tryMember } from "../../../../shared/files/member_lock.ts";
 import { sys } from "../../../../shared/runtime/sys_node.ts";
 
 function lockFile(): string {
@@ -40,6 +40,27 @@ test("all members are locked by nobody else's leave", () => {
   expect(() => take(path, "all")).toThrow(busy);
   all.release();
   take(path, 0).release();
+});
+
+test("a member of an open file is locked without waiting, shared or alone", () => {
+  const path = lockFile();
+  take(path, 0).release();
+  const [a, b] = [openSync(path, "r+"), openSync(path, "r+")];
+  onTestFinished(() => {
+    closeSync(a);
+    closeSync(b);
+  });
+  const set = (fd: number, member: number | "all", kind: "read" | "write" | "none") =>
+    tryMember(sys, fd, path, member, kind);
+  expect([set(a, 7, "read"), set(b, 7, "read"), set(b, 7, "write")]).toEqual([true, true, false]);
+  expect([set(a, "all", "none"), set(b, 7, "write"), set(a, 8, "write")]).toEqual([
+    true,
+    true,
+    true,
+  ]);
+  expect([set(a, 7, "read"), set(a, "all", "write")]).toEqual([false, false]);
+  set(b, "all", "none");
+  expect(set(a, "all", "write")).toBe(true);
 });
 
 test("its file is for its owner alone", () => {
