@@ -267,17 +267,22 @@ struct letter {
 };
 static const long letter_bytes = 16384;
 
+/* Until a file is closed by which there is nothing to send. The kernel has freed deleted rules by then. */
+static const struct timespec keeping = {.tv_nsec = 40000000};
+
 /* The whole life of an orphan. Its files are copies: who reads this process's stdout must not wait for it. */
 static _Noreturn __attribute__((used)) void orphan(struct letter *letter) {
   if (letter->fd > 0) SYSCALL(close_range, 0, letter->fd - 1, 0);
   SYSCALL(close_range, letter->fd + 1, INT_MAX, 0);
-  SYSCALL(sendto, letter->fd, letter->data, letter->length, 0, NULL);
+  if (letter->length > 0) SYSCALL(sendto, letter->fd, letter->data, letter->length, 0, NULL);
+  else SYSCALL(nanosleep, &keeping, NULL);
   for (;;) SYSCALL(exit, 0);
 }
 
 /*
- * Sends by a socket from another process, which has this one's memory, but is not waited for: not by this
- * process's end, as a thread would be. Returns a process id, or a negative errno if nothing will be sent.
+ * Sends by a socket, or closes it later if there is nothing to send, from another process, which has this one's
+ * memory, but is not waited for: not by this process's end, as a thread would be. Returns a process id, or a
+ * negative errno if nothing will be sent or closed.
  */
 __attribute__((used)) long send_by_orphan(long fd, const void *data, long length) {
   const long anonymous = MAP_PRIVATE | MAP_ANONYMOUS;

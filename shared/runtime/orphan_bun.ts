@@ -1,9 +1,10 @@
+import { closeSync } from "node:fs";
 import { functionAt, i64, load, numberAt, pointer, ptr, u64 } from "./libc_bun.ts";
 
 /**
- * Sends by a socket from a process that outlives this one (see SendAside). A thread would keep this process
- * from ending for as long as the kernel is at the request. An orphan does not, and init collects it, as it does the
- * shim of a container. It has this process's memory, and no file but the socket.
+ * What the kernel takes long for is left to a process that outlives this one. A thread would keep this process from
+ * ending. An orphan does not, and init collects it, as it does the shim of a container. It has this
+ * process's memory, and one of its files.
  *
  * The function is in the native client (plugins/native_client/calls.c), if the executable begins with that. An
  * orphan must not touch libc: it shares the state that libc has for this thread.
@@ -16,12 +17,30 @@ const reach = 128;
 
 let send: ((fd: number, data: number, length: number) => number) | undefined;
 
-/** @returns false if nothing is sent: no such function, too much data, or no room for a process. */
+/**
+ * Sends by a socket (see SendAside).
+ * @returns false if nothing is sent: no such function, too much data, or no room for a process.
+ */
 export function sendByOrphan(fd: number, data: Uint8Array): boolean {
+  return startOrphan(fd, data, data.length);
+}
+
+/**
+ * Leaves an open file to an orphan, which closes it 40 ms later.
+ * @returns false if there is none: the file is open then.
+ */
+export function closeByOrphan(fd: number): boolean {
+  const isLeft = startOrphan(fd, new Uint8Array(1), 0);
+  if (isLeft) closeSync(fd);
+  return isLeft;
+}
+
+/** @param length of what it sends; 0 for one that only closes the file. */
+function startOrphan(fd: number, data: Uint8Array, length: number): boolean {
   const address = send === undefined ? findSender() : 0;
   if (address === undefined) return false;
   send ??= functionAt(address, { args: [i64, pointer, u64], returns: i64 });
-  return send(fd, ptr(data), data.length) > 0;
+  return send(fd, ptr(data), length) > 0;
 }
 
 /** The function's address: eight bytes after the mark is how far it is from the mark. */

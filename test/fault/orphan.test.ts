@@ -1,6 +1,6 @@
 /**
- * A DEL without an agent does not wait for the kernel to free the link: a process that nobody waits for sends the
- * request. Of the Bun build that begins with the native client.
+ * A DEL without an agent does not wait for the kernel to free the link, nor rules: a process that nobody waits for
+ * sends the request, or closes the socket. Of the Bun build that begins with the native client.
  */
 import { describe, expect, test } from "vitest";
 import { binDir, cni, createSandbox, leftovers, type CniCall, type Conf } from "../helpers/cni.ts";
@@ -113,6 +113,35 @@ describe.runIf(hasSender)("a DEL without an agent", () => {
     const { code } = await cni(node, callOf("ADD", "pod1"));
     expect([code, (await del).code]).toEqual([0, 0]);
     expect(await node.sh("ip -n pod1 -br link show type veth")).toMatch(/^eth0@/);
+  });
+
+  test("leaves the socket by which rules were deleted to a process, which closes it later", async () => {
+    await using node = await createSandbox();
+    await node.addPod("pod1");
+    const { json: prevResult } = await cni(node, callOf("ADD", "pod1"));
+    const portMappings = [{ hostPort: 8080, containerPort: 80, protocol: "tcp" }];
+    const portmap = (command: "ADD" | "DEL"): CniCall => ({
+      ...callOf(command, "pod1"),
+      plugin: "portmap",
+      conf: { ...conf, type: "portmap", prevResult, runtimeConfig: { portMappings } },
+    });
+    expect((await cni(node, portmap("ADD"))).code).toBe(0);
+    expect(await node.sh("nft list ruleset")).toContain("8080");
+    const calls = "trace=clone,close_range,nanosleep,sendmsg,sendto";
+    const prefix = ["strace", "-f", "-qq", "-y", "-o", trace, "-e", calls, "-e", "signal=none"];
+    expect(await cni(node, { ...portmap("DEL"), prefix })).toMatchObject({ code: 0, stdout: "" });
+    expect(await node.sh("nft list ruleset")).not.toContain("8080");
+    const lines = (await node.readFile(trace)).trim().split("\n");
+    const orphans = new Set(
+      lines.filter((line) => line.includes("nanosleep(")).map((line) => line.split(" ")[0] ?? ""),
+    );
+    const [orphan = "no orphan"] = orphans;
+    const own = lines.filter((line) => line.startsWith(`${orphan} `)).join("\n");
+    expect(own).toMatch(
+      /close_range.*\n.*close_range.*\n.*nanosleep\(\{tv_sec=0, tv_nsec=40000000\}/,
+    );
+    expect(own).not.toContain("send");
+    expect(lines.join("\n")).not.toContain("SCM_RIGHTS");
   });
 
   test("leaves no process", async () => {
