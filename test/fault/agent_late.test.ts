@@ -28,22 +28,29 @@ async function lateNode(at: number, seconds: number): Promise<{ node: Sandbox; b
     async () => node.sh(`grep TracerPid /proc/${pid}/status`),
     (text) => !text.includes("\t0\n"),
   );
-  const prefix = ["timeout", "-s", "KILL", "0.3"];
-  expect((await cni(node, { ...call, command: "ADD", prefix })).stdout).toBe("");
+  const add = cni(node, { ...call, command: "ADD" });
+  await eventually(
+    async () => node.sh(`grep -c 'sendto(' ${trace} || true`),
+    (requests) => Number(requests) >= at,
+    20_000,
+  );
+  // As a runtime does that gives it up.
+  await node.sh("pkill -KILL -x bridge");
+  expect((await add).stdout).toBe("");
   return { node, before };
 }
 
 describe.runIf(isBun).concurrent("an ADD that is given up", () => {
   // After its own words to the client, the agent's requests to the kernel.
   test.each([4, 6])("does not meet the next one of its pod (at request %i)", async (at) => {
-    const { node, before } = await lateNode(at, 2);
+    const { node, before } = await lateNode(at, 3);
     await using _ = node;
     const started = performance.now();
     expect(await cni(node, { ...call, command: "DEL" })).toMatchObject({ code: 0 });
     const next = await cni(node, { ...call, command: "ADD" });
     expect(next.code, next.stdout).toBe(0);
     const prevResult = next.json;
-    await node.sh(`sleep ${Math.max(0, 3 - (performance.now() - started) / 1000)}`);
+    await node.sh(`sleep ${Math.max(0, 4 - (performance.now() - started) / 1000)}`);
     const check = await cni(node, { ...call, command: "CHECK", conf: { ...conf, prevResult } });
     expect(check.code, check.stdout).toBe(0);
     expect(await node.sh("nft list ruleset")).toContain("pod1");
