@@ -57,7 +57,7 @@ async function isSparedBy(at: number): Promise<boolean> {
   );
   const look = "ip -n pod1 -d address show eth0; ip -n pod1 route; ip -n pod1 -6 route";
   const next = await sandbox.sh(look);
-  await sandbox.sh("pkill -CONT -x bridge");
+  await sandbox.sh("pkill -CONT -f '/bridge$'");
   await add;
   expect(await sandbox.sh(look), `request ${at}`).toBe(next);
   return true;
