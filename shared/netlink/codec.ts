@@ -114,11 +114,45 @@ export function outline(datagram: Buffer): { types: Set<number>; flags: number }
   return { types, flags };
 }
 
-/** The attributes of a message after its fixed header of `skip` bytes, by type. */
-export function attributes(body: Buffer, skip: number): Map<number, Buffer> {
-  const found = new Map<number, Buffer>();
-  parseAttributes(body.subarray(skip), ({ type, data }) => found.set(type, data));
-  return found;
+/** The attributes of a message, by type. */
+export interface Attributes {
+  keys(): Iterable<number>;
+  has(type: number): boolean;
+  /** The data of the last one of that type. */
+  get(type: number): Buffer | undefined;
+}
+
+/** A u16 without its two flags (NLA_TYPE_MASK). */
+const typeMask = 0x3fff;
+const attributeHeaderBytes = 4;
+
+/**
+ * The attributes of a message after its fixed header of `skip` bytes. A link has some seventy, of which few are wanted,
+ * so they are only looked for, and none is made an object before it is asked for.
+ * @throws RangeError for what is no list of attributes.
+ */
+export function attributes(body: Buffer, skip: number): Attributes {
+  /** Where each begins. */
+  const places = new Map<number, number>();
+  for (let at = skip; at < body.length; ) {
+    const left = body.length - at;
+    const length = left < attributeHeaderBytes ? 0 : readU16(body, at);
+    if (length < attributeHeaderBytes || length > left) {
+      throw new RangeError(`an attribute of ${String(length)} bytes in ${String(left)}`);
+    }
+    places.set(readU16(body, at + 2) & typeMask, at);
+    at += (length + 3) & ~3;
+  }
+  return {
+    keys: () => places.keys(),
+    has: (type) => places.has(type),
+    get(type) {
+      const at = places.get(type);
+      return at === undefined
+        ? undefined
+        : body.subarray(at + attributeHeaderBytes, at + readU16(body, at));
+    },
+  };
 }
 
 /** The data of each attribute of a list, of any type. */

@@ -1,7 +1,7 @@
 import { addressFromBytes, formatAddress, sameAddress } from "../net/address.ts";
 import type { Address, Family } from "../net/address.ts";
 import { attributes, Flag, nested, u32 } from "./codec.ts";
-import type { Message } from "./codec.ts";
+import type { Attributes, Message } from "./codec.ts";
 import { nfgenmsg } from "./nf_tables.ts";
 import { check } from "./socket.ts";
 import type { NetlinkSocket } from "./socket.ts";
@@ -145,7 +145,7 @@ function dumpRequest(family: Family, ports: readonly UdpPort[], end: End): Messa
   };
 }
 
-function isWanted(attrs: ReadonlyMap<number, Buffer>, wanted: UdpFlows, end: End): boolean {
+function isWanted(attrs: Attributes, wanted: UdpFlows, end: End): boolean {
   const { protocol, src, dst, srcPort, dstPort } = tuple(attrs.get(CTA_TUPLE_ORIG));
   const host = end === "dst" ? { address: dst, port: dstPort } : { address: src, port: srcPort };
   const ports = wanted.ports.filter(({ port }) => port === host.port);
@@ -162,7 +162,7 @@ function isWanted(attrs: ReadonlyMap<number, Buffer>, wanted: UdpFlows, end: End
 }
 
 function tuple(data: Buffer | undefined): Tuple {
-  const attrs = data === undefined ? new Map<number, Buffer>() : attributes(data, 0);
+  const attrs = attributes(data ?? Buffer.alloc(0), 0);
   const ip = attrs.get(CTA_TUPLE_IP);
   const proto = attrs.get(CTA_TUPLE_PROTO);
   const ips = ip === undefined ? undefined : attributes(ip, 0);
@@ -181,7 +181,7 @@ function tuple(data: Buffer | undefined): Tuple {
 }
 
 /** Identifies one flow exactly, so that a newer one is not deleted in its place. */
-function deletion(family: Family, attrs: ReadonlyMap<number, Buffer>): Message {
+function deletion(family: Family, attrs: Attributes): Message {
   const kept = [CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_ID, CTA_ZONE].flatMap((type) => {
     const data = attrs.get(type);
     if (data === undefined) return [];

@@ -2,7 +2,7 @@ import { addressBytes, addressFromBytes } from "../net/address.ts";
 import type { Address, Family } from "../net/address.ts";
 import { formatMac, parseMac } from "../net/mac.ts";
 import { attributes, Flag, neighbourMessage, readS32, readU16, Type, u32 } from "./codec.ts";
-import type { Message, NeighbourParts, Received } from "./codec.ts";
+import type { Attributes, Message, NeighbourParts, Received } from "./codec.ts";
 import type { NetlinkSocket } from "./socket.ts";
 
 /**
@@ -149,7 +149,7 @@ export function readFdbEntry({ body }: Received): ListedFdbEntry | undefined {
   };
 }
 
-function macOf(attrs: ReadonlyMap<number, Buffer>): string | undefined {
+function macOf(attrs: Attributes): string | undefined {
   const lladdr = attrs.get(NDA_LLADDR);
   return lladdr?.length === 6 ? formatMac(lladdr) : undefined;
 }

@@ -13,7 +13,7 @@ import {
   u32,
 } from "./codec.ts";
 import { linkMessage, readPortVlans } from "./link_codec.ts";
-import type { Message, Received } from "./codec.ts";
+import type { Attributes, Message, Received } from "./codec.ts";
 import type { PortVlans } from "./link_codec.ts";
 import { check, understood } from "./socket.ts";
 import type { NetlinkSocket, Reply } from "./socket.ts";
@@ -232,6 +232,6 @@ export function readLink({ body }: Received): Link {
   };
 }
 
-function nestedIn(data: Buffer | undefined): Map<number, Buffer> | undefined {
+function nestedIn(data: Buffer | undefined): Attributes | undefined {
   return data === undefined ? undefined : attributes(data, 0);
 }

@@ -86,9 +86,25 @@ describe("attributes", () => {
       fc.property(attrs, fc.nat({ max: 16 }), (list, skip) => {
         const body = Buffer.concat([Buffer.alloc(skip), ...list.map((attr) => nested(...attr))]);
         const found = attributes(body, skip);
-        expect([...found]).toEqual(list.map(([type, data]) => [type, data]));
+        const all = [...found.keys()].map((type) => [type, found.get(type)]);
+        expect(all).toEqual(list.map(([type, data]) => [type, data]));
+        expect(list.every(([type]) => found.has(type))).toBe(true);
+        expect(found.get(0x4000)).toBeUndefined();
       }),
     );
+  });
+
+  it("takes the last one of a type", () => {
+    const body = Buffer.concat([nested(3, u32(1)), nested(3, u32(2))]);
+    expect(attributes(body, 0).get(3)).toEqual(u32(2));
+  });
+
+  it.each([
+    ["ends in a header", Buffer.of(4, 0, 1)],
+    ["is shorter than its header", Buffer.of(3, 0, 1, 0)],
+    ["is longer than the rest", Buffer.of(9, 0, 1, 0, 0, 0, 0, 0)],
+  ])("throws for one that %s", (_, body) => {
+    expect(() => attributes(body, 0)).toThrow(RangeError);
   });
 
   it("pads to four bytes", () => {

@@ -27,8 +27,6 @@ const context = { indexOf, indexes: new Map<string, number>(), hostFd };
 /** The same where a link was looked at before. */
 const seen = { ...context, indexes: new Map([["link7", 7]]) };
 
-type Attributes = ReadonlyMap<number, Buffer>;
-
 function string(data: Buffer | undefined): string {
   return data === undefined ? "" : readString(data);
 }
@@ -37,8 +35,9 @@ function number(data: Buffer | undefined): number | undefined {
   return data === undefined ? undefined : readU32(data, 0);
 }
 
-function inside(data: Buffer | undefined, skip = 0): Attributes {
-  return data === undefined ? new Map() : attributes(data, skip);
+function inside(data: Buffer | undefined, skip = 0): Map<number, Buffer | undefined> {
+  const found = attributes(data ?? Buffer.alloc(skip), skip);
+  return new Map([...found.keys()].map((type) => [type, found.get(type)]));
 }
 
 function address(data: Buffer | undefined): Address {
