@@ -1,12 +1,12 @@
 import { baseName } from "../shared/base/text.ts";
 import { dispatchAfter } from "../shared/agent/aftermath.ts";
 import type { DispatchOptions } from "../shared/cni/skel.ts";
-import type { Sys } from "../shared/runtime/sys.ts";
+import type { LastingSys } from "../shared/runtime/sys.ts";
 import { builtins, daemonNames, toolNames } from "./builtins.ts";
 import type { DaemonName, ToolName } from "./builtins.ts";
 
 /** The executable. It runs the program that it was called as. */
-export async function main(sys: Sys, options: DispatchOptions = {}): Promise<never> {
+export async function main(sys: LastingSys, options: DispatchOptions = {}): Promise<never> {
   const name = baseName(sys.argv0);
   const [first = "", ...rest] = sys.args;
   if (isTool(name)) return runTool(name, sys.args, sys);
@@ -27,19 +27,23 @@ function isDaemon(name: string): name is DaemonName {
 }
 
 /** Loads the tools, which plugins must not wait for. */
-async function runTool(name: ToolName, args: readonly string[], sys: Sys): Promise<never> {
+async function runTool(name: ToolName, args: readonly string[], sys: LastingSys): Promise<never> {
   const { tools } = await import("./main_tools.ts");
   return sys.exit(await tools[name](sys, args));
 }
 
 /** Loads the agent's main thread, which needs none of the others. */
-async function runAgent(args: readonly string[], sys: Sys): Promise<never> {
+async function runAgent(args: readonly string[], sys: LastingSys): Promise<never> {
   const { agent } = await import("./main_agent.ts");
   return sys.exit(await agent(sys, args));
 }
 
 /** Loads the daemons, which plugins must not wait for. */
-async function runDaemon(name: DaemonName, args: readonly string[], sys: Sys): Promise<never> {
+async function runDaemon(
+  name: DaemonName,
+  args: readonly string[],
+  sys: LastingSys,
+): Promise<never> {
   sys.limitReadahead();
   const { daemons } = await import("./main_daemons.ts");
   return sys.exit(await daemons[name](sys, args));

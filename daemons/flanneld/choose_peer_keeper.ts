@@ -1,7 +1,7 @@
 import { Failure } from "../../shared/base/failure.ts";
 import type { Log } from "../../shared/daemon/log.ts";
 import type { NetConf } from "../../shared/flannel/net_conf.ts";
-import type { Sys } from "../../shared/runtime/sys.ts";
+import type { LastingSys } from "../../shared/runtime/sys.ts";
 import { findThreads } from "../../shared/runtime/threads.ts";
 import { readExtensionCommands } from "./backends/extension.ts";
 import { readUdpPort } from "./backends/udp.ts";
@@ -15,7 +15,7 @@ import { UdpTunnel } from "./udp/udp_tunnel.ts";
  * @throws Failure invalid
  */
 export async function choosePeerKeeper(
-  sys: Sys,
+  sys: LastingSys,
   log: Log,
   conf: NetConf,
   onTried: () => void,

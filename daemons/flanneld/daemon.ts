@@ -4,7 +4,7 @@ import { untilNotified } from "../../shared/daemon/notify.ts";
 import type { Lease } from "../../shared/flannel/lease.ts";
 import type { SubnetEnv } from "../../shared/flannel/subnet_env.ts";
 import { formatCidr } from "../../shared/net/cidr.ts";
-import type { Sys } from "../../shared/runtime/sys.ts";
+import type { LastingSys } from "../../shared/runtime/sys.ts";
 import { untilAborted, untilStep } from "./daemon_context.ts";
 import type { DaemonContext } from "./daemon_context.ts";
 import { stateTexts, waitsOf } from "./daemon_texts.ts";
@@ -42,7 +42,7 @@ interface Running {
 
 /** flanneld: connects this node to the others as the config says, and keeps it connected. */
 export class Flanneld {
-  readonly #sys: Sys;
+  readonly #sys: LastingSys;
   readonly #options: Options;
   readonly #log: Log;
   readonly #manager: LeaseManager;
@@ -55,7 +55,7 @@ export class Flanneld {
   #node: NodeSync | undefined;
   #running: Running | undefined;
 
-  constructor(sys: Sys, options: Options, log: Log, manager: LeaseManager) {
+  constructor(sys: LastingSys, options: Options, log: Log, manager: LeaseManager) {
     this.#sys = sys;
     this.#options = options;
     this.#log = log;

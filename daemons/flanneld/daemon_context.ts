@@ -1,6 +1,6 @@
 import type { Log } from "../../shared/daemon/log.ts";
 import { untilDone } from "../../shared/daemon/until_done.ts";
-import type { Sys } from "../../shared/runtime/sys.ts";
+import type { LastingSys } from "../../shared/runtime/sys.ts";
 import type { LeaseManager } from "./leases/lease_manager.ts";
 import type { Options } from "./options.ts";
 import type { Readiness, Step } from "./readiness.ts";
@@ -10,7 +10,7 @@ const limits = { first: 200, most: 3000 };
 
 /** What all parts of a running flanneld work with. */
 export interface DaemonContext {
-  readonly sys: Sys;
+  readonly sys: LastingSys;
   readonly options: Options;
   readonly log: Log;
   readonly manager: LeaseManager;

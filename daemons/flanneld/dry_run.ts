@@ -7,7 +7,7 @@ import type { Lease } from "../../shared/flannel/lease.ts";
 import type { NetConf } from "../../shared/flannel/net_conf.ts";
 import { describeOverlay } from "../../shared/netlink/overlay_change.ts";
 import { randomMac } from "../../shared/node/random.ts";
-import type { Sys } from "../../shared/runtime/sys.ts";
+import type { LastingSys } from "../../shared/runtime/sys.ts";
 import type { Backend, WireguardKeys } from "./backends/backend.ts";
 import { chooseBackend } from "./backends/choose.ts";
 import { chooseMacs, readVxlanOptions } from "./backends/vxlan.ts";
@@ -42,7 +42,7 @@ const patience = 30_000;
  * @throws Failure if something that it needs is missing.
  */
 export async function dryRun(
-  sys: Sys,
+  sys: LastingSys,
   options: Options,
   manager: LeaseManager,
   signal: AbortSignal,
@@ -66,7 +66,7 @@ export async function dryRun(
 }
 
 async function printPlan(
-  sys: Sys,
+  sys: LastingSys,
   options: Options,
   manager: LeaseManager,
   signal: AbortSignal,
@@ -152,7 +152,7 @@ async function allPeers(manager: LeaseManager, signal: AbortSignal): Promise<Pee
 
 async function planOverlay(
   on: {
-    readonly sys: Sys;
+    readonly sys: LastingSys;
     readonly conf: NetConf;
     readonly backend: Backend;
     readonly kernel: DryKernel;
@@ -186,7 +186,7 @@ async function planOverlay(
  * What would be written with iptables-restore or nft, for families whose rules are not in place.
  */
 async function plannedRules(
-  sys: Sys,
+  sys: LastingSys,
   conf: NetConf,
   { traffic }: Options,
   lease: Lease,

@@ -4,7 +4,7 @@ import type { Json, JsonObject } from "../../shared/base/json.ts";
 import type { Log } from "../../shared/daemon/log.ts";
 import type { Lease } from "../../shared/flannel/lease.ts";
 import type { NetConf } from "../../shared/flannel/net_conf.ts";
-import type { Sys } from "../../shared/runtime/sys.ts";
+import type { LastingSys } from "../../shared/runtime/sys.ts";
 import type { Backend, ExternalInterface } from "./backends/backend.ts";
 import { backendOf } from "./backends/choose.ts";
 import { readBackends, writeBackends } from "./backends_file.ts";
@@ -28,7 +28,7 @@ interface EarlierBackend {
 }
 
 export interface EarlierBackendsOptions {
-  readonly sys: Sys;
+  readonly sys: LastingSys;
   readonly log: Log;
   readonly conf: NetConf;
   /** Of the file that remembers them. */

@@ -2,7 +2,7 @@ import { Churn } from "../../shared/daemon/churn.ts";
 import { createLog } from "../../shared/daemon/log.ts";
 import type { Log } from "../../shared/daemon/log.ts";
 import { describeUncaught, handleUncaught } from "../../shared/daemon/uncaught.ts";
-import type { Sys } from "../../shared/runtime/sys.ts";
+import type { LastingSys } from "../../shared/runtime/sys.ts";
 import { Flanneld } from "./daemon.ts";
 import { earlierSubnets } from "./own_node.ts";
 import type { LeaseManager } from "./leases/lease_manager.ts";
@@ -21,7 +21,7 @@ const meaningless = ["EVENT_QUEUE_DEPTH", "CONT_WHEN_CACHE_NOT_READY"];
  * flanneld: gives the node its subnet, and joins it to the other nodes.
  * @returns the exit status.
  */
-export async function flanneld(sys: Sys, args: readonly string[]): Promise<number> {
+export async function flanneld(sys: LastingSys, args: readonly string[]): Promise<number> {
   let request: Request;
   try {
     request = readOptions(args, sys.env);
@@ -45,7 +45,7 @@ export async function flanneld(sys: Sys, args: readonly string[]): Promise<numbe
 }
 
 async function command(
-  sys: Sys,
+  sys: LastingSys,
   [name = "", ...words]: readonly string[],
   { subnetFile, wireguardKeyFile }: Options,
 ): Promise<number> {
@@ -71,7 +71,7 @@ async function command(
   }
 }
 
-async function run(sys: Sys, options: Options): Promise<number> {
+async function run(sys: LastingSys, options: Options): Promise<number> {
   const log = createLog(
     (line) => {
       sys.write(2, line);
@@ -111,7 +111,7 @@ async function run(sys: Sys, options: Options): Promise<number> {
 }
 
 /** What only one of the two needs is loaded when it is that one. */
-async function leaseManager(sys: Sys, options: Options, log: Log): Promise<LeaseManager> {
+async function leaseManager(sys: LastingSys, options: Options, log: Log): Promise<LeaseManager> {
   const { leases, subnetFile } = options;
   const churn = new Churn(sys.collectYoung);
   if (leases.kind === "kube") {

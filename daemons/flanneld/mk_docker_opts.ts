@@ -5,7 +5,7 @@ import { readIfPresent } from "../../shared/files/read_file.ts";
 import { dockerOptsFile, subnetFile } from "../../shared/files/paths.ts";
 import { parseCidr, sameCidr, subnetOf } from "../../shared/net/cidr.ts";
 import { Node } from "../../shared/node/node.ts";
-import type { Sys } from "../../shared/runtime/sys.ts";
+import type { LastingSys } from "../../shared/runtime/sys.ts";
 
 const usage = `mk-docker-opts.sh turns the file that flanneld writes into options of dockerd.
 
@@ -37,7 +37,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
  * Writes options for dockerd, so that its bridge takes the node's subnet.
  * @returns the exit status.
  */
-export function mkDockerOpts(sys: Sys, args: readonly string[]): number {
+export function mkDockerOpts(sys: LastingSys, args: readonly string[]): number {
   try {
     const options = readOptions(args);
     const variables = readVariables(readIfPresent(options.env) ?? "");
@@ -131,7 +131,7 @@ function dockerOptions(
 }
 
 /** A route of the subnet by a gateway, in words: then docker's bridge would take another's packets. */
-function routeElsewhere(sys: Sys, text: string): string | undefined {
+function routeElsewhere(sys: LastingSys, text: string): string | undefined {
   const subnet = subnetOf(parseCidr(text));
   const node = new Node(sys);
   try {

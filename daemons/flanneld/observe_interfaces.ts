@@ -5,12 +5,15 @@ import { listInterfaceAddresses, routeSource } from "../../shared/netlink/interf
 import { listLinks } from "../../shared/netlink/query.ts";
 import { listMainRoutes } from "../../shared/netlink/route.ts";
 import { NetlinkSocket } from "../../shared/netlink/socket.ts";
-import type { Sys } from "../../shared/runtime/sys.ts";
+import type { LastingSys } from "../../shared/runtime/sys.ts";
 import { isFlannels } from "./device_plan.ts";
 import type { ObservedInterfaces } from "./external_interface.ts";
 
 /** Reads what the choice of an interface depends on. @throws Failure kernel */
-export function observeInterfaces(sys: Sys, canReach: Address | undefined): ObservedInterfaces {
+export function observeInterfaces(
+  sys: LastingSys,
+  canReach: Address | undefined,
+): ObservedInterfaces {
   const socket = new NetlinkSocket(sys);
   try {
     const own = new Set<number>();

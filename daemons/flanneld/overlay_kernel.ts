@@ -32,7 +32,7 @@ import type { WireguardDevice } from "../../shared/netlink/wireguard.ts";
 import { listVxlans } from "../../shared/netlink/vxlan.ts";
 import type { VxlanLink } from "../../shared/netlink/vxlan.ts";
 import { readSysctl } from "../../shared/node/sysctl.ts";
-import type { Sys } from "../../shared/runtime/sys.ts";
+import type { LastingSys } from "../../shared/runtime/sys.ts";
 import { portErrnoText } from "./port_errno.ts";
 
 /**
@@ -58,9 +58,9 @@ export interface Outcome {
 /** What the kernel has for the overlay, and how it is changed. */
 export class OverlayKernel implements Disposable {
   readonly #socket: NetlinkSocket;
-  readonly #sys: Sys;
+  readonly #sys: LastingSys;
   /** The same, but that what is received counts as garbage to be. */
-  readonly #counted: Sys;
+  readonly #counted: LastingSys;
   readonly #tunMaker: ((name: string) => void) | undefined;
   #dumpDigest: DumpDigest | undefined;
   #wireguard: { readonly socket: NetlinkSocket; readonly family: number } | undefined;
@@ -70,10 +70,10 @@ export class OverlayKernel implements Disposable {
    * @param tunMaker makes a tun device, for the backend that has one.
    * @throws Failure kernel
    */
-  constructor(sys: Sys, tunMaker?: (name: string) => void) {
+  constructor(sys: LastingSys, tunMaker?: (name: string) => void) {
     this.#tunMaker = tunMaker;
     const churn = new Churn(sys.collectYoung);
-    const recv: Sys["recv"] = (fd, into, flags) => {
+    const recv: LastingSys["recv"] = (fd, into, flags) => {
       const got = sys.recv(fd, into, flags);
       churn.add(got / bytesOfMessage);
       return got;

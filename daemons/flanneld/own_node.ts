@@ -5,7 +5,7 @@ import { readSubnetEnv } from "../../shared/flannel/subnet_env.ts";
 import type { SubnetEnv } from "../../shared/flannel/subnet_env.ts";
 import type { Family } from "../../shared/net/address.ts";
 import type { Cidr } from "../../shared/net/cidr.ts";
-import type { Sys } from "../../shared/runtime/sys.ts";
+import type { LastingSys } from "../../shared/runtime/sys.ts";
 import { chooseInterface } from "./external_interface.ts";
 import type { ExternalInterface } from "./backends/backend.ts";
 import type { AdmissionContext } from "./leases/admission.ts";
@@ -30,7 +30,7 @@ export function leaseIn({ subnets }: SubnetEnv): KnownLease {
 
 /** The interface that leads to the other nodes. @throws Failure */
 export function chooseExternal(
-  sys: Sys,
+  sys: LastingSys,
   given: InterfaceOptions,
   settings: NodeSettings,
   conf: NetConf,
@@ -60,7 +60,7 @@ function interfaceOptions(options: InterfaceOptions, settings: NodeSettings): In
 
 /** What peers' leases must agree with on this node. @throws Failure kernel */
 export function admissionContext(
-  sys: Sys,
+  sys: LastingSys,
   { network, ipv6Network }: NetConf,
   lease: Lease,
   { index, publicIp, publicIpv6 }: ExternalInterface,

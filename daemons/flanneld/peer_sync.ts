@@ -1,6 +1,6 @@
 import { Churn } from "../../shared/daemon/churn.ts";
 import type { Lease } from "../../shared/flannel/lease.ts";
-import type { Sys } from "../../shared/runtime/sys.ts";
+import type { LastingSys } from "../../shared/runtime/sys.ts";
 import type { EarlierBackends } from "./earlier_backends.ts";
 import { PeerAdmission } from "./leases/admission.ts";
 import type { Admission, AdmissionContext } from "./leases/admission.ts";
@@ -11,7 +11,7 @@ import type { Reconciler } from "./reconciler.ts";
 import type { RefusalLog } from "./refusal_log.ts";
 
 export interface PeerSyncOptions {
-  readonly sys: Pick<Sys, "collectYoung">;
+  readonly sys: Pick<LastingSys, "collectYoung">;
   /** The type that this node's backend publishes. */
   readonly backendType: string;
   readonly reconciler: Pick<Reconciler, "setPeers" | "whenIdle">;

@@ -2,7 +2,7 @@ import { Failure, messageOf } from "../../shared/base/failure.ts";
 import { Backoff } from "../../shared/daemon/backoff.ts";
 import { Churn } from "../../shared/daemon/churn.ts";
 import type { Lease } from "../../shared/flannel/lease.ts";
-import type { Sys } from "../../shared/runtime/sys.ts";
+import type { LastingSys } from "../../shared/runtime/sys.ts";
 import { listenToKernel } from "../../shared/netlink/events.ts";
 import type { KernelEvents } from "../../shared/netlink/events.ts";
 import { ChangedIds } from "./leases/changed_ids.ts";
@@ -22,7 +22,7 @@ import { RoundTimer } from "./round_timer.ts";
 import { Turns } from "./turns.ts";
 
 export interface ReconcilerOptions extends OverlaySettings {
-  readonly sys: Sys;
+  readonly sys: LastingSys;
   readonly log: ReconcilerLog;
   /** The external interface, or one of its addresses, is not what it was. */
   readonly onExternalChange: () => void;

@@ -2,7 +2,7 @@
 import { existsSync, openSync } from "node:fs";
 
 import { agentSocket } from "../../shared/files/paths.ts";
-import { sleep } from "../../shared/files/lock_wait.ts";
+import { sleep } from "../../shared/runtime/sleep.ts";
 import { cpuTimeOf, spawn } from "./spawn.ts";
 
 /** Milliseconds until it must take calls. */

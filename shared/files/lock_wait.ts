@@ -1,5 +1,6 @@
 import { fstatSync, readFileSync } from "node:fs";
 import { Failure } from "../base/failure.ts";
+import { sleep } from "../runtime/sleep.ts";
 import type { Sys } from "../runtime/sys.ts";
 
 const LOCK_SH = 1;
@@ -112,11 +113,6 @@ export function tryFor(timeout: number, tryOnce: () => boolean): boolean {
 function pauseAfter(waited: number): number {
   if (waited < 2) return 0.5;
   return waited < 500 ? 2 : 1;
-}
-
-/** Blocks this thread. @param time milliseconds. */
-export function sleep(time: number): void {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, time);
 }
 
 /** The processes that hold the flock of a file with this inode, by their ids, from /proc/locks (proc_locks(5)). */

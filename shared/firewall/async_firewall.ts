@@ -1,5 +1,5 @@
 import type { Family } from "../net/address.ts";
-import type { RunResult, Sys } from "../runtime/sys.ts";
+import type { RunResult, LastingSys } from "../runtime/sys.ts";
 import {
   isAbsent,
   lacksTable,
@@ -12,10 +12,10 @@ import type { Variant } from "./tools.ts";
 
 /** The node's firewall for daemons: its tools run while the event loop goes on. */
 export class AsyncFirewall {
-  readonly #sys: Sys;
+  readonly #sys: LastingSys;
   readonly #variants: NodeVariants;
 
-  constructor(sys: Sys) {
+  constructor(sys: LastingSys) {
     this.#sys = sys;
     this.#variants = new NodeVariants(sys);
   }

@@ -5,7 +5,7 @@ import { sysctlPath } from "../files/paths.ts";
 import { forgetUdpAnswers, forgetUdpFlows } from "../netlink/conntrack.ts";
 import type { UdpFlows } from "../netlink/conntrack.ts";
 import { hasLegacyChain, hasLegacyTable, legacyContent, legacyTable } from "./iptables_legacy.ts";
-import { sleep } from "../files/lock_wait.ts";
+import { sleep } from "../runtime/sleep.ts";
 import type { Lock } from "../files/lock.ts";
 import { commitChanges } from "../netlink/nf_batch.ts";
 import type { NfChange } from "../netlink/nf_batch.ts";

@@ -1,6 +1,6 @@
 import { closeSync } from "node:fs";
 
-import type { Subscription, Sys } from "../runtime/sys.ts";
+import type { Subscription, LastingSys } from "../runtime/sys.ts";
 import { attributes, readS32, readString, readU32, Type, unframe } from "./codec.ts";
 import type { Received } from "./codec.ts";
 import { joinGroups } from "./multicast.ts";
@@ -63,7 +63,7 @@ export interface KernelEvents extends Subscription {
  * Listens to the kernel, in the namespace that the thread is in.
  * @throws Failure kernel
  */
-export function listenToKernel(sys: Sys, handlers: EventHandlers): KernelEvents {
+export function listenToKernel(sys: LastingSys, handlers: EventHandlers): KernelEvents {
   const fd = joinGroups(sys, NETLINK_ROUTE, groups, receiveBytes);
   const subscription = sys.subscribe(fd, {
     data: (bytes) => {

@@ -1,6 +1,6 @@
 import { closeSync } from "node:fs";
 
-import type { Subscription, Sys } from "../runtime/sys.ts";
+import type { Subscription, LastingSys } from "../runtime/sys.ts";
 import { joinGroups } from "./multicast.ts";
 
 const NETLINK_NETFILTER = 12;
@@ -12,7 +12,11 @@ const NFNLGRP_NFTABLES = 7;
  * @param pollInterval milliseconds between two looks where the runtime cannot wait for a socket.
  * @throws Failure kernel
  */
-export function listenToRules(sys: Sys, onChange: () => void, pollInterval: number): Subscription {
+export function listenToRules(
+  sys: LastingSys,
+  onChange: () => void,
+  pollInterval: number,
+): Subscription {
   const fd = joinGroups(sys, NETLINK_NETFILTER, [NFNLGRP_NFTABLES]);
   const subscription = sys.subscribe(fd, { data: onChange, lost: onChange, pollInterval });
   return {

@@ -3,7 +3,7 @@ import { closeSync, fstatSync, openSync, statSync } from "node:fs";
 import { Failure } from "../base/failure.ts";
 import type { Address } from "../net/address.ts";
 import type { Cidr } from "../net/cidr.ts";
-import { sleep } from "../files/lock_wait.ts";
+import { sleep } from "../runtime/sleep.ts";
 import { ownNetns } from "../files/paths.ts";
 import type { RemoveLink } from "../netlink/removal.ts";
 import type { LinkChange } from "../netlink/change.ts";

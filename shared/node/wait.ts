@@ -1,6 +1,6 @@
 import { Failure } from "../base/failure.ts";
 import type { Address } from "../net/address.ts";
-import { sleep } from "../files/lock_wait.ts";
+import { sleep } from "../runtime/sleep.ts";
 import type { Namespace } from "./namespace.ts";
 
 /**

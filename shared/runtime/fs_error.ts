@@ -9,6 +9,8 @@ const errnos: Readonly<Record<number, readonly [code: string, text: string]>> = 
   3: ["ESRCH", "no such process"],
   5: ["EIO", "i/o error"],
   6: ["ENXIO", "no such device or address"],
+  7: ["E2BIG", "argument list too long"],
+  8: ["ENOEXEC", "exec format error"],
   9: ["EBADF", "bad file descriptor"],
   11: ["EAGAIN", "resource temporarily unavailable"],
   12: ["ENOMEM", "not enough memory"],

@@ -3,6 +3,9 @@ import { closeSync, openSync, readSync } from "node:fs";
 import { errnoOf } from "../base/failure.ts";
 import type { RunOptions, RunResult, SocketHandlers, Subscription } from "./sys.ts";
 
+/** Bytes that are read at first. */
+const firstChunk = 8192;
+
 /**
  * Reads a text to its end. A byte order mark at its start is dropped.
  * @param read waits for data, reads into the buffer, and returns the number of bytes; 0 at the end.
@@ -10,14 +13,19 @@ import type { RunOptions, RunResult, SocketHandlers, Subscription } from "./sys.
  */
 export function readFully(read: (into: Uint8Array) => number, maxBytes: number): string {
   const chunks: Buffer[] = [];
-  for (let total = 0; ; ) {
-    // One byte more than the limit, to tell a text of that size from a longer one.
-    const chunk = Buffer.allocUnsafeSlow(Math.min(65_536, maxBytes + 1 - total));
-    const length = read(chunk);
-    if (length === 0) break;
+  // Most texts are short, and one read gets them whole.
+  let chunk = Buffer.allocUnsafeSlow(Math.min(firstChunk, maxBytes + 1));
+  for (let total = 0, used = 0; ; ) {
+    const length = read(chunk.subarray(used));
+    used += length;
     total += length;
+    // There is room for one byte more than the limit, to tell a text of that size from a longer one.
     if (total > maxBytes) throw new RangeError(`there are more than ${maxBytes} bytes`);
-    chunks.push(chunk.subarray(0, length));
+    if (length > 0 && used < chunk.length) continue;
+    chunks.push(chunk.subarray(0, used));
+    if (length === 0) break;
+    chunk = Buffer.allocUnsafeSlow(Math.min(65_536, maxBytes + 1 - total));
+    used = 0;
   }
   const text = Buffer.concat(chunks).toString("utf8");
   return text.startsWith("\uFEFF") ? text.slice(1) : text;

@@ -1,6 +1,6 @@
 /**
- * What depends on the runtime, behind one interface. sys_bun.ts and sys_node.ts implement it; nothing
- * else in the project names a runtime.
+ * What depends on the runtime, behind one interface. sys_bun.ts, sys_node.ts and sys_quickjs.ts implement it;
+ * nothing else in the project names a runtime.
  *
  * The libc calls return 0 or more, or the negated errno (-17 for EEXIST), as system calls do inside
  * the kernel. All of them run on the calling thread. That makes setns safe, as long as no `await`
@@ -30,8 +30,6 @@ export interface Sys {
   /** Sends to the socket's default peer; for netlink, that is the kernel. */
   send(fd: number, data: Uint8Array, flags: number): number;
   recv(fd: number, into: Uint8Array, flags: number): number;
-  /** Listens to a non-blocking socket until the process ends, or until it is closed. */
-  subscribe(fd: number, handlers: SocketHandlers): Subscription;
   /** Closes a file whose close may wait for the kernel, without waiting where the kernel allows that. */
   closeLater(fd: number): void;
   flock(fd: number, operation: number): number;
@@ -47,6 +45,18 @@ export interface Sys {
   /** Reads an extended attribute, and returns its length. */
   lgetxattr(path: string, name: string, into: Uint8Array): number;
 
+  /** The SHA-512 of a text or of bytes, as 128 hexadecimal digits. */
+  readonly sha512: (data: string | Uint8Array) => string;
+
+  /** Runs a command to its end, or kills it when it takes too long or prints too much. */
+  run(command: string, args: readonly string[], options: RunOptions): RunResult;
+}
+
+/** What only processes that stay need. */
+export interface LastingSys extends Sys {
+  /** Listens to a non-blocking socket until the process ends, or until it is closed. */
+  subscribe(fd: number, handlers: SocketHandlers): Subscription;
+
   /** Lets the kernel read of the executable little more than what is touched: for what stays. */
   readonly limitReadahead: () => void;
   /** Collects young garbage: some tenths of a millisecond. */
@@ -57,12 +67,7 @@ export interface Sys {
    */
   readonly shrink: () => void;
 
-  /** The SHA-512 of a text or of bytes, as 128 hexadecimal digits. */
-  readonly sha512: (data: string | Uint8Array) => string;
-
-  /** Runs a command to its end, or kills it when it takes too long or prints too much. */
-  run(command: string, args: readonly string[], options: RunOptions): RunResult;
-  /** The same, while the event loop goes on: for daemons. */
+  /** {@link Sys.run}, while the event loop goes on. */
   start(command: string, args: readonly string[], options: RunOptions): Promise<RunResult>;
 }
 

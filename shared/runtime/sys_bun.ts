@@ -8,7 +8,7 @@ import { killGroup, pollSocket, readFully, withOutput, writeFully } from "./io.t
 import { withTimer } from "./interrupted_wait.ts";
 import type { TimerCalls } from "./interrupted_wait.ts";
 import { answer, answerOnce, cString, i32, i64, libc, load, pointer, ptr } from "./libc_bun.ts";
-import type { RunOptions, RunResult, SocketHandlers, Subscription, Sys } from "./sys.ts";
+import type { RunOptions, RunResult, SocketHandlers, Subscription, LastingSys } from "./sys.ts";
 
 /** {@link Sys} on Bun: libc through FFI, and Bun.spawnSync. */
 
@@ -26,7 +26,7 @@ const forEver = -1;
 /** Milliseconds to wait for a slow reader, each time it accepts nothing. */
 const writeTimeout = 5000;
 
-export const sys: Sys = {
+export const sys: LastingSys = {
   argv0: process.argv0,
   // Both runtimes put the executable's and the script's name before the arguments.
   args: process.argv.slice(2),
@@ -106,7 +106,7 @@ export const sys: Sys = {
 };
 
 /** What is left of a process that has read a part of its stdin. */
-export function sysAfter(args: readonly string[], stdin: readonly Uint8Array[]): Sys {
+export function sysAfter(args: readonly string[], stdin: readonly Uint8Array[]): LastingSys {
   const parts = [...stdin];
   return {
     ...sys,

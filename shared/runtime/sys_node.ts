@@ -9,7 +9,7 @@ import { closeLater } from "./close_later.ts";
 import { withTimer } from "./interrupted_wait.ts";
 import type { TimerCalls } from "./interrupted_wait.ts";
 import { killGroup, pollSocket, readFully, withOutput, writeFully } from "./io.ts";
-import type { RunOptions, RunResult, Sys } from "./sys.ts";
+import type { RunOptions, LastingSys, RunResult } from "./sys.ts";
 
 const libc = koffi.load("libc.so.6");
 const POLLIN = 1;
@@ -39,7 +39,7 @@ const lgetxattr = systemCall(
 );
 
 /** The runtime of the pkg build, and of tests that call the code directly. */
-export const sys: Sys = {
+export const sys: LastingSys = {
   argv0: process.argv0,
   // Both runtimes put the executable's and the script's name before the arguments.
   args: process.argv.slice(2),

@@ -1,5 +1,5 @@
 /** A kernel that refuses one netlink request: it is not sent, but answered with an errno. */
-import type { Sys } from "../../shared/runtime/sys.ts";
+import type { LastingSys } from "../../shared/runtime/sys.ts";
 
 const NLMSG_HEADER = 16;
 const NLMSG_ERROR = 2;
@@ -17,7 +17,7 @@ interface Pending {
  * @param fault `number:errno`: the request's number among all of a call, from 1. Any other text refuses
  *   nothing, and prints the number of requests on stderr at the end.
  */
-export function withFault(sys: Sys, fault: string): Sys {
+export function withFault(sys: LastingSys, fault: string): LastingSys {
   const [wanted, errno] = fault.split(":").map(Number);
   let count = 0;
   let pending: Pending | undefined;

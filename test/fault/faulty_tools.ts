@@ -1,11 +1,11 @@
 /** A firewall tool that fails once, before it has changed anything or after. */
-import type { RunResult, Sys } from "../../shared/runtime/sys.ts";
+import type { RunResult, LastingSys } from "../../shared/runtime/sys.ts";
 
 /**
  * @param fault `number:before` or `number:after`: the run's number among all of a process, from 1. Any
  *   other text refuses nothing, and prints the number of runs on stderr at the end.
  */
-export function withToolFault(sys: Sys, fault: string): Sys {
+export function withToolFault(sys: LastingSys, fault: string): LastingSys {
   const [wanted, when] = fault.split(":");
   let count = 0;
   return {

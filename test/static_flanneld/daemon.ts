@@ -23,7 +23,7 @@ import type { Address } from "../../shared/net/address.ts";
 import { parseAddress } from "../../shared/net/address.ts";
 import { parseCidr } from "../../shared/net/cidr.ts";
 import { randomMac } from "../../shared/node/random.ts";
-import type { Sys } from "../../shared/runtime/sys.ts";
+import type { LastingSys } from "../../shared/runtime/sys.ts";
 
 /** A lease as a test writes it down. */
 export interface WireLease {
@@ -59,7 +59,7 @@ export interface Command {
   readonly complete?: boolean;
 }
 
-export async function staticDaemon(sys: Sys): Promise<void> {
+export async function staticDaemon(sys: LastingSys): Promise<void> {
   const config = JSON.parse(sys.args[0] ?? "{}") as StaticConfig;
   const source = { name: "net-conf.json", choosesSubnets: false };
   const { conf } = parseNetConf(JSON.stringify(config.netConf), source);

@@ -3,12 +3,12 @@ import type { Terminal } from "../../shared/cli/terminal.ts";
 import type { Handler } from "../../shared/cni/handler.ts";
 import type { Firewall } from "../../shared/firewall/firewall.ts";
 import type { Node } from "../../shared/node/node.ts";
-import type { Sys } from "../../shared/runtime/sys.ts";
+import type { LastingSys } from "../../shared/runtime/sys.ts";
 import type { ReservationReader } from "./node/reservations.ts";
 
 /** What the tool's commands work with. */
 export interface Tool {
-  readonly sys: Sys;
+  readonly sys: LastingSys;
   readonly node: Node;
   readonly firewall: Firewall;
   /** The plugins that this executable holds, by name. */

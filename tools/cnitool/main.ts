@@ -6,7 +6,7 @@ import type { Handler } from "../../shared/cni/handler.ts";
 import { binFolder } from "../../shared/files/paths.ts";
 import { Firewall } from "../../shared/firewall/firewall.ts";
 import { Node } from "../../shared/node/node.ts";
-import type { Sys } from "../../shared/runtime/sys.ts";
+import type { LastingSys } from "../../shared/runtime/sys.ts";
 import type { Tool } from "./command.ts";
 import { completionFor } from "./completion.ts";
 import { doctor } from "./doctor.ts";
@@ -55,7 +55,7 @@ const program: Program<Tool> = {
  */
 export async function cnitool(
   args: readonly string[],
-  sys: Sys,
+  sys: LastingSys,
   plugins: readonly Handler[],
 ): Promise<number> {
   using node = new Node(sys);

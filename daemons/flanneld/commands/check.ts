@@ -7,7 +7,7 @@ import type { SubnetEnv } from "../../../shared/flannel/subnet_env.ts";
 import { isLinkLocal } from "../../../shared/net/address.ts";
 import { contains, formatCidr } from "../../../shared/net/cidr.ts";
 import { forwardingKey, readSysctl } from "../../../shared/node/sysctl.ts";
-import type { Sys } from "../../../shared/runtime/sys.ts";
+import type { LastingSys } from "../../../shared/runtime/sys.ts";
 import { OverlayKernel } from "../overlay_kernel.ts";
 import type { Snapshot } from "../snapshot.ts";
 import { readSnapshot } from "./status.ts";
@@ -16,7 +16,7 @@ import { readSnapshot } from "./status.ts";
  * flanneld check: prints what is wrong on this node, one line for each problem.
  * @returns the exit status: 0 if nothing is wrong.
  */
-export async function check(sys: Sys, subnetFile: string): Promise<number> {
+export async function check(sys: LastingSys, subnetFile: string): Promise<number> {
   const text = await askStatus(statusSocket(subnetFile));
   const snapshot = text === undefined ? undefined : readSnapshot(text);
   const findings = [...daemonFindings(snapshot), ...nodeFindings(sys, subnetFile)];
@@ -41,7 +41,7 @@ export function daemonFindings(snapshot: Snapshot | undefined): string[] {
   ];
 }
 
-function nodeFindings(sys: Sys, subnetFile: string): string[] {
+function nodeFindings(sys: LastingSys, subnetFile: string): string[] {
   let env: SubnetEnv;
   try {
     env = readSubnetEnv(subnetFile);
@@ -64,7 +64,7 @@ function forwardingFindings({ subnets }: SubnetEnv): string[] {
 }
 
 /** A bridge that was made for a subnet that the node had before. */
-function bridgeFindings(sys: Sys, { subnets }: SubnetEnv): string[] {
+function bridgeFindings(sys: LastingSys, { subnets }: SubnetEnv): string[] {
   const kernel = new OverlayKernel(sys);
   try {
     const link = kernel.link(bridge);

@@ -16,7 +16,7 @@ import type { OverlayChange } from "../../../shared/netlink/overlay_change.ts";
 import { describeOverlay } from "../../../shared/netlink/overlay_change.ts";
 import type { TableRoute } from "../../../shared/netlink/route.ts";
 import { RouteProtocol } from "../../../shared/netlink/route.ts";
-import type { Sys } from "../../../shared/runtime/sys.ts";
+import type { LastingSys } from "../../../shared/runtime/sys.ts";
 import { isFlannels as isFlannelsDevice } from "../device_plan.ts";
 import { flannelProtocol } from "../node_routes.ts";
 import { batchSize, OverlayKernel } from "../overlay_kernel.ts";
@@ -35,7 +35,7 @@ import { runningFlannelds } from "./running.ts";
  * @returns the exit status: 0 if nothing is left.
  */
 export async function cleanup(
-  sys: Sys,
+  sys: LastingSys,
   { subnetFile, wireguardKeyFile }: Pick<Options, "subnetFile" | "wireguardKeyFile">,
   words: readonly string[],
 ): Promise<number> {
@@ -82,10 +82,10 @@ function isForce(word: string): boolean {
 /** Each part is tried, whatever becomes of the others. */
 class Cleanup {
   readonly problems: string[] = [];
-  readonly #sys: Sys;
+  readonly #sys: LastingSys;
   readonly #env: SubnetEnv | undefined;
 
-  constructor(sys: Sys, env: SubnetEnv | undefined) {
+  constructor(sys: LastingSys, env: SubnetEnv | undefined) {
     this.#sys = sys;
     this.#env = env;
   }

@@ -1,7 +1,7 @@
 import { parseJson } from "../../../shared/base/json.ts";
 import { askStatus } from "../../../shared/daemon/status_socket.ts";
 import { statusSocket } from "../../../shared/files/paths.ts";
-import type { Sys } from "../../../shared/runtime/sys.ts";
+import type { LastingSys } from "../../../shared/runtime/sys.ts";
 import type { Snapshot } from "../snapshot.ts";
 
 /**
@@ -11,7 +11,7 @@ import type { Snapshot } from "../snapshot.ts";
  *   nothing is waited for.
  */
 export async function status(
-  sys: Sys,
+  sys: LastingSys,
   subnetFile: string,
   words: readonly string[],
 ): Promise<number> {

@@ -5,7 +5,7 @@ import { formatAddress } from "../../../shared/net/address.ts";
 import type { Address } from "../../../shared/net/address.ts";
 import { formatCidr } from "../../../shared/net/cidr.ts";
 import type { Cidr } from "../../../shared/net/cidr.ts";
-import type { Sys } from "../../../shared/runtime/sys.ts";
+import type { LastingSys } from "../../../shared/runtime/sys.ts";
 import type { ExtensionCommands } from "../backends/extension.ts";
 import type { Networks } from "../backends/backend.ts";
 import { nextFailure } from "../peer_state.ts";
@@ -21,7 +21,7 @@ interface PeerInput {
 }
 
 export interface ExtensionRunnerOptions {
-  readonly sys: Sys;
+  readonly sys: LastingSys;
   readonly log: Pick<Log, "info" | "warn">;
   readonly commands: ExtensionCommands;
   readonly networks: Networks;

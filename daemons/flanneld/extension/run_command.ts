@@ -1,5 +1,5 @@
 import { Failure } from "../../../shared/base/failure.ts";
-import type { Sys } from "../../../shared/runtime/sys.ts";
+import type { LastingSys } from "../../../shared/runtime/sys.ts";
 import { expandVariables } from "../backends/extension.ts";
 
 /** Milliseconds that a command may take. */
@@ -19,7 +19,7 @@ const toldOutput = 300;
  * @throws Failure io
  */
 export async function runCommand(
-  sys: Sys,
+  sys: LastingSys,
   key: string,
   words: readonly string[],
   variables: Readonly<Record<string, string>>,

@@ -4,7 +4,7 @@ import type { BackoffLimits } from "../../../shared/daemon/backoff.ts";
 import { AsyncFirewall } from "../../../shared/firewall/async_firewall.ts";
 import type { Family } from "../../../shared/net/address.ts";
 import type { Cidr } from "../../../shared/net/cidr.ts";
-import type { Sys } from "../../../shared/runtime/sys.ts";
+import type { LastingSys } from "../../../shared/runtime/sys.ts";
 import type { ReconcilerLog } from "../reconciler_log.ts";
 import { RepairPace } from "../repair_pace.ts";
 import { LookTimer } from "./look_timer.ts";
@@ -16,7 +16,7 @@ import { RuleWatch } from "./watch.ts";
 import type { RulePlace } from "./watch.ts";
 
 export interface TrafficKeeperOptions extends RuleSettings {
-  readonly sys: Sys;
+  readonly sys: LastingSys;
   readonly log: ReconcilerLog;
   /** Whether to use nftables instead of iptables. */
   readonly nftables: boolean;

@@ -14,7 +14,7 @@ import { generation, hasChain, netfilterSocket } from "../../../shared/netlink/n
 import type { NetlinkSocket } from "../../../shared/netlink/socket.ts";
 import { listenToRules } from "../../../shared/netlink/nf_events.ts";
 import { Failure } from "../../../shared/base/failure.ts";
-import type { Subscription, Sys } from "../../../shared/runtime/sys.ts";
+import type { Subscription, LastingSys } from "../../../shared/runtime/sys.ts";
 
 /** Where flannel's rules of a family are. */
 export interface RulePlace {
@@ -29,12 +29,12 @@ const iptablesChains = [
 
 /** Tells whether rules have changed, without starting a process. */
 export class RuleWatch implements Disposable {
-  readonly #sys: Sys;
+  readonly #sys: LastingSys;
   #socket: NetlinkSocket | undefined;
   #events: Subscription | undefined;
   readonly #legacyTables: LegacyTables;
 
-  constructor(sys: Sys) {
+  constructor(sys: LastingSys) {
     this.#sys = sys;
     this.#legacyTables = new LegacyTables(sys);
   }

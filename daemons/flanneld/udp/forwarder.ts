@@ -1,7 +1,7 @@
 import { closeSync } from "node:fs";
 import { messageOf } from "../../../shared/base/failure.ts";
 import type { PacketCalls } from "../../../shared/runtime/packet_calls.ts";
-import type { Sys } from "../../../shared/runtime/sys.ts";
+import type { LastingSys } from "../../../shared/runtime/sys.ts";
 import type { SystemCalls } from "../../../shared/runtime/system_calls.ts";
 import { errnoText } from "../../../shared/netlink/socket.ts";
 import { attachTun } from "../../../shared/node/tun.ts";
@@ -29,7 +29,7 @@ type Node = NonNullable<ForwarderMessage["node"]>;
  * their destinations, and the other way around. What it has no room for is lost; nothing waits.
  */
 export class Forwarder {
-  readonly #sys: Sys;
+  readonly #sys: LastingSys;
   readonly #system: SystemCalls;
   readonly #calls: PacketCalls;
   readonly #out: Batch;
@@ -44,7 +44,7 @@ export class Forwarder {
   #errors = 0;
 
   /** @param fd of the socket to the daemon. */
-  constructor(sys: Sys, system: SystemCalls, calls: PacketCalls, fd: number) {
+  constructor(sys: LastingSys, system: SystemCalls, calls: PacketCalls, fd: number) {
     this.#sys = sys;
     this.#system = system;
     this.#calls = calls;

@@ -5,7 +5,7 @@ import type { Log } from "../../../shared/daemon/log.ts";
 import { errnoText } from "../../../shared/netlink/socket.ts";
 import { createTun } from "../../../shared/node/tun.ts";
 import type { Lease } from "../../../shared/flannel/lease.ts";
-import type { Subscription, Sys } from "../../../shared/runtime/sys.ts";
+import type { Subscription, LastingSys } from "../../../shared/runtime/sys.ts";
 import { SystemCalls } from "../../../shared/runtime/system_calls.ts";
 import type { Threads } from "../../../shared/runtime/threads.ts";
 import type { ExternalInterface } from "../backends/backend.ts";
@@ -23,7 +23,7 @@ const [retry, restart] = [5, 1000];
 const longestStart = 2000;
 
 export interface UdpTunnelOptions {
-  readonly sys: Sys;
+  readonly sys: LastingSys;
   readonly log: Pick<Log, "info" | "warn" | "error">;
   readonly threads: Threads;
   readonly port: number;

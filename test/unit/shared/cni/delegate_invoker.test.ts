@@ -9,6 +9,7 @@ import type { Handler } from "../../../../shared/cni/handler.ts";
 import type { Request } from "../../../../shared/cni/request.ts";
 import { emptyResult } from "../../../../shared/cni/result.ts";
 import type { Node } from "../../../../shared/node/node.ts";
+import type { Sys } from "../../../../shared/runtime/sys.ts";
 import { fakeSys } from "../runtime/fake_sys.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "delegates-"));
@@ -40,7 +41,7 @@ function open(stdout = "") {
     },
     repair: async (_request, _conf, _env, dryRun) => Promise.resolve([`dryRun ${String(dryRun)}`]),
   };
-  const sys = fakeSys({
+  const sys: Sys = fakeSys({
     env: { CNI_IFNAME: "eth0" },
     run: (command, _args, { input, env }) => {
       calls.push([command, env["CNI_COMMAND"], JSON.parse(input)]);

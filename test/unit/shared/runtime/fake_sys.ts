@@ -1,15 +1,15 @@
 /** A runtime whose kernel gives the answers of a test. */
-import type { Sys } from "../../../../shared/runtime/sys.ts";
+import type { LastingSys } from "../../../../shared/runtime/sys.ts";
 
 /** Makes a runtime from the parts that a test needs. Any other call throws. */
-export function fakeSys(parts: Partial<Sys>): Sys {
-  const sys: Partial<Sys> = { env: {}, ...parts };
+export function fakeSys(parts: Partial<LastingSys>): LastingSys {
+  const sys: Partial<LastingSys> = { env: {}, ...parts };
   return new Proxy(sys, {
     get(known, name) {
       if (Reflect.has(known, name)) return Reflect.get(known, name) as unknown;
       throw new Error(`${String(name)} is not for this test`);
     },
-  }) as Sys;
+  }) as LastingSys;
 }
 
 /** The kernel's side of a netlink socket. */
@@ -21,7 +21,7 @@ export class FakeNode {
   readonly sockets: [domain: number, type: number, protocol: number][] = [];
   /** Datagrams to receive, or numbers for recv to return instead. */
   readonly #answers: (Buffer | number)[];
-  readonly sys: Sys;
+  readonly sys: LastingSys;
 
   constructor(answers: readonly (Buffer | number)[]) {
     this.#answers = [...answers];

@@ -1,8 +1,8 @@
 /** Prints what comes of commands that a runtime has started: start.probe.ts MODULE */
-import type { Sys } from "../../../../shared/runtime/sys.ts";
+import type { LastingSys } from "../../../../shared/runtime/sys.ts";
 
 const [, , module = ""] = process.argv;
-const { sys } = (await import(module)) as { readonly sys: Sys };
+const { sys } = (await import(module)) as { readonly sys: LastingSys };
 const usual = { input: "", env: process.env, timeout: 20_000, maxOutput: 100_000 };
 const began = performance.now();
 let turns = 0;

@@ -14,7 +14,7 @@ import { NetlinkSocket } from "../../../../shared/netlink/socket.ts";
 import { listVxlans } from "../../../../shared/netlink/vxlan.ts";
 import type { VxlanLink } from "../../../../shared/netlink/vxlan.ts";
 import type { Link } from "../../../../shared/node/node.ts";
-import type { Sys } from "../../../../shared/runtime/sys.ts";
+import type { LastingSys } from "../../../../shared/runtime/sys.ts";
 import type {
   OverlayDevice,
   OverlayView,
@@ -37,7 +37,7 @@ const pingHeaders = { 4: 20 + 8, 6: 40 + 8 } as const;
  * @throws Failure kernel
  */
 export async function observeOverlay(
-  sys: Sys,
+  sys: LastingSys,
   links: readonly Link[],
 ): Promise<OverlayView | undefined> {
   // First, so that what it has just been told of is in the kernel by then.
@@ -117,7 +117,7 @@ function peersIn(list: Json | undefined): RefusedPeer[] {
   });
 }
 
-async function probeSome(sys: Sys, devices: readonly OverlayDevice[]): Promise<Probe[]> {
+async function probeSome(sys: LastingSys, devices: readonly OverlayDevice[]): Promise<Probe[]> {
   const probes = devices.flatMap((device) => targetsOf(device).slice(0, mostProbes));
   const answers = probes.flatMap(({ gateway, publicIp }) => [
     ping(sys, formatAddress(publicIp)),
@@ -145,7 +145,7 @@ function targetsOf({ link, routes, neighbours, fdb }: OverlayDevice) {
 
 /** Asks one peer of each device for an answer to what no router may cut in pieces. */
 async function probePaths(
-  sys: Sys,
+  sys: LastingSys,
   devices: readonly OverlayDevice[],
   probes: readonly Probe[],
 ): Promise<PathProbe[]> {
@@ -164,7 +164,7 @@ async function probePaths(
 
 /** @returns whether there was an answer; undefined if ping is not installed, or lacks an option. */
 async function ping(
-  sys: Sys,
+  sys: LastingSys,
   address: string,
   options: readonly string[] = [],
 ): Promise<boolean | undefined> {
