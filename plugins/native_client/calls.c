@@ -20,14 +20,10 @@
 #include <sys/un.h>
 #include <time.h>
 #include "client.h"
+#include "kernel.h"
 
 #define CALL(name) Z_clientZ_##name
 #define CALLS struct Z_client_instance_t *calls
-
-/* struct sigaction as the kernel has it. */
-struct action {
-  uintptr_t handler, flags, restorer, mask;
-};
 
 struct process {
   /* The first, so that its address is this one's. */
@@ -56,18 +52,6 @@ static void *address(CALLS, u32 at) { return calls->w2c_memory.data + at; }
 #endif
 
 #ifdef __x86_64__
-static long call(long number, long a, long b, long c, long d, long e) {
-  register long r10 __asm__("r10") = d;
-  register long r8 __asm__("r8") = e;
-  register long r9 __asm__("r9") = 0;
-  long value;
-  __asm__ volatile("syscall"
-                   : "=a"(value)
-                   : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-                   : "rcx", "r11", "memory");
-  return value;
-}
-
 /* The kernel, or the dynamic linker, has put the arguments on the stack, and a function for exit(3) into rdx. */
 __asm__(".globl _start\n"
         "_start:\n"
@@ -82,21 +66,6 @@ static _Noreturn void jump(uintptr_t to, void *stack, void *at_exit) {
   __builtin_unreachable();
 }
 #else
-static long call(long number, long a, long b, long c, long d, long e) {
-  register long x8 __asm__("x8") = number;
-  register long x0 __asm__("x0") = a;
-  register long x1 __asm__("x1") = b;
-  register long x2 __asm__("x2") = c;
-  register long x3 __asm__("x3") = d;
-  register long x4 __asm__("x4") = e;
-  register long x5 __asm__("x5") = 0;
-  __asm__ volatile("svc 0"
-                   : "+r"(x0)
-                   : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
-                   : "memory");
-  return x0;
-}
-
 /* The same with a function for exit(3) in x0. */
 __asm__(".globl _start\n"
         "_start:\n"
@@ -112,39 +81,6 @@ static _Noreturn void jump(uintptr_t to, void *stack, void *at_exit) {
   __builtin_unreachable();
 }
 #endif
-
-#define SYSCALL(name, ...) SYSCALL_(name, __VA_ARGS__, 0, 0, 0, 0, 0)
-#define SYSCALL_(name, a, b, c, d, e, ...) \
-  call(SYS_##name, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e))
-
-/* What the compiler and wasm2c's code call. They must not become calls of themselves. */
-#define PLAIN __attribute__((optimize("no-tree-loop-distribute-patterns")))
-
-PLAIN void *memcpy(void *restrict to, const void *restrict from, size_t length) {
-  for (size_t at = 0; at < length; at++) ((char *)to)[at] = ((const char *)from)[at];
-  return to;
-}
-
-PLAIN void *memmove(void *to, const void *from, size_t length) {
-  if (to <= from) return memcpy(to, from, length);
-  while (length-- > 0) ((char *)to)[length] = ((const char *)from)[length];
-  return to;
-}
-
-PLAIN void *memset(void *to, int value, size_t length) {
-  for (size_t at = 0; at < length; at++) ((char *)to)[at] = value;
-  return to;
-}
-
-PLAIN size_t strlen(const char *text) {
-  size_t length = 0;
-  while (text[length] != 0) length++;
-  return length;
-}
-
-static _Noreturn void leave(int code) {
-  for (;;) SYSCALL(exit_group, code);
-}
 
 static u32 copy(CALLS, const char *text, u32 to, u32 room) {
   if (text == NULL) return -1;
@@ -332,6 +268,41 @@ __attribute__((used)) long send_by_orphan(long fd, const void *data, long length
 }
 #endif
 
+#ifdef GO_ON_AT
+void engine_run(char **arguments, char **environment, uintptr_t shift);
+
+static bool is_same(const char *text, const char *other) {
+  while (*text == *other && *text != 0) text++, other++;
+  return *text == *other;
+}
+
+static bool starts_with(const char *text, const char *start) {
+  while (*start != 0 && *text == *start) text++, start++;
+  return *start == 0;
+}
+
+/* A call of a plugin by a runtime, as the engine carries it out: no argument but what the client gives. */
+static bool is_plain_call(char **arguments, char **environment) {
+  static const char plugins[][16] = {PLUGINS};
+  const char *name = arguments[0];
+  for (const char *at = name; *at != 0; at++) {
+    if (*at == '/') name = at + 1;
+  }
+  if (arguments[1] != NULL && (arguments[2] != NULL || !starts_with(arguments[1], "--agent-"))) return false;
+  /* A file that is opened must not become one of these. */
+  for (int fd = 0; fd < 3; fd++) {
+    if (SYSCALL(fcntl, fd, F_GETFD) < 0) return false;
+  }
+  for (char **variable = environment; *variable != NULL; variable++) {
+    if (is_same(*variable, "FLANNEL_CNI_ENGINE=off")) return false;
+  }
+  for (size_t index = 0; index < sizeof plugins / sizeof *plugins; index++) {
+    if (is_same(name, plugins[index])) return true;
+  }
+  return false;
+}
+#endif
+
 void CALL(goOnHere)(CALLS, u32 stdin_fd) {
 #ifdef GO_ON_AT
   struct process *process = process_of(calls);
@@ -346,7 +317,14 @@ void CALL(goOnHere)(CALLS, u32 stdin_fd) {
 #else
   __asm__("ldr %0, =_start" : "=r"(linked));
 #endif
-  jump(GO_ON_AT + ((uintptr_t)_start - linked), process->stack, process->at_exit);
+  const uintptr_t shift = (uintptr_t)_start - linked;
+  if (is_plain_call(process->arguments, process->environment)) {
+    const struct action ignore = {.handler = 1};
+    set_sigpipe(&ignore, NULL);
+    engine_run(process->arguments, process->environment, shift);
+    set_sigpipe(&process->old_sigpipe, NULL);
+  }
+  jump(GO_ON_AT + shift, process->stack, process->at_exit);
 #endif
 }
 

@@ -1,6 +1,6 @@
 /** Bundles the sources and their packages into one file, without unused code. */
 import { readFileSync, writeFileSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { build, formatMessages, type BuildOptions, type BuildResult, type Plugin } from "esbuild";
 import { readBuildId } from "./build_id.ts";
 import { toEsModule } from "./es_module.ts";
@@ -132,6 +132,35 @@ export async function bundle(
   const { outputFiles = [] } = await buildQuietly({ ...client, plugins });
   const script = withFallback(outputFiles[0]?.text ?? "", readFileSync(outfile, "utf8"));
   writeFileSync(outfile, script);
+}
+
+/** What the engine has in the place of modules that use libc or the runtime. */
+const modulesOfEngine: Readonly<Record<string, string>> = {
+  "libc_bun.ts": "libc_quickjs.ts",
+  "sleep.ts": "sleep_quickjs.ts",
+};
+
+const engineModules: Plugin = {
+  name: "engine-modules",
+  setup(builder) {
+    builder.onResolve({ filter: /[\\/](libc_bun|sleep)\.ts$/ }, ({ path }) => ({
+      path: resolve("shared/runtime", modulesOfEngine[basename(path)] ?? ""),
+    }));
+  },
+};
+
+/** The plugins' script for the engine in the executable's beginning (scripts/build/engine.ts). */
+export async function bundleForEngine(entry: string): Promise<string> {
+  const { plugins = [], ...options } = optionsOf(entry, "plugins.js", "bun");
+  const { outputFiles = [] } = await buildQuietly({
+    ...options,
+    format: "iife",
+    target: "es2023",
+    define: { ...options.define, "process.arch": JSON.stringify(process.arch) },
+    write: false,
+    plugins: [engineModules, ...plugins],
+  });
+  return outputFiles[0]?.text ?? "";
 }
 
 /** @throws Error for a warning, too. */

@@ -72,7 +72,7 @@ async function main(target: string): Promise<void> {
     ? execa(process.execPath, ["scripts/build/pkg.ts", script, compiled])
     : execa(compiler, [...bunArguments, script, ...threadScripts, `--outfile=${compiled}`]));
   if (beginning !== undefined && takesBeginning(readFileSync(compiled))) {
-    await beginWithClient(compiled, beginning);
+    await beginWithClient(compiled, beginning, pluginNames);
   }
 
   // A running plugin keeps the old file; the new one takes its name.

@@ -7,8 +7,10 @@ import { join } from "node:path";
 import { execa } from "execa";
 import { readBuildId } from "./build_id.ts";
 import { entryOf, freeAddress, withBeginning } from "./elf.ts";
+import { buildImage, buildQuickjs } from "./engine.ts";
 
 const source = "plugins/native_client";
+const engineSource = "plugins/engine";
 
 /** The names in wasm2c's C, which calls.c has to know, differ from version to version. */
 const wasm2cVersion = "1.0.32";
@@ -49,29 +51,51 @@ export async function buildNativeClient(folder: string): Promise<NativeClient | 
   return { folder, file };
 }
 
-/** Has an executable ask the agent before anything of its own is done. */
-export async function beginWithClient(executable: string, { folder }: NativeClient): Promise<void> {
+/**
+ * Has an executable ask the agent before anything of its own is done, and carry out a plugin's call in the engine where
+ * there is no agent.
+ * @param plugins the names that the engine is for.
+ */
+export async function beginWithClient(
+  executable: string,
+  { folder }: NativeClient,
+  plugins: readonly string[],
+): Promise<void> {
   const file = readFileSync(executable);
   const beginning = join(folder, "beginning");
+  const engine = await buildQuickjs(join("dist", ".work", "engine"), cflags);
+  const image = await buildImage("plugins/main_quickjs.ts", folder);
   await compile(folder, beginning, [
     `-DGO_ON_AT=0x${entryOf(file).toString(16)}`,
+    `-DPLUGINS=${plugins.map((name) => JSON.stringify(name)).join(",")}`,
+    `-I${engine}`,
+    ...["engine.c", "spawn.c", "sha512.c", "math.c", "image.S"].map((name) =>
+      join(engineSource, name),
+    ),
+    `-DIMAGE="${image}"`,
+    join(engine, "quickjs_module.o"),
     // One segment, at this address.
-    `-Wl,-N,-Ttext=0x${freeAddress(file).toString(16)}`,
+    `-Wl,-T,${join(source, "beginning.ld")},--defsym=BEGINNING=0x${freeAddress(file).toString(16)}`,
   ]);
   writeFileSync(executable, withBeginning(file, readFileSync(beginning)));
 }
 
+const cflags: readonly string[] = [
+  ...["-O2", "-ffreestanding", "-fpie", "-w"],
+  ...["-fno-stack-protector", "-fno-asynchronous-unwind-tables"],
+  ...["-ffunction-sections", "-fdata-sections"],
+  // wasm2c reads bytes as numbers of any width, and asserts that types are known which nothing asks for.
+  ...["-fno-strict-aliasing", "-DNDEBUG"],
+  // No signal handler: addresses are compared. No variable that counts calls.
+  ...["-DWASM_RT_MEMCHECK_SIGNAL_HANDLER=0", "-DWASM_RT_USE_STACK_DEPTH_COUNT=0"],
+];
+
 async function compile(folder: string, file: string, more: readonly string[]): Promise<void> {
   await execa("cc", [
-    ...["-O2", "-static", "-nostdlib", "-ffreestanding", "-fpie", "-s", "-w"],
-    ...["-fno-stack-protector", "-fno-asynchronous-unwind-tables"],
-    ...["-ffunction-sections", "-Wl,--gc-sections,--build-id=none"],
-    // wasm2c reads bytes as numbers of any width, and asserts that types are known which nothing asks for.
-    ...["-fno-strict-aliasing", "-DNDEBUG"],
-    // No signal handler: addresses are compared. No variable that counts calls.
-    ...["-DWASM_RT_MEMCHECK_SIGNAL_HANDLER=0", "-DWASM_RT_USE_STACK_DEPTH_COUNT=0"],
+    ...[...cflags, "-static", "-nostdlib", "-s", "-Wl,--gc-sections,--build-id=none"],
     ...[`-DBUILD_ID="${readBuildId()}"`, `-I${folder}`, join(folder, "client.c")],
-    ...[join(source, "calls.c"), ...more, "-o", file],
+    ...["calls.c", "kernel.c"].map((name) => join(source, name)),
+    ...[...more, "-o", file],
   ]);
 }
 

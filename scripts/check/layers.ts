@@ -110,6 +110,8 @@ const layers: Readonly<Record<string, readonly string[]>> = {
  */
 const unitTests = [
   ...["test/unit/*", "schemas/", "shared/cni/error.ts", "scripts/build/bun.ts"],
+  // What is bundled for an engine that the test runs in itself.
+  "scripts/build/bundle.ts",
   // A server to talk to.
   ...["test/lab/certificates.ts", "test/lab/kube_api.ts"],
 ];

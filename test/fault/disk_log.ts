@@ -40,9 +40,13 @@ export function operationsIn(folder: string, calls: readonly SystemCall[]): Oper
       case "lsetxattr":
         return [{ kind: "attribute", file: first, key: strings[1] ?? "", value: strings[2] ?? "" }];
       case "link":
+      case "linkat":
+        return [{ kind: "link", file: first, to: second }];
       case "rename":
-        return [{ kind: name, file: first, to: second }];
+      case "renameat2":
+        return [{ kind: "rename", file: first, to: second }];
       case "unlink":
+      case "unlinkat":
         return [{ kind: "unlink", file: first }];
       default:
         return [];

@@ -34,6 +34,12 @@ const ENVIRONMENT = {
   LC_ALL: "C",
 };
 
+/** Of the tests' own environment it has what says who carries out a plugin's call: see vitest.config.ts. */
+function environment(): Readonly<Record<string, string>> {
+  const engine = process.env["FLANNEL_CNI_ENGINE"];
+  return engine === undefined ? ENVIRONMENT : { ...ENVIRONMENT, FLANNEL_CNI_ENGINE: engine };
+}
+
 /** Runs `file` with `args`. A non-zero exit code is a result, not an exception. */
 export async function run(
   file: string,
@@ -44,7 +50,7 @@ export async function run(
     kind: "run",
     file,
     args,
-    env: { ...ENVIRONMENT, ...env },
+    env: { ...environment(), ...env },
     // An empty input is still a pipe, as a runtime's would be; it ends at once.
     ...(input === undefined ? {} : { input: Buffer.from(input).toString("base64") }),
   });
@@ -66,7 +72,7 @@ export async function start(
   args: readonly string[],
   timeout = DEFAULT_TIMEOUT_MS,
 ): Promise<Service> {
-  const running = launch({ kind: "start", file, args, env: ENVIRONMENT });
+  const running = launch({ kind: "start", file, args, env: environment() });
   const nextLine = async (): Promise<string> => {
     const timer = setTimeout(running.kill, timeout);
     const line = await running.nextLine();
