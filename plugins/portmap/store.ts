@@ -38,6 +38,8 @@ export class PortStore {
   readonly #files: StoreFiles;
   readonly #index: RecordIndex;
   #hasFolders = false;
+  /** The one read last: each port of a container leads to the same one. */
+  #last: { readonly text: string; readonly record: PortRecord } | undefined;
 
   constructor(
     node: Pick<Node, "sys" | "lock">,
@@ -283,8 +285,11 @@ export class PortStore {
     const file = `containers/${name}`;
     const text = this.#files.read(file);
     if (text === undefined) return undefined;
+    if (text === this.#last?.text) return this.#last.record;
     try {
-      return parseRecord(text);
+      const record = parseRecord(text);
+      this.#last = { text, record };
+      return record;
     } catch {
       // Files are replaced in one step, so only a broken disk can cause this.
       this.#files.distrust(file, "it must be a record of host ports");

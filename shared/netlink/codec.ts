@@ -12,7 +12,6 @@ import {
 } from "netlink/dist/rt/structs.js";
 import {
   AttrStream,
-  formatAttribute,
   formatHeader,
   HEADER_LENGTH,
   parseAttributes,
@@ -124,6 +123,8 @@ export interface Attributes {
 
 /** A u16 without its two flags (NLA_TYPE_MASK). */
 const typeMask = 0x3fff;
+/** NLA_F_NESTED. */
+const nestedFlag = 0x8000;
 const attributeHeaderBytes = 4;
 
 /**
@@ -227,8 +228,16 @@ export function routeMessage(type: number, flags: number, parts: RouteParts): Me
 
 /** One attribute with its padding. With `isNested` its data are attributes. */
 export function nested(type: number, data: Uint8Array, isNested = true): Buffer {
-  const parts = formatAttribute({ type, nested: isNested, data });
-  return Buffer.concat(parts, (4 + data.length + 3) & ~3);
+  const length = attributeHeaderBytes + data.length;
+  if (length > 0xffff) throw new RangeError(`an attribute of ${String(length)} bytes`);
+  // A rule has fifty, and the package's codec makes four objects of each.
+  const made = Buffer.alloc((length + 3) & ~3);
+  made[low] = length;
+  made[high] = length >> 8;
+  made[low + 2] = type;
+  made[high + 2] = (isNested ? type | nestedFlag : type) >> 8;
+  made.set(data, attributeHeaderBytes);
+  return made;
 }
 
 /** A u32 as an attribute's data. */
@@ -267,3 +276,6 @@ export function readString(data: Buffer): string {
 }
 
 const littleEndian = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
+/** Where a u16 has which byte. */
+const low = littleEndian ? 0 : 1;
+const high = 1 - low;

@@ -174,6 +174,9 @@ export function attribute(type: number, data: Uint8Array): Buffer {
 /** A number as nf_tables has most: four bytes in network order. */
 export function be32(value: number): Buffer {
   const data = Buffer.alloc(4);
-  data.writeInt32BE(value | 0);
+  data[0] = value >> 24;
+  data[1] = value >> 16;
+  data[2] = value >> 8;
+  data[3] = value;
   return data;
 }

@@ -211,11 +211,6 @@ export class Bytes extends Base {
     return write32Swapped(this, value, at);
   }
 
-  writeInt32BE(value: number, at = 0): number {
-    checkValue(value, -0x8000_0000, 0x7fff_ffff);
-    return write32Swapped(this, value, at);
-  }
-
   writeBigUInt64LE(value: bigint, at = 0): number {
     checkValue(value, 0n, 0xffff_ffff_ffff_ffffn);
     viewOf(this).setBigUint64(at, value, true);

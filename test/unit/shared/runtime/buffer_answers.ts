@@ -20,7 +20,7 @@ const readers = [
 ];
 const writers = [
   ...(["writeUInt8", "writeUInt16LE", "writeInt16LE", "writeUInt16BE", "writeUInt32LE"] as const),
-  ...(["writeInt32LE", "writeUInt32BE", "writeInt32BE"] as const),
+  ...(["writeInt32LE", "writeUInt32BE"] as const),
 ];
 const bigWriters = ["writeBigUInt64LE", "writeBigUInt64BE", "writeBigInt64LE"] as const;
 
