@@ -56,6 +56,8 @@ export class Forwarder {
   /** Runs until the daemon closes its end. */
   run(): void {
     for (let isOpen = true; isOpen; ) {
+      // The daemon hangs up before it deletes the device, which must not be made anew then.
+      if (this.#fdOf(tun) < 0 && !this.#obey()) return;
       this.#open();
       const isWaiting = this.#node !== undefined && this.#fds.includes(-1);
       const ready = this.#wait(isWaiting ? pause : -1);
