@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { execa } from "execa";
 import { CompileFlags, MAX_STACK_SIZE, QuickJS } from "quickjs-wasi";
+import type { WasiOptions } from "quickjs-wasi";
 import { bundleForEngine } from "./bundle.ts";
 
 const quickjs = "node_modules/quickjs-wasi/quickjs.wasm";
@@ -34,7 +35,7 @@ export async function buildImage(entry: string, folder: string): Promise<string>
   const wasm = readFileSync(quickjs);
   const bytecode = await compileScript(wasm, script);
   // Another one, without what the compiler has left.
-  using vm = await QuickJS.create({ wasm, maxStackSize: stackBytes });
+  using vm = await QuickJS.create({ wasm, maxStackSize: stackBytes, wasi: noTimeOrChance });
   for (const name of hostFunctions) {
     const refuse = vm.newFunction(name, () => {
       throw new Error(`Cannot call ${name}: a plugin must not call it before its start.`);
@@ -56,6 +57,18 @@ export async function buildImage(entry: string, folder: string): Promise<string>
   writeFileSync(file, image);
   return file;
 }
+
+/** So that each build is the same. What the plugins take of either, they take in the process. */
+const noTimeOrChance: WasiOptions = (memory) => ({
+  clock_time_get(_clock: number, _precision: bigint, to: number) {
+    new DataView(memory.buffer).setBigUint64(to, 0n, true);
+    return 0;
+  },
+  random_get(to: number, length: number) {
+    new Uint8Array(memory.buffer, to, length).fill(1);
+    return 0;
+  },
+});
 
 async function compileScript(wasm: Uint8Array<ArrayBuffer>, script: string): Promise<Uint8Array> {
   using vm = await QuickJS.create({ wasm });
