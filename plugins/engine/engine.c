@@ -2,7 +2,7 @@
  * Carries out a plugin's call in QuickJS, in the beginning of the full executable, where no agent has done it.
  *
  * QuickJS is WebAssembly from npm, which wasm2c makes C of. The build has evaluated the plugins in it, and saved
- * its memory (scripts/build/engine_image.ts): that memory is mapped, and a function in it is called. So nothing is
+ * its memory (scripts/build/engine.ts): that memory is mapped, and a function in it is called. So nothing is
  * parsed, linked or evaluated at a start. The plugins reach the kernel through the few functions below.
  *
  * As in calls.c, there is no libc, and no variable: all is on the stack, or in the engine's memory.
@@ -24,10 +24,13 @@
 
 /* WebAssembly's addresses are 32 bits, and an instruction may add 32 more. What is not mapped ends the process. */
 #define RESERVED ((8l << 30) + PAGE)
-/* Entries of QuickJS's table of functions; 1.0 has 533. */
+/* Entries of QuickJS's table of functions: that of quickjs-wasi 3.7 has 533. */
 #define MOST_FUNCTIONS 1024
 #define PAGE 65536l
-/* Of the processor's stack, for as deep as the plugins' own stack in the engine's memory lets them call: a frame in the one has up to twenty times the bytes of that in the other. */
+/*
+ * Bytes of the processor's stack. How deep the plugins call is limited by QuickJS's own stack, in the engine's memory: of
+ * that, a call takes a small part of what it takes of this one.
+ */
 #define STACK (64l << 20)
 /* Pages of 64 KiB that the engine's memory may grow to. */
 #define MOST_PAGES 8192
