@@ -197,7 +197,8 @@ describe.concurrent("while the xtables lock is held", () => {
     const call = await addPortmap(node, IPTABLES_LEGACY, "pod1");
     const before = firewallOf(await node.snapshot());
     await node.sh(`
-      flock /run/xtables.lock sleep 60 >/dev/null 2>&1 </dev/null &
+      flock --no-fork /run/xtables.lock sleep 60 >/dev/null 2>&1 </dev/null &
+      echo $! >/run/holder
       while flock -n /run/xtables.lock true; do sleep 0.02; done
     `);
     const [deleted, checked] = await Promise.all([
@@ -211,7 +212,7 @@ describe.concurrent("while the xtables lock is held", () => {
     // The lock's 10 seconds, once: not for each family, and not for another try.
     expect(deleted.ms).toBeLessThan(15_000);
     expect(firewallOf(await node.snapshot())).toEqual(before);
-    await node.sh("kill $(ps -o pid= -C sleep)");
+    await node.sh("kill $(cat /run/holder)");
     const passing = portmapCall(IPTABLES_LEGACY, "passing", undefined, { mappings: [] });
     await cniOk(node, { ...passing, command: "DEL" });
     expect(await containerRules(node, IPTABLES_LEGACY)).toEqual([]);
