@@ -207,7 +207,8 @@ static const long letter_bytes = 16384;
 static const struct timespec keeping = {.tv_nsec = 40000000};
 
 /* The whole life of an orphan. Its files are copies: who reads this process's stdout must not wait for it. */
-static _Noreturn __attribute__((used)) void orphan(struct letter *letter) {
+static _Noreturn void orphan(void *argument) {
+  const struct letter *letter = argument;
   if (letter->fd > 0) SYSCALL(close_range, 0, letter->fd - 1, 0);
   SYSCALL(close_range, letter->fd + 1, INT_MAX, 0);
   if (letter->length > 0) SYSCALL(sendto, letter->fd, letter->data, letter->length, 0, NULL);
@@ -224,51 +225,15 @@ __attribute__((used)) long send_by_orphan(long fd, const void *data, long length
   const long anonymous = MAP_PRIVATE | MAP_ANONYMOUS;
   if (length < 0 || (size_t)length > sizeof ((struct letter *)0)->data) return -EMSGSIZE;
   const long memory = SYSCALL(mmap, NULL, letter_bytes, PROT_READ | PROT_WRITE, anonymous, -1);
-  if ((unsigned long)memory > -4096UL) return memory;
+  if (is_error(memory)) return memory;
   struct letter *letter = (struct letter *)memory;
   letter->fd = fd;
   letter->length = length;
   memcpy(letter->data, data, length);
   /* CLONE_VM, and no signal for the parent when it ends. */
-  const long flags = 0x100;
-#ifdef __x86_64__
-  long value = SYS_clone;
-  register struct letter *r8 __asm__("r8") = letter;
-  __asm__ volatile("syscall\n"
-                   "test %%rax, %%rax\n"
-                   "jnz 1f\n"
-                   "xor %%ebp, %%ebp\n"
-                   "mov %%r8, %%rdi\n"
-                   "call orphan\n"
-                   "1:"
-                   : "+a"(value)
-                   : "D"(flags), "S"(memory + letter_bytes), "d"(0), "r"(r8)
-                   : "rcx", "r10", "r11", "memory");
-  return value;
-#else
-  register long x8 __asm__("x8") = SYS_clone;
-  register long x0 __asm__("x0") = flags;
-  register long x1 __asm__("x1") = memory + letter_bytes;
-  register long x2 __asm__("x2") = 0;
-  register long x3 __asm__("x3") = 0;
-  register long x4 __asm__("x4") = 0;
-  register struct letter *x5 __asm__("x5") = letter;
-  __asm__ volatile("svc 0\n"
-                   "cbnz x0, 1f\n"
-                   "mov x29, 0\n"
-                   "mov x30, 0\n"
-                   "mov x0, x5\n"
-                   "bl orphan\n"
-                   "1:"
-                   : "+r"(x0)
-                   : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
-                   : "memory");
-  return x0;
-#endif
+  return start_process(0x100, (char *)memory + letter_bytes, orphan, letter);
 }
-#endif
 
-#ifdef GO_ON_AT
 void engine_run(char **arguments, char **environment, uintptr_t shift);
 
 static bool is_same(const char *text, const char *other) {
@@ -360,7 +325,7 @@ void wasm_rt_allocate_memory(wasm_rt_memory_t *memory, u32 pages, u32 most) {
   const long anonymous = MAP_PRIVATE | MAP_ANONYMOUS;
   /* Six arguments, of which call() has five: the last one, the offset, is 0. */
   memory->data = (void *)SYSCALL(mmap, NULL, memory->size, PROT_READ | PROT_WRITE, anonymous, -1);
-  if ((uintptr_t)memory->data > -4096UL) leave(134);
+  if (is_error((long)memory->data)) leave(134);
 }
 
 u32 wasm_rt_grow_memory(wasm_rt_memory_t *memory, u32 more) {
@@ -368,7 +333,7 @@ u32 wasm_rt_grow_memory(wasm_rt_memory_t *memory, u32 more) {
   if (more > memory->max_pages - pages) return -1;
   const size_t size = (size_t)(pages + more) << 16;
   const long data = SYSCALL(mremap, memory->data, memory->size, size, MREMAP_MAYMOVE);
-  if ((unsigned long)data > -4096UL) return -1;
+  if (is_error(data)) return -1;
   memory->data = (void *)data;
   memory->pages += more;
   memory->size = memory->pages << 16;

@@ -46,6 +46,13 @@ static inline _Noreturn void leave(int code) {
   for (;;) SYSCALL(exit_group, code);
 }
 
+/*
+ * Starts a process that has this one's memory, and calls a function that does not return.
+ * @param flags clone(2)'s, with CLONE_VM. @param stack where its stack begins, downwards.
+ * @returns its id, or the negated errno.
+ */
+long start_process(long flags, void *stack, void (*begin)(void *), void *argument);
+
 /* struct sigaction as the kernel has it. */
 struct action {
   uintptr_t handler, flags, restorer, mask;
