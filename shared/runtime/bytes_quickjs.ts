@@ -3,9 +3,7 @@
  * This code is interpreted, so it has no step that no caller needs, and leaves loops to native functions.
  */
 
-/** What the native part gives for text. */
-declare const hostEncode: (text: string) => ArrayBuffer;
-declare const hostDecode: (bytes: ArrayBuffer, offset: number, length: number) => string;
+import { decode, encodeText } from "./utf8_quickjs.ts";
 
 /** Of ECMAScript, but not yet in TypeScript's library. */
 interface TextForms {
@@ -18,11 +16,6 @@ interface FromHex {
 }
 
 type Encoding = "utf8" | "latin1" | "hex" | "base64";
-
-/** UTF-8, in which a lone surrogate is U+FFFD. */
-export function encodeText(text: string): ArrayBuffer {
-  return hostEncode(text.isWellFormed() ? text : text.toWellFormed());
-}
 
 /** Uint8Array, with the forms of its constructor that are used. */
 const Base = Uint8Array as new (
@@ -288,47 +281,6 @@ function fromHex(text: string): ArrayBuffer {
 /** Two native functions are a hundred times as fast as a loop. */
 function latin1(bytes: Uint8Array): string {
   return atob((bytes as unknown as TextForms).toBase64());
-}
-
-/** Reads UTF-8. The native function has an answer of its own to what is not UTF-8. */
-function decode(buffer: ArrayBuffer, offset: number, length: number): string {
-  const text = hostDecode(buffer, offset, length);
-  const isSure = text.isWellFormed() && !text.includes("\uFFFD");
-  return isSure ? text : decodeAny(new Uint8Array(buffer, offset, length));
-}
-
-/** UTF-8 with U+FFFD for each longest sequence that begins none (the Encoding Standard's decoder). */
-function decodeAny(bytes: Uint8Array): string {
-  let text = "";
-  for (let at = 0; at < bytes.length; ) {
-    const first = bytes[at] ?? 0;
-    const count = sequenceLength(first);
-    let value = count === 1 ? first : first & (0x7f >> count);
-    let length = 1;
-    while (length < count && continues(bytes[at + length], first, length)) {
-      value = (value << 6) | ((bytes[at + length] ?? 0) & 0x3f);
-      length++;
-    }
-    text += length === count ? String.fromCodePoint(value) : "\uFFFD";
-    at += length;
-  }
-  return text;
-}
-
-/** Bytes of a character by its first one; 0 if none begins with it. */
-function sequenceLength(first: number): number {
-  if (first < 0x80) return 1;
-  if (first < 0xc2 || first > 0xf4) return 0;
-  if (first < 0xe0) return 2;
-  return first < 0xf0 ? 3 : 4;
-}
-
-/** Whether a byte continues a character: the second one leaves out long forms, surrogates and what is too large. */
-function continues(byte: number | undefined, first: number, index: number): boolean {
-  if (byte === undefined) return false;
-  const least = index > 1 ? 0x80 : first === 0xe0 ? 0xa0 : first === 0xf0 ? 0x90 : 0x80;
-  const most = index > 1 ? 0xbf : first === 0xed ? 0x9f : first === 0xf4 ? 0x8f : 0xbf;
-  return byte >= least && byte <= most;
 }
 
 function viewOf({ buffer, byteOffset, byteLength }: Bytes): DataView {

@@ -2,7 +2,8 @@
  * What the plugins use of Node's globals and QuickJS has not. It comes before all other modules, and is evaluated
  * when the executable is built: what a process has of its own is read when it is asked for.
  */
-import { Bytes, bytesOf, encodeText } from "./bytes_quickjs.ts";
+import { Bytes, bytesOf } from "./bytes_quickjs.ts";
+import { encodeText } from "./utf8_quickjs.ts";
 import { failure } from "./fs_error.ts";
 import {
   answer,

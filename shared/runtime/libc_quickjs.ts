@@ -1,6 +1,6 @@
 /** Takes the place of libc_bun.ts in QuickJS: system calls, by the native part of the executable. */
 
-import { encodeText } from "./bytes_quickjs.ts";
+import { encodeText } from "./utf8_quickjs.ts";
 import type { libc as bunLibc } from "./libc_bun.ts";
 
 /** Makes the call that the registers hold, and puts its value in the first of them. */

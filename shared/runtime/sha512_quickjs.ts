@@ -1,4 +1,4 @@
-import { encodeText } from "./bytes_quickjs.ts";
+import { encodeText } from "./utf8_quickjs.ts";
 import { HOST_sha512, libc, ptr } from "./libc_quickjs.ts";
 
 /** The SHA-512 of a text or of bytes, as 128 hexadecimal digits. In QuickJS itself it would take milliseconds. */

@@ -1,6 +1,6 @@
 import { closeSync, statSync } from "node:fs";
 import { errnoOf } from "../base/failure.ts";
-import { encodeText } from "./bytes_quickjs.ts";
+import { encodeText } from "./utf8_quickjs.ts";
 import { failure as errorOf } from "./fs_error.ts";
 import { killGroup } from "./io.ts";
 import { answer, cString, HOST_spawn, libc, ptr, SYS_pipe2, SYS_wait4 } from "./libc_quickjs.ts";
