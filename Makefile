@@ -8,7 +8,8 @@ MAKEFLAGS += --no-print-directory
 NODE := sh scripts/node.sh
 DEPS := node_modules/.installed
 SCHEMAS := schemas/generated/types.ts
-BUILD_SCRIPTS := $(wildcard scripts/build/*.ts) package.json $(DEPS)
+COMPILERS := dist/.work/compilers
+BUILD_SCRIPTS := $(wildcard scripts/build/*.ts) package.json $(DEPS) $(COMPILERS)
 SOURCES := $(shell find plugins tools daemons shared schemas -path schemas/generated -prune -o -type f -print)
 
 .PHONY: all build build-pkg test run unit test-vm bench bench-docs profile image kubernetes test-cluster check lint typecheck fmt clean help soak test-mixed
@@ -24,6 +25,14 @@ dist/bin/flannel: $(SOURCES) $(SCHEMAS) $(BUILD_SCRIPTS)
 
 dist/pkg/flannel: $(SOURCES) $(SCHEMAS) $(BUILD_SCRIPTS)
 	@$(NODE) scripts/build/main.ts pkg
+
+# A build without a C compiler makes less, and is made again when there is one.
+$(COMPILERS): FORCE
+	@mkdir -p $(@D)
+	@found=$$(for name in wasm2c cc; do command -v $$name; done); \
+	  [ "$$found" = "$$(cat $@ 2>/dev/null || echo none)" ] || echo "$$found" >$@
+
+FORCE:
 
 $(SCHEMAS): $(wildcard schemas/*.schema.json) scripts/build/gen_schemas.ts scripts/build/key_trees.ts $(DEPS)
 	@$(NODE) scripts/build/gen_schemas.ts
