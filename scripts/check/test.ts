@@ -46,6 +46,8 @@ const projects = ["unit", "bun", "pkg", "agent", "dying-agent"];
 interface Counts {
   readonly passed: number;
   readonly failed: number;
+  /** What is said again at the end: the output of thousands of tests is seldom read from its start. */
+  readonly failures?: readonly string[];
   /** What was not tested, and why. */
   readonly skipped?: string;
 }
@@ -58,6 +60,7 @@ const counts = failedSteps > 0 ? [] : [await runTests(projects)];
 if (failedSteps === 0 && process.argv.includes("--cluster")) counts.push(await runClusterTests());
 const passed = counts.reduce((sum, count) => sum + count.passed, 0);
 const failed = counts.reduce((sum, count) => sum + count.failed, failedSteps);
+for (const text of counts.flatMap(({ failures = [] }) => failures)) console.log(`\n${text}`);
 for (const { skipped } of counts) if (skipped !== undefined) console.log(skipped);
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed > 0 ? 1 : 0;
@@ -109,23 +112,27 @@ async function runTests(names: readonly string[]): Promise<Counts> {
   const { numPassedTests, numFailedTests, testResults } = JSON.parse(
     readFileSync(reportFile, "utf8"),
   ) as Report;
-  repeatFailures(testResults);
   // A file that cannot be loaded has no tests to count.
   const brokenFiles = testResults.filter(
     ({ status, assertionResults }) => status === "failed" && assertionResults.length === 0,
   );
   const counted = numFailedTests + brokenFiles.length;
-  return { passed: numPassedTests, failed: exitCode === 0 ? counted : Math.max(counted, 1) };
+  return {
+    passed: numPassedTests,
+    failed: exitCode === 0 ? counted : Math.max(counted, 1),
+    failures: testResults.flatMap(failuresOf),
+  };
 }
 
-/** Says again at the end what failed, for the output of thousands of tests is seldom read from its start. */
-function repeatFailures(results: Report["testResults"]): void {
-  for (const { name, status, message, assertionResults } of results) {
-    const failedTests = assertionResults.filter((test) => test.status === "failed");
-    if (status === "failed" && assertionResults.length === 0) console.log(`\n${name}: ${message}`);
-    for (const { fullName, failureMessages } of failedTests) {
+/** What failed in a file: its name, the test's, and the beginning of what the test says. */
+function failuresOf(file: Report["testResults"][number]): readonly string[] {
+  const { status, message, assertionResults } = file;
+  const name = relative(process.cwd(), file.name);
+  if (status === "failed" && assertionResults.length === 0) return [`${name}: ${message}`];
+  return assertionResults
+    .filter((test) => test.status === "failed")
+    .map(({ fullName, failureMessages }) => {
       const lines = failureMessages.join("\n").split("\n").slice(0, linesShown);
-      console.log(`\n${relative(process.cwd(), name)}: ${fullName}\n${lines.join("\n")}`);
-    }
-  }
+      return `${name}: ${fullName}\n${lines.join("\n")}`;
+    });
 }
