@@ -203,7 +203,7 @@ describe.concurrent("at once", () => {
     await node.sh(`
       cat > /run/user.sh <<'END'
       for path in $(find /run/flannel-cni /var/lib/cni 2>/dev/null) /proc/self/ns/net /run/netns/*; do
-        for kind in -s -x; do flock -n $kind "$path" sleep 60 >/dev/null 2>&1 </dev/null & done
+        for kind in -s -x; do flock $kind "$path" sleep 60 >/dev/null 2>&1 </dev/null & done
       done
 END
       setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs --bounding-set=-all sh /run/user.sh

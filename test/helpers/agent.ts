@@ -23,6 +23,7 @@ export async function startAgent(
   const log = await eventually(
     async () => Promise.resolve(agent.log()),
     (text) => text.includes("takes calls"),
+    10_000,
   );
   if (!log.includes("takes calls")) throw new Error(`There is no agent: ${log}`);
   return agent;

@@ -48,6 +48,8 @@ export interface StaticConfig {
     readonly forward: boolean;
     readonly unmasqueraded?: readonly string[];
   };
+  /** Seconds between two thorough looks at the rules; an hour if it is not given. */
+  readonly resync?: number;
   readonly previousNetworks?: readonly string[];
 }
 
@@ -98,7 +100,13 @@ export async function staticDaemon(sys: LastingSys): Promise<void> {
     onRefusals: () => {},
   });
   const traffic = new TrafficKeeper({
-    ...{ sys, log, nftables: conf.enableNftables, randomFully: true, resync: 3600 },
+    ...{
+      sys,
+      log,
+      nftables: conf.enableNftables,
+      randomFully: true,
+      resync: config.resync ?? 3600,
+    },
     onProblem: () => {},
     masquerade: config.traffic?.masquerade === true,
     forward: config.traffic?.forward === true,

@@ -102,10 +102,6 @@ describe.concurrent.each(Object.keys(modes) as Mode[])("%s", (mode) => {
           `printf '*nat\\nCOMMIT\\n*filter\\nCOMMIT\\n' | ${iptables}-restore -w`,
         ],
         ["the order", `${iptables} -w -t nat -I FLANNEL-POSTRTG -j ACCEPT`],
-        [
-          "one rule's mark, in as many bytes",
-          `${iptables} -w -t nat -R FLANNEL-POSTRTG 1 -m mark --mark 0x8000/0x8000 -m comment --comment "flanneld masq" -j RETURN`,
-        ],
         ["a jump's being alone", `${iptables} -w -t nat -I POSTROUTING -j FLANNEL-POSTRTG`],
         ["IPv6's rules", `ip6${iptables.slice(2)} -w -t nat -F FLANNEL-POSTRTG`],
       ];
@@ -120,6 +116,18 @@ describe.concurrent.each(Object.keys(modes) as Mode[])("%s", (mode) => {
       await expectRules(node, before, what);
     }
     expect(daemon.log()).toContain("Something else has changed flannel's rules.");
+  });
+
+  // Only a thorough look at iptables-legacy's rules sees that: sizes and places are the same.
+  test.skipIf(isNft)("a rule that is changed in as many bytes is put back", async () => {
+    await using node = await createNode();
+    await start(node, mode, mode === "iptables-legacy" ? { resync: 1 } : {});
+    const before = await rulesOf(node);
+    const other = "-m mark --mark 0x8000/0x8000";
+    await node.sh(
+      `${iptables} -w -t nat -R FLANNEL-POSTRTG 1 ${other} -m comment --comment "flanneld masq" -j RETURN`,
+    );
+    await expectRules(node, before, "the change");
   });
 
   test("pain 11, pain 12: nothing is done, and no process started, while nobody changes anything", async () => {
