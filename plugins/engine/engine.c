@@ -43,15 +43,17 @@ extern const struct image {
 #define IMAGE_HEADER 4096l
 
 /* Both of the modules that QuickJS imports. */
-struct Z_env_instance_t {
-  Z_quickjs_instance_t quickjs;
+struct WASM_INSTANCE(env) {
+  WASM_INSTANCE(quickjs) quickjs;
   wasm_rt_funcref_t functions[MOST_FUNCTIONS];
   /* In the engine's memory: eight doubles, and a place for a length. */
   u32 registers, length;
 };
-#define ENGINE struct Z_env_instance_t *engine
-#define WASI struct Z_wasi_snapshot_preview1_instance_t *engine
-#define QUICKJS(name, ...) Z_quickjsZ_##name(&engine->quickjs, ##__VA_ARGS__)
+#define ENGINE struct WASM_INSTANCE(env) *engine
+#define WASI_ENGINE struct WASM_INSTANCE(WASI) *engine
+#define QUICKJS(name, ...) WASM_FUNCTION(quickjs, name)(&engine->quickjs, ##__VA_ARGS__)
+#define HOST(name) WASM_FUNCTION(env, name)
+#define SYSTEM(name) WASM_FUNCTION(WASI, name)
 
 static void *at(ENGINE, u32 address) { return engine->quickjs.w2c_memory.data + address; }
 
@@ -157,7 +159,7 @@ static u32 host_decode(ENGINE, u32 buffer, u32 offset, u32 length) {
   return QUICKJS(qjs_new_string, from, bytes);
 }
 
-u32 Z_envZ_host_call(ENGINE, u32 name, u32 name_length, u32 this, u32 count, u32 arguments) {
+u32 HOST(host_call)(ENGINE, u32 name, u32 name_length, u32 this, u32 count, u32 arguments) {
   const u32 *values = at(engine, arguments);
   switch (*(char *)at(engine, name + 4)) {
     case 'C':
@@ -171,46 +173,46 @@ u32 Z_envZ_host_call(ENGINE, u32 name, u32 name_length, u32 this, u32 count, u32
   }
 }
 
-u32 Z_envZ_host_get_timezone_offset(ENGINE, u32 high, u32 low) { return 0; }
+u32 HOST(host_get_timezone_offset)(ENGINE, u32 high, u32 low) { return 0; }
 
-u32 Z_envZ_host_interrupt(ENGINE) { return 0; }
+u32 HOST(host_interrupt)(ENGINE) { return 0; }
 
 /* The plugins are one script: nothing is imported. */
-u32 Z_envZ_host_module_load(ENGINE, u32 name, u32 length) { return 0; }
+u32 HOST(host_module_load)(ENGINE, u32 name, u32 length) { return 0; }
 
-u32 Z_envZ_host_module_normalize(ENGINE, u32 base, u32 name) { return 0; }
+u32 HOST(host_module_normalize)(ENGINE, u32 base, u32 name) { return 0; }
 
-void Z_envZ_host_promise_rejection(ENGINE, u32 promise, u32 reason, u32 is_handled) {
+void HOST(host_promise_rejection)(ENGINE, u32 promise, u32 reason, u32 is_handled) {
   QUICKJS(qjs_free_value, promise);
   QUICKJS(qjs_free_value, reason);
 }
 
-static void *wasi_at(WASI, u32 address) { return at((struct Z_env_instance_t *)engine, address); }
+static void *wasi_at(WASI_ENGINE, u32 address) { return at((struct WASM_INSTANCE(env) *)engine, address); }
 
-u32 Z_wasi_snapshot_preview1Z_clock_time_get(WASI, u32 clock, u64 precision, u32 to) {
+u32 SYSTEM(clock_time_get)(WASI_ENGINE, u32 clock, u64 precision, u32 to) {
   struct timespec time;
   SYSCALL(clock_gettime, clock == 0 ? CLOCK_REALTIME : CLOCK_MONOTONIC, &time);
   *(u64 *)wasi_at(engine, to) = (u64)time.tv_sec * 1000000000 + time.tv_nsec;
   return 0;
 }
 
-u32 Z_wasi_snapshot_preview1Z_random_get(WASI, u32 to, u32 length) {
+u32 SYSTEM(random_get)(WASI_ENGINE, u32 to, u32 length) {
   return SYSCALL(getrandom, wasi_at(engine, to), length, 0) == length ? 0 : EIO;
 }
 
 /* It has no files of its own. */
 static const u32 bad_file = 8;
-u32 Z_wasi_snapshot_preview1Z_fd_close(WASI, u32 fd) { return bad_file; }
-u32 Z_wasi_snapshot_preview1Z_fd_fdstat_get(WASI, u32 fd, u32 to) { return bad_file; }
-u32 Z_wasi_snapshot_preview1Z_fd_seek(WASI, u32 fd, u64 offset, u32 whence, u32 to) { return bad_file; }
-u32 Z_wasi_snapshot_preview1Z_fd_write(WASI, u32 fd, u32 parts, u32 count, u32 to) { return bad_file; }
+u32 SYSTEM(fd_close)(WASI_ENGINE, u32 fd) { return bad_file; }
+u32 SYSTEM(fd_fdstat_get)(WASI_ENGINE, u32 fd, u32 to) { return bad_file; }
+u32 SYSTEM(fd_seek)(WASI_ENGINE, u32 fd, u64 offset, u32 whence, u32 to) { return bad_file; }
+u32 SYSTEM(fd_write)(WASI_ENGINE, u32 fd, u32 parts, u32 count, u32 to) { return bad_file; }
 
 /* What wasm2c's code needs, by its names in engine.h. */
 
 void wasm_rt_trap(wasm_rt_trap_t trap) { stop("a trap"); }
 
-u32 wasm_rt_grow_memory(wasm_rt_memory_t *memory, u32 more) {
-  const u32 pages = memory->pages;
+wasm_pages wasm_rt_grow_memory(wasm_rt_memory_t *memory, wasm_pages more) {
+  const wasm_pages pages = memory->pages;
   if (more > MOST_PAGES - pages) return -1;
   if (SYSCALL(mprotect, memory->data + pages * PAGE, more * PAGE, PROT_READ | PROT_WRITE) < 0) return -1;
   memory->pages += more;
@@ -219,7 +221,7 @@ u32 wasm_rt_grow_memory(wasm_rt_memory_t *memory, u32 more) {
 }
 
 /* Its memory is there already: engine_run has mapped it. */
-void wasm_rt_allocate_memory(wasm_rt_memory_t *memory, u32 pages, u32 most) {}
+void wasm_rt_allocate_memory(wasm_rt_memory_t *memory, wasm_pages pages, wasm_pages most WASM_MEMORY_KIND) {}
 void wasm_rt_free_memory(wasm_rt_memory_t *memory) {}
 
 void wasm_rt_allocate_funcref_table(wasm_rt_funcref_table_t *table, u32 length, u32 most) {
@@ -278,14 +280,14 @@ struct start {
 };
 
 static _Noreturn __attribute__((used)) void carry_out(const struct start *start) {
-  struct Z_env_instance_t memory, *engine = &memory;
+  struct WASM_INSTANCE(env) memory, *engine = &memory;
   const size_t bytes = engine_image.bytes;
-  engine->quickjs = (Z_quickjs_instance_t){
-      .Z_env_instance = engine,
-      .Z_wasi_snapshot_preview1_instance = (struct Z_wasi_snapshot_preview1_instance_t *)engine,
-      .w2c___stack_pointer = engine_image.stack_pointer,
+  engine->quickjs = (WASM_INSTANCE(quickjs)){
+      .WASM_IMPORTED(env) = engine,
+      .WASM_IMPORTED(WASI) = (struct WASM_INSTANCE(WASI) *)engine,
+      .WASM_STACK_POINTER = engine_image.stack_pointer,
       .w2c_memory = {.data = start->data, .pages = bytes / PAGE, .max_pages = MOST_PAGES, .size = bytes},
-      .w2c___indirect_function_table = {.data = engine->functions},
+      .WASM_FUNCTION_TABLE = {.data = engine->functions},
   };
   engine_fill_table(&engine->quickjs, start->shift);
   engine->length = QUICKJS(malloc, sizeof(u32));

@@ -3,6 +3,7 @@
 #define ENGINE_H
 
 #include <stdint.h>
+#include "../native_client/wasm2c.h"
 
 /*
  * QuickJS's memory is not checked at each access: all that an address of WebAssembly can reach is reserved, and what is
@@ -20,13 +21,13 @@
 #define wasm_rt_allocate_funcref_table engine_allocate_table
 #define wasm_rt_free_funcref_table engine_free_table
 
-struct Z_quickjs_instance_t;
+struct WASM_INSTANCE(quickjs);
 
 /* Carries out the call and ends the process; returns only where nothing of the call is done. */
 void engine_run(char **arguments, char **environment, uintptr_t shift);
 
 /* Fills QuickJS's table of functions. @param shift how far they are from where they were linked for. */
-void engine_fill_table(struct Z_quickjs_instance_t *quickjs, uintptr_t shift);
+void engine_fill_table(struct WASM_INSTANCE(quickjs) *quickjs, uintptr_t shift);
 
 /* Of calls.c. */
 long send_by_orphan(long fd, const void *data, long length);

@@ -1,6 +1,6 @@
 /*
  * Hands client.ts's calls on to the kernel, each with addresses in the client's memory, and starts the client.
- * The names are those that wasm2c gives to what client.ts declares.
+ * The names are those that wasm2c gives to what client.ts declares: see wasm2c.h.
  *
  * There is no libc: the client is a small executable of its own, or, with GO_ON_AT, the beginning of the full
  * executable. There it runs before that one's own first instruction, at GO_ON_AT, and leaves no trace if
@@ -21,13 +21,14 @@
 #include <time.h>
 #include "client.h"
 #include "kernel.h"
+#include "wasm2c.h"
 
-#define CALL(name) Z_clientZ_##name
-#define CALLS struct Z_client_instance_t *calls
+#define CALL(name) WASM_FUNCTION(client, name)
+#define CALLS struct WASM_INSTANCE(client) *calls
 
 struct process {
   /* The first, so that its address is this one's. */
-  Z_client_instance_t client;
+  WASM_INSTANCE(client) client;
   char **arguments, **environment;
   struct action old_sigpipe;
   void *stack, *at_exit;
@@ -320,7 +321,7 @@ bool wasm_rt_is_initialized(void) { return true; }
 
 void wasm_rt_trap(wasm_rt_trap_t code) { leave(134); }
 
-void wasm_rt_allocate_memory(wasm_rt_memory_t *memory, u32 pages, u32 most) {
+void wasm_rt_allocate_memory(wasm_rt_memory_t *memory, wasm_pages pages, wasm_pages most WASM_MEMORY_KIND) {
   *memory = (wasm_rt_memory_t){.pages = pages, .max_pages = most, .size = pages << 16};
   const long anonymous = MAP_PRIVATE | MAP_ANONYMOUS;
   /* Six arguments, of which call() has five: the last one, the offset, is 0. */
@@ -328,8 +329,8 @@ void wasm_rt_allocate_memory(wasm_rt_memory_t *memory, u32 pages, u32 most) {
   if (is_error((long)memory->data)) leave(134);
 }
 
-u32 wasm_rt_grow_memory(wasm_rt_memory_t *memory, u32 more) {
-  u32 pages = memory->pages;
+wasm_pages wasm_rt_grow_memory(wasm_rt_memory_t *memory, wasm_pages more) {
+  const wasm_pages pages = memory->pages;
   if (more > memory->max_pages - pages) return -1;
   const size_t size = (size_t)(pages + more) << 16;
   const long data = SYSCALL(mremap, memory->data, memory->size, size, MREMAP_MAYMOVE);
@@ -355,7 +356,7 @@ _Noreturn __attribute__((used)) void start(void **stack, void *at_exit) {
       .at_exit = at_exit,
   };
   set_sigpipe(&ignore, &process.old_sigpipe);
-  Z_client_instantiate(&process.client, &process.client);
-  Z_clientZ_run(&process.client);
+  WASM_INSTANTIATE(client)(&process.client, &process.client);
+  CALL(run)(&process.client);
   leave(1);
 }

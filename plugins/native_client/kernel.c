@@ -34,6 +34,14 @@ PLAIN void *memmove(void *to, const void *from, size_t length) {
   return to;
 }
 
+PLAIN int memcmp(const void *one, const void *other, size_t length) {
+  const unsigned char *left = one, *right = other;
+  for (size_t at = 0; at < length; at++) {
+    if (left[at] != right[at]) return left[at] - right[at];
+  }
+  return 0;
+}
+
 PLAIN size_t strlen(const char *text) {
   size_t length = 0;
   while (text[length] != 0) length++;

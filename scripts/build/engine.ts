@@ -81,7 +81,8 @@ async function compileScript(wasm: Uint8Array<ArrayBuffer>, script: string): Pro
  * @returns the folder of quickjs.h and quickjs_module.o.
  */
 export async function buildQuickjs(folder: string, cflags: readonly string[]): Promise<string> {
-  const inputs = [quickjs, module, "plugins/engine/engine.h", import.meta.filename];
+  const headers = ["plugins/engine/engine.h", "plugins/native_client/wasm2c.h"];
+  const inputs = [quickjs, module, ...headers, import.meta.filename];
   const hash = createHash("sha256").update(cflags.join(" "));
   for (const file of inputs) hash.update(readFileSync(file));
   const key = hash.digest("hex");
@@ -91,7 +92,8 @@ export async function buildQuickjs(folder: string, cflags: readonly string[]): P
   mkdirSync(folder, { recursive: true });
   const source = join(folder, "quickjs.c");
   await execa("wasm2c", [quickjs, "-o", source]);
-  writeFileSync(source, withoutVariables(readFileSync(source, "utf8")));
+  const code = readFileSync(source, "utf8");
+  if (code.includes(typeNumbers)) writeFileSync(source, withoutVariables(code));
   await execa("cc", [
     ...cflags,
     `-I${folder}`,
@@ -103,6 +105,9 @@ export async function buildQuickjs(folder: string, cflags: readonly string[]): P
   writeFileSync(stamp, key);
   return folder;
 }
+
+/** In the code of versions before 1.0.33. */
+const typeNumbers = "wasm_rt_register_func_type(";
 
 /**
  * wasm2c's code numbers the types of functions when it starts, the same type by the same number. Here each type is

@@ -12,8 +12,8 @@ import { buildImage, buildQuickjs } from "./engine.ts";
 const source = "plugins/native_client";
 const engineSource = "plugins/engine";
 
-/** The names in wasm2c's C, which calls.c has to know, differ from version to version. */
-const wasm2cVersion = "1.0.32";
+/** Those that plugins/native_client/wasm2c.h knows: of Debian 12, Ubuntu 24.04, Debian 13 with Ubuntu 26.04, and later. */
+const wasm2cVersions = ["1.0.32", "1.0.34", "1.0.36", "1.0.42"];
 
 /** Pages of 64 KiB that it starts with; client.ts says what is where. */
 const memoryPages = 24;
@@ -23,6 +23,8 @@ export interface NativeClient {
   readonly folder: string;
   /** The executable of its own. */
   readonly file: string;
+  /** The C compiler's, by the version of wasm2c. */
+  readonly cflags: readonly string[];
 }
 
 /**
@@ -30,8 +32,13 @@ export interface NativeClient {
  * @returns undefined where there is none of the tools, after a line that says so.
  */
 export async function buildNativeClient(folder: string): Promise<NativeClient | undefined> {
-  const missing = await missingTool();
-  if (missing !== undefined) {
+  const wasm2c = await wasm2cVersion();
+  const compiler = await execa("cc", ["--version"], { reject: false });
+  if (wasm2c === undefined || !wasm2cVersions.includes(wasm2c) || compiler.failed) {
+    const found = wasm2c === undefined ? "" : ` (but ${wasm2c})`;
+    const missing = compiler.failed
+      ? "C compiler"
+      : `wasm2c ${wasm2cVersions.join(" or ")}${found}`;
     console.log(
       `No native client of the agent is built: there is no ${missing} (docs/install-cni.md).`,
     );
@@ -47,8 +54,9 @@ export async function buildNativeClient(folder: string): Promise<NativeClient | 
     ...["--runtime", "stub", "--noAssert", "-O3", "--initialMemory", String(memoryPages)],
   ]);
   await execa("wasm2c", [wasm, "-o", join(folder, "client.c")]);
-  await compile(folder, file, []);
-  return { folder, file };
+  const client = { folder, file, cflags: [...cflags, `-DWASM2C=${wasm2c.replace(/.*\./, "")}`] };
+  await compile(client, file, []);
+  return client;
 }
 
 /**
@@ -58,14 +66,15 @@ export async function buildNativeClient(folder: string): Promise<NativeClient | 
  */
 export async function beginWithClient(
   executable: string,
-  { folder }: NativeClient,
+  client: NativeClient,
   plugins: readonly string[],
 ): Promise<void> {
+  const { folder } = client;
   const file = readFileSync(executable);
   const beginning = join(folder, "beginning");
-  const engine = await buildQuickjs(join("dist", ".work", "engine"), cflags);
+  const engine = await buildQuickjs(join("dist", ".work", "engine"), client.cflags);
   const image = await buildImage("plugins/main_quickjs.ts", folder);
-  await compile(folder, beginning, [
+  await compile(client, beginning, [
     `-DGO_ON_AT=0x${entryOf(file).toString(16)}`,
     `-DPLUGINS=${plugins.map((name) => JSON.stringify(name)).join(",")}`,
     `-I${engine}`,
@@ -82,28 +91,31 @@ export async function beginWithClient(
 
 const cflags: readonly string[] = [
   ...["-O2", "-ffreestanding", "-fpie", "-w"],
-  ...["-fno-stack-protector", "-fno-asynchronous-unwind-tables"],
+  // Ubuntu's compiler checks lengths by functions of libc.
+  ...["-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-U_FORTIFY_SOURCE"],
   ...["-ffunction-sections", "-fdata-sections"],
   // wasm2c reads bytes as numbers of any width, and asserts that types are known which nothing asks for.
   ...["-fno-strict-aliasing", "-DNDEBUG"],
-  // No signal handler: addresses are compared. No variable that counts calls.
+  // No signal handler: addresses are compared. No variable that counts calls, whose name is another one since 1.0.36.
   ...["-DWASM_RT_MEMCHECK_SIGNAL_HANDLER=0", "-DWASM_RT_USE_STACK_DEPTH_COUNT=0"],
+  "-DWASM_RT_NONCONFORMING_UNCHECKED_STACK_EXHAUSTION=1",
 ];
 
-async function compile(folder: string, file: string, more: readonly string[]): Promise<void> {
+async function compile(
+  { folder, cflags: all }: NativeClient,
+  file: string,
+  more: readonly string[],
+): Promise<void> {
   await execa("cc", [
-    ...[...cflags, "-static", "-nostdlib", "-s", "-Wl,--gc-sections,--build-id=none"],
+    ...[...all, "-static", "-nostdlib", "-s", "-Wl,--gc-sections,--build-id=none"],
     ...[`-DBUILD_ID="${readBuildId()}"`, `-I${folder}`, join(folder, "client.c")],
     ...["calls.c", "kernel.c"].map((name) => join(source, name)),
     ...[...more, "-o", file],
   ]);
 }
 
-/** The first tool that is not there. */
-async function missingTool(): Promise<string | undefined> {
-  const wasm2c = await execa("wasm2c", ["--version"], { reject: false });
-  if (wasm2c.failed) return "wasm2c";
-  if (wasm2c.stdout !== wasm2cVersion) return `wasm2c ${wasm2cVersion} (but ${wasm2c.stdout})`;
-  const compiler = await execa("cc", ["--version"], { reject: false });
-  return compiler.failed ? "C compiler" : undefined;
+/** The version of the wasm2c that there is. */
+async function wasm2cVersion(): Promise<string | undefined> {
+  const { failed, stdout } = await execa("wasm2c", ["--version"], { reject: false });
+  return failed ? undefined : stdout.trim();
 }

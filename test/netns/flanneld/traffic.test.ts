@@ -123,9 +123,9 @@ describe.concurrent.each(Object.keys(modes) as Mode[])("%s", (mode) => {
     await using node = await createNode();
     await start(node, mode, mode === "iptables-legacy" ? { resync: 1 } : {});
     const before = await rulesOf(node);
-    const other = "-m mark --mark 0x8000/0x8000";
+    const otherMark = "-m mark --mark 0x8000/0x8000";
     await node.sh(
-      `${iptables} -w -t nat -R FLANNEL-POSTRTG 1 ${other} -m comment --comment "flanneld masq" -j RETURN`,
+      `${iptables} -w -t nat -R FLANNEL-POSTRTG 1 ${otherMark} -m comment --comment "flanneld masq" -j RETURN`,
     );
     await expectRules(node, before, "the change");
   });
