@@ -146,9 +146,7 @@ function masqueradeRules(
   const address = formatAddress(podAddress.address);
   const to = `${ip} daddr ${address}`;
   const mark = markOf(options);
-  // nft lists the highest bit as a prefix.
-  const isMarked = options.markMasqBit === 31 ? `${mark}/1` : `& ${mark} == ${mark}`;
-  const marked = maker === "us" ? [`${to} meta mark ${isMarked} masquerade`] : [];
+  const marked = maker === "us" ? [`${to} meta mark & ${mark} == ${mark} masquerade`] : [];
   const local = podAddress.address.family === 4 ? [`ip saddr 127.0.0.1 ${to} masquerade`] : [];
   // With masqAll these packets are marked too. The reference's CHECK counts the rules.
   const optional = maker === "us" && options.masqAll;

@@ -55,9 +55,6 @@ export function nftablesRuleContent(
   return words === undefined ? undefined : new RuleReader(words, family, nextSet).read();
 }
 
-/** A prefix of one bit, which is how nft writes this one. */
-const highestBit = 0x8000_0000;
-
 class RuleReader {
   readonly #words: readonly string[];
   readonly #family: NfFamily;
@@ -190,13 +187,10 @@ class RuleReader {
       if (bits === undefined) return undefined;
       return [meta(Meta.mark), bitwise(u32(~bits >>> 0), u32(bits)), setMeta(Meta.mark)];
     }
-    if (this.#skip("mark", "&")) {
-      const mask = hexNumberIn(this.#next());
-      const value = this.#skip("==") ? hexNumberIn(this.#next()) : undefined;
-      return mask === undefined || value === undefined ? undefined : compareMark(value, mask);
-    }
-    const isHighestBit = this.#skip("mark", "0x80000000/1");
-    return isHighestBit ? compareMark(highestBit, highestBit) : undefined;
+    if (!this.#skip("mark", "&")) return undefined;
+    const mask = hexNumberIn(this.#next());
+    const value = this.#skip("==") ? hexNumberIn(this.#next()) : undefined;
+    return mask === undefined || value === undefined ? undefined : compareMark(value, mask);
   }
 
   #inputLink(): Buffer[] | undefined {

@@ -118,12 +118,18 @@ function unlisted(
   return missing === undefined ? undefined : `${missing.rule} in chain ${missing.chain}`;
 }
 
+/** A mark's highest bit, as nft 1.0.6 lists it, and as others do and rules are written. */
+const highestBit = { prefix: "0x80000000/1", mask: "& 0x80000000 == 0x80000000" };
+
 /** The rules of each chain of a listing, without their handles. */
 const rulesByChain = parsedOnce((listing): ReadonlyMap<string, ReadonlySet<string>> => {
   const chains = new Map<string, Set<string>>();
   let rules = new Set<string>();
   for (const text of listing.split("\n")) {
-    const line = text.trim().replace(/ # handle \d+$/, "");
+    const line = text
+      .trim()
+      .replace(/ # handle \d+$/, "")
+      .replace(` mark ${highestBit.prefix} `, ` mark ${highestBit.mask} `);
     const chain = /^chain (\S+) \{/.exec(line)?.[1];
     if (chain === undefined) {
       rules.add(line);

@@ -6,7 +6,7 @@
 
 /** The commands whose outputs are read, by the sections of the facts. */
 export const factCommands = {
-  links: "ip -d link show",
+  links: "ip -d -j link show",
   addresses: "ip -d addr show",
   routes: "ip -4 route show table main",
   routes6: "ip -6 route show table main",
@@ -72,18 +72,58 @@ function linesOf(text: string): string[] {
     .filter((line) => line !== "");
 }
 
-/** One line for a vxlan device: its flags, its MTU, its MAC and its options. */
+/** Of what `ip -d -j link show` says of a vxlan device. Versions differ in what they print as text. */
+interface VxlanLink {
+  readonly ifname: string;
+  readonly flags: readonly string[];
+  readonly mtu: number;
+  readonly txqlen?: number;
+  readonly address: string;
+  readonly linkinfo: {
+    readonly info_data: {
+      readonly id: number;
+      readonly local?: string;
+      readonly local6?: string;
+      readonly link: string;
+      readonly port_range: { readonly low: number; readonly high: number };
+      readonly port: number;
+      readonly learning: boolean;
+      readonly ttl: number;
+      readonly ageing: number;
+      readonly udp_csum: boolean;
+      readonly udp_zero_csum6_tx: boolean;
+      readonly udp_zero_csum6_rx: boolean;
+      /** There if it is so. */
+      readonly gbp?: true | null;
+    };
+  };
+}
+
+/** One line for a vxlan device: its flags, its MTU, its MAC and its options, as iproute2 6.1 prints them. */
 function linkLines(text: string): string[] {
-  const blocks = text.split(/^\d+: /m).filter((block) => block.startsWith("flannel"));
-  return blocks
-    .map((block) => {
-      const [, name, flags, mtu, queue] =
-        /^(\S+): <(.*?)> mtu (\d+) qdisc \w+.*?(qlen \d+)?$/m.exec(block) ?? [];
-      const mac = /link\/ether (\S+)/.exec(block)?.[1];
-      const options = /^\s+(vxlan .*?) addrgenmode/m.exec(block)?.[1];
-      return `${name} ${flags} mtu ${mtu} ${queue ?? "no queue"} ${mac} ${options}`;
+  const links = JSON.parse(text) as readonly VxlanLink[];
+  return links
+    .filter(({ ifname }) => ifname.startsWith("flannel"))
+    .map(({ ifname, flags, mtu, txqlen, address, linkinfo }) => {
+      const data = linkinfo.info_data;
+      const { id, local, local6, link, port_range: range, port, ttl, ageing } = data;
+      const options = [
+        `vxlan id ${id} local ${local ?? local6} dev ${link}`,
+        `srcport ${range.low} ${range.high} dstport ${port}`,
+        ...(data.learning ? [] : ["nolearning"]),
+        `ttl ${ttl === 0 ? "auto" : ttl} ageing ${ageing} ${noUnless(data.udp_csum)}udpcsum`,
+        `${noUnless(data.udp_zero_csum6_tx)}udp6zerocsumtx`,
+        `${noUnless(data.udp_zero_csum6_rx)}udp6zerocsumrx`,
+        ...(data.gbp === undefined ? [] : ["gbp"]),
+      ];
+      const queue = txqlen === undefined ? "no queue" : `qlen ${txqlen}`;
+      return `${ifname} ${flags.join(",")} mtu ${mtu} ${queue} ${address} ${options.join(" ")}`;
     })
     .toSorted();
+}
+
+function noUnless(isSo: boolean): string {
+  return isSo ? "" : "no";
 }
 
 function addressLines(text: string): string[] {

@@ -61,6 +61,8 @@ const VOLATILE = new Set([
   ...["valid_life_time", "preferred_life_time", "hello_timer", "tcn_timer", "gc_timer"],
   ...["topology_change_timer", "hold_timer", "message_age_timer", "forward_delay_timer"],
   ...["bridge_id", "root_id", "topology_change", "topology_change_detected"],
+  // By what the pod happens to send.
+  "fdb_n_learned",
 ]);
 /** Flags that follow the carrier of the other end. */
 const CARRIER = new Set<unknown>(["LOWER_UP", "NO-CARRIER", "M-DOWN", "linkdown"]);

@@ -302,6 +302,17 @@ describe.each([4, 6] as const)("missingRule for IPv%i", (family) => {
     );
   });
 
+  it.each(["0x80000000/1", "& 0x80000000 == 0x80000000"])(
+    "knows the mark's highest bit as nft 1.0.6 lists it, and as later ones do: %s",
+    (mark) => {
+      const owner = { ...everyKind, options: { ...everyKind.options, markMasqBit: 31 } };
+      const highest = listing[family].replaceAll("0x00002000", "0x80000000");
+      const text = highest.replaceAll("& 0x80000000 == 0x80000000", mark);
+      expect(text).toContain(`meta mark ${mark} masquerade`);
+      expect(missing(owner, family, text)).toBeUndefined();
+    },
+  );
+
   it("finds any that is missing of a container's own", () => {
     for (const owner of all) {
       const lines = listing[family].split("\n");
