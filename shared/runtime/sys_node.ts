@@ -101,22 +101,48 @@ export const sys: LastingSys = {
 };
 
 function run(command: string, args: readonly string[], options: RunOptions): RunResult {
-  return withOutput(options, memoryFile, (output) => runTo(output, command, args, options));
+  return withInput(options.input, (input) =>
+    withOutput(options, memoryFile, (output) =>
+      runBetween([input, output], command, args, options),
+    ),
+  );
 }
 
 function memoryFile(): number {
-  return memfdCreate("output", MFD_CLOEXEC);
+  return memfdCreate("command", MFD_CLOEXEC);
 }
 
-function runTo(
-  output: "pipe" | number,
+/**
+ * Gives a command its input as a file in memory: nft 1.0.9, of Ubuntu 24.04, reads no socket, which is what Node makes
+ * for a pipe.
+ * @param launch gets a descriptor, which is closed when it returns; "pipe" where the kernel makes no such file.
+ */
+function withInput<Started>(text: string, launch: (input: "pipe" | number) => Started): Started {
+  const file = memoryFile();
+  if (file < 0) return launch("pipe");
+  try {
+    // By places, so that the command reads from the start.
+    writeFully(
+      text,
+      (bytes, at) => writeSync(file, bytes, at, bytes.length - at, at),
+      () => undefined,
+    );
+    return launch(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
+function runBetween(
+  [input, output]: readonly ["pipe" | number, "pipe" | number],
   command: string,
   args: readonly string[],
   options: RunOptions,
 ): RunResult {
-  const stdio: ("pipe" | number)[] = ["pipe", output, "pipe", ...(options.inherit ?? [])];
+  const stdio: ("pipe" | number)[] = [input, output, "pipe", ...(options.inherit ?? [])];
   const settings = {
-    input: options.input,
+    // It would take the place of a descriptor.
+    ...(input === "pipe" ? { input: options.input } : {}),
     stdio,
     env: options.env,
     timeout: options.timeout,
@@ -147,8 +173,15 @@ async function start(
   const { spawn } = process.getBuiltinModule("node:child_process");
   const { promise, resolve } = Promise.withResolvers<RunResult>();
   let failure: string | undefined;
-  // Its own group, so that what it has started can be ended with it.
-  const child = spawn(command, args, { env: options.env, detached: true });
+  const child = withInput(options.input, (input) => {
+    // Its own group, so that what it has started can be ended with it.
+    const settings = { env: options.env, detached: true } as const;
+    const started = spawn(command, args, { ...settings, stdio: [input, "pipe", "pipe"] });
+    // A command need not read its input: then its status says whether that was right.
+    started.stdin?.on("error", () => {});
+    started.stdin?.end(options.input);
+    return started;
+  });
   const stop = (why: string): void => {
     failure ??= why;
     if (child.pid !== undefined) killGroup(child.pid);
@@ -157,19 +190,16 @@ async function start(
   const [stdout, stderr] = [child.stdout, child.stderr].map((stream) => {
     const parts: Buffer[] = [];
     let length = 0;
-    stream.on("data", (part: Buffer) => {
+    stream?.on("data", (part: Buffer) => {
       if (length < options.maxOutput) parts.push(part);
       length += part.length;
       if (length > options.maxOutput) stop("output");
     });
-    stream.on("error", (error) => {
+    stream?.on("error", (error) => {
       stop(failureOf(error));
     });
     return () => Buffer.concat(parts).toString();
   });
-  // A command need not read its input: then its status says whether that was right.
-  child.stdin.on("error", () => {});
-  child.stdin.end(options.input);
   const end = (code: number | null, why: string | undefined): void => {
     clearTimeout(timer);
     failure ??= why;

@@ -12,6 +12,8 @@ const results = [
   run("printf 1234", 3),
   run("printf 1234; exit 7", 4),
   run("kill -9 $$"),
+  // nft 1.0.9 reads no socket.
+  run("[ ! -S /dev/stdin ]; echo $?; cat"),
   sys.run("/none", [], { input: "", env: {}, timeout: 5000, maxOutput: 10, writesInPieces: true }),
 ];
 console.log(JSON.stringify(results));

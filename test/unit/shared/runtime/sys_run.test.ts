@@ -17,6 +17,7 @@ test.each(runtimes)("on $name, output in pieces is read at the end", async ({ fi
     { stdout: "", stderr: "", failure: "output" },
     { status: 7, stdout: "1234", stderr: "" },
     { stdout: "", stderr: "", failure: "SIGKILL" },
+    { status: 0, stdout: "0\nin", stderr: "" },
     { stdout: "", stderr: "", failure: "ENOENT" },
   ]);
 });

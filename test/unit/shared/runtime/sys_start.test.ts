@@ -25,6 +25,7 @@ describe.each(runtimes)("a command that $name has started", ({ command, module }
     expect(JSON.parse(stdout)).toEqual({
       outcomes: [
         { ...ended(0), stdout: "from stdin\n", stderr: "to stderr\n" },
+        ended(0),
         ended(3),
         { ...ended(0), stdout: "bar\n" },
         ended(null, "ENOENT"),
