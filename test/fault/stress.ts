@@ -67,7 +67,8 @@ export class Stress {
   /** Adds the neighbour. */
   async begin(): Promise<void> {
     await this.node.addPod(NEIGHBOUR);
-    await this.#add({ id: NEIGHBOUR, hostPort: 8000 }, {});
+    const isAdded = await this.#add({ id: NEIGHBOUR, hostPort: 8000 }, {});
+    if (!isAdded) throw new Error("Nothing disturbs the neighbour's ADD, and it has failed.");
   }
 
   /** @param lives how many pods each place has, one after another; the last ones stay. */

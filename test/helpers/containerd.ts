@@ -2,6 +2,7 @@
 import type { Namespace } from "../lab/namespace.ts";
 import { pathOf } from "../lab/requirements.ts";
 import { containerdConfig } from "../lab/containerd_config.ts";
+import { importArchive } from "../lab/image.ts";
 import { mountCgroups, type Cgroup } from "../lab/cgroups.ts";
 import { createSandbox, type Sandbox } from "./cni.ts";
 import { connectCri, messageOf, waitUntilReady, type Cri, type PodConfig } from "../lab/cri.ts";
@@ -126,7 +127,7 @@ async function lastOf(node: Sandbox): Promise<string> {
 async function importImage(node: Sandbox, cri: Cri): Promise<void> {
   const archive = await writePauseImage(node);
   const target = ["--address", SOCKET, "--namespace", "k8s.io"];
-  await node.output("ctr", [...target, "images", "import", "--snapshotter", "native", archive]);
+  await importArchive(node, target, archive, "native");
   const has = await eventually(async () => cri.hasImage(PAUSE_IMAGE), Boolean);
   if (!has) throw new Error(`containerd does not see ${PAUSE_IMAGE}`);
 }

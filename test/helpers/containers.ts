@@ -3,6 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { execa } from "execa";
 import { parseAllDocuments } from "yaml";
+import { importArchive } from "../lab/image.ts";
 import type { Sandbox } from "../lab/sandbox.ts";
 import { binDir } from "./executables.ts";
 import type { RuntimeNode } from "./containerd.ts";
@@ -95,7 +96,7 @@ export async function importImage({ node }: RuntimeNode): Promise<void> {
   const folder = mkdtempSync("dist/.work/image-");
   try {
     const archive = await makeImage(folder);
-    await node.output("ctr", [...ctr, "images", "import", "--snapshotter", "native", archive]);
+    await importArchive(node, ctr, archive, "native");
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -3,6 +3,7 @@
  * named by the order of their devices, and what is the test's own is left out. The goldens of the Go
  * flanneld in test/golden/flanneld are in this form.
  */
+import { parseList } from "../lab/inspect.ts";
 
 /** The commands whose outputs are read, by the sections of the facts. */
 export const factCommands = {
@@ -101,7 +102,7 @@ interface VxlanLink {
 
 /** One line for a vxlan device: its flags, its MTU, its MAC and its options, as iproute2 6.1 prints them. */
 function linkLines(text: string): string[] {
-  const links = JSON.parse(text) as readonly VxlanLink[];
+  const links = parseList(text) as readonly VxlanLink[];
   return links
     .filter(({ ifname }) => ifname.startsWith("flannel"))
     .map(({ ifname, flags, mtu, txqlen, address, linkinfo }) => {

@@ -253,6 +253,11 @@ export function toolsOf({ backend }: Backend): readonly string[] {
   return backend === "nftables" ? ["nft"] : ["iptables-restore", "ip6tables-restore"];
 }
 
+/** Makes changes by nft's commands. nft 1.0.9 reads no socket, which the input of a test's command is. */
+export async function nft(node: Sandbox, commands: string): Promise<void> {
+  await node.sh("cat | nft -f -", { input: commands });
+}
+
 /** The rules of containers, without those of their links, and the shared ones, which may stay. */
 export async function containerRules(node: Sandbox, backend: Backend): Promise<readonly string[]> {
   if (backend.backend === "nftables") {

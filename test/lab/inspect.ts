@@ -70,7 +70,9 @@ export interface Rule {
 
 /** Reads the output of `ip -j`, which prints nothing at all for some empty lists. */
 export function parseList(json: string): readonly unknown[] {
-  const value: unknown = json.trim() === "" ? [] : JSON.parse(json);
+  // Ubuntu 24.04's ip writes two words of a vxlan device's text into its JSON.
+  const text = json.replaceAll("fan-map ", "").trim();
+  const value: unknown = text === "" ? [] : JSON.parse(text);
   if (!Array.isArray(value)) throw new Error(`Cannot read a list from ${json.slice(0, 80)}`);
   // An interface that disappears while it is printed leaves an empty object.
   return value.filter((item: unknown) => Object.keys(item ?? {}).length > 0);

@@ -6,6 +6,7 @@ import {
   addPortmap,
   containerRules,
   createNode,
+  nft,
   NFTABLES,
   portmapCall,
   resultFor,
@@ -64,7 +65,9 @@ type Maker = keyof typeof ruleSets;
 
 async function make(node: Sandbox, maker: Maker, layout: keyof typeof layouts): Promise<void> {
   const [first, second, third, fourth] = layouts[layout];
-  const input = `
+  await nft(
+    node,
+    `
     add table ip cni_hostport { comment "CNI portmap plugin" ; }
     add chain ip cni_hostport hostports
     add chain ip cni_hostport hostip_hostports
@@ -76,8 +79,8 @@ async function make(node: Sandbox, maker: Maker, layout: keyof typeof layouts): 
     add rule ip cni_hostport output ${fourth}
     add chain ip cni_hostport masquerading { type nat hook postrouting priority 100 ; }
     ${ruleSets[maker]}
-  `;
-  await node.output("nft", ["-f", "-"], { input });
+  `,
+  );
 }
 
 const cases = (Object.keys(layouts) as (keyof typeof layouts)[]).map((layout) => ({

@@ -13,6 +13,7 @@ import {
   IPTABLES_LEGACY,
   IPTABLES_NFT,
   natTable,
+  nft,
   NFTABLES,
   portmapCall,
   resultFor,
@@ -278,7 +279,7 @@ describe.concurrent("CHECK", () => {
       const table = `table ${family} cni_hostport`;
       const saved = await node.sh(`nft list ${table}`);
       const restore = async (): Promise<void> => {
-        await node.output("nft", ["-f", "-"], { input: `delete ${table}\n${saved}` });
+        await nft(node, `delete ${table}\n${saved}`);
       };
       const count = saved
         .split("\n")
@@ -304,7 +305,7 @@ describe.concurrent("CHECK", () => {
       }
       await node.sh(`nft delete ${table}`);
       expectError(await check(), 105);
-      await node.output("nft", ["-f", "-"], { input: saved });
+      await nft(node, saved);
     }
     expect(await check()).toMatchObject({ code: 0, stdout: "", stderr: "" });
   });

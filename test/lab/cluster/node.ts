@@ -7,6 +7,7 @@ import { CGROUP_ENTRY, createCgroupNamespace, type Cgroup } from "../cgroups.ts"
 import { containerdConfig } from "../containerd_config.ts";
 import { connectCri, type Cri } from "../cri.ts";
 import type { FabricNode } from "../fabric.ts";
+import { importArchive } from "../image.ts";
 import type { Namespace } from "../namespace.ts";
 import { writePauseImage } from "../pause_image.ts";
 import { startInBackground, type Background } from "./background.ts";
@@ -85,10 +86,8 @@ export class KubeNode {
 
   /** Imports an image archive by ctr, as an operator does. */
   async importImage(archive: string): Promise<void> {
-    await this.sandbox.output("ctr", [
-      ...["--address", SOCKET, "--namespace", "k8s.io", "images", "import"],
-      ...["--snapshotter", await this.#snapshotter(), resolve(archive)],
-    ]);
+    const ctr = ["--address", SOCKET, "--namespace", "k8s.io"];
+    await importArchive(this.sandbox, ctr, resolve(archive), await this.#snapshotter());
   }
 
   async start(part: NodePart): Promise<void> {
