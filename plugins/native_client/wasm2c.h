@@ -9,8 +9,8 @@
 #include <stdint.h>
 
 /*
- * WASM_FUNCTION is one that a module exports, or that another one imports from it. WASM_INSTANCE is a module's state, and
- * WASM_IMPORTED what has in it the state of a module that it imports.
+ * WASM_FUNCTION: a function that a module exports, or that others import from it. WASM_INSTANCE: the type of a module's
+ * state. WASM_IMPORTED: the field in it for a module that it imports from.
  */
 #if WASM2C == 32
 #define WASM_FUNCTION_(module, name) Z_##module##Z_##name
