@@ -1,8 +1,7 @@
 /** containerd with runc in a sandbox. Its files are on the sandbox's disk; its socket is reached from here. */
 import type { Namespace } from "../lab/namespace.ts";
 import { pathOf } from "../lab/requirements.ts";
-import { containerdConfig } from "../lab/containerd_config.ts";
-import { importArchive } from "../lab/image.ts";
+import { writeContainerdConfig } from "../lab/containerd_config.ts";
 import { mountCgroups, type Cgroup } from "../lab/cgroups.ts";
 import { createSandbox, type Sandbox } from "./cni.ts";
 import { connectCri, messageOf, waitUntilReady, type Cri, type PodConfig } from "../lab/cri.ts";
@@ -33,11 +32,7 @@ const SOCKET = "/run/containerd/containerd.sock";
 const CONFIG = "/run/containerd.toml";
 const LOG = "/run/containerd.log";
 
-const CONFIG_TEXT = containerdConfig({
-  root: "/run/containerd/root",
-  socket: SOCKET,
-  snapshotter: "native",
-});
+const FOLDERS = { root: "/run/containerd/root", socket: SOCKET, snapshotter: "native" } as const;
 
 const START = `containerd --config ${CONFIG} >> ${LOG} 2>&1 < /dev/null & echo $! > /run/containerd.pid`;
 
@@ -72,7 +67,7 @@ export async function startRuntime(): Promise<RuntimeNode | string> {
     cgroup = mounted;
     await install(node);
     await writeSubnetEnv(node, DUAL_STACK);
-    await node.writeFile(CONFIG, CONFIG_TEXT);
+    await writeContainerdConfig(node, CONFIG, FOLDERS);
     const socket = `/proc/${node.pid}/root${SOCKET}`;
     const connect = async (): Promise<Cri> => {
       await node.sh(START);
@@ -127,7 +122,7 @@ async function lastOf(node: Sandbox): Promise<string> {
 async function importImage(node: Sandbox, cri: Cri): Promise<void> {
   const archive = await writePauseImage(node);
   const target = ["--address", SOCKET, "--namespace", "k8s.io"];
-  await importArchive(node, target, archive, "native");
+  await node.output("ctr", [...target, "images", "import", "--snapshotter", "native", archive]);
   const has = await eventually(async () => cri.hasImage(PAUSE_IMAGE), Boolean);
   if (!has) throw new Error(`containerd does not see ${PAUSE_IMAGE}`);
 }

@@ -3,7 +3,6 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { execa } from "execa";
 import { parseAllDocuments } from "yaml";
-import { importArchive } from "../lab/image.ts";
 import type { Sandbox } from "../lab/sandbox.ts";
 import { binDir } from "./executables.ts";
 import type { RuntimeNode } from "./containerd.ts";
@@ -96,7 +95,7 @@ export async function importImage({ node }: RuntimeNode): Promise<void> {
   const folder = mkdtempSync("dist/.work/image-");
   try {
     const archive = await makeImage(folder);
-    await importArchive(node, ctr, archive, "native");
+    await node.output("ctr", [...ctr, "images", "import", "--snapshotter", "native", archive]);
   } finally {
     rmSync(folder, { recursive: true });
   }

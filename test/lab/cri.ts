@@ -91,7 +91,10 @@ export async function connectCri(socket: string): Promise<Cri> {
       } catch (error) {
         return messageOf(error);
       }
-      const bad = status.conditions.filter((condition) => !condition.status);
+      // Those of the CRI. containerd 2 has one more, of what the machine will have to change.
+      const bad = status.conditions.filter(
+        ({ type, status: isMet }) => !isMet && /^(?:Runtime|Network)Ready$/.test(type),
+      );
       return bad.map(({ type, message }) => `${type} is false: ${message}`).join("; ");
     },
     async hasImage(image) {

@@ -30,17 +30,3 @@ export async function writeImage(
   await sandbox.sh(`cd ${folder} && tar -cf image.tar manifest.json config.json layer.tar`);
   return `${folder}/image.tar`;
 }
-
-/** Imports an archive of an image, as an operator does. @param ctr its options for all commands. */
-export async function importArchive(
-  sandbox: Sandbox,
-  ctr: readonly string[],
-  archive: string,
-  snapshotter: string,
-): Promise<void> {
-  // containerd 2 has it done by a service that cannot do without the snapshotter overlayfs.
-  const help = await sandbox.output("ctr", ["images", "import", "--help"]);
-  const local = help.includes("--local") ? ["--local"] : [];
-  const options = [...local, "--snapshotter", snapshotter];
-  await sandbox.output("ctr", [...ctr, "images", "import", ...options, archive]);
-}

@@ -4,10 +4,9 @@ import { randomUUID } from "node:crypto";
 import { join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { CGROUP_ENTRY, createCgroupNamespace, type Cgroup } from "../cgroups.ts";
-import { containerdConfig } from "../containerd_config.ts";
+import { writeContainerdConfig } from "../containerd_config.ts";
 import { connectCri, type Cri } from "../cri.ts";
 import type { FabricNode } from "../fabric.ts";
-import { importArchive } from "../image.ts";
 import type { Namespace } from "../namespace.ts";
 import { writePauseImage } from "../pause_image.ts";
 import { startInBackground, type Background } from "./background.ts";
@@ -86,8 +85,10 @@ export class KubeNode {
 
   /** Imports an image archive by ctr, as an operator does. */
   async importImage(archive: string): Promise<void> {
-    const ctr = ["--address", SOCKET, "--namespace", "k8s.io"];
-    await importArchive(this.sandbox, ctr, resolve(archive), await this.#snapshotter());
+    await this.sandbox.output("ctr", [
+      ...["--address", SOCKET, "--namespace", "k8s.io", "images", "import"],
+      ...["--snapshotter", await this.#snapshotter(), resolve(archive)],
+    ]);
   }
 
   async start(part: NodePart): Promise<void> {
@@ -157,8 +158,8 @@ export class KubeNode {
   async #startContainerd(): Promise<void> {
     const { sandbox } = this;
     const snapshotter = await this.#snapshotter();
-    const config = containerdConfig({ root: "/var/lib/containerd", socket: SOCKET, snapshotter });
-    await sandbox.writeFile("/run/containerd.toml", config);
+    const folders = { root: "/var/lib/containerd", socket: SOCKET, snapshotter };
+    await writeContainerdConfig(sandbox, "/run/containerd.toml", folders);
     await this.#background("containerd", ["containerd", "--config", "/run/containerd.toml"]);
     await this.#connect();
     await this.importImage(await writePauseImage(sandbox));
