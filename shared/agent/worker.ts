@@ -1,8 +1,8 @@
 import { closeSync, readlinkSync } from "node:fs";
 import { netfilterSocket } from "../netlink/nf_tables.ts";
+import type { NetfilterSocket } from "../netlink/nf_tables.ts";
 import { removeLink } from "../netlink/removal.ts";
 import type { SendAside } from "../netlink/removal.ts";
-import type { NetlinkSocket } from "../netlink/socket.ts";
 import { POLLIN } from "../runtime/system_calls.ts";
 import type { SystemCalls } from "../runtime/system_calls.ts";
 import { ownExecutable } from "../runtime/sys.ts";
@@ -57,7 +57,7 @@ export class AgentWorker {
   readonly #connections = new Set<Connection>();
   readonly #logged = new Set<string>();
   readonly #current: CurrentCall;
-  #netfilter: NetlinkSocket | undefined;
+  #netfilter: NetfilterSocket | undefined;
   #pausedUntil = 0;
   /** Calls since the last collection of garbage. */
   #uncollected = 0;

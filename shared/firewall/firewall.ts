@@ -16,8 +16,7 @@ import {
   netfilterSocket,
   ruleByHandle,
 } from "../netlink/nf_tables.ts";
-import type { NfFamily, NfRule } from "../netlink/nf_tables.ts";
-import type { NetlinkSocket } from "../netlink/socket.ts";
+import type { NetfilterSocket, NfFamily, NfRule } from "../netlink/nf_tables.ts";
 import type { RunResult, Sys } from "../runtime/sys.ts";
 import {
   isAbsent,
@@ -45,7 +44,7 @@ export interface FirewallOptions {
    * A socket to nf_tables that stays open. To close one after a deletion waits some ms for the kernel
    * to free what was deleted.
    */
-  readonly netfilter?: () => NetlinkSocket;
+  readonly netfilter?: () => NetfilterSocket;
   /** Throws in the place of a first use of iptables-legacy, all of whose changes take processes. */
   readonly refuseLegacy?: () => never;
 }
@@ -56,7 +55,7 @@ export interface FirewallOptions {
  */
 export class Firewall implements Disposable {
   readonly #sys: Sys;
-  #socket: NetlinkSocket | undefined;
+  #socket: NetfilterSocket | undefined;
   /** Whether something was deleted by the socket, which the kernel takes some ms to free. */
   #hasDeleted = false;
   readonly #variants: NodeVariants;
@@ -243,7 +242,7 @@ export class Firewall implements Disposable {
     this.close();
   }
 
-  #netfilter(): NetlinkSocket {
+  #netfilter(): NetfilterSocket {
     return this.#options.netfilter?.() ?? (this.#socket ??= netfilterSocket(this.#sys));
   }
 

@@ -3,8 +3,8 @@ import type { Address, Family } from "../net/address.ts";
 import { attributes, Flag, nested, u32 } from "./codec.ts";
 import type { Attributes, Message } from "./codec.ts";
 import { nfgenmsg } from "./nf_tables.ts";
+import type { NetfilterSocket } from "./nf_tables.ts";
 import { check } from "./socket.ts";
-import type { NetlinkSocket } from "./socket.ts";
 
 /**
  * Connection tracking (linux/netfilter/nfnetlink_conntrack.h). A tracked UDP flow keeps its destination
@@ -80,7 +80,7 @@ interface Tuple {
  * @returns how many flows were deleted.
  * @throws Failure kernel
  */
-export function forgetUdpFlows(socket: NetlinkSocket, flows: UdpFlows): number {
+export function forgetUdpFlows(socket: NetfilterSocket, flows: UdpFlows): number {
   return forget(socket, flows, "dst");
 }
 
@@ -88,12 +88,12 @@ export function forgetUdpFlows(socket: NetlinkSocket, flows: UdpFlows): number {
  * Deletes the flows to ports that an answer of the host has started, in the other direction.
  * @returns how many there were. @throws Failure kernel
  */
-export function forgetUdpAnswers(socket: NetlinkSocket, flows: UdpFlows): number {
+export function forgetUdpAnswers(socket: NetfilterSocket, flows: UdpFlows): number {
   return forget(socket, flows, "src");
 }
 
 /** Deletes the flows whose first packet has the host's address and port at the given end. */
-function forget(socket: NetlinkSocket, flows: UdpFlows, end: End): number {
+function forget(socket: NetfilterSocket, flows: UdpFlows, end: End): number {
   const { family, ports } = flows;
   if (ports.length === 0) return 0;
   const wanted = { ...flows, isLocal: remembering(flows.isLocal) };

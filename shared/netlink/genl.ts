@@ -1,7 +1,7 @@
 import type { Sys } from "../runtime/sys.ts";
 import { attributes, nested, readU16 } from "./codec.ts";
 import type { Message } from "./codec.ts";
-import { check, errnoText, NetlinkSocket, understood } from "./socket.ts";
+import { check, errnoText, NetlinkSocket, openNetlink, understood } from "./socket.ts";
 
 /** Generic netlink (linux/genetlink.h): each family of messages has a name, and a number of its own. */
 
@@ -17,7 +17,7 @@ export const genlHeaderBytes = 4;
 
 /** In the network namespace that the thread is in. @throws Failure kernel */
 export function genlSocket(sys: Sys): NetlinkSocket {
-  return new NetlinkSocket(sys, NETLINK_GENERIC);
+  return new NetlinkSocket(sys, openNetlink(sys, NETLINK_GENERIC));
 }
 
 /** A message of a family. */

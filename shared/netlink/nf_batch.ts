@@ -2,8 +2,7 @@ import type { Message } from "./codec.ts";
 import { Flag } from "./codec.ts";
 import { attribute, be32, dataValue } from "./nf_expression.ts";
 import { handleOf, nfgenmsg, terminated } from "./nf_tables.ts";
-import type { NfFamily } from "./nf_tables.ts";
-import type { NetlinkSocket } from "./socket.ts";
+import type { NetfilterSocket, NfFamily } from "./nf_tables.ts";
 
 /**
  * Changes nf_tables' rules in one transaction (linux/netfilter/nf_tables.h, nfnetlink.h): all of it or
@@ -65,7 +64,7 @@ export interface NfAnonymousSet {
  * @throws Failure kernel when the kernel does not answer.
  */
 export function commitChanges(
-  socket: NetlinkSocket,
+  socket: NetfilterSocket,
   changes: readonly NfChange[],
   handles: bigint[] = [],
 ): number {

@@ -1,8 +1,7 @@
 import { attributes, elements, Flag } from "./codec.ts";
 import type { Received } from "./codec.ts";
 import { request, terminated } from "./nf_tables.ts";
-import type { NfFamily } from "./nf_tables.ts";
-import type { NetlinkSocket } from "./socket.ts";
+import type { NetfilterSocket, NfFamily } from "./nf_tables.ts";
 
 /**
  * Whether rules of nf_tables are as they were, asked of the kernel without a process: a chain's rules
@@ -22,7 +21,7 @@ const NFGENMSG = 4;
 const absent = [2, 22, 93, 95];
 
 /** Whether there is a table. @throws Failure kernel */
-export function hasTable(socket: NetlinkSocket, family: NfFamily, table: string): boolean {
+export function hasTable(socket: NetfilterSocket, family: NfFamily, table: string): boolean {
   const [reply] = socket.transact([
     request(NFT_MSG_GETTABLE, 0, family, [[NFTA_TABLE_NAME, table]]),
   ]);
@@ -36,7 +35,7 @@ export function hasTable(socket: NetlinkSocket, family: NfFamily, table: string)
  * @throws Failure kernel
  */
 export function chainContent(
-  socket: NetlinkSocket,
+  socket: NetfilterSocket,
   family: NfFamily,
   table: string,
   chain: string,

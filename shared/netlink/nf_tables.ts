@@ -2,7 +2,7 @@ import type { Family } from "../net/address.ts";
 import type { Sys } from "../runtime/sys.ts";
 import { elements, attributes, Flag, nested, readString } from "./codec.ts";
 import type { Message, Received } from "./codec.ts";
-import { NetlinkSocket, understood } from "./socket.ts";
+import { check, NetlinkSocket, openIfThere, understood } from "./socket.ts";
 
 /**
  * Reads nf_tables' chains and rules from the kernel (linux/netfilter/nf_tables.h), those of iptables-nft
@@ -27,8 +27,9 @@ const NFTA_EXPR_DATA = 2;
 const NFGENMSG = 4;
 const AF_INET = 2;
 const AF_INET6 = 10;
+const EPROTONOSUPPORT = 93;
 /** Errnos for something that does not exist, or that this kernel does not support. */
-const absent = [2, 22, 93, 95];
+const absent = [2, 22, EPROTONOSUPPORT, 95];
 
 /** A rule of nf_tables. */
 export interface NfRule {
@@ -45,8 +46,29 @@ export interface NfRule {
 export type NfFamily = Family | "bridge" | "inet";
 
 /** A socket to netfilter. */
-export function netfilterSocket(sys: Sys): NetlinkSocket {
-  return new NetlinkSocket(sys, NETLINK_NETFILTER);
+export type NetfilterSocket = Pick<
+  NetlinkSocket,
+  "transact" | "commit" | "dump" | "close" | "closeLater"
+>;
+
+/** Of a kernel whose only firewall is iptables-legacy. */
+const noNetfilter: NetfilterSocket = {
+  transact: (messages) => messages.map(() => ({ errno: EPROTONOSUPPORT, text: "", received: [] })),
+  commit: () => EPROTONOSUPPORT,
+  dump: () => [],
+  close: () => {},
+  closeLater: () => {},
+};
+
+/**
+ * Opens a socket to netfilter. Where the kernel has none, all that is looked for is absent, and every change is
+ * refused.
+ * @throws Failure kernel
+ */
+export function netfilterSocket(sys: Sys): NetfilterSocket {
+  const fd = openIfThere(sys, NETLINK_NETFILTER);
+  if (fd === -EPROTONOSUPPORT) return noNetfilter;
+  return new NetlinkSocket(sys, check(fd, "open a socket to netfilter"));
 }
 
 /** The header of netfilter's messages: family, version 0, no resource. */
@@ -59,7 +81,7 @@ export function nfgenmsg(family: NfFamily): Buffer {
  * The number of the last change of nf_tables' rules; undefined if the kernel does not tell.
  * @throws Failure kernel
  */
-export function generation(socket: NetlinkSocket): number | undefined {
+export function generation(socket: NetfilterSocket): number | undefined {
   const [reply] = socket.transact([request(NFT_MSG_GETGEN, 0, 4, [])]);
   const [message] = reply?.received ?? [];
   if (message === undefined) return undefined;
@@ -70,7 +92,7 @@ export function generation(socket: NetlinkSocket): number | undefined {
 
 /** Whether a table of a family has a chain. @throws Failure kernel */
 export function hasChain(
-  socket: NetlinkSocket,
+  socket: NetfilterSocket,
   family: NfFamily,
   table: string,
   chain: string,
@@ -92,7 +114,7 @@ export function hasChain(
  * @throws Failure kernel
  */
 export function listRules(
-  socket: NetlinkSocket,
+  socket: NetfilterSocket,
   family: NfFamily,
   table: string,
   chain: string,
@@ -135,7 +157,7 @@ function readRule({ body }: Received, table: string, chain: string): NfRule[] {
 
 /** The rule of a chain with a handle, if there is one. @throws Failure kernel */
 export function ruleByHandle(
-  socket: NetlinkSocket,
+  socket: NetfilterSocket,
   family: NfFamily,
   table: string,
   chain: string,

@@ -3,7 +3,7 @@ import type { Address, Family } from "../net/address.ts";
 import type { Sys } from "../runtime/sys.ts";
 import { attributes, readU32 } from "./codec.ts";
 import type { Message } from "./codec.ts";
-import { NetlinkSocket } from "./socket.ts";
+import { NetlinkSocket, openNetlink } from "./socket.ts";
 
 /**
  * The kernel's sockets (linux/inet_diag.h). Asked for a port, the kernel searches only the tables of
@@ -45,7 +45,7 @@ export interface BoundSocket {
 
 /** A socket to ask for sockets. @throws Failure kernel */
 export function sockDiagSocket(sys: Sys): NetlinkSocket {
-  return new NetlinkSocket(sys, NETLINK_SOCK_DIAG);
+  return new NetlinkSocket(sys, openNetlink(sys, NETLINK_SOCK_DIAG));
 }
 
 /** The sockets of both families that wait for packets to a port. @throws Failure kernel */

@@ -55,7 +55,13 @@ export interface Reply {
  * @throws Failure kernel
  */
 export function openNetlink(sys: Sys, protocol: number = NETLINK_ROUTE): number {
-  const fd = check(sys.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol), "open a netlink socket");
+  return check(openIfThere(sys, protocol), "open a netlink socket");
+}
+
+/** The same. @returns EPROTONOSUPPORT, negated, where the kernel has no such protocol; or another errno. */
+export function openIfThere(sys: Sys, protocol: number): number {
+  const fd = sys.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol);
+  if (fd < 0) return fd;
   const on = Buffer.of(1, 0, 0, 0);
   sys.setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, on);
   sys.setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, on);
@@ -71,11 +77,14 @@ export class NetlinkSocket implements Disposable {
   readonly #buffer = spareBuffer ?? Buffer.allocUnsafeSlow(bufferBytes);
   #seq = 1;
 
-  /** @throws Failure kernel */
-  constructor(sys: Sys, protocol?: number) {
+  /**
+   * @param fd of {@link openNetlink}.
+   * @throws Failure kernel
+   */
+  constructor(sys: Sys, fd: number = openNetlink(sys)) {
     spareBuffer = undefined;
     this.#sys = sys;
-    this.#fd = openNetlink(sys, protocol);
+    this.#fd = fd;
   }
 
   /**
@@ -305,6 +314,7 @@ const errnoNames: Readonly<Record<number, string>> = {
   24: "too many open files (EMFILE)",
   28: "no space left (ENOSPC)",
   34: "value out of range (ERANGE)",
+  93: "protocol not supported (EPROTONOSUPPORT)",
   95: "operation not supported (EOPNOTSUPP)",
   99: "cannot assign the address (EADDRNOTAVAIL)",
   100: "the network is down (ENETDOWN)",

@@ -23,7 +23,8 @@ export interface Backend {
   readonly env: Readonly<Record<string, string>>;
 }
 
-const TOOLS = "/opt/cni/tools";
+/** Where iptables-legacy's tools have the usual names. */
+export const TOOLS = "/opt/cni/tools";
 const FAKES = "/opt/cni/fakes";
 const SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin";
 

@@ -61,15 +61,23 @@ async function commandOf(): Promise<readonly string[]> {
 }
 
 /**
- * Starts it on a node, with folders to look for programs in first (a ":" after each), and with a
- * netlink request that is refused, as "number:errno".
+ * Starts it on a node, by another program if one is given, with folders to look for programs in first (a ":" after
+ * each), and with a netlink request that is refused, as "number:errno".
  */
 export async function startStatic(
   sandbox: Sandbox,
   config: StaticConfig,
-  { path = "", fault = "" }: { readonly path?: string; readonly fault?: string } = {},
+  {
+    path = "",
+    fault = "",
+    prefix = [],
+  }: {
+    readonly path?: string;
+    readonly fault?: string;
+    readonly prefix?: readonly string[];
+  } = {},
 ): Promise<StaticFlanneld> {
-  const command = await (bundled ??= commandOf());
+  const command = [...prefix, ...(await (bundled ??= commandOf()))];
   const subprocess = execa(
     "nsenter",
     ["-t", String(sandbox.pid), "-m", "-n", "-p", "--", ...command, JSON.stringify(config)],

@@ -11,7 +11,7 @@ import {
 import type { Family } from "../../../shared/net/address.ts";
 import { chainContent, hasTable } from "../../../shared/netlink/nf_ruleset.ts";
 import { generation, hasChain, netfilterSocket } from "../../../shared/netlink/nf_tables.ts";
-import type { NetlinkSocket } from "../../../shared/netlink/socket.ts";
+import type { NetfilterSocket } from "../../../shared/netlink/nf_tables.ts";
 import { listenToRules } from "../../../shared/netlink/nf_events.ts";
 import { Failure } from "../../../shared/base/failure.ts";
 import type { Subscription, LastingSys } from "../../../shared/runtime/sys.ts";
@@ -30,7 +30,7 @@ const iptablesChains = [
 /** Tells whether rules have changed, without starting a process. */
 export class RuleWatch implements Disposable {
   readonly #sys: LastingSys;
-  #socket: NetlinkSocket | undefined;
+  #socket: NetfilterSocket | undefined;
   #events: Subscription | undefined;
   readonly #legacyTables: LegacyTables;
 
@@ -117,7 +117,7 @@ export class RuleWatch implements Disposable {
     return `${rules}\n\n${chainContent(this.#netfilter, family, table, parent, chain)}`;
   }
 
-  get #netfilter(): NetlinkSocket {
+  get #netfilter(): NetfilterSocket {
     return (this.#socket ??= netfilterSocket(this.#sys));
   }
 

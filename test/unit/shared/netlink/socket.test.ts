@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 
 import { frame, u32 } from "../../../../shared/netlink/codec.ts";
-import { NetlinkSocket } from "../../../../shared/netlink/socket.ts";
+import { NetlinkSocket, openNetlink } from "../../../../shared/netlink/socket.ts";
 import { FakeNode, hex } from "../runtime/fake_sys.ts";
 
 const NLMSG_ERROR = 2;
@@ -48,7 +48,7 @@ describe("a netlink socket", () => {
 
   it("may be to another protocol than rtnetlink", () => {
     const kernel = new FakeNode([]);
-    const socket = new NetlinkSocket(kernel.sys, 12);
+    const socket = new NetlinkSocket(kernel.sys, openNetlink(kernel.sys, 12));
     expect(socket).toBeInstanceOf(NetlinkSocket);
     expect(kernel.sockets[0]?.[2]).toBe(12);
   });
