@@ -74,7 +74,12 @@ export const FAULTS: readonly Fault[] = [
     severity: "error",
     name: "a plugin of another suite is too old for the network",
     plant: `
-      rm /opt/cni/bin/portmap; ln -s ${referenceDir()}/portmap /opt/cni/bin/portmap
+      rm /opt/cni/bin/portmap
+      cat >/opt/cni/bin/portmap <<'END'
+#!/bin/sh
+echo '{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0"]}'
+END
+      chmod 755 /opt/cni/bin/portmap
       sed -i 's/"1.0.0"/"1.1.0"/' ${CONFLIST_FILE}`,
     message: "supports CNI",
     also: ["mixed-plugins"],

@@ -27,7 +27,7 @@ async function leaveThings({ sandbox }: FabricNode): Promise<void> {
     ip link add flannel.1 type vxlan id 1 dev eth0 dstport 8472
     ip route add 10.244.9.0/24 via 10.77.0.12 dev eth0
     mkdir -p /run/flannel
-    cp /bin/sleep /run/flannel/flanneld
+    cp "$(readlink -f /bin/sh)" /run/flannel/flanneld
   `);
   await sandbox.writeFile(subnetFile, env);
   await sandbox.writeFile("/run/flannel/wgkey", "secret\n");
@@ -66,7 +66,7 @@ test("pain 20: old rules, keys and docker's options go, and nothing else", async
   await leaveThings(node);
   // setsid becomes the program: the state before has the program.
   await sandbox.sh(`
-    setsid /run/flannel/flanneld 1000 </dev/null >/dev/null 2>&1 &
+    setsid /run/flannel/flanneld -c 'sleep 1000; :' </dev/null >/dev/null 2>&1 &
     timeout 10 sh -c 'until pidof flanneld >/dev/null; do sleep 0.01; done'
   `);
   const before = await sandbox.snapshot();
