@@ -1,4 +1,5 @@
 /** The plugins under test, and those they are compared with. */
+import { execFileSync } from "node:child_process";
 import { accessSync, constants, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 
@@ -26,6 +27,13 @@ export function referenceDir(): string {
  */
 export function isReferenceNew(): boolean {
   return readFileSync(join(referenceDir(), "portmap")).includes("hostip_hostports");
+}
+
+/** Whether the reference speaks CNI 1.1.0, of which its results have more: new ones do, and old ones built with a new library. */
+export function speaksLatest(): boolean {
+  const env = { CNI_COMMAND: "VERSION" };
+  const answer = execFileSync(join(referenceDir(), "bridge"), { env, stdio: ["ignore", "pipe"] });
+  return answer.includes('"1.1.0"');
 }
 
 function withPlugins(folder: string, plugins: readonly string[], advice: string): string {

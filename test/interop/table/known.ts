@@ -1,9 +1,9 @@
 /** The differences that docs/compatibility.md lists, each as "section: first cell of its row". */
 import { readFileSync } from "node:fs";
-import { isReferenceNew } from "../../helpers/executables.ts";
+import { speaksLatest } from "../../helpers/executables.ts";
 
-/** Whether the reference is newer than Debian's. */
-export const newReference = isReferenceNew();
+/** Whether the reference's results are those of a newer library than Debian's. */
+export const newReference = speaksLatest();
 
 /** The reason for different error codes. */
 export const ERRORS = "All plugins: errors";
