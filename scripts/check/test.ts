@@ -56,8 +56,11 @@ const failedSteps = await runSteps([
   { name: "builds", command: ["make", "build", "build-pkg"], show: true },
   ...checks,
 ]);
+const withClusters = failedSteps === 0 && process.argv.includes("--cluster");
+// Before the other tests: those of the chart need helm, which is built with what clusters need.
+const whyNot = withClusters ? await whyNoClusters() : undefined;
 const counts = failedSteps > 0 ? [] : [await runTests(projects)];
-if (failedSteps === 0 && process.argv.includes("--cluster")) counts.push(await runClusterTests());
+if (withClusters) counts.push(await runClusterTests(whyNot));
 const passed = counts.reduce((sum, count) => sum + count.passed, 0);
 const failed = counts.reduce((sum, count) => sum + count.failed, failedSteps);
 for (const text of counts.flatMap(({ failures = [] }) => failures)) console.log(`\n${text}`);
@@ -65,9 +68,8 @@ for (const { skipped } of counts) if (skipped !== undefined) console.log(skipped
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed > 0 ? 1 : 0;
 
-/** The tests in clusters, after what they need has been built, which takes minutes the first time. */
-async function runClusterTests(): Promise<Counts> {
-  const why = await whyNoClusters();
+/** The tests in clusters, unless there can be none. */
+async function runClusterTests(why: string | undefined): Promise<Counts> {
   if (why !== undefined) {
     return { passed: 0, failed: 0, skipped: `clusters were not tested: ${why}` };
   }
@@ -79,8 +81,8 @@ async function runClusterTests(): Promise<Counts> {
 }
 
 /**
- * Builds what clusters need, and tries one that has nothing of ours in it. Returns why there can be none
- * on this machine.
+ * Builds what clusters need, which takes minutes the first time, and tries one that has nothing of ours in it. Returns
+ * why there can be none on this machine.
  */
 async function whyNoClusters(): Promise<string | undefined> {
   const builder = "scripts/kubernetes/main.ts";

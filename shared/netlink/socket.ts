@@ -58,7 +58,7 @@ export function openNetlink(sys: Sys, protocol: number = NETLINK_ROUTE): number 
   return check(openIfThere(sys, protocol), "open a netlink socket");
 }
 
-/** The same. @returns EPROTONOSUPPORT, negated, where the kernel has no such protocol; or another errno. */
+/** The same. @returns the descriptor, or the negated errno: EPROTONOSUPPORT where the kernel has no such protocol. */
 export function openIfThere(sys: Sys, protocol: number): number {
   const fd = sys.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol);
   if (fd < 0) return fd;
