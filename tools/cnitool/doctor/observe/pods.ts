@@ -1,9 +1,11 @@
 import type { JsonObject } from "../../../../shared/base/json.ts";
 import { asCniError } from "../../../../shared/cni/error.ts";
 import type { Delegate } from "../../../../shared/cni/delegate.ts";
+import { isPresent } from "../../../../shared/files/files.ts";
 import { checkReserved } from "../../../../shared/ipam/check.ts";
 import { parseConf } from "../../../../shared/ipam/conf.ts";
 import { parseAddress } from "../../../../shared/net/address.ts";
+import { sleep } from "../../../../shared/runtime/sleep.ts";
 import type { Tool } from "../../command.ts";
 import type { CachedAttachment } from "../../node/attachments.ts";
 import { noDelegate } from "../../node/delegate_chain.ts";
@@ -11,6 +13,9 @@ import { missingRules } from "../../node/missing_rules.ts";
 import { configFor, hostPortsOf, podOf, requestFor } from "../../node/plugin_call.ts";
 import type { HostPort } from "../../node/plugin_call.ts";
 import type { ConfigsView, PodView } from "../view.ts";
+
+/** Milliseconds in which a runtime ends a deletion that has freed the address. */
+const endOfDeletion = 200;
 
 /** Looks at the pods of the network one after another, and closes each namespace again. */
 export async function observePods(
@@ -36,7 +41,14 @@ export async function observePods(
     });
     tool.node.closeContainer(attachment.netns);
   }
-  return pods;
+  if (!pods.some(isIncomplete)) return pods;
+  // One that is being deleted lacks something before its result goes.
+  sleep(endOfDeletion);
+  return pods.filter((pod) => !isIncomplete(pod) || isPresent(pod.attachment.file));
+}
+
+function isIncomplete({ problem, missingRules: missing, ruleErrors }: PodView): boolean {
+  return problem !== undefined || missing.length > 0 || ruleErrors.length > 0;
 }
 
 /** What the CHECK of the plugins that this executable holds finds wrong with an attachment. */
