@@ -31,20 +31,20 @@ export async function writeContainerdConfig(
   await sandbox.writeFile(path, `version = ${is1 ? 2 : 3}${common(folders)}${sections}`);
 }
 
-function common({ root, snapshotter }: ContainerdFolders): string {
+function common({ root, socket, snapshotter }: ContainerdFolders): string {
   const disabled = snapshotter === "overlayfs" ? DISABLED : [...DISABLED, "overlayfs"];
   return `
 root = "${root}"
 state = "/run/containerd/state"
 disabled_plugins = [${disabled.map((name) => `"io.containerd.snapshotter.v1.${name}"`).join(", ")}]
+
+[grpc]
+address = "${socket}"
 `;
 }
 
-function sectionsOf1({ socket, snapshotter }: ContainerdFolders): string {
+function sectionsOf1({ snapshotter }: ContainerdFolders): string {
   return `
-[grpc]
-address = "${socket}"
-
 [plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = "${PAUSE_IMAGE}"
 ${SANDBOX}
@@ -58,11 +58,8 @@ snapshotter = "${snapshotter}"
 }
 
 /** It reads the other form too, but then takes the snapshotter overlayfs. */
-function sectionsOf2({ socket, snapshotter }: ContainerdFolders): string {
+function sectionsOf2({ snapshotter }: ContainerdFolders): string {
   return `
-[grpc]
-address = "${socket}"
-
 [plugins."io.containerd.cri.v1.images"]
 snapshotter = "${snapshotter}"
 
